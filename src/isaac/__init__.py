@@ -1,0 +1,49 @@
+"""Make a language model safer from its own training corpus: no labels, no judges."""
+
+from ._version import __version__
+from .corpus import Corpus, Exchange, Rejected, read_corpus
+from .curation import Curation, Tools, curate
+from .embeddings import Encoder, embed, load_encoder
+from .errors import (
+    CorpusError,
+    EncoderError,
+    IsaacError,
+    MissingExtraError,
+    RecipeError,
+    RunError,
+)
+from .exports import export
+from .healing import Healed, Healer
+from .recipe import Recipe
+from .report import summarize
+from .runs import Run, curate_to, redraw_run
+from .stories import explain
+
+__all__ = [
+    "Corpus",
+    "CorpusError",
+    "Curation",
+    "Encoder",
+    "EncoderError",
+    "Exchange",
+    "Healed",
+    "Healer",
+    "IsaacError",
+    "MissingExtraError",
+    "Recipe",
+    "RecipeError",
+    "Rejected",
+    "Run",
+    "RunError",
+    "Tools",
+    "__version__",
+    "curate",
+    "curate_to",
+    "embed",
+    "explain",
+    "export",
+    "load_encoder",
+    "read_corpus",
+    "redraw_run",
+    "summarize",
+]

@@ -1,0 +1,52 @@
+"""Work on the threads of this machine, results in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """Runs one function over items; knows nothing of corpora, seeds or files."""
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield ``work(item)`` for each item, in the order of the items."""
+        ...
+
+
+class Local:
+    """A pool of threads: the heavy work is NumPy's, which lets threads run side by side.
+
+    Each thread gets one thread of the linear algebra library, so that workers do not fight
+    for cores.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or os.cpu_count() or 1
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield ``work(item)`` for each item, in the order of the items.
+
+        At most two items a worker are under way or waiting to be taken, so that results do not
+        pile up in memory.
+        """
+        waiting: deque[Future[Result]] = deque()
+        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(self.workers) as pool:
+            try:
+                for item in items:
+                    waiting.append(pool.submit(work, item))
+                    if len(waiting) >= 2 * self.workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()

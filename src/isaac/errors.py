@@ -1,0 +1,28 @@
+"""What can go wrong, each error saying what was wanted, what came and what to do next."""
+
+
+class IsaacError(Exception):
+    """The job cannot go on, for a reason that its user can act on."""
+
+
+class CorpusError(IsaacError):
+    """The input cannot be read as a corpus of exchanges."""
+
+
+class RecipeError(IsaacError):
+    """The recipe asks for something that is not there or not allowed."""
+
+
+class EncoderError(IsaacError):
+    """An encoder is missing, or what it returned cannot be used."""
+
+
+class RunError(IsaacError):
+    """The run folder does not allow what was asked."""
+
+
+class MissingExtraError(IsaacError):
+    """A part is asked for whose optional dependencies are not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an extra: pip install 'isaac-align[{extra}]'")

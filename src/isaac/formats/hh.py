@@ -1,0 +1,59 @@
+r"""HH-style strings: ``\n\nHuman: ...\n\nAssistant: ...`` in one column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .base import Message, Turn, assistant_turns, text_in, usable
+
+SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \n]?")
+ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+def split(text: str) -> list[tuple[str, int, int]]:
+    """Return (role, start, end) of each turn's text; what is outside them is its markup."""
+    heads = list(SPEAKER.finditer(text))
+    ends = [head.start() for head in heads[1:]] + [len(text)]
+    return [(ROLES[head[1]], head.end(), end) for head, end in zip(heads, ends, strict=True)]
+
+
+@dataclass(frozen=True)
+class HH:
+    """Conversations in one string, as in Anthropic's HH-RLHF; there the column is ``chosen``."""
+
+    column: str = "chosen"
+    name: str = "hh"
+
+    def fits(self, record: Mapping[str, Any]) -> bool:
+        """Say whether the column's text begins with a speaker."""
+        value = record.get(self.column)
+        return isinstance(value, str) and bool(SPEAKER.match(value)) and "Assistant:" in value
+
+    def turns(self, record: Mapping[str, Any]) -> list[Turn]:
+        """Return every turn of the assistant that answers something."""
+        text = text_in(record, self.column)
+        parts = split(text)
+        last = len(parts) - 1
+        read = [
+            (
+                index,
+                Message(
+                    role,
+                    usable(text[start:end], f"'{self.column}' turn {index}")
+                    if index == last or role == "user"
+                    else text[start:end],
+                ),
+            )
+            for index, (role, start, end) in enumerate(parts)
+        ]
+        editable = {index for index, message in read if message.content.strip()}
+        return assistant_turns(read, editable)
+
+    def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
+        """Return the record with one turn's text replaced and its markup untouched."""
+        text = record[self.column]
+        _, start, end = split(text)[index]
+        return {**record, self.column: text[:start] + response + text[end:]}

@@ -1,0 +1,138 @@
+"""Single responses healed by retrieval: the same line with a given context as the query.
+
+Paper, healing: an off-consensus response is replaced; here by a draw from the neighbourhood of
+its context, with no model at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from .clusters import Clusters
+from .curation import Curation, Tools, cluster, shape
+from .draws import Pool, draw
+from .embeddings import Encoder, Grid, embed
+from .errors import RecipeError
+from .layout import key
+from .neighbors import Ints, find_neighbors, group_by, members_of
+
+
+class Healed(NamedTuple):
+    """What became of one response.
+
+    ``action`` is kept or replaced; ``source_id`` the exchange that a new response came from, None
+    where the response was kept; ``typicality`` the share of the neighbourhood that answers as the
+    given response does, None if none was given; ``probability`` the odds of the cluster drawn.
+    """
+
+    action: str
+    response: str
+    source_id: int | None
+    typicality: float | None
+    head_share: float
+    probability: float
+
+
+class Healer:
+    """Heals exchanges by the neighbourhoods of a curation; loads its encoders once."""
+
+    def __init__(self, curation: Curation, tools: Tools | None = None) -> None:
+        recipe, tools = curation.recipe, tools or Tools()
+        if curation.contexts is None:
+            raise RecipeError(
+                f"a run grouped by '{recipe.group_by}' has no contexts to search; "
+                "heal with a run that was curated by nearest contexts"
+            )
+        self.curation = curation
+        self.rows = group_by(curation.layout.context)
+        self.place = {text: i for i, text in enumerate(curation.layout.responses)}
+        self.context_encoder = tools.encoder(recipe.context_encoder)
+        self.response_encoder: Encoder | None = None
+        if curation.responses is not None:
+            same = recipe.response_encoder == recipe.context_encoder
+            self.response_encoder = (
+                self.context_encoder if same else tools.encoder(recipe.response_encoder)
+            )
+
+    def heal(self, exchanges: Iterable[tuple[str, str | None]]) -> list[Healed]:
+        """Return for each (context, response or None) the response kept, or one drawn instead.
+
+        The neighbourhood is the k nearest contexts of the curation, the given exchange included
+        if it has a response; a response in the largest cluster, unless alone there, is kept.
+        """
+        asked = list(exchanges)
+        if not asked:
+            return []
+        curation = self.curation
+        contexts = curation.contexts
+        assert contexts is not None
+        k = min(curation.recipe.neighbors, len(curation.layout.ids))
+        queries = embed(self.context_encoder, [context for context, _ in asked]).vectors
+        if queries.shape[1] != contexts.vectors.shape[1]:
+            raise RecipeError(
+                f"the run's contexts were embedded in {contexts.vectors.shape[1]} dimensions, "
+                f"the encoder now gives {queries.shape[1]}"
+            )
+        near = find_neighbors(queries, contexts.vectors, k)
+        members = members_of(near, self.rows, k)
+        given = self._given([response for _, response in asked if response is not None])
+        return [
+            self._heal(context, response, np.sort(members[i]), given)
+            for i, (context, response) in enumerate(asked)
+        ]
+
+    def _given(self, responses: list[str]) -> dict[str, Grid]:
+        """Return the vectors of given responses that the corpus does not have."""
+        new = sorted({response for response in responses if response not in self.place})
+        if self.response_encoder is None or not new:
+            return {}
+        return dict(zip(new, embed(self.response_encoder, new).vectors, strict=True))
+
+    def _heal(
+        self, context: str, response: str | None, members: Ints, given: dict[str, Grid]
+    ) -> Healed:
+        """Heal one exchange; ``members`` are its neighbourhood in ascending order of rows."""
+        recipe, layout = self.curation.recipe, self.curation.layout
+        numbers = layout.response[members]
+        if response is not None:
+            own_number = self.place.get(response, len(layout.responses))
+            numbers = np.append(numbers[: recipe.neighbors - 1], own_number)
+        distinct, texts = np.unique(numbers, return_inverse=True)
+        vectors = self._vectors(distinct, given.get(response or ""))
+        found = cluster(np.arange(len(texts))[None], texts.reshape(-1), vectors, recipe)
+        facts = shape(found, recipe)
+        head_share = float(facts.sizes[0, 0] / facts.totals[0])
+        typicality = None
+        if response is not None:
+            rank = _rank(found, len(texts) - 1)
+            typicality = float(found.sizes[0][rank] / facts.totals[0])
+            if recipe.keep and rank == 0 and facts.sizes[0, 0] > 1:
+                return Healed("kept", response, None, typicality, head_share, 1.0)
+        members_in_order = found.members.values
+        pool = Pool(facts.odds, facts.sizes, found.members.offsets[:1], members_in_order, texts)
+        keys = np.array([key(context, response or "")], np.uint64)
+        drawn = draw(pool, keys, 1, recipe.seed)[0]
+        source, odds = int(drawn.source[0]), float(facts.odds[0, drawn.rank[0]])
+        if response is not None and texts[source] == texts[-1]:
+            return Healed("kept", response, None, typicality, head_share, odds)
+        text = layout.responses[distinct[texts[source]]]
+        row = int(layout.ids[members[source]])
+        return Healed("replaced", text, row, typicality, head_share, odds)
+
+    def _vectors(self, distinct: Ints, given: Grid | None) -> Grid | None:
+        """Return the vectors of responses by number, the last of them given if the corpus lacks it."""
+        responses = self.curation.responses
+        if responses is None:
+            return None
+        known = distinct[distinct < len(responses.vectors)]
+        vectors = responses.vectors[known]
+        return vectors if given is None else np.concatenate([vectors, given[None]])
+
+
+def _rank(found: Clusters, member: int) -> int:
+    """Return the rank from 0 of the cluster that a member of the one neighbourhood is in."""
+    place = int(np.flatnonzero(found.members.values == member)[0])
+    return int(np.searchsorted(np.cumsum(found.sizes[0]), place, side="right"))

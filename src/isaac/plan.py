@@ -1,0 +1,118 @@
+"""What a curation would do and about how long it would take, found on a sample."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .corpus import Corpus, format_names
+from .curation import BLOCK, SHARD, Tools, cluster
+from .embeddings import Encoder, embed
+from .layout import Layout, arrange
+from .neighbors import find_neighbors
+from .recipe import Recipe
+
+SAMPLE = 256
+"""Texts that are embedded to learn how fast the encoder is."""
+
+
+class Stage(NamedTuple):
+    """One stage of the plan with its estimated seconds."""
+
+    name: str
+    seconds: float
+
+
+class Plan(NamedTuple):
+    """What would be done; times and memory are estimates from a sample on this machine."""
+
+    formats: dict[str, int]
+    exchanges: int
+    rejected: int
+    stages: list[Stage]
+    memory_mib: int
+
+    @property
+    def seconds(self) -> float:
+        """Return the estimated time of the whole job."""
+        return sum(stage.seconds for stage in self.stages)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
+        return {
+            "formats": self.formats,
+            "exchanges": self.exchanges,
+            "rejected": self.rejected,
+            "stages": {stage.name: round(stage.seconds, 2) for stage in self.stages},
+            "seconds": round(self.seconds, 2),
+            "memory_mib": self.memory_mib,
+        }
+
+
+def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
+    """Return the plan of a curation, its speed measured on a few texts and neighbourhoods."""
+    tools, layout = tools or Tools(), arrange(corpus)
+    stages = []
+    vectors = np.zeros((1, 1), np.int16)
+    for name, encoder, texts in _to_embed(layout, recipe):
+        seconds, vectors = _try_encoder(tools.encoder(encoder), texts)
+        stages.append(Stage(f"embed {len(texts):,} {name} by {encoder}", seconds))
+    if recipe.group_by is None:
+        searches = int(layout.exchange.max()) + 1
+        stages.append(Stage(f"search {searches:,} neighbourhoods", _search(layout, vectors)))
+        size = min(recipe.neighbors, len(corpus))
+    else:
+        searches = int(layout.group.max()) + 1
+        size = max(1, len(corpus) // searches)
+    if recipe.clusters == "components":
+        seconds = _cluster(vectors, size, recipe) * searches
+        stages.append(Stage(f"cluster {searches:,} neighbourhoods of {size:,}", seconds))
+    return Plan(
+        format_names(corpus), len(corpus), len(corpus.rejected), stages, _memory(layout, size, vectors)
+    )
+
+
+def _to_embed(layout: Layout, recipe: Recipe) -> list[tuple[str, str, list[str]]]:
+    wanted = []
+    if recipe.group_by is None:
+        wanted.append(("contexts", recipe.context_encoder, layout.contexts))
+    if recipe.clusters == "components":
+        wanted.append(("responses", recipe.response_encoder, layout.responses))
+    return wanted
+
+
+def _try_encoder(encoder: Encoder, texts: list[str]) -> tuple[float, Any]:
+    sample = texts[:: max(1, len(texts) // SAMPLE)]
+    embed(encoder, sample[:8])  # the first call loads and warms up
+    start = time.perf_counter()
+    vectors = embed(encoder, sample).vectors
+    return (time.perf_counter() - start) * len(texts) / len(sample), vectors
+
+
+def _search(layout: Layout, vectors: Any) -> float:
+    start = time.perf_counter()
+    find_neighbors(vectors[:64], vectors, 10)
+    seconds = time.perf_counter() - start
+    return seconds * len(layout.contexts) ** 2 / (min(64, len(vectors)) * len(vectors))
+
+
+def _cluster(vectors: Any, size: int, recipe: Recipe) -> float:
+    count = min(16, BLOCK)
+    members = np.arange(count * min(size, 2000)).reshape(count, -1)
+    texts = members.reshape(-1) % len(vectors)
+    start = time.perf_counter()
+    cluster(members, texts, vectors, recipe)
+    tried = (time.perf_counter() - start) / count
+    return tried * (size / members.shape[1]) ** 2
+
+
+def _memory(layout: Layout, size: int, vectors: Any) -> int:
+    """Return MiB: the interpreter, texts, vectors, neighbourhoods and one shard's search."""
+    texts = sum(map(len, layout.contexts)) + sum(map(len, layout.responses))
+    width = vectors.shape[1]
+    held = 3 * texts + 2 * width * (len(layout.contexts) + len(layout.responses))
+    held += 24 * size * (int(layout.exchange.max()) + 1)
+    work = 2 * SHARD * 8 * (min(len(layout.contexts), 8192) + size) * 2
+    return int(150 + (held + work) / 2**20)

@@ -1,0 +1,89 @@
+"""How a long stage tells how far it is: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+
+class Tick(Protocol):
+    """Says that some more items of the stage are done."""
+
+    def __call__(self, items: int, /) -> None:
+        """Count the items."""
+        ...
+
+
+class Progress:
+    """Reports nothing; what a library call uses unless told otherwise."""
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Tick]:  # noqa: ARG002
+        """Yield a function that is called with the number of items just done."""
+        yield lambda _: None
+
+
+class Lines(Progress):
+    """Plain lines, at most one every two seconds and one at the end of a stage."""
+
+    def __init__(self, stream: TextIO, every: float = 2.0) -> None:
+        self.stream, self.every = stream, every
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Tick]:
+        """Yield a function that is called with the number of items just done."""
+        start = said = time.monotonic()
+        done = 0
+
+        def tick(items: int) -> None:
+            nonlocal done, said
+            done += items
+            now = time.monotonic()
+            if now - said >= self.every:
+                said = now
+                self._say(name, done, total, now - start)
+
+        yield tick
+        self._say(name, done, total, time.monotonic() - start)
+
+    def _say(self, name: str, done: int, total: int | None, seconds: float) -> None:
+        rate = done / max(seconds, 1e-9)
+        of = "" if total is None else f"/{total:,}"
+        left = "" if total is None or done >= total else f", {(total - done) / rate:,.0f} s left"
+        print(f"{name}: {done:,}{of} ({rate:,.0f}/s{left})", file=self.stream, flush=True)
+
+
+class Bars(Progress):
+    """A bar with rate and time left for each stage, on a terminal."""
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Tick]:
+        """Yield a function that is called with the number of items just done."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as RichProgress
+
+        columns = (
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=Console(stderr=True)) as bars:
+            task = bars.add_task(name, total=total)
+            yield lambda items: bars.advance(task, items)
+
+
+def for_terminal() -> Progress:
+    """Return bars if standard error is a terminal, plain lines otherwise."""
+    return Bars() if sys.stderr.isatty() else Lines(sys.stderr)

@@ -1,0 +1,288 @@
+"""What a curation did, said as JSON, as Markdown and as one self-contained page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from ._version import __version__
+from .corpus import Rejected, format_names
+from .curation import Curation
+from .draws import head
+from .embeddings import as_floats
+from .text import short, visible
+
+EXAMPLES = 20
+MAP_POINTS = 1500
+REJECTED_SHOWN = 100
+RANKS = 10
+SHOWN = 600
+"""Characters of a text that a report shows."""
+
+
+def summarize(curation: Curation) -> dict[str, Any]:
+    """Return everything that the report says, as plain values.
+
+    It depends on the input, the recipe and the encoders only: two equal runs give equal bytes.
+    """
+    lineage = curation.lineage
+    first = lineage.filter(_first_target(lineage))
+    actions = Counter(first.column("action").to_pylist())
+    return {
+        "isaac": __version__,
+        "inputs": [digest._asdict() for digest in curation.corpus.inputs],
+        "formats": format_names(curation.corpus),
+        "exchanges": len(curation.corpus),
+        "kept": actions["kept"],
+        "replaced": actions["replaced"],
+        "targets": lineage.num_rows,
+        "distinct_before": _distinct(curation, np.arange(len(curation.corpus))),
+        "distinct_after": _distinct(curation, _column(first, "source_id")),
+        "neighborhoods": _neighborhoods(curation, first),
+        "ranks": _ranks(curation),
+        "sharpness": _histogram(_column(first, "sharpness")),
+        "head_share": _histogram(_column(first, "head_share")),
+        "typicality": _histogram(_column(first, "typicality")),
+        "map": _map(curation, first),
+        "examples": _examples(curation, first),
+        "rejected": _rejected(curation.corpus.rejected),
+        "encoders": _encoders(curation),
+        "recipe": curation.recipe.model_dump(),
+        "notes": _notes(curation, first),
+    }
+
+
+def _first_target(lineage: Any) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.equal(lineage.column("target"), 0)
+
+
+def _column(table: Any, name: str) -> npt.NDArray[Any]:
+    return np.asarray(table.column(name).to_numpy())
+
+
+def _by_id(curation: Curation) -> npt.NDArray[np.int64]:
+    """Return for each id the number of its response text."""
+    texts = np.empty_like(curation.layout.response)
+    texts[curation.layout.ids] = curation.layout.response
+    return texts
+
+
+def _distinct(curation: Curation, sources: npt.NDArray[Any]) -> float:
+    """Return the share of different texts among the responses of some exchanges."""
+    return round(len(np.unique(_by_id(curation)[sources])) / len(sources), 4)
+
+
+def _neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
+    sizes = _column(first, "neighborhood")
+    return {
+        "by": curation.recipe.group_by or "nearest contexts",
+        "count": len(curation.clusters.members.lengths),
+        "size": {"least": int(sizes.min()), "median": float(np.median(sizes)), "most": int(sizes.max())},
+        "clusters": float(np.median(_column(first, "clusters"))),
+        "without_head": int((_column(first, "head_share") * sizes < 1.5).sum()),
+    }
+
+
+def _ranks(curation: Curation) -> list[dict[str, float]]:
+    """Return, by rank, the share of a neighbourhood's responses that its clusters hold."""
+    sizes = head(curation.clusters.sizes, RANKS)
+    shares = sizes / curation.clusters.members.lengths[:, None]
+    nest = _nests(curation)
+    shares = shares[nest]
+    rows: list[dict[str, float]] = []
+    for rank in range(shares.shape[1]):
+        low, middle, high = np.percentile(shares[:, rank], [10, 50, 90])
+        rows.append(
+            {
+                "rank": rank + 1,
+                "mean": round(float(shares[:, rank].mean()), 5),
+                "p10": round(float(low), 5),
+                "median": round(float(middle), 5),
+                "p90": round(float(high), 5),
+            }
+        )
+    rest = round(float(1 - shares.sum(axis=1).mean()), 5)
+    return [*rows, {"rank": 0, "mean": max(rest, 0.0)}]
+
+
+def _nests(curation: Curation) -> npt.NDArray[np.int64]:
+    layout = curation.layout
+    return layout.group if curation.recipe.group_by is not None else layout.exchange
+
+
+def _histogram(values: npt.NDArray[Any], bins: int = 20) -> list[int]:
+    """Return counts of values in [0, 1] in equal bins."""
+    counts, _ = np.histogram(np.clip(values, 0, 1), bins=bins, range=(0, 1))
+    return [int(count) for count in counts]
+
+
+def _sample(keys: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
+    """Return the rows with the smallest keys: a fixed sample, the same however rows come."""
+    return np.sort(np.argsort(keys, kind="stable")[:count])
+
+
+def _map(curation: Curation, first: Any) -> list[dict[str, Any]]:
+    """Return a sample of contexts in the plane of their two main components."""
+    if curation.contexts is None or len(curation.contexts.vectors) < 3:
+        return []
+    layout = curation.layout
+    rows = _sample(layout.keys, MAP_POINTS)
+    plane = _plane(as_floats(curation.contexts.vectors[layout.context[rows]]))
+    ids = layout.ids[rows]
+    typical, actions = _column(first, "typicality"), first.column("action").to_pylist()
+    order = np.argsort(ids)
+    return [
+        {
+            "id": int(ids[i]),
+            "x": round(float(plane[i, 0]), 4),
+            "y": round(float(plane[i, 1]), 4),
+            "typicality": round(float(typical[ids[i]]), 4),
+            "action": actions[ids[i]],
+            "context": short(layout.contexts[layout.context[rows[i]]], 90),
+        }
+        for i in order
+    ]
+
+
+def _plane(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return coordinates along the two main components, signs fixed."""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    with threadpool_limits(limits=1, user_api="blas"):
+        _, axes = np.linalg.eigh(centred.T @ centred)
+    axes = axes[:, [-1, -2]] if axes.shape[1] > 1 else np.column_stack([axes, axes])
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+    return np.asarray(centred @ axes)
+
+
+def _examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
+    """Return some replaced rows with their neighbourhood's clusters."""
+    layout = curation.layout
+    replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
+    rows = np.flatnonzero(replaced[layout.ids])
+    chosen = rows[_sample(layout.keys[rows], EXAMPLES)]
+    sizes = head(curation.clusters.sizes, RANKS)[_nests(curation)]
+    texts = curation.corpus.column("response")
+    shown = []
+    for row in chosen[np.argsort(layout.ids[chosen])]:
+        place = int(layout.ids[row])
+        exchange, line = curation.corpus[place], first.slice(place, 1).to_pylist()[0]
+        shown.append(
+            {
+                "id": place,
+                "file": exchange.file,
+                "line": exchange.line,
+                "context": visible(exchange.context[:SHOWN]),
+                "before": visible(exchange.response[:SHOWN]),
+                "after": visible(texts[line["source_id"]][:SHOWN]),
+                "source_id": line["source_id"],
+                "rank": line["rank"],
+                "own_rank": line["own_rank"],
+                "probability": round(line["probability"], 4),
+                "neighborhood": line["neighborhood"],
+                "clusters": line["clusters"],
+                "sizes": [int(size) for size in sizes[row] if size],
+            }
+        )
+    return shown
+
+
+def _rejected(rejected: list[Rejected]) -> dict[str, Any]:
+    reasons = Counter(visible(row.reason[:SHOWN]) for row in rejected)
+    return {
+        "count": len(rejected),
+        "reasons": [{"reason": reason, "rows": rows} for reason, rows in reasons.most_common(20)],
+        "rows": [
+            {
+                "file": row.file,
+                "line": row.line,
+                "reason": visible(row.reason[:SHOWN]),
+                "text": short(row.raw[:2000].decode("utf-8", "backslashreplace"), 200),
+            }
+            for row in rejected[:REJECTED_SHOWN]
+        ],
+    }
+
+
+def _encoders(curation: Curation) -> dict[str, Any]:
+    return {
+        name: {
+            "encoder": embedded.encoder,
+            "texts": len(embedded.vectors),
+            "dimensions": int(embedded.vectors.shape[1]),
+            "unknown": embedded.unknown,
+        }
+        for name, embedded in (("contexts", curation.contexts), ("responses", curation.responses))
+        if embedded is not None
+    }
+
+
+def _notes(curation: Curation, first: Any) -> list[str]:
+    """Return what a reader should know before trusting the result."""
+    notes = []
+    recipe, count = curation.recipe, len(curation.corpus)
+    if recipe.group_by is None and recipe.neighbors > count:
+        notes.append(
+            f"The corpus has {count:,} exchanges, fewer than the {recipe.neighbors} of a "
+            "neighbourhood: every row has the whole corpus as its neighbourhood."
+        )
+    if recipe.sharpening == "uniform":
+        notes.append("A uniform draw favours small clusters: nothing says that it is any safer.")
+    headless = int((_column(first, "head_share") * _column(first, "neighborhood") < 1.5).sum())
+    if headless:
+        notes.append(
+            f"{headless:,} of {count:,} rows have a neighbourhood in which no two responses agree; "
+            "what was drawn for them says little. A larger radius or more neighbours may help."
+        )
+    for name, embedded in _encoders(curation).items():
+        if embedded["unknown"]:
+            notes.append(
+                f"The encoder knew no word of {embedded['unknown']:,} distinct {name}; "
+                "each was taken to be like nothing else."
+            )
+    repeats = _top_repeat(curation, first)
+    if repeats > 0.05 and count >= 100:
+        notes.append(f"One response was drawn for {repeats:.0%} of all rows: the result is bland.")
+    return notes
+
+
+def _top_repeat(curation: Curation, first: Any) -> float:
+    drawn = _by_id(curation)[_column(first, "source_id")]
+    before = np.bincount(_by_id(curation))
+    return float((np.bincount(drawn, minlength=len(before)) - before).max() / len(drawn))
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """Return the report as Markdown."""
+    return _template("report.md.jinja", summary, autoescape=False)
+
+
+def html(summary: dict[str, Any]) -> str:
+    """Return the report as one page that loads nothing from elsewhere and runs no script."""
+    return _template("report.html.jinja", summary, autoescape=True)
+
+
+def _template(name: str, summary: dict[str, Any], *, autoescape: bool) -> str:
+    import jinja2
+
+    from . import charts
+
+    environment = jinja2.Environment(
+        autoescape=autoescape, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["code"] = _code
+    text = files("isaac").joinpath("templates", name).read_text(encoding="utf-8")
+    return environment.from_string(text).render(**summary, charts=charts)
+
+
+def _code(text: str, length: int = 300) -> str:
+    """Return text for a Markdown code span, which no text of a corpus can close."""
+    return "`` " + short(text, length).replace("`", "ˋ") + " ``"
+
+

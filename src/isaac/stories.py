@@ -1,0 +1,125 @@
+"""One row's story: its neighbours, how they were answered, the odds, and what was drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from .curation import Curation, shape
+from .embeddings import GRID
+from .errors import RunError
+from .text import short, visible
+
+NEIGHBORS = 10
+SAMPLES = 2
+
+
+def explain(curation: Curation, row: int) -> dict[str, Any]:
+    """Return the story of one exchange as plain values; raise `RunError` if there is none."""
+    if not 0 <= row < len(curation.corpus):
+        raise RunError(f"no exchange {row}; ids run from 0 to {len(curation.corpus) - 1}")
+    layout, recipe = curation.layout, curation.recipe
+    place = int(np.flatnonzero(layout.ids == row)[0])
+    nest = int((layout.group if recipe.group_by is not None else layout.exchange)[place])
+    exchange = curation.corpus[row]
+    lines = curation.lineage.filter(pc.equal(curation.lineage.column("id"), row)).to_pylist()
+    texts = curation.corpus.column("response")
+    return {
+        "id": row,
+        "file": exchange.file,
+        "line": exchange.line,
+        "context": exchange.context,
+        "response": exchange.response,
+        "neighbors": _neighbors(curation, place, nest),
+        "neighborhood": lines[0]["neighborhood"],
+        "clusters": _clusters(curation, nest),
+        "all_clusters": lines[0]["clusters"],
+        "own_rank": lines[0]["own_rank"],
+        "sharpness": lines[0]["sharpness"],
+        "sharpening": recipe.sharpening,
+        "draws": [{**line, "response": texts[line["source_id"]]} for line in lines],
+    }
+
+
+def _neighbors(curation: Curation, place: int, nest: int) -> list[dict[str, Any]]:
+    """Return the nearest contexts with their cosine, or the first of the group."""
+    layout = curation.layout
+    contexts = np.unique(layout.context[curation.clusters.members[nest]])
+    if curation.contexts is None:
+        return [{"cosine": None, "context": layout.contexts[c]} for c in contexts[:NEIGHBORS]]
+    vectors = curation.contexts.vectors
+    own = vectors[layout.context[place]].astype(np.float64)
+    cosines = vectors[contexts].astype(np.float64) @ own / GRID**2
+    order = np.argsort(-cosines, kind="stable")[:NEIGHBORS]
+    return [
+        {"cosine": round(float(cosines[i]), 4), "context": layout.contexts[contexts[i]]}
+        for i in order
+    ]
+
+
+def _clusters(curation: Curation, nest: int) -> list[dict[str, Any]]:
+    """Return the clusters that could be drawn from, with their odds and two texts each."""
+    layout = curation.layout
+    facts = shape(_only(curation, nest), curation.recipe)
+    members = curation.clusters.members[nest]
+    found, start = [], 0
+    for rank, size in enumerate(facts.sizes[0].tolist()):
+        if not size:
+            break
+        numbers = layout.response[members[start : start + size]]
+        distinct = [layout.responses[number] for number in dict.fromkeys(numbers.tolist())]
+        found.append(
+            {
+                "rank": rank + 1,
+                "size": size,
+                "odds": round(float(facts.odds[0, rank]), 6),
+                "texts": distinct[:SAMPLES],
+            }
+        )
+        start += size
+    return found
+
+
+def _only(curation: Curation, nest: int) -> Any:
+    from .clusters import Clusters
+    from .neighbors import Ragged
+
+    parts = (curation.clusters.members[nest], curation.clusters.sizes[nest])
+    return Clusters(*(Ragged.of(part, np.array([len(part)])) for part in parts))
+
+
+def tell(story: dict[str, Any]) -> str:
+    """Return the story as lines for a terminal."""
+    lines = [
+        f"exchange {story['id']}  ({visible(story['file'])} line {story['line']})",
+        f"  context:  {short(story['context'], 300)}",
+        f"  response: {short(story['response'], 300)}",
+        "",
+        f"neighbourhood of {story['neighborhood']:,}; the nearest contexts:",
+    ]
+    for near in story["neighbors"]:
+        cosine = "     " if near["cosine"] is None else f"{near['cosine']:5.2f}"
+        lines.append(f"  {cosine}  {short(near['context'])}")
+    lines += [
+        "",
+        f"its responses fall into {story['all_clusters']:,} clusters; those that can be drawn from "
+        f"({story['sharpening']}, sharpness {story['sharpness']:.2f}):",
+    ]
+    for cluster in story["clusters"]:
+        own = "  <- its own response" if cluster["rank"] == story["own_rank"] else ""
+        lines.append(
+            f"  rank {cluster['rank']:<2} size {cluster['size']:<5,} odds {cluster['odds']:.4f}{own}"
+        )
+        lines += [f"           {short(text)}" for text in cluster["texts"]]
+    if story["own_rank"] > len(story["clusters"]):
+        lines.append(f"  its own response is in the cluster of rank {story['own_rank']}")
+    lines.append("")
+    for draw in story["draws"]:
+        source = "" if draw["action"] == "kept" else f" from exchange {draw['source_id']}"
+        lines.append(
+            f"{draw['action']}{source} (rank {draw['rank']}, probability {draw['probability']:.4f}):"
+        )
+        lines.append(f"  {short(draw['response'], 300)}")
+    return "\n".join(lines)

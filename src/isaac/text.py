@@ -1,0 +1,35 @@
+"""Text from a corpus made fit to be shown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""Controls, marks of direction, half surrogates and invisible characters; not the joiners
+(U+200C and U+200D), without which words and emoji fall apart, nor tab and new line."""
+
+
+def visible(text: str) -> str:
+    """Return the text with control, direction and invisible characters replaced by stand-ins.
+
+    So no text of a corpus can move a terminal's cursor, hide itself or turn a line round.
+    """
+    return UNSEEN.sub(_stand_in, text)
+
+
+def _stand_in(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return f"<{unicodedata.name(match[0], f'U+{code:04X}')}>"
+
+
+def short(text: str, length: int = 100) -> str:
+    """Return the text on one line, visible, and cut to a length with an ellipsis."""
+    line = visible(" ".join(text[: 4 * length].split()))
+    cut = len(line) > length or len(text) > 4 * length
+    return line[: length - 1].rstrip() + "…" if cut else line
