@@ -1,4 +1,4 @@
-"""What the benchmarks share: corpora with known labels, cached encoders, and how a table is told."""
+"""What the benchmarks share: corpora with known labels, cached encoders, tables."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from common import COLUMNS, contaminate, diasafety, header, sweep, table
+
 from isaac import Recipe
 
 SHARES = (0.05, 0.1, 0.2, None)

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-
 from common import COLUMNS, DATA, Labelled, header, sweep, table
+
 from isaac import Corpus, Recipe
 
 RADII = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

@@ -1,7 +1,8 @@
 """Time and memory of the main job through the real command, beside the plain procedure.
 
 Run: python benchmarks/speed.py [--data train.json] [--repeats 3]
-The plain procedure is the paper's: one flat search and one scikit-learn DBSCAN a row, vectors given.
+The plain procedure is the paper's: one flat search and one scikit-learn DBSCAN a row, its vectors
+given.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from common import DATA, diasafety, header, table
 from sklearn.cluster import DBSCAN
 
-from common import DATA, diasafety, header, table
 from isaac import Corpus, Recipe, Run, curate, embed, load_encoder
 from isaac.embeddings import as_floats
 
@@ -79,9 +80,13 @@ def main() -> None:
         (name, f"{statistics.median(values):,.1f}", f"{min(values):,.1f} to {max(values):,.1f}")
         for name, values in facts.items()
     ]
-    print(f"{header('benchmarks/speed.py', [recipe.seed])}, {len(rows):,} rows, k = {recipe.neighbors}\n")
+    about = f"{len(rows):,} rows, k = {recipe.neighbors}"
+    print(f"{header('benchmarks/speed.py', [recipe.seed])}, {about}\n")
     print(table(("what", "median", "least to most"), lines))
-    print(json.dumps({name: [round(v, 2) for v in values] for name, values in facts.items()}), file=sys.stderr)
+    print(
+        json.dumps({name: [round(v, 2) for v in values] for name, values in facts.items()}),
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ def _map_marks(points: Iterable[Mapping[str, Any]], x: Scale, y: Scale) -> list[
     marks = []
     for point in points:
         facts = f"{point['action']}, typicality {percent(point['typicality'])}"
-        title = _tag("title", visible(f"{point['context']} — row {point['id']}, {facts}"))
+        title = _tag("title", f"{point['context']} — row {point['id']}, {facts}")
         shade = bisect_right(BREAKS, point["typicality"])
         place = (x(float(point["x"])), y(float(point["y"])))
         marks.append(_mark(place, shade, point["action"] == "kept", title))
@@ -377,12 +377,16 @@ def _svg(
 
 
 def _tag(name: str, /, *inside: str, **attributes: str | float) -> Markup:
-    """Return an element; text is escaped, `Markup` stays. ``_`` in a name stands for ``-``."""
+    """Return an element; text is made visible and escaped, `Markup` stays as it is.
+
+    ``_`` in the name of an attribute stands for ``-``.
+    """
+    shown = (part if isinstance(part, Markup) else visible(part) for part in inside)
     written = (
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _plain(value))
         for key, value in attributes.items()
     )
-    parts = (Markup("").join(written), Markup("").join(inside))
+    parts = (Markup("").join(written), Markup("").join(shown))
     return Markup("<{0}{1}>{2}</{0}>").format(name, *parts)
 
 

@@ -17,7 +17,7 @@ from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
 import typer
 
@@ -51,7 +51,8 @@ app = typer.Typer(
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-KindName = Enum("KindName", {kind: kind for kind in KINDS})  # type: ignore[misc]
+KindName = Enum("KindName", [(kind, kind) for kind in KINDS])  # type: ignore[misc]
+SFT = KindName("sft")
 Workers = Annotated[Optional[int], typer.Option(min=1, help="threads; all cores if not given")]  # noqa: UP045
 
 
@@ -83,6 +84,10 @@ def _flag(name: str) -> inspect.Parameter:
     kind = {bool: bool, int: int, float: float}.get(type(field.default), str)
     if name == "limit":
         kind = int
+    choices = (
+        ", ".join(get_args(field.annotation)) if get_origin(field.annotation) is Literal else ""
+    )
+    about = f"{field.description}{': ' if choices else ''}{choices}"
     default = "" if field.default is None else f"  [default: {field.default}]"
     names = [f"--{name.replace('_', '-')}"]
     if kind is bool:
@@ -95,7 +100,7 @@ def _flag(name: str) -> inspect.Parameter:
         default=None,
         annotation=Annotated[
             Optional[kind],  # noqa: UP045
-            typer.Option(*names, help=f"{field.description}{default}", show_default=False),
+            typer.Option(*names, help=f"{about}{default}", show_default=False),
         ],
     )
 
@@ -158,7 +163,7 @@ def curate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a curated corpus, its lineage and its report from a corpus of exchanges.
+    """Curate a corpus: make a run folder with its report.
 
     The same command on the same folder goes on where it was stopped. Flags stand over the recipe
     file.
@@ -224,7 +229,8 @@ def _show_run(run: Run, *, as_json: bool) -> None:
         return
     show(
         f"{summary['exchanges']:,} exchanges: {summary['kept']:,} kept, "
-        f"{summary['replaced']:,} replaced; {summary['rejected']['count']:,} rows rejected on reading"
+        f"{summary['replaced']:,} replaced; "
+        f"{summary['rejected']['count']:,} rows rejected on reading"
     )
     show(
         f"distinct responses: {summary['distinct_before']:.1%} of rows before, "
@@ -242,7 +248,7 @@ def demo(
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the main job on the bundled corpus and measure it by the corpus's labels."""
+    """Curate the bundled corpus and measure it by its labels."""
     found = run_demo(out, tools_for(workers))
     if as_json:
         healed = [
@@ -261,7 +267,7 @@ def demo(
         )
         return
     _show_run(found.run, as_json=False)
-    show(f"\nunsafe responses by the labels, which nothing above has read:")
+    show("\nunsafe responses by the labels, which nothing above has read:")
     show(f"  before: {found.before}\n  after:  {found.after}")
     show("\nthree replies that are not in the corpus, healed:")
     for context, response, new in found.healed:
@@ -270,7 +276,7 @@ def demo(
 
 @command
 def report(run: RunPath, as_json: AsJson = False) -> None:
-    """Print the report of a finished run as Markdown, or as JSON."""
+    """Print the report of a run as Markdown, or as JSON."""
     name = "report.json" if as_json else "report.md"
     Run(run).manifest()
     show((run / name).read_text(encoding="utf-8").rstrip("\n"))
@@ -298,14 +304,14 @@ def redraw(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw again with other odds, without embedding or searching anything anew."""
+    """Draw again with other odds, embedding nothing anew."""
     _show_run(redraw_run(Run(run), flags, out), as_json=as_json)
 
 
 @command
 def export(
     run: RunPath,
-    kind: Annotated[KindName, typer.Option("--as", help="the type")] = KindName.sft,
+    kind: Annotated[KindName, typer.Option("--as", help="the type")] = SFT,
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("-o", "--out", help="the folder; RUN/export/KIND if not given"),
@@ -314,7 +320,10 @@ def export(
         str, typer.Option(help="licence of the source, for the card")
     ] = "unknown",
 ) -> None:
-    """Write the curated corpus in a type that trainers read, with a dataset card."""
+    """Write the curated corpus in a type that trainers read.
+
+    sft, dpo and kto are TRL's types; a dataset card lies beside the rows.
+    """
     chosen: Kind = next(known for known in KINDS if known == kind.value)
     written = export_run(Run(run), chosen, out, license=license)
     show(f"{written.rows:,} rows: {written.folder / 'train.jsonl'}")
@@ -322,15 +331,14 @@ def export(
 
 @command
 def heal(run: RunPath) -> None:
-    """Heal exchanges from standard input, a JSON record a line, to standard output.
+    """Heal exchanges, a JSON record a line, by retrieval.
 
-    Each line comes back with isaac_action, isaac_source_id and isaac_typicality; a response that
-    few neighbours agree with is replaced. A line that cannot be used comes back as it was, with
-    its reason.
+    Records come on standard input and go to standard output, with isaac_action,
+    isaac_source_id and isaac_typicality added; a response that few neighbours agree with is
+    replaced. A line that cannot be used comes back as it was, with its reason.
     """
-    source = Run(run)
-    recipe = source.recipe()
-    healer = Healer(source.curation())
+    curation = Run(run).curation()
+    recipe, healer = curation.recipe, Healer(curation)
     for line in sys.stdin.buffer:
         if line.strip():
             show(dumps(_heal_line(healer, recipe, line)))
@@ -341,7 +349,9 @@ def _heal_line(healer: Healer, recipe: Recipe, line: bytes) -> dict[str, Any]:
         record = parse(line.decode("utf-8"))
         if not isinstance(record, dict):
             raise RowError("not a JSON object")
-        form = choose([record], name=recipe.format, context=recipe.context, response=recipe.response)
+        form = choose(
+            [record], name=recipe.format, context=recipe.context, response=recipe.response
+        )
         turn = form.turns(record)[-1]
         healed = healer.heal([(context_text(turn.prompt), turn.response)])[0]
     except (ValueError, RecursionError, IsaacError) as error:

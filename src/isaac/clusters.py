@@ -18,6 +18,9 @@ from .neighbors import Ints, Ragged
 TILE = 1024
 """Responses compared with their neighbourhood at a time; bounds memory, changes no result."""
 
+PAIRS = 2**24
+"""Pairs of responses up to which their comparison is remembered; changes no result."""
+
 
 class Clusters(NamedTuple):
     """Neighbourhoods with their members sorted by cluster, the largest cluster first.
@@ -30,43 +33,49 @@ class Clusters(NamedTuple):
     sizes: Ragged
 
 
-def components(vectors: Floats, same: Ints, radius: float) -> Ints:
+def components(vectors: Floats, radius: float) -> Ints:
     """Return the connected component of each response, named by its first member.
 
-    ``vectors`` (b, m, d) are unit vectors of b neighbourhoods, ``same`` (b, m) numbers the texts:
-    equal texts are joined whatever the radius, a Euclidean distance. The result is (b, m).
+    ``vectors`` (b, m, d) are grid vectors of b neighbourhoods, ``radius`` the Euclidean distance
+    up to which two are joined. The result is (b, m).
 
-    Every response takes the smallest name that a neighbour of its has, and then the name which
-    that one has taken, until no name changes.
+    In each round a response and the name that it bears take the smallest name that a neighbour of
+    the response bears, and then the name which that one has taken, until no name changes. On a
+    chain of n responses that takes about log n rounds.
     """
-    size = vectors.shape[1]
-    names = np.broadcast_to(np.arange(size), same.shape).copy()
-    single = list(_apart(vectors, same, radius)) if size <= TILE else None
+    count, size = vectors.shape[:2]
+    names = np.broadcast_to(np.arange(size), (count, size)).copy()
+    first = np.arange(count)[:, None] * size
+    remembered = list(_apart(vectors, radius)) if count * size * size <= PAIRS else None
     while True:
-        lower = np.empty_like(names)
-        for start, apart in single if single is not None else _apart(vectors, same, radius):
+        least = np.empty_like(names)
+        for start, apart in _apart(vectors, radius) if remembered is None else remembered:
             reach = apart + names[:, None, :].astype(apart.dtype)
-            lower[:, start : start + reach.shape[1]] = reach.min(axis=2)
-        lower = np.take_along_axis(lower, lower, axis=1)
+            least[:, start : start + reach.shape[1]] = reach.min(axis=2)
+        lower = least.reshape(-1).copy()
+        np.minimum.at(lower, (first + names).reshape(-1), least.reshape(-1))
+        lower = lower[first + lower.reshape(count, size)]
         if np.array_equal(lower, names):
             return names
         names = lower
 
 
 def _apart(
-    vectors: Floats, same: Ints, radius: float
+    vectors: Floats, radius: float
 ) -> Iterator[tuple[int, npt.NDArray[np.int16] | npt.NDArray[np.int32]]]:
-    """Yield (start, 0 where two responses are joined and m where not) for tiles of rows."""
+    """Yield (start, 0 where two responses are joined and m where not) for tiles of rows.
+
+    Two are joined if a·b - b·b/2 >= a·a/2 - radius^2/2, exact to the radius on the grid.
+    """
     size = vectors.shape[1]
     small = np.int16 if 2 * size < 2**15 else np.int32
-    least = np.float32(1 - radius * radius / 2)
+    half = np.square(vectors).sum(axis=2) / np.float32(2)
+    least = half - np.float32(radius * radius / 2)
     for start in range(0, size, TILE):
         tile = slice(start, start + TILE)
-        cosines = vectors[:, tile] @ vectors.transpose(0, 2, 1)
-        joined = (cosines >= least) | (same[:, tile, None] == same[:, None, :])
-        yield start, np.where(joined, small(0), small(size))
-
-
+        closeness = vectors[:, tile] @ vectors.transpose(0, 2, 1)
+        closeness -= half[:, None, :]
+        yield start, np.where(closeness >= least[:, tile, None], small(0), small(size))
 
 
 def by_size(members: Ints, names: Ints) -> Clusters:

@@ -12,12 +12,11 @@ import pyarrow as pa
 
 from .clusters import Clusters, by_size, components
 from .corpus import Corpus
-from .draws import Drawn, Pool, clip, draw, head, odds, sharpness
+from .draws import Pool, clip, draw, head, odds, sharpness
 from .embeddings import (
     CHUNK,
     Embedded,
     Encoder,
-    Floats,
     Grid,
     as_floats,
     chunks,
@@ -29,14 +28,17 @@ from .engines import Engine, Local
 from .errors import CorpusError, RecipeError
 from .layout import Layout, arrange
 from .neighbors import Ints, Ragged, find_neighbors, group_by, members_of
-from .progress import Progress, Tick
+from .progress import Progress
 from .recipe import DRAW_FIELDS, Recipe
 
 SHARD = 2048
 """Neighbourhoods that are worked on, and stored by a run, at a time; changes no result."""
 
 BLOCK = 64
-"""Neighbourhoods whose similarities are in memory at a time; changes no result."""
+"""Neighbourhoods that are clustered at a time, fewer if they are large; changes no result."""
+
+PAIRS = 2**22
+"""Pairs of responses that a block of more than one neighbourhood has; changes no result."""
 
 LINEAGE = pa.schema(
     {
@@ -274,9 +276,12 @@ class Searches:
         present = self.layout.response[members] == self.layout.response[own][:, None]
         present &= self.layout.context[members] == self.layout.context[own][:, None]
         members[:, -1] = np.where(present.any(axis=1), members[:, -1], own)
+        block = max(1, min(BLOCK, PAIRS // k**2))
         blocks = [
-            cluster(members[start : start + BLOCK], self.layout.response, self.responses, self.recipe)
-            for start in range(0, len(members), BLOCK)
+            cluster(
+                members[start : start + block], self.layout.response, self.responses, self.recipe
+            )
+            for start in range(0, len(members), block)
         ]
         return Clusters(_joined([b.members for b in blocks]), _joined([b.sizes for b in blocks]))
 
@@ -307,9 +312,9 @@ def cluster(members: Ints, texts: Ints, vectors: Grid | None, recipe: Recipe) ->
     if vectors is None:
         return by_size(members, same)
     if len(members) > 1:
-        return by_size(members, components(as_floats(vectors[same]), same, recipe.radius))
+        return by_size(members, components(as_floats(vectors[same]), recipe.radius))
     distinct, place = np.unique(same[0], return_inverse=True)
-    names = components(as_floats(vectors[distinct])[None], distinct[None], recipe.radius)
+    names = components(as_floats(vectors[distinct])[None], recipe.radius)
     return by_size(members, names[:, place.reshape(-1)])
 
 

@@ -13,7 +13,7 @@ from .recipe import Recipe
 from .runs import Run, curate_to
 
 RECIPE = Recipe(context="context", response="response", neighbors=40, radius=1.0)
-"""The paper's settings but for k and the radius: a situation has 33 exchanges here, not hundreds."""
+"""The paper's settings but for k and the radius: a situation has 33 exchanges, not hundreds."""
 
 UNSAFE_REPLIES = (
     (

@@ -23,12 +23,18 @@ Reals = npt.NDArray[np.float64]
 EPSILON = 1e-3
 """The paper's epsilon, which keeps its divisions from zero."""
 
+TINY = 1e-300
+"""The least temperature, at which all odds are the head's and no division overflows."""
+
 ATTEMPTS = 16
 """Draws of one target before the texts that are left are listed and one of them is drawn."""
 
 
 def head(sizes: Ragged, clusters: int) -> Ints:
-    """Return the sizes of each neighbourhood's largest clusters, (m, clusters), zeros at the end."""
+    """Return the sizes of each neighbourhood's largest clusters, zeros at the end.
+
+    The result is (m, c), c the most that any has of them, at most ``clusters``.
+    """
     width = min(clusters, int(sizes.lengths.max(initial=0)))
     place = sizes.offsets[:-1, None] + np.arange(width)
     inside = np.arange(width) < sizes.lengths[:, None]
@@ -42,7 +48,8 @@ def clip(sizes: Ints, totals: Ints, top_mass: float) -> Ints:
     those before it hold less than ``top_mass`` of the responses; so the first always stays.
     """
     before = np.cumsum(sizes, axis=1) - sizes
-    return np.where(before < top_mass * totals[:, None] - 1e-9, sizes, 0)
+    inside = before < top_mass * totals[:, None] - 1e-9
+    return np.where(inside | (before == 0), sizes, 0)
 
 
 def sharpness(sizes: Ints) -> Reals:
@@ -90,7 +97,7 @@ def _temperature(sizes: Ints, recipe: Recipe) -> Reals:
         "figure": np.maximum(sharpness(sizes), EPSILON),
         "softmax": np.ones(len(sizes)),
     }[recipe.sharpening]
-    return np.minimum(recipe.temperature * factor, smallest(sizes))
+    return np.clip(recipe.temperature * factor, TINY, smallest(sizes))
 
 
 def uniforms(seed: int, keys: Keys, *stream: int) -> Reals:
@@ -156,20 +163,25 @@ def _draw_one(pool: Pool, keys: Keys, seen: Ints, seed: int, target: int) -> Dra
     source = np.full(len(keys), -1, np.int64)
     left = rows
     for attempt in range(1, ATTEMPTS + 1):
-        chance = uniforms(seed, keys[left], target, attempt)
-        candidate = pool.members[start[left] + np.minimum((chance * size[left]).astype(np.int64), size[left] - 1)]
+        place = _place(uniforms(seed, keys[left], target, attempt), size[left])
+        candidate = pool.members[start[left] + place]
         fresh = (pool.texts[candidate][:, None] != seen[left]).all(axis=1)
         source[left[fresh]] = candidate[fresh]
         left = left[~fresh]
         if not len(left):
             break
     chance = uniforms(seed, keys[left], target, ATTEMPTS + 1)
-    for row, share in zip(left.tolist(), chance.tolist(), strict=True):
+    for row, share in zip(left.tolist(), chance, strict=True):
         cluster = pool.members[start[row] : start[row] + size[row]]
-        fresh_ones = cluster[~np.isin(pool.texts[cluster], seen[row])]
-        if len(fresh_ones):
-            source[row] = fresh_ones[int(share * len(fresh_ones))]
+        unseen = cluster[~np.isin(pool.texts[cluster], seen[row])]
+        if len(unseen):
+            source[row] = unseen[_place(share, len(unseen))]
     return Drawn(rank, source)
+
+
+def _place(chance: Reals, size: Ints | int) -> Ints:
+    """Return numbers below the size, equally likely; the product may round up to the size."""
+    return np.minimum((chance * size).astype(np.int64), size - 1)
 
 
 def choose(probabilities: Reals, chance: Reals) -> Ints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import re
 import zlib
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .errors import EncoderError, MissingExtraError, RecipeError
+from .errors import EncoderError, IsaacError, MissingExtraError, RecipeError
 
 Floats = npt.NDArray[np.float32]
 Grid = npt.NDArray[np.int16]
@@ -92,7 +93,7 @@ class HashingEncoder:
         vectors = np.zeros((len(texts), self.dimensions), np.float32)
         for row, text in enumerate(texts):
             words = [word.encode() for word in self.WORD.findall(text.casefold())]
-            pairs = [b" ".join(pair) for pair in zip(words, words[1:], strict=False)]
+            pairs = [b" ".join(pair) for pair in itertools.pairwise(words)]
             hashes = np.array([zlib.crc32(feature) for feature in words + pairs], np.int64)
             signs = 1.0 - 2.0 * (hashes >> 31)
             np.add.at(vectors[row], hashes % self.dimensions, signs)
@@ -157,14 +158,24 @@ class OpenAIEncoder:
                     model=self.model, input=batch, encoding_format="float"
                 )
             except self.errors as error:
-                raise EncoderError(f"{self.base_url} did not embed: {error}") from error
-            data = sorted(answer.data, key=lambda item: item.index)
-            if [item.index for item in data] != list(range(len(batch))):
-                raise EncoderError(
-                    f"{self.base_url} returned {len(data)} vectors for {len(batch)} texts"
-                )
-            rows.extend(item.embedding for item in data)
+                raise EncoderError(f"encoder {self.revision} did not embed: {error}") from error
+            rows.extend(self._vectors(answer, len(batch)))
         return _array(rows, self.revision)
+
+    def _vectors(self, answer: Any, count: int) -> list[list[float]]:
+        try:
+            vectors = {item.index: item.embedding for item in answer.data}
+        except (AttributeError, TypeError):
+            raise EncoderError(
+                f"encoder {self.revision} returned no embeddings; the base URL is the part before "
+                "/embeddings, such as http://localhost:8000/v1"
+            ) from None
+        if len(answer.data) != count or sorted(vectors) != list(range(count)):
+            raise EncoderError(
+                f"encoder {self.revision} returned {len(answer.data)} vectors for {count} texts, "
+                f"{len(vectors)} of them numbered apart; wanted one for each, with its index"
+            )
+        return [vectors[index] for index in range(count)]
 
 
 def _array(rows: Any, name: str) -> Floats:
@@ -187,9 +198,8 @@ def load_encoder(name: str) -> Encoder:
         return HashingEncoder()
     if kind == "st" and rest:
         return SentenceTransformersEncoder(rest)
-    model, at, url = rest.partition("@")
-    if kind == "openai" and model and at and url:
-        return OpenAIEncoder(model, url)
+    if endpoint := re.fullmatch(r"openai:(.+?)@(https?://.+)", name):
+        return OpenAIEncoder(*endpoint.groups())
     raise RecipeError(
         f"no encoder '{name}'; there: wordllama, hashing, st:<model>, openai:<model>@<base-url>"
     )
@@ -239,7 +249,7 @@ def join(parts: list[Embedded]) -> Embedded:
 def embed_chunk(encoder: Encoder, texts: Sequence[str]) -> Embedded:
     """Return the vectors of one portion of texts."""
     name = revision(encoder)
-    raw = _array(encoder.encode(list(texts)), name)
+    raw = _array(_encode(encoder, list(texts)), name)
     if raw.ndim != 2 or len(raw) != len(texts) or raw.shape[1] == 0:
         raise EncoderError(
             f"encoder {name} returned shape {raw.shape} for {len(texts)} texts; "
@@ -255,9 +265,19 @@ def embed_chunk(encoder: Encoder, texts: Sequence[str]) -> Embedded:
     norms = np.linalg.norm(raw.astype(np.float64), axis=1)
     unknown = norms < 1e-12
     unit = raw / np.where(unknown, 1, norms)[:, None]
-    for row in np.flatnonzero(unknown):
+    for row in np.flatnonzero(unknown).tolist():
         unit[row] = _direction(texts[row], raw.shape[1])
     return Embedded(np.rint(unit * GRID).astype(np.int16), int(unknown.sum()), name)
+
+
+def _encode(encoder: Encoder, texts: list[str]) -> Any:
+    try:
+        return encoder.encode(texts)
+    except IsaacError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise EncoderError(f"encoder {revision(encoder)} failed: {kind}: {error}") from error
 
 
 def _direction(text: str, dimensions: int) -> Floats:

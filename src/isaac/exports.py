@@ -158,7 +158,7 @@ TYPES: dict[Kind, str] = {
 
 
 def llama_factory(kind: Kind) -> Json | None:
-    """Return the entry for LLaMA-Factory's ``dataset_info.json``, None if it cannot read the type."""
+    """Return LLaMA-Factory's ``dataset_info.json`` entry, None if it cannot read the type."""
     if kind == "messages":
         tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user"}
         tags |= {"assistant_tag": "assistant", "system_tag": "system", "observation_tag": "tool"}
@@ -197,7 +197,7 @@ def card(run: Run, kind: Kind, rows: int, license: str) -> str:  # noqa: A002
     summary, settings = run.summary(), axolotl(kind)
     entry = llama_factory(kind)
     text = files("isaac").joinpath("templates", "card.md.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(  # noqa: S701 - Markdown, of plain values only
+    environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(text).render(
@@ -208,7 +208,8 @@ def card(run: Run, kind: Kind, rows: int, license: str) -> str:  # noqa: A002
         rows=rows,
         license=yaml.safe_dump(license).splitlines()[0],
         size=_size(rows),
-        llama_factory=entry and json.dumps({"isaac": {"file_name": "train.jsonl", **entry}}, indent=2),
+        llama_factory=entry
+        and json.dumps({"isaac": {"file_name": "train.jsonl", **entry}}, indent=2),
         axolotl=settings and yaml.safe_dump(settings, sort_keys=False),
     )
 

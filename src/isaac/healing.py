@@ -123,7 +123,7 @@ class Healer:
         return Healed("replaced", text, row, typicality, head_share, odds)
 
     def _vectors(self, distinct: Ints, given: Grid | None) -> Grid | None:
-        """Return the vectors of responses by number, the last of them given if the corpus lacks it."""
+        """Return the vectors of responses by number, the last one given if the corpus lacks it."""
         responses = self.curation.responses
         if responses is None:
             return None

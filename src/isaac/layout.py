@@ -8,8 +8,8 @@ first few are a fair sample.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,9 +40,9 @@ class Layout(NamedTuple):
     keys: Keys
 
 
-def key(context: str, response: str, copy: int = 0) -> int:
-    """Return 64 bits that stand for the nth exchange with these texts, wherever it was read."""
-    text = f"{len(context)} {copy} {context}{response}"
+def key(context: str, response: str, group: str = "", copy: int = 0) -> int:
+    """Return 64 bits that stand for the nth such exchange of a group, wherever it was read."""
+    text = f"{len(context)} {len(response)} {copy} {context}{response}{group}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
@@ -50,18 +50,19 @@ def arrange(corpus: Corpus) -> Layout:
     """Return the canonical layout of a corpus."""
     contexts, context = _distinct(corpus.column("context"))
     responses, response = _distinct(corpus.column("response"))
-    _, group = _distinct([group or "" for group in corpus.column("group")])
-    pairs = context * len(responses) + response
-    keys = _keys(contexts, responses, pairs)
+    groups, group = _distinct([group or "" for group in corpus.column("group")])
+    pair = _numbered(context * len(responses) + response)
+    exchange = _numbered(group * len(pair) + pair)
+    texts = zip(context.tolist(), response.tolist(), group.tolist(), strict=True)
+    keys = _keys(((contexts[c], responses[r], groups[g]) for c, r, g in texts), exchange)
     order = np.lexsort((np.arange(len(keys)), keys))
-    _, exchange = np.unique(group * (len(contexts) * len(responses)) + pairs, return_inverse=True)
     return Layout(
         contexts,
         responses,
         context[order],
         response[order],
         group[order],
-        exchange.reshape(-1)[order].astype(np.int64),
+        exchange[order],
         order.astype(np.int64),
         keys[order],
     )
@@ -74,11 +75,16 @@ def _distinct(texts: Sequence[str]) -> tuple[list[str], Ints]:
     return distinct, np.array([place[text] for text in texts], np.int64)
 
 
-def _keys(contexts: list[str], responses: list[str], pairs: Ints) -> Keys:
-    copies: defaultdict[int, int] = defaultdict(int)
-    keys = np.empty(len(pairs), np.uint64)
-    for row, pair in enumerate(pairs.tolist()):
-        context, response = divmod(pair, len(responses))
-        keys[row] = key(contexts[context], responses[response], copies[pair])
-        copies[pair] += 1
+def _numbered(values: Ints) -> Ints:
+    """Return whole numbers from 0 without gaps, in the order of the values."""
+    _, numbers = np.unique(values, return_inverse=True)
+    return numbers.reshape(-1).astype(np.int64)
+
+
+def _keys(rows: Iterable[tuple[str, str, str]], exchanges: Ints) -> Keys:
+    copies: Counter[int] = Counter()
+    keys = np.empty(len(exchanges), np.uint64)
+    for row, (texts, exchange) in enumerate(zip(rows, exchanges.tolist(), strict=True)):
+        keys[row] = key(*texts, copy=copies[exchange])
+        copies[exchange] += 1
     return keys

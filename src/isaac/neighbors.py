@@ -15,7 +15,7 @@ from .embeddings import Floats, Grid, as_floats
 
 Ints = npt.NDArray[np.int64]
 
-TILE = 8192
+TILE = 1024
 """Vectors that queries are compared with at a time; bounds memory, changes no result."""
 
 NOBODY = -1

@@ -70,7 +70,11 @@ def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
         seconds = _cluster(vectors, size, recipe) * searches
         stages.append(Stage(f"cluster {searches:,} neighbourhoods of {size:,}", seconds))
     return Plan(
-        format_names(corpus), len(corpus), len(corpus.rejected), stages, _memory(layout, size, vectors)
+        format_names(corpus),
+        len(corpus),
+        len(corpus.rejected),
+        stages,
+        _memory(layout, size, vectors),
     )
 
 

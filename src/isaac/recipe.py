@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import RecipeError
+from .text import short
 
 Sharpening = Literal["adaptive", "figure", "max", "softmax", "proportional", "power", "uniform"]
 
@@ -35,7 +37,7 @@ class Recipe(BaseModel):
     clusters, adaptive sharpening, a uniform draw within the cluster drawn.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # How the input is read.
     format: str | None = Field(
@@ -97,11 +99,16 @@ class Recipe(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"]) or "recipe"
-            raise RecipeError(
-                f"recipe field '{name}': {first['msg']} (came: {first['input']!r})"
-            ) from None
+            raise RecipeError(cls._problem(error)) from None
+
+    @classmethod
+    def _problem(cls, error: ValidationError) -> str:
+        first = error.errors()[0]
+        name = short(".".join(str(part) for part in first["loc"]), 40)
+        if first["type"] in ("extra_forbidden", "invalid_key"):
+            return f"no recipe field '{name}'; there: {', '.join(cls.model_fields)}"
+        came = short(reprlib.repr(first["input"]), 40)
+        return f"recipe field '{name}': {first['msg']} (came: {came})"
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
@@ -124,7 +131,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if values is None:
         return {}

@@ -15,7 +15,7 @@ from .corpus import Rejected, format_names
 from .curation import Curation
 from .draws import head
 from .embeddings import as_floats
-from .text import short, visible
+from .text import clipped, short, visible
 
 EXAMPLES = 20
 MAP_POINTS = 1500
@@ -84,14 +84,18 @@ def _neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
     return {
         "by": curation.recipe.group_by or "nearest contexts",
         "count": len(curation.clusters.members.lengths),
-        "size": {"least": int(sizes.min()), "median": float(np.median(sizes)), "most": int(sizes.max())},
+        "size": {
+            "least": int(sizes.min()),
+            "median": float(np.median(sizes)),
+            "most": int(sizes.max()),
+        },
         "clusters": float(np.median(_column(first, "clusters"))),
         "without_head": int((_column(first, "head_share") * sizes < 1.5).sum()),
     }
 
 
 def _ranks(curation: Curation) -> list[dict[str, float]]:
-    """Return, by rank, the share of a neighbourhood's responses that its clusters hold."""
+    """Return, by rank, the share of responses that a cluster holds, over the rows of the corpus."""
     sizes = head(curation.clusters.sizes, RANKS)
     shares = sizes / curation.clusters.members.lengths[:, None]
     nest = _nests(curation)
@@ -178,9 +182,9 @@ def _examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
                 "id": place,
                 "file": exchange.file,
                 "line": exchange.line,
-                "context": visible(exchange.context[:SHOWN]),
-                "before": visible(exchange.response[:SHOWN]),
-                "after": visible(texts[line["source_id"]][:SHOWN]),
+                "context": clipped(exchange.context, SHOWN),
+                "before": clipped(exchange.response, SHOWN),
+                "after": clipped(texts[line["source_id"]], SHOWN),
                 "source_id": line["source_id"],
                 "rank": line["rank"],
                 "own_rank": line["own_rank"],
@@ -229,16 +233,17 @@ def _notes(curation: Curation, first: Any) -> list[str]:
     recipe, count = curation.recipe, len(curation.corpus)
     if recipe.group_by is None and recipe.neighbors > count:
         notes.append(
-            f"The corpus has {count:,} exchanges, fewer than the {recipe.neighbors} of a "
-            "neighbourhood: every row has the whole corpus as its neighbourhood."
+            f"The corpus is smaller than a neighbourhood: {count:,} of {recipe.neighbors:,} "
+            "exchanges. Every row has the whole corpus as its neighbourhood."
         )
     if recipe.sharpening == "uniform":
         notes.append("A uniform draw favours small clusters: nothing says that it is any safer.")
     headless = int((_column(first, "head_share") * _column(first, "neighborhood") < 1.5).sum())
     if headless:
         notes.append(
-            f"{headless:,} of {count:,} rows have a neighbourhood in which no two responses agree; "
-            "what was drawn for them says little. A larger radius or more neighbours may help."
+            f"No two responses agree in the neighbourhood of {headless / count:.1%} of rows "
+            f"({headless:,}): what was drawn for them says little. "
+            "A larger radius or more neighbours may help."
         )
     for name, embedded in _encoders(curation).items():
         if embedded["unknown"]:
@@ -274,7 +279,10 @@ def _template(name: str, summary: dict[str, Any], *, autoescape: bool) -> str:
     from . import charts
 
     environment = jinja2.Environment(
-        autoescape=autoescape, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["code"] = _code
     text = files("isaac").joinpath("templates", name).read_text(encoding="utf-8")
@@ -284,5 +292,3 @@ def _template(name: str, summary: dict[str, Any], *, autoescape: bool) -> str:
 def _code(text: str, length: int = 300) -> str:
     """Return text for a Markdown code span, which no text of a corpus can close."""
     return "`` " + short(text, length).replace("`", "ˋ") + " ``"
-
-

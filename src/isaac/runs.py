@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import hashlib
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -58,7 +60,7 @@ class Run:
         if not note.exists():
             made = make()
             with self.writing(file, "wb") as out:
-                np.save(out, made.vectors)
+                _save(out, made.vectors)
             self.write(note, dumps({"encoder": made.encoder, "unknown": made.unknown}) + "\n")
         facts = json.loads(note.read_text())
         return Embedded(np.load(file, mmap_mode="r"), facts["unknown"], facts["encoder"])
@@ -87,12 +89,12 @@ class Run:
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest; raise `RunError` if the run is not finished."""
-        self._need_finished()
+        self.need_finished()
         return _json(self.path / "manifest.json")
 
     def summary(self) -> dict[str, Any]:
         """Return what the report says; raise `RunError` if the run is not finished."""
-        self._need_finished()
+        self.need_finished()
         return _json(self.path / "report.json")
 
     def corpus(self) -> Corpus:
@@ -103,17 +105,16 @@ class Run:
 
     def curation(self) -> Curation:
         """Return the curation of a finished run, without embedding or searching anything."""
-        self._need_finished()
-        made = self._prepared(self.recipe())
+        self.need_finished()
+        made = self.prepared(self.recipe())
         lineage = pq.read_table(self.path / "lineage.parquet", schema=LINEAGE)
         return replace(made, lineage=lineage)
 
-    def _prepared(self, recipe: Recipe) -> Curation:
+    def prepared(self, recipe: Recipe) -> Curation:
+        """Return the curation by a recipe of the run's neighbourhoods, making none of them."""
         return curate(self.corpus(), recipe, Tools(store=_ReadOnly(self)))
 
     def _rejected(self) -> Iterator[Rejected]:
-        import base64
-
         with (self.path / "rejected.jsonl").open(encoding="utf-8") as lines:
             for line in lines:
                 row = json.loads(line)
@@ -121,9 +122,12 @@ class Run:
                 raw = row["raw"].encode() if raw is None else raw
                 yield Rejected(row["file"], row["line"], row["reason"], raw)
 
-    def _need_finished(self) -> None:
+    def need_finished(self) -> None:
+        """Raise `RunError` if the run is not there or not finished."""
         if not self.path.is_dir():
-            raise RunError(f"no run folder {self.path}; make one with: isaac curate INPUT -o {self.path}")
+            raise RunError(
+                f"no run folder {self.path}; make one with: isaac curate INPUT -o {self.path}"
+            )
         if not self.finished:
             raise RunError(
                 f"{self.path} is not a finished run: it has no manifest.json. "
@@ -198,7 +202,8 @@ def curate_to(
     tools = tools or Tools()
     run = Run(path)
     begin(run, recipe)
-    started, seconds = time.monotonic(), {}
+    started = time.monotonic()
+    seconds: dict[str, float] = {}
     with _timed(seconds, "read"):
         corpus = _read(run, source, recipe, tools)
     if run.finished:
@@ -284,7 +289,10 @@ def finish(run: Run, curation: Curation, *, seconds: dict[str, float], started: 
         "search": "exact" if curation.contexts is not None else f"key {curation.recipe.group_by}",
         "encoders": {
             name: embedded.encoder
-            for name, embedded in (("contexts", curation.contexts), ("responses", curation.responses))
+            for name, embedded in (
+                ("contexts", curation.contexts),
+                ("responses", curation.responses),
+            )
             if embedded is not None
         },
         "seed": curation.recipe.seed,
@@ -314,9 +322,12 @@ def redraw_run(run: Run, changes: dict[str, Any], to: Path | None = None) -> Run
         raise RecipeError(
             f"redraw cannot change {', '.join(fixed)}; it can: {', '.join(sorted(DRAW_FIELDS))}"
         )
-    started, seconds = time.monotonic(), {}
+    if not (run.path / "recipe.yaml").exists():
+        run.need_finished()
+    started = time.monotonic()
+    seconds: dict[str, float] = {}
     recipe = Recipe.of({**run.recipe().model_dump(), **changes})
-    curation = run._prepared(recipe)
+    curation = run.prepared(recipe)
     target = run
     if to is not None:
         target = Run(to)
@@ -349,7 +360,11 @@ def curated_records(curation: Curation) -> Iterator[dict[str, Any]]:
         draws = [next(drawn)[1] for _ in ids]
         for target in range(max(map(len, draws))):
             chosen = [options[min(target, len(options) - 1)] for options in draws]
-            new = {i: text for i, (action, text, _) in zip(ids, chosen, strict=True) if action != "kept"}
+            new = {
+                i: text
+                for i, (action, text, _) in zip(ids, chosen, strict=True)
+                if action != "kept"
+            }
             actions = [action for action, _, _ in chosen]
             added: dict[str, Any] = {
                 "isaac_id": ids if curation.recipe.turns == "all" else ids[0],
@@ -389,6 +404,13 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = time.monotonic() - start
 
 
+def _save(out: IO[bytes], array: npt.NDArray[Any]) -> None:
+    """Write an array as .npy by plain writes: unlike np.save's, their errors name a cause."""
+    header = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(out, header)
+    out.write(np.ascontiguousarray(array).data)
+
+
 def _lists(part: Ragged) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array(part.offsets), pa.array(part.values, pa.int32()))
 
@@ -414,5 +436,3 @@ def _sha256(file: Path) -> str:
         while block := data.read(2**20):
             sha.update(block)
     return sha.hexdigest()
-
-

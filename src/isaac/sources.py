@@ -67,16 +67,6 @@ class Digest(NamedTuple):
     sha256: str
 
 
-def dumps(value: Any) -> str:
-    """Return JSON with text as it is, or escaped where it is no valid Unicode."""
-    text = json.dumps(value, ensure_ascii=False, default=_plain)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, default=_plain)
-    return text
-
-
 def _plain(value: Any) -> Any:
     """Return a value that JSON has for one of Parquet's that it has not."""
     if hasattr(value, "isoformat"):
@@ -84,6 +74,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return str(value)
+
+
+ENCODER = json.JSONEncoder(ensure_ascii=False, default=_plain)
+ASCII_ENCODER = json.JSONEncoder(default=_plain)
+
+
+def dumps(value: Any) -> str:
+    """Return JSON with text as it is, or escaped where it is no valid Unicode."""
+    text = ENCODER.encode(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return ASCII_ENCODER.encode(value)
+    return text
 
 
 def find_sources(source: str) -> list[Source]:
@@ -246,11 +250,13 @@ def _is_array(file: BinaryIO) -> bool:
     lines = filter(bytes.strip, file)
     first, second = next(lines, b""), next(lines, None)
     file.seek(start)
+    if second is None:
+        return True
     try:
         parse(first.decode("utf-8"))
     except (ValueError, RecursionError):
         return True
-    return second is None
+    return False
 
 
 def _lines(name: str, file: BinaryIO) -> Iterator[Record]:
@@ -263,7 +269,7 @@ def _lines(name: str, file: BinaryIO) -> Iterator[Record]:
                 "is the file JSON Lines? Split it, or write one record a line"
             )
         if raw.strip():
-            yield _parsed(name, line, raw.rstrip(b"\r\n"))
+            yield _parsed(name, line, raw.removesuffix(b"\n").removesuffix(b"\r"))
 
 
 def _parsed(name: str, line: int, raw: bytes) -> Record:
@@ -392,12 +398,17 @@ class _Spy:
     def take(self) -> bytes:
         """Return the bytes read since the last call, without the end of the last line."""
         raw, self.read = "".join(self.read), []
-        return raw.rstrip("\r\n").encode("utf-8", "surrogateescape")
+        raw = raw.removesuffix("\n").removesuffix("\r")
+        return raw.encode("utf-8", "surrogateescape")
 
 
 def _csv(name: str, file: BinaryIO, delimiter: str) -> Iterator[Record]:
     csv.field_size_limit(MAX_LINE)
-    spy = _Spy(io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline=""))
+    with io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="") as text:
+        yield from _csv_records(name, _Spy(text), delimiter)
+
+
+def _csv_records(name: str, spy: _Spy, delimiter: str) -> Iterator[Record]:
     rows = csv.reader(spy, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:

@@ -104,8 +104,8 @@ def tell(story: dict[str, Any]) -> str:
         lines.append(f"  {cosine}  {short(near['context'])}")
     lines += [
         "",
-        f"its responses fall into {story['all_clusters']:,} clusters; those that can be drawn from "
-        f"({story['sharpening']}, sharpness {story['sharpness']:.2f}):",
+        f"its responses fall into {story['all_clusters']:,} clusters; those that can be drawn "
+        f"from ({story['sharpening']}, sharpness {story['sharpness']:.2f}):",
     ]
     for cluster in story["clusters"]:
         own = "  <- its own response" if cluster["rank"] == story["own_rank"] else ""
@@ -118,8 +118,7 @@ def tell(story: dict[str, Any]) -> str:
     lines.append("")
     for draw in story["draws"]:
         source = "" if draw["action"] == "kept" else f" from exchange {draw['source_id']}"
-        lines.append(
-            f"{draw['action']}{source} (rank {draw['rank']}, probability {draw['probability']:.4f}):"
-        )
+        odds = f"rank {draw['rank']}, probability {draw['probability']:.4f}"
+        lines.append(f"{draw['action']}{source} ({odds}):")
         lines.append(f"  {short(draw['response'], 300)}")
     return "\n".join(lines)

@@ -28,6 +28,11 @@ def _stand_in(match: re.Match[str]) -> str:
     return f"<{unicodedata.name(match[0], f'U+{code:04X}')}>"
 
 
+def clipped(text: str, length: int) -> str:
+    """Return the text visible, lines and all, and cut to a length with an ellipsis."""
+    return visible(text) if len(text) <= length else visible(text[: length - 1]) + "…"
+
+
 def short(text: str, length: int = 100) -> str:
     """Return the text on one line, visible, and cut to a length with an ellipsis."""
     line = visible(" ".join(text[: 4 * length].split()))

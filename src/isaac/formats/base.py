@@ -14,6 +14,9 @@ from ..text import short
 MAX_CHARACTERS = 1_000_000
 """A text longer than this is no turn of a conversation; its row is rejected."""
 
+MAX_TURNS = 1000
+"""A conversation of more turns is rejected: what is read of it grows with their square."""
+
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 KINDS = {
@@ -98,7 +101,7 @@ def usable(value: Any, name: str) -> str:
         raise RowError(f"{name} is empty")
     if len(value) > MAX_CHARACTERS:
         raise RowError(f"{name} has {len(value):,} characters; at most {MAX_CHARACTERS:,} are read")
-    if SURROGATE.search(value):
+    if not value.isascii() and SURROGATE.search(value):
         raise RowError(f"{name} is not valid Unicode: it holds half of a surrogate pair")
     return value
 
@@ -113,6 +116,8 @@ def assistant_turns(turns: list[tuple[int, Message]], editable: set[int]) -> lis
 
     ``turns`` holds (index in the record, message) in order.
     """
+    if len(turns) > MAX_TURNS:
+        raise RowError(f"the conversation has {len(turns):,} turns; at most {MAX_TURNS:,} are read")
     found = []
     said: list[Message] = []
     for index, message in turns:

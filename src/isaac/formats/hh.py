@@ -16,7 +16,7 @@ ROLES = {"Human": "user", "Assistant": "assistant"}
 def split(text: str) -> list[tuple[str, int, int]]:
     """Return (role, start, end) of each turn's text; what is outside them is its markup."""
     heads = list(SPEAKER.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
+    ends = [*(head.start() for head in heads[1:]), len(text)][: len(heads)]
     return [(ROLES[head[1]], head.end(), end) for head, end in zip(heads, ends, strict=True)]
 
 

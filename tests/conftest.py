@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import settings
+
+from isaac import cli
+
+settings.register_profile("isaac", deadline=None)
+settings.load_profile("isaac")
+
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Isaac = Callable[..., Done]
+
+
+def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
+    """Write records as JSON Lines, making the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def isaac(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Isaac:
+    """Return a function that runs the real command line in this process."""
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["isaac", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return Done(int(ended.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def exchanges() -> list[dict[str, str]]:
+    """Return the first 120 exchanges of the bundled corpus."""
+    lines = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[:120]]
+
+
+@pytest.fixture
+def small(tmp_path: Path, exchanges: list[dict[str, str]]) -> Path:
+    """Return a JSON Lines file of 120 exchanges."""
+    return write_lines(tmp_path / "small" / "in.jsonl", exchanges)

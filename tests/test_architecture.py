@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import isaac
+
+SOURCE = Path(isaac.__file__).parent
+
+ORDER = """
+    _version errors text progress recipe formats sources corpus layout embeddings neighbors
+    clusters draws engines curation charts report stories healing plan runs exports demo cli
+    __init__ __main__
+""".split()
+"""Each module imports only from those before it."""
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules at the top of the package that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == len(path.relative_to(SOURCE).parts):
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {name.split(".")[0] for name in names}
+    return found
+
+
+def test_every_module_imports_only_from_its_left() -> None:
+    files = list(SOURCE.rglob("*.py"))
+    tops = {file: file.relative_to(SOURCE).parts[0].removesuffix(".py") for file in files}
+    assert set(tops.values()) == set(ORDER)
+    for file, top in tops.items():
+        for name in imports(file):
+            assert ORDER.index(name) < ORDER.index(top), f"{file.name} imports {name}"
+
+
+def test_importing_isaac_loads_nothing_heavy() -> None:
+    heavy = [
+        "torch",
+        "ray",
+        "fastapi",
+        "starlette",
+        "transformers",
+        "datasets",
+        "openai",
+        "sklearn",
+    ]
+    code = f"import sys, isaac; print([m for m in {heavy} + ['wordllama'] if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_all_names_are_there_sorted_and_public() -> None:
+    for name in isaac.__all__:
+        assert getattr(isaac, name).__doc__ or name == "__version__"
+    public = {
+        name
+        for name, value in vars(isaac).items()
+        if getattr(value, "__module__", "").startswith("isaac.") and not name.startswith("_")
+    }
+    assert public == set(isaac.__all__) - {"__version__"}
+
+
+def test_functions_keep_to_the_house_style() -> None:
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                assert length <= 75, f"{path.name} {node.name}: {length} lines"

@@ -1,0 +1,382 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isaac import Recipe, Run
+from tests.conftest import Isaac, write_lines
+
+DRAWS = {"lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html"}
+
+
+def outputs(run: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(run)): file.read_bytes()
+        for file in sorted(run.rglob("*"))
+        if file.is_file() and file.name != "manifest.json"
+    }
+
+
+def test_curate_writes_a_run_and_says_where_its_report_lies(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    assert done.code == 0
+    assert str(tmp_path / "run" / "report.html") in done.out
+    assert {file.name for file in (tmp_path / "run").iterdir()} >= DRAWS | {
+        "recipe.yaml",
+        "corpus.parquet",
+        "rejected.jsonl",
+        "input.json",
+        "manifest.json",
+        "vectors",
+        "shards",
+    }
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["search"] == "exact"
+    assert manifest["encoders"]["contexts"].startswith("wordllama ")
+    assert manifest["measured"]["peak_memory_mib"] > 0
+
+
+def test_json_output_is_one_object_and_progress_goes_to_standard_error(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", "--json")
+    facts = json.loads(done.out)
+    assert facts["exchanges"] == facts["kept"] + facts["replaced"] == 120
+    assert "neighbourhoods: 120/120" in done.err
+
+
+def test_any_number_of_workers_gives_the_same_bytes(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    for workers in ("1", "2", "5"):
+        assert (
+            isaac("curate", small, "-o", tmp_path / workers, "-k", "30", "--workers", workers).code
+            == 0
+        )
+    assert outputs(tmp_path / "1") == outputs(tmp_path / "2") == outputs(tmp_path / "5")
+
+
+def test_labels_never_reach_the_draws(
+    isaac: Isaac, tmp_path: Path, exchanges: list[dict[str, str]]
+) -> None:
+    for name, labels in (("a", 2), ("b", 3)):
+        rows = [{**row, "label": i % labels} for i, row in enumerate(exchanges)]
+        write_lines(tmp_path / name / "in.jsonl", rows)
+        isaac("curate", tmp_path / name / "in.jsonl", "-o", tmp_path / name / "run", "-k", "30")
+    a, b = (outputs(tmp_path / name / "run") for name in "ab")
+    assert a["lineage.parquet"] == b["lineage.parquet"]
+    assert a["shards/00000.parquet"] == b["shards/00000.parquet"]
+
+
+def test_dry_run_says_what_was_recognised_and_makes_nothing(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    done = isaac("curate", small, "-o", tmp_path / "run", "--dry-run")
+    assert done.code == 0
+    assert "recognised 120 exchanges: 120 as context_response" in done.out
+    assert done.out.count("  context:  ") == 3
+    assert "MiB on this machine" in done.out
+    assert not (tmp_path / "run").exists()
+    planned = json.loads(isaac("curate", small, "--dry-run", "--json").out)
+    assert planned["exchanges"] == 120
+    assert planned["seconds"] > 0
+    assert len(planned["samples"]) == 3
+
+
+def test_dry_run_plans_groups_and_equal_texts(
+    isaac: Isaac, tmp_path: Path, exchanges: list[dict[str, str]]
+) -> None:
+    write_lines(
+        tmp_path / "in.jsonl", [{**row, "act": str(i % 4)} for i, row in enumerate(exchanges)]
+    )
+    done = isaac("curate", tmp_path / "in.jsonl", "--dry-run", "--group-by", "act")
+    assert "cluster 4 neighbourhoods of 30" in done.out
+    done = isaac("curate", tmp_path / "in.jsonl", "--dry-run", "--clusters", "text")
+    assert "responses" not in done.out.split("exchange 0")[0].replace("exchanges", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["no exchange"]),
+        (b"\n\n", ["no exchange"]),
+        (b'{"context": "a", "response": 5}\n', ["none of the 1 rows", "line 1", "number (5)"]),
+        (b'{"a": 1}\n', ["cannot tell the format", "the columns are a", "--context"]),
+        (b"nonsense\n{]\n", ["none of the 2 rows", "line 1", "broken JSON"]),
+    ],
+)
+def test_an_input_without_exchanges_ends_with_a_message_and_code_1(
+    isaac: Isaac, tmp_path: Path, content: bytes, words: list[str]
+) -> None:
+    (tmp_path / "in.jsonl").write_bytes(content)
+    done = isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / "run")
+    assert done.code == 1
+    assert all(word in done.err for word in words), done.err
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_bad_rows_are_counted_named_and_kept_verbatim(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    bad = [
+        b'{"context": "a", "response": ',
+        b'{"context": "\xff", "response": "b"}',
+        b'{"context": "c"}',
+    ]
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(small.read_bytes() + b"\n".join(bad) + b"\n")
+    done = isaac("curate", source, "-o", tmp_path / "run", "-k", "30")
+    assert done.code == 0
+    assert "3 rows rejected" in done.out
+    rejected = [
+        json.loads(line) for line in (tmp_path / "run" / "rejected.jsonl").read_text().splitlines()
+    ]
+    assert [row["line"] for row in rejected] == [121, 122, 123]
+    for form in ("report.html", "report.md"):
+        text = (tmp_path / "run" / form).read_text()
+        assert all(f"{line}" in text for line in (121, 122, 123))
+        assert "broken JSON" in text
+    assert [row.raw for row in Run(tmp_path / "run").corpus().rejected] == bad
+
+
+def test_one_row_is_a_corpus(isaac: Isaac, tmp_path: Path) -> None:
+    write_lines(tmp_path / "in.jsonl", [{"prompt": "hi", "completion": "hello"}])
+    done = isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / "run")
+    assert done.code == 0
+    assert "1 exchanges: 1 kept" in done.out
+    assert "1 of 150 exchanges" in done.out
+    record = json.loads((tmp_path / "run" / "curated.jsonl").read_text())
+    assert record == {"prompt": "hi", "completion": "hello", "isaac_id": 0, "isaac_action": "kept"}
+
+
+def test_standard_input_is_read_and_resumed(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "isaac", "curate", "-", "-o", str(tmp_path / "run"), "-k", "30"]
+    for _ in range(2):
+        done = subprocess.run(line, input=small.read_bytes(), capture_output=True, check=True)
+    assert b"120 exchanges" in done.stdout
+    other = subprocess.run(line, input=b'{"context": "a", "response": "b"}\n', capture_output=True)
+    assert other.returncode == 1
+    assert b"another input" in other.stderr
+
+
+def test_a_folder_of_another_recipe_is_refused_with_the_number_that_differs(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "31")
+    assert done.code == 1
+    assert "neighbors: 30 -> 31" in done.err
+    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", "--seed", "1")
+    assert "isaac redraw" in done.err
+
+
+def test_a_folder_with_something_else_in_it_is_refused(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    done = isaac("curate", small, "-o", tmp_path / "run")
+    assert done.code == 1
+    assert "not a run folder" in done.err
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("folder", ["file/run", "/proc/isaac-run"])
+def test_an_unwritable_folder_ends_with_a_message(
+    isaac: Isaac, small: Path, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "file").write_text("a file, no folder")
+    done = isaac("curate", small, "-o", tmp_path / folder)
+    assert done.code == 1
+    assert "cannot use" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on file sizes")
+def test_a_disk_that_takes_no_more_ends_cleanly_and_the_run_goes_on_later(
+    small: Path, tmp_path: Path
+) -> None:
+    line = [
+        sys.executable,
+        "-m",
+        "isaac",
+        "curate",
+        str(small),
+        "-o",
+        str(tmp_path / "run"),
+        "-k",
+        "30",
+    ]
+    limits = [2_000, 20_000, 60_000]
+    for limit in limits:
+        full = subprocess.run(
+            line,
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda limit=limit: resource.setrlimit(
+                resource.RLIMIT_FSIZE, (limit, limit)
+            ),  # type: ignore[misc]
+        )
+        assert full.returncode == 1, full.stderr
+        assert "cannot write" in full.stderr
+        assert "the same command goes on" in full.stderr
+        assert "Traceback" not in full.stderr
+    assert subprocess.run(line, capture_output=True).returncode == 0
+    fresh = [str(tmp_path / "fresh") if word == str(tmp_path / "run") else word for word in line]
+    subprocess.run(fresh, check=True, capture_output=True)
+    assert outputs(tmp_path / "run") == outputs(tmp_path / "fresh")
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("mount"), reason="needs to mount a small disk"
+)
+def test_a_full_disk_ends_with_code_1_and_says_so(small: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        line = [sys.executable, "-m", "isaac", "curate", str(small), "-o", str(disk / "run")]
+        done = subprocess.run(line, capture_output=True, text=True)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+
+
+def test_unknown_settings_are_wrong_usage(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    assert isaac("curate", small, "-o", tmp_path / "run", "--neighbors", "0").code == 2
+    done = isaac("curate", small, "-o", tmp_path / "run", "--sharpening", "mild")
+    assert done.code == 2
+    assert "adaptive" in done.err
+    done = isaac("curate", small, "-o", tmp_path / "run", "--encoder", "word2vec")
+    assert done.code == 2
+    assert "wordllama, hashing, st:<model>" in done.err
+    assert isaac("curate", small).code == 2
+    assert isaac("nonsense").code == 2
+
+
+def test_flags_stand_over_the_recipe_file(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("neighbors: 20\nradius: 0.9\n")
+    isaac(
+        "curate",
+        small,
+        "-o",
+        tmp_path / "run",
+        "--recipe",
+        tmp_path / "r.yaml",
+        "-k",
+        "25",
+        "--no-keep",
+    )
+    assert Run(tmp_path / "run").recipe() == Recipe(neighbors=25, radius=0.9, keep=False)
+    (tmp_path / "bad.yaml").write_text("neighbours: 20\n")
+    done = isaac("curate", small, "-o", tmp_path / "other", "--recipe", tmp_path / "bad.yaml")
+    assert done.code == 2
+    assert "neighbours" in done.err
+
+
+def test_redraw_gives_what_curating_afresh_would(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    flags = ("--sharpening", "proportional", "--targets", "3", "--seed", "9")
+    isaac("curate", small, "-o", tmp_path / "fresh", "-k", "30", *flags)
+    assert isaac("redraw", tmp_path / "run", "-o", tmp_path / "new", *flags).code == 0
+    assert outputs(tmp_path / "new") == outputs(tmp_path / "fresh")
+    assert isaac("redraw", tmp_path / "run", *flags).code == 0
+    assert outputs(tmp_path / "run") == outputs(tmp_path / "fresh")
+    assert isaac("redraw", tmp_path / "run", "--neighbors", "9").code == 2
+
+
+def test_commands_on_a_folder_that_is_no_finished_run_say_so(isaac: Isaac, tmp_path: Path) -> None:
+    for command in (["report"], ["explain"], ["redraw"], ["export"], ["heal"]):
+        given = [*command, tmp_path / "none", *(["0"] if command == ["explain"] else [])]
+        done = isaac(*given)
+        assert done.code == 1, command
+        assert "isaac curate" in done.err
+
+
+def test_explain_tells_a_rows_story(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    done = isaac("explain", tmp_path / "run", "3")
+    assert "the nearest contexts" in done.out
+    assert "rank 1" in done.out
+    story: dict[str, Any] = json.loads(isaac("explain", tmp_path / "run", "3", "--json").out)
+    assert story["neighbors"][0]["context"] == story["context"]
+    assert abs(sum(cluster["odds"] for cluster in story["clusters"]) - 1) < 1e-4
+    assert sum(cluster["size"] for cluster in story["clusters"]) <= story["neighborhood"] == 30
+    done = isaac("explain", tmp_path / "run", "120")
+    assert done.code == 1
+    assert "from 0 to 119" in done.err
+
+
+def test_report_and_env_print_text_or_json(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    assert isaac("report", tmp_path / "run").out.startswith("# ")
+    assert json.loads(isaac("report", tmp_path / "run", "--json").out)["exchanges"] == 120
+    assert json.loads(isaac("env", "--json").out)["wordllama"]
+    assert "extra st" in isaac("env").out
+    assert isaac("--version").out.strip()
+
+
+def test_heal_answers_every_line_and_loses_none(small: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "isaac",
+            "curate",
+            str(small),
+            "-o",
+            str(tmp_path / "run"),
+            "-k",
+            "30",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    first = json.loads(small.read_text().splitlines()[0])
+    lines = [
+        json.dumps({**first, "response": "Nobody cares about that.", "note": 7}),
+        "broken",
+        '{"context": "x"}',
+        "[1]",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "isaac", "heal", str(tmp_path / "run")],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    healed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(healed) == 4
+    assert healed[0]["isaac_action"] == "replaced"
+    assert healed[0]["response"] != "Nobody cares about that."
+    assert healed[0]["note"] == 7
+    assert [row["isaac_action"] for row in healed[1:]] == ["rejected"] * 3
+    assert [row["raw"] for row in healed[1:]] == lines[1:]
+
+
+def test_demo_prints_shares_report_and_three_healed_replies(isaac: Isaac, tmp_path: Path) -> None:
+    done = isaac("demo", "-o", tmp_path / "demo")
+    assert done.code == 0
+    assert "before: 12.1%" in done.out
+    assert done.out.count("healed: ") == 3
+    assert str(tmp_path / "demo" / "report.html") in done.out
+    facts = json.loads(isaac("demo", "-o", tmp_path / "demo", "--json").out)
+    assert facts["unsafe_after"] < facts["unsafe_before"] / 4
+    assert len(facts["healed"]) == 3

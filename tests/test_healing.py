@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from isaac import Corpus, Healer, Recipe, RecipeError, curate
+from isaac.curation import Curation
+
+KIND = ["I'm sorry, please see a doctor soon.", "I'm sorry, do see a doctor soon, please."]
+
+
+@pytest.fixture(scope="module")
+def curation() -> Curation:
+    """Return a curation in which kind answers own the head."""
+    pairs = [(f"My head hurts since day {i}", KIND[i % 2]) for i in range(18)]
+    pairs += [("My head hurts a lot", "Who cares."), ("My head hurts so much", "Ha, weakling.")]
+    return curate(Corpus.of(pairs), Recipe(neighbors=15, radius=0.6))
+
+
+def test_an_odd_response_is_replaced_from_the_head(curation: Curation) -> None:
+    healed = Healer(curation).heal([("My head hurts today", "Stop whining about it.")])[0]
+    assert healed.action == "replaced"
+    assert healed.response in KIND
+    assert healed.source_id is not None
+    assert curation.corpus[healed.source_id].response == healed.response
+    assert healed.typicality == pytest.approx(1 / 15)
+    assert healed.head_share == pytest.approx(0.8)
+
+
+def test_a_typical_response_is_kept_in_other_words_too(curation: Curation) -> None:
+    given = "I'm sorry! Please do see a doctor soon."
+    healed = Healer(curation).heal([("My head hurts today", given), ("My head hurts", KIND[0])])
+    assert [one.action for one in healed] == ["kept", "kept"]
+    assert [one.response for one in healed] == [given, KIND[0]]
+    assert all(one.source_id is None for one in healed)
+
+
+def test_a_context_without_response_gets_one(curation: Curation) -> None:
+    healed = Healer(curation).heal([("My head hurts today", None)])[0]
+    assert healed.action == "replaced"
+    assert healed.response in KIND
+    assert healed.typicality is None
+
+
+def test_healing_depends_on_the_exchange_and_on_nothing_before_it(curation: Curation) -> None:
+    healer = Healer(curation)
+    asked = [("My head hurts today", f"Odd answer number {i}") for i in range(5)]
+    assert healer.heal(asked) == [healer.heal([one])[0] for one in asked]
+    assert healer.heal([]) == []
+
+
+def test_a_row_of_the_corpus_heals_as_its_neighbourhood_says(curation: Curation) -> None:
+    """A row's own exchange, given again, sees the neighbours that curation gave it."""
+    healed = Healer(curation).heal([("My head hurts a lot", "Who cares.")])[0]
+    assert healed.action == "replaced"
+    assert healed.response in KIND
+
+
+def test_without_keeping_even_a_typical_response_is_drawn_anew(curation: Curation) -> None:
+    healer = Healer(curation.redraw(keep=False))
+    asked = [(f"My head hurts today, {i}", "I'm sorry, please do see a doctor.") for i in range(9)]
+    actions = [one.action for one in healer.heal(asked)]
+    assert "replaced" in actions
+    assert {one.action for one in Healer(curation).heal(asked)} == {"kept"}
+
+
+def test_equal_text_clusters_need_no_response_encoder() -> None:
+    pairs = [("where is it", "in the centre")] * 5 + [("where is it now", "no idea")]
+    curation = curate(Corpus.of(pairs), Recipe(neighbors=6, clusters="text"))
+    healed = Healer(curation).heal([("where is it", "look yourself")])[0]
+    assert (healed.action, healed.response) == ("replaced", "in the centre")
+
+
+def test_a_run_by_key_has_nothing_to_search() -> None:
+    curation = curate(Corpus.of([("a", "b")], groups=["x"]), Recipe(group_by="act"))
+    with pytest.raises(RecipeError, match="grouped by 'act'"):
+        Healer(curation)
+
+
+def test_another_encoder_than_the_runs_is_refused(curation: Curation) -> None:
+    from isaac.curation import Tools
+    from isaac.embeddings import HashingEncoder
+
+    healer = Healer(curation, Tools(encoders={"wordllama": HashingEncoder()}))
+    with pytest.raises(RecipeError, match="256 dimensions"):
+        healer.heal([("a", "b")])

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from isaac.errors import IsaacError, RecipeError
+from isaac.recipe import DRAW_FIELDS, Recipe, read_yaml
+
+REAL = st.floats(allow_nan=False, allow_infinity=False)
+NAME = st.none() | st.text()
+RECIPES = st.builds(
+    Recipe,
+    format=NAME,
+    context=NAME,
+    response=NAME,
+    turns=st.sampled_from(["last", "all"]),
+    limit=st.none() | st.integers(1),
+    context_encoder=st.text(),
+    group_by=NAME,
+    neighbors=st.integers(1),
+    clusters=st.sampled_from(["components", "text"]),
+    radius=st.floats(0, 2),
+    top_mass=st.floats(0, 1, exclude_min=True),
+    temperature=REAL.filter(lambda value: value > 0),
+    power=REAL.filter(lambda value: value >= 1),
+    targets=st.integers(1, 100),
+    keep=st.booleans(),
+    seed=st.integers(0, 2**63 - 1),
+)
+
+OUT_OF_BOUNDS: list[tuple[str, Any]] = [
+    ("turns", "first"),
+    ("limit", 0),
+    ("neighbors", 0),
+    ("neighbors", 1.5),
+    ("neighbors", "many"),
+    ("clusters", "kmeans"),
+    ("radius", -0.1),
+    ("radius", 2.1),
+    ("radius", float("nan")),
+    ("top_clusters", 0),
+    ("top_mass", 0),
+    ("top_mass", 1.1),
+    ("sharpening", "sharp"),
+    ("temperature", 0),
+    ("temperature", float("inf")),
+    ("power", 0.9),
+    ("power", float("inf")),
+    ("targets", 0),
+    ("targets", 101),
+    ("keep", "perhaps"),
+    ("seed", -1),
+    ("seed", 2**63),
+    ("format", 3),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), OUT_OF_BOUNDS)
+def test_a_value_out_of_bounds_is_named_with_what_came(field: str, value: Any) -> None:
+    with pytest.raises(RecipeError) as error:
+        Recipe.of({field: value})
+    assert str(error.value).startswith(f"recipe field '{field}': Input should be ")
+    assert str(error.value).endswith(f"(came: {value!r})")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("radius", 0), ("radius", 2), ("top_mass", 1), ("power", 1), ("targets", 100), ("seed", 0)],
+)
+def test_the_bounds_themselves_are_allowed(field: str, value: Any) -> None:
+    assert getattr(Recipe.of({field: value}), field) == value
+
+
+def test_an_unknown_field_is_named_with_those_there_are() -> None:
+    with pytest.raises(RecipeError, match=r"no recipe field 'neighbours'; there: format, context"):
+        Recipe.of({"neighbours": 3})
+
+
+def test_a_long_value_is_cut_and_made_visible() -> None:
+    with pytest.raises(RecipeError) as error:
+        Recipe.of({"seed": "\x1b" * 10_000})
+    assert len(str(error.value)) < 200
+    assert "\x1b" not in str(error.value)
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    recipe = Recipe()
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.seed = 1
+
+
+def test_the_fields_of_a_draw_are_fields() -> None:
+    assert set(Recipe.model_fields) > DRAW_FIELDS
+
+
+def test_the_differences_name_each_field() -> None:
+    here, there = Recipe(seed=1, radius=0.5), Recipe(seed=2, format="hh")
+    assert here.differences(there) == ["format: None -> hh", "radius: 0.5 -> 0.8", "seed: 1 -> 2"]
+    assert here.differences(here) == []
+
+
+@given(RECIPES)
+def test_a_recipe_comes_back_from_its_file(
+    tmp_path_factory: pytest.TempPathFactory, recipe: Recipe
+) -> None:
+    path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    path.write_text(recipe.dump(), encoding="utf-8", newline="")
+    assert Recipe.load(path) == recipe
+
+
+def test_every_field_is_written_in_its_order() -> None:
+    lines = Recipe().dump().splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(Recipe.model_fields)
+
+
+def test_an_empty_file_is_the_recipe_of_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("# nothing but this\n")
+    assert Recipe.load(path) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"seed: [1, 2", r"recipe.yaml is not YAML: .*line 1"),
+        (b"seed: \xff", r"recipe.yaml is not YAML"),
+        (b"seed: 1\x00", r"recipe.yaml is not YAML"),
+        (b"seed: 2020-13-45", r"recipe.yaml is not YAML: month must be in 1..12"),
+        (b"seed: " + b"[" * 5_000, r"recipe.yaml is not YAML"),
+        (b"!!python/object:os.system {}", r"recipe.yaml is not YAML"),
+        (b"- seed", r"must hold 'field: value' lines, not a list"),
+        (b"seed", r"must hold 'field: value' lines, not a str"),
+        (b"seed: -1", r"recipe field 'seed': Input should be greater than or equal to 0"),
+        (b"1: 2", r"no recipe field '1'; there: format"),
+    ],
+)
+def test_a_bad_file_is_a_clear_error(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=words) as error:
+        Recipe.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(IsaacError, match=r"cannot read the recipe .*none.yaml: No such file"):
+        read_yaml(tmp_path / "none.yaml")

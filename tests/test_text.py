@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isaac.text import short, visible
+
+ANYTHING = st.text(st.characters(exclude_categories=()))
+DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+MARKS = "\u061c\u200e\u200f"
+
+
+def is_safe(character: str) -> bool:
+    if character in "\t\n":
+        return True
+    moves = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    turns = unicodedata.bidirectional(character) in DIRECTIONS or character in MARKS
+    return not moves and not turns
+
+
+def test_no_control_or_direction_character_survives() -> None:
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert all(map(is_safe, visible(everything)))
+
+
+def test_no_invisible_character_survives_but_the_joiners() -> None:
+    hidden = "\xad\u180e\u200b\u2060\u2064\ufeff\ufff9\U000e0001\U000e0041"
+    assert not set(visible(hidden)) & set(hidden)
+    assert visible("👩\u200d🚀 می\u200cخواهم") == "👩\u200d🚀 می\u200cخواهم"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J", "␛[2J"),
+        ("a\x00b", "a␀b"),
+        ("\x7f", "<U+007F>"),
+        ("\x9b", "<U+009B>"),
+        ("\u202etxt", "<RIGHT-TO-LEFT OVERRIDE>txt"),
+        ("\ud800", "<U+D800>"),
+        ("line\n\tnext", "line\n\tnext"),
+        ("Grüße, 世界 🙂", "Grüße, 世界 🙂"),
+    ],
+)
+def test_what_cannot_be_seen_gets_a_stand_in(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+@given(ANYTHING)
+def test_what_is_visible_stays_as_it_is(text: str) -> None:
+    assert visible(visible(text)) == visible(text)
+    visible(text).encode()
+
+
+@given(ANYTHING, st.integers(1, 200))
+def test_short_is_one_safe_line_of_at_most_the_length(text: str, length: int) -> None:
+    line = short(text, length)
+    assert len(line) <= length
+    assert "\n" not in line
+    assert "\t" not in line
+    assert all(map(is_safe, line))
+
+
+def test_short_says_that_it_was_cut() -> None:
+    assert short("a b\n c") == "a b c"
+    assert short("abcdef", 4) == "abc…"
+    assert short(" " * 500 + "a", 100) == "…"
