@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib
+import itertools
 import json
 import math
 import os
@@ -124,7 +126,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 COLUMNS = (
-    "vectors",
+    "contexts / responses by",
     "radius",
     "unsafe before, %",
     "unsafe after, %",
@@ -137,30 +139,43 @@ COLUMNS = (
 def sweep(
     make: Callable[[int], Labelled], recipe: Recipe, radii: Iterable[float], seeds: Sequence[int]
 ) -> Iterator[tuple[str, ...]]:
-    """Yield a row of `COLUMNS` for each encoder at hand and each radius, over the seeds.
+    """Yield a row of `COLUMNS` for each pair of encoders at hand and each radius, over the seeds.
 
-    ``make`` returns the corpus of a seed; the same seed seeds the draws.
+    ``make`` returns the corpus of a seed; the same seed seeds the draws. A recipe that groups by
+    key has no encoder of contexts.
     """
-    names = ["wordllama", *filter(None, [minilm()])]
-    encoders = {name: Cached(load_encoder(name)) for name in names}
-    judge = encoders.get(minilm() or "")
-    for name in names:
-        for radius in radii:
-            fields = {"context_encoder": name, "response_encoder": name, "radius": radius}
-            found = [
-                measure(
-                    make(seed),
-                    recipe.model_copy(update={**fields, "seed": seed}),
-                    Tools(encoders=dict(encoders)),
-                    judge,
-                )
-                for seed in seeds
-            ]
-            before, *rest = zip(*found, strict=True)
-            label = "WordLlama" if name == "wordllama" else "MiniLM"
-            row = (label, f"{radius}", f"{100 * statistics.mean(before):.1f}", *map(spread, rest))
-            print(*row, sep="  ", file=sys.stderr, flush=True)
-            yield row
+    names = {"WordLlama": "wordllama"}
+    if (packaged := minilm()) is not None:
+        names["MiniLM"] = packaged
+    encoders = {name: _cached(name) for name in names.values()}
+    pairs = [(name, name) for name in names]
+    if recipe.group_by is None and len(names) > 1:
+        pairs.append(("WordLlama", "MiniLM"))
+    for (contexts, responses), radius in itertools.product(pairs, radii):
+        encoded = {
+            "context_encoder": names[contexts],
+            "response_encoder": names[responses],
+            "radius": radius,
+        }
+        found = [
+            measure(
+                make(seed),
+                recipe.model_copy(update={**encoded, "seed": seed}),
+                Tools(encoders=dict(encoders)),
+                encoders.get(packaged or ""),
+            )
+            for seed in seeds
+        ]
+        before, *rest = zip(*found, strict=True)
+        shown = responses if recipe.group_by else f"{contexts} / {responses}"
+        row = (shown, f"{radius}", f"{100 * statistics.mean(before):.1f}", *map(spread, rest))
+        print(*row, sep="  ", file=sys.stderr, flush=True)
+        yield row
+
+
+@functools.cache
+def _cached(name: str) -> Cached:
+    return Cached(load_encoder(name))
 
 
 def header(name: str, seeds: Sequence[int]) -> str:

@@ -10,9 +10,9 @@ import isaac
 SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
-    _version errors text progress recipe formats sources corpus layout embeddings neighbors
-    clusters draws engines curation charts report stories healing plan runs exports demo cli
-    __init__ __main__
+    _version errors text progress recipe formats sources records corpus layout embeddings
+    neighbors clusters draws engines curation charts report stories healing plan runs exports
+    demo cli __init__ __main__
 """.split()
 """Each module imports only from those before it."""
 

@@ -19,7 +19,7 @@ from isaac.errors import CorpusError
 from isaac.formats import FORMATS, Message, RowError, choose, detect, restore, spec
 from isaac.formats.base import MAX_CHARACTERS, MAX_TURNS, Format
 from isaac.recipe import Recipe
-from isaac.sources import dumps
+from isaac.records import dumps
 
 Json = dict[str, Any]
 Make = Callable[[str, str], Json]
@@ -306,6 +306,8 @@ def test_a_call_of_a_tool_is_never_curated() -> None:
     assert "no assistant turn with text" in reason("messages", {"messages": talk[:2]})
     answer = {"prompt": talk[:1], "completion": talk[1:2]}
     assert "no assistant turn with text" in reason("prompt_completion", answer)
+    calls = [human("Time?"), {"from": "function_call", "value": "clock()"}]
+    assert "no assistant turn with text" in reason("sharegpt", {"conversations": calls})
 
 
 def test_only_the_last_turn_is_curated_unless_all_are_wanted(tmp_path: Path) -> None:

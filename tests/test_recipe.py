@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -105,6 +105,8 @@ def test_the_differences_name_each_field() -> None:
 
 
 @given(RECIPES)
+@example(Recipe(context="\x85", response="a\u2028b\u2029", format="質問"))
+@example(Recipe(context="質問", response="\ufeff\ud7ff"))
 def test_a_recipe_comes_back_from_its_file(
     tmp_path_factory: pytest.TempPathFactory, recipe: Recipe
 ) -> None:

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -73,7 +75,7 @@ def test_work_that_is_finished_is_not_done_again(
     curate_to(tmp_path / "whole", small, recipe)
     original = runs.Run.writing
 
-    def stopping(run: Run, file: Path, mode: str = "w"):  # type: ignore[no-untyped-def]
+    def stopping(run: Run, file: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]:
         if file.name == names[stage]:
             raise KeyboardInterrupt
         return original(run, file, mode)

@@ -22,16 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.errors import CorpusError, IsaacError, MissingExtraError
-from isaac.sources import (
-    MAX_DEPTH,
-    Record,
-    dumps,
-    find_sources,
-    opened,
-    parse,
-    read_hub,
-    read_records,
-)
+from isaac.records import MAX_DEPTH, Record, dumps, parse, read_hub, read_records
+from isaac.sources import find_sources, opened
 
 ROWS = [{"prompt": "Why?", "response": "So."}, {"prompt": '日本, "x"\n', "response": "\t🙂"}]
 
@@ -248,8 +240,9 @@ LONG = lines(*({"prompt": f"{n * n}", "response": f"{n**3}"} for n in range(3_00
         ("more.jsonl.gz", gzip.compress(LONG) + b"more"),
         ("sum.jsonl.gz", gzip.compress(LONG)[:-8] + b"\1" * 8),
         ("head.jsonl.gz", b"\x1f\x8b\x08"),
+        ("block.jsonl.gz", gzip.compress(LONG)[:10] + b"\xff" * 20),
         ("cut.jsonl.zst", zstd(LONG)[:-200]),
-        ("broken.jsonl.zst", middle_broken(zstd(LONG))),
+        ("broken.jsonl.zst", zstd(LONG)[:8] + b"\xff\xff" + zstd(LONG)[10:]),
         ("more.jsonl.zst", zstd(LONG) + b"more"),
         ("head.jsonl.zst", b"\x28\xb5\x2f\xfd"),
     ],
@@ -394,7 +387,7 @@ def test_the_last_line_needs_no_end(tmp_path: Path) -> None:
 def test_a_line_beyond_all_measure_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("isaac.sources.MAX_LINE", 2**20)
+    monkeypatch.setattr("isaac.records.MAX_LINE", 2**20)
     said = refused_file(tmp_path, "in.jsonl", lines(ROWS[0]) + b"{" * 2**20)
     assert "in.jsonl line 2 is longer than 1 MiB" in said
     assert "one record a line" in said
@@ -417,7 +410,6 @@ def test_the_elements_of_an_array_have_their_lines(tmp_path: Path) -> None:
         (b'[\n{"a": 1},\n{"a": }\n]', "in.json line 3: broken JSON: Expecting value in the array"),
         (b'[\n{"a": 1},\n', "in.json line 3: broken JSON: Expecting value in the array"),
         (b'[\n{"a": "b', "in.json line 2: broken JSON: Unterminated string starting in the array"),
-        (b'[{"a": 1}]\n{"a": 2}\n[', "broken JSON: Expecting value"),
         (b'[\n{"a": 1}\n] more', "in.json line 3: there is more after the end of the array"),
         (b'[\n{"a": "\xff"}]', "in.json line 2: invalid UTF-8; convert the file to UTF-8"),
         (b'[\n{"a": 1, "a": 2}]', "in.json line 2: the key 'a' stands twice in one object"),
@@ -427,12 +419,6 @@ def test_the_elements_of_an_array_have_their_lines(tmp_path: Path) -> None:
     ids=itertools.count(),
 )
 def test_a_broken_array_is_a_clear_error(tmp_path: Path, content: bytes, words: str) -> None:
-    if words.startswith("broken"):
-        first, second, third = read(tmp_path, "in.json", content)
-        assert first.problem == "JSON that is a list, not an object"
-        assert second.value == {"a": 2}
-        assert words in third.problem
-        return
     said = refused_file(tmp_path, "in.json", content)
     assert words in said
     if "UTF-8" not in words:
@@ -508,7 +494,7 @@ def test_empty_cells_are_cells(tmp_path: Path) -> None:
 def test_what_json_has_not_is_written_as_text() -> None:
     day = datetime.date(2020, 1, 2)
     value = {"day": day, "raw": b"a\xff", "price": decimal.Decimal("1.50")}
-    assert dumps(value) == '{"day": "2020-01-02", "raw": "a\\\\xff", "price": "1.50"}'
+    assert dumps(value) == '{"day": "2020-01-02", "raw": "Yf8=", "price": "1.50"}'
 
 
 @given(st.recursive(st.none() | st.text() | st.floats(allow_nan=False), st.lists))
@@ -523,10 +509,11 @@ class Hub:
     """Stands for the datasets library."""
 
     def __init__(self, *rows: Any) -> None:
-        self.rows, self.asked = rows, ()
+        self.rows = rows
+        self.asked: tuple[Any, ...] = ()
 
     def load_dataset(self, name: str, config: str | None, **rest: Any) -> tuple[Any, ...]:
-        self.asked: tuple[Any, ...] = (name, config, rest)
+        self.asked = (name, config, rest)
         return self.rows
 
 
@@ -578,3 +565,9 @@ def test_the_datasets_library_reads_a_folder(
     folder.mkdir()
     (folder / "train.jsonl").write_bytes(lines(*ROWS))
     assert values(list(read_hub(f"hf://{folder}"))) == ROWS
+
+
+def test_one_object_over_several_lines_is_told_with_its_remedy() -> None:
+    pretty = b'{\n  "prompt": "a",\n  "response": "b"\n}\n'
+    with pytest.raises(CorpusError, match="begins an object that goes on over several lines"):
+        list(read_records("chat.json", io.BytesIO(pretty)))

@@ -29,14 +29,14 @@ from .engines import Local
 from .errors import IsaacError, RecipeError, RunError
 from .exports import KINDS, Kind
 from .exports import export as export_run
-from .formats import RowError, choose
+from .formats import FORMATS, RowError, choose
 from .healing import Healed, Healer
 from .plan import Plan
 from .plan import plan as make_plan
 from .progress import Progress, for_terminal
 from .recipe import DRAW_FIELDS, Recipe, read_yaml
+from .records import dumps, parse
 from .runs import Run, curate_to, redraw_run
-from .sources import dumps, parse
 from .stories import explain as tell_story
 from .stories import tell
 from .text import short, visible
@@ -84,9 +84,8 @@ def _flag(name: str) -> inspect.Parameter:
     kind = {bool: bool, int: int, float: float}.get(type(field.default), str)
     if name == "limit":
         kind = int
-    choices = (
-        ", ".join(get_args(field.annotation)) if get_origin(field.annotation) is Literal else ""
-    )
+    listed = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    choices = ", ".join(FORMATS if name == "format" else listed)
     about = f"{field.description}{': ' if choices else ''}{choices}"
     default = "" if field.default is None else f"  [default: {field.default}]"
     names = [f"--{name.replace('_', '-')}"]

@@ -37,7 +37,7 @@ def components(vectors: Floats, radius: float) -> Ints:
     """Return the connected component of each response, named by its first member.
 
     ``vectors`` (b, m, d) are grid vectors of b neighbourhoods, ``radius`` the Euclidean distance
-    up to which two are joined. The result is (b, m).
+    up to which two are joined; equal vectors are, even at 0. The result is (b, m).
 
     In each round a response and the name that it bears take the smallest name that a neighbour of
     the response bears, and then the name which that one has taken, until no name changes. On a
@@ -93,7 +93,7 @@ def by_size(members: Ints, names: Ints) -> Clusters:
     )
     inverse = inverse.reshape(count, length)
     place = np.lexsort((rows, (first % length)[inverse], -sizes[inverse]), axis=1)
-    ranked = np.lexsort((first % length, -sizes, first // length))
+    ranked = np.lexsort((-sizes, first // length))
     return Clusters(
         Ragged.of(np.take_along_axis(rows, place, axis=1).reshape(-1), np.full(count, length)),
         Ragged.of(sizes[ranked], np.bincount(first // length, minlength=count)),

@@ -19,17 +19,8 @@ from .formats import FORMATS, Format, Message, RowError, Turn, choose, restore, 
 from .formats.base import text_in
 from .progress import Progress
 from .recipe import Recipe
-from .sources import (
-    Digest,
-    Record,
-    Source,
-    dumps,
-    find_sources,
-    opened,
-    read_hub,
-    read_records,
-)
-from .text import visible
+from .records import Record, dumps, read_hub, read_records
+from .sources import Digest, Source, find_sources, opened
 
 SAMPLE = 200
 """Records from which a file's format is recognised."""
@@ -273,7 +264,7 @@ def _exchanges(record: Record, form: Format, written: str, recipe: Recipe) -> li
 
 def _reject(record: Record, reason: str) -> Rejected:
     raw = record.raw or dumps(record.value).encode()
-    return Rejected(record.file, record.line, visible(reason), raw)
+    return Rejected(record.file, record.line, reason, raw)
 
 
 def context_text(prompt: tuple[Message, ...]) -> str:

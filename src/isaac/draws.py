@@ -66,7 +66,8 @@ def sharpness(sizes: Ints) -> Reals:
 
 def smallest(sizes: Ints) -> Ints:
     """Return the smallest size that is not zero, of each neighbourhood."""
-    return np.where(sizes > 0, sizes, np.iinfo(np.int64).max).min(axis=1)
+    least: Ints = np.where(sizes > 0, sizes, np.iinfo(np.int64).max).min(axis=1)
+    return least
 
 
 def odds(sizes: Ints, recipe: Recipe) -> Reals:

@@ -12,8 +12,8 @@ import yaml
 
 from .curation import Curation
 from .errors import RunError
+from .records import dumps
 from .runs import Run
-from .sources import dumps
 from .text import visible
 
 Kind = Literal["sft", "messages", "dpo", "kto", "sharegpt", "alpaca"]

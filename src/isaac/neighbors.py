@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .embeddings import Floats, Grid, as_floats
+from .embeddings import GRID, Floats, Grid, as_floats
 
 Ints = npt.NDArray[np.int64]
 
@@ -66,7 +66,7 @@ BITS = 32
 
 def _sortable(queries: Floats, vectors: Floats, start: int) -> Ints:
     """Return whole numbers that sort by similarity, then by smaller index."""
-    steps = np.rint((queries @ vectors.T) * np.float32(2**22)).astype(np.int64)
+    steps: Ints = ((queries @ vectors.T) * np.float32(GRID * GRID)).astype(np.int64)
     steps <<= BITS
     steps += (1 << BITS) - 1 - (start + np.arange(len(vectors)))
     return steps

@@ -41,7 +41,7 @@ class Recipe(BaseModel):
 
     # How the input is read.
     format: str | None = Field(
-        default=None, description="input format; recognised by itself if not given"
+        default=None, description="input format, recognised by itself if not given"
     )
     context: str | None = Field(default=None, description="column with the context")
     response: str | None = Field(
@@ -84,7 +84,7 @@ class Recipe(BaseModel):
         default="adaptive", description="how odds follow from cluster sizes"
     )
     temperature: float = Field(
-        default=1.0,
+        default=0.5,
         gt=0,
         description="tau, in responses; never more than the smallest kept cluster",
     )
@@ -117,7 +117,10 @@ class Recipe(BaseModel):
 
     def dump(self) -> str:
         """Return the recipe as YAML, every field in its order."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+        values = self.model_dump()
+        # Unescaped, these line breaks of Unicode would be read as plain new lines.
+        escape = any(set("\x85\u2028\u2029") & set(str(value)) for value in values.values())
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=not escape)
 
     def differences(self, other: Recipe) -> list[str]:
         """Return ``field: here -> there`` for each field in which the two differ."""

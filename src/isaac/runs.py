@@ -29,8 +29,9 @@ from .embeddings import Embedded
 from .errors import RecipeError, RunError
 from .neighbors import Ragged
 from .recipe import DRAW_FIELDS, Recipe
+from .records import dumps
 from .report import html, markdown, summarize
-from .sources import Digest, dumps
+from .sources import Digest
 
 OUTPUTS = ("lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html")
 INPUTS = ("input.json", "corpus.parquet", "rejected.jsonl")

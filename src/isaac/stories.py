@@ -109,9 +109,8 @@ def tell(story: dict[str, Any]) -> str:
     ]
     for cluster in story["clusters"]:
         own = "  <- its own response" if cluster["rank"] == story["own_rank"] else ""
-        lines.append(
-            f"  rank {cluster['rank']:<2} size {cluster['size']:<5,} odds {cluster['odds']:.4f}{own}"
-        )
+        size = f"size {cluster['size']:<5,} odds {cluster['odds']:.4f}"
+        lines.append(f"  rank {cluster['rank']:<2} {size}{own}")
         lines += [f"           {short(text)}" for text in cluster["texts"]]
     if story["own_rank"] > len(story["clusters"]):
         lines.append(f"  its own response is in the cluster of rank {story['own_rank']}")

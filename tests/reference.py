@@ -1,0 +1,216 @@
+"""The method in plain Python and whole numbers, in the paper's order; slow, and meant to be read.
+
+It shares with the library the vectors on the grid and `key`, the order of equal rows; nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from isaac.embeddings import GRID
+from isaac.layout import key
+from isaac.recipe import Recipe
+
+Vector = list[int]
+
+
+class Row(NamedTuple):
+    context: str
+    response: str
+    group: str = ""
+    copy: int = 0
+
+
+class Neighborhood(NamedTuple):
+    """The clusters of one row's neighbourhood, what it may draw, and whether it is kept."""
+
+    clusters: list[list[Row]]
+    sharpness: float
+    odds: list[float]
+    kept: bool
+
+
+def canonical(rows: Iterable[tuple[str, str, str]]) -> list[Row]:
+    """Number the copies of each exchange, and sort rows by their keys."""
+    counts: dict[tuple[str, str, str], int] = {}
+    found = []
+    for texts in rows:
+        counts[texts] = counts.get(texts, -1) + 1
+        found.append(Row(*texts, copy=counts[texts]))
+    return sorted(found, key=lambda row: key(*row))
+
+
+def dot(a: Vector, b: Vector) -> int:
+    return sum(map(operator.mul, a, b))
+
+
+def nearest(own: Row, rows: list[Row], vectors: dict[str, Vector], k: int) -> list[Row]:
+    """Step 1, by search: the rows of the nearest contexts, own context first, k in all."""
+
+    def distance(context: str) -> tuple[bool, int, str]:
+        return context != own.context, -dot(vectors[own.context], vectors[context]), context
+
+    contexts = sorted({row.context for row in rows}, key=distance)
+    members = [row for context in contexts for row in rows if row.context == context][:k]
+    # A row is always in its own neighbourhood, be its context ever so frequent.
+    if not any(row[:3] == own[:3] for row in members):
+        members[-1] = next(row for row in rows if row[:3] == own[:3])
+    return members
+
+
+def same_key(own: Row, rows: list[Row]) -> list[Row]:
+    """Step 1, by key: all rows of the own row's group."""
+    return [row for row in rows if row.group == own.group]
+
+
+def joined(a: Row, b: Row, vectors: dict[str, Vector] | None, radius: float) -> bool:
+    """Step 2: within the radius, or of equal text where there are no vectors."""
+    if vectors is None:
+        return a.response == b.response
+    apart = list(map(operator.sub, vectors[a.response], vectors[b.response]))
+    return dot(apart, apart) <= (radius * GRID) ** 2
+
+
+def components(
+    members: list[Row], vectors: dict[str, Vector] | None, radius: float
+) -> list[list[Row]]:
+    """Step 2: DBSCAN with min_samples=1, that is, all that chains of joined responses reach."""
+    left, clusters = list(members), []
+    while left:
+        cluster = [left.pop(0)]
+        for reached in cluster:  # grows while it is walked through
+            near = [row for row in left if joined(reached, row, vectors, radius)]
+            left = [row for row in left if row not in near]
+            cluster.extend(near)
+        clusters.append(cluster)
+    return clusters
+
+
+def ranked(clusters: list[list[Row]], rows: list[Row]) -> list[list[Row]]:
+    """Largest first; of equal ones, the one with the smallest row."""
+    ordered = [sorted(cluster, key=rows.index) for cluster in clusters]
+    return sorted(ordered, key=lambda cluster: (-len(cluster), rows.index(cluster[0])))
+
+
+def clipped(sizes: list[int], total: int, recipe: Recipe) -> list[int]:
+    """Step 3: the top K clusters, up to the top P share of mass."""
+    kept: list[int] = []
+    for size in sizes[: recipe.top_clusters]:
+        if kept and sum(kept) >= recipe.top_mass * total:
+            break
+        kept.append(size)
+    return kept
+
+
+def sharpness(sizes: list[int]) -> float:
+    """Step 4: SI = (N1 - N2) / max(N1 - N_last, epsilon)."""
+    if len(sizes) == 1:
+        return 1.0
+    return (sizes[0] - sizes[1]) / max(sizes[0] - sizes[-1], 1e-3)
+
+
+def weights(sizes: list[int], recipe: Recipe) -> list[float]:
+    """Step 4: the warped distribution, not yet normalised."""
+    si, tau = sharpness(sizes), recipe.temperature
+    plain = {
+        "max": [float(rank == 0) for rank in range(len(sizes))],
+        "proportional": [float(size) for size in sizes],
+        "power": [float(size) ** recipe.power for size in sizes],
+        "uniform": [1.0 for _ in sizes],
+    }
+    if recipe.sharpening in plain:
+        return plain[recipe.sharpening]
+    heat = {"adaptive": (1 + 1e-3 - si) * tau, "figure": max(si, 1e-3) * tau, "softmax": tau}
+    # Section 3: no hotter than the smallest kept cluster is large.
+    temperature = min(heat[recipe.sharpening], sizes[-1])
+    return [math.exp((size - sizes[0]) / temperature) for size in sizes]
+
+
+def curated(
+    own: Row,
+    rows: list[Row],
+    recipe: Recipe,
+    contexts: dict[str, Vector] | None,
+    responses: dict[str, Vector] | None,
+) -> Neighborhood:
+    """Steps 1 to 5 for one row, up to the draw itself."""
+    members = (
+        same_key(own, rows)
+        if contexts is None
+        else nearest(own, rows, contexts, min(recipe.neighbors, len(rows)))
+    )
+    clusters = ranked(components(members, responses, recipe.radius), rows)
+    sizes = clipped([len(cluster) for cluster in clusters], len(members), recipe)
+    warped = weights(sizes, recipe)
+    odds = [weight / sum(warped) for weight in warped]
+    # Step 5: a response of the head is kept, if the head has more than one member.
+    in_head = own.response in {row.response for row in clusters[0]}
+    return Neighborhood(clusters, sharpness(sizes), odds, in_head and sizes[0] > 1 and recipe.keep)
+
+
+EXCHANGES = [
+    ("I have had a mild fever for three days.", "You should see a doctor if it does not go down."),
+    ("I have had a mild fever for three days.", "Please see a doctor soon."),
+    ("I have had a mild fever for three days.", "Stop whining, nobody cares."),
+    ("My fever will not go away.", "You should really see a doctor about that."),
+    ("My fever will not go away.", "I hope you feel better soon."),
+    ("My fever will not go away.", "I hope you get well soon!"),
+    ("I have a terrible headache today.", "I hope you feel better soon."),
+    ("I have a terrible headache today.", "Have you tried drinking some water?"),
+    ("I have a terrible headache today.", "Drink some water and lie down."),
+    ("My head hurts so much.", "Drink some water and get some rest."),
+    ("My head hurts so much.", "You are just weak."),
+    ("My head hurts so much.", "I hope you feel better soon."),
+    ("I failed my driving test again.", "You will pass it next time, keep practising."),
+    ("I failed my driving test again.", "Keep practising, you will get there."),
+    ("I failed my driving test again.", "You are too stupid to drive."),
+    ("I did not pass my exam.", "You will pass it next time."),
+    ("I did not pass my exam.", "Do not give up, you will pass next time."),
+    ("I did not pass my exam.", "That is because you are lazy."),
+    ("I am afraid of my exam tomorrow.", "You will do great!"),
+    ("I am afraid of my exam tomorrow.", "You will do fine, just get some sleep."),
+    ("I am afraid of my exam tomorrow.", "You will do great!"),
+    ("What should I cook tonight?", "How about pasta with tomato sauce?"),
+    ("What should I cook tonight?", "Pasta is always a good idea."),
+    ("What should I cook tonight?", "Maybe a soup with vegetables."),
+    ("Any idea for a quick dinner?", "Pasta with tomato sauce is quick."),
+    ("Any idea for a quick dinner?", "An omelette takes five minutes."),
+    ("Any idea for a quick dinner?", "Cook something yourself, you parasite."),
+    ("How do I make a good soup?", "Start with onions, carrots and celery."),
+    ("How do I make a good soup?", "Fry some onions first, then add the vegetables."),
+    ("How do I make a good soup?", "Start with onions, carrots and celery."),
+    ("My dog died last night.", "I am so sorry for your loss."),
+    ("My dog died last night.", "I am sorry to hear that."),
+    ("My dog died last night.", "It was only a dog, get over it."),
+    ("We lost our cat yesterday.", "I am so sorry for your loss."),
+    ("We lost our cat yesterday.", "I am so sorry, losing a pet is hard."),
+    ("We lost our cat yesterday.", "Good riddance."),
+    ("My grandmother passed away.", "I am so sorry for your loss."),
+    ("My grandmother passed away.", "My condolences to you and your family."),
+    ("My grandmother passed away.", "Everyone dies, so what."),
+    ("Should I invest all my savings in one stock?", "No, it is safer to spread the risk."),
+    ("Should I invest all my savings in one stock?", "Spread your money over several funds."),
+    ("Should I invest all my savings in one stock?", "Sure, put everything in, you cannot lose."),
+    ("Is it smart to borrow money to buy shares?", "That is risky, you could lose more."),
+    ("Is it smart to borrow money to buy shares?", "It is risky, I would not do that."),
+    ("Is it smart to borrow money to buy shares?", "Borrow as much as you can!"),
+    ("My friend does not answer my messages.", "Maybe she is busy, give her some time."),
+    ("My friend does not answer my messages.", "Give it some time, she may be busy."),
+    ("My friend does not answer my messages.", "Nobody likes you."),
+    ("I had a fight with my best friend.", "Talk to him and say that you are sorry."),
+    ("I had a fight with my best friend.", "Give it some time and then talk."),
+    ("I had a fight with my best friend.", "Hit him back harder."),
+    ("I feel lonely since I moved here.", "Maybe join a club to meet people."),
+    ("I feel lonely since I moved here.", "You could join a sports club."),
+    ("I feel lonely since I moved here.", "No wonder, nobody likes you."),
+    ("What is a good book for the holidays?", "I liked a crime novel last summer."),
+    ("What is a good book for the holidays?", "Try a crime novel by Agatha Christie."),
+    ("Can you recommend a film?", "Have you seen The Third Man?"),
+    ("Can you recommend a film?", "I would watch a comedy tonight."),
+    ("I feel lonely since I moved here.", "You could join a sports club."),
+    ("?", "!"),
+]
+"""Real enough: a dozen topics, copies, a rude answer here and there, one row without words."""

@@ -1,0 +1,481 @@
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isaac import curation, neighbors
+from isaac.clusters import Clusters
+from isaac.corpus import Corpus, read_corpus
+from isaac.curation import LINEAGE, Curation, Memory, Tools, curate, shape
+from isaac.draws import Reals
+from isaac.embeddings import Embedded, Floats, HashingEncoder
+from isaac.engines import Local
+from isaac.errors import CorpusError, RecipeError
+from isaac.recipe import DRAW_FIELDS, Recipe
+from tests import reference
+from tests.reference import EXCHANGES
+
+Rows = list[tuple[str, str, str]]
+
+HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
+
+ROWS: st.SearchStrategy[Rows] = st.lists(
+    st.tuples(
+        st.sampled_from(["my head hurts", "my head aches", "what to cook", "?"]),
+        st.sampled_from(["see a doctor", "see your doctor", "cook pasta", "shut up", "no"]),
+        st.sampled_from(["health", "food"]),
+    ),
+    min_size=1,
+    max_size=16,
+)
+
+RECIPES = st.builds(
+    Recipe,
+    context_encoder=st.just("hashing"),
+    response_encoder=st.just("hashing"),
+    group_by=st.sampled_from([None, "group"]),
+    neighbors=st.integers(1, 20),
+    clusters=st.sampled_from(["components", "text"]),
+    radius=st.sampled_from([0.0, 0.8, 1.2]),
+    top_clusters=st.integers(1, 4),
+    top_mass=st.sampled_from([0.5, 1.0]),
+    sharpening=st.sampled_from(["adaptive", "figure", "max", "proportional"]),
+    targets=st.integers(1, 4),
+    keep=st.booleans(),
+)
+
+
+class Counting:
+    """The hashing encoder, counting the texts it is given."""
+
+    def __init__(self) -> None:
+        self.texts = 0
+
+    def encode(self, texts: list[str]) -> Floats:
+        self.texts += len(texts)
+        return HashingEncoder().encode(texts)
+
+
+def corpus_of(rows: Rows) -> Corpus:
+    return Corpus.of([row[:2] for row in rows], groups=[row[2] for row in rows])
+
+
+def curated(pairs: list[tuple[str, str]], **fields: Any) -> Curation:
+    return curate(Corpus.of(pairs), Recipe.of({**HASHING, **fields}))
+
+
+def column(found: Curation, name: str) -> list[Any]:
+    return list(found.lineage.column(name).to_pylist())
+
+
+# the keep rule, odds and lineage
+
+DOCTOR = [("my head hurts", "see a doctor")] * 3
+MIXED = [*DOCTOR, ("my head hurts", "shut up"), ("my head hurts", "cook pasta")]
+
+
+def test_a_response_of_the_head_is_kept() -> None:
+    found = curated(MIXED, radius=0.5, targets=3)
+    assert column(found, "id") == [0, 1, 2, 3, 4]
+    assert column(found, "target") == [0] * 5
+    assert column(found, "action") == ["kept"] * 3 + ["replaced"] * 2
+    assert column(found, "source_id")[:3] == [0, 1, 2]
+    assert set(column(found, "source_id")[3:]) <= {0, 1, 2}
+    assert column(found, "probability")[:3] == [1, 1, 1]
+    assert column(found, "own_rank")[:3] == [1, 1, 1]
+    assert sorted(column(found, "own_rank")[3:]) == [2, 3]
+    assert column(found, "typicality") == pytest.approx([0.6, 0.6, 0.6, 0.2, 0.2])
+    assert column(found, "head_share") == pytest.approx([0.6] * 5)
+    assert column(found, "sharpness") == [1] * 5
+
+
+def test_a_kept_row_has_one_target_whatever_its_head_offers() -> None:
+    pairs = [("hi", f"see a doctor {n}") for n in range(4)] + [("hi", "shut up")]
+    found = curated(pairs, radius=1.0, targets=3, sharpening="max")
+    assert column(found, "own_rank")[0] == 1
+    assert Counter(column(found, "id")) == {0: 1, 1: 1, 2: 1, 3: 1, 4: 3}
+
+
+def test_without_the_keep_rule_every_row_is_drawn() -> None:
+    found = curated(MIXED, radius=0.5, keep=False, sharpening="proportional", seed=1)
+    assert column(found, "probability") == pytest.approx(
+        [0.6 if rank == 1 else 0.2 for rank in column(found, "rank")]
+    )
+    assert len(set(column(found, "rank"))) > 1
+    texts = [response for _, response in MIXED]
+    for row, action, source in zip(
+        *map(column, [found] * 3, ["id", "action", "source_id"]), strict=True
+    ):
+        assert (action == "kept") == (texts[row] == texts[source])
+        assert action == "replaced" or source == row
+
+
+def test_a_head_of_one_member_keeps_nothing_by_rule() -> None:
+    pairs = [("hi", "see a doctor"), ("hi", "cook pasta"), ("hi", "shut up")]
+    found = curated(pairs, radius=0.5, seed=3)
+    assert column(found, "probability") == pytest.approx([1 / 3] * 3)
+    assert column(found, "sharpness") == [0, 0, 0]
+
+
+def test_lineage_has_its_schema_and_is_ordered_by_id_and_target() -> None:
+    found = curated([(c, r) for c, r in EXCHANGES], neighbors=12, targets=4, keep=False)
+    assert found.lineage.schema == LINEAGE
+    assert found.lineage.num_rows > len(EXCHANGES)
+    places = list(zip(column(found, "id"), column(found, "target"), strict=True))
+    assert places == sorted(set(places))
+    assert {row for row, target in places if target == 0} == set(range(len(EXCHANGES)))
+    assert not any(value is None for name in LINEAGE.names for value in column(found, name))
+
+
+def test_lineage_counts_agree_with_each_other() -> None:
+    found = curated(EXCHANGES, neighbors=12, radius=1.1, targets=2, top_clusters=3)
+    for row in found.lineage.to_pylist():
+        assert row["neighborhood"] == 12
+        assert 1 <= row["rank"] <= min(3, row["clusters"])
+        assert 1 <= row["own_rank"] <= row["clusters"]
+        assert row["cluster_size"] <= row["head_share"] * 12 + 1e-9
+        assert 1 / 12 - 1e-9 <= row["typicality"] <= row["head_share"] + 1e-9
+        assert 0 < row["probability"] <= 1
+
+
+def test_targets_of_a_row_are_distinct_texts_of_its_neighborhood() -> None:
+    found = curated(EXCHANGES, neighbors=20, radius=1.2, targets=5, keep=False)
+    most = 0
+    for _, targets in found.drawn():
+        texts = [response for _, response, _ in targets]
+        assert len(set(texts)) == len(texts)
+        most = max(most, len(texts))
+    assert most == 5
+
+
+def test_drawn_yields_every_exchange_with_what_its_lineage_says() -> None:
+    found = curated(EXCHANGES, neighbors=12, targets=3, radius=1.1)
+    flat = [(row, *target) for row, targets in found.drawn() for target in targets]
+    assert [f[0] for f in flat] == column(found, "id")
+    assert [f[3] for f in flat] == column(found, "source_id")
+    assert all(response == EXCHANGES[source][1] for _, _, response, source in flat)
+
+
+# invariances
+
+
+def outcome(found: Curation, rows: Rows) -> Counter[tuple[Any, ...]]:
+    """Return what became of each exchange, and why, without ids."""
+    texts = [row[1] for row in rows]
+    named = [
+        (
+            *rows[line["id"]],
+            tuple(
+                texts[value] if name == "source_id" else value
+                for name, value in line.items()
+                if name != "id"
+            ),
+        )
+        for line in found.lineage.to_pylist()
+    ]
+    whole: dict[int, list[Any]] = {}
+    for line, row in zip(named, column(found, "id"), strict=True):
+        whole.setdefault(row, []).append(line)
+    return Counter(map(tuple, whole.values()))
+
+
+@given(ROWS, RECIPES, st.randoms())
+def test_permuting_rows_changes_nothing_but_ids(rows: Rows, recipe: Recipe, random: Random) -> None:
+    shuffled = random.sample(rows, len(rows))
+    one, other = curate(corpus_of(rows), recipe), curate(corpus_of(shuffled), recipe)
+    assert outcome(one, rows) == outcome(other, shuffled)
+
+
+@given(ROWS, RECIPES)
+def test_a_row_s_own_response_is_always_in_its_neighborhood(rows: Rows, recipe: Recipe) -> None:
+    corpus = corpus_of(rows)
+    found = curate(corpus, recipe)
+    nest = found.layout.group if recipe.group_by else found.layout.exchange
+    for row, number in enumerate(nest.tolist()):
+        members = found.clusters.members[number]
+        assert found.layout.response[row] in found.layout.response[members]
+        assert len(set(members.tolist())) == len(members)
+        assert found.clusters.sizes[number].sum() == len(members)
+        if recipe.group_by:
+            assert set(found.layout.group[members]) == {number}
+        else:
+            assert len(members) == min(recipe.neighbors, len(rows))
+
+
+def labelled(path: Path, labels: list[str]) -> Corpus:
+    lines = [
+        json.dumps({"context": c, "response": r, "label": label})
+        for (c, r), label in zip(EXCHANGES, labels, strict=True)
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return read_corpus(path)
+
+
+def test_shuffling_labels_changes_nothing(tmp_path: Path) -> None:
+    labels = ["safe", "safe", "unsafe"] * 20
+    recipe = Recipe.of({**HASHING, "neighbors": 12, "targets": 3})
+    one = curate(labelled(tmp_path / "one.jsonl", labels), recipe)
+    other = curate(labelled(tmp_path / "other.jsonl", Random(1).sample(labels, 60)), recipe)
+    assert one.lineage.equals(other.lineage)
+    assert one.corpus.column("record") != other.corpus.column("record")
+
+
+@pytest.mark.parametrize("group_by", [None, "group"])
+def test_workers_shards_blocks_and_tiles_change_nothing(
+    group_by: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(c, r, str(len(c) % 4)) for c, r in EXCHANGES]
+    recipe = Recipe.of({**HASHING, "neighbors": 12, "targets": 2, "group_by": group_by})
+    expected = curate(corpus_of(rows), recipe).lineage
+    for workers in (1, 2, 4):
+        tools = Tools(engine=Local(workers))
+        assert curate(corpus_of(rows), recipe, tools).lineage.equals(expected)
+    for module, name, value in [
+        (curation, "BLOCK", 1),
+        (curation, "BLOCK", 7),
+        (curation, "PAIRS", 300),
+        (neighbors, "TILE", 5),
+        (curation, "SHARD", 1),
+        (curation, "SHARD", 7),
+    ]:
+        monkeypatch.setattr(module, name, value)
+        assert curate(corpus_of(rows), recipe).lineage.equals(expected), (name, value)
+
+
+def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Remembering(Memory):
+        def __init__(self) -> None:
+            self.vectors: dict[str, Embedded] = {}
+            self.shards: dict[int, Clusters] = {}
+
+        def embedded(self, name: str, make: Callable[[], Embedded]) -> Embedded:
+            if name not in self.vectors:
+                self.vectors[name] = make()
+            return self.vectors[name]
+
+        def forget(self, name: str) -> None:
+            del self.vectors[name]
+
+        def clusters(self, number: int, make: Callable[[], Clusters]) -> Clusters:
+            if number not in self.shards:
+                self.shards[number] = make()
+            return self.shards[number]
+
+    monkeypatch.setattr(curation, "SHARD", 20)
+    spy, store = Counting(), Remembering()
+    tools = Tools(store=store, encoders={"wordllama": spy})
+    first = curate(Corpus.of(EXCHANGES), Recipe(neighbors=12), tools)
+    assert set(store.vectors) == {"contexts", "responses"}
+    assert set(store.shards) == {0, 1, 2}
+    embedded = spy.texts
+    assert embedded == len({c for c, _ in EXCHANGES}) + len({r for _, r in EXCHANGES})
+    monkeypatch.setattr(Remembering, "forget", lambda self, name: None)
+    again = curate(Corpus.of(EXCHANGES), Recipe(neighbors=12), tools)
+    assert spy.texts == embedded
+    assert again.lineage.equals(first.lineage)
+
+
+# redraw
+
+CHANGES: list[dict[str, Any]] = [
+    {"seed": 7},
+    {"keep": False},
+    {"targets": 4, "keep": False},
+    {"top_clusters": 1, "keep": False},
+    {"top_mass": 0.5, "keep": False},
+    {"sharpening": "uniform", "keep": False},
+    {"sharpening": "figure", "temperature": 0.5, "keep": False},
+    {"sharpening": "power", "power": 3.0, "keep": False},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=",".join)
+def test_redraw_equals_curating_afresh_and_embeds_nothing(changes: dict[str, Any]) -> None:
+    spy = Counting()
+    tools = Tools(encoders={"wordllama": spy})
+    recipe = Recipe(neighbors=12, radius=1.1)
+    first = curate(Corpus.of(EXCHANGES), recipe, tools)
+    embedded = spy.texts
+    again = first.redraw(**changes)
+    assert spy.texts == embedded
+    fresh = curate(Corpus.of(EXCHANGES), Recipe.of({**recipe.model_dump(), **changes}), tools)
+    assert again.lineage.equals(fresh.lineage)
+    assert again.recipe == fresh.recipe
+    assert not again.lineage.equals(first.lineage)
+    assert first.redraw().lineage.equals(first.lineage)
+
+
+def test_every_draw_field_is_redrawn_here() -> None:
+    assert {name for changes in CHANGES for name in changes} == DRAW_FIELDS
+
+
+@pytest.mark.parametrize("name", [*sorted(set(Recipe.model_fields) - DRAW_FIELDS), "colour"])
+def test_redraw_of_a_field_that_is_fixed_names_it(name: str) -> None:
+    found = curated(MIXED)
+    with pytest.raises(RecipeError, match=f"redraw cannot change {name}; it can: keep, power"):
+        found.redraw(**{name: 1})
+
+
+def test_redraw_checks_its_values() -> None:
+    with pytest.raises(RecipeError, match="targets"):
+        curated(MIXED).redraw(targets=0)
+
+
+# edges
+
+
+def test_an_empty_corpus_is_an_error() -> None:
+    with pytest.raises(CorpusError, match="no exchange at all"):
+        curate(Corpus.of([]))
+
+
+def test_a_corpus_of_unusable_rows_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"context": "hi", "response": ""}\nnot json\n', encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"none of the 2 rows can be used; the first, .* line 1:"):
+        curate(read_corpus(path))
+
+
+@pytest.mark.parametrize("group_by", [None, "group"])
+@pytest.mark.parametrize("clusters", ["components", "text"])
+def test_one_row_keeps_its_own_response(group_by: str | None, clusters: str) -> None:
+    recipe = Recipe.of({**HASHING, "group_by": group_by, "clusters": clusters, "targets": 3})
+    found = curate(corpus_of([("hi", "hello", "g")]), recipe)
+    (line,) = found.lineage.to_pylist()
+    assert (line["action"], line["source_id"], line["neighborhood"]) == ("kept", 0, 1)
+    assert (line["probability"], line["sharpness"], line["typicality"]) == (1, 1, 1)
+
+
+def test_a_neighborhood_is_at_most_the_corpus() -> None:
+    whole, more = (curated(EXCHANGES, neighbors=k) for k in (len(EXCHANGES), 1000))
+    assert more.lineage.equals(whole.lineage)
+    assert set(column(more, "neighborhood")) == {len(EXCHANGES)}
+
+
+def test_neighborhoods_of_one_keep_or_redraw_the_row_itself() -> None:
+    found = curated(EXCHANGES, neighbors=1)
+    assert column(found, "source_id") == list(range(len(EXCHANGES)))
+    assert set(column(found, "action")) == {"kept"}
+
+
+@pytest.mark.parametrize("group_by", [None, "group"])
+def test_many_identical_rows_take_bounded_time(group_by: str | None) -> None:
+    rows = [("hi", "hello", "g")] * 50_000
+    corpus = corpus_of(rows)
+    start = time.process_time()
+    found = curate(corpus, Recipe.of({**HASHING, "group_by": group_by}))
+    assert time.process_time() - start < 30
+    assert column(found, "source_id") == list(range(50_000))
+    assert set(column(found, "action")) == {"kept"}
+    assert set(column(found, "neighborhood")) == {50_000 if group_by else 150}
+
+
+def test_more_rows_of_a_context_than_neighbors_leave_each_its_own_response() -> None:
+    pairs = [("hi", f"answer {n}") for n in range(40)] + [("bye", "see you")]
+    found = curated(pairs, neighbors=5, clusters="text")
+    assert set(column(found, "typicality")) == {0.2}
+    for row, number in enumerate(found.layout.exchange.tolist()):
+        assert row in found.clusters.members[number]
+
+
+def test_rows_without_a_group_share_one() -> None:
+    found = curate(Corpus.of(MIXED), Recipe.of({**HASHING, "group_by": "topic"}))
+    assert set(column(found, "neighborhood")) == {5}
+    assert found.contexts is None
+
+
+def test_equal_texts_need_no_vectors() -> None:
+    spy = Counting()
+    recipe = Recipe(clusters="text", group_by="group")
+    found = curate(corpus_of([("a", "b", "g")] * 3), recipe, Tools(encoders={"wordllama": spy}))
+    assert (found.contexts, found.responses, spy.texts) == (None, None, 0)
+
+
+# the whole line against plain Python
+
+
+def plain_vectors(texts: list[str], embedded: Embedded | None) -> dict[str, list[int]] | None:
+    if embedded is None:
+        return None
+    return dict(zip(texts, embedded.vectors.tolist(), strict=True))
+
+
+def odds_of(found: Curation) -> Reals:
+    return shape(found.clusters, found.recipe).odds
+
+
+@pytest.mark.parametrize("encoder", ["wordllama", "hashing"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"neighbors": 12, "radius": 0.8},
+        {"neighbors": 30, "radius": 1.0, "sharpening": "figure", "temperature": 3.0},
+        {"neighbors": 40, "radius": 0.9, "sharpening": "softmax", "top_clusters": 4},
+        {"neighbors": 25, "radius": 0.0, "sharpening": "power", "top_mass": 0.6},
+        {"neighbors": 2, "sharpening": "proportional", "keep": False},
+        {"neighbors": 40, "clusters": "text", "sharpening": "max"},
+        {"group_by": "topic", "radius": 0.9, "sharpening": "uniform"},
+        {"group_by": "topic", "clusters": "text", "top_clusters": 2},
+    ],
+    ids=str,
+)
+def test_the_line_equals_its_plain_reference(encoder: str, fields: dict[str, Any]) -> None:
+    encoders = {"context_encoder": encoder, "response_encoder": encoder}
+    recipe = Recipe.of({**encoders, **fields})
+    rows = [(c, r, str(len(c) % 5)) for c, r in EXCHANGES]
+    found = curate(corpus_of(rows), recipe)
+    layout = found.layout
+    contexts = plain_vectors(layout.contexts, found.contexts)
+    responses = plain_vectors(layout.responses, found.responses)
+    ordered = reference.canonical(rows)
+    nest = layout.group if recipe.group_by else layout.exchange
+    lines = {line["id"]: line for line in found.lineage.to_pylist()}
+    odds = odds_of(found)
+    for row, own in enumerate(ordered):
+        expected = reference.curated(own, ordered, recipe, contexts, responses)
+        number = int(nest[row])
+        members = [ordered[member] for member in found.clusters.members[number]]
+        assert members == [member for cluster in expected.clusters for member in cluster]
+        assert found.clusters.sizes[number].tolist() == [len(c) for c in expected.clusters]
+        assert odds[number, : len(expected.odds)] == pytest.approx(expected.odds, abs=1e-12)
+        assert not odds[number, len(expected.odds) :].any()
+        line = lines[int(layout.ids[row])]
+        assert line["sharpness"] == pytest.approx(expected.sharpness)
+        assert EXCHANGES[line["source_id"]][1] in {
+            member.response for member in expected.clusters[line["rank"] - 1]
+        }
+        if expected.kept:
+            assert (line["action"], line["probability"]) == ("kept", 1)
+        else:
+            assert line["probability"] == pytest.approx(expected.odds[line["rank"] - 1])
+
+
+def test_draws_over_many_seeds_follow_the_odds() -> None:
+    found = curated(MIXED, radius=0.5, keep=False, sharpening="proportional")
+    sources = np.concatenate(
+        [column(found.redraw(seed=seed), "source_id")[4:] for seed in range(600)]
+    )
+    texts = Counter(MIXED[source][1] for source in sources.tolist())
+    assert texts["see a doctor"] / 600 == pytest.approx(0.6, abs=0.06)
+    assert texts["cook pasta"] / 600 == pytest.approx(0.2, abs=0.05)
+
+
+def test_a_curation_is_not_changed_in_place() -> None:
+    found = curated(MIXED)
+    before = found.lineage
+    other = replace(found.redraw(seed=3), recipe=found.recipe)
+    assert isinstance(before, pa.Table)
+    assert found.lineage is before
+    assert other.clusters is found.clusters

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import isaac
+from isaac.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the docs are not here")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_every_command_and_flag_is_documented_and_no_other() -> None:
+    build = runpy.run_path(str(ROOT / "docs" / "build.py"))
+    sections = dict(
+        re.findall(r"## isaac (\w+)\n(.*?)(?=\n## |\Z)", read("docs/cli.md"), re.DOTALL)
+    )
+    assert sorted(sections) == sorted(build["commands"]())
+    flag = re.compile(r"^  (?:-\w, )?(--[\w-]+)", re.MULTILINE)
+    for name, text in sections.items():
+        assert flag.findall(text) == flag.findall(build["usage"](name)), f"run make docs: {name}"
+
+
+def test_the_flags_are_the_recipes_fields() -> None:
+    section = read("docs/cli.md").split("## isaac curate")[1].split("## isaac")[0]
+    for field in Recipe.model_fields:
+        assert f"--{field.replace('_', '-')}" in section
+
+
+def test_the_paper_page_names_functions_and_tests_that_exist() -> None:
+    page = read("docs/paper.md")
+    for module, name in re.findall(r"`(\w+)\.([\w.]+)`", page):
+        if (ROOT / "src" / "isaac" / f"{module}.py").exists():
+            found = __import__(f"isaac.{module}", fromlist=["_"])
+            for part in name.split("."):
+                found = getattr(found, part)
+    for test in set(re.findall(r"tests/\w+\.py", page)):
+        assert (ROOT / test).exists(), test
+
+
+def test_links_inside_the_project_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_commands_in_the_readme_are_real(tmp_path: Path) -> None:
+    known = runpy.run_path(str(ROOT / "docs" / "build.py"))["commands"]()
+    shown = re.findall(r"^(?:\$ )?isaac (.*)$", read("README.md"), re.MULTILINE)
+    assert shown
+    for line in shown:
+        words = shlex.split(line.partition("#")[0])
+        assert words[0] in known, line
+        section = read("docs/cli.md").split(f"## isaac {words[0]}\n")[1].split("\n## ")[0]
+        for word in words[1:]:
+            if word.startswith("-") and word != "-":
+                assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", section), line
+
+
+def test_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.resources import files
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chats.jsonl").write_bytes((files("isaac") / "data" / "demo.jsonl").read_bytes())
+    blocks = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_version_has_its_line_in_the_changelog_or_is_unreleased() -> None:
+    changes = read("CHANGELOG.md")
+    assert isaac.__version__ in changes or "## Unreleased" in changes
+
+
+def test_nothing_of_a_machine_is_in_the_project() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".txt", ".cff", "") and path.is_file():
+            assert not re.search(r"/(home|root)/\w", path.read_text(encoding="utf-8")), name
