@@ -11,16 +11,22 @@ SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
     _version errors text progress recipe formats sources records corpus layout embeddings
-    neighbors clusters draws engines curation charts report stories healing plan runs exports
+    neighbors clusters draws engines stories curation charts report healing plan runs exports
     demo cli __init__ __main__
 """.split()
 """Each module imports only from those before it."""
 
 
 def imports(path: Path) -> set[str]:
-    """Return the modules at the top of the package that a file imports."""
+    """Return the modules at the top of the package that a file imports, types apart."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [
+        n
+        for n in tree.body
+        if not (isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test))
+    ]
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level == len(path.relative_to(SOURCE).parts):
             names = [node.module] if node.module else [alias.name for alias in node.names]
             found |= {name.split(".")[0] for name in names}

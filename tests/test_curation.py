@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from isaac import curation, neighbors
 from isaac.clusters import Clusters
 from isaac.corpus import Corpus, read_corpus
-from isaac.curation import LINEAGE, Curation, Memory, Tools, curate, shape
-from isaac.draws import Reals
+from isaac.curation import LINEAGE, Curation, Memory, Tools, curate
+from isaac.draws import Reals, shape
 from isaac.embeddings import Embedded, Floats, HashingEncoder
 from isaac.engines import Local
 from isaac.errors import CorpusError, RecipeError
@@ -390,12 +390,6 @@ def test_more_rows_of_a_context_than_neighbors_leave_each_its_own_response() -> 
         assert row in found.clusters.members[number]
 
 
-def test_rows_without_a_group_share_one() -> None:
-    found = curate(Corpus.of(MIXED), Recipe.of({**HASHING, "group_by": "topic"}))
-    assert set(column(found, "neighborhood")) == {5}
-    assert found.contexts is None
-
-
 def test_equal_texts_need_no_vectors() -> None:
     spy = Counting()
     recipe = Recipe(clusters="text", group_by="group")
@@ -479,3 +473,8 @@ def test_a_curation_is_not_changed_in_place() -> None:
     assert isinstance(before, pa.Table)
     assert found.lineage is before
     assert other.clusters is found.clusters
+
+
+def test_a_corpus_read_without_its_groups_cannot_be_curated_by_them() -> None:
+    with pytest.raises(CorpusError, match="read it with group_by 'act'"):
+        curate(Corpus.of([("a", "b")]), Recipe(group_by="act"))

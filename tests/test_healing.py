@@ -48,11 +48,23 @@ def test_healing_depends_on_the_exchange_and_on_nothing_before_it(curation: Cura
     assert healer.heal([]) == []
 
 
-def test_a_row_of_the_corpus_heals_as_its_neighbourhood_says(curation: Curation) -> None:
-    """A row's own exchange, given again, sees the neighbours that curation gave it."""
-    healed = Healer(curation).heal([("My head hurts a lot", "Who cares.")])[0]
-    assert healed.action == "replaced"
-    assert healed.response in KIND
+def test_a_row_of_the_corpus_heals_as_it_was_curated(exchanges: list[dict[str, str]]) -> None:
+    pairs = [(row["context"], row["response"]) for row in exchanges]
+    curation = curate(Corpus.of(pairs), Recipe(neighbors=20, radius=0.9))
+    healed = Healer(curation).heal(pairs)
+    lines = curation.lineage.to_pylist()
+    for one, line, (_, response) in zip(healed, lines, pairs, strict=True):
+        assert one.action == line["action"]
+        assert one.response == pairs[line["source_id"]][1]
+        assert one.typicality == pytest.approx(line["typicality"])
+        assert one.response == response or one.source_id == line["source_id"]
+
+
+def test_the_farthest_row_makes_place_for_a_given_exchange() -> None:
+    pairs = [(f"My head hurts since day {i}", "rest now") for i in range(4)]
+    curation = curate(Corpus.of([*pairs, ("Where is my parcel?", "soon")]), Recipe(neighbors=5))
+    healed = Healer(curation).heal([("My head hurts a lot", "Ha!")])[0]
+    assert (healed.response, healed.head_share) == ("rest now", 4 / 5)
 
 
 def test_without_keeping_even_a_typical_response_is_drawn_anew(curation: Curation) -> None:

@@ -17,7 +17,6 @@ from .healing import Healed, Healer
 from .recipe import Recipe
 from .report import summarize
 from .runs import Run, curate_to, redraw_run
-from .stories import explain
 
 __all__ = [
     "Corpus",
@@ -40,7 +39,6 @@ __all__ = [
     "curate",
     "curate_to",
     "embed",
-    "explain",
     "export",
     "load_encoder",
     "read_corpus",

@@ -37,7 +37,6 @@ from .progress import Progress, for_terminal
 from .recipe import DRAW_FIELDS, Recipe, read_yaml
 from .records import dumps, parse
 from .runs import Run, curate_to, redraw_run
-from .stories import explain as tell_story
 from .stories import tell
 from .text import short, visible
 
@@ -288,7 +287,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell one row's story: neighbours, clusters, odds and draw."""
-    story = tell_story(Run(run).curation(), row)
+    story = Run(run).curation().explain(row)
     show(dumps(story) if as_json else tell(story))
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from .clusters import Clusters, by_size, components
 from .corpus import Corpus
-from .draws import Pool, clip, draw, head, odds, sharpness
+from .draws import Pool, draw, shape
 from .embeddings import (
     CHUNK,
     Embedded,
@@ -30,6 +30,7 @@ from .layout import Layout, arrange
 from .neighbors import Ints, Ragged, find_neighbors, group_by, members_of
 from .progress import Progress
 from .recipe import DRAW_FIELDS, Recipe
+from .stories import explain as tell_story
 
 SHARD = 2048
 """Neighbourhoods that are worked on, and stored by a run, at a time; changes no result."""
@@ -71,15 +72,15 @@ ACTIONS = ("kept", "replaced")
 class Store(Protocol):
     """Where finished work is kept, so that it need not be done again."""
 
-    def embedded(self, name: str, make: Callable[[], Embedded]) -> Embedded:
+    def embedded(self, name: str, make: Callable[[], Embedded], /) -> Embedded:
         """Return the vectors kept under a name, made and kept now if they are not there."""
         ...
 
-    def forget(self, name: str) -> None:
+    def forget(self, name: str, /) -> None:
         """Drop the vectors kept under a name."""
         ...
 
-    def clusters(self, number: int, make: Callable[[], Clusters]) -> Clusters:
+    def clusters(self, number: int, make: Callable[[], Clusters], /) -> Clusters:
         """Return the shard of that number, made and kept now if it is not there."""
         ...
 
@@ -87,14 +88,14 @@ class Store(Protocol):
 class Memory:
     """A store that keeps nothing."""
 
-    def embedded(self, name: str, make: Callable[[], Embedded]) -> Embedded:  # noqa: ARG002
+    def embedded(self, _name: str, make: Callable[[], Embedded], /) -> Embedded:
         """Return what is made."""
         return make()
 
-    def forget(self, name: str) -> None:
+    def forget(self, _name: str, /) -> None:
         """Do nothing: nothing was kept."""
 
-    def clusters(self, number: int, make: Callable[[], Clusters]) -> Clusters:  # noqa: ARG002
+    def clusters(self, _number: int, make: Callable[[], Clusters], /) -> Clusters:
         """Return what is made."""
         return make()
 
@@ -140,6 +141,13 @@ class Curation:
         recipe = Recipe.of({**self.recipe.model_dump(), **changes})
         return replace(self, recipe=recipe, lineage=decide(self.layout, self.clusters, recipe))
 
+    def explain(self, row: int) -> dict[str, Any]:
+        """Return one exchange's story: neighbours, clusters, odds and draws, as plain values.
+
+        Raises `CorpusError` if there is no exchange of that id.
+        """
+        return tell_story(self, row)
+
     def drawn(self) -> Iterator[tuple[int, list[tuple[str, str, int]]]]:
         """Yield each exchange's id with its targets: (action, response, source id)."""
         texts = self.corpus.column("response")
@@ -165,6 +173,10 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     recipe, tools = recipe or Recipe(), tools or Tools()
     if not len(corpus):
         raise CorpusError(_nothing(corpus))
+    if recipe.group_by is not None and corpus.table.column("group").null_count:
+        raise CorpusError(
+            f"the corpus was read without its groups; read it with group_by '{recipe.group_by}' too"
+        )
     layout = arrange(corpus)
     contexts = responses = None
     if recipe.group_by is None:
@@ -316,22 +328,6 @@ def cluster(members: Ints, texts: Ints, vectors: Grid | None, recipe: Recipe) ->
     distinct, place = np.unique(same[0], return_inverse=True)
     names = components(as_floats(vectors[distinct])[None], recipe.radius)
     return by_size(members, names[:, place.reshape(-1)])
-
-
-class Shape(NamedTuple):
-    """What the draw needs to know of each neighbourhood."""
-
-    sizes: Ints
-    odds: np.ndarray[Any, np.dtype[np.float64]]
-    sharpness: np.ndarray[Any, np.dtype[np.float64]]
-    totals: Ints
-
-
-def shape(clusters: Clusters, recipe: Recipe) -> Shape:
-    """Return kept sizes, odds and sharpness of each neighbourhood, and its size."""
-    totals = clusters.members.lengths
-    sizes = clip(head(clusters.sizes, recipe.top_clusters), totals, recipe.top_mass)
-    return Shape(sizes, odds(sizes, recipe), sharpness(sizes), totals)
 
 
 def decide(layout: Layout, clusters: Clusters, recipe: Recipe) -> pa.Table:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .clusters import Clusters
 from .layout import Keys
 from .neighbors import Ints, Ragged
 from .recipe import Recipe
@@ -99,6 +100,22 @@ def _temperature(sizes: Ints, recipe: Recipe) -> Reals:
         "softmax": np.ones(len(sizes)),
     }[recipe.sharpening]
     return np.clip(recipe.temperature * factor, TINY, smallest(sizes))
+
+
+class Shape(NamedTuple):
+    """Of m neighbourhoods: kept sizes and odds (m, c), sharpness and size of the whole (m,)."""
+
+    sizes: Ints
+    odds: Reals
+    sharpness: Reals
+    totals: Ints
+
+
+def shape(clusters: Clusters, recipe: Recipe) -> Shape:
+    """Return what the draw needs to know of each neighbourhood."""
+    totals = clusters.members.lengths
+    sizes = clip(head(clusters.sizes, recipe.top_clusters), totals, recipe.top_mass)
+    return Shape(sizes, odds(sizes, recipe), sharpness(sizes), totals)
 
 
 def uniforms(seed: int, keys: Keys, *stream: int) -> Reals:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .clusters import Clusters
-from .curation import Curation, Tools, cluster, shape
-from .draws import Pool, draw
+from .curation import Curation, Tools, cluster
+from .draws import Pool, draw, shape
 from .embeddings import Encoder, Grid, embed
 from .errors import RecipeError
 from .layout import key
@@ -48,6 +48,7 @@ class Healer:
             )
         self.curation = curation
         self.rows = group_by(curation.layout.context)
+        self.known = {text: i for i, text in enumerate(curation.layout.contexts)}
         self.place = {text: i for i, text in enumerate(curation.layout.responses)}
         self.context_encoder = tools.encoder(recipe.context_encoder)
         self.response_encoder: Encoder | None = None
@@ -76,11 +77,12 @@ class Healer:
                 f"the run's contexts were embedded in {contexts.vectors.shape[1]} dimensions, "
                 f"the encoder now gives {queries.shape[1]}"
             )
-        near = find_neighbors(queries, contexts.vectors, k)
+        selves = np.array([self.known.get(context, -1) for context, _ in asked], np.int64)
+        near = find_neighbors(queries, contexts.vectors, k, selves)
         members = members_of(near, self.rows, k)
         given = self._given([response for _, response in asked if response is not None])
         return [
-            self._heal(context, response, np.sort(members[i]), given)
+            self._heal(context, response, members[i], given)
             for i, (context, response) in enumerate(asked)
         ]
 
@@ -94,33 +96,52 @@ class Healer:
     def _heal(
         self, context: str, response: str | None, members: Ints, given: dict[str, Grid]
     ) -> Healed:
-        """Heal one exchange; ``members`` are its neighbourhood in ascending order of rows."""
+        """Heal one exchange; ``members`` are the rows of its neighbourhood, nearest first."""
         recipe, layout = self.curation.recipe, self.curation.layout
+        members, own = self._with_given(context, response, members)
         numbers = layout.response[members]
-        if response is not None:
-            own_number = self.place.get(response, len(layout.responses))
-            numbers = np.append(numbers[: recipe.neighbors - 1], own_number)
+        if own == len(members):
+            numbers = np.append(numbers, self.place.get(response or "", len(layout.responses)))
         distinct, texts = np.unique(numbers, return_inverse=True)
         vectors = self._vectors(distinct, given.get(response or ""))
         found = cluster(np.arange(len(texts))[None], texts.reshape(-1), vectors, recipe)
         facts = shape(found, recipe)
         head_share = float(facts.sizes[0, 0] / facts.totals[0])
         typicality = None
-        if response is not None:
-            rank = _rank(found, len(texts) - 1)
+        if own is not None:
+            rank = _rank(found, own)
             typicality = float(found.sizes[0][rank] / facts.totals[0])
             if recipe.keep and rank == 0 and facts.sizes[0, 0] > 1:
-                return Healed("kept", response, None, typicality, head_share, 1.0)
+                return Healed("kept", response or "", None, typicality, head_share, 1.0)
         members_in_order = found.members.values
         pool = Pool(facts.odds, facts.sizes, found.members.offsets[:1], members_in_order, texts)
         keys = np.array([key(context, response or "")], np.uint64)
         drawn = draw(pool, keys, 1, recipe.seed)[0]
         source, odds = int(drawn.source[0]), float(facts.odds[0, drawn.rank[0]])
-        if response is not None and texts[source] == texts[-1]:
-            return Healed("kept", response, None, typicality, head_share, odds)
+        if own is not None and texts[source] == texts[own]:
+            return Healed("kept", response or "", None, typicality, head_share, odds)
         text = layout.responses[distinct[texts[source]]]
         row = int(layout.ids[members[source]])
         return Healed("replaced", text, row, typicality, head_share, odds)
+
+    def _with_given(
+        self, context: str, response: str | None, members: Ints
+    ) -> tuple[Ints, int | None]:
+        """Return the rows in ascending order and where among them the given exchange stands.
+
+        A given exchange that the corpus has is that row; another one comes after the rows, in the
+        place of the farthest of them; without a response there is none.
+        """
+        layout = self.curation.layout
+        if response is None:
+            return np.sort(members), None
+        number, asked = self.place.get(response, -1), self.known.get(context, -1)
+        rows = np.sort(members)
+        twins = (layout.response[rows] == number) & (layout.context[rows] == asked)
+        if twins.any():
+            return rows, int(twins.argmax())
+        rows = np.sort(members[: self.curation.recipe.neighbors - 1])
+        return rows, len(rows)
 
     def _vectors(self, distinct: Ints, given: Grid | None) -> Grid | None:
         """Return the vectors of responses by number, the last one given if the corpus lacks it."""

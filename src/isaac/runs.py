@@ -178,13 +178,13 @@ class _ReadOnly:
     def __init__(self, run: Run) -> None:
         self.run = run
 
-    def embedded(self, name: str, make: Callable[[], Embedded]) -> Embedded:
+    def embedded(self, name: str, _make: Callable[[], Embedded], /) -> Embedded:
         return self.run.embedded(name, self._missing)
 
-    def forget(self, name: str) -> None:
+    def forget(self, _name: str, /) -> None:
         pass
 
-    def clusters(self, number: int, make: Callable[[], Clusters]) -> Clusters:
+    def clusters(self, number: int, _make: Callable[[], Clusters], /) -> Clusters:
         return self.run.clusters(number, self._missing)
 
     def _missing(self) -> Any:

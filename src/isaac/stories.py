@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
 
-from .curation import Curation, shape
+from .clusters import Clusters
+from .draws import shape
 from .embeddings import GRID
-from .errors import RunError
+from .errors import CorpusError
+from .neighbors import Ragged
 from .text import short, visible
+
+if TYPE_CHECKING:
+    from .curation import Curation
 
 NEIGHBORS = 10
 SAMPLES = 2
 
 
 def explain(curation: Curation, row: int) -> dict[str, Any]:
-    """Return the story of one exchange as plain values; raise `RunError` if there is none."""
+    """Return the story of one exchange as plain values; raise `CorpusError` if there is none."""
     if not 0 <= row < len(curation.corpus):
-        raise RunError(f"no exchange {row}; ids run from 0 to {len(curation.corpus) - 1}")
+        raise CorpusError(f"no exchange {row}; ids run from 0 to {len(curation.corpus) - 1}")
     layout, recipe = curation.layout, curation.recipe
     place = int(np.flatnonzero(layout.ids == row)[0])
     nest = int((layout.group if recipe.group_by is not None else layout.exchange)[place])
@@ -82,10 +87,7 @@ def _clusters(curation: Curation, nest: int) -> list[dict[str, Any]]:
     return found
 
 
-def _only(curation: Curation, nest: int) -> Any:
-    from .clusters import Clusters
-    from .neighbors import Ragged
-
+def _only(curation: Curation, nest: int) -> Clusters:
     parts = (curation.clusters.members[nest], curation.clusters.sizes[nest])
     return Clusters(*(Ragged.of(part, np.array([len(part)])) for part in parts))
 
