@@ -181,8 +181,9 @@ def _cached(name: str) -> Cached:
 def header(name: str, seeds: Sequence[int]) -> str:
     """Return the line that says when, where and with what a table was made."""
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    seeded = f"seeds {', '.join(map(str, seeds))}, " if seeds else ""
     return (
-        f"`{name}`, {today}, isaac {__version__}, seeds {', '.join(map(str, seeds))}, "
+        f"`{name}`, {today}, isaac {__version__}, {seeded}"
         f"Python {platform.python_version()}, {os.cpu_count()} cores {platform.machine()} ({cpu()})"
     )
 
