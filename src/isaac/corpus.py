@@ -75,7 +75,8 @@ class Rejected(NamedTuple):
 class Corpus:
     """Exchanges in the order in which they were read.
 
-    ``table`` has `SCHEMA`; ``formats`` says how each file's records are written.
+    ``table`` has `SCHEMA`; ``rejected`` holds what could not be used, ``inputs`` a digest of each
+    file.
     """
 
     table: pa.Table
@@ -133,13 +134,6 @@ class Corpus:
             form = restore(place.column("format")[0].as_py())
             record = form.replace(record, place.column("turn")[0].as_py(), response)
         return record
-
-    def fingerprint(self) -> str:
-        """Return a digest of the input: the hashes of its files, in order."""
-        sha = hashlib.sha256()
-        for digest in self.inputs:
-            sha.update(f"{digest.sha256}\n".encode())
-        return sha.hexdigest()
 
 
 class Row(NamedTuple):
