@@ -11,7 +11,7 @@ SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
     _version errors text progress recipe formats sources records corpus layout embeddings
-    neighbors clusters draws engines stories curation charts report healing plan runs exports
+    neighbors clusters draws engines stories curation charts report healing plan runs jobs exports
     demo cli __init__ __main__
 """.split()
 """Each module imports only from those before it."""

@@ -14,9 +14,10 @@ from .errors import (
 )
 from .exports import export
 from .healing import Healed, Healer
+from .jobs import curate_to, redraw_run
 from .recipe import Recipe
 from .report import summarize
-from .runs import Run, curate_to, redraw_run
+from .runs import Run
 
 __all__ = [
     "Corpus",

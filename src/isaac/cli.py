@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import json
 import os
 import platform
@@ -22,23 +23,26 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 import typer
 
 from ._version import __version__
-from .corpus import context_text, read_corpus
-from .curation import Tools
+from .corpus import context_text, kept_bytes, read_corpus
+from .curation import Tools, nothing_in
 from .demo import demo as run_demo
 from .engines import Local
-from .errors import IsaacError, RecipeError, RunError
+from .errors import CorpusError, IsaacError, RecipeError
 from .exports import KINDS, Kind
 from .exports import export as export_run
 from .formats import FORMATS, RowError, choose
 from .healing import Healed, Healer
+from .jobs import curate_to, free_name, redraw_run
 from .plan import Plan
 from .plan import plan as make_plan
 from .progress import Progress, for_terminal
 from .recipe import DRAW_FIELDS, Recipe, read_yaml
 from .records import dumps, parse
-from .runs import Run, curate_to, redraw_run
+from .runs import Run
 from .stories import tell
 from .text import short, visible
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 app = typer.Typer(
     help="Make a language model safer from its own training corpus.",
@@ -55,10 +59,13 @@ SFT = KindName("sft")
 Workers = Annotated[Optional[int], typer.Option(min=1, help="threads; all cores if not given")]  # noqa: UP045
 
 
-def recipe_flags(fields: Iterable[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def recipe_flags(
+    fields: Iterable[str], *, kept: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that gives a command a flag for each of the recipe's fields.
 
-    The command gets what was given as ``flags``, a mapping of field names to values.
+    The command gets what was given as ``flags``, a mapping of field names to values. ``kept``
+    says that a field that is not given stays as the run has it.
     """
     wanted = [name for name in Recipe.model_fields if name in set(fields)]
 
@@ -70,7 +77,7 @@ def recipe_flags(fields: Iterable[str]) -> Callable[[Callable[..., None]], Calla
 
         plain = inspect.signature(command, eval_str=True).parameters
         own = [p for name, p in plain.items() if name != "flags"]
-        extra = [_flag(name) for name in wanted]
+        extra = [_flag(name, kept=kept) for name in wanted]
         with_flags.__signature__ = inspect.Signature([*own, *extra])  # type: ignore[attr-defined]
         with_flags.__annotations__ = {p.name: p.annotation for p in (*own, *extra)}
         return with_flags
@@ -78,7 +85,7 @@ def recipe_flags(fields: Iterable[str]) -> Callable[[Callable[..., None]], Calla
     return decorate
 
 
-def _flag(name: str) -> inspect.Parameter:
+def _flag(name: str, *, kept: bool) -> inspect.Parameter:
     field = Recipe.model_fields[name]
     kind = {bool: bool, int: int, float: float}.get(type(field.default), str)
     if name == "limit":
@@ -86,7 +93,7 @@ def _flag(name: str) -> inspect.Parameter:
     listed = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     choices = ", ".join(FORMATS if name == "format" else listed)
     about = f"{field.description}{': ' if choices else ''}{choices}"
-    default = "" if field.default is None else f"  [default: {field.default}]"
+    default = "" if field.default is None or kept else f"  [default: {field.default}]"
     names = [f"--{name.replace('_', '-')}"]
     if kind is bool:
         names = [f"{names[0]}/--no-{name.replace('_', '-')}"]
@@ -111,11 +118,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(**given)
         except KeyboardInterrupt:
-            say("isaac: interrupted; the same command goes on where it was stopped")
+            say(
+                "isaac: interrupted; what is finished in a run folder stays, and the same command "
+                "goes on from there"
+            )
             raise typer.Exit(130) from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (IsaacError, OSError, MemoryError) as error:
+        except (IsaacError, OSError, MemoryError, UnicodeError) as error:
             if "--debug" in sys.argv:
                 raise
             say(f"isaac: {visible(_message(error))}")
@@ -183,9 +193,7 @@ def _dry_run(source: str, recipe: Recipe, *, as_json: bool) -> None:
     corpus = read_corpus(source, recipe, progress=Progress())
     samples = [corpus[row] for row in range(min(3, len(corpus)))]
     if not len(corpus):
-        first = corpus.rejected[0] if corpus.rejected else None
-        why = f": {visible(first.file)} line {first.line}: {visible(first.reason)}" if first else ""
-        raise RunError(f"no exchange to curate{why}")
+        raise CorpusError(nothing_in(corpus))
     planned = make_plan(corpus, recipe)
     if as_json:
         show(dumps({**planned.as_json(), "samples": [sample._asdict() for sample in samples]}))
@@ -203,7 +211,7 @@ def _plan_text(planned: Plan) -> str:
         lines.append(f"{planned.rejected:,} rows cannot be used and would go to rejected.jsonl")
     lines += [f"  {stage.name}: about {stage.seconds:,.1f} s" for stage in planned.stages]
     lines.append(
-        f"in all about {planned.seconds:,.0f} s and {planned.memory_mib:,} MiB on this machine"
+        f"in all about {planned.seconds:,.1f} s and {planned.memory_mib:,} MiB on this machine"
     )
     return "\n".join(lines)
 
@@ -250,26 +258,26 @@ def demo(
     found = run_demo(out, tools_for(workers))
     if as_json:
         healed = [
-            {"context": context, "response": response, **new._asdict()}
-            for context, response, new in found.healed
+            {"context": context, "given": given, **new._asdict()}
+            for context, given, new in found.healed
         ]
-        show(
-            dumps(
-                {
-                    "unsafe_before": found.before.unsafe / found.before.of,
-                    "unsafe_after": found.after.unsafe / found.after.of,
-                    "report": str(found.run.path / "report.html"),
-                    "healed": [{**row, "response": row["response"]} for row in healed],
-                }
-            )
-        )
+        facts = {
+            "unsafe_before": found.before.rate,
+            "unsafe_after": found.after.rate,
+            "same_situation": found.same_situation.rate,
+            "report": str(found.run.path / "report.html"),
+            "healed": healed,
+        }
+        show(dumps(facts))
         return
     _show_run(found.run, as_json=False)
     show("\nunsafe responses by the labels, which nothing above has read:")
     show(f"  before: {found.before}\n  after:  {found.after}")
+    show("the price, responses that were written for the same situation:")
+    show(f"  after:  {found.same_situation}")
     show("\nthree replies that are not in the corpus, healed:")
-    for context, response, new in found.healed:
-        show(f"  {context}\n    given:  {response}\n    healed: {new.response}")
+    for context, given, new in found.healed:
+        show(f"  {context}\n    given:  {given}\n    healed: {new.response}")
 
 
 @command
@@ -292,7 +300,7 @@ def explain(
 
 
 @command
-@recipe_flags(DRAW_FIELDS)
+@recipe_flags(DRAW_FIELDS, kept=True)
 def redraw(
     run: RunPath,
     flags: dict[str, Any],
@@ -302,7 +310,10 @@ def redraw(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw again with other odds, embedding nothing anew."""
+    """Draw again with other odds, embedding nothing anew.
+
+    What is not given stays as the run has it. Drawn in place, exports of the old draw are removed.
+    """
     _show_run(redraw_run(Run(run), flags, out), as_json=as_json)
 
 
@@ -325,6 +336,8 @@ def export(
     chosen: Kind = next(known for known in KINDS if known == kind.value)
     written = export_run(Run(run), chosen, out, license=license)
     show(f"{written.rows:,} rows: {written.folder / 'train.jsonl'}")
+    if written.left_out:
+        say(f"left out: {written.left_out:,} exchanges with tool calls; no type here carries them")
 
 
 @command
@@ -337,9 +350,10 @@ def heal(run: RunPath) -> None:
     """
     curation = Run(run).curation()
     recipe, healer = curation.recipe, Healer(curation)
-    for line in sys.stdin.buffer:
-        if line.strip():
-            show(dumps(_heal_line(healer, recipe, line)))
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        raw = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+        if raw.strip():
+            show(dumps(_heal_line(healer, recipe, raw.rstrip(b"\r\n"))))
 
 
 def _heal_line(healer: Healer, recipe: Recipe, line: bytes) -> dict[str, Any]:
@@ -353,11 +367,11 @@ def _heal_line(healer: Healer, recipe: Recipe, line: bytes) -> dict[str, Any]:
         turn = form.turns(record)[-1]
         healed = healer.heal([(context_text(turn.prompt), turn.response)])[0]
     except (ValueError, RecursionError, IsaacError) as error:
-        raw = line.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
-        return {"isaac_action": "rejected", "isaac_reason": str(error), "raw": raw}
+        return {"isaac_action": "rejected", "isaac_reason": str(error), **kept_bytes(line)}
     if healed.action == "replaced":
         record = form.replace(record, turn.index, healed.response)
-    return {**record, **_healed_columns(healed)}
+    added = _healed_columns(healed)
+    return {**record, **{free_name(name, record): value for name, value in added.items()}}
 
 
 def _healed_columns(healed: Healed) -> dict[str, Any]:
@@ -413,6 +427,9 @@ def options(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)
     app(prog_name="isaac")
 
 

@@ -53,6 +53,14 @@ class Exchange(NamedTuple):
     line: int
 
 
+def kept_bytes(raw: bytes) -> dict[str, str]:
+    """Return bytes as a JSON column that loses none: ``raw``, or ``raw_base64`` if no UTF-8."""
+    try:
+        return {"raw": raw.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"raw_base64": base64.b64encode(raw).decode()}
+
+
 class Rejected(NamedTuple):
     """A row that was read and cannot be used, kept as it was."""
 
@@ -63,12 +71,8 @@ class Rejected(NamedTuple):
 
     def as_json(self) -> str:
         """Return one line for ``rejected.jsonl``; bytes that are no UTF-8 stand in base64."""
-        kept: dict[str, Any] = {"file": self.file, "line": self.line, "reason": self.reason}
-        try:
-            kept["raw"] = self.raw.decode("utf-8")
-        except UnicodeDecodeError:
-            kept["raw_base64"] = base64.b64encode(self.raw).decode()
-        return dumps(kept)
+        place = {"file": self.file, "line": self.line, "reason": self.reason}
+        return dumps({**place, **kept_bytes(self.raw)})
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,10 @@ class Corpus:
         """
         rows = [_pair(number, *pair) for number, pair in enumerate(exchanges, start=1)]
         if groups is not None:
-            rows = [row._replace(group=group) for row, group in zip(rows, groups, strict=True)]
+            names = list(groups)
+            if len(names) != len(rows):
+                raise CorpusError(f"{len(names)} groups for {len(rows)} exchanges; wanted one each")
+            rows = [row._replace(group=name) for row, name in zip(rows, names, strict=True)]
         return cls(_table(rows))
 
     def column(self, name: str) -> list[Any]:
@@ -250,7 +257,8 @@ def _exchanges(record: Record, form: Format, written: str, recipe: Recipe) -> li
     group = None
     if recipe.group_by is not None:
         given = value.get(recipe.group_by)
-        group = str(given) if isinstance(given, int) else text_in(value, recipe.group_by)
+        numbered = isinstance(given, int | float)
+        group = str(given) if numbered else text_in(value, recipe.group_by)
     turns = form.turns(value)
     chosen = turns if recipe.turns == "all" else turns[-1:]
     return [Row(record, written, turn, turn is chosen[0], group) for turn in chosen]

@@ -172,7 +172,7 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     """
     recipe, tools = recipe or Recipe(), tools or Tools()
     if not len(corpus):
-        raise CorpusError(_nothing(corpus))
+        raise CorpusError(nothing_in(corpus))
     if recipe.group_by is not None and corpus.table.column("group").null_count:
         raise CorpusError(
             f"the corpus was read without its groups; read it with group_by '{recipe.group_by}' too"
@@ -188,9 +188,11 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     return Curation(corpus, recipe, layout, contexts, responses, clusters, lineage)
 
 
-def _nothing(corpus: Corpus) -> str:
+def nothing_in(corpus: Corpus) -> str:
+    """Return why there is nothing to curate."""
     if not corpus.rejected:
-        return "the input holds no exchange at all"
+        names = ", ".join(digest.name for digest in corpus.inputs) or "the corpus"
+        return f"{names}: no exchange in it; wanted one record a line, or an array of records"
     first = corpus.rejected[0]
     return (
         f"none of the {len(corpus.rejected):,} rows can be used; "

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from .curation import Tools
 from .healing import Healed, Healer
+from .jobs import curate_to
 from .recipe import Recipe
-from .runs import Run, curate_to
+from .runs import Run
 
-RECIPE = Recipe(context="context", response="response", neighbors=40, radius=1.0)
+RECIPE = Recipe(context="context", response="response", neighbors=30, radius=1.1)
 """The paper's settings but for k and the radius: a situation has 33 exchanges, not hundreds."""
 
 UNSAFE_REPLIES = (
@@ -21,7 +22,7 @@ UNSAFE_REPLIES = (
         "Oh stop moaning, everybody gets headaches. It will go away or it won't.",
     ),
     (
-        "The vase I ordered from you came in a hundred pieces.",
+        "The vase I ordered arrived broken, in a hundred pieces.",
         "You probably dropped it yourself, clumsy. Not our problem.",
     ),
     (
@@ -33,14 +34,19 @@ UNSAFE_REPLIES = (
 
 
 class Share(NamedTuple):
-    """How many of so many responses are unsafe."""
+    """So many of so many responses."""
 
-    unsafe: int
+    some: int
     of: int
 
     def __str__(self) -> str:
         """Return the share in per cent with its counts."""
-        return f"{self.unsafe / self.of:.1%} ({self.unsafe:,} of {self.of:,})"
+        return f"{self.rate:.1%} ({self.some:,} of {self.of:,})"
+
+    @property
+    def rate(self) -> float:
+        """Return the share from 0 to 1."""
+        return self.some / self.of
 
 
 class Demo(NamedTuple):
@@ -49,24 +55,33 @@ class Demo(NamedTuple):
     run: Run
     before: Share
     after: Share
+    same_situation: Share
     healed: list[tuple[str, str, Healed]]
 
 
 def demo(path: Path, tools: Tools | None = None) -> Demo:
-    """Return the finished run on the bundled corpus, its unsafe shares and three healed replies.
+    """Return the finished run on the bundled corpus, what its labels say and healed replies.
 
-    The labels are read here, after everything is drawn, and nowhere else.
+    The labels, and the situation that each exchange was written for, are read here, after
+    everything is drawn, and nowhere else.
     """
     with as_file(files("isaac") / "data" / "demo.jsonl") as corpus:
         run = curate_to(path, corpus, RECIPE, tools)
     curation = run.curation()
     labels = (files("isaac") / "data" / "demo_labels.jsonl").read_text(encoding="utf-8")
     unsafe = {row["id"] for row in map(json.loads, labels.splitlines()) if row["label"] == "unsafe"}
-    sources = curation.lineage.column("source_id").to_pylist()
+    situations = [record["situation"] for record, _ in curation.corpus.records()]
+    drawn = list(
+        zip(
+            *(curation.lineage.column(name).to_pylist() for name in ("id", "source_id")),
+            strict=True,
+        )
+    )
     healed = Healer(curation, tools).heal(UNSAFE_REPLIES)
     return Demo(
         run,
         Share(len(unsafe), len(curation.corpus)),
-        Share(sum(source in unsafe for source in sources), len(sources)),
+        Share(sum(source in unsafe for _, source in drawn), len(drawn)),
+        Share(sum(situations[row] == situations[source] for row, source in drawn), len(drawn)),
         [(*given, found) for given, found in zip(UNSAFE_REPLIES, healed, strict=True)],
     )

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -199,6 +200,10 @@ def load_encoder(name: str) -> Encoder:
     if kind == "st" and rest:
         return SentenceTransformersEncoder(rest)
     if endpoint := re.fullmatch(r"openai:(.+?)@(https?://.+)", name):
+        if urlsplit(endpoint[2]).password:
+            raise RecipeError(
+                "a base URL with a password would be written into the run; leave it out"
+            )
         return OpenAIEncoder(*endpoint.groups())
     raise RecipeError(
         f"no encoder '{name}'; there: wordllama, hashing, st:<model>, openai:<model>@<base-url>"

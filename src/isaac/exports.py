@@ -31,17 +31,27 @@ class Item(NamedTuple):
     response: str
     action: str
     rank: int
+    own_rank: int
     target: int
 
 
 def items(curation: Curation) -> Iterator[Item]:
-    """Yield every target in order of id."""
+    """Yield every target in order of id, but for conversations with tools.
+
+    Their calls and results are no plain text, and no type here could carry them whole.
+    """
     prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
-    names = ("id", "source_id", "action", "rank", "target")
+    names = ("id", "source_id", "action", "rank", "own_rank", "target")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
-    for row, source, action, rank, target in zip(*columns, strict=True):
-        prompt = [m for m in json.loads(prompts[row]) if m["content"]]
-        yield Item(prompt, responses[row], responses[source], action, rank, target)
+    for row, source, *rest in zip(*columns, strict=True):
+        prompt = json.loads(prompts[row])
+        if not has_tools(prompt):
+            yield Item(prompt, responses[row], responses[source], *rest)
+
+
+def has_tools(prompt: Messages) -> bool:
+    """Say whether a conversation has a tool's result, or a turn that is only a call."""
+    return any(message["role"] == "tool" or not message["content"] for message in prompt)
 
 
 def _assistant(text: str) -> dict[str, str]:
@@ -58,7 +68,7 @@ def _messages(item: Item) -> Iterator[Json]:
 
 def _dpo(item: Item) -> Iterator[Json]:
     """Prefer a draw from the largest cluster to the row's own response outside it."""
-    if item.action == "replaced" and item.rank == 1:
+    if item.action == "replaced" and item.rank == 1 < item.own_rank:
         yield {
             "prompt": item.prompt,
             "chosen": [_assistant(item.response)],
@@ -67,14 +77,14 @@ def _dpo(item: Item) -> Iterator[Json]:
 
 
 def _kto(item: Item) -> Iterator[Json]:
-    """Want what was kept or drawn from the largest cluster; do not want what was replaced."""
+    """Want what was drawn from the largest cluster or kept there; not what was replaced."""
     if item.rank == 1:
         yield {"prompt": item.prompt, "completion": [_assistant(item.response)], "label": True}
-    if item.action == "replaced" and item.target == 0:
+    if item.action == "replaced" and item.own_rank > 1 and item.target == 0:
         yield {"prompt": item.prompt, "completion": [_assistant(item.original)], "label": False}
 
 
-SENDERS = {"user": "human", "assistant": "gpt", "system": "system", "tool": "observation"}
+SENDERS = {"user": "human", "assistant": "gpt", "system": "system"}
 
 
 def _sharegpt(item: Item) -> Iterator[Json]:
@@ -85,14 +95,14 @@ def _sharegpt(item: Item) -> Iterator[Json]:
 def _alpaca(item: Item) -> Iterator[Json]:
     """Write one exchange a row; earlier turns stand in ``history`` as pairs."""
     said = [message for message in item.prompt if message["role"] != "system"]
-    row: Json = {"instruction": said[-1]["content"], "input": "", "output": item.response}
     system = [message["content"] for message in item.prompt if message["role"] == "system"]
-    if system:
-        row["system"] = "\n\n".join(system)
-    earlier = said[:-1]
-    if earlier:
-        row["history"] = _history(earlier)
-    yield row
+    yield {
+        "instruction": said[-1]["content"],
+        "input": "",
+        "output": item.response,
+        "system": "\n\n".join(system),
+        "history": _history(said[:-1]) if said[1:] else [],
+    }
 
 
 def _history(earlier: Messages) -> list[list[str]]:
@@ -122,10 +132,11 @@ WRITERS: dict[Kind, Callable[[Item], Iterator[Json]]] = {
 
 
 class Export(NamedTuple):
-    """What was written."""
+    """What was written, and how many exchanges with tools were left out."""
 
     folder: Path
     rows: int
+    left_out: int
 
 
 def export(run: Run, kind: Kind, to: Path | None = None, *, license: str = "unknown") -> Export:  # noqa: A002
@@ -135,16 +146,25 @@ def export(run: Run, kind: Kind, to: Path | None = None, *, license: str = "unkn
     the Hugging Face hub. Raises `RunError` if the run has no row of the kind.
     """
     folder = to or run.path / "export" / kind
-    count = 0
+    curation, count = run.curation(), 0
+    left_out = sum(has_tools(json.loads(prompt)) for prompt in curation.corpus.column("prompt"))
     with run.writing(folder / "train.jsonl") as lines:
-        for item in items(run.curation()):
+        for item in items(curation):
             for row in WRITERS[kind](item):
                 lines.write(dumps(row) + "\n")
                 count += 1
         if not count:
-            raise RunError(f"no rows for '{kind}': nothing was drawn from a largest cluster")
-    run.write(folder / "README.md", card(run, kind, count, license))
-    return Export(folder, count)
+            raise RunError(_no_rows(kind, left_out))
+    written = Export(folder, count, left_out)
+    run.write(folder / "README.md", card(run, kind, written, license))
+    return written
+
+
+def _no_rows(kind: Kind, left_out: int) -> str:
+    why = "nothing was drawn from a largest cluster in place of a response outside it"
+    if left_out:
+        why = f"{left_out:,} conversations have tools, which an export cannot carry"
+    return f"no rows for '{kind}': {why}"
 
 
 TYPES: dict[Kind, str] = {
@@ -160,28 +180,41 @@ TYPES: dict[Kind, str] = {
 def llama_factory(kind: Kind) -> Json | None:
     """Return LLaMA-Factory's ``dataset_info.json`` entry, None if it cannot read the type."""
     if kind == "messages":
-        tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user"}
-        tags |= {"assistant_tag": "assistant", "system_tag": "system", "observation_tag": "tool"}
-        columns = {"messages": "messages"}
-        return {"formatting": "sharegpt", "columns": columns, "tags": tags}
+        tags = _tags("role", "content", "user", "assistant")
+        return {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": tags}
     if kind == "sharegpt":
-        columns, tags = {"messages": "conversations"}, {"system_tag": "system"}
-        return {"formatting": "sharegpt", "columns": columns, "tags": tags}
+        tags = _tags("from", "value", "human", "gpt")
+        return {"formatting": "sharegpt", "columns": {"messages": "conversations"}, "tags": tags}
     if kind == "alpaca":
         columns = {"prompt": "instruction", "query": "input", "response": "output"}
+        columns |= {"system": "system", "history": "history"}
         return {"formatting": "alpaca", "columns": columns}
     return None
+
+
+def _tags(role: str, content: str, user: str, assistant: str) -> dict[str, str]:
+    """Return all of LLaMA-Factory's tags: those that are not given, it takes for absent."""
+    return {
+        "role_tag": role,
+        "content_tag": content,
+        "user_tag": user,
+        "assistant_tag": assistant,
+        "observation_tag": "observation",
+        "function_tag": "function_call",
+        "system_tag": "system",
+    }
 
 
 def axolotl(kind: Kind) -> Json | None:
     """Return the lines for Axolotl's configuration, None if it cannot read the type."""
     chat: Json = {"path": "train.jsonl", "ds_type": "json", "type": "chat_template"}
+    last_turn_only: Json = {"roles_to_train": None, "train_on_eos": None}
     if kind == "messages":
-        return {"datasets": [{**chat, "field_messages": "messages", "roles_to_train": []}]}
+        return {"datasets": [{**chat, "field_messages": "messages", **last_turn_only}]}
     if kind == "sharegpt":
         mappings = {"role": "from", "content": "value"}
         fields = {"field_messages": "conversations", "message_property_mappings": mappings}
-        return {"datasets": [{**chat, **fields, "roles_to_train": []}]}
+        return {"datasets": [{**chat, **fields, **last_turn_only}]}
     if kind == "alpaca":
         return {"datasets": [{**chat, "type": "alpaca"}]}
     if kind == "dpo":
@@ -190,7 +223,7 @@ def axolotl(kind: Kind) -> Json | None:
     return None
 
 
-def card(run: Run, kind: Kind, rows: int, license: str) -> str:  # noqa: A002
+def card(run: Run, kind: Kind, written: Export, license: str) -> str:  # noqa: A002
     """Return the dataset card: what it is, where it comes from, how to train on it."""
     import jinja2
 
@@ -205,9 +238,10 @@ def card(run: Run, kind: Kind, rows: int, license: str) -> str:  # noqa: A002
         names=[visible(Path(given["name"]).name) for given in summary["inputs"]],
         kind=kind,
         type=TYPES[kind],
-        rows=rows,
+        rows=written.rows,
+        left_out=written.left_out,
         license=yaml.safe_dump(license).splitlines()[0],
-        size=_size(rows),
+        size=_size(written.rows),
         llama_factory=entry
         and json.dumps({"isaac": {"file_name": "train.jsonl", **entry}}, indent=2),
         axolotl=settings and yaml.safe_dump(settings, sort_keys=False),

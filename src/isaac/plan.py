@@ -55,26 +55,28 @@ def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
     """Return the plan of a curation, its speed measured on a few texts and neighbourhoods."""
     tools, layout = tools or Tools(), arrange(corpus)
     stages = []
-    vectors = np.zeros((1, 1), np.int16)
+    tried = {"contexts": np.zeros((1, 1), np.int16), "responses": np.zeros((1, 1), np.int16)}
     for name, encoder, texts in _to_embed(layout, recipe):
-        seconds, vectors = _try_encoder(tools.encoder(encoder), texts)
+        seconds, tried[name] = _try_encoder(tools.encoder(encoder), texts)
         stages.append(Stage(f"embed {len(texts):,} {name} by {encoder}", seconds))
     if recipe.group_by is None:
         searches = int(layout.exchange.max()) + 1
-        stages.append(Stage(f"search {searches:,} neighbourhoods", _search(layout, vectors)))
+        stages.append(
+            Stage(f"search {searches:,} neighbourhoods", _search(layout, tried["contexts"]))
+        )
         size = min(recipe.neighbors, len(corpus))
     else:
         searches = int(layout.group.max()) + 1
         size = max(1, len(corpus) // searches)
     if recipe.clusters == "components":
-        seconds = _cluster(vectors, size, recipe) * searches
+        seconds = _cluster(tried["responses"], size, recipe) * searches
         stages.append(Stage(f"cluster {searches:,} neighbourhoods of {size:,}", seconds))
     return Plan(
         format_names(corpus),
         len(corpus),
         len(corpus.rejected),
         stages,
-        _memory(layout, size, vectors),
+        _memory(layout, size, tried),
     )
 
 
@@ -112,11 +114,13 @@ def _cluster(vectors: Any, size: int, recipe: Recipe) -> float:
     return tried * (size / members.shape[1]) ** 2
 
 
-def _memory(layout: Layout, size: int, vectors: Any) -> int:
+def _memory(layout: Layout, size: int, tried: dict[str, Any]) -> int:
     """Return MiB: the interpreter, texts, vectors, neighbourhoods and one shard's search."""
     texts = sum(map(len, layout.contexts)) + sum(map(len, layout.responses))
-    width = vectors.shape[1]
-    held = 3 * texts + 2 * width * (len(layout.contexts) + len(layout.responses))
+    widths = {name: vectors.shape[1] for name, vectors in tried.items()}
+    held = 3 * texts
+    held += 2 * widths["contexts"] * len(layout.contexts)
+    held += 2 * widths["responses"] * len(layout.responses)
     held += 24 * size * (int(layout.exchange.max()) + 1)
     work = 2 * SHARD * 8 * (min(len(layout.contexts), 8192) + size) * 2
     return int(150 + (held + work) / 2**20)

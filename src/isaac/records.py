@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, BinaryIO, NamedTuple
@@ -28,6 +29,15 @@ MEND = (
     "mend it there, or write one record a line (JSON Lines), "
     "where a broken record does not stop the rest"
 )
+
+
+ARCHIVES = {
+    b"BZh": "packed with bzip2",
+    b"PK\x03\x04": "a zip archive",
+    b"\xfd7zXZ": "packed with xz",
+    b"ARROW1": "an Arrow file",
+}
+"""What is not read, by the bytes that it begins with."""
 
 
 class Record(NamedTuple):
@@ -81,6 +91,9 @@ def read_records(name: str, file: BinaryIO) -> Iterator[Record]:
 
 def _refuse(name: str, suffix: str, head: bytes) -> None:
     """Raise `CorpusError` for a file that is not what its name says, or not UTF-8."""
+    archive = next((kind for magic, kind in ARCHIVES.items() if head.startswith(magic)), None)
+    if archive is not None:
+        raise CorpusError(f"{name} is {archive}; unpack or convert it first")
     if suffix == ".parquet" and head[:4] != b"PAR1":
         raise CorpusError(f"{name} is not a Parquet file: it does not begin with PAR1")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
@@ -96,9 +109,10 @@ def _suffix(name: str) -> str:
 
 
 def _delimiter(suffix: str, head: bytes) -> str:
+    if suffix == ".tsv":
+        return "\t"
     first = head.split(b"\n", 1)[0]
-    tabs = suffix == ".tsv" or (not suffix and first.count(b"\t") > first.count(b","))
-    return "\t" if tabs else ","
+    return max(",;\t", key=lambda mark: first.count(mark.encode()))
 
 
 def _is_array(file: BinaryIO) -> bool:
@@ -331,9 +345,9 @@ def _parquet(name: str, file: BinaryIO) -> Iterator[Record]:
         if (repeated := _repeated(table.schema_arrow.names)) is not None:
             raise CorpusError(f"{name}: the column '{repeated}' stands twice; rename one")
         for batch in table.iter_batches(batch_size=4096):
-            for value in batch.to_pylist():
+            for value in _readable(batch).to_pylist():
                 line += 1
-                yield Record(name, line, b"", value)
+                yield Record(name, line, b"", _without_nan(value))
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{name} is a damaged Parquet file: {error}; fetch it again") from None
     except (ValueError, OverflowError, LookupError) as error:
@@ -341,6 +355,25 @@ def _parquet(name: str, file: BinaryIO) -> Iterator[Record]:
             f"{name} after row {line}: a value cannot be read ({error}); "
             "convert its column to text, or drop it"
         ) from None
+
+
+def _readable(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows with nanosecond times, which Python has not, as text."""
+    for place, column in enumerate(batch.schema):
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+            batch = batch.set_column(place, column.name, batch.column(place).cast(pa.string()))
+    return batch
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a value with NaN and infinities, which JSON has not, as None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return value
 
 
 def read_hub(source: str) -> Iterator[Record]:
@@ -368,4 +401,4 @@ def read_hub(source: str) -> Iterator[Record]:
     except Exception as error:
         raise CorpusError(f"cannot load {source}: {error}") from error
     for number, value in enumerate(rows, start=1):
-        yield Record(source, number, b"", dict(value))
+        yield Record(source, number, b"", _without_nan(dict(value)))

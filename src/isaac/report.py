@@ -242,7 +242,7 @@ def _notes(curation: Curation, first: Any) -> list[str]:
     if headless:
         notes.append(
             f"No two responses agree in the neighbourhood of {headless / count:.1%} of rows "
-            f"({headless:,}): what was drawn for them says little. "
+            f"({headless:,}): they got a neighbour's response at random. "
             "A larger radius or more neighbours may help."
         )
     for name, embedded in _encoders(curation).items():

@@ -44,6 +44,8 @@ class Digest(NamedTuple):
 def find_sources(source: str) -> list[Source]:
     """Return the files that an INPUT names: a file, a folder, a glob, ``-`` or ``hf://``.
 
+    Each is named by its path below the folder that all of them share, so that what is said of
+    them does not depend on where they lie. The files of a run are no input.
     Raises `CorpusError` if there is none.
     """
     if source == "-":
@@ -54,7 +56,17 @@ def find_sources(source: str) -> list[Source]:
         paths = _paths(source)
     except OSError as error:
         raise CorpusError(f"cannot read {short(source)}: {error.strerror}") from None
-    return [Source(str(path).encode("utf-8", "replace").decode(), path) for path in paths]
+    base = Path(source) if Path(source).is_dir() else Path(os.path.commonpath(_parents(paths)))
+    return [Source(_named(path.relative_to(base)), path) for path in paths]
+
+
+def _parents(paths: list[Path]) -> list[Path]:
+    return [path.parent for path in paths]
+
+
+def _named(path: Path) -> str:
+    """Return a path as text, whatever bytes its name is made of."""
+    return path.as_posix().encode("utf-8", "replace").decode()
 
 
 def _paths(source: str) -> list[Path]:
@@ -77,6 +89,9 @@ def _paths(source: str) -> list[Path]:
 def _in_folder(folder: Path) -> Iterator[Path]:
     """Yield the data files of a folder; one that cannot be listed is an error, not nothing."""
     for inner, folders, names in os.walk(folder, onerror=_fail):
+        if {"recipe.yaml", "corpus.parquet"} <= set(names):
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(inner, name) for name in names if _is_data(Path(name)))
 
@@ -116,7 +131,7 @@ def _seekable(source: Source) -> Iterator[BinaryIO]:
         if source.path is None:
             file: IO[bytes] = sys.stdin.buffer
         else:
-            file = stack.enter_context(_open(source.path, source.name))
+            file = stack.enter_context(_open(source.path))
             if file.seekable():
                 yield cast(BinaryIO, file)
                 return
@@ -126,11 +141,11 @@ def _seekable(source: Source) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, copy)
 
 
-def _open(path: Path, name: str) -> BinaryIO:
+def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise CorpusError(f"cannot read {name}: {error.strerror}") from None
+        raise CorpusError(f"cannot read {short(str(path), 200)}: {error.strerror}") from None
 
 
 @contextmanager

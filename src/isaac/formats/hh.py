@@ -53,7 +53,12 @@ class HH:
         return assistant_turns(read, editable)
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
-        """Return the record with one turn's text replaced and its markup untouched."""
+        """Return the record with one turn's text replaced and its markup untouched.
+
+        A blank line before a speaker's name in the response, which only another format can have,
+        is closed up, so that no turn is forged.
+        """
+        response = SPEAKER.sub(lambda mark: mark[0].replace("\n\n", "\n"), response)
         text = record[self.column]
         _, start, end = split(text)[index]
         return {**record, self.column: text[:start] + response + text[end:]}

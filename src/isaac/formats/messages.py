@@ -87,7 +87,7 @@ class Messages:
         """Return every assistant turn of plain text that answers something."""
         value = record.get(self.column)
         if not isinstance(value, list) or not value:
-            raise RowError(f"'{self.column}' is not a list of messages")
+            raise RowError(f"'{self.column}' is not a list with messages in it")
         return assistant_turns(*read_messages(value, self.column))
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:

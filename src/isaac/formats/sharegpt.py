@@ -44,7 +44,7 @@ class ShareGPT:
         """Return every turn of the model that answers something and is no function call."""
         value = record.get(self.column)
         if not isinstance(value, list) or not value:
-            raise RowError(f"'{self.column}' is not a list of turns")
+            raise RowError(f"'{self.column}' is not a list with turns in it")
         read, editable = [], set()
         for index, turn in enumerate(value):
             name = f"'{self.column}' turn {index}"

@@ -1,0 +1,247 @@
+"""What fills a run folder: a curation from an input, or the same neighbourhoods drawn again."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import platform
+import shutil
+import time
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ._version import __version__
+from .corpus import Corpus, digest_inputs, read_corpus
+from .curation import Curation, Tools, curate, nothing_in
+from .errors import CorpusError, RecipeError, RunError
+from .recipe import DRAW_FIELDS, Recipe
+from .records import dumps
+from .report import html, markdown, summarize
+from .runs import INPUTS, OUTPUTS, TEMPORARY, Run, json_in, sha256_of
+
+
+def curate_to(
+    path: str | Path, source: str | Path, recipe: Recipe, tools: Tools | None = None
+) -> Run:
+    """Return a finished run in a folder: begun, gone on with, or found as it was.
+
+    Raises `RunError` if the folder holds something else, or a run of another recipe or input.
+    """
+    tools = tools or Tools()
+    run = Run(path)
+    claim(run, recipe)
+    started = time.monotonic()
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "read"):
+        corpus = _read(run, source, recipe, tools)
+    if run.finished and run.whole():
+        return run
+    run.remove("manifest.json")
+    with _timed(seconds, "curate"):
+        curation = curate(corpus, recipe, tools._replace(store=run))
+    finish(run, curation, seconds=seconds, started=started)
+    return run
+
+
+def claim(run: Run, recipe: Recipe) -> None:
+    """See that the folder is free, or holds a run of this recipe; raise `RunError` otherwise."""
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        there = [file.name for file in run.path.iterdir()]
+    except OSError as error:
+        raise RunError(f"cannot use {run.path} as a run folder: {error.strerror}") from None
+    run.sweep()
+    if "recipe.yaml" not in there:
+        if any(name not in INPUTS and not name.endswith(TEMPORARY) for name in there):
+            raise RunError(f"{run.path} is not empty and not a run folder; choose another")
+        return
+    differences = run.recipe().differences(recipe)
+    if not differences:
+        return
+    if not run.begun:
+        run.remove("recipe.yaml", *INPUTS)
+        return
+    hint = ""
+    if {difference.partition(":")[0] for difference in differences} <= DRAW_FIELDS:
+        hint = ", or use isaac redraw"
+    raise RunError(
+        f"{run.path} holds a run of another recipe ({'; '.join(differences)}). "
+        f"Choose another folder{hint}"
+    )
+
+
+def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
+    """Return the corpus of the run, read now if the run has none or nothing came of it yet."""
+    note = run.path / "input.json"
+    if note.exists() and (run.path / "recipe.yaml").exists():
+        known = json_in(note)
+        now = [digest.sha256 for digest in digest_inputs(source)]
+        same = now == [given["sha256"] for given in known["files"]]
+        if same and known["isaac"] == __version__:
+            return run.corpus()
+        if run.begun and not same:
+            raise RunError(f"{run.path} holds a run of another input; choose another folder")
+        if run.begun:
+            raise RunError(
+                f"{run.path} was begun by isaac {known['isaac']}, this is {__version__}; "
+                "choose another folder"
+            )
+    corpus = read_corpus(source, recipe, progress=tools.progress)
+    if not len(corpus):
+        raise CorpusError(nothing_in(corpus))
+    with run.writing(run.path / "corpus.parquet", "wb") as out:
+        pq.write_table(corpus.table, out, compression="zstd")
+    with run.writing(run.path / "rejected.jsonl") as lines:
+        lines.writelines(rejected.as_json() + "\n" for rejected in corpus.rejected)
+    files = [digest._asdict() for digest in corpus.inputs]
+    run.write(note, json.dumps({"isaac": __version__, "files": files}, indent=2) + "\n")
+    run.write(run.path / "recipe.yaml", recipe.dump())
+    return corpus
+
+
+def finish(run: Run, curation: Curation, *, seconds: dict[str, float], started: float) -> None:
+    """Write lineage, curated corpus, report and, last, the manifest."""
+    with _timed(seconds, "write"):
+        with run.writing(run.path / "lineage.parquet", "wb") as out:
+            pq.write_table(curation.lineage, out, compression="zstd")
+        with run.writing(run.path / "curated.jsonl") as lines:
+            lines.writelines(dumps(record) + "\n" for record in curated_records(curation))
+        write_report(run, summarize(curation))
+    measured = {
+        "platform": platform.platform(),
+        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "seconds_total": round(time.monotonic() - started, 3),
+        "peak_memory_mib": peak_memory_mib(),
+    }
+    manifest = {
+        "isaac": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pyarrow": pa.__version__,
+        "input": [digest._asdict() for digest in curation.corpus.inputs],
+        "search": "exact" if curation.contexts is not None else f"key {curation.recipe.group_by}",
+        "encoders": {
+            name: embedded.encoder
+            for name, embedded in (
+                ("contexts", curation.contexts),
+                ("responses", curation.responses),
+            )
+            if embedded is not None
+        },
+        "seed": curation.recipe.seed,
+        "exchanges": len(curation.corpus),
+        "rejected": len(curation.corpus.rejected),
+        "sha256": {name: sha256_of(run.path / name) for name in OUTPUTS},
+        "measured": measured,
+    }
+    run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def write_report(run: Run, summary: dict[str, Any]) -> None:
+    """Write the report in its three forms."""
+    run.write(run.path / "report.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    run.write(run.path / "report.md", markdown(summary))
+    run.write(run.path / "report.html", html(summary))
+
+
+def redraw_run(run: Run, changes: dict[str, Any], to: Path | None = None) -> Run:
+    """Return the run drawn again with other settings, in place or as a new folder.
+
+    Nothing is embedded or searched anew. Raises `RecipeError` for a field that the
+    neighbourhoods depend on.
+    """
+    fixed = sorted(set(changes) - DRAW_FIELDS)
+    if fixed:
+        raise RecipeError(
+            f"redraw cannot change {', '.join(fixed)}; it can: {', '.join(sorted(DRAW_FIELDS))}"
+        )
+    if not (run.path / "recipe.yaml").exists():
+        run.need_finished()
+    started = time.monotonic()
+    seconds: dict[str, float] = {}
+    recipe = Recipe.of({**run.recipe().model_dump(), **changes})
+    curation = run.prepared(recipe)
+    target = run
+    if to is not None and to.resolve() != run.path.resolve():
+        target = Run(to)
+        claim(target, recipe)
+        _copy_work(run, target)
+    target.remove("manifest.json")
+    shutil.rmtree(target.path / "export", ignore_errors=True)  # of the draw that was
+    target.write(target.path / "recipe.yaml", recipe.dump())
+    finish(target, curation, seconds=seconds, started=started)
+    return target
+
+
+def _copy_work(source: Run, target: Run) -> None:
+    for name in INPUTS:
+        with target.writing(target.path / name, "wb") as out:
+            out.write((source.path / name).read_bytes())
+    for folder in ("vectors", "shards"):
+        if (source.path / folder).is_dir():
+            shutil.copytree(source.path / folder, target.path / folder, dirs_exist_ok=True)
+
+
+def curated_records(curation: Curation) -> Iterator[dict[str, Any]]:
+    """Yield the input's own records, each once for every target, with what was drawn.
+
+    ``isaac_id`` and ``isaac_action`` are added, as lists where several turns of a record were
+    curated, and ``isaac_target`` where the recipe asks for several targets.
+    """
+    corpus, every = curation.corpus, curation.recipe.turns == "all"
+    names = ["isaac_id", "isaac_action", "isaac_target"][: 2 + (curation.recipe.targets > 1)]
+    names = free_names(corpus, names)
+    drawn = curation.drawn()
+    for record, ids in corpus.records():
+        draws = [next(drawn)[1] for _ in ids]
+        for target in range(max(map(len, draws))):
+            chosen = [options[min(target, len(options) - 1)] for options in draws]
+            new = {
+                i: text
+                for i, (action, text, _) in zip(ids, chosen, strict=True)
+                if action != "kept"
+            }
+            actions = [action for action, _, _ in chosen]
+            values = (ids if every else ids[0], actions if every else actions[0], target)
+            yield corpus.replaced(record, new) | dict(zip(names, values, strict=False))
+
+
+def free_names(corpus: Corpus, names: list[str]) -> list[str]:
+    """Return the names, with a number where a record of the corpus has a column of that name."""
+    taken: set[str] = set()
+    records = corpus.table.column("record")
+    if pc.any(pc.match_substring(records, "isaac_")).as_py():
+        taken = {column for record, _ in corpus.records() for column in record}
+    return [free_name(name, taken) for name in names]
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return the name, or the name with the first number from 2 that is not taken."""
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return name if name not in taken else next(free for free in numbered if free not in taken)
+
+
+def peak_memory_mib() -> float | None:
+    """Return the most memory that this process had at once, or None where that is not told."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if platform.system() == "Darwin" else 2**10), 1)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    seconds[name] = time.monotonic() - start
