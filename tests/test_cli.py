@@ -380,3 +380,93 @@ def test_demo_prints_shares_report_and_three_healed_replies(isaac: Isaac, tmp_pa
     facts = json.loads(isaac("demo", "-o", tmp_path / "demo", "--json").out)
     assert facts["unsafe_after"] < facts["unsafe_before"] / 4
     assert len(facts["healed"]) == 3
+
+
+def test_a_first_attempt_that_failed_leaves_the_folder_free(isaac: Isaac, tmp_path: Path) -> None:
+    write_lines(tmp_path / "in.jsonl", [{"q": "why", "a": "so"}] * 3)
+    out = ("-o", tmp_path / "run")
+    assert isaac("curate", tmp_path / "missing.jsonl", *out).code == 1
+    done = isaac("curate", tmp_path / "in.jsonl", *out)
+    assert done.code == 1
+    assert "--context" in done.err
+    columns = ("--context", "q", "--response", "a")
+    assert (
+        isaac(
+            "curate", tmp_path / "in.jsonl", *out, *columns, "--encoder", "openai:m@http://x:y@z"
+        ).code
+        == 2
+    )
+    assert isaac("curate", tmp_path / "in.jsonl", *out, *columns).code == 0
+
+
+def test_redraw_in_place_takes_old_exports_away(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    isaac("curate", small, "-o", run, "-k", "30")
+    isaac("export", run, "--as", "sft")
+    assert isaac("redraw", run, "-o", run, "--seed", "5").code == 0
+    assert not (run / "export").exists()
+    assert Run(run).recipe().seed == 5
+
+
+def test_a_damaged_run_is_told_and_mended_by_the_same_command(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    command = ("curate", small, "-o", run, "-k", "30")
+    isaac(*command)
+    whole = outputs(run)
+    (run / "lineage.parquet").write_bytes(whole["lineage.parquet"][:100])
+    done = isaac("explain", run, "3")
+    assert done.code == 1
+    assert "damaged" in done.err
+    assert isaac(*command).code == 0
+    assert outputs(run) == whole
+    (run / "shards" / "00000.parquet").write_bytes(b"PAR1")
+    assert "damaged" in isaac("explain", run, "3").err
+
+
+def test_a_corpus_that_lies_elsewhere_gives_the_same_bytes(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    shutil.copy(small, tmp_path / "there")
+    isaac("curate", small, "-o", tmp_path / "a", "-k", "30")
+    isaac("curate", tmp_path / "there" / small.name, "-o", tmp_path / "b", "-k", "30")
+    assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
+
+
+def test_output_is_utf8_whatever_the_terminal_says(isaac: Isaac, tmp_path: Path) -> None:
+    write_lines(tmp_path / "in.jsonl", [{"prompt": "何", "completion": "\u2019日本"}] * 2)
+    isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / "run")
+    done = subprocess.run(
+        [sys.executable, "-m", "isaac", "explain", str(tmp_path / "run"), "0"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    )
+    assert "日本" in done.stdout.decode("utf-8")
+
+
+def test_piped_into_head_a_command_ends_quietly(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    line = f"'{sys.executable}' -m isaac report '{tmp_path / 'run'}' --json | head -c 10"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert len(done.stdout) == 10
+    assert done.stderr == ""
+
+
+def test_heal_keeps_the_columns_that_a_record_has(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    first = json.loads(small.read_text().splitlines()[0])
+    line = b"\xef\xbb\xbf" + json.dumps({**first, "isaac_action": "mine"}).encode() + b"\n\xff\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "isaac", "heal", str(tmp_path / "run")],
+        input=line,
+        capture_output=True,
+        check=True,
+    )
+    healed, rejected = map(json.loads, done.stdout.decode().splitlines())
+    assert healed["isaac_action"] == "mine"
+    assert healed["isaac_action_2"] in ("kept", "replaced")
+    assert rejected["raw_base64"] == "/w=="

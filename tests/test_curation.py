@@ -337,7 +337,7 @@ def test_redraw_checks_its_values() -> None:
 
 
 def test_an_empty_corpus_is_an_error() -> None:
-    with pytest.raises(CorpusError, match="no exchange at all"):
+    with pytest.raises(CorpusError, match="no exchange in it; wanted"):
         curate(Corpus.of([]))
 
 

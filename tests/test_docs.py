@@ -19,6 +19,10 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
 def test_every_command_and_flag_is_documented_and_no_other() -> None:
     build = runpy.run_path(str(ROOT / "docs" / "build.py"))
     sections = dict(
@@ -26,8 +30,11 @@ def test_every_command_and_flag_is_documented_and_no_other() -> None:
     )
     assert sorted(sections) == sorted(build["commands"]())
     flag = re.compile(r"^  (?:-\w, )?(--[\w-]+)", re.MULTILINE)
+    default = re.compile(r"\[default: ([^\]]+)\]")
     for name, text in sections.items():
-        assert flag.findall(text) == flag.findall(build["usage"](name)), f"run make docs: {name}"
+        now = build["usage"](name)
+        assert flag.findall(text) == flag.findall(now), f"run make docs: {name}"
+        assert default.findall(flat(text)) == default.findall(flat(now)), f"run make docs: {name}"
 
 
 def test_the_flags_are_the_recipes_fields() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from isaac import Recipe, Run, RunError, curate_to, export
+from isaac import Recipe, Run, RunError, curate_to, export, redraw_run
 from isaac.exports import KINDS, Kind
 from tests.conftest import Isaac, write_lines
 
@@ -57,6 +57,7 @@ def test_an_export_has_the_columns_of_its_type_and_no_nulls(run: Run, kind: Kind
     assert len(rows) == written.rows > 0
     assert all(set(row) <= COLUMNS[kind] for row in rows)
     assert "null" not in (written.folder / "train.jsonl").read_text()
+    assert len({frozenset(row) for row in rows}) == 1
     assert sorted(file.name for file in written.folder.iterdir()) == ["README.md", "train.jsonl"]
 
 
@@ -137,3 +138,28 @@ def test_trl_takes_the_types_as_they_are(run: Run, kind: Kind) -> None:
         assert data_utils.maybe_extract_prompt(dataset[0])["prompt"] == dataset[0]["prompt"]
     if kind == "kto":
         assert dataset.features["label"].dtype == "bool"
+
+
+def test_conversations_with_tools_are_left_out_and_counted(isaac: Isaac, tmp_path: Path) -> None:
+    call = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f"}}]}
+    turns = [
+        {"role": "user", "content": "Where is it?"},
+        call,
+        {"role": "tool", "tool_call_id": "1", "content": "north"},
+        {"role": "assistant", "content": "It is in the north."},
+    ]
+    rows = [{"messages": turns}, *(chat(i) for i in range(8))]
+    run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), Recipe())
+    done = isaac("export", run.path, "--as", "messages")
+    assert done.out.startswith("8 rows")
+    assert "left out: 1 exchanges with tool calls" in done.err
+    assert (
+        "1 exchanges with tool calls are left out"
+        in (run.path / "export" / "messages" / "README.md").read_text()
+    )
+
+
+def test_a_response_of_the_head_is_never_the_rejected_one(run: Run, tmp_path: Path) -> None:
+    drawn_anew = redraw_run(run, {"keep": False}, tmp_path / "new")
+    for row in rows_of(export(drawn_anew, "dpo").folder):
+        assert not row["rejected"][0]["content"].startswith("Please rest")

@@ -153,7 +153,7 @@ def test_a_folder_is_every_data_file_in_it_in_order(tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_bytes(lines(ROWS[0]))
     names = [source.name for source in find_sources(str(tmp_path))]
-    assert names == [str(tmp_path / name) for name in ("a.JSONL.gz", "b/1.jsonl", "c.csv")]
+    assert names == ["a.JSONL.gz", "b/1.jsonl", "c.csv"]
 
 
 def test_a_pattern_is_every_file_that_fits_once(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_pattern_is_every_file_that_fits_once(tmp_path: Path) -> None:
     for name in ("x/1.jsonl", "x/y/2.jsonl", "x/y/3.csv"):
         (tmp_path / name).write_bytes(lines(ROWS[0]))
     names = [source.name for source in find_sources(f"{tmp_path}/**/**/*.jsonl")]
-    assert names == [str(tmp_path / "x" / "1.jsonl"), str(tmp_path / "x" / "y" / "2.jsonl")]
+    assert names == ["1.jsonl", "y/2.jsonl"]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_the_digest_is_of_the_bytes_as_they_lie(tmp_path: Path) -> None:
     path, content = tmp_path / "in.jsonl.gz", gzip.compress(lines(*ROWS))
     path.write_bytes(content)
     with opened(find_sources(str(path))[0]) as (_, digest):
-        assert digest == (str(path), len(content), hashlib.sha256(content).hexdigest())
+        assert digest == (path.name, len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_what_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_a_bad_line_is_kept_with_its_place_and_reason(
 ) -> None:
     good = lines(ROWS[0])
     _, bad, last = read(tmp_path, "in.jsonl", good + b"\n" + line + b"\r\n" + good)
-    assert bad == Record(str(tmp_path / "in.jsonl"), 3, line, None, problem)
+    assert bad == Record("in.jsonl", 3, line, None, problem)
     assert (last.line, last.value) == (4, ROWS[0])
 
 
@@ -445,7 +445,7 @@ def test_a_bad_row_of_a_table_is_kept_with_its_place_and_reason(
     first, bad, last = read(tmp_path, "in.csv", content)
     assert (first.line, first.value) == (3, {"prompt": "x\r\ny", "response": "z"})
     assert first.raw == b'"x\r\ny",z'
-    assert bad == Record(str(tmp_path / "in.csv"), 5, row, None, problem)
+    assert bad == Record("in.csv", 5, row, None, problem)
     assert last.value == ROWS[0]
 
 
@@ -571,3 +571,33 @@ def test_one_object_over_several_lines_is_told_with_its_remedy() -> None:
     pretty = b'{\n  "prompt": "a",\n  "response": "b"\n}\n'
     with pytest.raises(CorpusError, match="begins an object that goes on over several lines"):
         list(read_records("chat.json", io.BytesIO(pretty)))
+
+
+def test_what_is_no_container_is_named_with_its_remedy() -> None:
+    for content, words in (
+        (b"PK\x03\x04x", "zip archive"),
+        (b"BZh9x", "bzip2"),
+        (b"ARROW1x", "Arrow file"),
+    ):
+        with pytest.raises(CorpusError, match=f"{words}; unpack or convert it first"):
+            list(read_records("in.jsonl", io.BytesIO(content)))
+
+
+def test_semicolons_separate_cells_too() -> None:
+    found = read_records("in.csv", io.BytesIO(b"prompt;response\na, b;c\n"))
+    assert [record.value for record in found] == [{"prompt": "a, b", "response": "c"}]
+
+
+def test_parquet_times_and_numbers_that_json_has_not_are_written_all_the_same() -> None:
+    times = pa.array([1], pa.timestamp("ns"))
+    content = parquet(pa.table({"when": times, "score": [float("nan")], "deep": [[float("inf")]]}))
+    (record,) = read_records("in.parquet", io.BytesIO(content))
+    assert record.value == {"when": "1970-01-01 00:00:00.000000001", "score": None, "deep": [None]}
+
+
+def test_the_files_of_a_run_are_no_input(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(lines(ROWS[0]))
+    for name in ("recipe.yaml", "corpus.parquet", "curated.jsonl"):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).touch()
+    assert [source.name for source in find_sources(str(tmp_path))] == ["in.jsonl"]
