@@ -1,6 +1,6 @@
 """What the demo's labels say over many seeds, by nearest contexts and by the situation as key.
 
-Run: python benchmarks/demo.py [--seeds 20]
+Run: python benchmarks/demo.py [--seeds 20] [--neighbors 30] [--radius 1.1]
 """
 
 from __future__ import annotations
@@ -27,15 +27,19 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
-    seeds = range(parser.parse_args().seeds)
+    parser.add_argument("--neighbors", type=int, default=RECIPE.neighbors)
+    parser.add_argument("--radius", type=float, default=RECIPE.radius)
+    given = parser.parse_args()
+    seeds = range(given.seeds)
+    by_search = RECIPE.model_copy(update={"neighbors": given.neighbors, "radius": given.radius})
     rows = read("demo.jsonl")
     unsafe = np.array([row["label"] == "unsafe" for row in read("demo_labels.jsonl")])
     situations = np.array([row["situation"] for row in rows])
     pairs = ((row["context"], row["response"]) for row in rows)
     corpus = Corpus.of(pairs, situations.tolist())
-    by_key = RECIPE.model_copy(update={"group_by": "situation"})
+    by_key = by_search.model_copy(update={"group_by": "situation"})
     lines = []
-    for name, recipe in (("nearest contexts, as in the demo", RECIPE), ("situation", by_key)):
+    for name, recipe in (("nearest contexts", by_search), ("situation", by_key)):
         curation = curate(corpus, recipe)
         found = []
         for seed in seeds:
@@ -43,7 +47,8 @@ def main() -> None:
             same = situations[sources] == situations
             found.append((unsafe[sources].mean(), same.mean(), len(np.unique(sources)) / len(rows)))
         lines.append((name, f"{100 * unsafe.mean():.1f}", *map(spread, zip(*found, strict=True))))
-    print(f"{header('benchmarks/demo.py', seeds)}\n")
+    settings = f"k = {given.neighbors}, radius {given.radius}"
+    print(f"{header('benchmarks/demo.py', seeds)}, {settings}\n")
     shares = ("unsafe before, %", "unsafe after, %", "same situation, %", "distinct draws, %")
     print(table(("neighbourhood by", *shares), lines))
 
