@@ -63,7 +63,7 @@ def test_an_export_has_the_columns_of_its_type_and_no_nulls(run: Run, kind: Kind
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_card_parses_and_names_source_recipe_and_licence(run: Run, kind: Kind) -> None:
-    card = (export(run, kind, license="cc-by-4.0").folder / "README.md").read_text()
+    card = (export(run, kind, licence="cc-by-4.0").folder / "README.md").read_text()
     _, front, body = card.split("---\n", 2)
     assert yaml.safe_load(front)["license"] == "cc-by-4.0"
     assert yaml.safe_load(front)["configs"][0]["data_files"] == "train.jsonl"

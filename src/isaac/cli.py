@@ -14,11 +14,10 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterable
-from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, get_args, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
@@ -28,7 +27,7 @@ from .curation import Tools, nothing_in
 from .demo import demo as run_demo
 from .engines import Local
 from .errors import CorpusError, IsaacError, RecipeError
-from .exports import KINDS, Kind
+from .exports import Kind
 from .exports import export as export_run
 from .formats import FORMATS, RowError, choose
 from .healing import Healed, Healer
@@ -54,9 +53,7 @@ app = typer.Typer(
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-KindName = Enum("KindName", [(kind, kind) for kind in KINDS])  # type: ignore[misc]
-SFT = KindName("sft")
-Workers = Annotated[Optional[int], typer.Option(min=1, help="threads; all cores if not given")]  # noqa: UP045
+Workers = Annotated[int | None, typer.Option(min=1, help="threads; all cores if not given")]
 
 
 def recipe_flags(
@@ -78,7 +75,7 @@ def recipe_flags(
         plain = inspect.signature(command, eval_str=True).parameters
         own = [p for name, p in plain.items() if name != "flags"]
         extra = [_flag(name, kept=kept) for name in wanted]
-        with_flags.__signature__ = inspect.Signature([*own, *extra])  # type: ignore[attr-defined]
+        vars(with_flags)["__signature__"] = inspect.Signature([*own, *extra])
         with_flags.__annotations__ = {p.name: p.annotation for p in (*own, *extra)}
         return with_flags
 
@@ -87,12 +84,11 @@ def recipe_flags(
 
 def _flag(name: str, *, kept: bool) -> inspect.Parameter:
     field = Recipe.model_fields[name]
-    kind = {bool: bool, int: int, float: float}.get(type(field.default), str)
-    if name == "limit":
-        kind = int
-    listed = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    choices = ", ".join(FORMATS if name == "format" else listed)
-    about = f"{field.description}{': ' if choices else ''}{choices}"
+    plain = {bool: bool, int: int, float: float}.get(type(field.default), str)
+    kind: Any = int if name == "limit" else plain
+    if get_origin(field.annotation) is Literal:
+        kind = field.annotation
+    about = f"{field.description}: {', '.join(FORMATS)}" if name == "format" else field.description
     default = "" if field.default is None or kept else f"  [default: {field.default}]"
     names = [f"--{name.replace('_', '-')}"]
     if kind is bool:
@@ -104,7 +100,7 @@ def _flag(name: str, *, kept: bool) -> inspect.Parameter:
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
         annotation=Annotated[
-            Optional[kind],  # noqa: UP045
+            kind | None,
             typer.Option(*names, help=f"{about}{default}", show_default=False),
         ],
     )
@@ -157,14 +153,14 @@ def curate(
         str, typer.Argument(metavar="INPUT", help="file, folder, glob, - or hf://owner/dataset")
     ],
     flags: dict[str, Any],
-    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="the run folder")] = None,  # noqa: UP045
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="the run folder")] = None,
     encoder: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             help="encoder of both texts: wordllama, hashing, st:MODEL, openai:MODEL@URL",
         ),
     ] = None,
-    recipe: Annotated[Optional[Path], typer.Option(help="YAML file of recipe fields")] = None,  # noqa: UP045
+    recipe: Annotated[Path | None, typer.Option(help="YAML file of recipe fields")] = None,
     workers: Workers = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what would be done, and do nothing")
@@ -305,7 +301,7 @@ def redraw(
     run: RunPath,
     flags: dict[str, Any],
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("-o", "--out", help="a new run folder; the run itself if not given"),
     ] = None,
     as_json: AsJson = False,
@@ -320,21 +316,20 @@ def redraw(
 @command
 def export(
     run: RunPath,
-    kind: Annotated[KindName, typer.Option("--as", help="the type")] = SFT,
+    kind: Annotated[Kind, typer.Option("--as", help="the type")] = "sft",
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("-o", "--out", help="the folder; RUN/export/KIND if not given"),
     ] = None,
-    license: Annotated[  # noqa: A002
-        str, typer.Option(help="licence of the source, for the card")
+    licence: Annotated[
+        str, typer.Option("--license", help="licence of the source, for the card")
     ] = "unknown",
 ) -> None:
     """Write the curated corpus in a type that trainers read.
 
     sft, dpo and kto are TRL's types; a dataset card lies beside the rows.
     """
-    chosen: Kind = next(known for known in KINDS if known == kind.value)
-    written = export_run(Run(run), chosen, out, license=license)
+    written = export_run(Run(run), kind, out, licence=licence)
     show(f"{written.rows:,} rows: {written.folder / 'train.jsonl'}")
     if written.left_out:
         say(f"left out: {written.left_out:,} exchanges with tool calls; no type here carries them")
@@ -416,7 +411,7 @@ def _version(package: str) -> str:
 
 @app.callback(invoke_without_command=True)
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="show a traceback on errors")] = False,  # noqa: ARG001
+    _debug: Annotated[bool, typer.Option("--debug", help="show a traceback on errors")] = False,
     show_version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
 ) -> None:
     """Make a language model safer from its own training corpus."""

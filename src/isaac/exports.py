@@ -139,10 +139,10 @@ class Export(NamedTuple):
     left_out: int
 
 
-def export(run: Run, kind: Kind, to: Path | None = None, *, license: str = "unknown") -> Export:  # noqa: A002
+def export(run: Run, kind: Kind, to: Path | None = None, *, licence: str = "unknown") -> Export:
     """Write the run's corpus in one of the types, with a dataset card.
 
-    The folder is ``RUN/export/KIND`` unless given; ``license`` is the source's, by its name on
+    The folder is ``RUN/export/KIND`` unless given; ``licence`` is the source's, by its name on
     the Hugging Face hub. Raises `RunError` if the run has no row of the kind.
     """
     folder = to or run.path / "export" / kind
@@ -156,7 +156,7 @@ def export(run: Run, kind: Kind, to: Path | None = None, *, license: str = "unkn
         if not count:
             raise RunError(_no_rows(kind, left_out))
     written = Export(folder, count, left_out)
-    run.write(folder / "README.md", card(run, kind, written, license))
+    run.write(folder / "README.md", card(run, kind, written, licence))
     return written
 
 
@@ -223,7 +223,7 @@ def axolotl(kind: Kind) -> Json | None:
     return None
 
 
-def card(run: Run, kind: Kind, written: Export, license: str) -> str:  # noqa: A002
+def card(run: Run, kind: Kind, written: Export, licence: str) -> str:
     """Return the dataset card: what it is, where it comes from, how to train on it."""
     import jinja2
 
@@ -240,7 +240,7 @@ def card(run: Run, kind: Kind, written: Export, license: str) -> str:  # noqa: A
         type=TYPES[kind],
         rows=written.rows,
         left_out=written.left_out,
-        license=yaml.safe_dump(license).splitlines()[0],
+        license=yaml.safe_dump(licence).splitlines()[0],
         size=_size(written.rows),
         llama_factory=entry
         and json.dumps({"isaac": {"file_name": "train.jsonl", **entry}}, indent=2),

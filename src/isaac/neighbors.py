@@ -6,7 +6,7 @@ included; in task-oriented dialogue, all rows with the same key.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,15 @@ Ints = npt.NDArray[np.int64]
 TILE = 1024
 """Vectors that queries are compared with at a time; bounds memory, changes no result."""
 
-NOBODY = -1
 
-
-class Ragged(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Ragged:
     """Lists of unequal length end to end: list i is ``values[offsets[i]:offsets[i + 1]]``."""
 
     values: Ints
     offsets: Ints
 
-    def __getitem__(self, index: int) -> Ints:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Ints:
         """Return one list."""
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 

@@ -21,7 +21,7 @@ class Progress:
     """Reports nothing; what a library call uses unless told otherwise."""
 
     @contextmanager
-    def stage(self, name: str, total: int | None = None) -> Iterator[Tick]:  # noqa: ARG002
+    def stage(self, _name: str, _total: int | None = None, /) -> Iterator[Tick]:
         """Yield a function that is called with the number of items just done."""
         yield lambda _: None
 
@@ -33,7 +33,7 @@ class Lines(Progress):
         self.stream, self.every = stream, every
 
     @contextmanager
-    def stage(self, name: str, total: int | None = None) -> Iterator[Tick]:
+    def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
         """Yield a function that is called with the number of items just done."""
         start = said = time.monotonic()
         done = 0
@@ -60,7 +60,7 @@ class Bars(Progress):
     """A bar with rate and time left for each stage, on a terminal."""
 
     @contextmanager
-    def stage(self, name: str, total: int | None = None) -> Iterator[Tick]:
+    def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
         """Yield a function that is called with the number of items just done."""
         from rich.console import Console
         from rich.progress import (

@@ -29,6 +29,6 @@ class Alpaca:
             prompt.insert(0, Message("system", usable(record["system"], "'system'")))
         return [Turn(0, tuple(prompt), text_in(record, "output"))]
 
-    def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:  # noqa: ARG002
+    def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
         """Return the record with its output replaced."""
         return {**record, "output": response}

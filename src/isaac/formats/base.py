@@ -67,7 +67,7 @@ class Format(Protocol):
         """Return every response that can be curated; raise `RowError` if there is none."""
         ...
 
-    def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
+    def replace(self, record: Mapping[str, Any], index: int, response: str, /) -> dict[str, Any]:
         """Return the record with one response replaced and nothing else changed."""
         ...
 

@@ -26,6 +26,6 @@ class ContextResponse:
         prompt = Message("user", text_in(record, self.context))
         return [Turn(0, (prompt,), text_in(record, self.response))]
 
-    def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:  # noqa: ARG002
+    def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
         """Return the record with its response replaced."""
         return {**record, self.response: response}

@@ -35,7 +35,7 @@ class PromptCompletion:
         last = len(said)
         return assistant_turns([*said, (last, answer)], {last} if plain else set())
 
-    def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:  # noqa: ARG002
+    def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
         """Return the record with its completion replaced, in the shape that it had."""
         completion = record["completion"]
         if isinstance(completion, list):
