@@ -1,6 +1,6 @@
 """How much the paper's settings cut the unsafe share of DiaSafety, and at what price.
 
-Run: python benchmarks/diasafety.py [--data train.json] [--seeds 5]
+Run: python benchmarks/diasafety.py [--data train.json] [--seeds 5] [--clusters cover]
 MiniLM rows and the relevance column need: pip install 'isaac-align[benchmarks]'
 """
 
@@ -24,15 +24,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--radius", type=float, nargs="+", default=[0.8, 0.9])
+    parser.add_argument("--clusters", choices=("components", "cover"), default="components")
     given = parser.parse_args()
+    recipe = Recipe.of({"clusters": given.clusters})
     rows = diasafety(given.data)
     seeds = range(given.seeds)
     lines = [
         line
         for share in SHARES
-        for line in sweep(partial(contaminate, rows, share), Recipe(), given.radius, seeds)
+        for line in sweep(partial(contaminate, rows, share), recipe, given.radius, seeds)
     ]
-    print(f"{header('benchmarks/diasafety.py', seeds)}\n\n{table(COLUMNS, lines)}")
+    about = f"{header('benchmarks/diasafety.py', seeds)}, clusters: {given.clusters}"
+    print(f"{about}\n\n{table(COLUMNS, lines)}")
 
 
 if __name__ == "__main__":

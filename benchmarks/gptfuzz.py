@@ -1,6 +1,6 @@
 """How much grouping by question cuts the unsafe share of GPTFuzz, by radius.
 
-Run: python benchmarks/gptfuzz.py [--data FOLDER] [--seeds 5]
+Run: python benchmarks/gptfuzz.py [--data FOLDER] [--seeds 5] [--clusters cover]
 MiniLM rows and the relevance column need: pip install 'isaac-align[benchmarks]'
 """
 
@@ -36,10 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA / "gptfuzz")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--clusters", choices=("components", "cover"), default="components")
     given = parser.parse_args()
     seeds = range(given.seeds)
-    lines = sweep(partial(gptfuzz, given.data), Recipe(group_by="question"), RADII, seeds)
-    print(f"{header('benchmarks/gptfuzz.py', seeds)}\n\n{table(COLUMNS, list(lines))}")
+    recipe = Recipe.of({"group_by": "question", "clusters": given.clusters})
+    lines = sweep(partial(gptfuzz, given.data), recipe, RADII, seeds)
+    about = f"{header('benchmarks/gptfuzz.py', seeds)}, clusters: {given.clusters}"
+    print(f"{about}\n\n{table(COLUMNS, list(lines))}")
 
 
 if __name__ == "__main__":

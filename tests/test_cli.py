@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from isaac import Recipe, Run
+from isaac import Recipe, Run, curation
 from tests.conftest import Isaac, write_lines
 
 DRAWS = {"lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html"}
@@ -55,14 +55,15 @@ def test_json_output_is_one_object_and_progress_goes_to_standard_error(
     assert "neighbourhoods: 120/120" in done.err
 
 
+@pytest.mark.parametrize("clusters", ["components", "cover", "text"])
 def test_any_number_of_workers_gives_the_same_bytes(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: Isaac, small: Path, tmp_path: Path, clusters: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(curation, "SHARD", 16)
     for workers in ("1", "2", "5"):
-        assert (
-            isaac("curate", small, "-o", tmp_path / workers, "-k", "30", "--workers", workers).code
-            == 0
-        )
+        flags = ("-k", "30", "--radius", "1", "--clusters", clusters, "--workers", workers)
+        assert isaac("curate", small, "-o", tmp_path / workers, *flags).code == 0
+    assert len(list((tmp_path / "1" / "shards").iterdir())) == 8
     assert outputs(tmp_path / "1") == outputs(tmp_path / "2") == outputs(tmp_path / "5")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
 from isaac import clusters
-from isaac.clusters import by_size, components
+from isaac.clusters import by_size, components, cover
 from isaac.embeddings import GRID, Grid, as_floats
 from isaac.neighbors import Ints
 from tests.vectors import directions, on_grid
@@ -174,3 +174,52 @@ def test_of_equal_sizes_the_cluster_with_the_smallest_row_leads() -> None:
     found = by_size(members, np.array([[0, 0, 1, 1, 2]]))
     assert found.members[0].tolist() == [2, 7, 4, 9, 5]
     assert found.sizes[0].tolist() == [2, 2, 1]
+
+
+# cover
+
+
+def covered(vectors: Grid, radius: float) -> list[list[int]]:
+    """Return the clusters of the densest-ball rule, read off plainly, as they are taken."""
+    near = distances(vectors) <= radius
+    left = set(range(len(vectors)))
+    clusters = []
+    while left:
+        centre = max(sorted(left), key=lambda one: sum(bool(near[one, other]) for other in left))
+        ball = sorted(other for other in left if near[centre, other])
+        clusters.append(ball)
+        left -= set(ball)
+    return clusters
+
+
+def parts(names: list[int]) -> list[list[int]]:
+    return sorted([i for i, name in enumerate(names) if name == one] for one in set(names))
+
+
+@given(SEEDS, st.integers(1, 40), st.integers(1, 6), st.floats(0, 2))
+def test_a_cover_takes_the_densest_ball_first(
+    seed: int, count: int, width: int, radius: float
+) -> None:
+    vectors = directions(seed, count, width, 15)
+    assume((np.abs(distances(vectors) - radius) > 1e-5).all())
+    names = cover(as_floats(vectors)[None], radius)[0].tolist()
+    assert parts(names) == sorted(covered(vectors, radius))
+
+
+def test_a_cover_does_not_chain() -> None:
+    names = cover(as_floats(string(150))[None], 1.01)[0].tolist()
+    assert max(names.count(name) for name in names) == 3
+    assert set(found(string(150), 1.01)) == {0}
+
+
+@pytest.mark.parametrize("tile", [1, 7, 1000])
+@pytest.mark.parametrize("pairs", [0, 50 * 50, 2**24])
+def test_tiles_memory_and_batches_change_no_cover(
+    tile: int, pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = as_floats(directions(2, 4 * 50, 6)).reshape(4, 50, 6)
+    expected = cover(batch, 0.6).tolist()
+    assert [cover(one[None], 0.6)[0].tolist() for one in batch] == expected
+    monkeypatch.setattr(clusters, "TILE", tile)
+    monkeypatch.setattr(clusters, "PAIRS", pairs)
+    assert cover(batch, 0.6).tolist() == expected

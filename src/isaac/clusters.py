@@ -1,7 +1,8 @@
 """Clusters of the responses in a neighbourhood.
 
 Paper, step 2 (content clustering): DBSCAN with ``min_samples=1``, which is exactly the connected
-components of the graph that joins two responses at a distance of at most the radius.
+components of the graph that joins two responses at a distance of at most the radius. Beside it a
+cover by balls, densest first, which does not chain.
 """
 
 from __future__ import annotations
@@ -60,22 +61,89 @@ def components(vectors: Floats, radius: float) -> Ints:
         names = lower
 
 
+def cover(vectors: Floats, radius: float) -> Ints:
+    """Return the ball that covers each response, named by the response at its centre.
+
+    The response with the most others within the radius is the first centre and its ball the first
+    cluster; they are taken away, and so on, equal counts to the first of them. Unlike components,
+    no cluster is wider than twice the radius: nothing chains. Shapes are those of `components`.
+    """
+    count, size = vectors.shape[:2]
+    if count * size * size > PAIRS and count > 1:
+        return np.concatenate([cover(one[None], radius) for one in vectors])
+    names = np.broadcast_to(np.arange(size), (count, size)).copy()
+    left = np.ones((count, size), bool)
+    joined = _Joined(vectors, radius)
+    degrees = joined.degrees()
+    while (most := np.where(left, degrees, 0)).max(initial=0) > 1:
+        busy = np.flatnonzero(most.max(axis=1) > 1)
+        centres = most[busy].argmax(axis=1)
+        balls = joined.rows(busy, centres) & left[busy]
+        names[busy] = np.where(balls, centres[:, None], names[busy])
+        left[busy] &= ~balls
+        degrees[busy] -= joined.counts(busy, balls)
+    return names
+
+
+class _Joined:
+    """Which responses of each neighbourhood lie within the radius, remembered if they are few."""
+
+    def __init__(self, vectors: Floats, radius: float) -> None:
+        self.vectors, self.radius = vectors, radius
+        count, size = vectors.shape[:2]
+        self.known: npt.NDArray[np.float32] | None = None
+        if count * size * size <= PAIRS:
+            tiles = [apart == 0 for _, apart in _apart(vectors, radius)]
+            self.known = np.concatenate(tiles, axis=1).astype(np.float32)
+
+    def degrees(self) -> Ints:
+        """Return how many responses each one is joined to, itself included."""
+        if self.known is not None:
+            return np.asarray(self.known.sum(axis=2), np.int64)
+        tiles = [(apart == 0).sum(axis=2) for _, apart in _apart(self.vectors, self.radius)]
+        return np.concatenate(tiles, axis=1).astype(np.int64)
+
+    def rows(self, which: Ints, places: Ints) -> npt.NDArray[np.bool_]:
+        """Return the responses joined to one response of each neighbourhood named."""
+        if self.known is not None:
+            return np.asarray(self.known[which, places] > 0)
+        return self._near(places)
+
+    def counts(self, which: Ints, chosen: npt.NDArray[np.bool_]) -> Ints:
+        """Return how many of the chosen responses each response is joined to."""
+        if self.known is not None:
+            products = self.known[which] @ chosen[:, :, None].astype(np.float32)
+            return np.asarray(products[:, :, 0], np.int64)
+        places = np.flatnonzero(chosen[0])
+        tiles = [places[start : start + TILE] for start in range(0, len(places), TILE)]
+        return np.asarray(sum(self._near(tile).sum(axis=0) for tile in tiles), np.int64)[None]
+
+    def _near(self, places: Ints) -> npt.NDArray[np.bool_]:
+        """Return the responses joined to each of some responses of the only neighbourhood."""
+        return np.asarray(_within(self.vectors, self.vectors[:, places], self.radius)[0])
+
+
 def _apart(
     vectors: Floats, radius: float
 ) -> Iterator[tuple[int, npt.NDArray[np.int16] | npt.NDArray[np.int32]]]:
-    """Yield (start, 0 where two responses are joined and m where not) for tiles of rows.
-
-    Two are joined if a·b - b·b/2 >= a·a/2 - radius^2/2, exact to the radius on the grid.
-    """
+    """Yield (start, 0 where two responses are joined and m where not) for tiles of rows."""
     size = vectors.shape[1]
     small = np.int16 if 2 * size < 2**15 else np.int32
-    half = np.square(vectors).sum(axis=2) / np.float32(2)
-    least = half - np.float32(radius * radius / 2)
     for start in range(0, size, TILE):
-        tile = slice(start, start + TILE)
-        closeness = vectors[:, tile] @ vectors.transpose(0, 2, 1)
-        closeness -= half[:, None, :]
-        yield start, np.where(closeness >= least[:, tile, None], small(0), small(size))
+        joined = _within(vectors, vectors[:, start : start + TILE], radius)
+        yield start, np.where(joined, small(0), small(size))
+
+
+def _within(vectors: Floats, some: Floats, radius: float) -> npt.NDArray[np.bool_]:
+    """Return which vectors (b, m, d) lie within the radius of some of them (b, n, d), (b, n, m).
+
+    Two do if a·b - b·b/2 >= a·a/2 - radius^2/2, exact to the radius on the grid.
+    """
+    half = np.square(vectors).sum(axis=2) / np.float32(2)
+    least = np.square(some).sum(axis=2) / np.float32(2) - np.float32(radius * radius / 2)
+    closeness = some @ vectors.transpose(0, 2, 1)
+    closeness -= half[:, None, :]
+    return np.asarray(closeness >= least[:, :, None])
 
 
 def by_size(members: Ints, names: Ints) -> Clusters:

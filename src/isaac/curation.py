@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
-from .clusters import Clusters, by_size, components
+from .clusters import Clusters, by_size, components, cover
 from .corpus import Corpus
 from .draws import Pool, draw, shape
 from .embeddings import (
@@ -181,7 +181,7 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     contexts = responses = None
     if recipe.group_by is None:
         contexts = embed_all("contexts", recipe.context_encoder, layout.contexts, tools)
-    if recipe.clusters == "components":
+    if recipe.clusters != "text":
         responses = embed_all("responses", recipe.response_encoder, layout.responses, tools)
     clusters = find_clusters(layout, contexts, responses, recipe, tools)
     lineage = decide(layout, clusters, recipe)
@@ -322,9 +322,12 @@ def cluster(members: Ints, texts: Ints, vectors: Grid | None, recipe: Recipe) ->
     ``members`` (b, m) are rows, ``texts`` numbers the response of each row and indexes
     ``vectors``, which is None where clusters are equal texts.
     """
+    members = np.sort(members, axis=1)
     same = texts[members]
     if vectors is None:
         return by_size(members, same)
+    if recipe.clusters == "cover":
+        return by_size(members, cover(as_floats(vectors[same]), recipe.radius))
     if len(members) > 1:
         return by_size(members, components(as_floats(vectors[same]), recipe.radius))
     distinct, place = np.unique(same[0], return_inverse=True)

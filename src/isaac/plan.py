@@ -68,7 +68,7 @@ def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
     else:
         searches = int(layout.group.max()) + 1
         size = max(1, len(corpus) // searches)
-    if recipe.clusters == "components":
+    if recipe.clusters != "text":
         seconds = _cluster(tried["responses"], size, recipe) * searches
         stages.append(Stage(f"cluster {searches:,} neighbourhoods of {size:,}", seconds))
     return Plan(
@@ -84,7 +84,7 @@ def _to_embed(layout: Layout, recipe: Recipe) -> list[tuple[str, str, list[str]]
     wanted = []
     if recipe.group_by is None:
         wanted.append(("contexts", recipe.context_encoder, layout.contexts))
-    if recipe.clusters == "components":
+    if recipe.clusters != "text":
         wanted.append(("responses", recipe.response_encoder, layout.responses))
     return wanted
 

@@ -63,8 +63,9 @@ class Recipe(BaseModel):
     neighbors: int = Field(
         default=150, ge=1, description="size k of a neighbourhood, the row included"
     )
-    clusters: Literal["components", "text"] = Field(
-        default="components", description="group responses within the radius, or of equal text"
+    clusters: Literal["components", "cover", "text"] = Field(
+        default="components",
+        description="grouping of responses: chained within the radius, balls of it, equal",
     )
     radius: float = Field(
         default=0.8,
