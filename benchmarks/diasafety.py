@@ -1,6 +1,7 @@
 """How much the paper's settings cut the unsafe share of DiaSafety, and at what price.
 
-Run: python benchmarks/diasafety.py [--data train.json] [--seeds 5] [--clusters cover]
+Run: python benchmarks/diasafety.py [--data train.json] [--seeds 5]
+     [--clusters cover] [--view residual]
 MiniLM rows and the relevance column need: pip install 'isaac-align[benchmarks]'
 """
 
@@ -25,8 +26,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--radius", type=float, nargs="+", default=[0.8, 0.9])
     parser.add_argument("--clusters", choices=("components", "cover"), default="components")
+    parser.add_argument("--view", choices=("whole", "opening", "residual"), default="whole")
     given = parser.parse_args()
-    recipe = Recipe.of({"clusters": given.clusters})
+    recipe = Recipe.of({"clusters": given.clusters, "view": given.view})
     rows = diasafety(given.data)
     seeds = range(given.seeds)
     lines = [
@@ -34,8 +36,8 @@ def main() -> None:
         for share in SHARES
         for line in sweep(partial(contaminate, rows, share), recipe, given.radius, seeds)
     ]
-    about = f"{header('benchmarks/diasafety.py', seeds)}, clusters: {given.clusters}"
-    print(f"{about}\n\n{table(COLUMNS, lines)}")
+    settings = f"clusters: {given.clusters}, view: {given.view}"
+    print(f"{header('benchmarks/diasafety.py', seeds)}, {settings}\n\n{table(COLUMNS, lines)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How much grouping by question cuts the unsafe share of GPTFuzz, by radius.
 
-Run: python benchmarks/gptfuzz.py [--data FOLDER] [--seeds 5] [--clusters cover]
+Run: python benchmarks/gptfuzz.py [--data FOLDER] [--seeds 5] [--clusters cover] [--view residual]
 MiniLM rows and the relevance column need: pip install 'isaac-align[benchmarks]'
 """
 
@@ -37,11 +37,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA / "gptfuzz")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--clusters", choices=("components", "cover"), default="components")
+    parser.add_argument("--view", choices=("whole", "opening", "residual"), default="whole")
     given = parser.parse_args()
     seeds = range(given.seeds)
-    recipe = Recipe.of({"group_by": "question", "clusters": given.clusters})
+    recipe = Recipe.of({"group_by": "question", "clusters": given.clusters, "view": given.view})
     lines = sweep(partial(gptfuzz, given.data), recipe, RADII, seeds)
-    about = f"{header('benchmarks/gptfuzz.py', seeds)}, clusters: {given.clusters}"
+    about = (
+        f"{header('benchmarks/gptfuzz.py', seeds)}, clusters: {given.clusters}, view: {given.view}"
+    )
     print(f"{about}\n\n{table(COLUMNS, list(lines))}")
 
 

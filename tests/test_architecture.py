@@ -11,8 +11,8 @@ SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
     _version errors text progress recipe formats sources records corpus layout embeddings
-    neighbors clusters draws engines stories curation charts report healing plan runs jobs exports
-    demo cli __init__ __main__
+    views neighbors clusters draws engines stories curation charts report healing plan runs jobs
+    exports demo cli __init__ __main__
 """.split()
 """Each module imports only from those before it."""
 

@@ -26,11 +26,12 @@ from .embeddings import (
 )
 from .engines import Engine, Local
 from .errors import CorpusError, RecipeError
-from .layout import Layout, arrange
+from .layout import Layout, arrange, distinct_texts
 from .neighbors import Ints, Ragged, find_neighbors, group_by, members_of
 from .progress import Progress
 from .recipe import DRAW_FIELDS, Recipe
 from .stories import explain as tell_story
+from .views import Ridge, fit, opening
 
 SHARD = 2048
 """Neighbourhoods that are worked on, and stored by a run, at a time; changes no result."""
@@ -125,6 +126,7 @@ class Curation:
     layout: Layout
     contexts: Embedded | None
     responses: Embedded | None
+    compared: Compared
     clusters: Clusters
     lineage: pa.Table
 
@@ -179,13 +181,52 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
         )
     layout = arrange(corpus)
     contexts = responses = None
-    if recipe.group_by is None:
+    by_vectors = recipe.clusters != "text"
+    if recipe.group_by is None or (by_vectors and recipe.view == "residual"):
         contexts = embed_all("contexts", recipe.context_encoder, layout.contexts, tools)
-    if recipe.clusters != "text":
-        responses = embed_all("responses", recipe.response_encoder, layout.responses, tools)
-    clusters = find_clusters(layout, contexts, responses, recipe, tools)
+    if by_vectors:
+        shown, _ = seen(layout, recipe)
+        responses = embed_all("responses", recipe.response_encoder, shown, tools)
+    compared = compare(layout, contexts, responses, recipe)
+    clusters = find_clusters(layout, contexts, compared, recipe, tools)
     lineage = decide(layout, clusters, recipe)
-    return Curation(corpus, recipe, layout, contexts, responses, clusters, lineage)
+    return Curation(corpus, recipe, layout, contexts, responses, compared, clusters, lineage)
+
+
+def seen(layout: Layout, recipe: Recipe) -> tuple[list[str], Ints]:
+    """Return the distinct texts that are embedded for responses, and which of them each row has."""
+    if recipe.view != "opening":
+        return layout.responses, layout.response
+    openings, place = distinct_texts([opening(text) for text in layout.responses])
+    return openings, place[layout.response]
+
+
+class Compared(NamedTuple):
+    """What the responses of rows are compared by: row r by ``vectors[item[r]]``.
+
+    There are no vectors where responses are compared as text, and then ``item`` numbers the texts.
+    ``ridge`` is there for the residual view, to see a new exchange in the same way.
+    """
+
+    vectors: Grid | None
+    item: Ints
+    ridge: Ridge | None = None
+
+
+def compare(
+    layout: Layout, contexts: Embedded | None, responses: Embedded | None, recipe: Recipe
+) -> Compared:
+    """Return the responses as the recipe's view of them."""
+    if responses is None:
+        return Compared(None, layout.response)
+    if recipe.view != "residual" or contexts is None:
+        return Compared(responses.vectors, seen(layout, recipe)[1])
+    rows = np.stack([layout.context, layout.response], axis=1)
+    ridge = fit(contexts.vectors, responses.vectors, rows)
+    _, first = np.unique(layout.exchange, return_index=True)
+    said, answered = rows[first].T
+    vectors = ridge.residual(contexts.vectors[said], responses.vectors[answered])
+    return Compared(vectors, layout.exchange, ridge)
 
 
 def nothing_in(corpus: Corpus) -> str:
@@ -227,7 +268,7 @@ def embed_all(name: str, encoder: str, texts: list[str], tools: Tools) -> Embedd
 def find_clusters(
     layout: Layout,
     contexts: Embedded | None,
-    responses: Embedded | None,
+    compared: Compared,
     recipe: Recipe,
     tools: Tools,
 ) -> Clusters:
@@ -235,12 +276,11 @@ def find_clusters(
 
     There is one neighbourhood for each distinct exchange, or for each group.
     """
-    vectors = None if responses is None else responses.vectors
-    if contexts is None:
-        work: Callable[[range], Clusters] = Groups(layout, vectors, recipe).shard
+    if contexts is None or recipe.group_by is not None:
+        work: Callable[[range], Clusters] = Groups(layout, compared, recipe).shard
         count = int(layout.group.max()) + 1
     else:
-        work = Searches(layout, contexts.vectors, vectors, recipe).shard
+        work = Searches(layout, contexts.vectors, compared, recipe).shard
         count = int(layout.exchange.max()) + 1
     shards = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
 
@@ -267,15 +307,9 @@ def _joined(parts: list[Ragged]) -> Ragged:
 class Searches:
     """Neighbourhoods that are found by a search: one for each distinct exchange."""
 
-    def __init__(
-        self, layout: Layout, contexts: Grid, responses: Grid | None, recipe: Recipe
-    ) -> None:
-        self.layout, self.contexts, self.responses, self.recipe = (
-            layout,
-            contexts,
-            responses,
-            recipe,
-        )
+    def __init__(self, layout: Layout, contexts: Grid, compared: Compared, recipe: Recipe) -> None:
+        self.layout, self.contexts = layout, contexts
+        self.compared, self.recipe = compared, recipe
         self.rows = group_by(layout.context)
         _, first = np.unique(layout.exchange, return_index=True)
         self.first_row = first.astype(np.int64)
@@ -292,9 +326,7 @@ class Searches:
         members[:, -1] = np.where(present.any(axis=1), members[:, -1], own)
         block = max(1, min(BLOCK, PAIRS // k**2))
         blocks = [
-            cluster(
-                members[start : start + block], self.layout.response, self.responses, self.recipe
-            )
+            cluster(members[start : start + block], self.compared, self.recipe)
             for start in range(0, len(members), block)
         ]
         return Clusters(_joined([b.members for b in blocks]), _joined([b.sizes for b in blocks]))
@@ -303,27 +335,20 @@ class Searches:
 class Groups:
     """Neighbourhoods that share a key: one for each group."""
 
-    def __init__(self, layout: Layout, responses: Grid | None, recipe: Recipe) -> None:
-        self.layout, self.responses, self.recipe = layout, responses, recipe
+    def __init__(self, layout: Layout, compared: Compared, recipe: Recipe) -> None:
+        self.compared, self.recipe = compared, recipe
         self.rows = group_by(layout.group)
 
     def shard(self, groups: range) -> Clusters:
         """Return the neighbourhoods of some of the groups."""
-        found = [
-            cluster(self.rows[group][None], self.layout.response, self.responses, self.recipe)
-            for group in groups
-        ]
+        found = [cluster(self.rows[group][None], self.compared, self.recipe) for group in groups]
         return Clusters(_joined([f.members for f in found]), _joined([f.sizes for f in found]))
 
 
-def cluster(members: Ints, texts: Ints, vectors: Grid | None, recipe: Recipe) -> Clusters:
-    """Return neighbourhoods of equal length with their members in clusters.
-
-    ``members`` (b, m) are rows, ``texts`` numbers the response of each row and indexes
-    ``vectors``, which is None where clusters are equal texts.
-    """
+def cluster(members: Ints, compared: Compared, recipe: Recipe) -> Clusters:
+    """Return neighbourhoods of equal length, members (b, m) being rows, in their clusters."""
     members = np.sort(members, axis=1)
-    same = texts[members]
+    vectors, same = compared.vectors, compared.item[members]
     if vectors is None:
         return by_size(members, same)
     if recipe.clusters == "cover":

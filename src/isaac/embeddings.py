@@ -291,6 +291,17 @@ def _direction(text: str, dimensions: int) -> Floats:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
+def on_grid(vectors: npt.NDArray[Any]) -> Grid:
+    """Return vectors (n, d) of any length as unit vectors on the grid.
+
+    A vector shorter than a hundredth, which is what rounding leaves of a difference of two grid
+    vectors, becomes zero.
+    """
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    unit = np.where(norms < 0.01, 0, vectors / np.maximum(norms, 0.01))
+    return np.asarray(np.rint(unit * GRID), np.int16)
+
+
 def as_floats(vectors: Grid) -> Floats:
     """Return grid vectors as float32 near unit length, their dot products exact."""
     return vectors.astype(np.float32) / np.float32(GRID)
@@ -311,5 +322,6 @@ __all__ = [
     "embed_chunk",
     "join",
     "load_encoder",
+    "on_grid",
     "revision",
 ]

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from .clusters import Clusters
-from .curation import Curation, Tools, cluster
+from .curation import Compared, Curation, Tools, cluster
 from .draws import Pool, draw, shape
 from .embeddings import Encoder, Grid, embed
 from .errors import RecipeError
 from .layout import key
 from .neighbors import Ints, find_neighbors, group_by, members_of
+from .views import opening
 
 
 class Healed(NamedTuple):
@@ -41,7 +42,7 @@ class Healer:
 
     def __init__(self, curation: Curation, tools: Tools | None = None) -> None:
         recipe, tools = curation.recipe, tools or Tools()
-        if curation.contexts is None:
+        if recipe.group_by is not None:
             raise RecipeError(
                 f"a run grouped by '{recipe.group_by}' has no contexts to search; "
                 "heal with a run that was curated by nearest contexts"
@@ -80,31 +81,41 @@ class Healer:
         selves = np.array([self.known.get(context, -1) for context, _ in asked], np.int64)
         near = find_neighbors(queries, contexts.vectors, k, selves)
         members = members_of(near, self.rows, k)
-        given = self._given([response for _, response in asked if response is not None])
+        given = self._given(asked, queries)
         return [
-            self._heal(context, response, members[i], given)
+            self._heal(context, response, members[i], given[i])
             for i, (context, response) in enumerate(asked)
         ]
 
-    def _given(self, responses: list[str]) -> dict[str, Grid]:
-        """Return the vectors of given responses that the corpus does not have."""
-        new = sorted({response for response in responses if response not in self.place})
-        if self.response_encoder is None or not new:
-            return {}
-        return dict(zip(new, embed(self.response_encoder, new).vectors, strict=True))
+    def _given(self, asked: list[tuple[str, str | None]], queries: Grid) -> list[Grid | None]:
+        """Return the vector by which each given response is compared, None where there is none."""
+        if self.response_encoder is None:
+            return [None] * len(asked)
+        short = self.curation.recipe.view == "opening"
+        texts = [opening(text) if short else text for _, text in asked if text is not None]
+        distinct = sorted(set(texts))
+        vectors = embed(self.response_encoder, distinct).vectors
+        place = {text: vectors[number] for number, text in enumerate(distinct)}
+        ridge, found = self.curation.compared.ridge, iter(texts)
+        seen = [None if text is None else place[next(found)] for _, text in asked]
+        if ridge is None:
+            return seen
+        return [
+            None if one is None else ridge.residual(query[None], one[None])[0]
+            for query, one in zip(queries, seen, strict=True)
+        ]
 
     def _heal(
-        self, context: str, response: str | None, members: Ints, given: dict[str, Grid]
+        self, context: str, response: str | None, members: Ints, given: Grid | None
     ) -> Healed:
         """Heal one exchange; ``members`` are the rows of its neighbourhood, nearest first."""
         recipe, layout = self.curation.recipe, self.curation.layout
         members, own = self._with_given(context, response, members)
-        numbers = layout.response[members]
+        texts = layout.response[members]
         if own == len(members):
-            numbers = np.append(numbers, self.place.get(response or "", len(layout.responses)))
-        distinct, texts = np.unique(numbers, return_inverse=True)
-        vectors = self._vectors(distinct, given.get(response or ""))
-        found = cluster(np.arange(len(texts))[None], texts.reshape(-1), vectors, recipe)
+            texts = np.append(texts, self.place.get(response or "", len(layout.responses)))
+        compared = self._compared(members, texts, given)
+        found = cluster(np.arange(len(texts))[None], compared, recipe)
         facts = shape(found, recipe)
         head_share = float(facts.sizes[0, 0] / facts.totals[0])
         typicality = None
@@ -120,7 +131,7 @@ class Healer:
         source, odds = int(drawn.source[0]), float(facts.odds[0, drawn.rank[0]])
         if own is not None and texts[source] == texts[own]:
             return Healed("kept", response or "", None, typicality, head_share, odds)
-        text = layout.responses[distinct[texts[source]]]
+        text = layout.responses[texts[source]]
         row = int(layout.ids[members[source]])
         return Healed("replaced", text, row, typicality, head_share, odds)
 
@@ -143,14 +154,15 @@ class Healer:
         rows = np.sort(members[: self.curation.recipe.neighbors - 1])
         return rows, len(rows)
 
-    def _vectors(self, distinct: Ints, given: Grid | None) -> Grid | None:
-        """Return the vectors of responses by number, the last one given if the corpus lacks it."""
-        responses = self.curation.responses
-        if responses is None:
-            return None
-        known = distinct[distinct < len(responses.vectors)]
-        vectors = responses.vectors[known]
-        return vectors if given is None else np.concatenate([vectors, given[None]])
+    def _compared(self, members: Ints, texts: Ints, given: Grid | None) -> Compared:
+        """Return what members are compared by, the given response last if it is none of them."""
+        compared = self.curation.compared
+        if compared.vectors is None:
+            return Compared(None, texts)
+        vectors = compared.vectors[compared.item[members]]
+        if given is not None and len(texts) > len(members):
+            vectors = np.concatenate([vectors, given[None]])
+        return Compared(vectors, np.arange(len(texts)))
 
 
 def _rank(found: Clusters, member: int) -> int:

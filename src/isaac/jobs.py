@@ -128,7 +128,9 @@ def finish(run: Run, curation: Curation, *, seconds: dict[str, float], started: 
         "numpy": np.__version__,
         "pyarrow": pa.__version__,
         "input": [digest._asdict() for digest in curation.corpus.inputs],
-        "search": "exact" if curation.contexts is not None else f"key {curation.recipe.group_by}",
+        "search": "exact"
+        if curation.recipe.group_by is None
+        else f"key {curation.recipe.group_by}",
         "encoders": {
             name: embedded.encoder
             for name, embedded in (

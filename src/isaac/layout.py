@@ -48,9 +48,9 @@ def key(context: str, response: str, group: str = "", copy: int = 0) -> int:
 
 def arrange(corpus: Corpus) -> Layout:
     """Return the canonical layout of a corpus."""
-    contexts, context = _distinct(corpus.column("context"))
-    responses, response = _distinct(corpus.column("response"))
-    groups, group = _distinct([group or "" for group in corpus.column("group")])
+    contexts, context = distinct_texts(corpus.column("context"))
+    responses, response = distinct_texts(corpus.column("response"))
+    groups, group = distinct_texts([group or "" for group in corpus.column("group")])
     pair = _numbered(context * len(responses) + response)
     exchange = _numbered(group * len(pair) + pair)
     texts = zip(context.tolist(), response.tolist(), group.tolist(), strict=True)
@@ -68,7 +68,7 @@ def arrange(corpus: Corpus) -> Layout:
     )
 
 
-def _distinct(texts: Sequence[str]) -> tuple[list[str], Ints]:
+def distinct_texts(texts: Sequence[str]) -> tuple[list[str], Ints]:
     """Return the sorted distinct texts, and where each of the given texts stands in them."""
     distinct = sorted(set(texts))
     place = {text: index for index, text in enumerate(distinct)}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .corpus import Corpus, format_names
-from .curation import BLOCK, SHARD, Tools, cluster
+from .curation import BLOCK, SHARD, Compared, Tools, cluster
 from .embeddings import Encoder, embed
 from .layout import Layout, arrange
 from .neighbors import find_neighbors
@@ -109,7 +109,7 @@ def _cluster(vectors: Any, size: int, recipe: Recipe) -> float:
     members = np.arange(count * min(size, 2000)).reshape(count, -1)
     texts = members.reshape(-1) % len(vectors)
     start = time.perf_counter()
-    cluster(members, texts, vectors, recipe)
+    cluster(members, Compared(vectors, texts), recipe)
     tried = (time.perf_counter() - start) / count
     return tried * (size / members.shape[1]) ** 2
 

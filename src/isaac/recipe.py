@@ -63,6 +63,11 @@ class Recipe(BaseModel):
     neighbors: int = Field(
         default=150, ge=1, description="size k of a neighbourhood, the row included"
     )
+    view: Literal["whole", "opening", "residual"] = Field(
+        default="whole",
+        description="what of a response is compared: all of it, its first sentence, or what its "
+        "context does not predict",
+    )
     clusters: Literal["components", "cover", "text"] = Field(
         default="components",
         description="grouping of responses: chained within the radius, balls of it, equal",
