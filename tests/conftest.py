@@ -34,6 +34,11 @@ def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
     return path
 
 
+def curating(source: Path, out: Path, k: int = 30) -> list[str]:
+    """Return the real command that curates a file, for a process of its own."""
+    return [sys.executable, "-m", "isaac", "curate", str(source), "-o", str(out), "-k", str(k)]
+
+
 @pytest.fixture
 def isaac(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Isaac:
     """Return a function that runs the real command line in this process."""

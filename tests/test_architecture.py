@@ -58,7 +58,7 @@ def test_importing_isaac_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_all_names_are_there_sorted_and_public() -> None:
+def test_all_names_are_there_and_documented() -> None:
     for name in isaac.__all__:
         assert getattr(isaac, name).__doc__ or name == "__version__"
     public = {
@@ -74,4 +74,4 @@ def test_functions_keep_to_the_house_style() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
-                assert length <= 75, f"{path.name} {node.name}: {length} lines"
+                assert length <= 60, f"{path.name} {node.name}: {length} lines"

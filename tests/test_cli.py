@@ -6,13 +6,14 @@ import resource
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from isaac import Recipe, Run, curation
-from tests.conftest import Isaac, write_lines
+from tests.conftest import Isaac, curating, write_lines
 
 DRAWS = {"lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html"}
 
@@ -208,34 +209,21 @@ def test_an_unwritable_folder_ends_with_a_message(
 def test_a_disk_that_takes_no_more_ends_cleanly_and_the_run_goes_on_later(
     small: Path, tmp_path: Path
 ) -> None:
-    line = [
-        sys.executable,
-        "-m",
-        "isaac",
-        "curate",
-        str(small),
-        "-o",
-        str(tmp_path / "run"),
-        "-k",
-        "30",
-    ]
+    line = curating(small, tmp_path / "run")
     limits = [2_000, 20_000, 60_000]
     for limit in limits:
         full = subprocess.run(
             line,
             capture_output=True,
             text=True,
-            preexec_fn=lambda limit=limit: resource.setrlimit(
-                resource.RLIMIT_FSIZE, (limit, limit)
-            ),  # type: ignore[misc]
+            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
         )
         assert full.returncode == 1, full.stderr
         assert "cannot write" in full.stderr
         assert "the same command goes on" in full.stderr
         assert "Traceback" not in full.stderr
     assert subprocess.run(line, capture_output=True).returncode == 0
-    fresh = [str(tmp_path / "fresh") if word == str(tmp_path / "run") else word for word in line]
-    subprocess.run(fresh, check=True, capture_output=True)
+    subprocess.run(curating(small, tmp_path / "fresh"), check=True, capture_output=True)
     assert outputs(tmp_path / "run") == outputs(tmp_path / "fresh")
 
 
@@ -334,21 +322,7 @@ def test_report_and_env_print_text_or_json(isaac: Isaac, small: Path, tmp_path: 
 
 
 def test_heal_answers_every_line_and_loses_none(small: Path, tmp_path: Path) -> None:
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "isaac",
-            "curate",
-            str(small),
-            "-o",
-            str(tmp_path / "run"),
-            "-k",
-            "30",
-        ],
-        check=True,
-        capture_output=True,
-    )
+    subprocess.run(curating(small, tmp_path / "run"), check=True, capture_output=True)
     first = json.loads(small.read_text().splitlines()[0])
     lines = [
         json.dumps({**first, "response": "Nobody cares about that.", "note": 7}),
@@ -471,3 +445,23 @@ def test_heal_keeps_the_columns_that_a_record_has(
     assert healed["isaac_action"] == "mine"
     assert healed["isaac_action_2"] in ("kept", "replaced")
     assert rejected["raw_base64"] == "/w=="
+
+
+def test_a_strangers_file_is_never_taken_for_the_start_of_a_run(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "input.json").write_text("mine")
+    done = isaac("curate", small, "-o", tmp_path / "run")
+    assert done.code == 1
+    assert (tmp_path / "run" / "input.json").read_text() == "mine"
+
+
+def test_dry_run_plans_what_a_view_needs(
+    isaac: Isaac, tmp_path: Path, exchanges: list[dict[str, str]]
+) -> None:
+    rows = [{**row, "act": str(i % 4)} for i, row in enumerate(exchanges)]
+    source = write_lines(tmp_path / "in.jsonl", rows)
+    by_act = ("curate", source, "--dry-run", "--group-by", "act")
+    assert "contexts by wordllama" not in isaac(*by_act).out
+    assert "embed 120 contexts by wordllama" in isaac(*by_act, "--view", "residual").out

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,10 +98,10 @@ def test_a_chain_takes_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = 0
     apart = clusters._apart
 
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: Any) -> Any:
         nonlocal rounds
         rounds += 1
-        return apart(*arguments)  # type: ignore[arg-type]
+        return apart(*arguments)
 
     monkeypatch.setattr(clusters, "PAIRS", 0)
     monkeypatch.setattr(clusters, "_apart", counted)

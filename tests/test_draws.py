@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chisquare  # type: ignore[import-untyped]
+from scipy.stats import chisquare
 
 from isaac import draws
 from isaac.draws import Drawn, Pool, Reals, choose, clip, draw, head, odds, sharpness, uniforms

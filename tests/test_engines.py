@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from threading import Event, Lock
 
 import pytest
@@ -59,7 +59,8 @@ def test_only_two_items_a_worker_are_taken_ahead() -> None:
     assert taken == 0
     next(results)
     assert taken == 6
-    results.close()  # type: ignore[attr-defined]
+    assert isinstance(results, Generator)
+    results.close()
     assert taken == 6
 
 

@@ -163,3 +163,13 @@ def test_a_response_of_the_head_is_never_the_rejected_one(run: Run, tmp_path: Pa
     drawn_anew = redraw_run(run, {"keep": False}, tmp_path / "new")
     for row in rows_of(export(drawn_anew, "dpo").folder):
         assert not row["rejected"][0]["content"].startswith("Please rest")
+
+
+def test_alpaca_never_takes_the_models_words_for_the_question(tmp_path: Path) -> None:
+    turns = [("user", "Hello"), ("assistant", "Hi."), ("assistant", "How can I help?")]
+    talk = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", [talk]), Recipe())
+    (row,) = rows_of(export(run, "alpaca").folder)
+    assert row["instruction"] == ""
+    assert row["history"] == [["Hello", "Hi."]]
+    assert row["output"] == "How can I help?"

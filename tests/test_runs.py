@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import AbstractContextManager
 from importlib.resources import files
@@ -17,17 +16,13 @@ import pytest
 
 from isaac import Recipe, Run, RunError, curate_to, runs
 from isaac.curation import Tools
-from tests.conftest import write_lines
+from tests.conftest import curating, write_lines
 from tests.test_cli import outputs
-
-
-def command(source: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "isaac", "curate", str(source), "-o", str(out), "-k", "100"]
 
 
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(tmp_path: Path, big: Path) -> None:
     start = time.monotonic()
-    subprocess.run(command(big, tmp_path / "whole"), check=True, capture_output=True)
+    subprocess.run(curating(big, tmp_path / "whole", 100), check=True, capture_output=True)
     length = time.monotonic() - start
     chance = random.Random(0)
     for attempt in range(6):
@@ -35,7 +30,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(tmp_path: Path, bi
         kills = 0
         while True:
             job = subprocess.Popen(
-                command(big, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                curating(big, out, 100), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
             try:
                 job.wait(chance.uniform(0.2, 1.0) * length)
@@ -45,7 +40,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(tmp_path: Path, bi
                 job.wait()
                 kills += 1
             if kills == 4:
-                subprocess.run(command(big, out), check=True, capture_output=True)
+                subprocess.run(curating(big, out, 100), check=True, capture_output=True)
         assert outputs(out) == outputs(tmp_path / "whole")
         shutil.rmtree(out)
 
@@ -179,7 +174,7 @@ def test_a_million_identical_rows_are_curated(tmp_path: Path) -> None:
 
 
 def test_interrupted_the_command_says_how_to_go_on(tmp_path: Path, big: Path) -> None:
-    job = subprocess.Popen(command(big, tmp_path / "run"), stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(curating(big, tmp_path / "run", 100), stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "run" / "recipe.yaml").exists():
         time.sleep(0.01)
     os.kill(job.pid, signal.SIGINT)

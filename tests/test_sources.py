@@ -92,12 +92,18 @@ def refused_file(folder: Path, name: str, content: bytes) -> str:
     return said
 
 
+class Pipe(io.BytesIO):
+    """Bytes that can be read only once."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 class Stdin:
-    """Standard input that can be read only once, as a pipe."""
+    """Standard input as a pipe."""
 
     def __init__(self, content: bytes) -> None:
-        self.buffer = io.BytesIO(content)
-        self.buffer.seekable = lambda: False  # type: ignore[method-assign]
+        self.buffer = Pipe(content)
 
 
 # Where it lies.

@@ -25,11 +25,11 @@ from .embeddings import (
     load_encoder,
 )
 from .engines import Engine, Local
-from .errors import CorpusError, RecipeError
+from .errors import CorpusError
 from .layout import Layout, arrange, distinct_texts
 from .neighbors import Ints, Ragged, find_neighbors, group_by, members_of
 from .progress import Progress
-from .recipe import DRAW_FIELDS, Recipe
+from .recipe import Recipe
 from .stories import explain as tell_story
 from .views import Ridge, fit, opening
 
@@ -135,12 +135,7 @@ class Curation:
 
         Raises `RecipeError` for a field that the neighbourhoods depend on.
         """
-        fixed = sorted(set(changes) - DRAW_FIELDS)
-        if fixed:
-            raise RecipeError(
-                f"redraw cannot change {', '.join(fixed)}; it can: {', '.join(sorted(DRAW_FIELDS))}"
-            )
-        recipe = Recipe.of({**self.recipe.model_dump(), **changes})
+        recipe = self.recipe.redrawn(changes)
         return replace(self, recipe=recipe, lineage=decide(self.layout, self.clusters, recipe))
 
     def explain(self, row: int) -> dict[str, Any]:
@@ -180,17 +175,24 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
             f"the corpus was read without its groups; read it with group_by '{recipe.group_by}' too"
         )
     layout = arrange(corpus)
-    contexts = responses = None
-    by_vectors = recipe.clusters != "text"
-    if recipe.group_by is None or (by_vectors and recipe.view == "residual"):
-        contexts = embed_all("contexts", recipe.context_encoder, layout.contexts, tools)
-    if by_vectors:
-        shown, _ = seen(layout, recipe)
-        responses = embed_all("responses", recipe.response_encoder, shown, tools)
+    embedded = {
+        name: embed_all(name, encoder, texts, tools)
+        for name, encoder, texts in to_embed(layout, recipe)
+    }
+    contexts, responses = embedded.get("contexts"), embedded.get("responses")
     compared = compare(layout, contexts, responses, recipe)
     clusters = find_clusters(layout, contexts, compared, recipe, tools)
     lineage = decide(layout, clusters, recipe)
     return Curation(corpus, recipe, layout, contexts, responses, compared, clusters, lineage)
+
+
+def to_embed(layout: Layout, recipe: Recipe) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield (name, encoder, distinct texts) of what a recipe needs as vectors."""
+    by_vectors = recipe.clusters != "text"
+    if recipe.group_by is None or (by_vectors and recipe.view == "residual"):
+        yield "contexts", recipe.context_encoder, layout.contexts
+    if by_vectors:
+        yield "responses", recipe.response_encoder, seen(layout, recipe)[0]
 
 
 def seen(layout: Layout, recipe: Recipe) -> tuple[list[str], Ints]:

@@ -93,22 +93,26 @@ def _sharegpt(item: Item) -> Iterator[Json]:
 
 
 def _alpaca(item: Item) -> Iterator[Json]:
-    """Write one exchange a row; earlier turns stand in ``history`` as pairs."""
-    said = [message for message in item.prompt if message["role"] != "system"]
+    """Write one exchange a row; earlier turns stand in ``history`` as pairs.
+
+    Where the model spoke twice in a row, its first turn ends the history and nothing is asked.
+    """
+    history = _history([message for message in item.prompt if message["role"] != "system"])
+    asked = "" if history[-1][1] else history.pop()[0]
     system = [message["content"] for message in item.prompt if message["role"] == "system"]
     yield {
-        "instruction": said[-1]["content"],
+        "instruction": asked,
         "input": "",
         "output": item.response,
         "system": "\n\n".join(system),
-        "history": _history(said[:-1]) if said[1:] else [],
+        "history": history,
     }
 
 
-def _history(earlier: Messages) -> list[list[str]]:
+def _history(said: Messages) -> list[list[str]]:
     """Return [question, answer] pairs; several turns of one side in a row become one."""
     sides: list[tuple[bool, str]] = []
-    for message in earlier:
+    for message in said:
         answer = message["role"] == "assistant"
         if sides and sides[-1][0] == answer:
             sides[-1] = (answer, f"{sides[-1][1]}\n\n{message['content']}")

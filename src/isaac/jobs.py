@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from ._version import __version__
 from .corpus import Corpus, digest_inputs, read_corpus
 from .curation import Curation, Tools, curate, nothing_in
-from .errors import CorpusError, RecipeError, RunError
+from .errors import CorpusError, RunError
 from .recipe import DRAW_FIELDS, Recipe
 from .records import dumps
 from .report import html, markdown, summarize
@@ -60,7 +60,8 @@ def claim(run: Run, recipe: Recipe) -> None:
         raise RunError(f"cannot use {run.path} as a run folder: {error.strerror}") from None
     run.sweep()
     if "recipe.yaml" not in there:
-        if any(name not in INPUTS and not name.endswith(TEMPORARY) for name in there):
+        left = {name for name in there if not name.endswith(TEMPORARY)}
+        if left and not {"corpus.parquet"} <= left <= set(INPUTS):  # else killed while reading
             raise RunError(f"{run.path} is not empty and not a run folder; choose another")
         return
     differences = run.recipe().differences(recipe)
@@ -161,16 +162,11 @@ def redraw_run(run: Run, changes: dict[str, Any], to: Path | None = None) -> Run
     Nothing is embedded or searched anew. Raises `RecipeError` for a field that the
     neighbourhoods depend on.
     """
-    fixed = sorted(set(changes) - DRAW_FIELDS)
-    if fixed:
-        raise RecipeError(
-            f"redraw cannot change {', '.join(fixed)}; it can: {', '.join(sorted(DRAW_FIELDS))}"
-        )
     if not (run.path / "recipe.yaml").exists():
         run.need_finished()
     started = time.monotonic()
     seconds: dict[str, float] = {}
-    recipe = Recipe.of({**run.recipe().model_dump(), **changes})
+    recipe = run.recipe().redrawn(changes)
     curation = run.prepared(recipe)
     target = run
     if to is not None and to.resolve() != run.path.resolve():

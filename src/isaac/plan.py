@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .corpus import Corpus, format_names
-from .curation import BLOCK, SHARD, Compared, Tools, cluster
+from .curation import BLOCK, SHARD, Compared, Tools, cluster, to_embed
 from .embeddings import Encoder, embed
 from .layout import Layout, arrange
 from .neighbors import find_neighbors
@@ -56,7 +56,7 @@ def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
     tools, layout = tools or Tools(), arrange(corpus)
     stages = []
     tried = {"contexts": np.zeros((1, 1), np.int16), "responses": np.zeros((1, 1), np.int16)}
-    for name, encoder, texts in _to_embed(layout, recipe):
+    for name, encoder, texts in to_embed(layout, recipe):
         seconds, tried[name] = _try_encoder(tools.encoder(encoder), texts)
         stages.append(Stage(f"embed {len(texts):,} {name} by {encoder}", seconds))
     if recipe.group_by is None:
@@ -78,15 +78,6 @@ def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
         stages,
         _memory(layout, size, tried),
     )
-
-
-def _to_embed(layout: Layout, recipe: Recipe) -> list[tuple[str, str, list[str]]]:
-    wanted = []
-    if recipe.group_by is None:
-        wanted.append(("contexts", recipe.context_encoder, layout.contexts))
-    if recipe.clusters != "text":
-        wanted.append(("responses", recipe.response_encoder, layout.responses))
-    return wanted
 
 
 def _try_encoder(encoder: Encoder, texts: list[str]) -> tuple[float, Any]:

@@ -122,6 +122,18 @@ class Recipe(BaseModel):
         """Return the recipe in a YAML file."""
         return cls.of(read_yaml(path))
 
+    def redrawn(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with other draw settings.
+
+        Raises `RecipeError` for a field that the neighbourhoods depend on, or a bad value.
+        """
+        fixed = sorted(set(changes) - DRAW_FIELDS)
+        if fixed:
+            raise RecipeError(
+                f"redraw cannot change {', '.join(fixed)}; it can: {', '.join(sorted(DRAW_FIELDS))}"
+            )
+        return Recipe.of({**self.model_dump(), **changes})
+
     def dump(self) -> str:
         """Return the recipe as YAML, every field in its order."""
         values = self.model_dump()

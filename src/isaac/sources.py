@@ -79,6 +79,7 @@ def _paths(source: str) -> list[Path]:
         return paths
     if source and path.exists():
         return [path]
+    # pathlib's glob takes no absolute pattern, and hidden files along with the others
     paths = sorted({Path(name) for name in glob.glob(source, recursive=True)})  # noqa: PTH207
     paths = [path for path in paths if path.is_file()]
     if not paths:
