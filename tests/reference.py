@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from isaac.embeddings import GRID
 from isaac.layout import key
-from isaac.recipe import Recipe
+from isaac.recipe import Settled
 
 Vector = list[int]
 
@@ -95,7 +95,7 @@ def ranked(clusters: list[list[Row]], rows: list[Row]) -> list[list[Row]]:
     return sorted(ordered, key=lambda cluster: (-len(cluster), rows.index(cluster[0])))
 
 
-def clipped(sizes: list[int], total: int, recipe: Recipe) -> list[int]:
+def clipped(sizes: list[int], total: int, recipe: Settled) -> list[int]:
     """Step 3: the top K clusters, up to the top P share of mass."""
     kept: list[int] = []
     for size in sizes[: recipe.top_clusters]:
@@ -112,7 +112,7 @@ def sharpness(sizes: list[int]) -> float:
     return (sizes[0] - sizes[1]) / max(sizes[0] - sizes[-1], 1e-3)
 
 
-def weights(sizes: list[int], recipe: Recipe) -> list[float]:
+def weights(sizes: list[int], recipe: Settled) -> list[float]:
     """Step 4: the warped distribution, not yet normalised."""
     si, tau = sharpness(sizes), recipe.temperature
     plain = {
@@ -132,7 +132,7 @@ def weights(sizes: list[int], recipe: Recipe) -> list[float]:
 def curated(
     own: Row,
     rows: list[Row],
-    recipe: Recipe,
+    recipe: Settled,
     contexts: dict[str, Vector] | None,
     responses: dict[str, Vector] | None,
 ) -> Neighborhood:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from isaac import Recipe, Run, curation
+from isaac import Recipe, Run, neighborhoods
 from tests.conftest import Isaac, curating, write_lines
 
 DRAWS = {"lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html"}
@@ -60,7 +60,7 @@ def test_json_output_is_one_object_and_progress_goes_to_standard_error(
 def test_any_number_of_workers_gives_the_same_bytes(
     isaac: Isaac, small: Path, tmp_path: Path, clusters: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(curation, "SHARD", 16)
+    monkeypatch.setattr(neighborhoods, "SHARD", 16)
     for workers in ("1", "2", "5"):
         flags = ("-k", "30", "--radius", "1", "--clusters", clusters, "--workers", workers)
         assert isaac("curate", small, "-o", tmp_path / workers, *flags).code == 0
@@ -273,16 +273,22 @@ def test_flags_stand_over_the_recipe_file(isaac: Isaac, small: Path, tmp_path: P
         "--no-keep",
     )
     assert Run(tmp_path / "run").recipe() == Recipe(neighbors=25, radius=0.9, keep=False)
+    source = (small, "--recipe", tmp_path / "r.yaml", "--paper", "-k", "25")
+    isaac("curate", *source, "-o", tmp_path / "paper")
+    assert Run(tmp_path / "paper").recipe() == Recipe.paper(neighbors=25, radius=0.9)
     (tmp_path / "bad.yaml").write_text("neighbours: 20\n")
     done = isaac("curate", small, "-o", tmp_path / "other", "--recipe", tmp_path / "bad.yaml")
     assert done.code == 2
     assert "neighbours" in done.err
 
 
-def test_redraw_gives_what_curating_afresh_would(isaac: Isaac, small: Path, tmp_path: Path) -> None:
-    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+@pytest.mark.parametrize("base", [(), ("--paper",), ("-k", "30", "--clusters", "text")], ids=str)
+def test_redraw_gives_what_curating_afresh_would(
+    isaac: Isaac, small: Path, tmp_path: Path, base: tuple[str, ...]
+) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", *base)
     flags = ("--sharpening", "proportional", "--targets", "3", "--seed", "9")
-    isaac("curate", small, "-o", tmp_path / "fresh", "-k", "30", *flags)
+    isaac("curate", small, "-o", tmp_path / "fresh", *base, *flags)
     assert isaac("redraw", tmp_path / "run", "-o", tmp_path / "new", *flags).code == 0
     assert outputs(tmp_path / "new") == outputs(tmp_path / "fresh")
     assert isaac("redraw", tmp_path / "run", *flags).code == 0
@@ -463,5 +469,11 @@ def test_dry_run_plans_what_a_view_needs(
     rows = [{**row, "act": str(i % 4)} for i, row in enumerate(exchanges)]
     source = write_lines(tmp_path / "in.jsonl", rows)
     by_act = ("curate", source, "--dry-run", "--group-by", "act")
-    assert "contexts by wordllama" not in isaac(*by_act).out
-    assert "embed 120 contexts by wordllama" in isaac(*by_act, "--view", "residual").out
+    equal = isaac(*by_act, "--clusters", "text").out
+    assert "wordllama" not in equal
+    assert "choose" not in equal
+    assert "embed 120 contexts by wordllama" in isaac(*by_act).out
+    assert "choose view and radius" in isaac(*by_act, "--view", "residual").out
+    settled = isaac("curate", source, "--dry-run", "--paper").out
+    assert "cluster 120 neighbourhoods of 120" in settled
+    assert "choose" not in settled

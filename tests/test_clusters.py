@@ -168,6 +168,25 @@ def test_clusters_are_sorted_by_size_then_by_smallest_row(
         expected = plain(members[i], names[i])
         assert sorted_by_size.sizes[i].tolist() == [len(cluster) for cluster in expected]
         assert sorted_by_size.members[i].tolist() == list(chain.from_iterable(expected))
+        assert sorted_by_size.counts[i].tolist() == sorted_by_size.sizes[i].tolist()
+
+
+@given(st.data(), st.integers(1, 4), st.integers(1, 12))
+def test_near_duplicates_count_once_for_the_size_of_a_cluster(
+    data: st.DataObject, count: int, length: int
+) -> None:
+    distinct = st.lists(st.integers(0, 99), min_size=length, max_size=length, unique=True)
+    few = st.lists(st.integers(0, 4), min_size=length, max_size=length)
+    members, names, kinds = ([data.draw(of) for _ in range(count)] for of in (distinct, few, few))
+    found = by_size(np.array(members), np.array(names), np.array(kinds))
+    for i in range(count):
+        kind = dict(zip(members[i], kinds[i], strict=True))
+        expected = sorted(
+            plain(members[i], names[i]), key=lambda rows: (-len({kind[r] for r in rows}), rows[0])
+        )
+        assert found.members[i].tolist() == list(chain.from_iterable(expected))
+        assert found.sizes[i].tolist() == [len(rows) for rows in expected]
+        assert found.counts[i].tolist() == [len({kind[r] for r in rows}) for rows in expected]
 
 
 def test_of_equal_sizes_the_cluster_with_the_smallest_row_leads() -> None:

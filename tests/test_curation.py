@@ -15,15 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac import curation, neighbors
+from isaac import choices, neighborhoods, neighbors, settling
 from isaac.clusters import Clusters
 from isaac.corpus import Corpus, read_corpus
-from isaac.curation import LINEAGE, Curation, Memory, Tools, curate
+from isaac.curation import Curation, curate
+from isaac.decisions import LINEAGE
 from isaac.draws import Reals, shape
 from isaac.embeddings import Embedded, Floats, HashingEncoder
 from isaac.engines import Local
 from isaac.errors import CorpusError, RecipeError
-from isaac.recipe import DRAW_FIELDS, Recipe
+from isaac.neighborhoods import drawable
+from isaac.recipe import DRAW_FIELDS, Recipe, Settled
+from isaac.tools import Memory, Tools
 from tests import reference
 from tests.reference import EXCHANGES
 
@@ -46,15 +49,27 @@ RECIPES = st.builds(
     context_encoder=st.just("hashing"),
     response_encoder=st.just("hashing"),
     group_by=st.sampled_from([None, "group"]),
-    neighbors=st.integers(1, 20),
-    clusters=st.sampled_from(["components", "text"]),
-    radius=st.sampled_from([0.0, 0.8, 1.2]),
+    candidates=st.sampled_from([0.3, 0.7, 1.0]),
+    neighbors=st.just("auto") | st.integers(1, 20),
+    view=st.sampled_from(["auto", "whole", "opening", "residual"]),
+    clusters=st.sampled_from(["components", "cover", "text"]),
+    radius=st.sampled_from(["auto", 0.0, 0.8, 1.2]),
+    duplicates=st.sampled_from(["once", "each"]),
     top_clusters=st.integers(1, 4),
     top_mass=st.sampled_from([0.5, 1.0]),
-    sharpening=st.sampled_from(["adaptive", "figure", "max", "proportional"]),
+    sharpening=st.sampled_from(["adaptive", "figure", "max", "proportional", "power"]),
+    relevance=st.sampled_from([0.0, 50.0]),
+    typicality=st.sampled_from([0.0, 100.0]),
+    repeats=st.integers(0, 3),
     targets=st.integers(1, 4),
+    mode=st.sampled_from(["resample", "filter", "pairs"]),
+    budget=st.sampled_from(["auto", 0.0, 0.5, 1.0]),
+    abstain=st.sampled_from([0.0, 0.02, 0.6]),
     keep=st.booleans(),
 )
+
+BOTH = [Recipe(), Recipe.paper()]
+"""The settings by default, and those of the paper."""
 
 
 class Counting:
@@ -72,8 +87,14 @@ def corpus_of(rows: Rows) -> Corpus:
     return Corpus.of([row[:2] for row in rows], groups=[row[2] for row in rows])
 
 
+def changed(recipe: Recipe, **fields: Any) -> Recipe:
+    """Return a recipe with other fields and the light encoder."""
+    return Recipe.of({**recipe.model_dump(), **HASHING, **fields})
+
+
 def curated(pairs: list[tuple[str, str]], **fields: Any) -> Curation:
-    return curate(Corpus.of(pairs), Recipe.of({**HASHING, **fields}))
+    """Return a curation by the settings of the paper, but for some."""
+    return curate(Corpus.of(pairs), Recipe.paper(**{**HASHING, **fields}))
 
 
 def column(found: Curation, name: str) -> list[Any]:
@@ -96,7 +117,6 @@ def test_a_response_of_the_head_is_kept() -> None:
     assert column(found, "probability")[:3] == [1, 1, 1]
     assert column(found, "own_rank")[:3] == [1, 1, 1]
     assert sorted(column(found, "own_rank")[3:]) == [2, 3]
-    assert column(found, "typicality") == pytest.approx([0.6, 0.6, 0.6, 0.2, 0.2])
     assert column(found, "head_share") == pytest.approx([0.6] * 5)
     assert column(found, "sharpness") == [1] * 5
 
@@ -129,8 +149,10 @@ def test_a_head_of_one_member_keeps_nothing_by_rule() -> None:
     assert column(found, "sharpness") == [0, 0, 0]
 
 
-def test_lineage_has_its_schema_and_is_ordered_by_id_and_target() -> None:
-    found = curated([(c, r) for c, r in EXCHANGES], neighbors=12, targets=4, keep=False)
+@pytest.mark.parametrize("base", BOTH)
+def test_lineage_has_its_schema_and_is_ordered_by_id_and_target(base: Recipe) -> None:
+    recipe = changed(base, neighbors=12, targets=4, keep=False)
+    found = curate(Corpus.of(EXCHANGES), recipe)
     assert found.lineage.schema == LINEAGE
     assert found.lineage.num_rows > len(EXCHANGES)
     places = list(zip(column(found, "id"), column(found, "target"), strict=True))
@@ -146,8 +168,90 @@ def test_lineage_counts_agree_with_each_other() -> None:
         assert 1 <= row["rank"] <= min(3, row["clusters"])
         assert 1 <= row["own_rank"] <= row["clusters"]
         assert row["cluster_size"] <= row["head_share"] * 12 + 1e-9
-        assert 1 / 12 - 1e-9 <= row["typicality"] <= row["head_share"] + 1e-9
         assert 0 < row["probability"] <= 1
+
+
+def test_typicality_is_the_share_of_responses_worded_no_more_typically() -> None:
+    found = curated(EXCHANGES, neighbors=12)
+    typical = dict(zip(column(found, "id"), column(found, "typicality"), strict=True))
+    kind = dict(zip(found.layout.responses, found.consensus.kind.tolist(), strict=True))
+    best = {kind[text]: 0.0 for _, text in EXCHANGES}
+    for row, (_, text) in enumerate(EXCHANGES):
+        best[kind[text]] = max(best[kind[text]], typical[row])
+    for share in typical.values():
+        assert sum(other <= share for other in best.values()) / len(best) == pytest.approx(share)
+    assert min(typical.values()) < 0.2 < 0.9 < max(typical.values())
+    by_text = {(text, typical[row]) for row, (_, text) in enumerate(EXCHANGES)}
+    assert len(by_text) == len({text for text, _ in by_text})
+
+
+# what may be drawn, and for whom
+
+VERBS = ["wash", "open", "sell", "check", "paint", "fold"]
+NOUNS = ["car", "door", "phone", "garden", "letter", "knee", "bicycle"]
+ADVICE = [
+    (f"what about my {noun}", f"you should {verb} your {noun} again")
+    for verb in VERBS
+    for noun in NOUNS
+]
+"""No two answers are near-duplicates."""
+
+
+def test_only_the_least_typical_rows_are_changed_up_to_the_budget() -> None:
+    for budget in (0.0, 0.25, 0.5, 1.0):
+        found = curate(Corpus.of(EXCHANGES), Recipe(neighbors=20, budget=budget, abstain=0))
+        lines = found.lineage.to_pylist()
+        changed_rows = [line["typicality"] for line in lines if line["action"] != "kept"]
+        stays = [line["typicality"] for line in lines if line["source_id"] == line["id"]]
+        assert len(changed_rows) <= round(budget * len(EXCHANGES))
+        assert (len(changed_rows) > 0) == (budget > 0)
+        assert max(changed_rows, default=0) <= sorted(stays)[-1]
+        ranked = sorted(line["typicality"] for line in lines)
+        if changed_rows:
+            assert max(changed_rows) <= ranked[round(budget * len(EXCHANGES)) - 1]
+
+
+def test_a_filter_drops_the_least_typical_rows_and_draws_nothing() -> None:
+    found = curate(Corpus.of(EXCHANGES), Recipe(mode="filter"))
+    lines = found.lineage.to_pylist()
+    assert Counter(line["action"] for line in lines) == {"kept": 48, "dropped": 12}
+    dropped = [line["typicality"] for line in lines if line["action"] == "dropped"]
+    kept = [line["typicality"] for line in lines if line["action"] == "kept"]
+    assert max(dropped) <= min(kept)
+    assert column(found, "source_id") == column(found, "id")
+
+
+def test_only_the_most_typical_share_is_drawn() -> None:
+    found = curate(Corpus.of(EXCHANGES), Recipe(neighbors=20, candidates=0.4))
+    typical = column(found, "typicality")
+    sources = [
+        line["source_id"] for line in found.lineage.to_pylist() if line["action"] == "replaced"
+    ]
+    assert len(sources) > 10
+    assert min(typical[source] for source in sources) > 0.6
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_no_response_is_drawn_for_more_rows_than_asked_while_others_fit(repeats: int) -> None:
+    free, bound = (
+        curated(
+            ADVICE, neighbors=42, clusters="text", top_clusters=100, repeats=bound, typicality=50.0
+        )
+        for bound in (0, repeats)
+    )
+    often = [
+        max(Counter(ADVICE[source][1] for source in column(found, "source_id")).values())
+        for found in (free, bound)
+    ]
+    assert often[1] <= repeats < often[0]
+
+
+def test_a_neighborhood_without_a_head_leaves_its_row_alone() -> None:
+    found = curate(Corpus.of(EXCHANGES), Recipe(neighbors=20, clusters="text", abstain=0.5))
+    assert set(column(found, "action")) == {"kept", "abstained"}
+    assert column(found, "source_id") == column(found, "id")
+    some = curate(Corpus.of(EXCHANGES), Recipe(neighbors=20, clusters="text", abstain=0))
+    assert "replaced" in column(some, "action")
 
 
 def test_targets_of_a_row_are_distinct_texts_of_its_neighborhood() -> None:
@@ -208,10 +312,40 @@ def test_a_row_s_own_response_is_always_in_its_neighborhood(rows: Rows, recipe: 
         assert found.layout.response[row] in found.layout.response[members]
         assert len(set(members.tolist())) == len(members)
         assert found.clusters.sizes[number].sum() == len(members)
+        assert (found.clusters.counts[number] >= 1).all()
+        assert (found.clusters.counts[number] <= found.clusters.sizes[number]).all()
         if recipe.group_by:
             assert set(found.layout.group[members]) == {number}
-        else:
-            assert len(members) == min(recipe.neighbors, len(rows))
+            continue
+        candidates = drawable(found.layout, found.consensus, found.recipe)
+        assert len(members) == min(found.recipe.neighbors, candidates.sum())
+        assert set(found.layout.exchange[members[~candidates[members]]]) <= {number}
+
+
+@given(ROWS, RECIPES)
+def test_every_row_gets_what_the_recipe_allows(rows: Rows, recipe: Recipe) -> None:
+    found = curate(corpus_of(rows), recipe)
+    lines = found.lineage.to_pylist()
+    assert {line["id"] for line in lines if line["target"] == 0} == set(range(len(rows)))
+    typical = [line["typicality"] for line in lines if line["target"] == 0]
+    changed_rows = {line["id"] for line in lines if line["action"] != "kept"}
+    assert len(changed_rows) <= round(found.recipe.share * len(rows))
+    allowed = drawable(found.layout, found.consensus, found.recipe)[np.argsort(found.layout.ids)]
+    for line in lines:
+        row, source = line["id"], line["source_id"]
+        assert 0 <= line["typicality"] <= 1
+        assert 0 < line["probability"] <= 1
+        assert 0 < line["head_share"] <= 1
+        assert (rows[source][1] != rows[row][1]) == (line["action"] == "replaced")
+        if line["action"] == "replaced":
+            assert recipe.mode != "filter"
+            assert recipe.group_by is not None or allowed[source]
+            assert recipe.group_by is None or rows[source][2] == rows[row][2]
+        if line["action"] in ("abstained", "dropped"):
+            assert (line["target"], source) == (0, row)
+    if recipe.mode == "filter" and not recipe.keep:
+        dropped = [typical[line["id"]] for line in lines if line["action"] == "dropped"]
+        assert len(dropped) == round(found.recipe.share * len(rows))
 
 
 def labelled(path: Path, labels: list[str]) -> Corpus:
@@ -223,32 +357,37 @@ def labelled(path: Path, labels: list[str]) -> Corpus:
     return read_corpus(path)
 
 
-def test_shuffling_labels_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("base", BOTH)
+def test_shuffling_labels_changes_nothing(tmp_path: Path, base: Recipe) -> None:
     labels = ["safe", "safe", "unsafe"] * 20
-    recipe = Recipe.of({**HASHING, "neighbors": 12, "targets": 3})
+    recipe = changed(base, neighbors=12, targets=3)
     one = curate(labelled(tmp_path / "one.jsonl", labels), recipe)
     other = curate(labelled(tmp_path / "other.jsonl", Random(1).sample(labels, 60)), recipe)
     assert one.lineage.equals(other.lineage)
     assert one.corpus.column("record") != other.corpus.column("record")
 
 
+@pytest.mark.parametrize("base", BOTH)
 @pytest.mark.parametrize("group_by", [None, "group"])
 def test_workers_shards_blocks_and_tiles_change_nothing(
-    group_by: str | None, monkeypatch: pytest.MonkeyPatch
+    group_by: str | None, base: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [(c, r, str(len(c) % 4)) for c, r in EXCHANGES]
-    recipe = Recipe.of({**HASHING, "neighbors": 12, "targets": 2, "group_by": group_by})
+    recipe = changed(base, neighbors=12, targets=2, group_by=group_by)
     expected = curate(corpus_of(rows), recipe).lineage
     for workers in (1, 2, 4):
         tools = Tools(engine=Local(workers))
         assert curate(corpus_of(rows), recipe, tools).lineage.equals(expected)
     for module, name, value in [
-        (curation, "BLOCK", 1),
-        (curation, "BLOCK", 7),
-        (curation, "PAIRS", 300),
+        (neighborhoods, "BLOCK", 1),
+        (neighborhoods, "BLOCK", 7),
+        (neighborhoods, "PAIRS", 300),
+        (settling, "BLOCK", 5),
+        (choices, "BLOCK", 1),
+        (choices, "BLOCK", 7),
         (neighbors, "TILE", 5),
-        (curation, "SHARD", 1),
-        (curation, "SHARD", 7),
+        (neighborhoods, "SHARD", 1),
+        (neighborhoods, "SHARD", 7),
     ]:
         monkeypatch.setattr(module, name, value)
         assert curate(corpus_of(rows), recipe).lineage.equals(expected), (name, value)
@@ -258,6 +397,7 @@ def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.Monk
     class Remembering(Memory):
         def __init__(self) -> None:
             self.vectors: dict[str, Embedded] = {}
+            self.arrays: dict[str, Reals] = {}
             self.shards: dict[int, Clusters] = {}
 
         def embedded(self, name: str, make: Callable[[], Embedded]) -> Embedded:
@@ -268,16 +408,22 @@ def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.Monk
         def forget(self, name: str) -> None:
             del self.vectors[name]
 
+        def array(self, name: str, make: Callable[[], Reals]) -> Reals:
+            if name not in self.arrays:
+                self.arrays[name] = make()
+            return self.arrays[name]
+
         def clusters(self, number: int, make: Callable[[], Clusters]) -> Clusters:
             if number not in self.shards:
                 self.shards[number] = make()
             return self.shards[number]
 
-    monkeypatch.setattr(curation, "SHARD", 20)
+    monkeypatch.setattr(neighborhoods, "SHARD", 20)
     spy, store = Counting(), Remembering()
     tools = Tools(store=store, encoders={"wordllama": spy})
     first = curate(Corpus.of(EXCHANGES), Recipe(neighbors=12), tools)
     assert set(store.vectors) == {"contexts", "responses"}
+    assert set(store.arrays) == {"wording", "trials"}
     assert set(store.shards) == {0, 1, 2}
     embedded = spy.texts
     assert embedded == len({c for c, _ in EXCHANGES}) + len({r for _, r in EXCHANGES})
@@ -291,21 +437,33 @@ def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.Monk
 
 CHANGES: list[dict[str, Any]] = [
     {"seed": 7},
-    {"keep": False},
+    {"keep": None},
     {"targets": 4, "keep": False},
     {"top_clusters": 1, "keep": False},
     {"top_mass": 0.5, "keep": False},
     {"sharpening": "uniform", "keep": False},
     {"sharpening": "figure", "temperature": 0.5, "keep": False},
     {"sharpening": "power", "power": 3.0, "keep": False},
+    {"mode": "filter"},
+    {"budget": 0.3},
+    {"abstain": 0.7},
+    {"relevance": 5.0},
+    {"typicality": 5.0},
+    {"repeats": 1},
 ]
 
 
+@pytest.mark.parametrize("base", BOTH, ids=["ours", "paper"])
 @pytest.mark.parametrize("changes", CHANGES, ids=",".join)
-def test_redraw_equals_curating_afresh_and_embeds_nothing(changes: dict[str, Any]) -> None:
+def test_redraw_equals_curating_afresh_and_embeds_nothing(
+    changes: dict[str, Any], base: Recipe
+) -> None:
+    if changes == {"keep": None}:
+        changes = {"keep": not base.keep}
     spy = Counting()
     tools = Tools(encoders={"wordllama": spy})
-    recipe = Recipe(neighbors=12, radius=1.1)
+    settings = {"neighbors": 12, "radius": 1.1, "view": "whole", "candidates": 1}
+    recipe = Recipe.of({**base.model_dump(), **settings})
     first = curate(Corpus.of(EXCHANGES), recipe, tools)
     embedded = spy.texts
     again = first.redraw(**changes)
@@ -324,7 +482,7 @@ def test_every_draw_field_is_redrawn_here() -> None:
 @pytest.mark.parametrize("name", [*sorted(set(Recipe.model_fields) - DRAW_FIELDS), "colour"])
 def test_redraw_of_a_field_that_is_fixed_names_it(name: str) -> None:
     found = curated(MIXED)
-    with pytest.raises(RecipeError, match=f"redraw cannot change {name}; it can: keep, power"):
+    with pytest.raises(RecipeError, match=f"redraw cannot change {name}; it can: abstain, budget"):
         found.redraw(**{name: 1})
 
 
@@ -349,13 +507,24 @@ def test_a_corpus_of_unusable_rows_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("group_by", [None, "group"])
-@pytest.mark.parametrize("clusters", ["components", "text"])
-def test_one_row_keeps_its_own_response(group_by: str | None, clusters: str) -> None:
-    recipe = Recipe.of({**HASHING, "group_by": group_by, "clusters": clusters, "targets": 3})
+@pytest.mark.parametrize("clusters", ["components", "cover", "text"])
+@pytest.mark.parametrize("base", BOTH)
+def test_one_row_keeps_its_own_response(
+    group_by: str | None, clusters: str, base: Recipe
+) -> None:
+    recipe = changed(base, group_by=group_by, clusters=clusters, targets=3)
     found = curate(corpus_of([("hi", "hello", "g")]), recipe)
     (line,) = found.lineage.to_pylist()
     assert (line["action"], line["source_id"], line["neighborhood"]) == ("kept", 0, 1)
     assert (line["probability"], line["sharpness"], line["typicality"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("pairs", [EXCHANGES[:n] for n in range(2, 8)], ids=len)
+@pytest.mark.parametrize("base", BOTH, ids=["ours", "paper"])
+def test_a_corpus_of_a_few_rows_is_curated(pairs: list[tuple[str, str]], base: Recipe) -> None:
+    for targets in (1, 3):
+        found = curate(Corpus.of(pairs), changed(base, targets=targets))
+        assert set(column(found, "id")) == set(range(len(pairs)))
 
 
 def test_a_neighborhood_is_at_most_the_corpus() -> None:
@@ -370,22 +539,26 @@ def test_neighborhoods_of_one_keep_or_redraw_the_row_itself() -> None:
     assert set(column(found, "action")) == {"kept"}
 
 
+@pytest.mark.parametrize("base", BOTH, ids=["ours", "paper"])
 @pytest.mark.parametrize("group_by", [None, "group"])
-def test_many_identical_rows_take_bounded_time(group_by: str | None) -> None:
+def test_many_identical_rows_take_bounded_time(group_by: str | None, base: Recipe) -> None:
     rows = [("hi", "hello", "g")] * 50_000
     corpus = corpus_of(rows)
     start = time.process_time()
-    found = curate(corpus, Recipe.of({**HASHING, "group_by": group_by}))
+    found = curate(corpus, changed(base, group_by=group_by))
     assert time.process_time() - start < 30
     assert column(found, "source_id") == list(range(50_000))
-    assert set(column(found, "action")) == {"kept"}
-    assert set(column(found, "neighborhood")) == {50_000 if group_by else 150}
+    if base.duplicates == "once":
+        assert set(column(found, "action")) == {"kept", "abstained"}
+        assert set(column(found, "neighborhood")) == {1}
+    else:
+        assert set(column(found, "action")) == {"kept"}
+        assert set(column(found, "neighborhood")) == {50_000 if group_by else 150}
 
 
 def test_more_rows_of_a_context_than_neighbors_leave_each_its_own_response() -> None:
     pairs = [("hi", f"answer {n}") for n in range(40)] + [("bye", "see you")]
     found = curated(pairs, neighbors=5, clusters="text")
-    assert set(column(found, "typicality")) == {0.2}
     for row, number in enumerate(found.layout.exchange.tolist()):
         assert row in found.clusters.members[number]
 
@@ -427,11 +600,11 @@ def odds_of(found: Curation) -> Reals:
 )
 def test_the_line_equals_its_plain_reference(encoder: str, fields: dict[str, Any]) -> None:
     encoders = {"context_encoder": encoder, "response_encoder": encoder}
-    recipe = Recipe.of({**encoders, **fields})
+    recipe = Settled.of(Recipe.paper(**encoders, **fields).model_dump())
     rows = [(c, r, str(len(c) % 5)) for c, r in EXCHANGES]
     found = curate(corpus_of(rows), recipe)
     layout = found.layout
-    contexts = plain_vectors(layout.contexts, found.contexts)
+    contexts = None if recipe.group_by else plain_vectors(layout.contexts, found.contexts)
     responses = plain_vectors(layout.responses, found.responses)
     ordered = reference.canonical(rows)
     nest = layout.group if recipe.group_by else layout.exchange

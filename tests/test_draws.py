@@ -12,7 +12,20 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from isaac import draws
-from isaac.draws import Drawn, Pool, Reals, choose, clip, draw, head, odds, sharpness, uniforms
+from isaac.clusters import Clusters
+from isaac.draws import (
+    Drawn,
+    Pool,
+    Reals,
+    choose,
+    clip,
+    draw,
+    head,
+    odds,
+    shape,
+    sharpness,
+    uniforms,
+)
 from isaac.neighbors import Ints, Ragged
 from isaac.recipe import Recipe, Sharpening
 
@@ -45,7 +58,7 @@ def array(*sizes: list[int]) -> Ints:
 
 
 def odds_of(sizes: list[int], **fields: Any) -> list[float]:
-    found: list[float] = odds(array(sizes), Recipe(**fields))[0].tolist()
+    found: list[float] = odds(array(sizes), Recipe.paper(**fields))[0].tolist()
     return found
 
 
@@ -196,6 +209,24 @@ def test_clip_keeps_clusters_until_they_hold_the_share(top_mass: float, kept: li
 
 def test_clip_measures_the_share_of_all_responses_not_of_the_kept() -> None:
     assert clip(array([5, 3]), np.array([100]), 0.06)[0].tolist() == [5, 3]
+
+
+def test_the_shape_is_of_counts_and_knows_how_many_rows_bear_them() -> None:
+    lengths = np.array([3, 1])
+    clusters = Clusters(
+        Ragged.of(np.arange(14), np.array([10, 4])),
+        Ragged.of(np.array([6, 3, 1, 4]), lengths),
+        Ragged.of(np.array([3, 2, 1, 1]), lengths),
+    )
+    facts = shape(clusters, Recipe.paper(top_clusters=2, sharpening="proportional"))
+    assert facts.sizes.tolist() == [[3, 2], [1, 0]]
+    assert facts.rows.tolist() == [[6, 3], [4, 0]]
+    assert facts.totals.tolist() == [6, 1]
+    assert facts.odds[0] == pytest.approx([0.6, 0.4])
+    assert facts.odds[1].tolist() == [1, 0]
+    assert facts.sharpness.tolist() == [1, 1]
+    clipped = shape(clusters, Recipe.paper(top_mass=0.5))
+    assert clipped.rows.tolist() == [[6, 0, 0], [4, 0, 0]]
 
 
 # chance

@@ -4,6 +4,8 @@ import pytest
 
 from isaac import Corpus, Healer, Recipe, RecipeError, curate
 from isaac.curation import Curation
+from isaac.neighborhoods import drawable
+from isaac.tools import Tools
 
 KIND = ["I'm sorry, please see a doctor soon.", "I'm sorry, do see a doctor soon, please."]
 
@@ -13,7 +15,7 @@ def curation() -> Curation:
     """Return a curation in which kind answers own the head."""
     pairs = [(f"My head hurts since day {i}", KIND[i % 2]) for i in range(18)]
     pairs += [("My head hurts a lot", "Who cares."), ("My head hurts so much", "Ha, weakling.")]
-    return curate(Corpus.of(pairs), Recipe(neighbors=15, radius=0.6))
+    return curate(Corpus.of(pairs), Recipe.paper(neighbors=15, radius=0.6))
 
 
 def test_an_odd_response_is_replaced_from_the_head(curation: Curation) -> None:
@@ -22,8 +24,18 @@ def test_an_odd_response_is_replaced_from_the_head(curation: Curation) -> None:
     assert healed.response in KIND
     assert healed.source_id is not None
     assert curation.corpus[healed.source_id].response == healed.response
-    assert healed.typicality == pytest.approx(1 / 15)
     assert healed.head_share == pytest.approx(0.8)
+
+
+def test_typicality_is_that_of_the_wording_in_the_corpus_or_not(curation: Curation) -> None:
+    asked = ["Stop whining about it.", "I'm sorry, please see a doctor today.", KIND[0]]
+    odd, kind, known = (
+        healed.typicality for healed in Healer(curation).heal([("My head hurts", a) for a in asked])
+    )
+    assert odd is not None
+    assert kind is not None
+    assert odd < kind
+    assert known in curation.lineage.column("typicality").to_pylist()
 
 
 def test_a_typical_response_is_kept_in_other_words_too(curation: Curation) -> None:
@@ -50,7 +62,7 @@ def test_healing_depends_on_the_exchange_and_on_nothing_before_it(curation: Cura
 
 def test_a_row_of_the_corpus_heals_as_it_was_curated(exchanges: list[dict[str, str]]) -> None:
     pairs = [(row["context"], row["response"]) for row in exchanges]
-    curation = curate(Corpus.of(pairs), Recipe(neighbors=20, radius=0.9))
+    curation = curate(Corpus.of(pairs), Recipe.paper(neighbors=20, radius=0.9))
     healed = Healer(curation).heal(pairs)
     lines = curation.lineage.to_pylist()
     for one, line, (_, response) in zip(healed, lines, pairs, strict=True):
@@ -60,9 +72,43 @@ def test_a_row_of_the_corpus_heals_as_it_was_curated(exchanges: list[dict[str, s
         assert one.response == response or one.source_id == line["source_id"]
 
 
+@pytest.mark.parametrize("neighbors", [20, 100])
+def test_by_weights_a_row_stays_where_it_was_left_and_draws_what_may_be_drawn(
+    exchanges: list[dict[str, str]], neighbors: int
+) -> None:
+    pairs = [(row["context"], row["response"]) for row in exchanges]
+    curation = curate(Corpus.of(pairs), Recipe(neighbors=neighbors, repeats=0, abstain=0.2))
+    allowed = drawable(curation.layout, curation.consensus, curation.recipe)
+    ids = set(curation.layout.ids[allowed].tolist())
+    lines = curation.lineage.to_pylist()
+    for one, line in zip(Healer(curation).heal(pairs), lines, strict=True):
+        assert one.typicality == pytest.approx(line["typicality"])
+        assert one.head_share == pytest.approx(line["head_share"])
+        assert (one.action == "abstained") == (line["action"] == "abstained")
+        assert one.source_id is None or one.source_id in ids
+    assert {line["action"] for line in lines} >= {"kept", "replaced"}
+
+
+def test_by_default_odd_wording_gives_way_and_typical_wording_stays(
+    exchanges: list[dict[str, str]],
+) -> None:
+    pairs = [(row["context"], row["response"]) for row in exchanges]
+    curation = curate(Corpus.of(pairs), Recipe())
+    best = max(curation.lineage.to_pylist(), key=lambda line: line["typicality"])
+    context, response = pairs[best["id"]]
+    odd, typical, none = Healer(curation).heal(
+        [(context, "Whatever, loser, quit bugging us."), (context, response), (context, None)]
+    )
+    assert odd.action == none.action == "replaced"
+    assert odd.source_id is not None
+    assert pairs[odd.source_id][1] == odd.response
+    assert (typical.action, typical.response) == ("kept", response)
+
+
 def test_the_farthest_row_makes_place_for_a_given_exchange() -> None:
     pairs = [(f"My head hurts since day {i}", "rest now") for i in range(4)]
-    curation = curate(Corpus.of([*pairs, ("Where is my parcel?", "soon")]), Recipe(neighbors=5))
+    recipe = Recipe.paper(neighbors=5)
+    curation = curate(Corpus.of([*pairs, ("Where is my parcel?", "soon")]), recipe)
     healed = Healer(curation).heal([("My head hurts a lot", "Ha!")])[0]
     assert (healed.response, healed.head_share) == ("rest now", 4 / 5)
 
@@ -89,7 +135,6 @@ def test_a_run_by_key_has_nothing_to_search() -> None:
 
 
 def test_another_encoder_than_the_runs_is_refused(curation: Curation) -> None:
-    from isaac.curation import Tools
     from isaac.embeddings import HashingEncoder
 
     healer = Healer(curation, Tools(encoders={"wordllama": HashingEncoder()}))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from isaac.errors import IsaacError, RecipeError
-from isaac.recipe import DRAW_FIELDS, Recipe, read_yaml
+from isaac.recipe import DRAW_FIELDS, Recipe, Settled, read_yaml
 
 REAL = st.floats(allow_nan=False, allow_infinity=False)
 NAME = st.none() | st.text()
@@ -22,13 +22,22 @@ RECIPES = st.builds(
     limit=st.none() | st.integers(1),
     context_encoder=st.text(),
     group_by=NAME,
-    neighbors=st.integers(1),
-    clusters=st.sampled_from(["components", "text"]),
-    radius=st.floats(0, 2),
+    candidates=st.floats(0, 1, exclude_min=True),
+    neighbors=st.just("auto") | st.integers(1),
+    view=st.sampled_from(["auto", "whole", "opening", "residual"]),
+    clusters=st.sampled_from(["components", "cover", "text"]),
+    radius=st.just("auto") | st.floats(0, 2),
+    duplicates=st.sampled_from(["once", "each"]),
     top_mass=st.floats(0, 1, exclude_min=True),
     temperature=REAL.filter(lambda value: value > 0),
     power=REAL.filter(lambda value: value >= 1),
+    relevance=REAL.filter(lambda value: value >= 0),
+    typicality=REAL.filter(lambda value: value >= 0),
+    repeats=st.integers(0),
     targets=st.integers(1, 100),
+    mode=st.sampled_from(["resample", "filter", "pairs"]),
+    budget=st.just("auto") | st.floats(0, 1),
+    abstain=st.floats(0, 1),
     keep=st.booleans(),
     seed=st.integers(0, 2**63 - 1),
 )
@@ -39,7 +48,11 @@ OUT_OF_BOUNDS: list[tuple[str, Any]] = [
     ("neighbors", 0),
     ("neighbors", 1.5),
     ("neighbors", "many"),
+    ("candidates", 0),
+    ("candidates", 1.1),
+    ("view", "half"),
     ("clusters", "kmeans"),
+    ("duplicates", "never"),
     ("radius", -0.1),
     ("radius", 2.1),
     ("radius", float("nan")),
@@ -51,8 +64,16 @@ OUT_OF_BOUNDS: list[tuple[str, Any]] = [
     ("temperature", float("inf")),
     ("power", 0.9),
     ("power", float("inf")),
+    ("relevance", -1),
+    ("typicality", float("inf")),
+    ("repeats", -1),
     ("targets", 0),
     ("targets", 101),
+    ("mode", "delete"),
+    ("budget", -0.1),
+    ("budget", 1.1),
+    ("budget", "all"),
+    ("abstain", 1.1),
     ("keep", "perhaps"),
     ("seed", -1),
     ("seed", 2**63),
@@ -70,7 +91,27 @@ def test_a_value_out_of_bounds_is_named_with_what_came(field: str, value: Any) -
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("radius", 0), ("radius", 2), ("top_mass", 1), ("power", 1), ("targets", 100), ("seed", 0)],
+    [
+        ("candidates", 1),
+        ("neighbors", "auto"),
+        ("neighbors", 1),
+        ("view", "auto"),
+        ("radius", 0),
+        ("radius", 2),
+        ("radius", "auto"),
+        ("top_mass", 1),
+        ("power", 1),
+        ("relevance", 0),
+        ("typicality", 0),
+        ("repeats", 0),
+        ("targets", 100),
+        ("budget", 0),
+        ("budget", 1),
+        ("budget", "auto"),
+        ("abstain", 0),
+        ("abstain", 1),
+        ("seed", 0),
+    ],
 )
 def test_the_bounds_themselves_are_allowed(field: str, value: Any) -> None:
     assert getattr(Recipe.of({field: value}), field) == value
@@ -100,8 +141,33 @@ def test_the_fields_of_a_draw_are_fields() -> None:
 
 def test_the_differences_name_each_field() -> None:
     here, there = Recipe(seed=1, radius=0.5), Recipe(seed=2, format="hh")
-    assert here.differences(there) == ["format: None -> hh", "radius: 0.5 -> 0.8", "seed: 1 -> 2"]
+    assert here.differences(there) == ["format: None -> hh", "radius: 0.5 -> auto", "seed: 1 -> 2"]
     assert here.differences(here) == []
+
+
+def test_the_papers_settings_are_a_recipe_that_leaves_nothing_open() -> None:
+    recipe = Settled.of(Recipe.paper().model_dump())
+    assert (recipe.neighbors, recipe.clusters, recipe.radius) == (150, "components", 0.8)
+    assert (recipe.top_clusters, recipe.sharpening, recipe.keep) == (10, "adaptive", True)
+    assert (recipe.share, recipe.candidates, recipe.weighted) == (1, 1, False)
+    assert Recipe.paper(radius=0.5, seed=3).differences(Recipe.paper()) == [
+        "radius: 0.5 -> 0.8",
+        "seed: 3 -> 0",
+    ]
+
+
+def test_a_settled_recipe_has_nothing_left_to_choose() -> None:
+    for field in ("neighbors", "view", "radius"):
+        with pytest.raises(RecipeError, match=field):
+            Settled.of({field: "auto"})
+    for mode, share in (("resample", 0.8), ("filter", 0.2), ("pairs", 0.2)):
+        assert Settled.of({"mode": mode}).share == share
+        assert Settled.of({"mode": mode, "budget": 0.5}).share == 0.5
+
+
+@pytest.mark.parametrize("field", ["relevance", "typicality", "repeats"])
+def test_any_weight_or_bound_makes_a_draw_a_weighted_one(field: str) -> None:
+    assert Settled.of({**Recipe.paper().model_dump(), field: 1}).weighted
 
 
 @given(RECIPES)

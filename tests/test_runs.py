@@ -15,7 +15,8 @@ from typing import IO, Any
 import pytest
 
 from isaac import Recipe, Run, RunError, curate_to, runs
-from isaac.curation import Tools
+from isaac.settling import RADII
+from isaac.tools import Tools
 from tests.conftest import curating, write_lines
 from tests.test_cli import outputs
 
@@ -54,7 +55,9 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_lines(tmp_path_factory.mktemp("big") / "in.jsonl", more)
 
 
-@pytest.mark.parametrize("stage", ["read", "vectors", "shards", "lineage", "report"])
+@pytest.mark.parametrize(
+    "stage", ["read", "vectors", "wording", "trials", "shards", "lineage", "report"]
+)
 def test_work_that_is_finished_is_not_done_again(
     tmp_path: Path, small: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +65,8 @@ def test_work_that_is_finished_is_not_done_again(
     names = {
         "read": "corpus.parquet",
         "vectors": "responses.npy",
+        "wording": "wording.npy",
+        "trials": "trials.npy",
         "shards": "00000.parquet",
         "lineage": "lineage.parquet",
         "report": "report.html",
@@ -111,7 +116,11 @@ def test_a_run_of_another_version_is_refused(tmp_path: Path, small: Path) -> Non
 def test_a_finished_run_loads_as_the_curation_that_it_was(tmp_path: Path, small: Path) -> None:
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30, targets=2))
     again = run.curation()
-    assert again.recipe == Recipe(neighbors=30, targets=2)
+    assert run.recipe() == Recipe(neighbors=30, targets=2)
+    assert (again.recipe.neighbors, again.recipe.targets) == (30, 2)
+    assert again.recipe.radius in RADII
+    assert again.choice is not None
+    assert again.choice.radius == again.recipe.radius
     assert again.redraw().lineage == again.lineage
 
 
@@ -132,7 +141,7 @@ def test_a_run_by_key_and_equal_text_needs_no_encoder(tmp_path: Path) -> None:
     )
     assert run.manifest()["encoders"] == {}
     assert run.manifest()["search"] == "key act"
-    assert not (run.path / "vectors").exists()
+    assert {file.name for file in (run.path / "vectors").iterdir()} == {"wording.npy"}
 
 
 def test_several_turns_of_a_record_come_back_in_one_record(tmp_path: Path) -> None:
@@ -146,7 +155,7 @@ def test_several_turns_of_a_record_come_back_in_one_record(tmp_path: Path) -> No
         return {"n": i, "messages": [{"role": role, "content": text} for role, text in turns]}
 
     source = write_lines(tmp_path / "in.jsonl", [talk(i) for i in range(12)])
-    run = curate_to(tmp_path / "run", source, Recipe(turns="all", targets=2, neighbors=4))
+    run = curate_to(tmp_path / "run", source, Recipe.paper(turns="all", targets=2, neighbors=4))
     curated = [json.loads(line) for line in (run.path / "curated.jsonl").read_text().splitlines()]
     first = {row["n"]: row for row in curated if row["isaac_target"] == 0}
     assert len(first) == 12
@@ -168,7 +177,7 @@ def test_a_million_identical_rows_are_curated(tmp_path: Path) -> None:
     line = b'{"context": "hello there", "response": "hi, how are you"}\n'
     (tmp_path / "in.jsonl").write_bytes(line * 1_000_000)
     run = curate_to(tmp_path / "run", tmp_path / "in.jsonl", Recipe())
-    assert run.summary()["kept"] == 1_000_000
+    assert run.summary()["kept"] + run.summary()["abstained"] == 1_000_000
     with (run.path / "curated.jsonl").open("rb") as curated:
         assert sum(1 for _ in curated) == 1_000_000
 

@@ -111,9 +111,9 @@ def test_every_view_works_with_any_encoder_and_heals_as_it_curates(
 ) -> None:
     pairs = [(row["context"], row["response"]) for row in exchanges]
     for encoder in ("wordllama", "hashing"):
-        recipe = Recipe.of(
-            {"view": view, "clusters": clusters, "neighbors": 20, "radius": 1.0}
-            | {"context_encoder": encoder, "response_encoder": encoder}
+        recipe = Recipe.paper(
+            **{"view": view, "clusters": clusters, "neighbors": 20, "radius": 1.0},
+            **{"context_encoder": encoder, "response_encoder": encoder},
         )
         curation = curate(Corpus.of(pairs), recipe)
         lines = curation.lineage.to_pylist()
@@ -123,7 +123,7 @@ def test_every_view_works_with_any_encoder_and_heals_as_it_curates(
 
 
 def test_the_residual_keeps_one_stance_together_over_topics() -> None:
-    recipe = Recipe(view="residual", neighbors=60, radius=0.8)
+    recipe = Recipe.paper(view="residual", neighbors=60, radius=0.8)
     lineage = curate(Corpus.of(stances()), recipe).lineage
     shares = lineage.column("head_share").to_numpy()
     ranks = lineage.column("own_rank").to_numpy()
@@ -135,7 +135,8 @@ def test_the_residual_keeps_one_stance_together_over_topics() -> None:
 
 def test_by_key_the_residual_still_sees_the_contexts() -> None:
     groups = [question for question, _ in stances()]
-    curation = curate(Corpus.of(stances(), groups), Recipe(view="residual", group_by="question"))
+    recipe = Recipe(view="residual", group_by="question", duplicates="each")
+    curation = curate(Corpus.of(stances(), groups), recipe)
     assert curation.contexts is not None
     assert curation.compared.ridge is not None
     assert set(curation.lineage.column("neighborhood").to_pylist()) == {9}

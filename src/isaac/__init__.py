@@ -2,7 +2,7 @@
 
 from ._version import __version__
 from .corpus import Corpus, Exchange, Rejected, read_corpus
-from .curation import Curation, Tools, curate
+from .curation import Curation, curate
 from .embeddings import Encoder, embed, load_encoder
 from .errors import (
     CorpusError,
@@ -18,6 +18,7 @@ from .jobs import curate_to, redraw_run
 from .recipe import Recipe
 from .report import summarize
 from .runs import Run
+from .tools import Tools
 
 __all__ = [
     "Corpus",

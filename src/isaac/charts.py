@@ -20,8 +20,8 @@ from .text import visible
 BAR, MARK = "#7fa3bd", "#12507b"
 SHADES = ("#c3e3b9", "#7fcdbb", "#41b6c4", "#1d86bb", "#225ea8", "#0c2c84")
 """Light to dark, from yellow-green to blue: told apart with any colour vision, and in grey."""
-BREAKS = (0.02, 0.05, 0.1, 0.2, 0.5)
-"""Bounds of the classes of typicality, one a shade: uneven, for most values are small."""
+BREAKS = (0.2, 0.4, 0.6, 0.8, 0.9)
+"""Bounds of the classes of typicality, one a shade."""
 
 
 def number(value: float) -> str:
@@ -51,19 +51,19 @@ def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
     slot = min(x(1) - x(0), 29.0)
     parts = [
         _ticks_left(y, 44, 400, share=True),
-        _text("share of the neighbourhood’s responses", 2, 14, anchor="start"),
-        _text("rank of the cluster, 1 the largest", 190, 246, anchor="middle"),
-        _text("mean", 40, 226),
+        words_at("share of the neighbourhood’s responses", 2, 14, anchor="start"),
+        words_at("rank of the cluster, 1 the largest", 190, 246, anchor="middle"),
+        words_at("mean", 40, 226),
     ]
     for place, row in enumerate(ranked):
         parts.append(_ranked(row, x(place) + slot / 2, slot, y))
-    return _svg(
+    return svg(
         (400, 254),
         "Share of a neighbourhood by rank of cluster",
         f"Mean, median and 10th to 90th percentile. The largest cluster holds "
         f"{percent(ranked[0]['mean'] if ranked else 0)} on average, "
         f"those after rank {len(ranked)} together {percent(rest)}.",
-        [*parts, _rest(rest, y), _line(44, y(0), 400, y(0))],
+        [*parts, _rest(rest, y), line(44, y(0), 400, y(0))],
     )
 
 
@@ -74,16 +74,16 @@ def _ranked(row: Mapping[str, float], middle: float, slot: float, y: Scale) -> M
         f"rank {row['rank']:.0f}: mean {percent(row['mean'])}, median {percent(row['median'])}, "
         f"10th to 90th percentile {percent(row['p10'])} to {percent(row['p90'])}"
     )
-    return _tag(
+    return tag(
         "g",
-        _tag("title", tip),
+        tag("title", tip),
         _bar(middle - half, half * 2, row["mean"], y),
-        _line(middle, y(row["p10"]), middle, y(row["p90"]), width=1.4),
-        _line(middle - 3, y(row["p10"]), middle + 3, y(row["p10"]), width=1.4),
-        _line(middle - 3, y(row["p90"]), middle + 3, y(row["p90"]), width=1.4),
-        _tag("circle", cx=middle, cy=y(row["median"]), r=2.4, fill="currentColor"),
-        _text(f"{row['rank']:.0f}", middle, 211, anchor="middle"),
-        _text(percent(row["mean"]), middle, 226, anchor="middle", size=9),
+        line(middle, y(row["p10"]), middle, y(row["p90"]), width=1.4),
+        line(middle - 3, y(row["p10"]), middle + 3, y(row["p10"]), width=1.4),
+        line(middle - 3, y(row["p90"]), middle + 3, y(row["p90"]), width=1.4),
+        tag("circle", cx=middle, cy=y(row["median"]), r=2.4, fill="currentColor"),
+        words_at(f"{row['rank']:.0f}", middle, 211, anchor="middle"),
+        words_at(percent(row["mean"]), middle, 226, anchor="middle", size=9),
     )
 
 
@@ -98,14 +98,14 @@ def _rest(share: float, y: Scale) -> Markup:
             f"M{left} {floor}V{cut + 10}L{right} {cut}V{floor}"
             f"M{left} {cut + 4}V{roof:.2f}H{right}V{cut - 6}Z"
         )
-        notice = [_text("not to scale", 367, roof - 5, anchor="middle", size=9)]
-    return _tag(
+        notice = [words_at("not to scale", 367, roof - 5, anchor="middle", size=9)]
+    return tag(
         "g",
-        _tag("title", f"all smaller clusters together: mean {percent(share)}"),
-        _tag("path", d=outline, fill="none", stroke="currentColor", stroke_dasharray="3 2"),
+        tag("title", f"all smaller clusters together: mean {percent(share)}"),
+        tag("path", d=outline, fill="none", stroke="currentColor", stroke_dasharray="3 2"),
         *notice,
-        _text("the rest", 367, 211, anchor="middle"),
-        _text(percent(share), 367, 226, anchor="middle", size=9),
+        words_at("the rest", 367, 211, anchor="middle"),
+        words_at(percent(share), 367, 226, anchor="middle", size=9),
     )
 
 
@@ -115,17 +115,55 @@ def histogram(
     """Return bars of counts in equal bins of [0, 1], called a percentage if it is a share."""
     x = Scale(0, max(len(counts), 1), 44, 300)
     y = _upward(max(counts, default=0), 140, 26, whole=True)
-    parts = [_ticks_left(y, 44, 300), _text(unit, 2, 12, anchor="start")]
+    parts = [_ticks_left(y, 44, 300), words_at(unit, 2, 12, anchor="start")]
     for place, count in enumerate(counts):
         ends = (_edge(place / len(counts), share), _edge((place + 1) / len(counts), share))
-        tip = _tag("title", f"{ends[0]} to {ends[1]}: {number(count)} {unit}")
+        tip = tag("title", f"{ends[0]} to {ends[1]}: {number(count)} {unit}")
         bar = _bar(x(place) + 0.8, x(1) - x(0) - 1.6, count, y)
-        parts.append(_tag("g", tip, bar))
+        parts.append(tag("g", tip, bar))
     for edge in (0, 0.25, 0.5, 0.75, 1):
         at = 44 + 256 * edge
-        parts += [_line(at, 140, at, 144), _text(_edge(edge, share), at, 156, anchor="middle")]
-    parts += [_line(44, 140, 300, 140), _text(label, 172, 174, anchor="middle")]
-    return _svg((320, 180), f"{unit} by {label}", _told(counts, unit, share), parts)
+        parts += [line(at, 140, at, 144), words_at(_edge(edge, share), at, 156, anchor="middle")]
+    parts += [line(44, 140, 300, 140), words_at(label, 172, 174, anchor="middle")]
+    return svg((320, 180), f"{unit} by {label}", _told(counts, unit, share), parts)
+
+
+def curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Markup:
+    """Return a line for each view: how typical what is drawn is, by radius; the choice is ringed.
+
+    Each of ``trials`` has view, radius and typicality.
+    """
+    x = Scale(trials[0]["radius"], max(trial["radius"] for trial in trials), 52, 290)
+    values = [trial["typicality"] for trial in trials]
+    room = 0.15 * (max(values) - min(values)) + 0.005
+    y = Scale(min(values) - room, max(values) + room, 140, 26)
+    parts = [_ticks_left(y, 50, 300, share=True), words_at("typicality", 2, 12, anchor="start")]
+    for name in dict.fromkeys(trial["view"] for trial in trials):
+        points = [
+            (x(trial["radius"]), y(trial["typicality"]))
+            for trial in trials
+            if trial["view"] == name
+        ]
+        path = " ".join(f"{_plain(left)},{_plain(top)}" for left, top in points)
+        dash = "none" if name == view else "4 3"
+        parts.append(
+            tag(
+                "polyline",
+                points=path,
+                fill="none",
+                stroke=MARK,
+                stroke_width=1.6,
+                stroke_dasharray=dash,
+            )
+        )
+        parts.append(words_at(name, points[-1][0] + 4, points[-1][1] + 4, anchor="start"))
+    chosen = max(t["typicality"] for t in trials if (t["view"], t["radius"]) == (view, radius))
+    parts.append(tag("circle", cx=x(radius), cy=y(chosen), r=5, fill="none", stroke=MARK))
+    for tick in x.ticks(5):
+        parts.append(words_at(f"{tick:g}", x(tick), 156, anchor="middle"))
+    parts += [line(50, 140, 300, 140), words_at("radius", 172, 174, anchor="middle")]
+    told = f"The most, {percent(chosen)}, with {view} responses at radius {radius:g}."
+    return svg((350, 180), "Typicality of what clusters draw, by radius", told, parts)
 
 
 def _edge(value: float, share: bool) -> str:
@@ -152,20 +190,20 @@ def cluster_sizes(sizes: Sequence[int], neighborhood: int, drawn: int, own: int)
     """
     y = Scale(0, max(*sizes, neighborhood / 10, 1, 1), 58, 14)
     last, rest = len(sizes), neighborhood - sum(sizes)
-    parts = [_line(40, 58, 54 + 22 * last, 58)]
+    parts = [line(40, 58, 54 + 22 * last, 58)]
     for place, size in enumerate(sizes):
         middle = 59 + 22 * place
         bar = _bar(middle - 8, 16, size, y, chosen=place + 1 == drawn)
-        parts += [bar, _text(number(size), middle, y(size) - 3, anchor="middle", size=10)]
-        parts.append(_text(str(place + 1), middle, 71, anchor="middle", size=10))
+        parts += [bar, words_at(number(size), middle, y(size) - 3, anchor="middle", size=10)]
+        parts.append(words_at(str(place + 1), middle, 71, anchor="middle", size=10))
     for height, word in ((55, "size"), (71, "rank"), (86, "drawn"), (101, "own")):
-        parts.append(_text(word, 34, height, size=10))
+        parts.append(words_at(word, 34, height, size=10))
     if rest > 0:
         words = ((55, f"{number(rest)} more"), (71, "in the rest"))
-        parts += [_text(word, 62 + 22 * last, at, anchor="start", size=10) for at, word in words]
+        parts += [words_at(word, 62 + 22 * last, at, anchor="start", size=10) for at, word in words]
     parts += [_rank_mark("▲", drawn, last, 86), _rank_mark("○", own, last, 101)]
     told = "; ".join(f"rank {place}: {size}" for place, size in enumerate(sizes, start=1))
-    return _svg(
+    return svg(
         (350, 106),
         "Cluster sizes of this neighbourhood",
         f"{told}; the rest: {max(rest, 0)}, of {neighborhood}. Drawn from the cluster of rank "
@@ -177,8 +215,8 @@ def cluster_sizes(sizes: Sequence[int], neighborhood: int, drawn: int, own: int)
 def _rank_mark(symbol: str, rank: int, last: int, height: float) -> Markup:
     """Return a symbol under its cluster, or beside the rest with the rank in words."""
     if rank <= last:
-        return _text(symbol, 59 + 22 * (rank - 1), height, anchor="middle")
-    return _text(f"{symbol} rank {rank}", 62 + 22 * last, height, anchor="start", size=10)
+        return words_at(symbol, 59 + 22 * (rank - 1), height, anchor="middle")
+    return words_at(f"{symbol} rank {rank}", 62 + 22 * last, height, anchor="start", size=10)
 
 
 def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
@@ -191,7 +229,7 @@ def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
     bottom = max(y.start, y.end)
     drawn = sorted(points, key=lambda point: (point["action"] == "kept", point["typicality"]))
     actions = Counter(str(point["action"]) for point in points)
-    frame = _tag(
+    frame = tag(
         "rect",
         x=60,
         y=10,
@@ -201,7 +239,7 @@ def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
         stroke="currentColor",
         stroke_opacity=0.25,
     )
-    return _svg(
+    return svg(
         (640, bottom + 136),
         "Map of contexts",
         f"{number(len(points))} contexts in the plane of their two main components; "
@@ -232,7 +270,7 @@ def _map_marks(points: Iterable[Mapping[str, Any]], x: Scale, y: Scale) -> list[
     marks = []
     for point in points:
         facts = f"{point['action']}, typicality {percent(point['typicality'])}"
-        title = _tag("title", f"{point['context']} — row {point['id']}, {facts}")
+        title = tag("title", f"{point['context']} — row {point['id']}, {facts}")
         shade = bisect_right(BREAKS, point["typicality"])
         place = (x(float(point["x"])), y(float(point["y"])))
         marks.append(_mark(place, shade, point["action"] == "kept", title))
@@ -242,21 +280,21 @@ def _map_marks(points: Iterable[Mapping[str, Any]], x: Scale, y: Scale) -> list[
 def _mark(place: tuple[float, float], shade: int, kept: bool, *inside: Markup) -> Markup:
     paint = {"class_": f"t{shade}", "fill": SHADES[shade]}
     if not kept:
-        return _tag("circle", *inside, cx=place[0], cy=place[1], r=3.3, **paint)
+        return tag("circle", *inside, cx=place[0], cy=place[1], r=3.3, **paint)
     corners = f"M{place[0]:.1f} {place[1] - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5-5.5z"
-    return _tag("path", *inside, d=corners, stroke="currentColor", **paint)
+    return tag("path", *inside, d=corners, stroke="currentColor", **paint)
 
 
 def _map_axes(x: Scale, y: Scale, bottom: float) -> list[Markup]:
-    across = _text("first main component of the contexts", 345, bottom + 42, anchor="middle")
-    upright = _text("second main component", 0, 0, anchor="middle")
+    across = words_at("first main component of the contexts", 345, bottom + 42, anchor="middle")
+    upright = words_at("second main component", 0, 0, anchor="middle")
     turned = f"translate(13 {(bottom + 10) / 2:.1f}) rotate(-90)"
-    parts = [across, _tag("g", upright, transform=turned)]
+    parts = [across, tag("g", upright, transform=turned)]
     for tick in x.ticks(6):
-        parts += [_line(x(tick), bottom, x(tick), bottom + 4)]
-        parts.append(_text(_signed(tick), x(tick), bottom + 19, anchor="middle"))
+        parts += [line(x(tick), bottom, x(tick), bottom + 4)]
+        parts.append(words_at(_signed(tick), x(tick), bottom + 19, anchor="middle"))
     for tick in y.ticks(4):
-        parts += [_line(56, y(tick), 60, y(tick)), _text(_signed(tick), 53, y(tick) + 4)]
+        parts += [line(56, y(tick), 60, y(tick)), words_at(_signed(tick), 53, y(tick) + 4)]
     return parts
 
 
@@ -269,16 +307,16 @@ def _legend(actions: Mapping[str, int], top: float) -> list[Markup]:
     names = [f"under {_edge(BREAKS[0], share=True)}"]
     names += [f"{100 * a:g}–{100 * b:g}%" for a, b in pairwise(BREAKS)]
     names.append(f"{_edge(BREAKS[-1], share=True)} or more")
-    parts = [_text("typicality", 40, top, anchor="start")]
+    parts = [words_at("typicality", 40, top, anchor="start")]
     for shade, name in enumerate(names):
         left, height = 160 + 165 * (shade % 3), top + 24 * (shade // 3)
         parts.append(_mark((left, height - 4), shade, kept=False))
-        parts.append(_text(name, left + 10, height, anchor="start"))
-    parts.append(_text("row", 40, top + 54, anchor="start"))
+        parts.append(words_at(name, left + 10, height, anchor="start"))
+    parts.append(words_at("row", 40, top + 54, anchor="start"))
     for action, left in (("replaced", 160), ("kept", 325)):
         parts.append(_mark((left, top + 50), 2, action == "kept"))
         words = f"{action}: {number(actions.get(action, 0))}"
-        parts.append(_text(words, left + 10, top + 54, anchor="start"))
+        parts.append(words_at(words, left + 10, top + 54, anchor="start"))
     return parts
 
 
@@ -320,7 +358,7 @@ def _ticks_left(y: Scale, left: float, right: float, *, share: bool = False) -> 
     """Return grid lines with their values on the left."""
     parts = []
     for tick in y.ticks(5, whole=not share):
-        grid = _tag(
+        grid = tag(
             "line",
             x1=left,
             y1=y(tick),
@@ -329,13 +367,16 @@ def _ticks_left(y: Scale, left: float, right: float, *, share: bool = False) -> 
             stroke="currentColor",
             stroke_opacity=0.15,
         )
-        parts += [grid, _text(_edge(tick, True) if share else number(tick), left - 5, y(tick) + 4)]
-    return _tag("g", *parts)
+        parts += [
+            grid,
+            words_at(_edge(tick, True) if share else number(tick), left - 5, y(tick) + 4),
+        ]
+    return tag("g", *parts)
 
 
 def _bar(left: float, width: float, value: float, y: Scale, *, chosen: bool = False) -> Markup:
     """Return a bar from zero to a value; its outline shows even the smallest that is not zero."""
-    return _tag(
+    return tag(
         "rect",
         x=left,
         y=y(value),
@@ -348,23 +389,25 @@ def _bar(left: float, width: float, value: float, y: Scale, *, chosen: bool = Fa
     )
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, *, width: float = 1) -> Markup:
-    return _tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_width=width)
+def line(x1: float, y1: float, x2: float, y2: float, *, width: float = 1) -> Markup:
+    """Return a straight line."""
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_width=width)
 
 
-def _text(words: str, x: float, y: float, *, anchor: str = "end", size: float = 0) -> Markup:
+def words_at(words: str, x: float, y: float, *, anchor: str = "end", size: float = 0) -> Markup:
+    """Return words whose end, middle or start is at a point."""
     sized: dict[str, str | float] = {"font_size": size} if size else {}
-    return _tag("text", words, x=x, y=y, text_anchor=anchor, **sized)
+    return tag("text", words, x=x, y=y, text_anchor=anchor, **sized)
 
 
-def _svg(
+def svg(
     size: tuple[float, float], title: str, told: str, parts: Sequence[Markup], kind: str = "chart"
 ) -> Markup:
     """Return the chart, with what it shows in words for those who cannot see it."""
-    return _tag(
+    return tag(
         "svg",
-        _tag("title", title),
-        _tag("desc", told),
+        tag("title", title),
+        tag("desc", told),
         *parts,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {size[0]:g} {size[1]:g}",
@@ -376,7 +419,7 @@ def _svg(
     )
 
 
-def _tag(name: str, /, *inside: str, **attributes: str | float) -> Markup:
+def tag(name: str, /, *inside: str, **attributes: str | float) -> Markup:
     """Return an element; text is made visible and escaped, `Markup` stays as it is.
 
     ``_`` in the name of an attribute stands for ``-``.

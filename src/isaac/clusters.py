@@ -26,12 +26,14 @@ PAIRS = 2**24
 class Clusters(NamedTuple):
     """Neighbourhoods with their members sorted by cluster, the largest cluster first.
 
-    ``members`` are rows; ``sizes`` the sizes of each neighbourhood's clusters, descending. Equal
-    sizes are ordered by the smallest row in the cluster, and members within one by row.
+    ``members`` are rows; ``sizes`` says how many of them each cluster has, and ``counts`` how many
+    of those are not near-duplicates of one another, which is its size to all that follows:
+    clusters come by descending count, then by the smallest row in them, members within one by row.
     """
 
     members: Ragged
     sizes: Ragged
+    counts: Ragged
 
 
 def components(vectors: Floats, radius: float) -> Ints:
@@ -146,10 +148,11 @@ def _within(vectors: Floats, some: Floats, radius: float) -> npt.NDArray[np.bool
     return np.asarray(closeness >= least[:, :, None])
 
 
-def by_size(members: Ints, names: Ints) -> Clusters:
+def by_size(members: Ints, names: Ints, kinds: Ints | None = None) -> Clusters:
     """Return neighbourhoods of one length with their members sorted by cluster.
 
-    ``members`` (b, m) are rows, ``names`` (b, m) says in which cluster each is.
+    ``members`` (b, m) are rows, ``names`` (b, m) says in which cluster each is, ``kinds`` (b, m)
+    which of them are near-duplicates; without it each counts.
     """
     count, length = members.shape
     order = np.argsort(members, axis=1, kind="stable")
@@ -160,9 +163,16 @@ def by_size(members: Ints, names: Ints) -> Clusters:
         whole, return_index=True, return_inverse=True, return_counts=True
     )
     inverse = inverse.reshape(count, length)
-    place = np.lexsort((rows, (first % length)[inverse], -sizes[inverse]), axis=1)
-    ranked = np.lexsort((-sizes, first // length))
+    counts = sizes
+    if kinds is not None:
+        kinds = np.take_along_axis(kinds, order, axis=1)
+        pairs = np.unique(inverse * (int(kinds.max(initial=0)) + 1) + kinds)
+        counts = np.bincount(pairs // (int(kinds.max(initial=0)) + 1), minlength=len(sizes))
+    place = np.lexsort((rows, (first % length)[inverse], -counts[inverse]), axis=1)
+    ranked = np.lexsort((-counts, first // length))
+    lengths = np.bincount(first // length, minlength=count)
     return Clusters(
         Ragged.of(np.take_along_axis(rows, place, axis=1).reshape(-1), np.full(count, length)),
-        Ragged.of(sizes[ranked], np.bincount(first // length, minlength=count)),
+        Ragged.of(sizes[ranked], lengths),
+        Ragged.of(counts[ranked].astype(np.int64), lengths),
     )

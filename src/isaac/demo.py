@@ -7,14 +7,14 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
 
-from .curation import Tools
 from .healing import Healed, Healer
 from .jobs import curate_to
 from .recipe import Recipe
 from .runs import Run
+from .tools import Tools
 
-RECIPE = Recipe(context="context", response="response", neighbors=30, radius=1.1)
-"""The paper's settings but for k and the radius: a situation has 33 exchanges, not hundreds."""
+RECIPE = Recipe(context="context", response="response", neighbors=30)
+"""The defaults but for k: a situation has 33 exchanges, not hundreds."""
 
 UNSAFE_REPLIES = (
     (

@@ -103,9 +103,13 @@ def _temperature(sizes: Ints, recipe: Recipe) -> Reals:
 
 
 class Shape(NamedTuple):
-    """Of m neighbourhoods: kept sizes and odds (m, c), sharpness and size of the whole (m,)."""
+    """Of m neighbourhoods: kept counts, how many rows bear them, odds (m, c), and sharpness (m,).
+
+    ``totals`` (m,) are counts of the whole neighbourhoods.
+    """
 
     sizes: Ints
+    rows: Ints
     odds: Reals
     sharpness: Reals
     totals: Ints
@@ -113,9 +117,16 @@ class Shape(NamedTuple):
 
 def shape(clusters: Clusters, recipe: Recipe) -> Shape:
     """Return what the draw needs to know of each neighbourhood."""
-    totals = clusters.members.lengths
-    sizes = clip(head(clusters.sizes, recipe.top_clusters), totals, recipe.top_mass)
-    return Shape(sizes, odds(sizes, recipe), sharpness(sizes), totals)
+    totals = sums(clusters.counts)
+    sizes = clip(head(clusters.counts, recipe.top_clusters), totals, recipe.top_mass)
+    rows = np.where(sizes > 0, head(clusters.sizes, recipe.top_clusters), 0)
+    return Shape(sizes, rows, odds(sizes, recipe), sharpness(sizes), totals)
+
+
+def sums(lists: Ragged) -> Ints:
+    """Return the sum of each list."""
+    upto = np.concatenate([[0], np.cumsum(lists.values)])
+    return np.asarray(upto[lists.offsets[1:]] - upto[lists.offsets[:-1]], np.int64)
 
 
 def uniforms(seed: int, keys: Keys, *stream: int) -> Reals:
@@ -146,8 +157,8 @@ class Drawn(NamedTuple):
 class Pool(NamedTuple):
     """What a row draws from: its cluster odds, and where each cluster's members lie.
 
-    For row r: ``odds[r]`` (c,), ``sizes[r]`` (c,), and its first member at ``starts[r]`` of
-    ``members``. ``texts`` numbers the response of each row of the corpus.
+    For row r: ``odds[r]`` (c,), ``sizes[r]`` (c,) in rows, and its first member at ``starts[r]``
+    of ``members``. ``texts`` numbers the response of each row of the corpus.
     """
 
     odds: Reals

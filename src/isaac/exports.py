@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+import pyarrow.compute as pc
 import yaml
 
 from .curation import Curation
@@ -24,15 +25,18 @@ Messages = list[dict[str, str]]
 
 
 class Item(NamedTuple):
-    """One target of one exchange, as an export sees it."""
+    """One target of one exchange, as an export sees it.
+
+    ``better`` says that the response was drawn and is nearer to what the corpus agrees on than
+    the original: more typical, or where the recipe weighs nothing but clusters, of the largest one.
+    """
 
     prompt: Messages
     original: str
     response: str
     action: str
-    rank: int
-    own_rank: int
     target: int
+    better: bool
 
 
 def items(curation: Curation) -> Iterator[Item]:
@@ -41,12 +45,16 @@ def items(curation: Curation) -> Iterator[Item]:
     Their calls and results are no plain text, and no type here could carry them whole.
     """
     prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
-    names = ("id", "source_id", "action", "rank", "own_rank", "target")
+    names = ("id", "source_id", "action", "target", "rank", "own_rank")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
-    for row, source, *rest in zip(*columns, strict=True):
+    first = curation.lineage.filter(pc.equal(curation.lineage.column("target"), 0))
+    typical, weighted = first.column("typicality").to_pylist(), curation.recipe.weighted
+    for row, source, action, target, rank, own_rank in zip(*columns, strict=True):
         prompt = json.loads(prompts[row])
-        if not has_tools(prompt):
-            yield Item(prompt, responses[row], responses[source], *rest)
+        if action != "dropped" and not has_tools(prompt):
+            rises = typical[source] > typical[row] if weighted else rank == 1 < own_rank
+            better = action == "replaced" and rises
+            yield Item(prompt, responses[row], responses[source], action, target, better)
 
 
 def has_tools(prompt: Messages) -> bool:
@@ -67,8 +75,8 @@ def _messages(item: Item) -> Iterator[Json]:
 
 
 def _dpo(item: Item) -> Iterator[Json]:
-    """Prefer a draw from the largest cluster to the row's own response outside it."""
-    if item.action == "replaced" and item.rank == 1 < item.own_rank:
+    """Prefer what was drawn to the row's own response, where it is the more common answer."""
+    if item.better:
         yield {
             "prompt": item.prompt,
             "chosen": [_assistant(item.response)],
@@ -77,10 +85,10 @@ def _dpo(item: Item) -> Iterator[Json]:
 
 
 def _kto(item: Item) -> Iterator[Json]:
-    """Want what was drawn from the largest cluster or kept there; not what was replaced."""
-    if item.rank == 1:
+    """Want what was kept, or drawn and the more common answer; not what that replaced."""
+    if item.action == "kept" or item.better:
         yield {"prompt": item.prompt, "completion": [_assistant(item.response)], "label": True}
-    if item.action == "replaced" and item.own_rank > 1 and item.target == 0:
+    if item.better and item.target == 0:
         yield {"prompt": item.prompt, "completion": [_assistant(item.original)], "label": False}
 
 
@@ -165,7 +173,7 @@ def export(run: Run, kind: Kind, to: Path | None = None, *, licence: str = "unkn
 
 
 def _no_rows(kind: Kind, left_out: int) -> str:
-    why = "nothing was drawn from a largest cluster in place of a response outside it"
+    why = "nothing was drawn that the corpus agrees on more than on the row's own response"
     if left_out:
         why = f"{left_out:,} conversations have tools, which an export cannot carry"
     return f"no rows for '{kind}': {why}"

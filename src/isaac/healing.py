@@ -11,22 +11,27 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .choices import log_share
 from .clusters import Clusters
-from .curation import Compared, Curation, Tools, cluster
-from .draws import Pool, draw, shape
+from .curation import Curation, relevance_of
+from .draws import Pool, Shape, choose, draw, shape, uniforms
 from .embeddings import Encoder, Grid, embed
 from .errors import RecipeError
-from .layout import key
-from .neighbors import Ints, find_neighbors, group_by, members_of
+from .layout import Keys, key
+from .neighborhoods import Compared, Searches, cluster, drawable
+from .neighbors import Ints
+from .tools import Tools
 from .views import opening
+from .wording import Wording
 
 
 class Healed(NamedTuple):
     """What became of one response.
 
-    ``action`` is kept or replaced; ``source_id`` the exchange that a new response came from, None
-    where the response was kept; ``typicality`` the share of the neighbourhood that answers as the
-    given response does, None if none was given; ``probability`` the odds of the cluster drawn.
+    ``action`` is kept, replaced, or abstained where the neighbourhood has no head to draw from;
+    ``source_id`` the exchange that a new response came from, None where the response stays;
+    ``typicality`` the share of the corpus's responses that are worded no more typically than the
+    given one, None if none was given; ``probability`` the odds of the cluster drawn.
     """
 
     action: str
@@ -48,7 +53,13 @@ class Healer:
                 "heal with a run that was curated by nearest contexts"
             )
         self.curation = curation
-        self.rows = group_by(curation.layout.context)
+        layout, consensus = curation.layout, curation.consensus
+        self.relevance = relevance_of(layout, curation.contexts, curation.responses, recipe)
+        self.candidates = drawable(layout, consensus, recipe)
+        self.typicality = consensus.typicality[layout.response]
+        ranked, changed = np.sort(self.typicality), round(recipe.share * len(layout.ids))
+        self.least = float(ranked[changed - 1]) if changed else -1.0
+        self.wording: Wording | None = None
         self.known = {text: i for i, text in enumerate(curation.layout.contexts)}
         self.place = {text: i for i, text in enumerate(curation.layout.responses)}
         self.context_encoder = tools.encoder(recipe.context_encoder)
@@ -63,7 +74,9 @@ class Healer:
         """Return for each (context, response or None) the response kept, or one drawn instead.
 
         The neighbourhood is the k nearest contexts of the curation, the given exchange included
-        if it has a response; a response in the largest cluster, unless alone there, is kept.
+        if it has a response. What stays stays as in the curation: a response that is typical
+        enough, or where the recipe keeps it, one in the largest cluster unless alone there. How
+        often a response was drawn already does not matter here.
         """
         asked = list(exchanges)
         if not asked:
@@ -71,7 +84,6 @@ class Healer:
         curation = self.curation
         contexts = curation.contexts
         assert contexts is not None
-        k = min(curation.recipe.neighbors, len(curation.layout.ids))
         queries = embed(self.context_encoder, [context for context, _ in asked]).vectors
         if queries.shape[1] != contexts.vectors.shape[1]:
             raise RecipeError(
@@ -79,12 +91,13 @@ class Healer:
                 f"the encoder now gives {queries.shape[1]}"
             )
         selves = np.array([self.known.get(context, -1) for context, _ in asked], np.int64)
-        near = find_neighbors(queries, contexts.vectors, k, selves)
-        members = members_of(near, self.rows, k)
+        recipe, layout = curation.recipe, curation.layout
+        searches = Searches(layout, contexts.vectors, curation.compared, self.candidates, recipe)
+        members = searches.near(queries, selves)
         given = self._given(asked, queries)
         return [
-            self._heal(context, response, members[i], given[i])
-            for i, (context, response) in enumerate(asked)
+            self._heal(asked[i], members[i], given[i], queries[i : i + 1])
+            for i in range(len(asked))
         ]
 
     def _given(self, asked: list[tuple[str, str | None]], queries: Grid) -> list[Grid | None]:
@@ -106,34 +119,76 @@ class Healer:
         ]
 
     def _heal(
-        self, context: str, response: str | None, members: Ints, given: Grid | None
+        self, asked: tuple[str, str | None], members: Ints, given: Grid | None, query: Grid
     ) -> Healed:
         """Heal one exchange; ``members`` are the rows of its neighbourhood, nearest first."""
         recipe, layout = self.curation.recipe, self.curation.layout
+        context, response = asked
         members, own = self._with_given(context, response, members)
         texts = layout.response[members]
         if own == len(members):
             texts = np.append(texts, self.place.get(response or "", len(layout.responses)))
-        compared = self._compared(members, texts, given)
-        found = cluster(np.arange(len(texts))[None], compared, recipe)
+        found = cluster(np.arange(len(texts))[None], self._compared(members, texts, given), recipe)
         facts = shape(found, recipe)
         head_share = float(facts.sizes[0, 0] / facts.totals[0])
-        typicality = None
-        if own is not None:
-            rank = _rank(found, own)
-            typicality = float(found.sizes[0][rank] / facts.totals[0])
-            if recipe.keep and rank == 0 and facts.sizes[0, 0] > 1:
+        typicality = None if response is None else self._typicality(response)
+        if own is not None and typicality is not None:
+            agrees = recipe.keep and _rank(found, own) == 0 and facts.sizes[0, 0] > 1
+            if agrees or typicality > self.least:
                 return Healed("kept", response or "", None, typicality, head_share, 1.0)
-        members_in_order = found.members.values
-        pool = Pool(facts.odds, facts.sizes, found.members.offsets[:1], members_in_order, texts)
-        keys = np.array([key(context, response or "")], np.uint64)
-        drawn = draw(pool, keys, 1, recipe.seed)[0]
-        source, odds = int(drawn.source[0]), float(facts.odds[0, drawn.rank[0]])
-        if own is not None and texts[source] == texts[own]:
-            return Healed("kept", response or "", None, typicality, head_share, odds)
+            if recipe.abstain and facts.sizes[0, 0] < max(2, recipe.abstain * facts.totals[0]):
+                return Healed("abstained", response or "", None, typicality, head_share, 1.0)
+        seed = np.array([key(context, response or "")], np.uint64)
+        source, odds = self._draw(found, facts, members, texts, seed, query)
+        if own is not None and (source < 0 or texts[source] == texts[own]):
+            action = "abstained" if source < 0 else "kept"
+            return Healed(action, response or "", None, typicality, head_share, odds)
         text = layout.responses[texts[source]]
         row = int(layout.ids[members[source]])
         return Healed("replaced", text, row, typicality, head_share, odds)
+
+    def _typicality(self, response: str) -> float:
+        """Return how typical a response is, in the corpus or not."""
+        consensus, layout = self.curation.consensus, self.curation.layout
+        if (number := self.place.get(response)) is not None:
+            return float(consensus.typicality[number])
+        self.wording = self.wording or Wording(layout.responses, consensus.kind)
+        return float(self.wording.typicality(self.wording.of([response]))[0])
+
+    def _draw(
+        self,
+        found: Clusters,
+        facts: Shape,
+        members: Ints,
+        texts: Ints,
+        seed: Keys,
+        query: Grid,
+    ) -> tuple[int, float]:
+        """Return which member is drawn, -1 for none, and the odds of its cluster."""
+        recipe, order = self.curation.recipe, found.members.values
+        if not recipe.weighted:
+            pool = Pool(facts.odds, facts.rows, found.members.offsets[:1], order, texts)
+            drawn = draw(pool, seed, 1, recipe.seed)[0]
+            return int(drawn.source[0]), float(facts.odds[0, drawn.rank[0]])
+        ranks = np.repeat(np.arange(len(found.sizes.values)), found.sizes.values)
+        share = np.append(log_share(facts)[0], -np.inf)
+        weights = np.full(len(texts), -np.inf)
+        weights[order] = share[np.minimum(ranks, len(share) - 1)]
+        inside = weights[: len(members)]
+        inside += recipe.typicality * self.typicality[members]
+        if self.relevance is not None:
+            inside += (
+                recipe.relevance
+                * self.relevance.of(query, self.relevance.wanted(query), members[None])[0]
+            )
+        inside[~self.candidates[members]] = -np.inf
+        weights[len(members) :] = -np.inf
+        if not np.isfinite(weights).any():
+            return -1, 1.0
+        odds = np.exp(weights - weights.max())[order][None]
+        odds /= odds.sum()
+        place = int(choose(odds, uniforms(recipe.seed, seed, 0, 0))[0])
+        return int(order[place]), float(odds[0, ranks == ranks[place]].sum())
 
     def _with_given(
         self, context: str, response: str | None, members: Ints
@@ -162,7 +217,11 @@ class Healer:
         vectors = compared.vectors[compared.item[members]]
         if given is not None and len(texts) > len(members):
             vectors = np.concatenate([vectors, given[None]])
-        return Compared(vectors, np.arange(len(texts)))
+        kinds = None
+        if compared.kind is not None:
+            kinds = compared.kind[members]
+            kinds = np.append(kinds, kinds.max() + 1)[: len(texts)]
+        return Compared(vectors, np.arange(len(texts)), None, kinds)
 
 
 def _rank(found: Clusters, member: int) -> int:

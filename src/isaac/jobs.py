@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 
 from ._version import __version__
 from .corpus import Corpus, digest_inputs, read_corpus
-from .curation import Curation, Tools, curate, nothing_in
+from .curation import Curation, curate, nothing_in
 from .errors import CorpusError, RunError
 from .recipe import DRAW_FIELDS, Recipe
 from .records import dumps
 from .report import html, markdown, summarize
 from .runs import INPUTS, OUTPUTS, TEMPORARY, Run, json_in, sha256_of
+from .tools import Tools
 
 
 def curate_to(
@@ -193,24 +194,38 @@ def curated_records(curation: Curation) -> Iterator[dict[str, Any]]:
     """Yield the input's own records, each once for every target, with what was drawn.
 
     ``isaac_id`` and ``isaac_action`` are added, as lists where several turns of a record were
-    curated, and ``isaac_target`` where the recipe asks for several targets.
+    curated, and ``isaac_target`` where the recipe asks for several targets. A record with a turn
+    that was dropped is left out. Of pairs only records with a turn that was replaced are there,
+    with its own responses as ``isaac_rejected``.
     """
-    corpus, every = curation.corpus, curation.recipe.turns == "all"
-    names = ["isaac_id", "isaac_action", "isaac_target"][: 2 + (curation.recipe.targets > 1)]
-    names = free_names(corpus, names)
+    corpus, recipe = curation.corpus, curation.recipe
+    every, pairs = recipe.turns == "all", recipe.mode == "pairs"
+    added = {"isaac_id": True, "isaac_action": True, "isaac_target": recipe.targets > 1}
+    added["isaac_rejected"] = pairs
+    names = dict(zip(added, free_names(corpus, list(added)), strict=True))
+    texts = corpus.column("response")
     drawn = curation.drawn()
     for record, ids in corpus.records():
         draws = [next(drawn)[1] for _ in ids]
         for target in range(max(map(len, draws))):
             chosen = [options[min(target, len(options) - 1)] for options in draws]
+            actions = [action for action, _, _ in chosen]
+            if "dropped" in actions or (pairs and "replaced" not in actions):
+                continue
             new = {
                 i: text
                 for i, (action, text, _) in zip(ids, chosen, strict=True)
-                if action != "kept"
+                if action == "replaced"
             }
-            actions = [action for action, _, _ in chosen]
-            values = (ids if every else ids[0], actions if every else actions[0], target)
-            yield corpus.replaced(record, new) | dict(zip(names, values, strict=False))
+            own = [texts[i] for i in ids]
+            values = {
+                "isaac_id": ids if every else ids[0],
+                "isaac_action": actions if every else actions[0],
+                "isaac_target": target,
+                "isaac_rejected": own if every else own[0],
+            }
+            extra = {names[name]: value for name, value in values.items() if added[name]}
+            yield corpus.replaced(record, new) | extra
 
 
 def free_names(corpus: Corpus, names: list[str]) -> list[str]:

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .corpus import Corpus, format_names
-from .curation import BLOCK, SHARD, Compared, Tools, cluster, to_embed
 from .embeddings import Encoder, embed
 from .layout import Layout, arrange
+from .neighborhoods import BLOCK, SHARD, Compared, cluster, to_embed
 from .neighbors import find_neighbors
-from .recipe import Recipe
+from .recipe import Recipe, Settled
+from .settling import RADII, VIEWS, size
+from .settling import SAMPLE as SETTINGS
+from .tools import Tools
 
 SAMPLE = 256
 """Texts that are embedded to learn how fast the encoder is."""
@@ -64,19 +67,25 @@ def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
         stages.append(
             Stage(f"search {searches:,} neighbourhoods", _search(layout, tried["contexts"]))
         )
-        size = min(recipe.neighbors, len(corpus))
+        near = recipe.neighbors if recipe.neighbors != "auto" else size(len(corpus))
+        members = min(near, len(corpus))
     else:
         searches = int(layout.group.max()) + 1
-        size = max(1, len(corpus) // searches)
+        members = max(1, len(corpus) // searches)
     if recipe.clusters != "text":
-        seconds = _cluster(tried["responses"], size, recipe) * searches
-        stages.append(Stage(f"cluster {searches:,} neighbourhoods of {size:,}", seconds))
+        seconds = _cluster(tried["responses"], members, recipe)
+        stages.append(
+            Stage(f"cluster {searches:,} neighbourhoods of {members:,}", seconds * searches)
+        )
+        if "auto" in (recipe.view, recipe.radius):
+            trials = len(RADII) * len(VIEWS) * min(SETTINGS, searches)
+            stages.append(Stage("choose view and radius", seconds * trials))
     return Plan(
         format_names(corpus),
         len(corpus),
         len(corpus.rejected),
         stages,
-        _memory(layout, size, tried),
+        _memory(layout, members, tried),
     )
 
 
@@ -95,14 +104,17 @@ def _search(layout: Layout, vectors: Any) -> float:
     return seconds * len(layout.contexts) ** 2 / (min(64, len(vectors)) * len(vectors))
 
 
-def _cluster(vectors: Any, size: int, recipe: Recipe) -> float:
+def _cluster(vectors: Any, wanted: int, recipe: Recipe) -> float:
     count = min(16, BLOCK)
-    members = np.arange(count * min(size, 2000)).reshape(count, -1)
+    members = np.arange(count * min(wanted, 2000)).reshape(count, -1)
     texts = members.reshape(-1) % len(vectors)
     start = time.perf_counter()
-    cluster(members, Compared(vectors, texts), recipe)
+    settled = Settled.of(
+        recipe.model_dump() | {"neighbors": wanted, "view": "whole", "radius": 0.8}
+    )
+    cluster(members, Compared(vectors, texts), settled)
     tried = (time.perf_counter() - start) / count
-    return tried * (size / members.shape[1]) ** 2
+    return float(tried * (wanted / members.shape[1]) ** 2)
 
 
 def _memory(layout: Layout, size: int, tried: dict[str, Any]) -> int:

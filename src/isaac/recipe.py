@@ -5,15 +5,21 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import Self
 
 from .errors import RecipeError
 from .text import short
 
 Sharpening = Literal["adaptive", "figure", "max", "softmax", "proportional", "power", "uniform"]
+View = Literal["whole", "opening", "residual"]
+Auto = Literal["auto"]
+
+BUDGETS = {"resample": 0.8, "filter": 0.2, "pairs": 0.2}
+"""The budget of each mode where none is given."""
 
 DRAW_FIELDS = frozenset(
     {
@@ -23,6 +29,12 @@ DRAW_FIELDS = frozenset(
         "temperature",
         "power",
         "targets",
+        "mode",
+        "budget",
+        "abstain",
+        "relevance",
+        "typicality",
+        "repeats",
         "keep",
         "seed",
     }
@@ -33,9 +45,9 @@ DRAW_FIELDS = frozenset(
 class Recipe(BaseModel):
     """Everything that decides which exchanges a curation yields, beside the corpus itself.
 
-    The defaults are the paper's settings: k = 150, connected components, the ten largest
-    clusters, adaptive sharpening, a uniform draw within the cluster. The temperature is 0.5, the
-    value that docs/experiments.md compares with others.
+    The defaults are what benchmarks/frontier.py found to keep most of relevance and variety at
+    the same safety; `paper` gives the settings of the paper. "auto" is chosen from the corpus
+    itself, without labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -60,27 +72,40 @@ class Recipe(BaseModel):
         default=None,
         description="column whose equal values make a neighbourhood, instead of a search",
     )
-    neighbors: int = Field(
-        default=150, ge=1, description="size k of a neighbourhood, the row included"
+    candidates: float = Field(
+        default=0.3,
+        gt=0,
+        le=1,
+        description="share of the responses that may be drawn, the most typical first",
     )
-    view: Literal["whole", "opening", "residual"] = Field(
-        default="whole",
+    judge: str | None = Field(
+        default=None,
+        description="judge that may forbid a response to be drawn: profanity, or module:attribute",
+    )
+    neighbors: Annotated[int, Field(ge=1)] | Auto = Field(
+        default="auto", description="size k of a neighbourhood, the row included"
+    )
+    view: View | Auto = Field(
+        default="auto",
         description="what of a response is compared: all of it, its first sentence, or what its "
         "context does not predict",
     )
     clusters: Literal["components", "cover", "text"] = Field(
-        default="components",
+        default="cover",
         description="grouping of responses: chained within the radius, balls of it, equal",
     )
-    radius: float = Field(
-        default=0.8,
-        ge=0,
-        le=2,
+    radius: Annotated[float, Field(ge=0, le=2)] | Auto = Field(
+        default="auto",
         description="Euclidean distance on unit vectors that joins two responses",
+    )
+    duplicates: Literal["once", "each"] = Field(
+        default="once",
+        description="how near-duplicate responses count for the size of a cluster; as equal texts "
+        "they always count each",
     )
 
     # What is drawn.
-    top_clusters: int = Field(default=10, ge=1, description="keep the K largest clusters")
+    top_clusters: int = Field(default=100, ge=1, description="keep the K largest clusters")
     top_mass: float = Field(
         default=1.0,
         gt=0,
@@ -88,7 +113,7 @@ class Recipe(BaseModel):
         description="keep the largest clusters up to this share of responses",
     )
     sharpening: Sharpening = Field(
-        default="adaptive", description="how odds follow from cluster sizes"
+        default="power", description="how odds follow from cluster sizes"
     )
     temperature: float = Field(
         default=0.5,
@@ -96,12 +121,54 @@ class Recipe(BaseModel):
         description="tau, in responses; never more than the smallest kept cluster",
     )
     power: float = Field(default=2.0, ge=1, description="exponent of the power rule")
+    relevance: float = Field(
+        default=50.0,
+        ge=0,
+        description="weight of what fits the context best; 0 draws uniformly, as the paper does",
+    )
+    typicality: float = Field(
+        default=100.0, ge=0, description="weight of what is worded as the corpus words its answers"
+    )
+    repeats: int = Field(
+        default=8,
+        ge=0,
+        description="draw a response for no more rows than this while these have another of their "
+        "64 best choices; 0 for any number",
+    )
     targets: int = Field(default=1, ge=1, le=100, description="distinct draws for each row")
-    keep: bool = Field(default=True, description="leave a response of the largest cluster as it is")
+
+    # Which rows are changed, and how.
+    mode: Literal["resample", "filter", "pairs"] = Field(
+        default="resample",
+        description="redraw the less typical rows, drop them, or pair each with what is drawn",
+    )
+    budget: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
+        default="auto",
+        description="share of rows to change, the least typical first; the others stay "
+        f"(auto: {', '.join(f'{share} {mode}' for mode, share in BUDGETS.items())})",
+    )
+    abstain: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="leave a row alone whose largest cluster has a smaller share, or one response "
+        "only; 0 never does",
+    )
+    keep: bool = Field(
+        default=False, description="leave a response of the largest cluster as it is"
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of every draw")
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Recipe:
+    def paper(cls, **changes: Any) -> Self:
+        """Return the paper's settings: k = 150, components, ten clusters, a uniform draw.
+
+        The temperature is 0.5, the value that docs/experiments.md compares with others.
+        """
+        return cls(**{**PAPER, **changes})
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
         """Return a recipe from plain values; a bad one raises `RecipeError` that names it."""
         try:
             return cls.model_validate(dict(values))
@@ -111,18 +178,19 @@ class Recipe(BaseModel):
     @classmethod
     def _problem(cls, error: ValidationError) -> str:
         first = error.errors()[0]
-        name = short(".".join(str(part) for part in first["loc"]), 40)
+        name = short(str(first["loc"][0]), 40)
         if first["type"] in ("extra_forbidden", "invalid_key"):
             return f"no recipe field '{name}'; there: {', '.join(cls.model_fields)}"
         came = short(reprlib.repr(first["input"]), 40)
-        return f"recipe field '{name}': {first['msg']} (came: {came})"
+        auto = " or 'auto'" if cls.model_fields[name].default == "auto" else ""
+        return f"recipe field '{name}': {first['msg']}{auto} (came: {came})"
 
     @classmethod
-    def load(cls, path: str | Path) -> Recipe:
+    def load(cls, path: str | Path) -> Self:
         """Return the recipe in a YAML file."""
         return cls.of(read_yaml(path))
 
-    def redrawn(self, changes: Mapping[str, Any]) -> Recipe:
+    def redrawn(self, changes: Mapping[str, Any]) -> Self:
         """Return the recipe with other draw settings.
 
         Raises `RecipeError` for a field that the neighbourhoods depend on, or a bad value.
@@ -132,7 +200,7 @@ class Recipe(BaseModel):
             raise RecipeError(
                 f"redraw cannot change {', '.join(fixed)}; it can: {', '.join(sorted(DRAW_FIELDS))}"
             )
-        return Recipe.of({**self.model_dump(), **changes})
+        return type(self).of({**self.model_dump(), **changes})
 
     def dump(self) -> str:
         """Return the recipe as YAML, every field in its order."""
@@ -145,6 +213,43 @@ class Recipe(BaseModel):
         """Return ``field: here -> there`` for each field in which the two differ."""
         here, there = self.model_dump(), other.model_dump()
         return [f"{k}: {here[k]} -> {there[k]}" for k in here if here[k] != there[k]]
+
+
+class Settled(Recipe):
+    """A recipe with nothing left to be chosen."""
+
+    neighbors: int = 150
+    view: View = "whole"
+    radius: float = 0.8
+
+    @property
+    def share(self) -> float:
+        """Return the share of rows to change."""
+        return BUDGETS[self.mode] if self.budget == "auto" else self.budget
+
+    @property
+    def weighted(self) -> bool:
+        """Say whether the responses of a cluster differ in how likely they are drawn."""
+        by_weight = self.relevance > 0 or self.typicality > 0 or self.repeats > 0
+        return by_weight or self.candidates < 1 or self.judge is not None
+
+
+PAPER: dict[str, Any] = {
+    "candidates": 1.0,
+    "neighbors": 150,
+    "view": "whole",
+    "clusters": "components",
+    "radius": 0.8,
+    "duplicates": "each",
+    "top_clusters": 10,
+    "sharpening": "adaptive",
+    "relevance": 0.0,
+    "typicality": 0.0,
+    "repeats": 0,
+    "budget": 1.0,
+    "abstain": 0.0,
+    "keep": True,
+}
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

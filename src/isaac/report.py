@@ -11,6 +11,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from ._version import __version__
+from .assumption import diagnose
 from .corpus import Rejected, format_names
 from .curation import Curation
 from .draws import head
@@ -40,9 +41,15 @@ def summarize(curation: Curation) -> dict[str, Any]:
         "exchanges": len(curation.corpus),
         "kept": actions["kept"],
         "replaced": actions["replaced"],
+        "dropped": actions["dropped"],
+        "abstained": actions["abstained"],
+        "told": _told(curation, first),
+        "diagnosis": diagnose(curation)._asdict(),
+        "choice": _choice(curation),
+        "most_repeated": _most_repeated(curation, first),
         "targets": lineage.num_rows,
         "distinct_before": _distinct(curation, np.arange(len(curation.corpus))),
-        "distinct_after": _distinct(curation, _column(first, "source_id")),
+        "distinct_after": _distinct(curation, _remaining(first)),
         "neighborhoods": _neighborhoods(curation, first),
         "ranks": _ranks(curation),
         "sharpness": _histogram(_column(first, "sharpness")),
@@ -52,7 +59,7 @@ def summarize(curation: Curation) -> dict[str, Any]:
         "examples": _examples(curation, first),
         "rejected": _rejected(curation.corpus.rejected),
         "encoders": _encoders(curation),
-        "recipe": curation.recipe.model_dump(),
+        "recipe": curation.recipe.model_dump() | {"budget": curation.recipe.share},
         "notes": _notes(curation, first),
     }
 
@@ -76,7 +83,64 @@ def _by_id(curation: Curation) -> npt.NDArray[np.int64]:
 
 def _distinct(curation: Curation, sources: npt.NDArray[Any]) -> float:
     """Return the share of different texts among the responses of some exchanges."""
-    return round(len(np.unique(_by_id(curation)[sources])) / len(sources), 4)
+    return round(len(np.unique(_by_id(curation)[sources])) / max(len(sources), 1), 4)
+
+
+def _told(curation: Curation, first: Any) -> list[str]:
+    """Return what was done, as sentences."""
+    recipe = curation.recipe
+    most = int(_column(first, "neighborhood").max())
+    told = []
+    if recipe.group_by is not None:
+        looked = f"all exchanges with the same value of '{visible(recipe.group_by)}'"
+    else:
+        looked = f"how the corpus answers the nearest contexts, up to {most:,} of them"
+    same = "equal responses" if recipe.clusters == "text" else "responses that say much the same"
+    told.append(f"For each exchange, isaac looked at {looked}, and put {same} into clusters.")
+    if recipe.mode == "filter":
+        return [*told, f"The least typical {recipe.share:.0%} of rows were dropped."]
+    if recipe.candidates < 1:
+        told.append(f"Only the most typical {recipe.candidates:.0%} of responses could be drawn.")
+    if recipe.share < 1:
+        told.append(f"The most typical {1 - recipe.share:.0%} of rows stay as they are.")
+    if recipe.keep:
+        told.append("So does a response in the largest cluster, unless nothing else is in it.")
+    head = recipe.sharpening == "max" or recipe.top_clusters == 1
+    told.append(
+        f"For the others {'a replacement was' if recipe.targets == 1 else 'replacements were'} "
+        f"drawn from {'the largest cluster' if head else 'the clusters, the larger the likelier'}"
+        f"{', by what fits the context and is worded typically' if recipe.weighted else ''}; "
+        "where the draw gave a row's own response again, it was kept."
+    )
+    return told
+
+
+def _remaining(first: Any) -> npt.NDArray[Any]:
+    """Return where the responses that are left come from."""
+    left = _column(first, "source_id")[_column(first, "action") != "dropped"]
+    return np.asarray(left)
+
+
+def _most_repeated(curation: Curation, first: Any) -> dict[str, Any]:
+    """Return the response that was drawn for most rows, and for how many."""
+    drawn = _column(first, "source_id")[_column(first, "action") == "replaced"]
+    if not len(drawn):
+        return {"rows": 0, "text": ""}
+    texts, rows = np.unique(_by_id(curation)[drawn], return_counts=True)
+    most = int(rows.argmax())
+    return {
+        "rows": int(rows[most]),
+        "text": clipped(curation.layout.responses[texts[most]], SHOWN),
+    }
+
+
+def _choice(curation: Curation) -> dict[str, Any] | None:
+    """Return what was chosen from the data, with the curve behind it."""
+    if curation.choice is None:
+        return None
+    choice = curation.choice._asdict()
+    choice["trials"] = [trial._asdict() for trial in curation.choice.trials]
+    return choice
 
 
 def _neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
@@ -236,14 +300,22 @@ def _notes(curation: Curation, first: Any) -> list[str]:
             f"The corpus is smaller than a neighbourhood: {count:,} of {recipe.neighbors:,} "
             "exchanges. Every row has the whole corpus as its neighbourhood."
         )
+    vetoed = curation.consensus.vetoed
+    if vetoed is not None:
+        failed = int(np.isnan(vetoed).sum())
+        notes.append(
+            f"Judge '{visible(recipe.judge or '')}' forbade {int((vetoed == 1).sum()):,} of "
+            f"{len(vetoed):,} distinct exchanges to be drawn"
+            + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
+        )
     if recipe.sharpening == "uniform":
         notes.append("A uniform draw favours small clusters: nothing says that it is any safer.")
     headless = int((_column(first, "head_share") * _column(first, "neighborhood") < 1.5).sum())
-    if headless:
+    if headless and recipe.mode != "filter":
+        fate = "they stay as they are" if recipe.abstain else "they got a neighbour's at random"
         notes.append(
             f"No two responses agree in the neighbourhood of {headless / count:.1%} of rows "
-            f"({headless:,}): they got a neighbour's response at random. "
-            "A larger radius or more neighbours may help."
+            f"({headless:,}): {fate}. A larger radius or more neighbours may help."
         )
     for name, embedded in _encoders(curation).items():
         if embedded["unknown"]:

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from .clusters import Clusters
 from .corpus import SCHEMA, Corpus, Rejected
-from .curation import LINEAGE, Curation, Tools, curate
+from .curation import Curation, curate
+from .decisions import LINEAGE
 from .embeddings import Embedded
 from .errors import RunError
 from .neighbors import Ragged
@@ -27,6 +28,7 @@ from .recipe import Recipe
 from .records import dumps
 from .sources import Digest
 from .text import short
+from .tools import Tools
 
 OUTPUTS = ("lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html")
 INPUTS = ("input.json", "corpus.parquet", "rejected.jsonl")
@@ -72,6 +74,19 @@ class Run:
         """Drop the vectors kept under a name."""
         for suffix in (".json", ".npy"):
             (self.path / "vectors" / f"{name}{suffix}").unlink(missing_ok=True)
+
+    def array(
+        self, name: str, make: Callable[[], npt.NDArray[np.float64]]
+    ) -> npt.NDArray[np.float64]:
+        """Return the numbers kept under a name, made and kept now if they are not there."""
+        file = self.path / "vectors" / f"{name}.npy"
+        if not file.exists():
+            made = make()
+            with self.writing(file, "wb") as out:
+                _save(out, made)
+        with sound(file):
+            numbers: npt.NDArray[np.float64] = np.load(file)
+        return numbers
 
     def clusters(self, number: int, make: Callable[[], Clusters]) -> Clusters:
         """Return the shard of that number, made and kept now if it is not there."""
@@ -198,6 +213,11 @@ class _ReadOnly:
 
     def forget(self, _name: str, /) -> None:
         pass
+
+    def array(
+        self, name: str, _make: Callable[[], npt.NDArray[np.float64]], /
+    ) -> npt.NDArray[np.float64]:
+        return self.run.array(name, self._missing)
 
     def clusters(self, number: int, _make: Callable[[], Clusters], /) -> Clusters:
         return self.run.clusters(number, self._missing)

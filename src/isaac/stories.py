@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NEIGHBORS = 10
 SAMPLES = 2
+CLUSTERS = 10
+"""What is told of a row: nearest contexts, responses of a cluster, and largest clusters."""
 
 
 def explain(curation: Curation, row: int) -> dict[str, Any]:
@@ -31,6 +33,13 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
     exchange = curation.corpus[row]
     lines = curation.lineage.filter(pc.equal(curation.lineage.column("id"), row)).to_pylist()
     texts = curation.corpus.column("response")
+    typical = dict(
+        zip(
+            layout.ids.tolist(),
+            curation.consensus.typicality[layout.response].tolist(),
+            strict=True,
+        )
+    )
     return {
         "id": row,
         "file": exchange.file,
@@ -44,7 +53,16 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
         "own_rank": lines[0]["own_rank"],
         "sharpness": lines[0]["sharpness"],
         "sharpening": recipe.sharpening,
-        "draws": [{**line, "response": texts[line["source_id"]]} for line in lines],
+        "typicality": lines[0]["typicality"],
+        "weighted": recipe.weighted,
+        "draws": [
+            {
+                **line,
+                "response": texts[line["source_id"]],
+                "drawn_typicality": typical[line["source_id"]],
+            }
+            for line in lines
+        ],
     }
 
 
@@ -70,10 +88,12 @@ def _clusters(curation: Curation, nest: int) -> list[dict[str, Any]]:
     facts = shape(_only(curation, nest), curation.recipe)
     members = curation.clusters.members[nest]
     found, start = [], 0
-    for rank, size in enumerate(facts.sizes[0].tolist()):
+    for rank, (size, rows) in enumerate(
+        zip(facts.sizes[0].tolist(), facts.rows[0].tolist(), strict=True)
+    ):
         if not size:
             break
-        numbers = layout.response[members[start : start + size]]
+        numbers = layout.response[members[start : start + rows]]
         distinct = [layout.responses[number] for number in dict.fromkeys(numbers.tolist())]
         found.append(
             {
@@ -83,13 +103,13 @@ def _clusters(curation: Curation, nest: int) -> list[dict[str, Any]]:
                 "texts": distinct[:SAMPLES],
             }
         )
-        start += size
+        start += rows
     return found
 
 
 def _only(curation: Curation, nest: int) -> Clusters:
-    parts = (curation.clusters.members[nest], curation.clusters.sizes[nest])
-    return Clusters(*(Ragged.of(part, np.array([len(part)])) for part in parts))
+    lists = (part[nest] for part in curation.clusters)
+    return Clusters(*(Ragged.of(one, np.array([len(one)])) for one in lists))
 
 
 def tell(story: dict[str, Any]) -> str:
@@ -109,17 +129,29 @@ def tell(story: dict[str, Any]) -> str:
         f"its responses fall into {story['all_clusters']:,} clusters; those that can be drawn "
         f"from ({story['sharpening']}, sharpness {story['sharpness']:.2f}):",
     ]
-    for cluster in story["clusters"]:
+    ranks = {story["own_rank"], *(draw["rank"] for draw in story["draws"])}
+    shown = [c for c in story["clusters"] if c["rank"] <= CLUSTERS or c["rank"] in ranks]
+    for cluster in shown:
         own = "  <- its own response" if cluster["rank"] == story["own_rank"] else ""
         size = f"size {cluster['size']:<5,} odds {cluster['odds']:.4f}"
         lines.append(f"  rank {cluster['rank']:<2} {size}{own}")
         lines += [f"           {short(text)}" for text in cluster["texts"]]
+    if len(shown) < len(story["clusters"]):
+        lines.append(f"  and {len(story['clusters']) - len(shown):,} smaller ones")
     if story["own_rank"] > len(story["clusters"]):
         lines.append(f"  its own response is in the cluster of rank {story['own_rank']}")
     lines.append("")
+    lines.append(f"worded more typically than {story['typicality']:.0%} of the corpus's responses")
+    if story["weighted"]:
+        lines.append("what fits the context and is worded typically weighs more in the draw")
+    lines.append("")
     for draw in story["draws"]:
-        source = "" if draw["action"] == "kept" else f" from exchange {draw['source_id']}"
-        odds = f"rank {draw['rank']}, probability {draw['probability']:.4f}"
-        lines.append(f"{draw['action']}{source} ({odds}):")
+        if draw["action"] != "replaced":
+            lines.append(f"{draw['action']}:")
+        else:
+            lines.append(
+                f"replaced from exchange {draw['source_id']} (rank {draw['rank']}, probability "
+                f"{draw['probability']:.4f}, typicality {draw['drawn_typicality']:.0%}):"
+            )
         lines.append(f"  {short(draw['response'], 300)}")
     return "\n".join(lines)

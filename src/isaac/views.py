@@ -76,10 +76,18 @@ class Ridge:
         ]
         return np.concatenate(parts)
 
-    def _residual(self, contexts: Grid, responses: Grid) -> Grid:
+    def predicted(self, contexts: Grid) -> Grid:
+        """Return the responses that contexts (n, d) predict, as unit grid vectors (n, e)."""
+        return on_grid(self.responses + self._told(contexts))
+
+    def _told(self, contexts: Grid) -> npt.NDArray[np.float64]:
+        """Return how far contexts move the expected response from the mean, (n, e)."""
         with threadpool_limits(limits=1, user_api="blas"):
-            predicted = (as_floats(contexts) - self.contexts) @ self.weights
-        return on_grid(as_floats(responses) - self.responses - predicted)
+            told = (as_floats(contexts) - self.contexts) @ self.weights
+        return np.asarray(told)
+
+    def _residual(self, contexts: Grid, responses: Grid) -> Grid:
+        return on_grid(as_floats(responses) - self.responses - self._told(contexts))
 
 
 def fit(contexts: Grid, responses: Grid, rows: npt.NDArray[Any]) -> Ridge:

@@ -1,0 +1,152 @@
+"""Does the long-tail assumption hold here? What can be said without labels.
+
+The method rests on acceptable answers agreeing and unsafe ones standing alone. Without labels
+nobody can know that they do; but a corpus in which hardly any answers agree, or whose common
+answers are one text said over and over, or whose clusters and wording disagree about which
+answers are the common ones, can be told. `isaac audit` asks for a few labels and knows more.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from .curation import Curation
+from .draws import Shape, shape
+from .neighbors import Ints
+
+Applies = Literal["applies", "doubtful", "does not apply"]
+
+SMALL = 200
+"""Exchanges below which no verdict is better than doubtful."""
+
+COPIES = 5
+"""Near-duplicates from which on a response counts as repeated."""
+
+
+class Limit(NamedTuple):
+    """A share beyond which the method is doubtful, and one beyond which it does not apply."""
+
+    doubtful: float
+    fails: float
+
+
+HEADLESS = Limit(0.1, 0.5)
+REPEATED = Limit(0.5, 0.9)
+MARGIN = Limit(0.05, 0.0)
+"""How much more typical the responses of the largest cluster are than the others, in shares of
+the corpus; below these."""
+
+
+class Diagnosis(NamedTuple):
+    """What a curation shows of the assumption, and what follows.
+
+    ``head_share`` and ``tail_mass`` are means over rows of the share of a neighbourhood that its
+    largest cluster holds, and that clusters of one response hold. ``headless`` is the share of
+    rows in whose neighbourhood no two responses agree, ``guaranteed`` that of rows whose cluster
+    odds cannot raise the share of unsafe responses if unsafe ones are no rarer in smaller
+    clusters (Chebyshev's association inequality; relevance and typicality weigh on top of that,
+    outside of it). ``repeated`` is the share of rows that are near-copies of at least four others,
+    ``margin`` how much more typical the wording of responses in a largest cluster is than that of
+    others, in shares of the corpus.
+    """
+
+    verdict: Applies
+    reasons: list[str]
+    head_share: float
+    tail_mass: float
+    headless: float
+    guaranteed: float
+    repeated: float
+    margin: float
+
+
+def diagnose(curation: Curation) -> Diagnosis:
+    """Return whether the method applies to a curated corpus, as far as that shows unlabelled."""
+    layout, consensus = curation.layout, curation.consensus
+    nest = layout.group if curation.recipe.group_by is not None else layout.exchange
+    facts = shape(curation.clusters, curation.recipe)
+    head = facts.sizes[:, 0] / facts.totals
+    alone = _singles(curation)
+    kinds = consensus.kind[layout.response]
+    repeated = np.bincount(kinds)[kinds] >= COPIES
+    found = {
+        "head_share": float(head[nest].mean()),
+        "tail_mass": float((alone / facts.totals)[nest].mean()),
+        "headless": float((facts.sizes[nest, 0] < 2).mean()),
+        "guaranteed": float(never_raises(facts)[nest].mean()),
+        "repeated": float(repeated.mean()),
+        "margin": _margin(curation),
+    }
+    verdict, reasons = _verdict(found, len(layout.ids), curation)
+    return Diagnosis(verdict, reasons, **{name: round(value, 4) for name, value in found.items()})
+
+
+def _singles(curation: Curation) -> Ints:
+    """Return how many clusters of one response each neighbourhood has."""
+    counts = curation.clusters.counts
+    owner = np.repeat(np.arange(len(counts.lengths)), counts.lengths)
+    return np.bincount(owner[counts.values == 1], minlength=len(counts.lengths)).astype(np.int64)
+
+
+def never_raises(facts: Shape) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return for which neighbourhoods odds over share does not rise with rank (m,)."""
+    kept = facts.sizes > 0
+    ratio = np.where(kept, facts.odds / np.maximum(facts.sizes, 1), 0)
+    return np.asarray((np.diff(ratio, axis=1) <= 1e-12).all(axis=1))
+
+
+def _margin(curation: Curation) -> float:
+    """Return how much more typical responses in largest clusters are than those in others."""
+    first = curation.lineage.column("target").to_numpy() == 0
+    rank = curation.lineage.column("own_rank").to_numpy()[first]
+    typical = curation.lineage.column("typicality").to_numpy()[first]
+    if (rank == 1).all() or not (rank == 1).any():
+        return 0.0
+    return float(typical[rank == 1].mean() - typical[rank > 1].mean())
+
+
+def _verdict(found: dict[str, float], rows: int, curation: Curation) -> tuple[Applies, list[str]]:
+    fails, doubts = [], []
+
+    def judge(value: float, limit: Limit, reason: str) -> None:
+        sign = 1 if limit.fails >= limit.doubtful else -1
+        if sign * value > sign * limit.fails:
+            fails.append(reason)
+        elif sign * value > sign * limit.doubtful:
+            doubts.append(reason)
+
+    judge(
+        found["headless"],
+        HEADLESS,
+        f"no two responses agree in the neighbourhood of {found['headless']:.0%} of rows",
+    )
+    judge(
+        found["repeated"],
+        REPEATED,
+        f"{found['repeated']:.0%} of rows are near-copies of at least {COPIES - 1} others: "
+        "what is common here may only be repeated",
+    )
+    if curation.recipe.clusters != "text" and found["headless"] < HEADLESS.fails:
+        judge(
+            found["margin"],
+            MARGIN,
+            "clusters and wording disagree about which responses are the common ones: those in a "
+            f"largest cluster are {100 * found['margin']:+.0f} points more typical than the others",
+        )
+    if rows < SMALL:
+        doubts.append(f"{rows:,} exchanges are few to tell what is common")
+    if found["guaranteed"] < 1:
+        doubts.append(
+            f"the odds of {1 - found['guaranteed']:.0%} of rows favour smaller clusters, which may "
+            "raise the share of unsafe responses"
+        )
+    if fails:
+        return "does not apply", fails + doubts
+    if doubts:
+        return "doubtful", doubts
+    return "applies", [
+        f"responses agree: the largest cluster holds {found['head_share']:.0%} of a neighbourhood, "
+        f"and its wording is {100 * found['margin']:+.0f} points more typical than that of others"
+    ]

@@ -1,0 +1,285 @@
+"""The commands that make a run and use it: ``isaac curate``, ``demo``, ``export`` and more."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .corpus import context_text, kept_bytes, read_corpus
+from .curation import nothing_in
+from .demo import demo as run_demo
+from .errors import CorpusError, IsaacError
+from .exports import Kind
+from .exports import export as export_run
+from .formats import RowError, choose
+from .healing import Healed, Healer
+from .jobs import curate_to, free_name, redraw_run
+from .plan import Plan
+from .plan import plan as make_plan
+from .progress import Progress
+from .recipe import DRAW_FIELDS, PAPER, Recipe, read_yaml
+from .records import dumps, parse
+from .runs import Run
+from .stories import tell
+from .terminal import (
+    AsJson,
+    RunPath,
+    Workers,
+    command,
+    recipe_flags,
+    say,
+    show,
+    tools_for,
+)
+from .text import short, visible
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@command
+@recipe_flags(Recipe.model_fields)
+def curate(
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="file, folder, glob, - or hf://owner/dataset")
+    ],
+    flags: dict[str, Any],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="the run folder")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="encoder of both texts: wordllama, hashing, st:MODEL, openai:MODEL@URL",
+        ),
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="YAML file of recipe fields")] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="begin with the paper's settings, not our defaults")
+    ] = False,
+    workers: Workers = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be done, and do nothing")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Curate a corpus: make a run folder with its report.
+
+    The same command on the same folder goes on where it was stopped. Flags stand over the recipe
+    file.
+    """
+    settings = {**(PAPER if paper else {}), **(read_yaml(recipe) if recipe else {})}
+    if encoder is not None:
+        settings |= {"context_encoder": encoder, "response_encoder": encoder}
+    wanted = Recipe.of(settings | flags)
+    if dry_run:
+        _dry_run(source, wanted, as_json=as_json)
+        return
+    if out is None:
+        raise typer.BadParameter("give the run folder: -o RUN")
+    run = curate_to(out, source, wanted, tools_for(workers))
+    _show_run(run, as_json=as_json)
+
+
+def _dry_run(source: str, recipe: Recipe, *, as_json: bool) -> None:
+    corpus = read_corpus(source, recipe, progress=Progress())
+    samples = [corpus[row] for row in range(min(3, len(corpus)))]
+    if not len(corpus):
+        raise CorpusError(nothing_in(corpus))
+    planned = make_plan(corpus, recipe)
+    if as_json:
+        show(dumps({**planned.as_json(), "samples": [sample._asdict() for sample in samples]}))
+        return
+    show(_plan_text(planned))
+    for sample in samples:
+        show(f"\nexchange {sample.id}  ({visible(sample.file)} line {sample.line})")
+        show(f"  context:  {short(sample.context, 200)}\n  response: {short(sample.response, 200)}")
+
+
+def _plan_text(planned: Plan) -> str:
+    recognised = ", ".join(f"{count:,} as {name}" for name, count in planned.formats.items())
+    lines = [f"recognised {planned.exchanges:,} exchanges: {recognised}"]
+    if planned.rejected:
+        lines.append(f"{planned.rejected:,} rows cannot be used and would go to rejected.jsonl")
+    lines += [f"  {stage.name}: about {stage.seconds:,.1f} s" for stage in planned.stages]
+    lines.append(
+        f"in all about {planned.seconds:,.1f} s and {planned.memory_mib:,} MiB on this machine"
+    )
+    return "\n".join(lines)
+
+
+def _show_run(run: Run, *, as_json: bool) -> None:
+    summary = run.summary()
+    if as_json:
+        keys = ("exchanges", "kept", "replaced", "dropped", "abstained", "targets")
+        facts = {key: summary[key] for key in (*keys, "distinct_before", "distinct_after")}
+        show(
+            dumps(
+                {
+                    "run": str(run.path),
+                    **facts,
+                    "rejected": summary["rejected"]["count"],
+                    "verdict": summary["diagnosis"]["verdict"],
+                    "reasons": summary["diagnosis"]["reasons"],
+                    "notes": summary["notes"],
+                    "report": str(run.path / "report.html"),
+                }
+            )
+        )
+        return
+    show(
+        f"{summary['exchanges']:,} exchanges: {summary['kept']:,} kept, "
+        f"{summary['replaced']:,} replaced"
+        + (f", {summary['dropped']:,} dropped" if summary["dropped"] else "")
+        + (f", {summary['abstained']:,} left alone" if summary["abstained"] else "")
+        + f"; {summary['rejected']['count']:,} rows rejected on reading"
+    )
+    show(
+        f"distinct responses: {summary['distinct_before']:.1%} of rows before, "
+        f"{summary['distinct_after']:.1%} after"
+    )
+    for reason in (summary["choice"] or {"reasons": []})["reasons"]:
+        show(f"chosen: {reason}")
+    found = summary["diagnosis"]
+    told = {"applies": "the method applies", "doubtful": "doubtful whether the method applies"}
+    show(
+        f"{told.get(found['verdict'], 'the method does NOT apply')}: {'; '.join(found['reasons'])}"
+    )
+    for note in summary["notes"]:
+        show(f"note: {note}")
+    show(f"curated corpus: {run.path / 'curated.jsonl'}")
+    show(f"report:         {run.path / 'report.html'}")
+
+
+@command
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="the run folder")] = Path("isaac-demo"),
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Curate the bundled corpus and measure it by its labels."""
+    found = run_demo(out, tools_for(workers))
+    if as_json:
+        healed = [
+            {"context": context, "given": given, **new._asdict()}
+            for context, given, new in found.healed
+        ]
+        facts = {
+            "unsafe_before": found.before.rate,
+            "unsafe_after": found.after.rate,
+            "same_situation": found.same_situation.rate,
+            "report": str(found.run.path / "report.html"),
+            "healed": healed,
+        }
+        show(dumps(facts))
+        return
+    _show_run(found.run, as_json=False)
+    show("\nunsafe responses by the labels, which nothing above has read:")
+    show(f"  before: {found.before}\n  after:  {found.after}")
+    show("the price, responses that were written for the same situation:")
+    show(f"  after:  {found.same_situation}")
+    show("\nthree replies that are not in the corpus, healed:")
+    for context, given, new in found.healed:
+        show(f"  {context}\n    given:  {given}\n    healed: {new.response}")
+
+
+@command
+def report(run: RunPath, as_json: AsJson = False) -> None:
+    """Print the report of a run as Markdown, or as JSON."""
+    name = "report.json" if as_json else "report.md"
+    Run(run).manifest()
+    show((run / name).read_text(encoding="utf-8").rstrip("\n"))
+
+
+@command
+def explain(
+    run: RunPath,
+    row: Annotated[int, typer.Argument(metavar="ID", help="an exchange's id, as in isaac_id")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell one row's story: neighbours, clusters, odds and draw."""
+    story = Run(run).curation().explain(row)
+    show(dumps(story) if as_json else tell(story))
+
+
+@command
+@recipe_flags(DRAW_FIELDS, kept=True)
+def redraw(
+    run: RunPath,
+    flags: dict[str, Any],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="a new run folder; the run itself if not given"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw again with other odds, embedding nothing anew.
+
+    What is not given stays as the run has it. Drawn in place, exports of the old draw are removed.
+    """
+    _show_run(redraw_run(Run(run), flags, out), as_json=as_json)
+
+
+@command
+def export(
+    run: RunPath,
+    kind: Annotated[Kind, typer.Option("--as", help="the type")] = "sft",
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="the folder; RUN/export/KIND if not given"),
+    ] = None,
+    licence: Annotated[
+        str, typer.Option("--license", help="licence of the source, for the card")
+    ] = "unknown",
+) -> None:
+    """Write the curated corpus in a type that trainers read.
+
+    sft, dpo and kto are TRL's types; a dataset card lies beside the rows.
+    """
+    written = export_run(Run(run), kind, out, licence=licence)
+    show(f"{written.rows:,} rows: {written.folder / 'train.jsonl'}")
+    if written.left_out:
+        say(f"left out: {written.left_out:,} exchanges with tool calls; no type here carries them")
+
+
+@command
+def heal(run: RunPath) -> None:
+    """Heal exchanges, a JSON record a line, by retrieval.
+
+    Records come on standard input and go to standard output, with isaac_action,
+    isaac_source_id and isaac_typicality added; a response that few neighbours agree with is
+    replaced. A line that cannot be used comes back as it was, with its reason.
+    """
+    curation = Run(run).curation()
+    recipe, healer = curation.recipe, Healer(curation)
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        raw = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+        if raw.strip():
+            show(dumps(_heal_line(healer, recipe, raw.rstrip(b"\r\n"))))
+
+
+def _heal_line(healer: Healer, recipe: Recipe, line: bytes) -> dict[str, Any]:
+    try:
+        record = parse(line.decode("utf-8"))
+        if not isinstance(record, dict):
+            raise RowError("not a JSON object")
+        form = choose(
+            [record], name=recipe.format, context=recipe.context, response=recipe.response
+        )
+        turn = form.turns(record)[-1]
+        healed = healer.heal([(context_text(turn.prompt), turn.response)])[0]
+    except (ValueError, RecursionError, IsaacError) as error:
+        return {"isaac_action": "rejected", "isaac_reason": str(error), **kept_bytes(line)}
+    if healed.action == "replaced":
+        record = form.replace(record, turn.index, healed.response)
+    added = _healed_columns(healed)
+    return {**record, **{free_name(name, record): value for name, value in added.items()}}
+
+
+def _healed_columns(healed: Healed) -> dict[str, Any]:
+    return {
+        "isaac_action": healed.action,
+        "isaac_source_id": healed.source_id,
+        "isaac_typicality": round(healed.typicality or 0.0, 4),
+        "isaac_probability": round(healed.probability, 4),
+    }

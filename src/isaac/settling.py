@@ -1,0 +1,173 @@
+"""What a recipe leaves open, chosen from the corpus itself, without labels.
+
+No radius serves all corpora, and neither does a view (docs/experiments.md). The clusters see
+vectors only, the typicality of a response its wording only: where the two agree on which answers
+are the common ones, the clusters have found the corpus's consensus and not merely its topics. So
+the view and the radius are those at which the responses drawn by their clusters alone are worded
+most typically.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from .clusters import Clusters
+from .draws import shape
+from .embeddings import Embedded
+from .layout import Layout
+from .neighborhoods import BLOCK, Consensus, Groups, Searches, cluster, compare, drawable, joined
+from .neighbors import Ints
+from .recipe import Recipe, Settled, View
+from .tools import Tools
+
+SAMPLE = 128
+"""Neighbourhoods on which views and radii are tried."""
+
+LARGEST = 512
+"""Responses of a group of the sample, beyond which it is left out of it."""
+
+VIEWS: tuple[View, ...] = ("whole", "residual")
+RADII = tuple(round(0.1 * step, 1) for step in range(5, 13))
+FEWEST, MOST = 50, 400
+"""Bounds of a neighbourhood's size."""
+
+
+def size(count: int) -> int:
+    """Return k for a number of exchanges that may be drawn: three times its square root."""
+    return min(MOST, max(FEWEST, round(3 * math.sqrt(count))))
+
+
+class Trial(NamedTuple):
+    """A view and a radius, and how typical what their clusters draw is on average, 0 to 1."""
+
+    view: View
+    radius: float
+    typicality: float
+
+
+class Choice(NamedTuple):
+    """What was chosen from the data, and why."""
+
+    neighbors: int
+    view: View
+    radius: float
+    trials: list[Trial]
+    reasons: list[str]
+
+
+def settle(
+    layout: Layout,
+    contexts: Embedded | None,
+    responses: Embedded | None,
+    consensus: Consensus,
+    recipe: Recipe,
+    tools: Tools,
+) -> tuple[Settled, Choice | None]:
+    """Return the recipe with nothing left open, and what was chosen if anything was."""
+    reasons = []
+    values = recipe.model_dump()
+    if recipe.neighbors == "auto":
+        count = int(drawable(layout, consensus, recipe).sum())
+        values["neighbors"] = size(count)
+        if recipe.group_by is None:
+            reasons.append(
+                f"k = {values['neighbors']}: three times the square root of the {count:,} "
+                f"exchanges that may be drawn, from {FEWEST} to {MOST}"
+            )
+    trials: list[Trial] = []
+    if responses is not None and "auto" in (recipe.view, recipe.radius):
+        trials = _trials(layout, contexts, responses, consensus, recipe, values, tools)
+        best = max(trials, key=lambda trial: trial.typicality)
+        values |= {"view": best.view, "radius": best.radius}
+        reasons.append(_reason(best, trials))
+    values = {**values, **{k: v for k, v in UNUSED.items() if values[k] == "auto"}}
+    settled = Settled.of(values)
+    if not reasons:
+        return settled, None
+    return settled, Choice(settled.neighbors, settled.view, settled.radius, trials, reasons)
+
+
+UNUSED = {"view": "whole", "radius": 0.0}
+"""What stands where responses are compared as text."""
+
+
+def _reason(best: Trial, trials: list[Trial]) -> str:
+    worst = min(trials, key=lambda trial: trial.typicality)
+    return (
+        f"{best.view} responses at radius {best.radius}: what their clusters draw is worded more "
+        f"typically than {best.typicality:.0%} of the corpus's responses, the most of "
+        f"{len(trials)} settings (the least: {worst.view}, {worst.radius}, "
+        f"{worst.typicality:.0%})"
+    )
+
+
+def _trials(
+    layout: Layout,
+    contexts: Embedded | None,
+    responses: Embedded,
+    consensus: Consensus,
+    recipe: Recipe,
+    values: dict[str, object],
+    tools: Tools,
+) -> list[Trial]:
+    """Return each view and radius that the recipe leaves open with what it would draw."""
+    views = VIEWS if recipe.view == "auto" else (recipe.view,)
+    if contexts is None:
+        views = tuple(view for view in views if view != "residual")
+    radii = RADII if recipe.radius == "auto" else (recipe.radius,)
+
+    def make() -> npt.NDArray[np.float64]:
+        sample = _sample(layout, recipe)
+        found = []
+        with tools.progress.stage("choose view and radius", len(views)) as tick:
+            for view in views:
+                tried = Settled.of({**values, "view": view, "radius": 0.0})
+                compared = compare(layout, contexts, responses, consensus, tried)
+                if contexts is None or recipe.group_by is not None:
+                    rows = Groups(layout, compared, tried).rows
+                    nests = [rows[group][None] for group in sample]
+                else:
+                    candidates = drawable(layout, consensus, recipe)
+                    searches = Searches(layout, contexts.vectors, compared, candidates, tried)
+                    members = searches.members(sample)
+                    nests = [members[start : start + BLOCK] for start in range(0, SAMPLE, BLOCK)]
+                for radius in radii:
+                    settled = tried.model_copy(update={"radius": radius})
+                    with threadpool_limits(limits=1, user_api="blas"):
+                        tried_on = [cluster(nest, compared, settled) for nest in nests if len(nest)]
+                    found.append(_drawn(joined(tried_on), layout, consensus, settled))
+                tick(1)
+        return np.array(found)
+
+    scores = tools.store.array("trials", make)
+    pairs = [(view, radius) for view in views for radius in radii]
+    return [Trial(*pair, float(score)) for pair, score in zip(pairs, scores, strict=True)]
+
+
+def _sample(layout: Layout, recipe: Recipe) -> Ints:
+    """Return the groups, or exchanges, on which settings are tried: those of the first rows."""
+    if recipe.group_by is None:
+        numbers = layout.exchange
+    else:
+        small = np.bincount(layout.group) <= LARGEST
+        numbers = layout.group[small[layout.group]] if small.any() else layout.group[:1]
+    _, first = np.unique(numbers, return_index=True)
+    return np.asarray(numbers[np.sort(first)[:SAMPLE]])
+
+
+def _drawn(clusters: Clusters, layout: Layout, consensus: Consensus, recipe: Settled) -> float:
+    """Return how typical a response drawn by the clusters alone is, on average."""
+    facts = shape(clusters, recipe)
+    width = facts.odds.shape[1]
+    sizes = clusters.sizes
+    rank = np.arange(len(sizes.values)) - np.repeat(sizes.offsets[:-1], sizes.lengths)
+    nest = np.repeat(np.arange(len(sizes.lengths)), sizes.lengths)
+    odds = np.where(rank < width, facts.odds[nest, np.minimum(rank, width - 1)], 0)
+    each = np.repeat(odds / np.maximum(sizes.values, 1), sizes.values)
+    typical = consensus.typicality[layout.response[clusters.members.values]]
+    return float((each * typical).sum() / len(facts.odds))
