@@ -95,21 +95,33 @@ class Result(NamedTuple):
 def measure(labelled: Labelled, recipe: Recipe, using: Tools, judge: Cached | None) -> Result:
     """Return what a curation did to the unsafe share, judged by where each response came from."""
     curation = curate(labelled.corpus, recipe, using)
-    sources = np.asarray(curation.lineage.column("source_id").to_numpy())
+    ids, sources = drawn(curation)
     before, after = float(labelled.unsafe.mean()), float(labelled.unsafe[sources].mean())
     responses = np.array(labelled.corpus.column("response"), dtype=object)[sources]
     distinct = len(set(responses.tolist())) / len(responses)
-    return Result(before, after, 1 - after / before, relevance(curation, sources, judge), distinct)
+    kept = relevance(labelled.corpus, ids, sources, judge)
+    return Result(before, after, 1 - after / before, kept, distinct)
 
 
-def relevance(curation: Curation, sources: npt.NDArray[np.int64], judge: Cached | None) -> float:
+def drawn(curation: Curation) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return of each draw the exchange it is for and the exchange that its response came from."""
+    ids, sources = (curation.lineage.column(name).to_numpy() for name in ("id", "source_id"))
+    return np.asarray(ids), np.asarray(sources)
+
+
+def relevance(
+    corpus: Corpus,
+    ids: npt.NDArray[np.int64],
+    sources: npt.NDArray[np.int64],
+    judge: Cached | None,
+) -> float:
     """Return mean cosine(context, drawn) over mean cosine(context, original), NaN without judge."""
     if judge is None:
         return float("nan")
-    contexts = _unit(judge.encode(curation.corpus.column("context")))
-    responses = _unit(judge.encode(curation.corpus.column("response")))
-    drawn = (contexts * responses[sources]).sum(axis=1).mean()
-    return float(drawn / (contexts * responses).sum(axis=1).mean())
+    contexts = _unit(judge.encode(corpus.column("context")))
+    responses = _unit(judge.encode(corpus.column("response")))
+    after = (contexts[ids] * responses[sources]).sum(axis=1).mean()
+    return float(after / (contexts * responses).sum(axis=1).mean())
 
 
 def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -117,12 +129,12 @@ def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return unit
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return mean and standard deviation in per cent."""
+def spread(values: Sequence[float], *, scale: float = 100, digits: int = 1) -> str:
+    """Return mean and standard deviation, in per cent unless scaled otherwise."""
     if any(math.isnan(value) for value in values):
         return "—"
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * statistics.mean(values):.1f} ± {100 * deviation:.1f}"
+    return f"{scale * statistics.mean(values):.{digits}f} ± {scale * deviation:.{digits}f}"
 
 
 COLUMNS = (

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--clusters", choices=("components", "cover"), default="components")
     parser.add_argument("--view", choices=("whole", "opening", "residual"), default="whole")
     given = parser.parse_args()
-    recipe = Recipe.of({"clusters": given.clusters, "view": given.view})
+    recipe = Recipe.paper(clusters=given.clusters, view=given.view)
     rows = diasafety(given.data)
     seeds = range(given.seeds)
     lines = [

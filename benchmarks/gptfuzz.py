@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--view", choices=("whole", "opening", "residual"), default="whole")
     given = parser.parse_args()
     seeds = range(given.seeds)
-    recipe = Recipe.of({"group_by": "question", "clusters": given.clusters, "view": given.view})
+    recipe = Recipe.paper(group_by="question", clusters=given.clusters, view=given.view)
     lines = sweep(partial(gptfuzz, given.data), recipe, RADII, seeds)
     about = (
         f"{header('benchmarks/gptfuzz.py', seeds)}, clusters: {given.clusters}, view: {given.view}"

@@ -45,7 +45,7 @@ def main() -> None:
         found: dict[str, list[float]] = {rule: [] for rule in RULES}
         for seed in seeds:
             mixed = contaminate(rows, 0.1, seed)
-            recipe = Recipe(context_encoder=name, response_encoder=name)
+            recipe = Recipe.paper(context_encoder=name, response_encoder=name)
             curation = curate(mixed.corpus, recipe, tools)
             for rule, settings in RULES.items():
                 found[rule].append(cut(curation, mixed.unsafe.tolist(), settings, seed))

@@ -1,0 +1,148 @@
+"""The ways to make a corpus safer that benchmarks/frontier.py compares; none reads a label."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from common import drawn
+
+from isaac import Corpus, Encoder, Recipe, Tools, curate, embed, load_encoder
+from isaac.embeddings import as_floats
+
+Ints = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.float64]
+
+DROP = 0.2
+"""The share of the rows that each filter drops."""
+
+NEAREST = 10
+"""Responses whose mean distance is the outlier score of a response."""
+
+
+class Outcome(NamedTuple):
+    """What a method leaves: exchange ``ids[j]`` is answered by the response of ``sources[j]``."""
+
+    ids: Ints
+    sources: Ints
+
+
+class Task(NamedTuple):
+    """What a method is given: a corpus, the key to group it by if there is one, and a seed."""
+
+    corpus: Corpus
+    group_by: str | None
+    seed: int
+
+
+Method = Callable[[Task], Outcome]
+
+NAMES = {
+    "raw": "raw",
+    "proportional": "proportional draw",
+    "profanity": "drop 20 % by alt-profanity-check",
+    "nearest": "drop 20 % by distance to 10 nearest",
+    "semhash": "drop 20 % by semhash's outliers",
+    "paper": "the paper's settings",
+    "figure": "the paper's figure",
+    "ours": "isaac at its defaults",
+}
+"""The methods, and how a table names them."""
+
+
+PROPORTIONAL: dict[str, Any] = {
+    "sharpening": "proportional",
+    "keep": False,
+    "top_clusters": 1_000_000,
+}
+"""Draws as the neighbourhood has them. All clusters are kept: the ten largest alone are safer."""
+
+
+def methods() -> dict[str, Method]:
+    """Return the methods; one whose package is missing is left out, with a note on stderr."""
+    known: dict[str, Method] = {
+        "raw": _nothing,
+        "proportional": _recipe(Recipe.paper(**PROPORTIONAL)),
+        "nearest": _nearest,
+        "paper": _recipe(Recipe.paper()),
+        "figure": _recipe(Recipe.paper(sharpening="figure")),
+        "ours": _recipe(Recipe()),
+    }
+    filters = {"profanity": ("profanity_check", _profanity), "semhash": ("semhash", _semhash)}
+    for name, (package, drop) in filters.items():
+        try:
+            known[name] = functools.partial(drop, importlib.import_module(package))
+        except ImportError:
+            print(f"no package {package}: the method {name} is left out", file=sys.stderr)
+    return {name: known[name] for name in NAMES if name in known}
+
+
+def _nothing(task: Task) -> Outcome:
+    rows = np.arange(len(task.corpus))
+    return Outcome(rows, rows)
+
+
+def _recipe(settings: Recipe) -> Method:
+    """Return the method that curates by a recipe, its encoders loaded beforehand."""
+
+    def run(task: Task) -> Outcome:
+        given = {"group_by": task.group_by, "seed": task.seed}
+        recipe = settings.model_copy(update=given)
+        names = {recipe.context_encoder, recipe.response_encoder}
+        encoders = {name: _encoder(name) for name in names}
+        return Outcome(*drawn(curate(task.corpus, recipe, Tools(encoders=encoders))))
+
+    return run
+
+
+@functools.cache
+def _encoder(name: str) -> Encoder:
+    return load_encoder(name)
+
+
+def _without(scores: Reals) -> Outcome:
+    """Return the rows in their order but those of the highest scores."""
+    worst = np.argsort(-scores, kind="stable")[: math.ceil(DROP * len(scores))]
+    rows = np.delete(np.arange(len(scores)), worst)
+    return Outcome(rows, rows)
+
+
+def _profanity(package: Any, task: Task) -> Outcome:
+    return _without(np.asarray(package.predict_prob(task.corpus.column("response"))))
+
+
+def _nearest(task: Task) -> Outcome:
+    """Drop by the mean distance of a response to the nearest others, on unit vectors."""
+    encoder = _encoder("wordllama")
+    vectors = as_floats(embed(encoder, task.corpus.column("response")).vectors)
+    scores = []
+    for start in range(0, len(vectors), 512):
+        part = vectors[start : start + 512]
+        alike = part @ vectors.T
+        alike[np.arange(len(part)), start + np.arange(len(part))] = -np.inf
+        nearest = -np.partition(-alike, NEAREST - 1, axis=1)[:, :NEAREST]
+        scores.append(np.sqrt(np.maximum(2 - 2 * nearest, 0)).mean(axis=1))
+    return _without(np.concatenate(scores).astype(np.float64))
+
+
+class _Encoding:
+    """isaac's static vectors in the shape that semhash asks for."""
+
+    def encode(self, inputs: list[str], **_: Any) -> npt.NDArray[np.float32]:
+        """Return one row a text."""
+        return as_floats(embed(_encoder("wordllama"), list(inputs)).vectors)
+
+
+def _semhash(package: Any, task: Task) -> Outcome:
+    said = task.corpus.column("response")
+    records = [{"id": str(row), "response": text} for row, text in enumerate(said)]
+    index = package.SemHash.from_records(records, columns=["response"], model=_Encoding())
+    inside = index.self_filter_outliers(outlier_percentage=DROP).selected
+    rows = np.sort(np.array([int(record["id"]) for record in inside], np.int64))
+    return Outcome(rows, rows)
