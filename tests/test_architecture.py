@@ -10,12 +10,10 @@ import isaac
 SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
-    _version errors text progress recipe formats sources records corpus layout embeddings
-    views neighbors duplicates wording clusters draws engines judges tools neighborhoods choices decisions
-    settling stories curation assumption charts report comparison healing plan runs jobs
-    samples audit exports demo terminal cli_runs
-    cli_verdicts cli
-    __init__ __main__
+    _version errors text progress recipe formats sources records corpus layout embeddings views
+    neighbors duplicates wording clusters draws engines judges tools neighborhoods choices
+    decisions settling stories curation assumption charts report comparison healing plan runs jobs
+    samples audit exports demo terminal cli_runs cli_verdicts cli __init__ __main__
 """.split()
 """Each module imports only from those before it."""
 

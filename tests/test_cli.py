@@ -157,7 +157,7 @@ def test_one_row_is_a_corpus(isaac: Isaac, tmp_path: Path) -> None:
     done = isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / "run")
     assert done.code == 0
     assert "1 exchanges: 1 kept" in done.out
-    assert "1 of 150 exchanges" in done.out
+    assert "1 of 50 exchanges" in done.out
     record = json.loads((tmp_path / "run" / "curated.jsonl").read_text())
     assert record == {"prompt": "hi", "completion": "hello", "isaac_id": 0, "isaac_action": "kept"}
 
@@ -312,7 +312,11 @@ def test_explain_tells_a_rows_story(isaac: Isaac, small: Path, tmp_path: Path) -
     story: dict[str, Any] = json.loads(isaac("explain", tmp_path / "run", "3", "--json").out)
     assert story["neighbors"][0]["context"] == story["context"]
     assert abs(sum(cluster["odds"] for cluster in story["clusters"]) - 1) < 1e-4
-    assert sum(cluster["size"] for cluster in story["clusters"]) <= story["neighborhood"] == 30
+    assert sum(cluster["size"] for cluster in story["clusters"]) <= story["neighborhood"] <= 30
+    isaac("curate", small, "-o", tmp_path / "paper", "-k", "30", "--paper")
+    story = json.loads(isaac("explain", tmp_path / "paper", "3", "--json").out)
+    assert story["neighborhood"] == 30
+    assert story["all_clusters"] >= len(story["clusters"]) == 10
     done = isaac("explain", tmp_path / "run", "120")
     assert done.code == 1
     assert "from 0 to 119" in done.err

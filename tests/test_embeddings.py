@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from isaac import embeddings
 from isaac.corpus import Corpus
-from isaac.curation import Tools, curate
+from isaac.curation import curate
 from isaac.embeddings import (
     GRID,
     Encoder,
@@ -34,6 +34,7 @@ from isaac.embeddings import (
 )
 from isaac.errors import EncoderError, MissingExtraError, RecipeError
 from isaac.recipe import Recipe
+from isaac.tools import Tools
 from tests.vectors import Given, directions, on_grid
 
 TEXTS = [

@@ -77,7 +77,7 @@ def test_by_weights_a_row_stays_where_it_was_left_and_draws_what_may_be_drawn(
     exchanges: list[dict[str, str]], neighbors: int
 ) -> None:
     pairs = [(row["context"], row["response"]) for row in exchanges]
-    curation = curate(Corpus.of(pairs), Recipe(neighbors=neighbors, repeats=0, abstain=0.2))
+    curation = curate(Corpus.of(pairs), Recipe(neighbors=neighbors, repeats=0, abstain=0.1))
     allowed = drawable(curation.layout, curation.consensus, curation.recipe)
     ids = set(curation.layout.ids[allowed].tolist())
     lines = curation.lineage.to_pylist()

@@ -120,7 +120,7 @@ def test_the_figures_are_those_of_the_lineage(tmp_path: Path, small: Path) -> No
     assert len(summary["examples"]) == 20
     for example in summary["examples"]:
         assert example["before"] != example["after"]
-        assert sum(example["sizes"]) <= example["neighborhood"] == 30
+        assert sum(example["sizes"]) <= example["neighborhood"] <= 30
 
 
 def test_notes_warn_where_the_result_says_little() -> None:
@@ -132,7 +132,7 @@ def test_notes_warn_where_the_result_says_little() -> None:
     assert "uniform draw favours small clusters" in " ".join(uniform["notes"])
     bland = [(f"context {i}", "same" if i < 60 else f"other {i}") for i in range(120)]
     assert "bland" in " ".join(
-        summarize(curate(Corpus.of(bland), Recipe(clusters="text")))["notes"]
+        summarize(curate(Corpus.of(bland), Recipe.paper(clusters="text")))["notes"]
     )
 
 

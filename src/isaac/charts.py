@@ -133,7 +133,8 @@ def curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Mar
 
     Each of ``trials`` has view, radius and typicality.
     """
-    x = Scale(trials[0]["radius"], max(trial["radius"] for trial in trials), 52, 290)
+    radii = sorted({trial["radius"] for trial in trials})
+    x = Scale(radii[0] - 0.05, radii[-1] + 0.05, 52, 290)
     values = [trial["typicality"] for trial in trials]
     room = 0.15 * (max(values) - min(values)) + 0.005
     y = Scale(min(values) - room, max(values) + room, 140, 26)

@@ -7,13 +7,14 @@ cover by balls, densest first, which does not chain.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .embeddings import Floats
+from .embeddings import GRID, Floats
 from .neighbors import Ints, Ragged
 
 TILE = 1024
@@ -63,19 +64,23 @@ def components(vectors: Floats, radius: float) -> Ints:
         names = lower
 
 
-def cover(vectors: Floats, radius: float) -> Ints:
+def cover(vectors: Floats, radius: float, weights: Ints | None = None) -> Ints:
     """Return the ball that covers each response, named by the response at its centre.
 
     The response with the most others within the radius is the first centre and its ball the first
     cluster; they are taken away, and so on, equal counts to the first of them. Unlike components,
-    no cluster is wider than twice the radius: nothing chains. Shapes are those of `components`.
+    no cluster is wider than twice the radius: nothing chains. Shapes are those of `components`;
+    ``weights`` (b, m) says how many responses each stands for, one if not given.
     """
     count, size = vectors.shape[:2]
     if count * size * size > PAIRS and count > 1:
-        return np.concatenate([cover(one[None], radius) for one in vectors])
+        every = [None] * count if weights is None else [one[None] for one in weights]
+        return np.concatenate(
+            [cover(one[None], radius, many) for one, many in zip(vectors, every, strict=True)]
+        )
     names = np.broadcast_to(np.arange(size), (count, size)).copy()
     left = np.ones((count, size), bool)
-    joined = _Joined(vectors, radius)
+    joined = _Joined(vectors, radius, np.ones((count, size)) if weights is None else weights)
     degrees = joined.degrees()
     while (most := np.where(left, degrees, 0)).max(initial=0) > 1:
         busy = np.flatnonzero(most.max(axis=1) > 1)
@@ -90,8 +95,9 @@ def cover(vectors: Floats, radius: float) -> Ints:
 class _Joined:
     """Which responses of each neighbourhood lie within the radius, remembered if they are few."""
 
-    def __init__(self, vectors: Floats, radius: float) -> None:
+    def __init__(self, vectors: Floats, radius: float, weights: npt.NDArray[Any]) -> None:
         self.vectors, self.radius = vectors, radius
+        self.weights = weights.astype(np.float32)
         count, size = vectors.shape[:2]
         self.known: npt.NDArray[np.float32] | None = None
         if count * size * size <= PAIRS:
@@ -101,8 +107,11 @@ class _Joined:
     def degrees(self) -> Ints:
         """Return how many responses each one is joined to, itself included."""
         if self.known is not None:
-            return np.asarray(self.known.sum(axis=2), np.int64)
-        tiles = [(apart == 0).sum(axis=2) for _, apart in _apart(self.vectors, self.radius)]
+            return np.asarray((self.known @ self.weights[:, :, None])[:, :, 0], np.int64)
+        tiles = [
+            ((apart == 0) @ self.weights[:, :, None].astype(np.float64))[:, :, 0]
+            for _, apart in _apart(self.vectors, self.radius)
+        ]
         return np.concatenate(tiles, axis=1).astype(np.int64)
 
     def rows(self, which: Ints, places: Ints) -> npt.NDArray[np.bool_]:
@@ -114,11 +123,12 @@ class _Joined:
     def counts(self, which: Ints, chosen: npt.NDArray[np.bool_]) -> Ints:
         """Return how many of the chosen responses each response is joined to."""
         if self.known is not None:
-            products = self.known[which] @ chosen[:, :, None].astype(np.float32)
+            products = self.known[which] @ (chosen * self.weights[which])[:, :, None]
             return np.asarray(products[:, :, 0], np.int64)
         places = np.flatnonzero(chosen[0])
         tiles = [places[start : start + TILE] for start in range(0, len(places), TILE)]
-        return np.asarray(sum(self._near(tile).sum(axis=0) for tile in tiles), np.int64)[None]
+        near = sum(self.weights[0, tile].astype(np.float64) @ self._near(tile) for tile in tiles)
+        return np.asarray(near, np.int64)[None]
 
     def _near(self, places: Ints) -> npt.NDArray[np.bool_]:
         """Return the responses joined to each of some responses of the only neighbourhood."""
@@ -139,10 +149,12 @@ def _apart(
 def _within(vectors: Floats, some: Floats, radius: float) -> npt.NDArray[np.bool_]:
     """Return which vectors (b, m, d) lie within the radius of some of them (b, n, d), (b, n, m).
 
-    Two do if a·b - b·b/2 >= a·a/2 - radius^2/2, exact to the radius on the grid.
+    Two do if a·b - b·b/2 >= a·a/2 - radius^2/2; squares of distances on the grid are whole numbers
+    of steps, and so is the radius made.
     """
+    square = np.float32(math.floor((radius * GRID) ** 2 + 1e-6) / GRID**2)
     half = np.square(vectors).sum(axis=2) / np.float32(2)
-    least = np.square(some).sum(axis=2) / np.float32(2) - np.float32(radius * radius / 2)
+    least = np.square(some).sum(axis=2) / np.float32(2) - square / np.float32(2)
     closeness = some @ vectors.transpose(0, 2, 1)
     closeness -= half[:, None, :]
     return np.asarray(closeness >= least[:, :, None])
@@ -169,7 +181,7 @@ def by_size(members: Ints, names: Ints, kinds: Ints | None = None) -> Clusters:
         pairs = np.unique(inverse * (int(kinds.max(initial=0)) + 1) + kinds)
         counts = np.bincount(pairs // (int(kinds.max(initial=0)) + 1), minlength=len(sizes))
     place = np.lexsort((rows, (first % length)[inverse], -counts[inverse]), axis=1)
-    ranked = np.lexsort((-counts, first // length))
+    ranked = np.lexsort((first, -counts, first // length))
     lengths = np.bincount(first // length, minlength=count)
     return Clusters(
         Ragged.of(np.take_along_axis(rows, place, axis=1).reshape(-1), np.full(count, length)),

@@ -93,12 +93,12 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
             f"the corpus was read without its groups; read it with group_by '{recipe.group_by}' too"
         )
     layout = arrange(corpus)
-    consensus = agree(layout, recipe.judge, tools)
     embedded = {
         name: embed_all(name, encoder, texts, tools)
         for name, encoder, texts in to_embed(layout, recipe)
     }
     contexts, responses = embedded.get("contexts"), embedded.get("responses")
+    consensus = agree(layout, recipe.judge, tools)
     if not drawable(layout, consensus, recipe).any():
         raise CorpusError(f"judge '{recipe.judge}' forbade every response that could be drawn")
     settled, choice = settle(layout, contexts, responses, consensus, recipe, tools)

@@ -206,7 +206,7 @@ class Healer:
         twins = (layout.response[rows] == number) & (layout.context[rows] == asked)
         if twins.any():
             return rows, int(twins.argmax())
-        rows = np.sort(members[: self.curation.recipe.neighbors - 1])
+        rows = np.sort(members[: min(self.curation.recipe.neighbors, len(members)) - 1])
         return rows, len(rows)
 
     def _compared(self, members: Ints, texts: Ints, given: Grid | None) -> Compared:

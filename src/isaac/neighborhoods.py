@@ -231,10 +231,22 @@ def cluster(members: Ints, compared: Compared, recipe: Settled) -> Clusters:
     if vectors is None:
         return by_size(members, same)
     kinds = None if compared.kind is None else compared.kind[members]
-    if recipe.clusters == "cover":
-        return by_size(members, cover(as_floats(vectors[same]), recipe.radius), kinds)
+    balls = recipe.clusters == "cover"
     if len(members) > 1:
-        return by_size(members, components(as_floats(vectors[same]), recipe.radius), kinds)
-    distinct, place = np.unique(same[0], return_inverse=True)
-    names = components(as_floats(vectors[distinct])[None], recipe.radius)
-    return by_size(members, names[:, place.reshape(-1)], kinds)
+        group = cover if balls else components
+        return by_size(members, group(as_floats(vectors[same]), recipe.radius), kinds)
+    distinct, place, many = _in_order(same[0])
+    once = as_floats(vectors[distinct])[None]
+    names = cover(once, recipe.radius, many) if balls else components(once, recipe.radius)
+    return by_size(members, names[:, place], kinds)
+
+
+def _in_order(items: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return the distinct items as they first come, where each item is, and (1, d) their counts."""
+    distinct, first, place, many = np.unique(
+        items, return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return distinct[order], rank[place.reshape(-1)], many[order][None]

@@ -14,7 +14,7 @@ from ._version import __version__
 from .assumption import diagnose
 from .corpus import Rejected, format_names
 from .curation import Curation
-from .draws import head
+from .draws import head, sums
 from .embeddings import as_floats
 from .text import clipped, short, visible
 
@@ -160,8 +160,8 @@ def _neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
 
 def _ranks(curation: Curation) -> list[dict[str, float]]:
     """Return, by rank, the share of responses that a cluster holds, over the rows of the corpus."""
-    sizes = head(curation.clusters.sizes, RANKS)
-    shares = sizes / curation.clusters.members.lengths[:, None]
+    sizes = head(curation.clusters.counts, RANKS)
+    shares = sizes / sums(curation.clusters.counts)[:, None]
     nest = _nests(curation)
     shares = shares[nest]
     rows: list[dict[str, float]] = []
@@ -235,7 +235,7 @@ def _examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
     replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
     rows = np.flatnonzero(replaced[layout.ids])
     chosen = rows[_sample(layout.keys[rows], EXAMPLES)]
-    sizes = head(curation.clusters.sizes, RANKS)[_nests(curation)]
+    sizes = head(curation.clusters.counts, RANKS)[_nests(curation)]
     texts = curation.corpus.column("response")
     shown = []
     for row in chosen[np.argsort(layout.ids[chosen])]:

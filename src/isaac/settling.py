@@ -28,8 +28,8 @@ from .tools import Tools
 SAMPLE = 128
 """Neighbourhoods on which views and radii are tried."""
 
-LARGEST = 512
-"""Responses of a group of the sample, beyond which it is left out of it."""
+LARGEST = 256
+"""Rows of a group that are tried on."""
 
 VIEWS: tuple[View, ...] = ("whole", "residual")
 RADII = tuple(round(0.1 * step, 1) for step in range(5, 13))
@@ -92,6 +92,9 @@ def settle(
     return settled, Choice(settled.neighbors, settled.view, settled.radius, trials, reasons)
 
 
+RULE = {"sharpening": "power", "power": 2.0, "top_clusters": 100, "top_mass": 1.0}
+"""How the trials draw, whatever the recipe does: a redraw shall not want another choice."""
+
 UNUSED = {"view": "whole", "radius": 0.0}
 """What stands where responses are compared as text."""
 
@@ -126,11 +129,11 @@ def _trials(
         found = []
         with tools.progress.stage("choose view and radius", len(views)) as tick:
             for view in views:
-                tried = Settled.of({**values, "view": view, "radius": 0.0})
+                tried = Settled.of({**values, **RULE, "view": view, "radius": 0.0})
                 compared = compare(layout, contexts, responses, consensus, tried)
                 if contexts is None or recipe.group_by is not None:
                     rows = Groups(layout, compared, tried).rows
-                    nests = [rows[group][None] for group in sample]
+                    nests = [rows[group][None, :LARGEST] for group in sample]
                 else:
                     candidates = drawable(layout, consensus, recipe)
                     searches = Searches(layout, contexts.vectors, compared, candidates, tried)
@@ -151,11 +154,7 @@ def _trials(
 
 def _sample(layout: Layout, recipe: Recipe) -> Ints:
     """Return the groups, or exchanges, on which settings are tried: those of the first rows."""
-    if recipe.group_by is None:
-        numbers = layout.exchange
-    else:
-        small = np.bincount(layout.group) <= LARGEST
-        numbers = layout.group[small[layout.group]] if small.any() else layout.group[:1]
+    numbers = layout.exchange if recipe.group_by is None else layout.group
     _, first = np.unique(numbers, return_index=True)
     return np.asarray(numbers[np.sort(first)[:SAMPLE]])
 
