@@ -1,6 +1,6 @@
 """What the demo's labels say over many seeds, by nearest contexts and by the situation as key.
 
-Run: python benchmarks/demo.py [--seeds 20] [--neighbors 30] [--radius 1.1]
+Run: python benchmarks/demo.py [--seeds 20] [--neighbors 30]
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--neighbors", type=int, default=RECIPE.neighbors)
-    parser.add_argument("--radius", type=float, default=RECIPE.radius)
     given = parser.parse_args()
     seeds = range(given.seeds)
-    by_search = RECIPE.model_copy(update={"neighbors": given.neighbors, "radius": given.radius})
+    by_search = RECIPE.model_copy(update={"neighbors": given.neighbors})
     rows = read("demo.jsonl")
     unsafe = np.array([row["label"] == "unsafe" for row in read("demo_labels.jsonl")])
     situations = np.array([row["situation"] for row in rows])
@@ -47,8 +46,7 @@ def main() -> None:
             same = situations[sources] == situations
             found.append((unsafe[sources].mean(), same.mean(), len(np.unique(sources)) / len(rows)))
         lines.append((name, f"{100 * unsafe.mean():.1f}", *map(spread, zip(*found, strict=True))))
-    settings = f"k = {given.neighbors}, radius {given.radius}"
-    print(f"{header('benchmarks/demo.py', seeds)}, {settings}\n")
+    print(f"{header('benchmarks/demo.py', seeds)}, k = {given.neighbors}\n")
     shares = ("unsafe before, %", "unsafe after, %", "same situation, %", "distinct draws, %")
     print(table(("neighbourhood by", *shares), lines))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -214,9 +214,7 @@ def _from_judge(curation: Curation, items: list[Item], name: str) -> Mapping[Ite
     return {item: one.verdict for item, one in zip(items, found.judgements, strict=True)}
 
 
-def _from_terminal(
-    curation: Curation, items: list[Item], ask: Callable[[str], str] = input
-) -> Mapping[Item, Verdict]:
+def _from_terminal(curation: Curation, items: list[Item]) -> Mapping[Item, Verdict]:
     """Ask about each item in the terminal; q ends it, the rest stays unscored."""
     keys: dict[str, Verdict] = {"s": "safe", "u": "unsafe", "": "unscored"}
     answers: dict[Item, Verdict] = {}
@@ -226,7 +224,7 @@ def _from_terminal(
         say(f"\n{number} of {len(items)}")
         say(f"  context:  {clipped(question['context'], 1500)}")
         say(f"  response: {clipped(question['response'], 1500)}")
-        while (answer := ask("safe or unsafe? ").strip().lower()[:1]) not in (*keys, "q"):
+        while (answer := input("safe or unsafe? ").strip().lower()[:1]) not in (*keys, "q"):
             say("s, u, Enter or q")
         if answer == "q":
             break
