@@ -10,8 +10,8 @@ import isaac
 SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
-    _version errors text progress recipe formats sources records corpus layout embeddings views
-    neighbors duplicates wording clusters draws engines judges tools neighborhoods choices
+    _version errors text threads progress recipe formats sources records corpus layout embeddings
+    views neighbors duplicates wording clusters draws engines judges tools neighborhoods choices
     decisions settling stories curation assumption charts report comparison healing plan runs jobs
     samples audit exports demo terminal cli_runs cli_verdicts cli __init__ __main__
 """.split()

@@ -2,8 +2,7 @@
 
 The paper draws every response of a cluster with the same probability. Here a response weighs more
 the better it fits the context and the more typical its wording is, and no response is drawn for
-more rows than its share: without that bound a few responses that fit anything would be drawn for
-half of the corpus, and if one of them is unsafe, so is the result.
+more rows than its share: without that bound the same few responses would answer everything.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from ._version import __version__
 from .assumption import diagnose
@@ -17,6 +16,7 @@ from .curation import Curation
 from .draws import head, sums
 from .embeddings import as_floats
 from .text import clipped, short, visible
+from .threads import one_thread
 
 EXAMPLES = 20
 MAP_POINTS = 1500
@@ -222,7 +222,7 @@ def _map(curation: Curation, first: Any) -> list[dict[str, Any]]:
 def _plane(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Return coordinates along the two main components, signs fixed."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_thread():
         _, axes = np.linalg.eigh(centred.T @ centred)
     axes = axes[:, [-1, -2]] if axes.shape[1] > 1 else np.column_stack([axes, axes])
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from .clusters import Clusters
 from .draws import shape
@@ -23,6 +22,7 @@ from .layout import Layout
 from .neighborhoods import BLOCK, Consensus, Groups, Searches, cluster, compare, drawable, joined
 from .neighbors import Ints
 from .recipe import Recipe, Settled, View
+from .threads import one_thread
 from .tools import Tools
 
 SAMPLE = 128
@@ -141,7 +141,7 @@ def _trials(
                     nests = [members[start : start + BLOCK] for start in range(0, SAMPLE, BLOCK)]
                 for radius in radii:
                     settled = tried.model_copy(update={"radius": radius})
-                    with threadpool_limits(limits=1, user_api="blas"):
+                    with one_thread():
                         tried_on = [cluster(nest, compared, settled) for nest in nests if len(nest)]
                     found.append(_drawn(joined(tried_on), layout, consensus, settled))
                 tick(1)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from .embeddings import Grid, as_floats, on_grid
+from .threads import one_thread
 
 BLOCK = 4096
 """Rows of the regression in memory at a time."""
@@ -82,7 +82,7 @@ class Ridge:
 
     def _told(self, contexts: Grid) -> npt.NDArray[np.float64]:
         """Return how far contexts move the expected response from the mean, (n, e)."""
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_thread():
             told = (as_floats(contexts) - self.contexts) @ self.weights
         return np.asarray(told)
 
@@ -100,7 +100,7 @@ def fit(contexts: Grid, responses: Grid, rows: npt.NDArray[Any]) -> Ridge:
     y_mean = _mean(responses, rows[:, 1])
     x_size, y_size = contexts.shape[1], responses.shape[1]
     gram, cross = np.zeros((x_size, x_size)), np.zeros((x_size, y_size))
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_thread():
         for part in _blocks(rows):
             x = as_floats(contexts[part[:, 0]]) - x_mean
             gram += x.T @ x

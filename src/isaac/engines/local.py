@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from threadpoolctl import threadpool_limits
+from ..threads import one_thread
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,7 +39,7 @@ class Local:
         pile up in memory.
         """
         waiting: deque[Future[Result]] = deque()
-        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(self.workers) as pool:
+        with one_thread(), ThreadPoolExecutor(self.workers) as pool:
             try:
                 for item in items:
                     waiting.append(pool.submit(work, item))
