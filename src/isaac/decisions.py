@@ -38,9 +38,10 @@ LINEAGE = pa.schema(
 """A row for each exchange and target, in order of id.
 
 ``source_id`` is the exchange that the response came from; ``rank`` (from 1) and ``cluster_size``
-are those of the cluster that it was drawn from, ``probability`` the odds of that cluster, 1 where
-the keep rule applied. ``own_rank`` is the rank of the row's own response, ``typicality`` the share
-of the neighbourhood that answers as the row does.
+are those of the cluster that it was drawn from, or that it is in where nothing was drawn;
+``probability`` is the odds of that cluster, 1 where nothing was drawn. ``own_rank`` is the rank of
+the row's own response, ``typicality`` the share of the corpus's responses that are worded no more
+typically than it. Sizes count near-duplicates as the recipe says.
 """
 
 
@@ -55,7 +56,7 @@ def decide(
     facts = shape(clusters, recipe)
     grouped = recipe.group_by is not None
     nest = layout.group if grouped else layout.exchange
-    own_rank = own_ranks(layout, clusters, grouped)
+    own_rank, own_size = own_clusters(layout, clusters, grouped)
     typical = consensus.typicality[layout.response]
     stays = ~least(typical, round(recipe.share * len(typical)))
     stays |= (own_rank == 0) & (facts.sizes[nest, 0] > 1) & recipe.keep
@@ -84,7 +85,7 @@ def decide(
             "neighborhood": facts.totals[nest],
             "clusters": clusters.sizes.lengths[nest],
             "rank": rank + 1,
-            "cluster_size": facts.sizes[nest, shown],
+            "cluster_size": np.where(found, facts.sizes[nest, shown], own_size),
             "own_rank": own_rank + 1,
             "head_share": facts.sizes[nest, 0] / facts.totals[nest],
             "sharpness": facts.sharpness[nest],
@@ -131,17 +132,18 @@ def _draws(
     return [Weighted(one, facts.odds[nest, one.rank]) for one in drawn]
 
 
-def own_ranks(layout: Layout, clusters: Clusters, grouped: bool) -> Ints:
-    """Return the rank (from 0) of the cluster that holds each row's own response."""
-    members, sizes, _ = clusters
+def own_clusters(layout: Layout, clusters: Clusters, grouped: bool) -> tuple[Ints, Ints]:
+    """Return rank (from 0) and size of the cluster that holds each row's own response."""
+    members, sizes, counts = clusters
     ranks = np.arange(len(sizes.values)) - np.repeat(sizes.offsets[:-1], sizes.lengths)
-    rank = np.repeat(ranks, sizes.values)
+    rank, size = np.repeat(ranks, sizes.values), np.repeat(counts.values, sizes.values)
     if grouped:
         place = np.empty(len(layout.ids), np.int64)
         place[members.values] = np.arange(len(members.values))
-        return rank[place]
+        return rank[place], size[place]
     _, first = np.unique(layout.exchange, return_index=True)
     owner = np.repeat(first, members.lengths)
     own = np.flatnonzero(layout.response[members.values] == layout.response[owner])
     _, earliest = np.unique(np.searchsorted(members.offsets, own, side="right"), return_index=True)
-    return rank[own[earliest][layout.exchange]]
+    place = own[earliest][layout.exchange]
+    return rank[place], size[place]

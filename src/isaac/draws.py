@@ -18,6 +18,7 @@ from .clusters import Clusters
 from .layout import Keys
 from .neighbors import Ints, Ragged
 from .recipe import Recipe
+from .wording import finalized
 
 Reals = npt.NDArray[np.float64]
 
@@ -132,19 +133,14 @@ def sums(lists: Ragged) -> Ints:
 def uniforms(seed: int, keys: Keys, *stream: int) -> Reals:
     """Return numbers in [0, 1) that depend on the seed, each key and the stream, and on no order.
 
-    SplitMix64's finaliser over their sum (Steele, Lea and Flood, Fast Splittable Pseudorandom
-    Number Generators, 2014).
+    SplitMix64's finaliser over their sum.
     """
     state = keys.astype(np.uint64)
     for part in (seed, *stream):
-        state = _mix(state + np.uint64((part * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64))
-    return np.asarray((_mix(state) >> np.uint64(11)) * 2.0**-53)
-
-
-def _mix(state: Keys) -> Keys:
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+        state = finalized(
+            state + np.uint64((part * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
+        )
+    return np.asarray((finalized(state) >> np.uint64(11)) * 2.0**-53)
 
 
 class Drawn(NamedTuple):

@@ -88,8 +88,15 @@ def _hashed(word: str, known: dict[str, int]) -> int:
 
 
 def mixed(left: Hashes, right: Hashes) -> Hashes:
-    """Return one hash of two, by SplitMix64's finaliser."""
-    state = left * np.uint64(0x9E3779B97F4A7C15) + right
+    """Return one hash of two."""
+    return finalized(left * np.uint64(0x9E3779B97F4A7C15) + right)
+
+
+def finalized(state: Hashes) -> Hashes:
+    """Return the bits of each number stirred: SplitMix64's finaliser.
+
+    Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014.
+    """
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
