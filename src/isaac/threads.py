@@ -11,10 +11,7 @@ from threadpoolctl import ThreadpoolController
 
 @functools.cache
 def _controller() -> ThreadpoolController:
-    """Return the libraries that NumPy uses, looked for once.
-
-    The search runs in a callback, where an interrupt would be lost; and it takes milliseconds.
-    """
+    """Return the libraries that NumPy uses, looked for once: the search takes milliseconds."""
     return ThreadpoolController()
 
 
