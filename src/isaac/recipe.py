@@ -45,9 +45,8 @@ DRAW_FIELDS = frozenset(
 class Recipe(BaseModel):
     """Everything that decides which exchanges a curation yields, beside the corpus itself.
 
-    The defaults are what benchmarks/frontier.py found to keep most of relevance and variety at
-    the same safety; `paper` gives the settings of the paper. "auto" is chosen from the corpus
-    itself, without labels.
+    benchmarks/frontier.py measures the defaults beside the settings of the paper, which `paper`
+    gives. "auto" is chosen from the corpus itself, without labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
