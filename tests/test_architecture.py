@@ -10,10 +10,11 @@ import isaac
 SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
-    _version errors text threads progress recipe formats sources records corpus layout embeddings
-    views neighbors duplicates wording clusters draws engines judges tools neighborhoods choices
-    decisions settling stories curation assumption charts report comparison healing plan runs jobs
-    samples audit exports demo terminal cli_runs cli_verdicts cli __init__ __main__
+    _version errors text threads progress recipe formats sources records tables corpus distinct
+    stores layout embeddings views neighbors inverted duplicates wording clusters draws engines
+    judges tools neighborhoods shards choices decisions settling stories curation assumption charts
+    report comparison healing plan files kept runs jobs samples audit exports demo terminal
+    cli_runs cli_verdicts cli __init__ __main__
 """.split()
 """Each module imports only from those before it."""
 

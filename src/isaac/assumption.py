@@ -13,8 +13,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from .curation import Curation
-from .draws import Shape, shape
-from .neighbors import Ints
 
 Applies = Literal["applies", "doubtful", "does not apply"]
 
@@ -66,35 +64,19 @@ def diagnose(curation: Curation) -> Diagnosis:
     """Return whether the method applies to a curated corpus, as far as that shows unlabelled."""
     layout, consensus = curation.layout, curation.consensus
     nest = layout.group if curation.recipe.group_by is not None else layout.exchange
-    facts = shape(curation.clusters, curation.recipe)
-    head = facts.sizes[:, 0] / facts.totals
-    alone = _singles(curation)
+    nests = curation.nests
     kinds = consensus.kind[layout.response]
     repeated = np.bincount(kinds)[kinds] >= COPIES
     found = {
-        "head_share": float(head[nest].mean()),
-        "tail_mass": float((alone / facts.totals)[nest].mean()),
-        "headless": float((facts.sizes[nest, 0] < 2).mean()),
-        "guaranteed": float(never_raises(facts)[nest].mean()),
+        "head_share": float((nests.head / nests.total)[nest].mean()),
+        "tail_mass": float((nests.alone / nests.total)[nest].mean()),
+        "headless": float((nests.head[nest] < 2).mean()),
+        "guaranteed": float(nests.guarded[nest].mean()),
         "repeated": float(repeated.mean()),
         "margin": _margin(curation),
     }
     verdict, reasons = _verdict(found, len(layout.ids), curation)
     return Diagnosis(verdict, reasons, **{name: round(value, 4) for name, value in found.items()})
-
-
-def _singles(curation: Curation) -> Ints:
-    """Return how many clusters of one response each neighbourhood has."""
-    counts = curation.clusters.counts
-    owner = np.repeat(np.arange(len(counts.lengths)), counts.lengths)
-    return np.bincount(owner[counts.values == 1], minlength=len(counts.lengths)).astype(np.int64)
-
-
-def never_raises(facts: Shape) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return for which neighbourhoods odds over share does not rise with rank (m,)."""
-    kept = facts.sizes > 0
-    ratio = np.where(kept, facts.odds / np.maximum(facts.sizes, 1), 0)
-    return np.asarray((np.diff(ratio, axis=1) <= 1e-12).all(axis=1))
 
 
 def _margin(curation: Curation) -> float:

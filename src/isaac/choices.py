@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .clusters import Clusters
 from .draws import Drawn, Reals, Shape, choose, uniforms
-from .embeddings import Embedded, Floats, Grid, as_floats, on_grid
+from .embeddings import CHUNK, GRID, Embedded, Floats, Grid, as_floats, on_grid
+from .engines import Local
 from .layout import Layout
-from .neighborhoods import Consensus, drawable, fit_rows, seen
-from .neighbors import Ints, group_by
+from .neighborhoods import fit_rows
+from .neighbors import Ints
+from .progress import Progress
 from .recipe import Settled
+from .stores import Memory, Store
 
 WIDTH = 64
 """Responses that a row chooses from, its best; more would change little and cost memory."""
@@ -31,8 +34,11 @@ LONGLIST = 512
 BLOCK = 256
 """Exchanges whose choices are weighed at a time; changes no result."""
 
-CONTEXTS = 4096
-"""Contexts whose best responses are predicted at a time; changes no result."""
+MANY = 2**14
+"""Rows whose odds are in memory at a time; changes no result but sums beyond 15 digits."""
+
+MEMBERS = 2**20
+"""Members that are weighed at a time; changes no result."""
 
 GATHERED = 2**24
 """Numbers of vectors that are gathered at a time; changes no result."""
@@ -53,16 +59,17 @@ class Relevance:
     """
 
     def __init__(
-        self, layout: Layout, contexts: Embedded, responses: Embedded, recipe: Settled
+        self, layout: Layout, contexts: Embedded, responses: Embedded, recipe: Settled, store: Store
     ) -> None:
         self.contexts, self.responses = contexts.vectors, responses.vectors
-        self.said, self.answered = layout.context, seen(layout, recipe)[1]
-        self.ridge = fit_rows(layout, contexts, responses, recipe)
+        self.said, self.answered = layout.context, layout.look
+        self.ridge = fit_rows(layout, contexts, responses, store)
         self.shared = recipe.context_encoder == recipe.response_encoder
-        blocks = range(0, len(self.contexts), CONTEXTS)
-        self.known = np.concatenate(
-            [self.wanted(self.contexts[start : start + CONTEXTS]) for start in blocks]
-        )
+        self.known: Grid = store.stacked("vectors/wanted", len(self.contexts), self._known)
+
+    def _known(self) -> Iterator[Grid]:
+        for start in range(0, len(self.contexts), CHUNK):
+            yield self.wanted(self.contexts[start : start + CHUNK])
 
     def wanted(self, contexts: Grid) -> Grid:
         """Return the vectors (b, e) that a response to contexts (b, d) should be near."""
@@ -77,12 +84,16 @@ class Relevance:
         step = max(1, GATHERED // (members.shape[1] * (contexts.shape[1] + wanted.shape[1])))
         for start in range(0, len(members), step):
             rows = slice(start, start + step)
-            answers = as_floats(self.responses[self.answered[members[rows]]])
-            questions = as_floats(self.contexts[self.said[members[rows]]])
-            fit = np.matmul(answers, as_floats(wanted[rows])[:, :, None])
-            fit += np.matmul(questions, as_floats(contexts[rows])[:, :, None])
-            fits[rows] = fit[:, :, 0] / 2
+            fit = _products(self.responses[self.answered[members[rows]]], wanted[rows])
+            fit += _products(self.contexts[self.said[members[rows]]], contexts[rows])
+            fits[rows] = fit / 2
         return fits
+
+
+def _products(vectors: Grid, wanted: Grid) -> Floats:
+    """Return the dot products (b, m) of grid vectors (b, m, d) with one (b, d) for each b."""
+    products = np.matmul(vectors.astype(np.float32), wanted.astype(np.float32)[:, :, None])
+    return np.asarray(products[:, :, 0] / np.float32(GRID * GRID))
 
 
 class Choices(NamedTuple):
@@ -92,40 +103,64 @@ class Choices(NamedTuple):
     (e, w), logarithms, -inf where an exchange has fewer.
     """
 
-    rows: Ints
-    ranks: Ints
-    weights: npt.NDArray[np.floating]
+    rows: npt.NDArray[Any]
+    ranks: npt.NDArray[Any]
+    weights: npt.NDArray[Any]
+
+    @classmethod
+    def room(cls, exchanges: int, width: int, store: Store) -> Choices:
+        """Return room for the choices of so many exchanges, none there yet."""
+        shape = (exchanges, width)
+        weights = store.scratch(shape, np.float32)
+        weights.fill(-np.inf)
+        return cls(store.scratch(shape, np.int32), store.scratch(shape, np.int32), weights)
+
+    def put(self, exchanges: Ints, some: Choices) -> None:
+        """Write down what some exchanges may draw."""
+        inside = slice(0, some.rows.shape[1])
+        for mine, given in zip(self, some, strict=True):
+            mine[exchanges, inside] = given
+
+
+class Asked(NamedTuple):
+    """Some distinct exchanges: in which neighbourhood of a shard each is, and its context."""
+
+    place: Ints
+    context: Ints
 
 
 def find_choices(
-    layout: Layout,
+    asked: Asked,
     clusters: Clusters,
     facts: Shape,
-    consensus: Consensus,
+    typical: Reals,
     relevance: Relevance | None,
     recipe: Settled,
 ) -> Choices:
-    """Return what each distinct exchange of a corpus may draw."""
+    """Return what distinct exchanges may draw.
+
+    ``typical`` (n,) is what the typicality of each row adds to its weight, -inf where the row may
+    not be drawn.
+    """
     share = log_share(facts)
-    allowed = drawable(layout, consensus, recipe)
-    typical = recipe.typicality * consensus.typicality[layout.response]
-    typical = np.where(allowed, typical, -np.inf)
-    _, first = np.unique(layout.exchange, return_index=True)
-    blocks = []
-    for exchanges, members, ranks in _blocks(layout, clusters, recipe):
-        width = share.shape[1]
-        nest = (layout.group if recipe.group_by is not None else layout.exchange)[first[exchanges]]
-        by_rank = share[nest[:, None], np.minimum(ranks, width - 1)]
+    width = share.shape[1]
+    found: list[tuple[Ints, Choices]] = []
+    for block, members, ranks in _blocks(asked.place, clusters):
+        by_rank = share[asked.place[block][:, None], np.minimum(ranks, width - 1)]
         weights = np.where(ranks < width, by_rank, -np.inf) + typical[members]
         part = Choices(members, ranks, weights)
         if members.shape[1] > LONGLIST:
             part = _best(part, LONGLIST)
         if relevance is not None:
-            asked = layout.context[first[exchanges]]
-            fits = relevance.of(relevance.contexts[asked], relevance.known[asked], part.rows)
+            context = asked.context[block]
+            fits = relevance.of(relevance.contexts[context], relevance.known[context], part.rows)
             part = part._replace(weights=part.weights + recipe.relevance * fits)
-        blocks.append((exchanges, _best(part, WIDTH)))
-    return _stacked(blocks)
+        found.append((block, _best(part, WIDTH)))
+    most = max((part.rows.shape[1] for _, part in found), default=1)
+    choices = Choices.room(len(asked.place), most, Memory())
+    for block, part in found:
+        choices.put(block, part)
+    return choices
 
 
 def log_share(facts: Shape) -> Reals:
@@ -139,77 +174,53 @@ def log_share(facts: Shape) -> Reals:
 def _best(choices: Choices, width: int) -> Choices:
     """Return the choices of the largest weights, the largest first."""
     order = np.argsort(-choices.weights, axis=1, kind="stable")[:, :width]
-    rows, ranks, weights = choices
-    return Choices(
-        np.take_along_axis(rows, order, axis=1),
-        np.take_along_axis(ranks, order, axis=1),
-        np.take_along_axis(weights, order, axis=1),
-    )
+    return Choices(*(np.take_along_axis(part, order, axis=1) for part in choices))
 
 
-def _blocks(
-    layout: Layout, clusters: Clusters, recipe: Settled
-) -> Iterator[tuple[Ints, Ints, Ints]]:
+def _blocks(place: Ints, clusters: Clusters) -> Iterator[tuple[Ints, Ints, Ints]]:
     """Yield (exchanges (b,), members (b, m), ranks of their clusters (b, m)) of equal m."""
     members, sizes = clusters.members, clusters.sizes
     rank = np.arange(len(sizes.values)) - np.repeat(sizes.offsets[:-1], sizes.lengths)
     ranks = np.repeat(rank, sizes.values)
-    if recipe.group_by is None:
-        width = int(members.lengths[0])
-        for start in range(0, len(members.lengths), BLOCK):
-            block = np.arange(start, min(start + BLOCK, len(members.lengths)))
-            place = members.offsets[block][:, None] + np.arange(width)
-            yield block, members.values[place], ranks[place]
-        return
-    _, first = np.unique(layout.exchange, return_index=True)
-    of_group = group_by(layout.group[first])
-    for number in range(len(members.lengths)):
-        span = slice(members.offsets[number], members.offsets[number + 1])
-        exchanges = of_group[number]
-        for start in range(0, len(exchanges), BLOCK):
-            block = exchanges[start : start + BLOCK]
-            shape = (len(block), span.stop - span.start)
-            yield (
-                block,
-                np.broadcast_to(members.values[span], shape),
-                np.broadcast_to(ranks[span], shape),
-            )
+    length = members.lengths[place]
+    for width in np.unique(length).tolist():
+        same = np.flatnonzero(length == width)
+        step = max(1, min(BLOCK, MEMBERS // width))
+        for start in range(0, len(same), step):
+            block = same[start : start + step]
+            places = members.offsets[place[block]][:, None] + np.arange(width)
+            yield block, members.values[places], ranks[places]
 
 
-def _stacked(blocks: list[tuple[Ints, Choices]]) -> Choices:
-    """Return the choices of blocks of exchanges, of unequal width, in the order of exchanges."""
-    count = sum(len(exchanges) for exchanges, _ in blocks)
-    width = max(part.rows.shape[1] for _, part in blocks)
-    rows, ranks = np.zeros((count, width), np.int64), np.zeros((count, width), np.int64)
-    weights = np.full((count, width), -np.inf, np.float32)
-    for exchanges, part in blocks:
-        inside = slice(0, part.rows.shape[1])
-        rows[exchanges, inside], ranks[exchanges, inside] = part.rows, part.ranks
-        weights[exchanges, inside] = part.weights
-    return Choices(rows, ranks, weights)
+def prices(choices: Choices, kinds: Ints, asking: Ints, bound: float, progress: Progress) -> Reals:
+    """Return a price (t,) for each kind that keeps what is expected to be drawn within a bound.
 
-
-def priced(choices: Choices, kinds: Ints, asking: Ints, bound: float) -> Choices:
-    """Return the choices at prices that keep what is expected to be drawn within a bound.
-
-    ``kinds`` (n,) numbers the near-duplicate responses of rows alike, ``asking`` (e,) says how
-    many rows of each exchange draw. The price of a kind rises while more than ``bound`` rows are
-    expected to draw it (Sinkhorn and Knopp, Concerning Nonnegative Matrices, 1967, one-sided).
+    ``kinds`` (n,) numbers the near-duplicate responses of rows alike, from 0 to t - 1, ``asking``
+    (e,) says how many rows of each exchange draw. The price of a kind rises while more than
+    ``bound`` rows are expected to draw it (Sinkhorn and Knopp, Concerning Nonnegative Matrices,
+    1967, one-sided).
     """
-    kind = kinds[choices.rows]
     price = np.zeros(int(kinds.max(initial=0)) + 1)
     busy = np.flatnonzero((asking > 0) & np.isfinite(choices.weights[:, 0]))
-    for _ in range(ROUNDS if bound else 0):
-        expected = np.zeros(len(price))
-        for start in range(0, len(busy), 2**14):
-            block = busy[start : start + 2**14]
-            odds = _softmax(choices.weights[block] - price[kind[block]])
-            mass = odds * asking[block, None]
-            expected += np.bincount(kind[block].ravel(), mass.ravel(), len(price))
-        if expected.max(initial=0) <= 1.05 * bound:
-            break
-        price = np.maximum(price + np.log(np.maximum(expected, 1e-9) / bound), 0)
-    return choices._replace(weights=(choices.weights - price[kind]).astype(np.float32))
+    blocks = [busy[start : start + MANY] for start in range(0, len(busy), MANY)]
+
+    def expect(price: Reals, block: Ints) -> Reals:
+        kind = kinds[choices.rows[block]]
+        mass = _softmax(choices.weights[block] - price[kind]) * asking[block, None]
+        return np.bincount(kind.ravel(), mass.ravel(), len(price)).astype(np.float64)
+
+    rounds = ROUNDS if bound else 0
+    with progress.stage("prices", rounds) as tick:
+        for number in range(rounds):
+            expected = np.zeros(len(price))
+            for mass in Local().map(expect, blocks, price):
+                expected += mass
+            if expected.max(initial=0) <= 1.05 * bound:
+                tick(rounds - number)
+                break
+            price = np.maximum(price + np.log(np.maximum(expected, 1e-9) / bound), 0)
+            tick(1)
+    return price
 
 
 def _softmax(weights: npt.NDArray[np.floating]) -> Reals:
@@ -226,8 +237,52 @@ class Weighted(NamedTuple):
     probability: Reals
 
 
+class Offer(NamedTuple):
+    """What rows pick from in one round: which kinds are closed, or taken (n, t) by a row before."""
+
+    choices: Choices
+    price: Reals
+    kinds: Ints
+    layout: Layout
+    taken: Ints
+    closed: npt.NDArray[np.bool_]
+    seed: int
+    stream: tuple[int, int]
+
+
+class Picks(NamedTuple):
+    """What some rows would draw: row, kind, rank and odds of its cluster, and if there is any."""
+
+    source: npt.NDArray[Any]
+    kind: npt.NDArray[Any]
+    rank: npt.NDArray[Any]
+    probability: npt.NDArray[Any]
+    some: npt.NDArray[Any]
+
+
+def _pick(offer: Offer, rows: Ints) -> Picks:
+    """Return what rows would draw."""
+    exchange = offer.layout.exchange[rows]
+    sources, ranks, weights = (part[exchange] for part in offer.choices)
+    kind = offer.kinds[sources]
+    barred = offer.closed[kind] | (kind[:, :, None] == offer.taken[rows][:, None, :]).any(axis=2)
+    weights = (weights - offer.price[kind]).astype(np.float32)
+    odds = _softmax(np.where(barred, -np.inf, weights))
+    place = choose(odds, uniforms(offer.seed, offer.layout.keys[rows], *offer.stream))
+    each = np.arange(len(rows))
+    rank = ranks[each, place]
+    share = np.minimum((odds * (ranks == rank[:, None])).sum(axis=1), 1.0)
+    some = odds.max(axis=1, initial=0) > 0
+    return Picks(sources[each, place], kind[each, place], rank, share, some)
+
+
 def draw_weighted(
-    choices: Choices, layout: Layout, kinds: Ints, asking: npt.NDArray[np.bool_], recipe: Settled
+    choices: Choices,
+    price: Reals,
+    layout: Layout,
+    kinds: Ints,
+    asking: npt.NDArray[np.bool_],
+    recipe: Settled,
 ) -> list[Weighted]:
     """Return the draws of the rows that ask (n,), one element a target, kinds distinct in a row.
 
@@ -235,7 +290,7 @@ def draw_weighted(
     choice; of the rows that drew it, the first in the canonical order keep it.
     """
     count = len(layout.ids)
-    used = np.zeros(int(kinds.max(initial=0)) + 1, np.int64)
+    used = np.zeros(len(price), np.int64)
     taken = np.full((count, recipe.targets), -1, np.int64)
     results = []
     for target in range(recipe.targets):
@@ -243,24 +298,32 @@ def draw_weighted(
         left, last = np.flatnonzero(asking), not recipe.repeats
         for attempt in itertools.count():
             closed = np.zeros(len(used), bool) if last else used >= recipe.repeats
-            chance = uniforms(recipe.seed, layout.keys[left], target, attempt)
-            exchange = layout.exchange[left]
-            kind = kinds[choices.rows[exchange]]
-            barred = closed[kind] | (kind[:, :, None] == taken[left][:, None, :]).any(axis=2)
-            odds = _softmax(np.where(barred, -np.inf, choices.weights[exchange]))
-            place = choose(odds, chance)
-            chosen = kind[np.arange(len(left)), place]
-            some = odds.max(axis=1, initial=0) > 0
-            fits = some & (last | (used[chosen] + _earlier(chosen, some) < recipe.repeats))
-            _note(drawn, choices, left[fits], exchange[fits], place[fits], odds[fits])
-            taken[left[fits], target] = chosen[fits]
-            used += np.bincount(chosen[fits], minlength=len(used))
-            left, able = left[~fits], some[~fits]
+            offer = Offer(
+                choices, price, kinds, layout, taken, closed, recipe.seed, (target, attempt)
+            )
+            picks = _picks(offer, left)
+            fits = picks.some & (
+                last | (used[picks.kind] + _earlier(picks.kind, picks.some) < recipe.repeats)
+            )
+            fit = Picks(*(part[fits] for part in picks))
+            drawn.drawn.rank[left[fits]] = fit.rank
+            drawn.drawn.source[left[fits]] = fit.source
+            drawn.probability[left[fits]] = fit.probability
+            taken[left[fits], target] = fit.kind
+            used += np.bincount(fit.kind, minlength=len(used))
+            left, able = left[~fits], picks.some[~fits]
             if last or not len(left):
                 break
             last = not able.any() or attempt + 2 == RETRIES
         results.append(drawn)
     return results
+
+
+def _picks(offer: Offer, rows: Ints) -> Picks:
+    """Return what rows would draw, found in blocks."""
+    blocks = [rows[start : start + MANY] for start in range(0, len(rows), MANY)] or [rows]
+    found = list(Local().map(_pick, blocks, offer))
+    return Picks(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
 def _earlier(chosen: Ints, counted: npt.NDArray[np.bool_]) -> Ints:
@@ -272,14 +335,3 @@ def _earlier(chosen: Ints, counted: npt.NDArray[np.bool_]) -> Ints:
     earlier = np.empty(len(chosen), np.int64)
     earlier[order] = before - before[start] if len(order) else before
     return earlier
-
-
-def _note(
-    drawn: Weighted, choices: Choices, rows: Ints, exchange: Ints, place: Ints, odds: Reals
-) -> None:
-    """Write down what some rows drew."""
-    rank = choices.ranks[exchange, place]
-    drawn.drawn.rank[rows] = rank
-    drawn.drawn.source[rows] = choices.rows[exchange, place]
-    same = choices.ranks[exchange] == rank[:, None]
-    drawn.probability[rows] = np.minimum((odds * same).sum(axis=1), 1.0)

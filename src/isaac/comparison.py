@@ -13,7 +13,6 @@ from .charts import Scale, line, percent, svg, tag, words_at
 from .curation import Curation
 from .embeddings import as_floats
 from .errors import RunError
-from .neighborhoods import seen
 from .neighbors import Ints
 
 
@@ -81,7 +80,7 @@ def _relevance(curation: Curation, rows: Ints, sources: Ints) -> float | None:
         return None
     layout = curation.layout
     said, answered = np.empty_like(layout.context), np.empty_like(layout.context)
-    said[layout.ids], answered[layout.ids] = layout.context, seen(layout, recipe)[1]
+    said[layout.ids], answered[layout.ids] = layout.context, layout.look
 
     def mean(asked: Ints, drawn: Ints) -> float:
         total = 0.0

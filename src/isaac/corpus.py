@@ -7,11 +7,12 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, overload
 
+import numpy as np
 import pyarrow as pa
 
 from .errors import CorpusError
@@ -21,6 +22,13 @@ from .progress import Progress
 from .recipe import Recipe
 from .records import Record, dumps, read_hub, read_records
 from .sources import Digest, Source, find_sources, opened
+from .tables import Ints, Stored
+
+PORTION = 10_000
+"""Exchanges that are in memory at a time while a corpus is read, fewer if they are large."""
+
+BYTES = 2**24
+"""Characters from which on fewer exchanges are in memory at a time."""
 
 SAMPLE = 200
 """Records from which a file's format is recognised."""
@@ -75,16 +83,69 @@ class Rejected(NamedTuple):
         return dumps({**place, **kept_bytes(self.raw)})
 
 
+class RejectedFile(Sequence[Rejected]):
+    """The rows in a ``rejected.jsonl``, read when they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        with self.path.open("rb") as lines:
+            return sum(1 for _ in lines)
+
+    @overload
+    def __getitem__(self, place: int) -> Rejected: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Rejected]: ...
+    def __getitem__(self, place: int | slice) -> Rejected | list[Rejected]:
+        """Return one row, or the first ones as a list."""
+        if isinstance(place, slice):
+            return list(itertools.islice(self, place.start, place.stop, place.step))
+        try:
+            return next(itertools.islice(self, place, None))
+        except StopIteration:
+            raise IndexError(place) from None
+
+    def __iter__(self) -> Iterator[Rejected]:
+        """Yield the rows in order."""
+        with self.path.open(encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                raw = base64.b64decode(row["raw_base64"]) if "raw_base64" in row else None
+                raw = row["raw"].encode() if raw is None else raw
+                yield Rejected(row["file"], row["line"], row["reason"], raw)
+
+
+class Written(NamedTuple):
+    """A record of the input with the ids of its exchanges, in order, and where each stands."""
+
+    record: dict[str, Any]
+    ids: list[int]
+    places: list[tuple[str, int]]
+
+    def replaced(self, responses: dict[int, str]) -> dict[str, Any]:
+        """Return the record with the responses of some of its exchanges, by id, replaced.
+
+        The last one comes first: in a string of turns it moves none of those before it.
+        """
+        record = self.record
+        for number, (form, turn) in sorted(zip(self.ids, self.places, strict=True), reverse=True):
+            if number in responses:
+                record = restore(form).replace(record, turn, responses[number])
+        return record
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Exchanges in the order in which they were read.
 
-    ``table`` has `SCHEMA`; ``rejected`` holds what could not be used, ``inputs`` a digest of each
-    file.
+    ``table`` has `SCHEMA`, in memory or on disk; ``rejected`` holds what could not be used,
+    ``inputs`` a digest of each file.
     """
 
-    table: pa.Table
-    rejected: list[Rejected] = field(default_factory=list)
+    table: pa.Table | Stored
+    rejected: Sequence[Rejected] = field(default_factory=list)
     inputs: list[Digest] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -95,8 +156,8 @@ class Corpus:
         """Return one exchange by its id."""
         if not 0 <= row < len(self):
             raise IndexError(row)
-        values = self.table.slice(row, 1).to_pylist()[0]
-        return Exchange(*(values[name] for name in Exchange._fields))
+        values = self.take(np.array([row]), list(Exchange._fields)).to_pylist()[0]
+        return Exchange(**values)
 
     @classmethod
     def of(
@@ -118,29 +179,48 @@ class Corpus:
         """Return a column of the canonical table as a list."""
         return list(self.table.column(name).to_pylist())
 
-    def records(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
-        """Yield each input record with the ids of its exchanges, in order."""
-        ids: list[int] = []
-        record = ""
-        for number, text in enumerate(_stream(self.table.column("record"))):
-            if text is not None:
-                if ids:
-                    yield json.loads(record), ids
-                record, ids = text, []
-            ids.append(number)
-        if ids:
-            yield json.loads(record), ids
+    def parts(self, columns: list[str]) -> Iterator[pa.Table]:
+        """Yield the rows in order, with some columns, portion by portion."""
+        if isinstance(self.table, Stored):
+            yield from self.table.parts(columns)
+            return
+        table = self.table.select(columns)
+        for start in range(0, table.num_rows, PORTION):
+            yield table.slice(start, PORTION)
+
+    def take(self, rows: Ints, columns: list[str]) -> pa.Table:
+        """Return some rows with some columns; of a corpus on disk, best in ascending order."""
+        if isinstance(self.table, Stored):
+            return self.table.take(rows, columns)
+        return self.table.select(columns).take(pa.array(rows))
 
     def replaced(self, record: dict[str, Any], responses: dict[int, str]) -> dict[str, Any]:
-        """Return a record with the responses of some of its exchanges, by id, replaced.
+        """Return a record with the responses of some of its exchanges, by id, replaced."""
+        ids = sorted(responses)
+        places = self.take(np.array(ids, np.int64), ["format", "turn"]).to_pylist()
+        forms = [(place["format"], place["turn"]) for place in places]
+        return Written(record, ids, forms).replaced(responses)
 
-        The last one comes first: in a string of turns it moves none of those before it.
-        """
-        for number, response in sorted(responses.items(), reverse=True):
-            place = self.table.slice(number, 1)
-            form = restore(place.column("format")[0].as_py())
-            record = form.replace(record, place.column("turn")[0].as_py(), response)
-        return record
+    def records(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
+        """Yield each input record with the ids of its exchanges, in order."""
+        for written in self.written():
+            yield written.record, written.ids
+
+    def written(self) -> Iterator[Written]:
+        """Yield each input record with its exchanges and where they stand in it, in order."""
+        last: tuple[str, list[int], list[tuple[str, int]]] = ("", [], [])
+        number = itertools.count()
+        for part in self.parts(["record", "format", "turn"]):
+            columns = (part.column(name).to_pylist() for name in ("record", "format", "turn"))
+            for text, form, turn in zip(*columns, strict=True):
+                if text is not None:
+                    if last[1]:
+                        yield Written(json.loads(last[0]), *last[1:])
+                    last = (text, [], [])
+                last[1].append(next(number))
+                last[2].append((form, turn))
+        if last[1]:
+            yield Written(json.loads(last[0]), *last[1:])
 
 
 class Row(NamedTuple):
@@ -151,6 +231,12 @@ class Row(NamedTuple):
     turn: Turn
     first: bool
     group: str | None
+
+    @property
+    def size(self) -> int:
+        """Return about how many characters the row takes."""
+        own = len(self.turn.response) + sum(len(m.content or "") for m in self.turn.prompt)
+        return own + (len(self.record.raw) if self.first else 0)
 
 
 def _pair(number: int, context: str, response: str) -> Row:
@@ -170,19 +256,55 @@ def read_corpus(
     A row that cannot be used is kept in ``rejected`` with its file, line and reason. Raises
     `CorpusError` if the input cannot be read at all or its format cannot be told.
     """
-    recipe = recipe or Recipe()
     rejected: list[Rejected] = []
     inputs: list[Digest] = []
-    found = _rows(str(source), recipe, rejected, inputs)
-    batches: list[pa.Table] = []
-    with (progress or Progress()).stage("read") as tick:
-        rows = itertools.islice(found, recipe.limit)
-        while chunk := list(itertools.islice(rows, 10_000)):
-            batches.append(_table(chunk, start=sum(batch.num_rows for batch in batches)))
-            tick(len(chunk))
-    inputs += [_digest(file) for file in find_sources(str(source))[len(inputs) :]]
-    table = pa.concat_tables(batches).unify_dictionaries() if batches else SCHEMA.empty_table()
+    parts = list(read_parts(source, recipe or Recipe(), rejected, inputs, progress=progress))
+    table = pa.concat_tables(parts).unify_dictionaries() if parts else SCHEMA.empty_table()
     return Corpus(table, rejected, inputs)
+
+
+class Sink(Protocol):
+    """Takes the rows that cannot be used."""
+
+    def append(self, rejected: Rejected, /) -> None:
+        """Take one row."""
+        ...
+
+
+def read_parts(
+    source: str | Path,
+    recipe: Recipe,
+    rejected: Sink,
+    inputs: list[Digest],
+    *,
+    progress: Progress | None = None,
+) -> Iterator[pa.Table]:
+    """Yield the exchanges of an input portion by portion, as tables of `SCHEMA`.
+
+    Rows that cannot be used go to ``rejected``, the digest of each file to ``inputs``.
+    """
+    rows = itertools.islice(_rows(str(source), recipe, rejected, inputs), recipe.limit)
+    start = 0
+    with (progress or Progress()).stage("read") as tick:
+        for portion in _portions(rows):
+            yield _table(portion, start)
+            start += len(portion)
+            tick(len(portion))
+    inputs += [_digest(file) for file in find_sources(str(source))[len(inputs) :]]
+
+
+def _portions(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Yield the rows in portions that fit into memory, whatever their size."""
+    portion: list[Row] = []
+    size = 0
+    for row in rows:
+        portion.append(row)
+        size += row.size
+        if len(portion) == PORTION or size >= BYTES:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def digest_inputs(source: str | Path) -> list[Digest]:
@@ -201,9 +323,7 @@ def _hub_digest(name: str) -> Digest:
     return Digest(name, 0, hashlib.sha256(name.encode()).hexdigest())
 
 
-def _rows(
-    source: str, recipe: Recipe, rejected: list[Rejected], inputs: list[Digest]
-) -> Iterator[Row]:
+def _rows(source: str, recipe: Recipe, rejected: Sink, inputs: list[Digest]) -> Iterator[Row]:
     for file in find_sources(source):
         if file.name.startswith("hf://"):
             inputs.append(_hub_digest(file.name))
@@ -214,14 +334,13 @@ def _rows(
             yield from _file_rows(read_records(file.name, stream), recipe, rejected)
 
 
-def _file_rows(
-    records: Iterator[Record], recipe: Recipe, rejected: list[Rejected]
-) -> Iterator[Row]:
+def _file_rows(records: Iterator[Record], recipe: Recipe, rejected: Sink) -> Iterator[Row]:
     """Yield the exchanges of one file, its format told from its first records."""
     head = _sample(records)
     usable = [record.value for record in head if record.value is not None]
     if not usable:
-        rejected.extend(_reject(record, record.problem) for record in head)
+        for record in head:
+            rejected.append(_reject(record, record.problem))
         return
     form = _form(head[0].file, usable, recipe)
     written = spec(form)
@@ -290,12 +409,9 @@ def _table(rows: list[Row], start: int = 0) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
-def _stream(column: pa.ChunkedArray) -> Iterator[Any]:
-    for chunk in column.chunks:
-        yield from chunk.to_pylist()
-
-
 def format_names(corpus: Corpus) -> dict[str, int]:
     """Return how many exchanges came in each format."""
-    counts = Counter(corpus.column("format"))
+    counts: Counter[str] = Counter()
+    for part in corpus.parts(["format"]):
+        counts.update(part.column("format").to_pylist())
     return {restore(written).name: count for written, count in sorted(counts.items())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,21 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from .choices import Relevance
-from .clusters import Clusters
-from .corpus import Corpus
-from .decisions import decide
+from .corpus import PORTION, Corpus
+from .decisions import Decision, Nests, decide
+from .distinct import Texts
 from .duplicates import near_duplicates
-from .embeddings import CHUNK, Embedded, Encoder, chunks, embed_chunk, join
-from .errors import CorpusError
+from .embeddings import CHUNK, Embedded, Encoder, alike, embed_by_name, embed_chunk, facts_of
+from .errors import CorpusError, EncoderError
 from .judges import judged
-from .layout import Layout, arrange
-from .neighborhoods import Compared, Consensus, compare, drawable, find_clusters, to_embed
+from .layout import Layout
+from .neighborhoods import Compared, Consensus, arranged, compare, drawable, to_embed
+from .neighbors import Ints
+from .progress import Progress
 from .recipe import Recipe, Settled
 from .settling import Choice, settle
+from .shards import Neighborhoods, find_clusters
+from .stores import kept
 from .stories import explain as tell_story
 from .tools import Tools
 from .wording import typicality
@@ -32,7 +36,7 @@ from .wording import typicality
 class Curation:
     """What was drawn for each exchange of a corpus, and all that explains it.
 
-    ``lineage`` has the schema `LINEAGE`. Rows in ``clusters`` are rows of ``layout``.
+    ``lineage`` has the schema `LINEAGE`. Rows in ``neighborhoods`` are rows of ``layout``.
     """
 
     corpus: Corpus
@@ -42,19 +46,41 @@ class Curation:
     contexts: Embedded | None
     responses: Embedded | None
     compared: Compared
-    clusters: Clusters
-    lineage: pa.Table
-    choice: Choice | None = None
+    neighborhoods: Neighborhoods
+    choice: Choice | None
+    tools: Tools
+    known: pa.Table | None = None
+
+    @cached_property
+    def decision(self) -> Decision:
+        """Return the lineage and what is told of the neighbourhoods."""
+        return decide(
+            self.layout, self.neighborhoods, self.consensus, self.relevance, self.recipe, self.tools
+        )
+
+    @property
+    def lineage(self) -> pa.Table:
+        """Return what became of each row."""
+        return self.decision.lineage if self.known is None else self.known
+
+    @property
+    def nests(self) -> Nests:
+        """Return what is told of each neighbourhood."""
+        return self.decision.nests
+
+    @cached_property
+    def relevance(self) -> Relevance | None:
+        """Return what measures fit to a context, if the recipe weighs it and there are vectors."""
+        if self.contexts is None or self.responses is None or not self.recipe.relevance:
+            return None
+        return Relevance(self.layout, self.contexts, self.responses, self.recipe, self.tools.store)
 
     def redraw(self, **changes: Any) -> Curation:
         """Return the curation with other draw settings; nothing is embedded or searched anew.
 
         Raises `RecipeError` for a field that the neighbourhoods depend on.
         """
-        recipe = self.recipe.redrawn(changes)
-        relevance = relevance_of(self.layout, self.contexts, self.responses, recipe)
-        lineage = decide(self.layout, self.clusters, self.consensus, relevance, recipe)
-        return replace(self, recipe=recipe, lineage=lineage)
+        return replace(self, recipe=self.recipe.redrawn(changes), known=None)
 
     def explain(self, row: int) -> dict[str, Any]:
         """Return one exchange's story: neighbours, clusters, odds and draws, as plain values.
@@ -65,17 +91,32 @@ class Curation:
 
     def drawn(self) -> Iterator[tuple[int, list[tuple[str, str, int]]]]:
         """Yield each exchange's id with its targets: (action, response, source id)."""
-        texts = self.corpus.column("response")
-        ids, actions, sources = (
-            self.lineage.column(name).to_pylist() for name in ("id", "action", "source_id")
-        )
-        at = 0
-        while at < len(ids):
-            end = at
-            while end < len(ids) and ids[end] == ids[at]:
-                end += 1
-            yield ids[at], [(actions[i], texts[sources[i]], sources[i]) for i in range(at, end)]
-            at = end
+        names = ["id", "action", "source_id"]
+        ids: list[int] = []
+        targets: list[tuple[str, str, int]] = []
+        for part in self.lineage.select(names).to_batches(max_chunksize=PORTION):
+            columns = (part.column(name).to_pylist() for name in names)
+            texts = self.responses_of(part.column("source_id").to_numpy())
+            for row, action, source, text in zip(*columns, texts, strict=True):
+                if ids and ids[-1] != row:
+                    yield ids.pop(), targets
+                    targets = []
+                ids = [row]
+                targets.append((action, text, source))
+        if ids:
+            yield ids[-1], targets
+
+    def responses_of(self, ids: Ints) -> list[str]:
+        """Return the responses of some exchanges."""
+        texts = self.layout.responses
+        return [texts[number] for number in self.by_id[ids].tolist()]
+
+    @cached_property
+    def by_id(self) -> Ints:
+        """Return for each id the number of its response text."""
+        texts = np.empty(len(self.layout.ids), np.int64)
+        texts[self.layout.ids] = self.layout.response
+        return texts
 
 
 def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = None) -> Curation:
@@ -85,14 +126,14 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     the group are read. Raises `CorpusError` if there is nothing to curate and `EncoderError` if
     an encoder fails.
     """
-    recipe, tools = recipe or Recipe(), tools or Tools()
+    recipe, tools = recipe or Recipe(), (tools or Tools()).ready()
     if not len(corpus):
         raise CorpusError(nothing_in(corpus))
-    if recipe.group_by is not None and corpus.table.column("group").null_count:
+    if recipe.group_by is not None and _ungrouped(corpus):
         raise CorpusError(
             f"the corpus was read without its groups; read it with group_by '{recipe.group_by}' too"
         )
-    layout = arrange(corpus)
+    layout = arranged(corpus, recipe, tools.store)
     embedded = {
         name: embed_all(name, encoder, texts, tools)
         for name, encoder, texts in to_embed(layout, recipe)
@@ -102,52 +143,57 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     if not drawable(layout, consensus, recipe).any():
         raise CorpusError(f"judge '{recipe.judge}' forbade every response that could be drawn")
     settled, choice = settle(layout, contexts, responses, consensus, recipe, tools)
-    compared = compare(layout, contexts, responses, consensus, settled)
-    candidates = drawable(layout, consensus, settled)
-    clusters = find_clusters(layout, contexts, compared, candidates, settled, tools)
-    relevance = relevance_of(layout, contexts, responses, settled)
-    lineage = decide(layout, clusters, consensus, relevance, settled)
+    compared = compare(layout, contexts, responses, consensus, settled, tools.store)
+    allowed = drawable(layout, consensus, settled)
+    found = find_clusters(layout, contexts, compared, allowed, settled, tools)
     return Curation(
-        corpus, settled, layout, consensus, contexts, responses, compared, clusters, lineage, choice
+        corpus,
+        settled,
+        layout,
+        consensus,
+        contexts,
+        responses,
+        compared,
+        found,
+        choice,
+        tools,
     )
 
 
 def agree(layout: Layout, judge: str | None, tools: Tools) -> Consensus:
     """Return how typical each distinct response is, near-duplicates, and what a judge forbids."""
 
-    def make() -> npt.NDArray[np.float64]:
+    def make() -> dict[str, npt.NDArray[Any]]:
         with tools.progress.stage("wording", len(layout.responses)) as tick:
             kind = near_duplicates(layout.responses)
             typical = typicality(layout.responses, kind)
             tick(len(layout.responses))
-        return np.stack([typical, kind.astype(np.float64)])
+        return {"typicality": typical, "kind": kind}
 
-    typical, kind = tools.store.array("wording", make)
-    vetoed = (
-        None if judge is None else tools.store.array("vetoes", partial(veto, layout, judge, tools))
-    )
-    return Consensus(typical, kind.astype(np.int64), vetoed)
+    found = kept(tools.store, "vectors/wording", ("typicality", "kind"), make)
+    vetoed = None
+    if judge is not None:
+        vetoed = tools.store.array("vectors/vetoes", partial(veto, layout, judge, tools))
+    return Consensus(**found, vetoed=vetoed)
 
 
 def veto(layout: Layout, judge: str, tools: Tools) -> npt.NDArray[np.float64]:
     """Return which distinct exchanges a judge calls unsafe: 1, 0, or NaN where it failed."""
-    _, first = np.unique(layout.exchange, return_index=True)
-    contexts = [layout.contexts[number] for number in layout.context[first].tolist()]
-    responses = [layout.responses[number] for number in layout.response[first].tolist()]
-    with tools.progress.stage("judge", len(first)) as tick:
-        found = judged(tools.judge(judge), contexts, responses)
-        tick(len(first))
     numbers = {"safe": 0.0, "unsafe": 1.0, "unscored": np.nan}
-    return np.array([numbers[one.verdict] for one in found.judgements])
+    found, asked = [], layout.first
+    loaded = tools.judge(judge)
+    with tools.progress.stage("judge", len(asked)) as tick:
+        for start in range(0, len(asked), PORTION):
+            rows = asked[start : start + PORTION]
+            contexts = [layout.contexts[number] for number in layout.context[rows].tolist()]
+            responses = [layout.responses[number] for number in layout.response[rows].tolist()]
+            found += judged(loaded, contexts, responses).judgements
+            tick(len(rows))
+    return np.array([numbers[one.verdict] for one in found])
 
 
-def relevance_of(
-    layout: Layout, contexts: Embedded | None, responses: Embedded | None, recipe: Settled
-) -> Relevance | None:
-    """Return what measures fit to a context, if the recipe weighs it and there are vectors."""
-    if contexts is None or responses is None or not recipe.relevance:
-        return None
-    return Relevance(layout, contexts, responses, recipe)
+def _ungrouped(corpus: Corpus) -> bool:
+    return any(part.column("group").null_count for part in corpus.parts(["group"]))
 
 
 def nothing_in(corpus: Corpus) -> str:
@@ -162,25 +208,48 @@ def nothing_in(corpus: Corpus) -> str:
     )
 
 
-def embed_all(name: str, encoder: str, texts: list[str], tools: Tools) -> Embedded:
-    """Return the vectors of distinct texts, portion by portion through the store."""
-    loaded: list[Encoder] = []
+def embed_all(name: str, encoder: str, texts: Texts, tools: Tools) -> Embedded:
+    """Return the vectors of distinct texts, those of finished portions taken from the store."""
+    store, count = tools.store, -(-len(texts) // CHUNK)
+    parts = [f"vectors/{name}.{number:05}" for number in range(count)]
 
-    def portion(part: list[str]) -> Embedded:
-        if not loaded:
-            loaded.append(tools.encoder(encoder))
-        return embed_chunk(loaded[0], part)
+    def made() -> Iterator[Embedded]:
+        """Yield every portion, one at a time, having made those that are missing."""
+        missing = [number for number in range(count) if not store.has(parts[number])]
+        portions = (list(texts[n * CHUNK : (n + 1) * CHUNK]) for n in missing)
+        asked = sum(min(CHUNK, len(texts) - n * CHUNK) for n in missing)
+        progress = tools.progress if missing else Progress()
+        with progress.stage(f"embed {name}", asked) as tick:
+            for number, new in zip(missing, _embedded(encoder, portions, tools), strict=True):
+                store.embedded(parts[number], partial(_same, new))
+                tick(len(new.vectors))
+        return alike(store.embedded(part, _missing) for part in parts)
 
-    def whole() -> Embedded:
-        parts = []
-        with tools.progress.stage(f"embed {name}", len(texts)) as tick:
-            for number, chunk in enumerate(chunks(texts)):
-                part = f"{name}.{number:05}"
-                parts.append(tools.store.embedded(part, partial(portion, list(chunk))))
-                tick(len(chunk))
-        return join(parts)
+    vectors = store.stacked(f"vectors/{name}", len(texts), lambda: (p.vectors for p in made()))
+    facts = store.facts(f"vectors/{name}", lambda: facts_of(made()))
+    for part in parts:
+        store.forget(part)
+    return Embedded(vectors, **facts)
 
-    embedded = tools.store.embedded(name, whole)
-    for number in range(-(-len(texts) // CHUNK)):
-        tools.store.forget(f"{name}.{number:05}")
-    return embedded
+
+def _same(new: Embedded) -> Embedded:
+    return new
+
+
+def _missing() -> Embedded:
+    raise EncoderError("vectors that were finished are gone")
+
+
+def _embedded(encoder: str, portions: Iterator[list[str]], tools: Tools) -> Iterator[Embedded]:
+    """Yield the vectors of portions of texts; by the engine, if it has other processes."""
+    given = (tools.encoders or {}).get(encoder)
+    if tools.engine.remote and given is None:
+        return tools.engine.map(embed_by_name, portions, encoder)
+    return _one_by_one(encoder, portions, tools)
+
+
+def _one_by_one(encoder: str, portions: Iterator[list[str]], tools: Tools) -> Iterator[Embedded]:
+    loaded: Encoder | None = None
+    for portion in portions:
+        loaded = loaded or tools.encoder(encoder)
+        yield embed_chunk(loaded, portion)

@@ -124,6 +124,13 @@ def shape(clusters: Clusters, recipe: Recipe) -> Shape:
     return Shape(sizes, rows, odds(sizes, recipe), sharpness(sizes), totals)
 
 
+def never_raises(facts: Shape) -> npt.NDArray[np.bool_]:
+    """Return for which neighbourhoods odds over share does not rise with rank (m,)."""
+    kept = facts.sizes > 0
+    ratio = np.where(kept, facts.odds / np.maximum(facts.sizes, 1), 0)
+    return np.asarray((np.diff(ratio, axis=1) <= 1e-12).all(axis=1))
+
+
 def sums(lists: Ragged) -> Ints:
     """Return the sum of each list."""
     upto = np.concatenate([[0], np.cumsum(lists.values)])

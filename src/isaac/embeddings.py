@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import logging
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -244,11 +245,39 @@ def join(parts: list[Embedded]) -> Embedded:
     """Return the portions as one; raise `EncoderError` if they do not fit together."""
     if not parts:
         return Embedded(np.zeros((0, 1), np.int16), 0, "")
-    kinds = sorted({(part.encoder, part.vectors.shape[1]) for part in parts})
-    if len(kinds) > 1:
-        raise EncoderError(f"vectors of several encoders or widths cannot be mixed: {kinds}")
-    vectors = np.concatenate([part.vectors for part in parts])
-    return Embedded(vectors, sum(part.unknown for part in parts), parts[0].encoder)
+    vectors = np.concatenate([part.vectors for part in alike(parts)])
+    return Embedded(vectors, **facts_of(parts))
+
+
+def alike(parts: Iterable[Embedded]) -> Iterator[Embedded]:
+    """Yield the portions; raise `EncoderError` at one that does not fit to the first."""
+    first: tuple[str, int] | None = None
+    for part in parts:
+        kind = (part.encoder, part.vectors.shape[1])
+        first = first or kind
+        if kind != first:
+            raise EncoderError(
+                f"vectors of several encoders or widths cannot be mixed: {sorted({first, kind})}"
+            )
+        yield part
+
+
+def facts_of(parts: Iterable[Embedded]) -> dict[str, Any]:
+    """Return how many texts the encoder knew nothing of, and which encoder it was."""
+    unknown, encoder = 0, ""
+    for part in parts:
+        unknown, encoder = unknown + part.unknown, part.encoder
+    return {"unknown": unknown, "encoder": encoder}
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(name: str) -> Encoder:
+    return load_encoder(name)
+
+
+def embed_by_name(encoder: str, texts: list[str]) -> Embedded:
+    """Return the vectors of one portion of texts by an encoder that a process loads once."""
+    return embed_chunk(_loaded(encoder), texts)
 
 
 def embed_chunk(encoder: Encoder, texts: Sequence[str]) -> Embedded:
@@ -316,10 +345,13 @@ __all__ = [
     "OpenAIEncoder",
     "SentenceTransformersEncoder",
     "WordLlamaEncoder",
+    "alike",
     "as_floats",
     "chunks",
     "embed",
+    "embed_by_name",
     "embed_chunk",
+    "facts_of",
     "join",
     "load_encoder",
     "on_grid",

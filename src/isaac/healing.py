@@ -13,12 +13,12 @@ import numpy as np
 
 from .choices import log_share
 from .clusters import Clusters
-from .curation import Curation, relevance_of
+from .curation import Curation
 from .draws import Pool, Shape, choose, draw, shape, uniforms
 from .embeddings import Encoder, Grid, embed
 from .errors import RecipeError
 from .layout import Keys, key
-from .neighborhoods import Compared, Searches, cluster, drawable
+from .neighborhoods import Compared, Searches, cluster, drawable, to_search
 from .neighbors import Ints
 from .tools import Tools
 from .views import opening
@@ -52,16 +52,21 @@ class Healer:
                 f"a run grouped by '{recipe.group_by}' has no contexts to search; "
                 "heal with a run that was curated by nearest contexts"
             )
+        assert curation.contexts is not None
         self.curation = curation
         layout, consensus = curation.layout, curation.consensus
-        self.relevance = relevance_of(layout, curation.contexts, curation.responses, recipe)
-        self.candidates = drawable(layout, consensus, recipe)
+        self.relevance = curation.relevance
+        self.allowed = drawable(layout, consensus, recipe)
         self.typicality = consensus.typicality[layout.response]
         ranked, changed = np.sort(self.typicality), round(recipe.share * len(layout.ids))
         self.least = float(ranked[changed - 1]) if changed else -1.0
         self.wording: Wording | None = None
-        self.known = {text: i for i, text in enumerate(curation.layout.contexts)}
-        self.place = {text: i for i, text in enumerate(curation.layout.responses)}
+        candidates = to_search(
+            layout, curation.contexts, self.allowed, recipe, curation.tools.store
+        )
+        self.searches = Searches.of(
+            layout, curation.contexts, curation.compared, candidates, recipe
+        )
         self.context_encoder = tools.encoder(recipe.context_encoder)
         self.response_encoder: Encoder | None = None
         if curation.responses is not None:
@@ -90,10 +95,9 @@ class Healer:
                 f"the run's contexts were embedded in {contexts.vectors.shape[1]} dimensions, "
                 f"the encoder now gives {queries.shape[1]}"
             )
-        selves = np.array([self.known.get(context, -1) for context, _ in asked], np.int64)
-        recipe, layout = curation.recipe, curation.layout
-        searches = Searches(layout, contexts.vectors, curation.compared, self.candidates, recipe)
-        members = searches.near(queries, selves)
+        find = curation.layout.contexts.find
+        selves = np.array([find(context) for context, _ in asked], np.int64)
+        members = self.searches.near(queries, selves)
         given = self._given(asked, queries)
         return [
             self._heal(asked[i], members[i], given[i], queries[i : i + 1])
@@ -127,7 +131,8 @@ class Healer:
         members, own = self._with_given(context, response, members)
         texts = layout.response[members]
         if own == len(members):
-            texts = np.append(texts, self.place.get(response or "", len(layout.responses)))
+            number = layout.responses.find(response or "")
+            texts = np.append(texts, len(layout.responses) if number < 0 else number)
         found = cluster(np.arange(len(texts))[None], self._compared(members, texts, given), recipe)
         facts = shape(found, recipe)
         head_share = float(facts.sizes[0, 0] / facts.totals[0])
@@ -150,7 +155,7 @@ class Healer:
     def _typicality(self, response: str) -> float:
         """Return how typical a response is, in the corpus or not."""
         consensus, layout = self.curation.consensus, self.curation.layout
-        if (number := self.place.get(response)) is not None:
+        if (number := layout.responses.find(response)) >= 0:
             return float(consensus.typicality[number])
         self.wording = self.wording or Wording(layout.responses, consensus.kind)
         return float(self.wording.typicality(self.wording.of([response]))[0])
@@ -181,7 +186,7 @@ class Healer:
                 recipe.relevance
                 * self.relevance.of(query, self.relevance.wanted(query), members[None])[0]
             )
-        inside[~self.candidates[members]] = -np.inf
+        inside[~self.allowed[members]] = -np.inf
         weights[len(members) :] = -np.inf
         if not np.isfinite(weights).any():
             return -1, 1.0
@@ -201,7 +206,7 @@ class Healer:
         layout = self.curation.layout
         if response is None:
             return np.sort(members), None
-        number, asked = self.place.get(response, -1), self.known.get(context, -1)
+        number, asked = layout.responses.find(response), layout.contexts.find(context)
         rows = np.sort(members)
         twins = (layout.response[rows] == number) & (layout.context[rows] == asked)
         if twins.any():

@@ -9,9 +9,9 @@ import platform
 import shutil
 import time
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +19,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ._version import __version__
-from .corpus import Corpus, digest_inputs, read_corpus
+from .corpus import SCHEMA, Corpus, Rejected, digest_inputs, read_parts
 from .curation import Curation, curate, nothing_in
 from .errors import CorpusError, RunError
+from .files import TEMPORARY, json_in, sha256_of, sweep
+from .kept import SUMS, Kept
 from .recipe import DRAW_FIELDS, Recipe
 from .records import dumps
 from .report import html, markdown, summarize
-from .runs import INPUTS, OUTPUTS, TEMPORARY, Run, json_in, sha256_of
+from .runs import INPUTS, LOCK, OUTPUTS, WORK, Run
+from .sources import Digest
 from .tools import Tools
 
 
@@ -34,32 +37,30 @@ def curate_to(
 ) -> Run:
     """Return a finished run in a folder: begun, gone on with, or found as it was.
 
-    Raises `RunError` if the folder holds something else, or a run of another recipe or input.
+    Raises `RunError` if the folder holds something else, or a run of another recipe or input, or
+    another process works on it.
     """
     tools = tools or Tools()
     run = Run(path)
-    claim(run, recipe)
-    started = time.monotonic()
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "read"):
-        corpus = _read(run, source, recipe, tools)
-    if run.finished and run.whole():
-        return run
-    run.remove("manifest.json")
-    with _timed(seconds, "curate"):
-        curation = curate(corpus, recipe, tools._replace(store=run))
-    finish(run, curation, seconds=seconds, started=started)
+    with run.locked():
+        claim(run, recipe)
+        started = time.monotonic()
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "read"):
+            corpus = _read(run, source, recipe, tools)
+        if run.finished and run.whole():
+            return run
+        run.remove("manifest.json")
+        with _timed(seconds, "curate"):
+            curation = curate(corpus, recipe, tools._replace(store=Kept(run.path)))
+        finish(run, curation, seconds=seconds, started=started)
     return run
 
 
 def claim(run: Run, recipe: Recipe) -> None:
     """See that the folder is free, or holds a run of this recipe; raise `RunError` otherwise."""
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        there = [file.name for file in run.path.iterdir()]
-    except OSError as error:
-        raise RunError(f"cannot use {run.path} as a run folder: {error.strerror}") from None
-    run.sweep()
+    there = {file.name for file in run.path.iterdir()} - {LOCK}
+    sweep(run.path)
     if "recipe.yaml" not in there:
         left = {name for name in there if not name.endswith(TEMPORARY)}
         if left and not {"corpus.parquet"} <= left <= set(INPUTS):  # else killed while reading
@@ -69,7 +70,7 @@ def claim(run: Run, recipe: Recipe) -> None:
     if not differences:
         return
     if not run.begun:
-        run.remove("recipe.yaml", *INPUTS)
+        _empty(run)
         return
     hint = ""
     if {difference.partition(":")[0] for difference in differences} <= DRAW_FIELDS:
@@ -78,6 +79,13 @@ def claim(run: Run, recipe: Recipe) -> None:
         f"{run.path} holds a run of another recipe ({'; '.join(differences)}). "
         f"Choose another folder{hint}"
     )
+
+
+def _empty(run: Run) -> None:
+    """Remove what was read into a run."""
+    run.remove("recipe.yaml", SUMS, *INPUTS)
+    for folder in WORK:
+        shutil.rmtree(run.path / folder, ignore_errors=True)
 
 
 def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
@@ -96,17 +104,43 @@ def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
                 f"{run.path} was begun by isaac {known['isaac']}, this is {__version__}; "
                 "choose another folder"
             )
-    corpus = read_corpus(source, recipe, progress=tools.progress)
-    if not len(corpus):
-        raise CorpusError(nothing_in(corpus))
-    with run.writing(run.path / "corpus.parquet", "wb") as out:
-        pq.write_table(corpus.table, out, compression="zstd")
-    with run.writing(run.path / "rejected.jsonl") as lines:
-        lines.writelines(rejected.as_json() + "\n" for rejected in corpus.rejected)
-    files = [digest._asdict() for digest in corpus.inputs]
+    _empty(run)
+    inputs: list[Digest] = []
+    _read_to(run, source, recipe, tools, inputs)
+    files = [digest._asdict() for digest in inputs]
     run.write(note, json.dumps({"isaac": __version__, "files": files}, indent=2) + "\n")
+    corpus = run.corpus()
+    if not len(corpus):
+        why = nothing_in(corpus)
+        _empty(run)
+        raise CorpusError(why)
     run.write(run.path / "recipe.yaml", recipe.dump())
     return corpus
+
+
+def _read_to(
+    run: Run, source: str | Path, recipe: Recipe, tools: Tools, inputs: list[Digest]
+) -> None:
+    """Write the exchanges of an input, and the rows that cannot be used, as they are read."""
+    with (
+        run.writing(run.path / "rejected.jsonl") as lines,
+        run.writing(run.path / "corpus.parquet", "wb") as out,
+        pq.ParquetWriter(out, SCHEMA, compression="zstd") as table,
+    ):
+        rejected = _Lines(lines)
+        for part in read_parts(source, recipe, rejected, inputs, progress=tools.progress):
+            table.write_table(part)
+
+
+class _Lines:
+    """Takes rows that cannot be used as lines of a file."""
+
+    def __init__(self, lines: IO[str]) -> None:
+        self.lines = lines
+
+    def append(self, rejected: Rejected, /) -> None:
+        """Write one row."""
+        self.lines.write(rejected.as_json() + "\n")
 
 
 def finish(run: Run, curation: Curation, *, seconds: dict[str, float], started: float) -> None:
@@ -130,9 +164,7 @@ def finish(run: Run, curation: Curation, *, seconds: dict[str, float], started: 
         "numpy": np.__version__,
         "pyarrow": pa.__version__,
         "input": [digest._asdict() for digest in curation.corpus.inputs],
-        "search": "exact"
-        if curation.recipe.group_by is None
-        else f"key {curation.recipe.group_by}",
+        "search": curation.neighborhoods.search,
         "encoders": {
             name: embedded.encoder
             for name, embedded in (
@@ -157,7 +189,9 @@ def write_report(run: Run, summary: dict[str, Any]) -> None:
     run.write(run.path / "report.html", html(summary))
 
 
-def redraw_run(run: Run, changes: dict[str, Any], to: Path | None = None) -> Run:
+def redraw_run(
+    run: Run, changes: dict[str, Any], to: Path | None = None, tools: Tools | None = None
+) -> Run:
     """Return the run drawn again with other settings, in place or as a new folder.
 
     Nothing is embedded or searched anew. Raises `RecipeError` for a field that the
@@ -168,24 +202,30 @@ def redraw_run(run: Run, changes: dict[str, Any], to: Path | None = None) -> Run
     started = time.monotonic()
     seconds: dict[str, float] = {}
     recipe = run.recipe().redrawn(changes)
-    curation = run.prepared(recipe)
-    target = run
-    if to is not None and to.resolve() != run.path.resolve():
-        target = Run(to)
-        claim(target, recipe)
-        _copy_work(run, target)
-    target.remove("manifest.json")
-    shutil.rmtree(target.path / "export", ignore_errors=True)  # of the draw that was
-    target.write(target.path / "recipe.yaml", recipe.dump())
-    finish(target, curation, seconds=seconds, started=started)
+    with ExitStack() as locks:
+        locks.enter_context(run.locked())
+        target = run
+        if to is not None and to.resolve() != run.path.resolve():
+            target = Run(to)
+            locks.enter_context(target.locked())
+            claim(target, recipe)
+            _copy_work(run, target)
+        curation = target.prepared(recipe, tools)
+        target.remove("manifest.json")
+        shutil.rmtree(target.path / "export", ignore_errors=True)  # of the draw that was
+        target.write(target.path / "recipe.yaml", recipe.dump())
+        finish(target, curation, seconds=seconds, started=started)
     return target
 
 
 def _copy_work(source: Run, target: Run) -> None:
-    for name in INPUTS:
-        with target.writing(target.path / name, "wb") as out:
-            out.write((source.path / name).read_bytes())
-    for folder in ("vectors", "shards"):
+    for name in (*INPUTS, SUMS):
+        with (
+            target.writing(target.path / name, "wb") as out,
+            (source.path / name).open("rb") as old,
+        ):
+            shutil.copyfileobj(old, out)
+    for folder in WORK:
         if (source.path / folder).is_dir():
             shutil.copytree(source.path / folder, target.path / folder, dirs_exist_ok=True)
 
@@ -203,9 +243,9 @@ def curated_records(curation: Curation) -> Iterator[dict[str, Any]]:
     added = {"isaac_id": True, "isaac_action": True, "isaac_target": recipe.targets > 1}
     added["isaac_rejected"] = pairs
     names = dict(zip(added, free_names(corpus, list(added)), strict=True))
-    texts = corpus.column("response")
     drawn = curation.drawn()
-    for record, ids in corpus.records():
+    for written in corpus.written():
+        ids = written.ids
         draws = [next(drawn)[1] for _ in ids]
         for target in range(max(map(len, draws))):
             chosen = [options[min(target, len(options) - 1)] for options in draws]
@@ -217,7 +257,7 @@ def curated_records(curation: Curation) -> Iterator[dict[str, Any]]:
                 for i, (action, text, _) in zip(ids, chosen, strict=True)
                 if action == "replaced"
             }
-            own = [texts[i] for i in ids]
+            own = curation.responses_of(np.array(ids)) if pairs else [""]
             values = {
                 "isaac_id": ids if every else ids[0],
                 "isaac_action": actions if every else actions[0],
@@ -225,15 +265,16 @@ def curated_records(curation: Curation) -> Iterator[dict[str, Any]]:
                 "isaac_rejected": own if every else own[0],
             }
             extra = {names[name]: value for name, value in values.items() if added[name]}
-            yield corpus.replaced(record, new) | extra
+            yield written.replaced(new) | extra
 
 
 def free_names(corpus: Corpus, names: list[str]) -> list[str]:
     """Return the names, with a number where a record of the corpus has a column of that name."""
     taken: set[str] = set()
-    records = corpus.table.column("record")
-    if pc.any(pc.match_substring(records, "isaac_")).as_py():
-        taken = {column for record, _ in corpus.records() for column in record}
+    for part in corpus.parts(["record"]):
+        records = part.column("record")
+        for record in records.filter(pc.match_substring(records, "isaac_")).to_pylist():
+            taken |= set(json.loads(record))
     return [free_name(name, taken) for name in names]
 
 

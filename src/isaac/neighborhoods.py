@@ -6,25 +6,24 @@ its key, and its responses fall into clusters. Only the rows that may be drawn a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .clusters import Clusters, by_size, components, cover
-from .embeddings import Embedded, Grid, as_floats
-from .engines import Local
-from .layout import Layout, distinct_texts
+from .corpus import Corpus
+from .distinct import Texts
+from .embeddings import CHUNK, Embedded, Grid, as_floats
+from .inverted import Inverted, invert, nearest_list, search
+from .layout import Layout, arrange
 from .neighbors import Ints, Ragged, find_neighbors, group_by, members_of
 from .recipe import Recipe, Settled
-from .tools import Tools
+from .stores import Store, kept
 from .views import Ridge, fit, opening
 from .wording import Reals
-
-SHARD = 2048
-"""Neighbourhoods that are worked on, and stored by a run, at a time; changes no result."""
 
 BLOCK = 64
 """Neighbourhoods that are clustered at a time, fewer if they are large; changes no result."""
@@ -46,20 +45,17 @@ class Consensus(NamedTuple):
     vetoed: Reals | None = None
 
 
-def to_embed(layout: Layout, recipe: Recipe) -> Iterator[tuple[str, str, list[str]]]:
+def arranged(corpus: Corpus, recipe: Recipe, store: Store | None = None) -> Layout:
+    """Return the layout of a corpus, with what the recipe looks at of its responses."""
+    return arrange(corpus, store, opening if recipe.view == "opening" else None)
+
+
+def to_embed(layout: Layout, recipe: Recipe) -> Iterator[tuple[str, str, Texts]]:
     """Yield (name, encoder, distinct texts) of what a recipe needs as vectors."""
     if recipe.group_by is None or recipe.clusters != "text":
         yield "contexts", recipe.context_encoder, layout.contexts
     if recipe.clusters != "text":
-        yield "responses", recipe.response_encoder, seen(layout, recipe)[0]
-
-
-def seen(layout: Layout, recipe: Recipe) -> tuple[list[str], Ints]:
-    """Return the distinct texts that are embedded for responses, and which of them each row has."""
-    if recipe.view != "opening":
-        return layout.responses, layout.response
-    openings, place = distinct_texts([opening(text) for text in layout.responses])
-    return openings, place[layout.response]
+        yield "responses", recipe.response_encoder, layout.shown
 
 
 def drawable(layout: Layout, consensus: Consensus, recipe: Recipe) -> npt.NDArray[np.bool_]:
@@ -91,58 +87,34 @@ def compare(
     responses: Embedded | None,
     consensus: Consensus,
     recipe: Settled,
+    store: Store,
 ) -> Compared:
-    """Return the responses as the recipe's view of them."""
+    """Return the responses as the recipe's view of them; residuals are kept in a store."""
     if responses is None:
         return Compared(None, layout.response)
     kind = consensus.kind[layout.response] if recipe.duplicates == "once" else None
     if recipe.view != "residual" or contexts is None:
-        return Compared(responses.vectors, seen(layout, recipe)[1], None, kind)
-    ridge = fit_rows(layout, contexts, responses, recipe)
-    _, first = np.unique(layout.exchange, return_index=True)
-    said, answered = layout.context[first], seen(layout, recipe)[1][first]
-    vectors = ridge.residual(contexts.vectors[said], responses.vectors[answered])
+        return Compared(responses.vectors, layout.look, None, kind)
+    ridge = fit_rows(layout, contexts, responses, store)
+    said, answered = layout.context[layout.first], layout.look[layout.first]
+
+    def residuals() -> Iterator[Grid]:
+        for start in range(0, len(said), CHUNK):
+            part = slice(start, start + CHUNK)
+            yield ridge.residual(contexts.vectors[said[part]], responses.vectors[answered[part]])
+
+    vectors = store.stacked("vectors/residuals", len(said), residuals)
     return Compared(vectors, layout.exchange, ridge, kind)
 
 
-def fit_rows(layout: Layout, contexts: Embedded, responses: Embedded, recipe: Settled) -> Ridge:
-    """Return what the contexts of the corpus predict of its responses."""
-    rows = np.stack([layout.context, seen(layout, recipe)[1]], axis=1)
-    return fit(contexts.vectors, responses.vectors, rows)
+def fit_rows(layout: Layout, contexts: Embedded, responses: Embedded, store: Store) -> Ridge:
+    """Return what the contexts of the corpus predict of its responses, kept in a store."""
 
+    def make() -> dict[str, Reals]:
+        rows = np.stack([layout.context, layout.look], axis=1)
+        return vars(fit(contexts.vectors, responses.vectors, rows))
 
-def find_clusters(
-    layout: Layout,
-    contexts: Embedded | None,
-    compared: Compared,
-    candidates: npt.NDArray[np.bool_],
-    recipe: Settled,
-    tools: Tools,
-) -> Clusters:
-    """Return every neighbourhood with its members in clusters, shard by shard.
-
-    There is one neighbourhood for each distinct exchange, or for each group; of an exchange it is
-    the nearest among the ``candidates`` (n,), and itself.
-    """
-    if contexts is None or recipe.group_by is not None:
-        work: Callable[[range], Clusters] = Groups(layout, compared, recipe).shard
-        count = int(layout.group.max()) + 1
-    else:
-        work = Searches(layout, contexts.vectors, compared, candidates, recipe).shard
-        count = int(layout.exchange.max()) + 1
-    shards = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
-
-    def stored(numbered: tuple[int, range]) -> Clusters:
-        number, shard = numbered
-        return tools.store.clusters(number, partial(work, shard))
-
-    done = []
-    engine = tools.engine or Local()
-    with tools.progress.stage("neighbourhoods", count) as tick:
-        for shard, found in zip(shards, engine.map(stored, enumerate(shards)), strict=True):
-            done.append(found)
-            tick(len(shard))
-    return joined(done)
+    return Ridge(**kept(store, "vectors/ridge", Ridge.__dataclass_fields__, make))
 
 
 def joined(parts: Sequence[Clusters]) -> Clusters:
@@ -157,52 +129,129 @@ def _joined(parts: list[Ragged]) -> Ragged:
     )
 
 
-class Searches:
-    """Neighbourhoods that are found by a search: one for each distinct exchange."""
+class Candidates(NamedTuple):
+    """What is searched: the contexts that have a response which may be drawn.
 
-    def __init__(
-        self,
+    Of the c contexts, ``contexts`` (c,) are their numbers, ``vectors`` (c, d) where they lie,
+    ``rows`` lists for each the rows that may be drawn, ``total`` of them in all; ``lists`` is their
+    inverted file, if they are searched by one.
+    """
+
+    contexts: Ints
+    vectors: Grid
+    rows: Ragged
+    total: int
+    lists: Inverted | None = None
+
+
+def to_search(
+    layout: Layout,
+    contexts: Embedded,
+    allowed: npt.NDArray[np.bool_],
+    recipe: Settled,
+    store: Store,
+) -> Candidates:
+    """Return what is searched, by rows (n,) that may be drawn; the index is kept in a store."""
+    chosen = np.flatnonzero(allowed)
+    there, number = np.unique(layout.context[chosen], return_inverse=True)
+    by_context = group_by(number.reshape(-1).astype(np.int64))
+    rows = Ragged(chosen[by_context.values], by_context.offsets)
+    vectors = contexts.vectors
+    if len(there) < len(vectors):
+        parts = (there[start : start + CHUNK] for start in range(0, len(there), CHUNK))
+        every = contexts.vectors
+        vectors = store.stacked(
+            "vectors/candidates", len(there), lambda: (every[part] for part in parts)
+        )
+    found = Candidates(there.astype(np.int64), vectors, rows, len(chosen))
+    if recipe.search == "exact":
+        return found
+    return found._replace(lists=kept_index(vectors, store))
+
+
+def kept_index(vectors: Grid, store: Store) -> Inverted:
+    """Return the inverted file of vectors, kept in a store."""
+
+    def make() -> dict[str, npt.NDArray[np.integer]]:
+        return {name: np.asarray(part) for name, part in invert(vectors)._asdict().items()}
+
+    return Inverted(**kept(store, "vectors/index", Inverted._fields, make))
+
+
+@dataclass(frozen=True, eq=False)
+class Searches:
+    """Neighbourhoods that are found by a search: one for each distinct exchange.
+
+    ``own`` (e,) is the first row of each exchange, ``context`` and ``response`` (n,) are those of
+    the rows.
+    """
+
+    candidates: Candidates
+    contexts: Grid
+    compared: Compared
+    own: Ints
+    context: Ints
+    response: Ints
+    recipe: Settled
+
+    @classmethod
+    def of(
+        cls,
         layout: Layout,
-        contexts: Grid,
+        contexts: Embedded,
         compared: Compared,
-        candidates: npt.NDArray[np.bool_],
+        candidates: Candidates,
         recipe: Settled,
-    ) -> None:
-        self.layout, self.contexts = layout, contexts
-        self.compared, self.recipe = compared, recipe
-        chosen = np.flatnonzero(candidates)
-        self.there, number = np.unique(layout.context[chosen], return_inverse=True)
-        by_context = group_by(number.reshape(-1))
-        self.rows = Ragged(chosen[by_context.values], by_context.offsets)
-        self.count = len(chosen)
-        _, first = np.unique(layout.exchange, return_index=True)
-        self.first_row = first.astype(np.int64)
+    ) -> Searches:
+        """Return the neighbourhoods of a corpus."""
+        own, rows = layout.first, (layout.context, layout.response)
+        return cls(candidates, contexts.vectors, compared, own, *rows, recipe)
+
+    def order(self, store: Store) -> Ints:
+        """Return the exchanges in an order in which those searched in the same lists are near."""
+        count, lists = len(self.own), self.candidates.lists
+        if lists is None:
+            return np.arange(count)
+
+        def make() -> Ints:
+            nearest = nearest_list(lists, self.contexts)
+            return np.argsort(nearest[self.context[self.own]], kind="stable").astype(np.int64)
+
+        return store.array("vectors/order", make)
 
     def near(self, queries: Grid, selves: Ints) -> Ints:
         """Return the k nearest rows that may be drawn of each query, fewer if there are fewer.
 
         ``selves`` (m,) names the context that each query is, -1 for none.
         """
-        k = min(self.recipe.neighbors, self.count)
-        place = np.searchsorted(self.there, selves)
-        inside = self.there[np.minimum(place, len(self.there) - 1)] == selves
-        near = find_neighbors(queries, self.contexts[self.there], k, np.where(inside, place, -1))
-        return members_of(near, self.rows, k).values.reshape(len(queries), k)
-
-    def shard(self, exchanges: range) -> Clusters:
-        """Return the neighbourhoods of some of the distinct exchanges."""
-        numbers = np.arange(exchanges.start, exchanges.stop)
-        return joined(list(self._clustered(self.members(numbers))))
+        there, vectors, rows, total, lists = self.candidates
+        k = min(self.recipe.neighbors, total)
+        place = np.searchsorted(there, selves)
+        inside = there[np.minimum(place, len(there) - 1)] == selves
+        places = np.where(inside, place, -1)
+        if lists is None:
+            near = find_neighbors(queries, vectors, k, places)
+        else:
+            near = search(lists, vectors, queries, k, places)
+        return members_of(near, rows, k).values.reshape(len(queries), k)
 
     def members(self, exchanges: Ints) -> Ints:
         """Return the rows (b, k) of the neighbourhoods of distinct exchanges (b,)."""
-        own = self.first_row[exchanges]
-        asked, place = np.unique(self.layout.context[own], return_inverse=True)
+        own = self.own[exchanges]
+        asked, place = np.unique(self.context[own], return_inverse=True)
         members = self.near(self.contexts[asked], asked)[place.reshape(-1)]
-        present = self.layout.response[members] == self.layout.response[own][:, None]
-        present &= self.layout.context[members] == self.layout.context[own][:, None]
+        present = self.response[members] == self.response[own][:, None]
+        present &= self.context[members] == self.context[own][:, None]
         members[:, -1] = np.where(present.any(axis=1), members[:, -1], own)
         return members
+
+    def clusters(self, exchanges: Ints) -> Clusters:
+        """Return the neighbourhoods of distinct exchanges, equal ones clustered once."""
+        members = self.members(exchanges)
+        same = np.stack([self.context[self.own[exchanges]], members[:, -1]], axis=1)
+        _, first, place = np.unique(same, axis=0, return_index=True, return_inverse=True)
+        found = joined(list(self._clustered(members[first])))
+        return chosen(found, place.reshape(-1))
 
     def _clustered(self, members: Ints) -> Iterator[Clusters]:
         block = max(1, min(BLOCK, PAIRS // members.shape[1] ** 2))
@@ -210,18 +259,28 @@ class Searches:
             yield cluster(members[start : start + block], self.compared, self.recipe)
 
 
+@dataclass(frozen=True, eq=False)
 class Groups:
-    """Neighbourhoods that share a key: one for each group."""
+    """Neighbourhoods that share a key: one for each group, with its ``rows``."""
 
-    def __init__(self, layout: Layout, compared: Compared, recipe: Settled) -> None:
-        self.compared, self.recipe = compared, recipe
-        self.rows = group_by(layout.group)
+    compared: Compared
+    rows: Ragged
+    recipe: Settled
 
-    def shard(self, groups: range) -> Clusters:
-        """Return the neighbourhoods of some of the groups."""
+    def order(self, _store: Store) -> Ints:
+        """Return the groups as they are numbered."""
+        return np.arange(len(self.rows.lengths))
+
+    def clusters(self, groups: Ints) -> Clusters:
+        """Return the neighbourhoods of some of the groups in their clusters."""
         return joined(
             [cluster(self.rows[group][None], self.compared, self.recipe) for group in groups]
         )
+
+
+def chosen(clusters: Clusters, places: Ints) -> Clusters:
+    """Return some of the neighbourhoods, each as often as it is named."""
+    return Clusters(*(part.take(places) for part in clusters))
 
 
 def cluster(members: Ints, compared: Compared, recipe: Settled) -> Clusters:

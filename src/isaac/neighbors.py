@@ -35,6 +35,12 @@ class Ragged:
         """Return the length of each list."""
         return np.diff(self.offsets)
 
+    def take(self, places: Ints) -> Ragged:
+        """Return some of the lists, each as often as it is named."""
+        lengths = self.lengths[places]
+        shift = np.repeat(self.offsets[places] - np.cumsum(lengths) + lengths, lengths)
+        return Ragged.of(self.values[shift + np.arange(len(shift))], lengths)
+
     @classmethod
     def of(cls, values: Ints, lengths: Ints) -> Ragged:
         """Return lists of the given lengths, cut from the values in order."""

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .corpus import Corpus, format_names
+from .distinct import Texts
 from .embeddings import Encoder, embed
-from .layout import Layout, arrange
-from .neighborhoods import BLOCK, SHARD, Compared, cluster, to_embed
+from .layout import Layout
+from .neighborhoods import BLOCK, Compared, arranged, cluster, to_embed
 from .neighbors import find_neighbors
 from .recipe import Recipe, Settled
 from .settling import RADII, VIEWS, size
 from .settling import SAMPLE as SETTINGS
+from .shards import SHARD
 from .tools import Tools
 
 SAMPLE = 256
@@ -56,7 +58,7 @@ class Plan(NamedTuple):
 
 def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
     """Return the plan of a curation, its speed measured on a few texts and neighbourhoods."""
-    tools, layout = tools or Tools(), arrange(corpus)
+    tools, layout = tools or Tools(), arranged(corpus, recipe)
     stages = []
     tried = {"contexts": np.zeros((1, 1), np.int16), "responses": np.zeros((1, 1), np.int16)}
     for name, encoder, texts in to_embed(layout, recipe):
@@ -89,7 +91,7 @@ def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
     )
 
 
-def _try_encoder(encoder: Encoder, texts: list[str]) -> tuple[float, Any]:
+def _try_encoder(encoder: Encoder, texts: Texts) -> tuple[float, Any]:
     sample = texts[:: max(1, len(texts) // SAMPLE)]
     embed(encoder, sample[:8])  # the first call loads and warms up
     start = time.perf_counter()

@@ -84,6 +84,11 @@ class Recipe(BaseModel):
     neighbors: Annotated[int, Field(ge=1)] | Auto = Field(
         default="auto", description="size k of a neighbourhood, the row included"
     )
+    search: Literal["exact", "ivf"] | Auto = Field(
+        default="auto",
+        description="how nearest contexts are found: all compared, or by an inverted file "
+        "(auto: exact up to 50000 contexts that may be drawn from)",
+    )
     view: View | Auto = Field(
         default="auto",
         description="what of a response is compared: all of it, its first sentence, or what its "
@@ -218,6 +223,7 @@ class Settled(Recipe):
     """A recipe with nothing left to be chosen."""
 
     neighbors: int = 150
+    search: Literal["exact", "ivf"] = "exact"
     view: View = "whole"
     radius: float = 0.8
 

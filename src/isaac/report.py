@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -13,7 +14,7 @@ from ._version import __version__
 from .assumption import diagnose
 from .corpus import Rejected, format_names
 from .curation import Curation
-from .draws import head, sums
+from .decisions import RANKS
 from .embeddings import as_floats
 from .text import clipped, short, visible
 from .threads import one_thread
@@ -21,7 +22,6 @@ from .threads import one_thread
 EXAMPLES = 20
 MAP_POINTS = 1500
 REJECTED_SHOWN = 100
-RANKS = 10
 SHOWN = 600
 """Characters of a text that a report shows."""
 
@@ -147,7 +147,7 @@ def _neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
     sizes = _column(first, "neighborhood")
     return {
         "by": curation.recipe.group_by or "nearest contexts",
-        "count": len(curation.clusters.members.lengths),
+        "count": len(curation.neighborhoods),
         "size": {
             "least": int(sizes.min()),
             "median": float(np.median(sizes)),
@@ -160,10 +160,9 @@ def _neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
 
 def _ranks(curation: Curation) -> list[dict[str, float]]:
     """Return, by rank, the share of responses that a cluster holds, over the rows of the corpus."""
-    sizes = head(curation.clusters.counts, RANKS)
-    shares = sizes / sums(curation.clusters.counts)[:, None]
-    nest = _nests(curation)
-    shares = shares[nest]
+    nests = curation.nests
+    width = min(RANKS, int(nests.clusters.max()))
+    shares = (nests.top[:, :width] / nests.total[:, None])[_nests(curation)]
     rows: list[dict[str, float]] = []
     for rank in range(shares.shape[1]):
         low, middle, high = np.percentile(shares[:, rank], [10, 50, 90])
@@ -235,10 +234,10 @@ def _examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
     replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
     rows = np.flatnonzero(replaced[layout.ids])
     chosen = rows[_sample(layout.keys[rows], EXAMPLES)]
-    sizes = head(curation.clusters.counts, RANKS)[_nests(curation)]
-    texts = curation.corpus.column("response")
+    sizes = curation.nests.top[_nests(curation)[chosen]]
     shown = []
-    for row in chosen[np.argsort(layout.ids[chosen])]:
+    for number in np.argsort(layout.ids[chosen]).tolist():
+        row = chosen[number]
         place = int(layout.ids[row])
         exchange, line = curation.corpus[place], first.slice(place, 1).to_pylist()[0]
         shown.append(
@@ -248,20 +247,20 @@ def _examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
                 "line": exchange.line,
                 "context": clipped(exchange.context, SHOWN),
                 "before": clipped(exchange.response, SHOWN),
-                "after": clipped(texts[line["source_id"]], SHOWN),
+                "after": clipped(curation.corpus[line["source_id"]].response, SHOWN),
                 "source_id": line["source_id"],
                 "rank": line["rank"],
                 "own_rank": line["own_rank"],
                 "probability": round(line["probability"], 4),
                 "neighborhood": line["neighborhood"],
                 "clusters": line["clusters"],
-                "sizes": [int(size) for size in sizes[row] if size],
+                "sizes": [int(size) for size in sizes[number] if size],
             }
         )
     return shown
 
 
-def _rejected(rejected: list[Rejected]) -> dict[str, Any]:
+def _rejected(rejected: Sequence[Rejected]) -> dict[str, Any]:
     reasons = Counter(visible(row.reason[:SHOWN]) for row in rejected)
     return {
         "count": len(rejected),

@@ -19,9 +19,20 @@ from .clusters import Clusters
 from .draws import shape
 from .embeddings import Embedded
 from .layout import Layout
-from .neighborhoods import BLOCK, Consensus, Groups, Searches, cluster, compare, drawable, joined
-from .neighbors import Ints
+from .neighborhoods import (
+    BLOCK,
+    Compared,
+    Consensus,
+    Searches,
+    cluster,
+    compare,
+    drawable,
+    joined,
+    to_search,
+)
+from .neighbors import Ints, group_by
 from .recipe import Recipe, Settled, View
+from .stores import Memory
 from .threads import one_thread
 from .tools import Tools
 
@@ -33,6 +44,9 @@ LARGEST = 256
 
 VIEWS: tuple[View, ...] = ("whole", "residual")
 RADII = tuple(round(0.1 * step, 1) for step in range(5, 13))
+EXACT = 50_000
+"""Contexts that may be drawn from up to which all of them are compared."""
+
 FEWEST, MOST = 50, 400
 """Bounds of a neighbourhood's size."""
 
@@ -71,8 +85,12 @@ def settle(
     """Return the recipe with nothing left open, and what was chosen if anything was."""
     reasons = []
     values = recipe.model_dump()
+    allowed = drawable(layout, consensus, recipe)
+    if recipe.search == "auto":
+        searched = len(np.unique(layout.context[allowed]))
+        values["search"] = "exact" if searched <= EXACT or recipe.group_by else "ivf"
     if recipe.neighbors == "auto":
-        count = int(drawable(layout, consensus, recipe).sum())
+        count = int(allowed.sum())
         values["neighbors"] = size(count)
         if recipe.group_by is None:
             reasons.append(
@@ -92,10 +110,17 @@ def settle(
     return settled, Choice(settled.neighbors, settled.view, settled.radius, trials, reasons)
 
 
-RULE = {"sharpening": "power", "power": 2.0, "top_clusters": 100, "top_mass": 1.0}
+TRIED = {
+    "sharpening": "power",
+    "power": 2.0,
+    "top_clusters": 100,
+    "top_mass": 1.0,
+    "search": "exact",
+    "radius": 0.0,
+}
 """How the trials draw, whatever the recipe does: a redraw shall not want another choice."""
 
-UNUSED = {"view": "whole", "radius": 0.0}
+UNUSED = {"view": "whole", "radius": 0.0, "search": "exact"}
 """What stands where responses are compared as text."""
 
 
@@ -125,38 +150,46 @@ def _trials(
     radii = RADII if recipe.radius == "auto" else (recipe.radius,)
 
     def make() -> npt.NDArray[np.float64]:
-        sample = _sample(layout, recipe)
+        members = _members(
+            layout, contexts, consensus, recipe, Settled.of({**values, **TRIED, "view": "whole"})
+        )
         found = []
-        with tools.progress.stage("choose view and radius", len(views)) as tick:
+        with tools.progress.stage("choose view and radius", len(views) * len(radii)) as tick:
             for view in views:
-                tried = Settled.of({**values, **RULE, "view": view, "radius": 0.0})
-                compared = compare(layout, contexts, responses, consensus, tried)
-                if contexts is None or recipe.group_by is not None:
-                    rows = Groups(layout, compared, tried).rows
-                    nests = [rows[group][None, :LARGEST] for group in sample]
-                else:
-                    candidates = drawable(layout, consensus, recipe)
-                    searches = Searches(layout, contexts.vectors, compared, candidates, tried)
-                    members = searches.members(sample)
-                    nests = [members[start : start + BLOCK] for start in range(0, SAMPLE, BLOCK)]
+                tried = Settled.of({**values, **TRIED, "view": view})
+                compared = compare(layout, contexts, responses, consensus, tried, tools.store)
                 for radius in radii:
                     settled = tried.model_copy(update={"radius": radius})
                     with one_thread():
-                        tried_on = [cluster(nest, compared, settled) for nest in nests if len(nest)]
+                        tried_on = [cluster(nest, compared, settled) for nest in members]
                     found.append(_drawn(joined(tried_on), layout, consensus, settled))
-                tick(1)
+                    tick(1)
         return np.array(found)
 
-    scores = tools.store.array("trials", make)
+    scores = tools.store.array("vectors/trials", make)
     pairs = [(view, radius) for view in views for radius in radii]
     return [Trial(*pair, float(score)) for pair, score in zip(pairs, scores, strict=True)]
 
 
-def _sample(layout: Layout, recipe: Recipe) -> Ints:
-    """Return the groups, or exchanges, on which settings are tried: those of the first rows."""
+def _members(
+    layout: Layout,
+    contexts: Embedded | None,
+    consensus: Consensus,
+    recipe: Recipe,
+    settled: Settled,
+) -> list[Ints]:
+    """Return the rows of the groups, or neighbourhoods, on which settings are tried."""
     numbers = layout.exchange if recipe.group_by is None else layout.group
     _, first = np.unique(numbers, return_index=True)
-    return np.asarray(numbers[np.sort(first)[:SAMPLE]])
+    sample = np.asarray(numbers[np.sort(first)[:SAMPLE]])
+    if contexts is None or recipe.group_by is not None:
+        rows = group_by(layout.group)
+        return [rows[group][None, :LARGEST] for group in sample]
+    allowed = drawable(layout, consensus, recipe)
+    candidates = to_search(layout, contexts, allowed, settled, Memory())
+    nothing = Compared(None, layout.response)
+    members = Searches.of(layout, contexts, nothing, candidates, settled).members(sample)
+    return [members[start : start + BLOCK] for start in range(0, len(members), BLOCK)]
 
 
 def _drawn(clusters: Clusters, layout: Layout, consensus: Consensus, recipe: Settled) -> float:

@@ -11,7 +11,6 @@ from .clusters import Clusters
 from .draws import shape
 from .embeddings import GRID
 from .errors import CorpusError
-from .neighbors import Ragged
 from .text import short, visible
 
 if TYPE_CHECKING:
@@ -32,23 +31,19 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
     nest = int((layout.group if recipe.group_by is not None else layout.exchange)[place])
     exchange = curation.corpus[row]
     lines = curation.lineage.filter(pc.equal(curation.lineage.column("id"), row)).to_pylist()
-    texts = curation.corpus.column("response")
-    typical = dict(
-        zip(
-            layout.ids.tolist(),
-            curation.consensus.typicality[layout.response].tolist(),
-            strict=True,
-        )
-    )
+    found = curation.neighborhoods[nest]
+    sources = [line["source_id"] for line in lines]
+    at = [int(np.flatnonzero(layout.ids == source)[0]) for source in sources]
+    typical = curation.consensus.typicality[layout.response[at]].tolist()
     return {
         "id": row,
         "file": exchange.file,
         "line": exchange.line,
         "context": exchange.context,
         "response": exchange.response,
-        "neighbors": _neighbors(curation, place, nest),
+        "neighbors": _neighbors(curation, place, found),
         "neighborhood": lines[0]["neighborhood"],
-        "clusters": _clusters(curation, nest),
+        "clusters": _clusters(curation, found),
         "all_clusters": lines[0]["clusters"],
         "own_rank": lines[0]["own_rank"],
         "sharpness": lines[0]["sharpness"],
@@ -58,18 +53,18 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
         "draws": [
             {
                 **line,
-                "response": texts[line["source_id"]],
-                "drawn_typicality": typical[line["source_id"]],
+                "response": curation.corpus[line["source_id"]].response,
+                "drawn_typicality": drawn,
             }
-            for line in lines
+            for line, drawn in zip(lines, typical, strict=True)
         ],
     }
 
 
-def _neighbors(curation: Curation, place: int, nest: int) -> list[dict[str, Any]]:
+def _neighbors(curation: Curation, place: int, found: Clusters) -> list[dict[str, Any]]:
     """Return the nearest contexts with their cosine, or the first of the group."""
     layout = curation.layout
-    contexts = np.unique(layout.context[curation.clusters.members[nest]])
+    contexts = np.unique(layout.context[found.members.values])
     if curation.contexts is None:
         return [{"cosine": None, "context": layout.contexts[c]} for c in contexts[:NEIGHBORS]]
     vectors = curation.contexts.vectors
@@ -82,12 +77,12 @@ def _neighbors(curation: Curation, place: int, nest: int) -> list[dict[str, Any]
     ]
 
 
-def _clusters(curation: Curation, nest: int) -> list[dict[str, Any]]:
+def _clusters(curation: Curation, found: Clusters) -> list[dict[str, Any]]:
     """Return the clusters that could be drawn from, with their odds and two texts each."""
     layout = curation.layout
-    facts = shape(_only(curation, nest), curation.recipe)
-    members = curation.clusters.members[nest]
-    found, start = [], 0
+    facts = shape(found, curation.recipe)
+    members = found.members.values
+    told, start = [], 0
     for rank, (size, rows) in enumerate(
         zip(facts.sizes[0].tolist(), facts.rows[0].tolist(), strict=True)
     ):
@@ -95,7 +90,7 @@ def _clusters(curation: Curation, nest: int) -> list[dict[str, Any]]:
             break
         numbers = layout.response[members[start : start + rows]]
         distinct = [layout.responses[number] for number in dict.fromkeys(numbers.tolist())]
-        found.append(
+        told.append(
             {
                 "rank": rank + 1,
                 "size": size,
@@ -104,12 +99,7 @@ def _clusters(curation: Curation, nest: int) -> list[dict[str, Any]]:
             }
         )
         start += rows
-    return found
-
-
-def _only(curation: Curation, nest: int) -> Clusters:
-    lists = (part[nest] for part in curation.clusters)
-    return Clusters(*(Ragged.of(one, np.array([len(one)])) for one in lists))
+    return told
 
 
 def tell(story: dict[str, Any]) -> str:

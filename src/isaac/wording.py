@@ -9,6 +9,7 @@ and sees what vectors of whole texts hide behind the topic (docs/experiments.md 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class Grams(NamedTuple):
     before: list[Hashes]
 
 
-def grams_of(texts: list[str]) -> Grams:
+def grams_of(texts: Sequence[str]) -> Grams:
     """Return the n-grams of the texts up to `ORDER`."""
     numbers: dict[str, int] = {}
     flat: list[int] = []
@@ -136,7 +137,7 @@ class Wording:
     Dirichlet Language Model, 1995).
     """
 
-    def __init__(self, texts: list[str], groups: Ints) -> None:
+    def __init__(self, texts: Sequence[str], groups: Ints) -> None:
         grams = grams_of(texts)
         numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
         position = numbers[grams.text]
@@ -209,7 +210,7 @@ def _medians(values: Reals, text: Ints) -> Reals:
     return np.asarray((ranked[start + (count - 1) // 2] + ranked[start + count // 2]) / 2)
 
 
-def typicality(texts: list[str], groups: Ints) -> Reals:
+def typicality(texts: Sequence[str], groups: Ints) -> Reals:
     """Return for each distinct response the share of responses that are no more typical, 0 to 1."""
     model = Wording(texts, groups)
     return model.typicality(model.scores)

@@ -10,15 +10,23 @@ from typing import Protocol, TypeVar
 
 from ..threads import one_thread
 
+Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """Runs one function over items; knows nothing of corpora, seeds or files."""
+    """Runs one function over items; knows nothing of corpora, seeds or files.
 
-    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield ``work(item)`` for each item, in the order of the items."""
+    ``remote`` says that work runs in other processes, to which everything must be sent.
+    """
+
+    remote: bool
+
+    def map(
+        self, work: Callable[[Shared, Item], Result], items: Iterable[Item], shared: Shared
+    ) -> Iterator[Result]:
+        """Yield ``work(shared, item)`` for each item, in the order of the items."""
         ...
 
 
@@ -29,11 +37,15 @@ class Local:
     for cores.
     """
 
+    remote = False
+
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or os.cpu_count() or 1
 
-    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Yield ``work(item)`` for each item, in the order of the items.
+    def map(
+        self, work: Callable[[Shared, Item], Result], items: Iterable[Item], shared: Shared
+    ) -> Iterator[Result]:
+        """Yield ``work(shared, item)`` for each item, in the order of the items.
 
         At most two items a worker are under way or waiting to be taken, so that results do not
         pile up in memory.
@@ -42,7 +54,7 @@ class Local:
         with one_thread(), ThreadPoolExecutor(self.workers) as pool:
             try:
                 for item in items:
-                    waiting.append(pool.submit(work, item))
+                    waiting.append(pool.submit(work, shared, item))
                     if len(waiting) >= 2 * self.workers:
                         yield waiting.popleft().result()
                 while waiting:

@@ -1,0 +1,64 @@
+"""A table in a Parquet file, read piece by piece: what of a corpus need not be in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Ints = npt.NDArray[np.int64]
+
+
+class Stored:
+    """A table on disk that answers like a `pyarrow.Table`, a row group in memory at a time."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.file = pq.ParquetFile(path, memory_map=False)
+        if self.file.schema_arrow.names != schema.names:
+            raise pa.ArrowInvalid(f"columns are {', '.join(self.file.schema_arrow.names)}")
+        self.schema = schema
+        groups = (self.file.metadata.row_group(i) for i in range(self.file.num_row_groups))
+        self.starts = np.cumsum([0, *(group.num_rows for group in groups)])
+        self.held: tuple[int, tuple[str, ...], pa.Table] | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Return the number of rows."""
+        return int(self.starts[-1])
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column, whole."""
+        kind = self.schema.field(name).type
+        chunks = [part.column(name).cast(kind) for part in self.parts([name])]
+        return pa.chunked_array([chunk for part in chunks for chunk in part.chunks], kind)
+
+    def parts(self, columns: list[str]) -> Iterator[pa.Table]:
+        """Yield the rows in order, with some columns, a row group at a time."""
+        for number in range(self.file.num_row_groups):
+            yield self.file.read_row_group(number, columns=columns)
+
+    def take(self, rows: Ints, columns: list[str]) -> pa.Table:
+        """Return some rows with some columns; those in the order of the file cost least."""
+        group = np.searchsorted(self.starts, rows, side="right") - 1
+        wanted, found = np.unique(group), []
+        for number in wanted.tolist():
+            inside = rows[group == number] - self.starts[number]
+            found.append(self._group(number, columns).take(pa.array(inside)))
+        place = np.argsort(np.argsort(group, kind="stable"), kind="stable")
+        table = pa.concat_tables(found).unify_dictionaries() if found else self.schema.empty_table()
+        return table.select(columns).take(pa.array(place))
+
+    def slice(self, row: int, length: int) -> pa.Table:
+        """Return some rows in a row, with all columns."""
+        return self.take(np.arange(row, row + length), self.schema.names)
+
+    def _group(self, number: int, columns: list[str]) -> pa.Table:
+        """Return a row group, that of the last call if it is the same."""
+        asked = (number, tuple(columns))
+        if self.held is None or self.held[:2] != asked:
+            self.held = (*asked, self.file.read_row_group(number, columns=columns))
+        return self.held[2]
