@@ -217,7 +217,7 @@ def redraw(
 
     What is not given stays as the run has it. Drawn in place, exports of the old draw are removed.
     """
-    _show_run(redraw_run(Run(run), flags, out), as_json=as_json)
+    _show_run(redraw_run(Run(run), flags, out, tools_for(None)), as_json=as_json)
 
 
 @command

@@ -133,7 +133,7 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
         raise CorpusError(
             f"the corpus was read without its groups; read it with group_by '{recipe.group_by}' too"
         )
-    layout = arranged(corpus, recipe, tools.store)
+    layout = arranged(corpus, recipe, tools.store, tools.progress)
     embedded = {
         name: embed_all(name, encoder, texts, tools)
         for name, encoder, texts in to_embed(layout, recipe)

@@ -9,7 +9,7 @@ import platform
 import shutil
 import time
 from collections.abc import Container, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +24,7 @@ from .curation import Curation, curate, nothing_in
 from .errors import CorpusError, RunError
 from .files import TEMPORARY, json_in, sha256_of, sweep
 from .kept import SUMS, Kept
+from .progress import Tick, Timed
 from .recipe import DRAW_FIELDS, Recipe
 from .records import dumps
 from .report import html, markdown, summarize
@@ -44,16 +45,14 @@ def curate_to(
     run = Run(path)
     with run.locked():
         claim(run, recipe)
+        timed = Timed(tools.progress, {})
         started = time.monotonic()
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "read"):
-            corpus = _read(run, source, recipe, tools)
+        tools = tools._replace(store=Kept(run.path), progress=timed)
+        corpus = _read(run, source, recipe, tools)
         if run.finished and run.whole():
             return run
         run.remove("manifest.json")
-        with _timed(seconds, "curate"):
-            curation = curate(corpus, recipe, tools._replace(store=Kept(run.path)))
-        finish(run, curation, seconds=seconds, started=started)
+        finish(run, curate(corpus, recipe, tools), timed, started)
     return run
 
 
@@ -143,18 +142,21 @@ class _Lines:
         self.lines.write(rejected.as_json() + "\n")
 
 
-def finish(run: Run, curation: Curation, *, seconds: dict[str, float], started: float) -> None:
+def finish(run: Run, curation: Curation, progress: Timed, started: float) -> None:
     """Write lineage, curated corpus, report and, last, the manifest."""
-    with _timed(seconds, "write"):
+    lineage = curation.lineage
+    with progress.stage("write", len(curation.corpus)) as tick:
         with run.writing(run.path / "lineage.parquet", "wb") as out:
-            pq.write_table(curation.lineage, out, compression="zstd")
+            pq.write_table(lineage, out, compression="zstd")
         with run.writing(run.path / "curated.jsonl") as lines:
-            lines.writelines(dumps(record) + "\n" for record in curated_records(curation))
+            for record in curated_records(curation, tick):
+                lines.write(dumps(record) + "\n")
+    with progress.stage("report"):
         write_report(run, summarize(curation))
     measured = {
         "platform": platform.platform(),
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "seconds": {name: round(value, 3) for name, value in progress.seconds.items()},
         "seconds_total": round(time.monotonic() - started, 3),
         "peak_memory_mib": peak_memory_mib(),
     }
@@ -199,8 +201,9 @@ def redraw_run(
     """
     if not (run.path / "recipe.yaml").exists():
         run.need_finished()
+    tools = tools or Tools()
+    timed = Timed(tools.progress, {})
     started = time.monotonic()
-    seconds: dict[str, float] = {}
     recipe = run.recipe().redrawn(changes)
     with ExitStack() as locks:
         locks.enter_context(run.locked())
@@ -210,11 +213,11 @@ def redraw_run(
             locks.enter_context(target.locked())
             claim(target, recipe)
             _copy_work(run, target)
-        curation = target.prepared(recipe, tools)
+        curation = target.prepared(recipe, tools._replace(progress=timed))
         target.remove("manifest.json")
         shutil.rmtree(target.path / "export", ignore_errors=True)  # of the draw that was
         target.write(target.path / "recipe.yaml", recipe.dump())
-        finish(target, curation, seconds=seconds, started=started)
+        finish(target, curation, timed, started)
     return target
 
 
@@ -230,7 +233,7 @@ def _copy_work(source: Run, target: Run) -> None:
             shutil.copytree(source.path / folder, target.path / folder, dirs_exist_ok=True)
 
 
-def curated_records(curation: Curation) -> Iterator[dict[str, Any]]:
+def curated_records(curation: Curation, tick: Tick | None = None) -> Iterator[dict[str, Any]]:
     """Yield the input's own records, each once for every target, with what was drawn.
 
     ``isaac_id`` and ``isaac_action`` are added, as lists where several turns of a record were
@@ -243,9 +246,12 @@ def curated_records(curation: Curation) -> Iterator[dict[str, Any]]:
     added = {"isaac_id": True, "isaac_action": True, "isaac_target": recipe.targets > 1}
     added["isaac_rejected"] = pairs
     names = dict(zip(added, free_names(corpus, list(added)), strict=True))
-    drawn = curation.drawn()
+    drawn, told = curation.drawn(), 0
     for written in corpus.written():
         ids = written.ids
+        if tick is not None and ids[-1] + 1 - told >= TOLD:
+            tick(ids[-1] + 1 - told)
+            told = ids[-1] + 1
         draws = [next(drawn)[1] for _ in ids]
         for target in range(max(map(len, draws))):
             chosen = [options[min(target, len(options) - 1)] for options in draws]
@@ -266,6 +272,10 @@ def curated_records(curation: Curation) -> Iterator[dict[str, Any]]:
             }
             extra = {names[name]: value for name, value in values.items() if added[name]}
             yield written.replaced(new) | extra
+
+
+TOLD = 1000
+"""Exchanges written between two reports of progress."""
 
 
 def free_names(corpus: Corpus, names: list[str]) -> list[str]:
@@ -292,10 +302,3 @@ def peak_memory_mib() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if platform.system() == "Darwin" else 2**10), 1)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    seconds[name] = time.monotonic() - start

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from .corpus import Corpus
 from .distinct import Digests, Distinct, Texts, digests_of, distinct
+from .progress import Progress
 from .stores import Memory, Pieces, Store, kept
 
 Ints = npt.NDArray[np.int64]
@@ -55,14 +56,17 @@ def key(context: str, response: str, group: str = "", copy: int = 0) -> int:
 
 
 def arrange(
-    corpus: Corpus, store: Store | None = None, show: Callable[[str], str] | None = None
+    corpus: Corpus,
+    store: Store | None = None,
+    show: Callable[[str], str] | None = None,
+    progress: Progress | None = None,
 ) -> Layout:
     """Return the canonical layout of a corpus, kept in a store.
 
     ``show`` returns what of a response is compared; without it, all of it is.
     """
     store = store or Memory()
-    made = functools.cache(functools.partial(_arranged, corpus))
+    made = functools.cache(functools.partial(_arranged, corpus, progress or Progress()))
     contexts, responses = (_texts(name, corpus, made, store) for name in ("context", "response"))
     rows = kept(store, "texts/rows", ROWS, lambda: made()[1])
     shown, look = responses, rows["response"]
@@ -124,13 +128,15 @@ def pieces_of(corpus: Corpus, name: str, found: Distinct) -> Pieces:
         start += len(part)
 
 
-def _arranged(corpus: Corpus) -> tuple[dict[str, Distinct], dict[str, Ints]]:
+def _arranged(corpus: Corpus, progress: Progress) -> tuple[dict[str, Distinct], dict[str, Ints]]:
     """Return the distinct texts of each column, and the rows' arrays in canonical order."""
     parts: list[list[Digests]] = []
-    for part in corpus.parts(list(TEXTS)):
-        columns = [[text or "" for text in part.column(name).to_pylist()] for name in TEXTS]
-        keys = np.array([key(*texts) for texts in zip(*columns, strict=True)], np.uint64)
-        parts.append([*map(digests_of, columns), keys])
+    with progress.stage("arrange", len(corpus)) as tick:
+        for part in corpus.parts(list(TEXTS)):
+            columns = [[text or "" for text in part.column(name).to_pylist()] for name in TEXTS]
+            keys = np.array([key(*texts) for texts in zip(*columns, strict=True)], np.uint64)
+            parts.append([*map(digests_of, columns), keys])
+            tick(len(part))
     *digests, keys = (np.concatenate(column) for column in zip(*parts, strict=True))
     found = dict(zip(TEXTS, map(distinct, digests), strict=True))
     context, response, group = (found[name].number for name in TEXTS)

@@ -20,6 +20,7 @@ from .embeddings import CHUNK, Embedded, Grid, as_floats
 from .inverted import Inverted, invert, nearest_list, search
 from .layout import Layout, arrange
 from .neighbors import Ints, Ragged, find_neighbors, group_by, members_of
+from .progress import Progress
 from .recipe import Recipe, Settled
 from .stores import Store, kept
 from .views import Ridge, fit, opening
@@ -45,9 +46,11 @@ class Consensus(NamedTuple):
     vetoed: Reals | None = None
 
 
-def arranged(corpus: Corpus, recipe: Recipe, store: Store | None = None) -> Layout:
+def arranged(
+    corpus: Corpus, recipe: Recipe, store: Store | None = None, progress: Progress | None = None
+) -> Layout:
     """Return the layout of a corpus, with what the recipe looks at of its responses."""
-    return arrange(corpus, store, opening if recipe.view == "opening" else None)
+    return arrange(corpus, store, opening if recipe.view == "opening" else None, progress)
 
 
 def to_embed(layout: Layout, recipe: Recipe) -> Iterator[tuple[str, str, Texts]]:

@@ -26,6 +26,21 @@ class Progress:
         yield lambda _: None
 
 
+class Timed(Progress):
+    """Reports as another does, and adds up the seconds of each stage by its name."""
+
+    def __init__(self, progress: Progress, seconds: dict[str, float]) -> None:
+        self.progress, self.seconds = progress, seconds
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
+        """Yield a function that is called with the number of items just done."""
+        start = time.monotonic()
+        with self.progress.stage(name, total) as tick:
+            yield tick
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+
 class Lines(Progress):
     """Plain lines, at most one every two seconds and one at the end of a stage."""
 
@@ -50,7 +65,10 @@ class Lines(Progress):
         self._say(name, done, total, time.monotonic() - start)
 
     def _say(self, name: str, done: int, total: int | None, seconds: float) -> None:
-        rate = done / max(seconds, 1e-9)
+        if not done and total is None:
+            print(f"{name}: {seconds:,.1f} s", file=self.stream, flush=True)
+            return
+        rate = max(done, 1e-9) / max(seconds, 1e-9)
         of = "" if total is None else f"/{total:,}"
         left = "" if total is None or done >= total else f", {(total - done) / rate:,.0f} s left"
         print(f"{name}: {done:,}{of} ({rate:,.0f}/s{left})", file=self.stream, flush=True)
