@@ -10,7 +10,7 @@ import isaac
 SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
-    _version errors text threads progress recipe formats sources records tables corpus distinct
+    _version errors text threads progress recipe formats remote sources records tables corpus distinct
     stores layout embeddings views neighbors inverted duplicates wording clusters draws engines
     judges tools neighborhoods shards choices decisions settling stories curation assumption charts
     report comparison healing plan files kept runs jobs samples audit exports demo terminal

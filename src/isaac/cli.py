@@ -30,6 +30,7 @@ def env(as_json: AsJson = False) -> None:
         "judges": "profanity_check",
         "openai": "openai",
         "datasets": "datasets",
+        "remote": "fsspec",
     }
     packages = ("numpy", "pyarrow", "wordllama")
     facts: dict[str, Any] = {

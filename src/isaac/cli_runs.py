@@ -43,10 +43,13 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 @recipe_flags(Recipe.model_fields)
 def curate(
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="file, folder, glob, - or hf://owner/dataset")
+        str,
+        typer.Argument(metavar="INPUT", help="file, folder, glob, URL, - or hf://owner/dataset"),
     ],
     flags: dict[str, Any],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="the run folder")] = None,
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", help="the run folder, a path or URL")
+    ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
@@ -116,13 +119,13 @@ def _show_run(run: Run, *, as_json: bool) -> None:
         show(
             dumps(
                 {
-                    "run": str(run.path),
+                    "run": run.place("").rstrip("/"),
                     **facts,
                     "rejected": summary["rejected"]["count"],
                     "verdict": summary["diagnosis"]["verdict"],
                     "reasons": summary["diagnosis"]["reasons"],
                     "notes": summary["notes"],
-                    "report": str(run.path / "report.html"),
+                    "report": run.place("report.html"),
                 }
             )
         )
@@ -147,8 +150,8 @@ def _show_run(run: Run, *, as_json: bool) -> None:
     )
     for note in summary["notes"]:
         show(f"note: {note}")
-    show(f"curated corpus: {run.path / 'curated.jsonl'}")
-    show(f"report:         {run.path / 'report.html'}")
+    show(f"curated corpus: {run.place('curated.jsonl')}")
+    show(f"report:         {run.place('report.html')}")
 
 
 @command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from .errors import RunError
+from .remote import Mirror
 from .text import short
 
 TEMPORARY = ".part"
@@ -35,6 +37,35 @@ def writing(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+class Folder:
+    """A folder whose finished files are copied to a mirror, if it has one."""
+
+    def __init__(self, path: Path, mirror: Mirror | None = None) -> None:
+        self.path, self.mirror = path, mirror
+
+    @contextmanager
+    def writing(self, file: Path, mode: str = "w") -> Iterator[IO[Any]]:
+        """Yield a file that takes its name only when it is whole and on the disk."""
+        with writing(file, mode) as out:
+            yield out
+        self.changed(file)
+
+    def changed(self, file: Path) -> None:
+        """Copy a file to the mirror, if it is of the folder."""
+        if self.mirror is not None and file.is_relative_to(self.path):
+            self.mirror.send(file)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or folder of the folder, whether it is there or not."""
+        path = self.path / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        if self.mirror is not None:
+            self.mirror.remove(path)
 
 
 def cannot_write(file: Path, error: OSError) -> RunError:

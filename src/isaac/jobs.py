@@ -42,12 +42,12 @@ def curate_to(
     another process works on it.
     """
     tools = tools or Tools()
-    run = Run(path)
+    run = Run.at(path)
     with run.locked():
         claim(run, recipe)
         timed = Timed(tools.progress, {})
         started = time.monotonic()
-        tools = tools._replace(store=Kept(run.path), progress=timed)
+        tools = tools._replace(store=Kept(run.folder), progress=timed)
         corpus = _read(run, source, recipe, tools)
         if run.finished and run.whole():
             return run
@@ -82,9 +82,7 @@ def claim(run: Run, recipe: Recipe) -> None:
 
 def _empty(run: Run) -> None:
     """Remove what was read into a run."""
-    run.remove("recipe.yaml", SUMS, *INPUTS)
-    for folder in WORK:
-        shutil.rmtree(run.path / folder, ignore_errors=True)
+    run.remove("recipe.yaml", SUMS, *INPUTS, *WORK)
 
 
 def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
@@ -215,7 +213,7 @@ def redraw_run(
             _copy_work(run, target)
         curation = target.prepared(recipe, tools._replace(progress=timed))
         target.remove("manifest.json")
-        shutil.rmtree(target.path / "export", ignore_errors=True)  # of the draw that was
+        target.remove("export")  # of the draw that was
         target.write(target.path / "recipe.yaml", recipe.dump())
         finish(target, curation, timed, started)
     return target

@@ -21,7 +21,7 @@ from .clusters import Clusters
 from .distinct import TextFile
 from .embeddings import Embedded
 from .errors import RunError
-from .files import cannot_write, json_in, sha256_of, sound, writing
+from .files import Folder, cannot_write, json_in, sha256_of, sound
 from .neighbors import Ints, Ragged
 from .records import dumps
 from .stores import Array, Pieces
@@ -35,9 +35,9 @@ class Kept:
     Arrays are memory-mapped. Names are paths below the folder, without what a file's name ends in.
     """
 
-    def __init__(self, path: Path, *, finished: bool = False) -> None:
-        self.path, self.finished = path, finished
-        self.sums = _read_sums(path / SUMS)
+    def __init__(self, folder: Folder, *, finished: bool = False) -> None:
+        self.folder, self.path, self.finished = folder, folder.path, finished
+        self.sums = _read_sums(self.path / SUMS)
         self.checked: set[str] = set()
 
     def array(self, name: str, make: Callable[[], Array], /) -> Array:
@@ -111,7 +111,7 @@ class Kept:
         """Drop the vectors kept under a name."""
         if not self.finished:
             for suffix in (".json", ".npy"):
-                (self.path / f"{name}{suffix}").unlink(missing_ok=True)
+                self.folder.remove(f"{name}{suffix}")
 
     def clusters(self, name: str, make: Callable[[], Clusters], /) -> Clusters:
         """Return the neighbourhoods kept under a name, made and kept now if they are not there."""
@@ -143,7 +143,7 @@ class Kept:
                 f"{path} is damaged or missing; remove manifest.json there, and the same isaac "
                 "curate command makes it again"
             )
-        with writing(path, "wb") as out:
+        with self.folder.writing(path, "wb") as out:
             save(out)
         self.sums[file] = sha256_of(path)
         self.checked.add(file)
@@ -154,6 +154,7 @@ class Kept:
                 os.fsync(sums.fileno())
         except OSError as error:
             raise cannot_write(self.path / SUMS, error) from error
+        self.folder.changed(self.path / SUMS)
 
 
 DERIVED = ("vectors/ridge", "vectors/wanted")

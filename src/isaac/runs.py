@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -15,9 +18,10 @@ from .corpus import SCHEMA, Corpus, RejectedFile
 from .curation import Curation, curate
 from .decisions import LINEAGE
 from .errors import RunError
-from .files import json_in, sha256_of, sound, writing
+from .files import Folder, json_in, sha256_of, sound
 from .kept import Kept
 from .recipe import Recipe
+from .remote import Mirror, is_url
 from .sources import Digest
 from .tables import Stored
 from .tools import Tools
@@ -35,8 +39,24 @@ class Run:
     it was stopped, at whatever moment.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, mirror: Mirror | None = None) -> None:
         self.path = Path(path)
+        self.folder = Folder(self.path, mirror)
+
+    @classmethod
+    def at(cls, place: str | Path) -> Run:
+        """Return the run at a path or URL; of a URL, a copy whose finished files go there."""
+        if not is_url(place):
+            return cls(place)
+        path = Path(tempfile.mkdtemp(prefix="isaac-"))
+        run = cls(path, Mirror(str(place), path))
+        weakref.finalize(run, shutil.rmtree, path, ignore_errors=True)
+        return run
+
+    def place(self, name: str) -> str:
+        """Return where a file of the run is to be found."""
+        mirror = self.folder.mirror
+        return str(self.path / name) if mirror is None else f"{mirror.url.rstrip('/')}/{name}"
 
     @property
     def finished(self) -> bool:
@@ -81,7 +101,7 @@ class Run:
 
     def prepared(self, recipe: Recipe, tools: Tools | None = None) -> Curation:
         """Return the curation by a recipe of the run's neighbourhoods, making none of them."""
-        kept = Kept(self.path, finished=True)
+        kept = Kept(self.folder, finished=True)
         return curate(self.corpus(), recipe, (tools or Tools())._replace(store=kept))
 
     def need_finished(self) -> None:
@@ -113,13 +133,15 @@ class Run:
             why = error.strerror or str(error)
             raise RunError(f"cannot use {self.path} as a run folder: {why}") from None
         try:
+            if self.folder.mirror is not None:
+                self.folder.mirror.fetch()
             yield
         finally:
             lock.release()
 
     def writing(self, file: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]:
         """Return a file that takes its name only when it is whole and on the disk."""
-        return writing(file, mode)
+        return self.folder.writing(file, mode)
 
     def write(self, file: Path, text: str) -> None:
         """Write a small text file, whole or not at all."""
@@ -127,9 +149,9 @@ class Run:
             out.write(text)
 
     def remove(self, *names: str) -> None:
-        """Remove files of the run, whether they are there or not."""
+        """Remove files and folders of the run, whether they are there or not."""
         for name in names:
-            (self.path / name).unlink(missing_ok=True)
+            self.folder.remove(name)
 
     def whole(self) -> bool:
         """Say whether every output of a finished run is there as it was written."""

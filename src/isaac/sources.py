@@ -6,6 +6,7 @@ import glob
 import gzip
 import hashlib
 import os
+import posixpath
 import shutil
 import sys
 import tempfile
@@ -13,12 +14,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, BinaryIO, NamedTuple, NoReturn, cast
 
 import pyarrow as pa
 
 from .errors import CorpusError
+from .remote import is_url, listed, opened_url
 from .text import short
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -27,10 +29,16 @@ COMPRESSED = (".gz", ".zst")
 
 @dataclass(frozen=True)
 class Source:
-    """One file of the input; ``path`` is None for standard input and for a dataset of a hub."""
+    """One file of the input.
+
+    ``path`` is None for standard input, for a dataset of a hub, and for a file behind a ``url``,
+    which lies there at ``place``.
+    """
 
     name: str
     path: Path | None
+    url: str = ""
+    place: str = ""
 
 
 class Digest(NamedTuple):
@@ -42,7 +50,7 @@ class Digest(NamedTuple):
 
 
 def find_sources(source: str) -> list[Source]:
-    """Return the files that an INPUT names: a file, a folder, a glob, ``-`` or ``hf://``.
+    """Return the files that an INPUT names: a file, a folder, a glob, a URL, ``-`` or ``hf://``.
 
     Each is named by its path below the folder that all of them share, so that what is said of
     them does not depend on where they lie. The files of a run are no input.
@@ -52,12 +60,25 @@ def find_sources(source: str) -> list[Source]:
         return [Source("<stdin>", None)]
     if source.startswith("hf://"):
         return [Source(source, None)]
+    if is_url(source):
+        return _remote(source)
     try:
         paths = _paths(source)
     except OSError as error:
         raise CorpusError(f"cannot read {short(source)}: {error.strerror}") from None
     base = Path(source) if Path(source).is_dir() else Path(os.path.commonpath(_parents(paths)))
     return [Source(_named(path.relative_to(base)), path) for path in paths]
+
+
+def _remote(url: str) -> list[Source]:
+    """Return the files behind a URL, each named by its path below their common folder."""
+    paths = listed(url)
+    if len(paths) > 1:
+        paths = [path for path in paths if _is_data(PurePosixPath(path))]
+    if not paths:
+        raise CorpusError(f"no data behind {url}; known: {', '.join((*SUFFIXES, *COMPRESSED))}")
+    base = posixpath.commonpath([posixpath.dirname(path) for path in paths])
+    return [Source(posixpath.relpath(path, base or "."), None, url, path) for path in paths]
 
 
 def _parents(paths: list[Path]) -> list[Path]:
@@ -101,7 +122,7 @@ def _fail(error: OSError) -> NoReturn:
     raise error
 
 
-def _is_data(path: Path) -> bool:
+def _is_data(path: PurePath) -> bool:
     name = path.name.lower()
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
@@ -129,8 +150,10 @@ def opened(source: Source) -> Iterator[tuple[BinaryIO, Digest]]:
 def _seekable(source: Source) -> Iterator[BinaryIO]:
     """Yield the bytes of a source, copied first if they can be read only once."""
     with ExitStack() as stack:
-        if source.path is None:
-            file: IO[bytes] = sys.stdin.buffer
+        if source.url:
+            file: IO[bytes] = stack.enter_context(opened_url(source.url, source.place))
+        elif source.path is None:
+            file = sys.stdin.buffer
         else:
             file = stack.enter_context(_open(source.path))
             if file.seekable():

@@ -1,0 +1,348 @@
+"""Time by stage, memory, recall and growth from ten thousand to a million exchanges.
+
+Run: python benchmarks/scale.py --folder DIR [--sizes 10000,30000,100000,300000,1000000]
+     [--settings paper,defaults] [--cores 1,2] [--engines local,ray] [--repeats 3] [--data FILE]
+
+Every curation goes through the real command, from text to report, and is noted in
+DIR/results.jsonl as soon as it is done; a run that was stopped goes on from there, and the tables
+are made of all notes. Texts are made by joining the halves of different exchanges of the data, so
+that neighbours are real and no two are equal. "Vectors given" is the whole time without the
+stages that embed.
+
+Beside it stand, on the same texts and vectors and measured in the same run, the plain procedure
+(one flat search and one scikit-learn DBSCAN a row, on one core) and semhash's
+self-deduplication, which is a simpler job: it looks for one neighbour a row and groups nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import DATA, header, table
+
+from isaac import Recipe, Run, embed, load_encoder, read_corpus
+from isaac.embeddings import Floats, as_floats
+from isaac.records import dumps
+
+Note = dict[str, Any]
+SEED = 0
+SETTINGS = {"paper": ["--paper"], "defaults": []}
+PLAIN = 300
+"""Rows on which the plain procedure is timed."""
+
+
+def made(data: list[Path], size: int, folder: Path) -> Path:
+    """Return a file of so many exchanges, made of the halves of those in the data."""
+    file = folder / f"corpus-{size}.jsonl"
+    if file.exists():
+        return file
+    pairs: list[tuple[str, str]] = []
+    for source in data:
+        corpus = read_corpus(source)
+        pairs += zip(corpus.column("context"), corpus.column("response"), strict=True)
+    rng = np.random.default_rng(SEED)
+    seen: set[tuple[int, int]] = set()
+    part = file.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as out:
+        while len(seen) < size:
+            for i, j in rng.integers(0, len(pairs), (size, 2)).tolist():
+                if (i, j) not in seen and len(seen) < size:
+                    seen.add((i, j))
+                    sides = zip(pairs[i], pairs[j], strict=True)
+                    context, response = (_joined(*texts) for texts in sides)
+                    out.write(dumps({"context": context, "response": response}) + "\n")
+    part.replace(file)
+    return file
+
+
+def _joined(one: str, other: str) -> str:
+    """Return the first half of one text and the second half of another, in words."""
+    first, last = one.split(), other.split()
+    return " ".join(first[: -(-len(first) // 2)] + last[len(last) // 2 :])
+
+
+def curated(file: Path, settings: str, cores: int, engine: str, folder: Path) -> Note:
+    """Return what the real command measured of itself on some of the machine's cores."""
+    run = folder / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    line = [sys.executable, "-m", "isaac", "curate", str(file), "-o", str(run)]
+    line += [*SETTINGS[settings], "--engine", engine, "--workers", str(cores)]
+    limit = partial(os.sched_setaffinity, 0, set(range(cores)))
+    start = time.perf_counter()
+    subprocess.run(line, check=True, capture_output=True, preexec_fn=limit)
+    wall = time.perf_counter() - start
+    manifest = Run(run).manifest()
+    size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+    shutil.rmtree(run)
+    measured = manifest["measured"]
+    return {
+        "wall": wall,
+        "seconds": measured["seconds"],
+        "peak_mib": measured["peak_memory_mib"],
+        "disk_mib": size / 2**20,
+        "search": manifest["search"],
+    }
+
+
+def vectors_of(file: Path, size: int) -> tuple[Floats, Floats, float]:
+    """Return context and response vectors, and the encoder's own rate in texts a second."""
+    corpus, encoder = read_corpus(file), load_encoder("wordllama")
+    texts = corpus.column("context")
+    encoder.encode(texts[:1000])
+    start = time.perf_counter()
+    for begin in range(0, len(texts), 4096):
+        encoder.encode(texts[begin : begin + 4096])
+    rate = size / (time.perf_counter() - start)
+    contexts = as_floats(embed(encoder, texts).vectors)
+    return contexts, as_floats(embed(encoder, corpus.column("response")).vectors), rate
+
+
+def plain(contexts: Floats, responses: Floats) -> float:
+    """Return rows a second of the plain procedure, on a sample, on one core."""
+    from sklearn.cluster import DBSCAN
+    from threadpoolctl import threadpool_limits
+
+    recipe = Recipe.paper()
+    assert recipe.neighbors != "auto"
+    rows = np.random.default_rng(SEED).choice(len(contexts), PLAIN, replace=False)
+    start = time.perf_counter()
+    with threadpool_limits(1):
+        for row in rows.tolist():
+            near = np.argpartition(-(contexts @ contexts[row]), recipe.neighbors)
+            near = near[: recipe.neighbors]
+            DBSCAN(eps=recipe.radius, min_samples=1).fit(responses[near])
+    return PLAIN / (time.perf_counter() - start)
+
+
+def deduplicated(responses: Floats) -> float:
+    """Return the seconds of semhash's self-deduplication with the same vectors."""
+    from semhash import SemHash
+
+    class Nothing:
+        def encode(self, _inputs: Any, **_: Any) -> Any:
+            raise AssertionError("the vectors are given")
+
+    records = [str(number) for number in range(len(responses))]
+    start = time.perf_counter()
+    SemHash.from_embeddings(responses, records, model=Nothing()).self_deduplicate()
+    return time.perf_counter() - start
+
+
+def beside(file: Path, size: int, largest: int) -> Note:
+    """Return what stands beside a size: the encoder's rate, and what others take."""
+    contexts, responses, rate = vectors_of(file, size)
+    note: Note = {"encoder_rate": rate}
+    if size <= largest:
+        note["plain_rate"] = plain(contexts, responses)
+        note["semhash_seconds"] = deduplicated(responses)
+    return note
+
+
+class Notes:
+    """What was measured, in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        self.all = [json.loads(line) for line in lines]
+
+    def need(self, key: Note, measure: Callable[[], Note]) -> None:
+        """Measure what is not noted yet."""
+        if not any(key.items() <= note.items() for note in self.all):
+            print(key, file=sys.stderr, flush=True)
+            note = {**key, **measure()}
+            self.all.append(note)
+            with self.file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(note) + "\n")
+
+    def some(self, **key: Any) -> list[Note]:
+        """Return the notes of a kind."""
+        return [note for note in self.all if key.items() <= note.items()]
+
+
+def given(note: Note) -> float:
+    """Return the seconds of a run without those that embed."""
+    return float(note["wall"] - sum(s for k, s in note["seconds"].items() if "embed" in k))
+
+
+def middle(values: list[float], digits: int = 1) -> str:
+    """Return the median, with the least and most of several."""
+    if not values:
+        return "—"
+    shown = f"{statistics.median(values):,.{digits}f}"
+    if len(values) > 1:
+        shown += f" ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+    return shown
+
+
+def stages(notes: Notes, sizes: list[int], settings: str, cores: int) -> str:
+    """Return the table of seconds by stage."""
+    by_size = {
+        size: notes.some(size=size, settings=settings, cores=cores, engine="local")
+        for size in sizes
+    }
+    by_size = {size: found for size, found in by_size.items() if found}
+    names = list(
+        dict.fromkeys(k for found in by_size.values() for n in found for k in n["seconds"])
+    )
+    rows = [
+        (
+            name,
+            *(middle([n["seconds"].get(name, 0.0) for n in found]) for found in by_size.values()),
+        )
+        for name in names
+    ]
+    rows.append(
+        ("**all, from text**", *(middle([n["wall"] for n in found]) for found in by_size.values()))
+    )
+    rows.append(
+        (
+            "**all, vectors given**",
+            *(middle([given(n) for n in found]) for found in by_size.values()),
+        )
+    )
+    rows.append(
+        (
+            "rows a second, vectors given",
+            *(middle([size / given(n) for n in found], 0) for size, found in by_size.items()),
+        )
+    )
+    rows.append(
+        (
+            "peak memory, MiB",
+            *(middle([n["peak_mib"] for n in found], 0) for found in by_size.values()),
+        )
+    )
+    rows.append(
+        (
+            "run folder, MiB",
+            *(middle([n["disk_mib"] for n in found], 0) for found in by_size.values()),
+        )
+    )
+    rows.append(("search", *(_search(found[0]["search"]) for found in by_size.values())))
+    return table((f"{settings}, {cores} cores", *(f"{size:,}" for size in by_size)), rows)
+
+
+def _search(how: Note) -> str:
+    if "recall" not in how:
+        return str(how["by"])
+    return f"{how['lists']:,} lists, {how['probes']} probed, recall {how['recall']:.3f}"
+
+
+def ratios(notes: Notes, sizes: list[int]) -> Iterator[tuple[str, ...]]:
+    """Yield lines of what follows from the times."""
+
+    def exponent(settings: str, least: int, most: int) -> str:
+        small, large = (
+            notes.some(size=s, settings=settings, cores=2, engine="local") for s in (least, most)
+        )
+        if not (small and large):
+            return "—"
+        times = [statistics.median(map(given, found)) for found in (small, large)]
+        return f"{math.log(times[1] / times[0]) / math.log(most / least):.2f}"
+
+    for settings in SETTINGS:
+        for least, most in ((10_000, 100_000), (100_000, 1_000_000)):
+            yield (
+                f"{settings}: growth exponent, {least:,} to {most:,}, vectors given",
+                exponent(settings, least, most),
+            )
+    for size in sizes:
+        two, one = (
+            [given(n) for n in notes.some(size=size, settings="paper", cores=c, engine="local")]
+            for c in (2, 1)
+        )
+        if one and two:
+            yield (
+                f"{size:,}: two cores over one",
+                f"{statistics.median(one) / statistics.median(two):.2f} times",
+            )
+        slow = [
+            given(n) for n in notes.some(size=size, settings="defaults", cores=2, engine="local")
+        ]
+        if slow and two:
+            yield (
+                f"{size:,}: defaults over the paper's settings",
+                f"{statistics.median(slow) / statistics.median(two):.2f} times",
+            )
+        ray = [given(n) for n in notes.some(size=size, settings="paper", cores=2, engine="ray")]
+        if ray and two:
+            yield (
+                f"{size:,}: Ray over local",
+                f"{statistics.median(ray) / statistics.median(two):.2f} times",
+            )
+        for note in notes.some(size=size, kind="beside")[:1]:
+            embedded = [
+                2 * size / sum(s for k, s in n["seconds"].items() if "embed" in k)
+                for n in notes.some(size=size, settings="paper", cores=2, engine="local")
+            ]
+            if embedded:
+                yield (
+                    f"{size:,}: embedding over the encoder's own rate ({note['encoder_rate']:,.0f} texts a second)",
+                    f"{statistics.median(embedded) / note['encoder_rate']:.0%}",
+                )
+            if "plain_rate" in note and two:
+                yield (
+                    f"{size:,}: over the plain procedure ({note['plain_rate']:,.0f} rows a second on one core)",
+                    f"{size / statistics.median(two) / note['plain_rate']:,.0f} times",
+                )
+                yield f"{size:,}: semhash's self-deduplication", f"{note['semhash_seconds']:,.1f} s"
+
+
+def main() -> None:
+    """Measure what is not noted yet, and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--sizes", default="10000,30000,100000,300000,1000000")
+    parser.add_argument("--settings", default="paper,defaults")
+    parser.add_argument("--cores", default="2,1")
+    parser.add_argument("--engines", default="local")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--largest", type=int, default=300_000, help="rows up to which others are run"
+    )
+    parser.add_argument("--data", type=Path, nargs="*", default=[DATA / "diasafety" / "train.json"])
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    sizes = [int(size) for size in asked.sizes.split(",")]
+    notes = Notes(asked.folder / "results.jsonl")
+    for repeat in range(asked.repeats):
+        for size in sizes:
+            file = made(asked.data, size, asked.folder)
+            notes.need({"kind": "beside", "size": size}, partial(beside, file, size, asked.largest))
+            for settings in asked.settings.split(","):
+                for engine in asked.engines.split(","):
+                    for cores in map(int, asked.cores.split(",")):
+                        key = {
+                            "size": size,
+                            "settings": settings,
+                            "cores": cores,
+                            "engine": engine,
+                            "repeat": repeat,
+                        }
+                        notes.need(
+                            key, partial(curated, file, settings, cores, engine, asked.folder)
+                        )
+    print(f"{header('benchmarks/scale.py', [SEED])}\n")
+    for settings in asked.settings.split(","):
+        print(stages(notes, sizes, settings, 2) + "\n")
+    print(table(("what", "ratio"), ratios(notes, sizes)))
+
+
+if __name__ == "__main__":
+    main()
