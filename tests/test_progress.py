@@ -30,10 +30,10 @@ def test_lines_are_plain_and_one_ends_the_stage() -> None:
 def test_lines_tell_how_long_is_left() -> None:
     stream = io.StringIO()
     run(Lines(stream, every=0))
-    first, second, last = stream.getvalue().splitlines()
+    first, last = stream.getvalue().splitlines()
     assert first.startswith("embed: 4/10 (")
     assert first.endswith(" s left)")
-    assert second.startswith("embed: 10/10 (")
+    assert last.startswith("embed: 10/10 (")
     assert "left" not in last
 
 

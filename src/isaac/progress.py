@@ -62,7 +62,8 @@ class Lines(Progress):
                 self._say(name, done, total, now - start)
 
         yield tick
-        self._say(name, done, total, time.monotonic() - start)
+        if said == start or done != total:
+            self._say(name, done, total, time.monotonic() - start)
 
     def _say(self, name: str, done: int, total: int | None, seconds: float) -> None:
         if not done and total is None:

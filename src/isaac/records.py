@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import csv
 import io
 import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import IO, Any, BinaryIO, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -118,7 +120,7 @@ def _delimiter(suffix: str, head: bytes) -> str:
 def _is_array(file: BinaryIO) -> bool:
     """Say whether a file is one JSON array, and not lines of which the first is a list."""
     start = file.tell()
-    lines = filter(bytes.strip, file)
+    lines = filter(bytes.strip, iter(partial(file.readline, MAX_LINE), b""))
     first, second = next(lines, b""), next(lines, None)
     file.seek(start)
     if second is None:
@@ -222,41 +224,85 @@ def parse(text: str) -> Any:
     return DECODER.decode(text)
 
 
+class _Window:
+    """The text of a file from a place in it on, as much of it as is needed."""
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self.name, self.file = name, file
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
+        self.text, self.at, self.line, self.ended = "", 0, 1, False
+
+    def more(self) -> None:
+        """Read at least as much again as is there, and drop what was passed."""
+        self.text, self.at = self.text[self.at :], 0
+        data = self.file.read(max(STEP, len(self.text)))
+        self.ended = not data
+        try:
+            self.text += self.decoder.decode(data, final=self.ended)
+        except UnicodeDecodeError as error:
+            line = self.line + self.text.count("\n") + error.object.count(b"\n", 0, error.start)
+            raise CorpusError(
+                f"{self.name} line {line}: invalid UTF-8; convert the file to UTF-8"
+            ) from None
+
+    def next(self, skipped: str = " \t\r\n,") -> str:
+        """Go to the next character that is not skipped, and return it; nothing at the end."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in skipped:
+                self.at += 1
+                self.line += self.text[self.at - 1] == "\n"
+            if self.at < len(self.text) or self.ended:
+                return self.text[self.at : self.at + 1]
+            self.more()
+
+    def value(self) -> tuple[Any, str]:
+        """Return the value that begins here with its text, and go to its end."""
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self.text, self.at)
+            except (ValueError, RecursionError) as error:
+                if self.ended or len(self.text) - self.at > MAX_LINE or _final(error):
+                    raise self.broken(error) from None
+            else:
+                if end < len(self.text) or self.ended:
+                    break
+            self.more()
+        raw = self.text[self.at : end]
+        self.line, self.at = self.line + raw.count("\n"), end
+        return value, raw
+
+    def broken(self, error: Exception) -> CorpusError:
+        """Return what is said of a value here that cannot be read."""
+        line, why = self.line, _why(error)
+        if isinstance(error, json.JSONDecodeError):
+            line += self.text.count("\n", self.at, error.pos)
+            why = f"broken JSON: {error.msg.removesuffix(' at')}"
+        return CorpusError(f"{self.name} line {line}: {why} in the array; {MEND}")
+
+
+STEP = 2**20
+"""Bytes of an array that are read at a time, more if an element is longer."""
+
+
+def _final(error: Exception) -> bool:
+    """Say whether more of the text would not mend a value."""
+    return isinstance(error, RecursionError | RepeatedKeyError)
+
+
 def _array(name: str, file: BinaryIO) -> Iterator[Record]:
     """Yield the elements of one JSON array, each with the line that it begins on."""
-    text = _whole_text(name, file)
-    at, line, seen = text.index("[") + 1, 1, 0
-    while True:
-        while at < len(text) and text[at] in " \t\r\n,":
-            at += 1
-        line, seen = line + text.count("\n", seen, at), at
-        if text[at : at + 1] == "]":
-            break
-        try:
-            value, end = DECODER.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
-            raise _broken_array(name, text, line, error) from None
-        yield _record(name, line, text[at:end].encode(), value)
-        at = end
-    if text[at + 1 :].strip():
-        raise CorpusError(f"{name} line {line}: there is more after the end of the array; {MEND}")
-
-
-def _whole_text(name: str, file: BinaryIO) -> str:
-    data = file.read()
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{name} line {line}: invalid UTF-8; convert the file to UTF-8") from None
-
-
-def _broken_array(name: str, text: str, line: int, error: Exception) -> CorpusError:
-    why = _why(error)
-    if isinstance(error, json.JSONDecodeError):
-        line = text.count("\n", 0, error.pos) + 1
-        why = f"broken JSON: {error.msg.removesuffix(' at')}"
-    return CorpusError(f"{name} line {line}: {why} in the array; {MEND}")
+    window = _Window(name, file)
+    window.next()
+    window.at += 1
+    while window.next() != "]":
+        line = window.line
+        value, raw = window.value()
+        yield _record(name, line, raw.encode(), value)
+    window.at += 1
+    if window.next(" \t\r\n"):
+        raise CorpusError(
+            f"{name} line {window.line}: there is more after the end of the array; {MEND}"
+        )
 
 
 class _Spy:
