@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from isaac import neighbors
 from isaac.embeddings import Grid
-from isaac.neighbors import Ints, Ragged, find_neighbors, group_by, members_of
+from isaac.neighbors import Ints, Nearest, Ragged, find_neighbors, group_by, members_of
 from tests.vectors import directions
 
 SEEDS = st.integers(0, 2**32)
@@ -48,12 +49,64 @@ def test_the_vector_itself_comes_first_even_among_equals(
 
 
 @pytest.mark.parametrize("tile", [1, 7, 64, 300, 1000])
-def test_tiles_change_no_neighbor(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("block", [1, 9, 1000])
+@pytest.mark.parametrize("keys", [1, 2**22])
+def test_tiles_and_blocks_change_no_neighbor(
+    tile: int, block: int, keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vectors = directions(3, 300, 16, 200)
     selves = np.arange(0, 300, 3)
     monkeypatch.setattr(neighbors, "TILE", tile)
+    monkeypatch.setattr(neighbors, "BLOCK", block)
+    monkeypatch.setattr(neighbors, "KEYS", keys)
     found = find_neighbors(vectors[selves], vectors, 20, selves)
     assert found.tolist() == nearest(vectors[selves], vectors, 20, selves)
+
+
+def sorted_by_similarity(seed: int, count: int) -> Grid:
+    """Return vectors of which each is nearer to the first axis than those before it."""
+    vectors = directions(seed, count, 4)
+    return vectors[np.argsort(vectors[:, 0], kind="stable")]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_vectors_in_order_of_similarity_are_all_met(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = sorted_by_similarity(5, 900)[::step]
+    query = np.array([[2048, 0, 0, 0]], np.int16)
+    monkeypatch.setattr(neighbors, "TILE", 50)
+    assert find_neighbors(query, vectors, 3).tolist() == nearest(query, vectors, 3)
+    assert find_neighbors(query, vectors, 70).tolist() == nearest(query, vectors, 70)
+
+
+def test_vectors_may_be_mapped_from_a_file(tmp_path: Path) -> None:
+    vectors = directions(7, 500, 8)
+    np.save(tmp_path / "vectors.npy", vectors)
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    assert find_neighbors(mapped[:9], mapped, 30).tolist() == nearest(vectors[:9], vectors, 30)
+
+
+def test_no_vectors_and_no_queries_give_empty_results() -> None:
+    vectors = directions(1, 6, 4)
+    assert find_neighbors(vectors, vectors[:0], 3).shape == (6, 0)
+    assert find_neighbors(vectors[:0], vectors, 3).shape == (0, 3)
+
+
+@given(SEEDS, st.integers(1, 12), st.integers(1, 60))
+def test_vectors_may_be_met_in_any_order_and_more_than_once(
+    seed: int, k: int, portion: int
+) -> None:
+    vectors = directions(seed, 60, 3, 25)
+    rng = np.random.default_rng(seed)
+    steps = (vectors[:5].astype(np.float32)) @ vectors.astype(np.float32).T
+    met = Nearest(5, k)
+    for names in (rng.permutation(60), rng.permutation(60)):
+        for start in range(0, 60, portion):
+            some = names[start : start + portion]
+            for rows in np.array_split(rng.permutation(5), 2):
+                met.meet(rows, steps[rows[:, None], some], some)
+    assert met.best().tolist() == nearest(vectors[:5], vectors, k)
 
 
 def test_neighbors_at_the_other_side_come_last_and_in_order() -> None:

@@ -6,17 +6,24 @@ included; in task-oriented dialogue, all rows with the same key.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from .embeddings import GRID, Floats, Grid, as_floats
+from .embeddings import Floats, Grid
 
 Ints = npt.NDArray[np.int64]
 
-TILE = 1024
+TILE = 2048
 """Vectors that queries are compared with at a time; bounds memory, changes no result."""
+
+BLOCK = 512
+"""Queries that are searched for at a time; bounds memory, changes no result."""
+
+KEYS = 2**22
+"""Candidates that a block of queries has room for; bounds memory, changes no result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,43 +60,117 @@ def find_neighbors(queries: Grid, vectors: Grid, k: int, selves: Ints | None = N
     ``queries`` (m, d) and ``vectors`` (n, d) lie on the grid, so that the search is exact to the
     last bit. Equal similarities are ordered by index. ``selves`` (m,) names the vector that each
     query is, which always comes first. The result has shape (m, min(k, n)).
+
+    Beside the result it needs at most 64 MB for d = 256, whatever m, n and k, and 12 KB for each
+    further dimension: a block of queries, a tile of vectors, their products, and the keys of
+    `Nearest`. The vectors may be mapped from a file.
     """
     k = min(k, len(vectors))
-    asked = as_floats(queries)
-    best = np.empty((len(queries), 0), np.int64)
-    for start in range(0, len(vectors), TILE):
-        tile = _sortable(asked, as_floats(vectors[start : start + TILE]), start)
-        if selves is not None:
-            _put_first(tile, selves - start)
-        best = _largest(np.concatenate([best, tile], axis=1), k)
-    best.sort(axis=1)
-    return _index(best[:, ::-1])
+    found = np.empty((len(queries), k), np.int64)
+    for block in blocks(len(found) if k else 0, k):
+        asked = queries[block].astype(np.float32)
+        nearest = Nearest(len(asked), k, None if selves is None else selves[block])
+        every = np.arange(len(asked))
+        for start in range(0, len(vectors), TILE):
+            tile = vectors[start : start + TILE].astype(np.float32)
+            nearest.meet(every, asked @ tile.T, np.arange(start, start + len(tile)))
+        found[block] = nearest.best()
+    return found
+
+
+def blocks(count: int, k: int) -> Iterator[slice]:
+    """Yield the parts of so many queries that are searched at a time for k vectors each."""
+    size = max(1, min(BLOCK, KEYS // (3 * k + TILE)))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
 
 
 BITS = 32
+LAST = (1 << BITS) - 1
+NONE = -(1 << 63)
+"""The key of no vector, less than any other."""
+
+STEPS = np.float32(1 << 23)
+"""More steps of 2^-22 than a similarity of grid vectors has, and all exact in float32."""
 
 
-def _sortable(queries: Floats, vectors: Floats, start: int) -> Ints:
-    """Return whole numbers that sort by similarity, then by smaller index."""
-    steps: Ints = ((queries @ vectors.T) * np.float32(GRID * GRID)).astype(np.int64)
-    steps <<= BITS
-    steps += (1 << BITS) - 1 - (start + np.arange(len(vectors)))
-    return steps
+class Nearest:
+    """The k nearest of the vectors that queries have met, in whatever order and however often.
+
+    A vector is known by its key, a whole number that sorts by similarity, then by smaller index.
+    Vectors wait in no order beside the k best of their query, and are sorted in when there are
+    more than about k of them. The least similarity that can still count is known of each query;
+    few vectors reach it after the first few hundred, and only those cost more than a comparison.
+    """
+
+    def __init__(self, count: int, k: int, selves: Ints | None = None) -> None:
+        self.k, self.room = k, 2 * k + 64
+        self.keys = np.empty((count, self.room + TILE), np.int64)
+        self.keys[:, :k] = NONE
+        self.used = np.full(count, k)
+        self.least = np.full(count, -STEPS)
+        self.floor = np.full(count, NONE)
+        self.selves = np.full(count, -1) if selves is None else selves
+        own = np.flatnonzero(self.selves >= 0)
+        self.keys[own, 0] = _keys(np.full(len(own), STEPS), self.selves[own])
+
+    def meet(self, rows: Ints, steps: Floats, names: Ints) -> None:
+        """Let some queries meet some vectors.
+
+        ``rows`` (b,) are queries, each once, ``names`` (t,) are vectors, each once and at most
+        `TILE`; ``steps`` (b, t) is how similar they are, in steps of 2^-22.
+        """
+        width = len(names)
+        self._expect(rows, steps)
+        flat = np.flatnonzero(steps >= self.least[rows][:, None])
+        row = flat // width
+        name = names[flat - row * width]
+        keys = _keys(steps.reshape(-1)[flat], name)
+        query = rows[row]
+        counts = (keys > self.floor[query]) & (name != self.selves[query])
+        row, query, keys = row[counts], query[counts], keys[counts]
+        many = np.bincount(row, minlength=len(rows))
+        place = np.arange(len(row)) + (self.used[rows] - np.cumsum(many) + many)[row]
+        self.keys[query, place] = keys
+        self.used[rows] += many
+        self._sort_in(rows[self.used[rows] > self.room])
+
+    def _expect(self, rows: Ints, steps: Floats) -> None:
+        """Let queries that meet their first vectors wait for the k best of them only."""
+        width = steps.shape[1]
+        first = np.flatnonzero(self.least[rows] == -STEPS)
+        if width > self.k and len(first):
+            some = steps if len(first) == len(steps) else steps[first]
+            least = np.partition(some, width - self.k, axis=1)[:, width - self.k]
+            self.least[rows[first]] = least
+
+    def _sort_in(self, rows: Ints) -> None:
+        if not len(rows):
+            return
+        used = self.used[rows]
+        keys = self.keys[rows, : used.max()]
+        keys[np.arange(keys.shape[1]) >= used[:, None]] = NONE
+        keys.sort(axis=1)
+        again = (keys[:, 1:] == keys[:, :-1]) & (keys[:, 1:] > NONE)
+        if again.any():
+            keys[:, 1:][again] = NONE
+            keys.sort(axis=1)
+        kept = keys[:, -self.k :]
+        self.keys[rows, : self.k], self.used[rows] = kept, self.k
+        self.floor[rows] = kept[:, 0]
+        self.least[rows] = np.maximum(self.least[rows], (kept[:, 0] >> BITS).astype(np.float32))
+
+    def best(self) -> Ints:
+        """Return the k nearest of each query, nearest first, shape (m, k)."""
+        self._sort_in(np.arange(len(self.keys)))
+        return LAST - (self.keys[:, self.k - 1 :: -1][:, : self.k] & LAST)
 
 
-def _put_first(tile: Ints, selves: Ints) -> None:
-    rows = np.flatnonzero((selves >= 0) & (selves < tile.shape[1]))
-    tile[rows, selves[rows]] |= 1 << 62
-
-
-def _largest(values: Ints, k: int) -> Ints:
-    if values.shape[1] <= k:
-        return values
-    return np.partition(values, values.shape[1] - k, axis=1)[:, -k:]
-
-
-def _index(sortable: Ints) -> Ints:
-    return (1 << BITS) - 1 - (sortable & ((1 << BITS) - 1))
+def _keys(steps: Floats, names: Ints) -> Ints:
+    keys: Ints = steps.astype(np.int64)
+    keys <<= BITS
+    keys += LAST - names
+    return keys
 
 
 def members_of(near: Ints, rows: Ragged, k: int) -> Ragged:
