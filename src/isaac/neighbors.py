@@ -22,7 +22,7 @@ TILE = 2048
 BLOCK = 512
 """Queries that are searched for at a time; bounds memory, changes no result."""
 
-KEYS = 2**22
+KEYS = 5 * 2**20
 """Candidates that a block of queries has room for; bounds memory, changes no result."""
 
 
@@ -71,19 +71,25 @@ def find_neighbors(queries: Grid, vectors: Grid, k: int, selves: Ints | None = N
         asked = queries[block].astype(np.float32)
         nearest = Nearest(len(asked), k, None if selves is None else selves[block])
         every = np.arange(len(asked))
-        for start in range(0, len(vectors), TILE):
-            tile = vectors[start : start + TILE].astype(np.float32)
-            nearest.meet(every, asked @ tile.T, np.arange(start, start + len(tile)))
+        for tile in parts(len(vectors), TILE):
+            steps = asked @ vectors[tile].astype(np.float32).T
+            nearest.meet(every, steps, np.arange(tile.start, tile.stop))
         found[block] = nearest.best()
     return found
 
 
-def blocks(count: int, k: int) -> Iterator[slice]:
+def blocks(count: int, k: int, most: int | None = None) -> Iterator[slice]:
     """Yield the parts of so many queries that are searched at a time for k vectors each."""
-    size = max(1, min(BLOCK, KEYS // (3 * k + TILE)))
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
+    return parts(count, max(1, min(most or BLOCK, KEYS // (3 * k + 2 * SPARE))))
 
+
+def parts(count: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most a size that make up so many."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+SPARE = 64
+"""Vectors that wait beside twice k before they are sorted in; changes no result."""
 
 BITS = 32
 LAST = (1 << BITS) - 1
@@ -104,8 +110,8 @@ class Nearest:
     """
 
     def __init__(self, count: int, k: int, selves: Ints | None = None) -> None:
-        self.k, self.room = k, 2 * k + 64
-        self.keys = np.empty((count, self.room + TILE), np.int64)
+        self.k = k
+        self.keys = np.empty((count, 3 * k + 2 * SPARE), np.int64)
         self.keys[:, :k] = NONE
         self.used = np.full(count, k)
         self.least = np.full(count, -STEPS)
@@ -117,8 +123,8 @@ class Nearest:
     def meet(self, rows: Ints, steps: Floats, names: Ints) -> None:
         """Let some queries meet some vectors.
 
-        ``rows`` (b,) are queries, each once, ``names`` (t,) are vectors, each once and at most
-        `TILE`; ``steps`` (b, t) is how similar they are, in steps of 2^-22.
+        ``rows`` (b,) are queries, each once, ``names`` (t,) are vectors, each once; ``steps``
+        (b, t) is how similar they are, in steps of 2^-22.
         """
         width = len(names)
         self._expect(rows, steps)
@@ -130,10 +136,14 @@ class Nearest:
         counts = (keys > self.floor[query]) & (name != self.selves[query])
         row, query, keys = row[counts], query[counts], keys[counts]
         many = np.bincount(row, minlength=len(rows))
+        if many.max() > self.k + SPARE:  # where many are equal, or the nearest come last
+            for half in parts(width, -(-width // 2)):
+                self.meet(rows, np.ascontiguousarray(steps[:, half]), names[half])
+            return
         place = np.arange(len(row)) + (self.used[rows] - np.cumsum(many) + many)[row]
         self.keys[query, place] = keys
         self.used[rows] += many
-        self._sort_in(rows[self.used[rows] > self.room])
+        self._sort_in(rows[self.used[rows] > 2 * self.k + SPARE])
 
     def _expect(self, rows: Ints, steps: Floats) -> None:
         """Let queries that meet their first vectors wait for the k best of them only."""
@@ -145,7 +155,7 @@ class Nearest:
             self.least[rows[first]] = least
 
     def _sort_in(self, rows: Ints) -> None:
-        if not len(rows):
+        if not len(rows) or not self.k:
             return
         used = self.used[rows]
         keys = self.keys[rows, : used.max()]
@@ -159,6 +169,11 @@ class Nearest:
         self.keys[rows, : self.k], self.used[rows] = kept, self.k
         self.floor[rows] = kept[:, 0]
         self.least[rows] = np.maximum(self.least[rows], (kept[:, 0] >> BITS).astype(np.float32))
+
+    def lacking(self) -> npt.NDArray[np.bool_]:
+        """Return, after the best were asked for, which queries have met fewer than k vectors."""
+        lacking: npt.NDArray[np.bool_] = self.floor == NONE
+        return lacking
 
     def best(self) -> Ints:
         """Return the k nearest of each query, nearest first, shape (m, k)."""

@@ -1,0 +1,248 @@
+"""An inverted file: lists of like vectors, of which a query is compared with a few only.
+
+Jégou, Douze and Schmid, Product quantization for nearest neighbor search, 2011, section IV: each
+vector stands in the list of its nearest centroid, and a query probes the lists whose centroids are
+nearest to it. Texts are about several things at once, and so are their vectors; a query shares one
+of them with a vector that stands in a list for another. So a vector stands in `PLACES` lists: the
+nearest to it, the nearest to what the first centroid leaves of it, and so on, which is matching
+pursuit (Mallat and Zhang 1993); Sun et al., SOAR: Improved indexing for approximate nearest
+neighbor search, 2023, show why the lists of a vector should err in different directions.
+
+All similarities are whole numbers of steps of the grid and all sums are of whole numbers, so the
+lists and what is found in them are the same on any machine, with any number of threads and in
+blocks of any size. A library's k-means is not; that is why this is one of our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .embeddings import GRID, Floats, Grid
+from .neighbors import Ints, Nearest, blocks, find_neighbors, group_by, parts
+
+PLACES = 3
+"""Lists that a vector stands in."""
+
+DENSITY = 4
+"""Lists for the square root of the number of vectors; 4,000 for a million."""
+
+SAMPLE = 24
+"""Vectors a list from which the centroids are learnt."""
+
+ROUNDS = 6
+"""Rounds of k-means."""
+
+ASKED = 512
+"""Vectors whose exact neighbours say how many lists are to be probed."""
+
+RECALL = 0.97
+"""Share of their neighbours that the lists probed must hold."""
+
+LEAST = 8
+"""Lists that are probed at least."""
+
+GROUP = 8192
+"""Queries that are searched for at a time; bounds memory, changes no result."""
+
+MET = 2**21
+"""Products of queries with a list at a time; bounds memory, changes no result."""
+
+PLACED = 2**21
+"""Products of vectors with centroids at a time; bounds memory, changes no result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inverted:
+    """Vectors list by list.
+
+    ``centroids`` (L, d) are unit vectors on the grid; list i holds the vectors
+    ``order[offsets[i]:offsets[i + 1]]`` in ascending order. ``probes`` is how many lists a query
+    is compared with. It takes 8 bytes for each of the `PLACES` of a vector.
+    """
+
+    centroids: Grid
+    order: Ints
+    offsets: Ints
+    probes: int
+
+
+def invert(vectors: Grid, *, k: int = 150) -> Inverted:
+    """Return the lists of vectors (n, d), and how many to probe for their k nearest.
+
+    There are about ``4 sqrt(n)`` lists, so that finding the nearest lists of a query costs less
+    than comparing it with what they hold. A list that is more than four times as long as the
+    average is cut into several with the same centroid, the first vectors first, so that many equal
+    vectors make no query slow. Lists that follow one another are alike.
+
+    Beside the index it needs about 120 bytes a vector and a sample of `SAMPLE` vectors a list.
+    """
+    count = len(vectors)
+    lists = min(count, round(DENSITY * count**0.5))
+    centroids = _in_a_row(_centroids(vectors, lists))
+    places = _places(vectors, centroids, min(PLACES, len(centroids)))
+    order = np.argsort(places, axis=None, kind="stable")
+    lengths = np.bincount(places.reshape(-1), minlength=len(centroids))
+    longest = 4 * max(1, places.size // max(1, len(centroids)))
+    pieces = -(-lengths // longest)
+    piece = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    first = np.repeat(np.cumsum(lengths) - lengths, pieces) + piece * longest
+    offsets = np.append(first, places.size)
+    centroids = np.repeat(centroids, pieces, axis=0)
+    places.reshape(-1)[order] = np.repeat(np.arange(len(first)), np.diff(offsets))
+    probes = _enough(vectors, centroids, places, k)
+    return Inverted(centroids, order // max(1, places.shape[1]), offsets, probes)
+
+
+def _evenly(count: int, size: int) -> Ints:
+    """Return at most so many numbers below count, evenly spaced."""
+    size = min(count, size)
+    return (2 * np.arange(size) + 1) * count // max(1, 2 * size)
+
+
+def _centroids(vectors: Grid, lists: int) -> Grid:
+    """Return the means of like vectors: spherical k-means, Dhillon and Modha 2001.
+
+    It is learnt from distinct vectors of an even sample and starts with some of them. Sums are of
+    whole numbers, and each round ends on the grid.
+    """
+    sample = np.ascontiguousarray(vectors[_evenly(len(vectors), SAMPLE * lists)])
+    rows = sample.view(np.dtype((np.void, sample.itemsize * sample.shape[1])))[:, 0]
+    sample = sample[np.sort(np.unique(rows, return_index=True)[1])]
+    centroids = sample[_evenly(len(sample), lists)]
+    for _ in range(ROUNDS):
+        nearest = _places(sample, centroids, 1)[:, 0]
+        order = np.argsort(nearest, kind="stable")
+        named, first = np.unique(nearest[order], return_index=True)
+        sums = np.add.reduceat(sample[order], first, axis=0, dtype=np.int64)
+        lengths = np.sqrt((sums * sums).sum(axis=1, keepdims=True).astype(np.float64))
+        centroids[named] = np.rint(sums * (GRID / np.maximum(lengths, 1)))
+    return centroids
+
+
+def _in_a_row(centroids: Grid) -> Grid:
+    """Return the centroids such that each is followed by the nearest of those not yet named."""
+    like = _products(centroids, centroids)
+    row = np.zeros(len(centroids), np.int64)
+    for place in range(1, len(row)):
+        like[:, row[place - 1]] = -np.inf
+        row[place] = like[row[place - 1]].argmax()
+    return centroids[row]
+
+
+def _products(some: Grid, others: Grid) -> Floats:
+    products: Floats = some.astype(np.float32) @ others.astype(np.float32).T
+    return products
+
+
+def _places(vectors: Grid, centroids: Grid, count: int) -> Ints:
+    """Return the lists (n, count) in which each vector stands, by matching pursuit.
+
+    The products with what a centroid leaves of a vector follow from those with the vector and
+    those among centroids, one rounded operation after another, so in one way only.
+    """
+    places = np.empty((len(vectors), count), np.int64)
+    likeness = _products(centroids, centroids) if count > 1 else np.empty((0, 0), np.float32)
+    size = max(1, PLACED // max(1, len(centroids)))
+    for start in range(0, len(vectors), size):
+        left = _products(vectors[start : start + size], centroids)
+        part, every = places[start : start + size], np.arange(len(left))
+        for turn in range(count):
+            place = part[:, turn] = left.argmax(axis=1)
+            if turn + 1 < count:
+                taken = likeness[place]
+                taken *= (left[every, place] / likeness[place, place])[:, None]
+                left -= taken
+                left[every[:, None], part[:, : turn + 1]] = -np.inf
+    return places
+
+
+def _enough(vectors: Grid, centroids: Grid, places: Ints, k: int) -> int:
+    """Return how many lists to probe so that they hold enough of the neighbours of a sample."""
+    if not len(vectors):
+        return 0
+    asked = vectors[_evenly(len(vectors), ASKED)]
+    near = find_neighbors(asked, centroids, len(centroids))
+    rank = np.empty_like(near)
+    np.put_along_axis(rank, near, np.arange(len(centroids))[None], axis=1)
+    standing = places[find_neighbors(asked, vectors, k)]
+    first = rank[np.arange(len(asked))[:, None, None], standing].min(axis=2)
+    needed = np.sort(first, axis=None)[int(np.ceil(RECALL * first.size)) - 1] + 1
+    return min(len(centroids), max(LEAST, int(needed)))
+
+
+def nearest_list(index: Inverted, queries: Grid) -> Ints:
+    """Return the nearest list of each query, shape (m,).
+
+    Queries sorted by it are searched fastest, since those that are searched together then share
+    their lists.
+    """
+    return _places(queries, index.centroids, 1)[:, 0]
+
+
+def search(
+    index: Inverted, vectors: Grid, queries: Grid, k: int, selves: Ints | None = None
+) -> Ints:
+    """Return the k nearest vectors of each query in the lists that it probes, nearest first.
+
+    As `find_neighbors`: equal similarities are ordered by index, ``selves`` come first whatever
+    list they are in, and the result has shape (m, min(k, n)). Where the lists hold fewer vectors,
+    more are probed. What is found for a query does not depend on the other queries. Beside the
+    result it needs at most 64 MB for d = 256, whatever m, n and k.
+    """
+    k = min(k, len(vectors))
+    found = np.empty((len(queries), k), np.int64)
+    own = np.full(len(queries), -1) if selves is None else selves
+    for block in blocks(len(found) if k else 0, k, GROUP):
+        found[block] = _search(index, np.asarray(vectors), queries[block], k, own[block])
+    return found
+
+
+def _search(
+    index: Inverted, vectors: Grid, queries: Grid, k: int, selves: Ints, probes: int = 0
+) -> Ints:
+    probes = probes or index.probes
+    asked, nearest = queries.astype(np.float32), Nearest(len(queries), k, selves)
+    for rows, members in _probed(index, queries, probes):
+        some = asked.take(rows, axis=0)
+        for tile in parts(len(members), max(1, MET // len(rows))):
+            names = members[tile]
+            nearest.meet(rows, some @ vectors.take(names, axis=0).astype(np.float32).T, names)
+    found = nearest.best()
+    lacking = np.flatnonzero(nearest.lacking())
+    if len(lacking):
+        found[lacking] = _search(index, vectors, queries[lacking], k, selves[lacking], 2 * probes)
+    return found
+
+
+def _probed(index: Inverted, queries: Grid, probes: int) -> Iterator[tuple[Ints, Ints]]:
+    """Yield the queries that probe a list and its vectors, lists that are nearest to some first."""
+    near = find_neighbors(queries, index.centroids, probes)
+    asking = group_by(near.reshape(-1))
+    named, first = np.unique(near.T, return_index=True)
+    for name in named[np.argsort(first, kind="stable")].tolist():
+        members = index.order[index.offsets[name] : index.offsets[name + 1]]
+        yield asking[name] // near.shape[1], members
+
+
+def recall(index: Inverted, vectors: Grid, queries: Grid, k: int) -> float:
+    """Return the share of exact neighbours that the index finds, for an even sample of queries.
+
+    A vector found counts if it is as similar to the query as the last of its exact neighbours.
+    """
+    asked = queries[_evenly(len(queries), ASKED)]
+    exact = find_neighbors(asked, vectors, k)
+    found = search(index, vectors, asked, k)
+    if not exact.size:
+        return 1.0
+    steps = [
+        vectors[near].astype(np.float32) @ one
+        for near, one in zip(found, asked.astype(np.float32), strict=True)
+    ]
+    least = [
+        vectors[near[-1]].astype(np.float32) @ one
+        for near, one in zip(exact, asked.astype(np.float32), strict=True)
+    ]
+    return float(np.mean(np.stack(steps) >= np.stack(least)[:, None]))
