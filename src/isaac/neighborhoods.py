@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -169,16 +169,17 @@ def to_search(
     found = Candidates(there.astype(np.int64), vectors, rows, len(chosen))
     if recipe.search == "exact":
         return found
-    return found._replace(lists=kept_index(vectors, store))
+    return found._replace(lists=kept_lists(vectors, recipe.neighbors, store))
 
 
-def kept_index(vectors: Grid, store: Store) -> Inverted:
+def kept_lists(vectors: Grid, k: int, store: Store) -> Inverted:
     """Return the inverted file of vectors, kept in a store."""
 
-    def make() -> dict[str, npt.NDArray[np.integer]]:
-        return {name: np.asarray(part) for name, part in invert(vectors)._asdict().items()}
+    def make() -> dict[str, npt.NDArray[Any]]:
+        return {name: np.asarray(part) for name, part in vars(invert(vectors, k=k)).items()}
 
-    return Inverted(**kept(store, "vectors/index", Inverted._fields, make))
+    parts = kept(store, "vectors/lists", Inverted.__dataclass_fields__, make)
+    return Inverted(**{**parts, "probes": int(parts["probes"])})
 
 
 @dataclass(frozen=True, eq=False)

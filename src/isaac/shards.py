@@ -133,7 +133,7 @@ def how(candidates: Candidates, recipe: Settled, store: Store) -> dict[str, Any]
         share = recall(lists, vectors, vectors, k)
         return {
             "lists": len(lists.centroids),
-            "probes": int(lists.probes),
+            "probes": lists.probes,
             "recall": round(share, 4),
         }
 
