@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
 from isaac import clusters
-from isaac.clusters import by_size, components, cover
-from isaac.embeddings import GRID, Grid, as_floats
+from isaac.clusters import by_size, components, cover, remember
+from isaac.embeddings import GRID, Grid
 from isaac.neighbors import Ints
 from tests.vectors import directions, on_grid
 
@@ -20,8 +20,13 @@ SEEDS = st.integers(0, 2**32)
 
 
 def found(vectors: Grid, radius: float) -> list[int]:
-    names: list[int] = components(as_floats(vectors)[None], radius)[0].tolist()
+    names: list[int] = components(vectors, places(1, len(vectors)), radius)[0].tolist()
     return names
+
+
+def places(count: int, size: int) -> Ints:
+    """Return the items of neighbourhoods whose vectors lie end to end."""
+    return np.arange(count * size).reshape(count, size)
 
 
 def distances(vectors: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -94,18 +99,21 @@ def test_a_broken_chain_is_two_clusters() -> None:
     assert found(arc, 0.12) == [0, 0, 0, 0, 4, 4, 4]
 
 
-def test_a_chain_takes_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_a_chain_takes_few_rounds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = 0
-    apart = clusters._apart
 
-    def counted(*arguments: Any) -> Any:
-        nonlocal rounds
-        rounds += 1
-        return apart(*arguments)
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(np, name)
 
-    monkeypatch.setattr(clusters, "PAIRS", 0)
-    monkeypatch.setattr(clusters, "_apart", counted)
-    assert set(found(string(300), 1.01)) == {0}
+        def maximum(self, *arguments: Any) -> Any:
+            nonlocal rounds
+            rounds += 1
+            return np.maximum(*arguments)
+
+    monkeypatch.setattr(clusters, "np", Counted())
+    assert set(found(string(300, seed), 1.01)) == {0}
     assert rounds <= 2 * math.log2(300)
 
 
@@ -113,21 +121,81 @@ def test_a_chain_takes_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_batch_gives_what_each_neighborhood_gives_alone(
     seed: int, count: int, size: int, radius: float
 ) -> None:
-    batch = as_floats(directions(seed, count * size, 3, 10)).reshape(count, size, 3)
-    alone = [components(one[None], radius)[0].tolist() for one in batch]
-    assert components(batch, radius).tolist() == alone
+    rng = np.random.default_rng(seed)
+    vectors = directions(seed, 30, 3, 20)
+    items = rng.integers(0, 30, (count, size))
+    weights = rng.integers(1, 4, (count, size))
+    alone = [components(vectors, one[None], radius)[0].tolist() for one in items]
+    assert components(vectors, items, radius).tolist() == alone
+    alone = [cover(vectors, one[None], radius)[0].tolist() for one in items]
+    assert cover(vectors, items, radius).tolist() == alone
+    both = zip(items, weights, strict=True)
+    alone = [cover(vectors, one[None], radius, many[None])[0].tolist() for one, many in both]
+    assert cover(vectors, items, radius, weights).tolist() == alone
 
 
-@pytest.mark.parametrize("tile", [1, 3, 1000])
-@pytest.mark.parametrize("pairs", [0, 2**24])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TILE", 1), ("TILE", 7), ("SCRATCH", 0), ("SCRATCH", 9000), ("PAIRS", 1), ("PAIRS", 300)],
+)
+@pytest.mark.parametrize("radius", [0.0, 0.6, 1.2])
 def test_tiles_and_memory_change_no_cluster(
-    tile: int, pairs: int, monkeypatch: pytest.MonkeyPatch
+    name: str, value: int, radius: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = as_floats(directions(2, 4 * 50, 6)).reshape(4, 50, 6)
-    expected = components(batch, 0.6).tolist()
-    monkeypatch.setattr(clusters, "TILE", tile)
-    monkeypatch.setattr(clusters, "PAIRS", pairs)
-    assert components(batch, 0.6).tolist() == expected
+    vectors, items = directions(2, 4 * 50, 6), places(4, 50)
+    weights = np.random.default_rng(3).integers(1, 4, items.shape)
+
+    def every() -> list[Ints]:
+        return [
+            components(vectors, items, radius),
+            cover(vectors, items, radius),
+            cover(vectors, items, radius, weights),
+        ]
+
+    expected = every()
+    monkeypatch.setattr(clusters, name, value)
+    for each, one in zip(every(), expected, strict=True):
+        assert each.tolist() == one.tolist()
+
+
+@given(SEEDS, st.integers(1, 20), st.integers(1, 20), st.floats(0, 1.5))
+def test_pairs_that_are_remembered_give_the_same_clusters(
+    seed: int, count: int, size: int, radius: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = directions(seed, 40, 3, 25)
+    items = rng.integers(0, 30, (count, size)) + 5
+    weights = rng.integers(1, 4, items.shape)
+    known = remember(vectors, np.unique(items), radius)
+    names = components(vectors, items, radius)
+    assert components(vectors, items, radius, known).tolist() == names.tolist()
+    for many in (None, weights):
+        names = cover(vectors, items, radius, many)
+        assert cover(vectors, items, radius, many, known).tolist() == names.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TILE", 1), ("TILE", 7), ("SCRATCH", 0), ("NESTS", 2), ("PLACES", 0)]
+)
+def test_tiles_and_memory_change_nothing_that_is_remembered(
+    name: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, items = directions(2, 50, 6), np.random.default_rng(0).integers(0, 50, (5, 30))
+
+    def every() -> list[list[int]]:
+        known = remember(vectors, np.arange(50), 0.9)
+        assert known is not None
+        found = cover(vectors, items, 0.9, None, known)
+        return [known.values.tolist(), known.offsets.tolist(), *found.tolist()]
+
+    expected = every()
+    monkeypatch.setattr(clusters, name, value)
+    assert every() == expected
+
+
+def test_more_pairs_than_may_be_remembered_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "KNOWN", 1000)
+    assert remember(directions(0, 50, 3, 10), np.arange(50), 2.0) is None
 
 
 @given(SEEDS, st.integers(1, 40), st.integers(1, 300), st.integers(1, 5))
@@ -222,24 +290,25 @@ def test_a_cover_takes_the_densest_ball_first(
 ) -> None:
     vectors = directions(seed, count, width, 15)
     assume((np.abs(distances(vectors) - radius) > 1e-5).all())
-    names = cover(as_floats(vectors)[None], radius)[0].tolist()
+    names = cover(vectors, places(1, count), radius)[0].tolist()
     assert parts(names) == sorted(covered(vectors, radius))
 
 
+@given(SEEDS, st.integers(1, 30), st.integers(1, 6), st.floats(0, 2))
+def test_a_response_that_stands_for_several_weighs_as_many(
+    seed: int, count: int, width: int, radius: float
+) -> None:
+    vectors = directions(seed, count, width, 15)
+    weights = np.random.default_rng(seed).integers(1, 5, count)
+    each = np.repeat(np.arange(count), weights)
+    first = np.cumsum(weights) - weights
+    alone = cover(vectors, each[None], radius)[0]
+    assert first[cover(vectors, places(1, count), radius, weights[None])[0]].tolist() == (
+        alone[first].tolist()
+    )
+
+
 def test_a_cover_does_not_chain() -> None:
-    names = cover(as_floats(string(150))[None], 1.01)[0].tolist()
+    names = cover(string(150), places(1, 150), 1.01)[0].tolist()
     assert max(names.count(name) for name in names) == 3
     assert set(found(string(150), 1.01)) == {0}
-
-
-@pytest.mark.parametrize("tile", [1, 7, 1000])
-@pytest.mark.parametrize("pairs", [0, 50 * 50, 2**24])
-def test_tiles_memory_and_batches_change_no_cover(
-    tile: int, pairs: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch = as_floats(directions(2, 4 * 50, 6)).reshape(4, 50, 6)
-    expected = cover(batch, 0.6).tolist()
-    assert [cover(one[None], 0.6)[0].tolist() for one in batch] == expected
-    monkeypatch.setattr(clusters, "TILE", tile)
-    monkeypatch.setattr(clusters, "PAIRS", pairs)
-    assert cover(batch, 0.6).tolist() == expected

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from isaac import duplicates
 from isaac.duplicates import near_duplicates
-from isaac.neighbors import Ragged
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
 
@@ -130,8 +129,9 @@ def test_of_long_texts_a_sample_tells_how_alike_they_are() -> None:
     text, half = " ".join(words), " ".join(words[:1800])
     assert alike(text, " ".join(words[100:]), text + " and that is all")
     assert apart(text, half)
-    sides = [duplicates._read([some]) for some in (text, half, " ".join(words[900:]))]
-    whole, first, last = (Ragged.of(side[2], side[3]) for side in sides)
+    parts = (text, half, " ".join(words[900:]))
+    sides = [duplicates._read([some], duplicates._Hashes()) for some in parts]
+    whole, first, last = (side.shingles for side in sides)
     for one, other, share in ((whole, first, 0.5), (whole, last, 0.75), (first, last, 0.25)):
         assert duplicates._jaccard(one, other)[0] == pytest.approx(share, abs=0.15)
 
@@ -212,11 +212,17 @@ def test_groups_do_not_depend_on_the_process(seed: str) -> None:
 
 
 def test_hashes_stay_the_same() -> None:
-    digests, bands, shingles, lengths = duplicates._read(["", "One two three four"])
-    assert lengths.tolist() == [1, 2]
+    texts = ["", "One two three four"]
+    digests, bits, bands, shingles = duplicates._read(texts, duplicates._Hashes())
+    assert shingles.lengths.tolist() == [1, 2]
     assert digests.tolist() == [13020603013274838756, 15139614778914929433]
-    assert bands[1, [0, -1]].tolist() == [10843190597499002117, 6875777159722727813]
-    assert shingles.tolist() == [-2748827118050503532, 855676130854464037, 7311722180773831809]
+    assert [bands[0][1], bands[-1][1]] == [10843190597499002117, 6875777159722727813]
+    assert bits.tolist() == [1 << 54, 1 << 2 | 1 << 25]
+    assert shingles.values.tolist() == [
+        -2748827118050503532,
+        855676130854464037,
+        7311722180773831809,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,25 +3,44 @@
 Paper, step 2 (content clustering): DBSCAN with ``min_samples=1``, which is exactly the connected
 components of the graph that joins two responses at a distance of at most the radius. Beside it a
 cover by balls, densest first, which does not chain.
+
+The responses of all neighbourhoods given are nodes of one graph. Matrix products find the pairs
+that it joins, for few neighbourhoods at a time so that all they need stays in a core's cache. Only
+few pairs are joined; what follows is done to those alone, and to all neighbourhoods at once.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .embeddings import GRID, Floats
+from .embeddings import GRID, Floats, Grid
 from .neighbors import Ints, Ragged
 
 TILE = 1024
-"""Responses compared with their neighbourhood at a time; bounds memory, changes no result."""
+"""Responses of a neighbourhood that are compared with as many at a time; changes no result."""
 
-PAIRS = 2**24
-"""Pairs of responses up to which their comparison is remembered; changes no result."""
+SCRATCH = 2**18
+"""Numbers of a core's cache that neighbourhoods compared at a time share; changes no result."""
+
+PAIRS = 2**22
+"""Joined pairs that are held at a time; changes no result."""
+
+KNOWN = 2**24
+"""Joined pairs of a corpus that are remembered at most; changes no result."""
+
+PLACES = 2**20
+"""Items of neighbourhoods that are looked up together, `NESTS` at most; changes no result."""
+
+NESTS = 16
+
+Pairs = tuple[Ints, Ints]
 
 
 class Clusters(NamedTuple):
@@ -37,127 +56,249 @@ class Clusters(NamedTuple):
     counts: Ragged
 
 
-def components(vectors: Floats, radius: float) -> Ints:
+def components(vectors: Grid, items: Ints, radius: float, known: Ragged | None = None) -> Ints:
     """Return the connected component of each response, named by its first member.
 
-    ``vectors`` (b, m, d) are grid vectors of b neighbourhoods, ``radius`` the Euclidean distance
-    up to which two are joined; equal vectors are, even at 0. The result is (b, m).
-
-    In each round a response and the name that it bears take the smallest name that a neighbour of
-    the response bears, and then the name which that one has taken, until no name changes. On a
-    chain of n responses that takes about log n rounds.
+    ``items`` (b, m) says which of the ``vectors`` (n, d) the responses of b neighbourhoods have,
+    ``radius`` is the Euclidean distance up to which two are joined; equal vectors are, even at 0.
+    ``known`` are the pairs joined if `remember` found them. The result is (b, m).
     """
-    count, size = vectors.shape[:2]
-    names = np.broadcast_to(np.arange(size), (count, size)).copy()
-    first = np.arange(count)[:, None] * size
-    remembered = list(_apart(vectors, radius)) if count * size * size <= PAIRS else None
-    while True:
-        least = np.empty_like(names)
-        for start, apart in _apart(vectors, radius) if remembered is None else remembered:
-            reach = apart + names[:, None, :].astype(apart.dtype)
-            least[:, start : start + reach.shape[1]] = reach.min(axis=2)
-        lower = least.reshape(-1).copy()
-        np.minimum.at(lower, (first + names).reshape(-1), least.reshape(-1))
-        lower = lower[first + lower.reshape(count, size)]
-        if np.array_equal(lower, names):
-            return names
-        names = lower
+    count, size = items.shape
+    names = np.arange(count * size)
+    if known is not None:
+        first, one, other = _look_up(known, items)
+        _unite(names, one, other)
+        names = names[first]
+    else:
+        for one, other in _joined(vectors, items, radius):
+            _unite(names, one, other)
+    return np.asarray(names % max(size, 1)).reshape(count, size)
 
 
-def cover(vectors: Floats, radius: float, weights: Ints | None = None) -> Ints:
+def _unite(names: Ints, one: Ints, other: Ints) -> None:
+    """Give nodes that pairs join, and all that bear their names, the smallest name among them.
+
+    In each round a name gives way to the smallest that it is joined to. One that lasts for two
+    rounds has had another give way to it, so a chain of n takes no more than 2 log2 n rounds.
+    """
+    while len(one):
+        one, other = names[one], names[other]
+        apart = one != other
+        one, other = one[apart], other[apart]
+        np.minimum.at(names, np.maximum(one, other), np.minimum(one, other))
+        while not np.array_equal(names, lower := names[names]):
+            names[:] = lower
+
+
+def cover(
+    vectors: Grid,
+    items: Ints,
+    radius: float,
+    weights: Ints | None = None,
+    known: Ragged | None = None,
+) -> Ints:
     """Return the ball that covers each response, named by the response at its centre.
 
     The response with the most others within the radius is the first centre and its ball the first
     cluster; they are taken away, and so on, equal counts to the first of them. Unlike components,
-    no cluster is wider than twice the radius: nothing chains. Shapes are those of `components`;
+    no cluster is wider than twice the radius: nothing chains. The rest is as for `components`;
     ``weights`` (b, m) says how many responses each stands for, one if not given.
     """
-    count, size = vectors.shape[:2]
-    if count * size * size > PAIRS and count > 1:
-        every = [None] * count if weights is None else [one[None] for one in weights]
-        return np.concatenate(
-            [cover(one[None], radius, many) for one, many in zip(vectors, every, strict=True)]
-        )
-    names = np.broadcast_to(np.arange(size), (count, size)).copy()
-    left = np.ones((count, size), bool)
-    joined = _Joined(vectors, radius, np.ones((count, size)) if weights is None else weights)
-    degrees = joined.degrees()
-    while (most := np.where(left, degrees, 0)).max(initial=0) > 1:
-        busy = np.flatnonzero(most.max(axis=1) > 1)
-        centres = most[busy].argmax(axis=1)
-        balls = joined.rows(busy, centres) & left[busy]
-        names[busy] = np.where(balls, centres[:, None], names[busy])
-        left[busy] &= ~balls
-        degrees[busy] -= joined.counts(busy, balls)
+    count, size = items.shape
+    weights = np.ones((count, size), np.int64) if weights is None else weights
+    if known is not None:
+        first, one, other = _look_up(known, items)
+        weights = np.bincount(first, weights.reshape(-1), first.size).astype(np.int64)
+        return np.asarray(_balls(one, other, weights)[first] % size).reshape(count, size)
+    one, other = next(_joined(vectors, items, radius))
+    if len(one) < PAIRS:  # these are all
+        balls = _balls(one, other, weights.reshape(-1))
+        return np.asarray(balls % max(size, 1)).reshape(count, size)
+    if count == 1:
+        return _thinned(vectors, items[0], radius, weights[0])[None]
+    parts = zip(np.array_split(items, 2), np.array_split(weights, 2), strict=True)
+    return np.concatenate([cover(vectors, part, radius, many) for part, many in parts])
+
+
+def _balls(one: Ints, other: Ints, weights: Ints) -> Ints:
+    """Return the ball that covers each node, given all pairs that are joined, each once.
+
+    A node that is denser than all within two steps becomes a centre whatever is taken elsewhere:
+    nobody else can take one of its neighbours before, and densities only fall. So all those nodes
+    are taken at once.
+    """
+    names, places = np.arange(len(weights)), np.arange(len(weights))
+    while len(one):
+        ends, others = np.concatenate([one, other]), np.concatenate([other, one])
+        density = weights + np.bincount(ends, weights[others], len(weights)).astype(np.int64)
+        rank = density * len(weights) + places[::-1]
+        near = rank.copy()
+        np.maximum.at(near, ends, rank[others])
+        far = near.copy()
+        np.maximum.at(far, ends, near[others])
+        taken = far == rank
+        inside = taken[ends]
+        names[others[inside]] = ends[inside]
+        taken[others[inside]] = True
+        left = ~(taken[one] | taken[other])
+        one, other = one[left], other[left]
     return names
 
 
-class _Joined:
-    """Which responses of each neighbourhood lie within the radius, remembered if they are few."""
+def _thinned(vectors: Grid, items: Ints, radius: float, weights: Ints) -> Ints:
+    """Return the cover (m,) of one neighbourhood of which too many pairs are joined to be held.
 
-    def __init__(self, vectors: Floats, radius: float, weights: npt.NDArray[Any]) -> None:
-        self.vectors, self.radius = vectors, radius
-        self.weights = weights.astype(np.float32)
-        count, size = vectors.shape[:2]
-        self.known: npt.NDArray[np.float32] | None = None
-        if count * size * size <= PAIRS:
-            tiles = [apart == 0 for _, apart in _apart(vectors, radius)]
-            self.known = np.concatenate(tiles, axis=1).astype(np.float32)
-
-    def degrees(self) -> Ints:
-        """Return how many responses each one is joined to, itself included."""
-        if self.known is not None:
-            return np.asarray((self.known @ self.weights[:, :, None])[:, :, 0], np.int64)
-        tiles = [
-            ((apart == 0) @ self.weights[:, :, None].astype(np.float64))[:, :, 0]
-            for _, apart in _apart(self.vectors, self.radius)
-        ]
-        return np.concatenate(tiles, axis=1).astype(np.int64)
-
-    def rows(self, which: Ints, places: Ints) -> npt.NDArray[np.bool_]:
-        """Return the responses joined to one response of each neighbourhood named."""
-        if self.known is not None:
-            return np.asarray(self.known[which, places] > 0)
-        return self._near(places)
-
-    def counts(self, which: Ints, chosen: npt.NDArray[np.bool_]) -> Ints:
-        """Return how many of the chosen responses each response is joined to."""
-        if self.known is not None:
-            products = self.known[which] @ (chosen * self.weights[which])[:, :, None]
-            return np.asarray(products[:, :, 0], np.int64)
-        places = np.flatnonzero(chosen[0])
-        tiles = [places[start : start + TILE] for start in range(0, len(places), TILE)]
-        near = sum(self.weights[0, tile].astype(np.float64) @ self._near(tile) for tile in tiles)
-        return np.asarray(near, np.int64)[None]
-
-    def _near(self, places: Ints) -> npt.NDArray[np.bool_]:
-        """Return the responses joined to each of some responses of the only neighbourhood."""
-        return np.asarray(_within(self.vectors, self.vectors[:, places], self.radius)[0])
-
-
-def _apart(
-    vectors: Floats, radius: float
-) -> Iterator[tuple[int, npt.NDArray[np.int16] | npt.NDArray[np.int32]]]:
-    """Yield (start, 0 where two responses are joined and m where not) for tiles of rows."""
-    size = vectors.shape[1]
-    small = np.int16 if 2 * size < 2**15 else np.int32
-    for start in range(0, size, TILE):
-        joined = _within(vectors, vectors[:, start : start + TILE], radius)
-        yield start, np.where(joined, small(0), small(size))
-
-
-def _within(vectors: Floats, some: Floats, radius: float) -> npt.NDArray[np.bool_]:
-    """Return which vectors (b, m, d) lie within the radius of some of them (b, n, d), (b, n, m).
-
-    Two do if a·b - b·b/2 >= a·a/2 - radius^2/2; squares of distances on the grid are whole numbers
-    of steps, and so is the radius made.
+    It is dense somewhere, so a few balls, taken one by one, leave less than half of the pairs.
     """
-    square = np.float32(math.floor((radius * GRID) ** 2 + 1e-6) / GRID**2)
-    half = np.square(vectors).sum(axis=2) / np.float32(2)
-    least = np.square(some).sum(axis=2) / np.float32(2) - square / np.float32(2)
-    closeness = some @ vectors.transpose(0, 2, 1)
-    closeness -= half[:, None, :]
-    return np.asarray(closeness >= least[:, :, None])
+    left = np.arange(len(items))
+    names, density = left.copy(), _counts(vectors, items, items, weights, radius)
+    half = (density - weights).sum() // 2
+    while (density - weights[left]).sum() > half:
+        centre = left[[density.argmax()]]
+        ball = _counts(vectors, items[centre], items[left], weights[centre], radius) > 0
+        taken, left, density = left[ball], left[~ball], density[~ball]
+        names[taken] = centre
+        density -= _counts(vectors, items[taken], items[left], weights[taken], radius)
+    names[left] = left[cover(vectors, items[None, left], radius, weights[None, left])[0]]
+    return names
+
+
+def _counts(vectors: Grid, some: Ints, others: Ints, weights: Ints, radius: float) -> Ints:
+    """Return how many of some items, by their weights, each of the others is joined to."""
+    counts = np.zeros(len(others))
+    for row in range(0, len(some), TILE):
+        rows = vectors[some[row : row + TILE]].astype(np.float32)[None]
+        many = weights[row : row + TILE].astype(np.float64)
+        for start in range(0, len(others), TILE):
+            columns = vectors[others[start : start + TILE]].astype(np.float32)[None]
+            products = rows @ columns.transpose(0, 2, 1)
+            near = _within(products, _squares(rows), _squares(columns), radius)
+            counts[start : start + TILE] += many @ near[0]
+    return counts.astype(np.int64)
+
+
+def remember(
+    vectors: Grid, items: Ints, radius: float, each: Callable[..., Iterable[Pairs]] = map
+) -> Ragged | None:
+    """Return for each vector those that it is joined to, each pair once; None if they are many.
+
+    Only vectors that ``items`` names, ascending, are compared. What many neighbourhoods have in
+    common is then compared once. ``each`` maps a function over parts of the work, in order.
+    """
+    found, held = [], 0
+    for one, other in each(partial(_strip, vectors, items, radius), range(0, len(items), TILE)):
+        held += len(one)
+        if held > KNOWN:
+            return None
+        found.append((one, other))
+    one, other = _end_to_end(found)
+    return Ragged.of(other, np.bincount(one, minlength=len(vectors)))
+
+
+def _strip(vectors: Grid, items: Ints, radius: float, row: int) -> Pairs:
+    """Return the items of a row of tiles with those after them that they are joined to."""
+    tiles = _tiles(vectors, items[None], radius, range(row, row + 1))
+    found = [(np.nonzero(near[0]), column) for _, _, column, near in tiles]
+    one, other = _end_to_end([(here, there + column) for (here, there), column in found])
+    order = np.argsort(one, kind="stable")
+    return items[row + one[order]], items[other[order]]
+
+
+def _look_up(known: Ragged, items: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return (first, one, other): the first node with each node's item, and the pairs of those."""
+    count, size = items.shape
+    total = len(known.offsets) - 1
+    block = max(1, min(count, NESTS, PLACES // total))
+    place = np.full(block * total, -1, np.int64)
+    firsts, lot = [], []
+    for nest in range(0, count, block):
+        part = items[nest : nest + block]
+        base = np.repeat(np.arange(len(part)) * total, size)
+        nodes, part = np.arange(part.size) + nest * size, part.reshape(-1)
+        place[(base + part)[::-1]] = nodes[::-1]  # of several, the last one written stays
+        first = place[base + part]
+        many = np.where(first == nodes, known.offsets[part + 1] - known.offsets[part], 0)
+        start = known.offsets[part] - (np.cumsum(many) - many)
+        other = known.values[np.arange(many.sum()) + np.repeat(start, many)]
+        other = place[other + np.repeat(base, many)]
+        there = np.flatnonzero(other >= 0)
+        lot.append((np.repeat(nodes, many)[there], other[there]))
+        firsts.append(first)
+        place[base + part] = -1
+    return np.concatenate(firsts), *_end_to_end(lot)
+
+
+def _joined(vectors: Grid, items: Ints, radius: float) -> Iterator[Pairs]:
+    """Yield the pairs of nodes that are joined, each once, in lots of at least `PAIRS`.
+
+    Only the last lot is smaller, be it empty. Node i * m + j is response j of neighbourhood i.
+    """
+    size = items.shape[1]
+    lot: list[Pairs] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for nest, row, column, near in _tiles(vectors, items, radius):
+        place, other = np.divmod(np.flatnonzero(near), near.shape[2])
+        behind, one = np.divmod(place, near.shape[1])
+        first = (nest + behind) * size
+        lot.append((first + (row + one), first + (column + other)))
+        if sum(len(one) for one, _ in lot) >= PAIRS:
+            yield _end_to_end(lot)
+            lot = lot[:1]
+    yield _end_to_end(lot)
+
+
+def _end_to_end(lot: list[Pairs]) -> Pairs:
+    one, other = zip(*lot, strict=True)
+    return np.concatenate(one), np.concatenate(other)
+
+
+def _tiles(
+    vectors: Grid, items: Ints, radius: float, rows: range | None = None
+) -> Iterator[tuple[int, int, int, npt.NDArray[np.bool_]]]:
+    """Yield (first neighbourhood, row, column, which pairs are joined), each pair in one tile.
+
+    ``rows`` are those that tiles start at, all if not given.
+    A tile on the diagonal lies in memory that the next one takes: fresh memory costs a tenth more.
+    """
+    (count, size), width = items.shape, vectors.shape[1]
+    tile = min(size, TILE)
+    block = max(1, min(count, SCRATCH // (tile * (tile + width) + 1)))
+    steps = np.empty((block, tile, width), np.int16)
+    floats = np.empty((block, tile, width), np.float32)
+    products = np.empty((block, tile, tile), np.float32)
+    near, after = np.empty((block, tile, tile), bool), ~np.tri(tile, dtype=bool)
+    rows = range(0, size, TILE) if rows is None else rows
+    for nest, row in itertools.product(range(0, count, block), rows):
+        part = items[nest : nest + block, row : row + TILE]
+        (many, long), some = part.shape, floats[: part.shape[0], : part.shape[1]]
+        # Only with a mode that cannot fail does NumPy write straight into `out`.
+        some[:] = np.take(vectors, part, axis=0, out=steps[:many, :long], mode="clip")
+        here = (slice(many), slice(long), slice(long))
+        inner = np.matmul(some, some.transpose(0, 2, 1), out=products[here])
+        squares = np.einsum("bii->bi", inner).copy()
+        yield nest, row, row, _within(inner, squares, squares, radius, near[here]) & after[here[1:]]
+        for column in range(row + TILE, size, TILE):
+            others = vectors[items[nest : nest + block, column : column + TILE]].astype(np.float32)
+            inner = some @ others.transpose(0, 2, 1)
+            yield nest, row, column, _within(inner, squares, _squares(others), radius)
+
+
+def _within(
+    products: Floats, some: Floats, others: Floats, radius: float, out: Any = None
+) -> npt.NDArray[np.bool_]:
+    """Return which vectors lie within the radius of which others, by their ``products`` (b, n, m).
+
+    ``some`` (b, n) and ``others`` (b, m) are their squares. Two do if
+    a·b - b·b/2 >= a·a/2 - radius^2/2. In steps of the grid all these are halves of whole numbers
+    below 2^23, which float32 holds exactly, and so is the radius made. The products are used up.
+    """
+    square = math.floor((radius * GRID) ** 2 + 1e-6)
+    products -= (others / np.float32(2))[:, None, :]
+    least = some / np.float32(2) - np.float32(square / 2)
+    return np.asarray(np.greater_equal(products, least[:, :, None], out=out))
+
+
+def _squares(vectors: Floats) -> Floats:
+    return np.asarray(np.einsum("bij,bij->bi", vectors, vectors))
 
 
 def by_size(members: Ints, names: Ints, kinds: Ints | None = None) -> Clusters:
@@ -167,24 +308,41 @@ def by_size(members: Ints, names: Ints, kinds: Ints | None = None) -> Clusters:
     which of them are near-duplicates; without it each counts.
     """
     count, length = members.shape
-    order = np.argsort(members, axis=1, kind="stable")
-    rows = np.take_along_axis(members, order, axis=1)
-    names = np.take_along_axis(names, order, axis=1)
-    whole = np.arange(count)[:, None] * (int(names.max(initial=0)) + 1) + names
-    _, first, inverse, sizes = np.unique(
-        whole, return_index=True, return_inverse=True, return_counts=True
-    )
-    inverse = inverse.reshape(count, length)
-    counts = sizes
-    if kinds is not None:
-        kinds = np.take_along_axis(kinds, order, axis=1)
-        pairs = np.unique(inverse * (int(kinds.max(initial=0)) + 1) + kinds)
-        counts = np.bincount(pairs // (int(kinds.max(initial=0)) + 1), minlength=len(sizes))
-    place = np.lexsort((rows, (first % length)[inverse], -counts[inverse]), axis=1)
-    ranked = np.lexsort((first, -counts, first // length))
-    lengths = np.bincount(first // length, minlength=count)
+    if not (members[:, 1:] > members[:, :-1]).all():
+        order = np.argsort(members, axis=1, kind="stable")
+        members, names = (np.take_along_axis(each, order, axis=1) for each in (members, names))
+        kinds = None if kinds is None else np.take_along_axis(kinds, order, axis=1)
+    first = _first(names)
+    sizes = np.bincount(first.reshape(-1), minlength=count * length)
+    counts = sizes if kinds is None else _kinds(first, kinds)
+    # One number that sorts by descending count, then by the cluster's first place, then by place.
+    place, start = np.arange(length), np.arange(count)[:, None] * length
+    ranked = np.sort(((length - counts[first]) * length + first - start) * length + place, axis=1)
+    ranked %= max(length, 1)
+    heads = np.take_along_axis(first, ranked, axis=1) == start + ranked
+    clusters, lengths = (start + ranked)[heads], heads.sum(axis=1)
     return Clusters(
-        Ragged.of(np.take_along_axis(rows, place, axis=1).reshape(-1), np.full(count, length)),
-        Ragged.of(sizes[ranked], lengths),
-        Ragged.of(counts[ranked].astype(np.int64), lengths),
+        Ragged.of(np.take_along_axis(members, ranked, axis=1).reshape(-1), np.full(count, length)),
+        Ragged.of(sizes[clusters], lengths),
+        Ragged.of(counts[clusters], lengths),
     )
+
+
+def _first(names: Ints) -> Ints:
+    """Return for each of the names (b, m) the node i * m + j that is the first to bear it in i."""
+    count, length = names.shape
+    whole = (names + np.arange(count)[:, None] * (names.max(initial=0) + 1)).reshape(-1)
+    if names.max(initial=0) >= length:
+        whole = np.unique(whole, return_inverse=True)[1]
+    first = np.empty(whole.max(initial=0) + 1, np.int64)
+    first[whole[::-1]] = np.arange(len(whole))[::-1]  # of several, the last one written stays
+    return np.asarray(first[whole]).reshape(count, length)
+
+
+def _kinds(first: Ints, kinds: Ints) -> Ints:
+    """Return how many kinds there are in the cluster that each node is the first of."""
+    many = int(kinds.max(initial=0)) + 1
+    pairs = np.sort(first * many + kinds, axis=1)
+    new = np.ones(pairs.shape, bool)
+    new[:, 1:] = pairs[:, 1:] != pairs[:, :-1]
+    return np.bincount(pairs[new] // many, minlength=pairs.size)

@@ -164,10 +164,9 @@ def agree(layout: Layout, judge: str | None, tools: Tools) -> Consensus:
     """Return how typical each distinct response is, near-duplicates, and what a judge forbids."""
 
     def make() -> dict[str, npt.NDArray[Any]]:
-        with tools.progress.stage("wording", len(layout.responses)) as tick:
-            kind = near_duplicates(layout.responses)
-            typical = typicality(layout.responses, kind)
-            tick(len(layout.responses))
+        with tools.progress.stage("wording", 2 * len(layout.responses)) as tick:
+            kind = near_duplicates(layout.responses, tick=tick)
+            typical = typicality(layout.responses, kind, tick=tick)
         return {"typicality": typical, "kind": kind}
 
     found = kept(tools.store, "vectors/wording", ("typicality", "kind"), make)

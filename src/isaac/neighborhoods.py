@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .clusters import Clusters, by_size, components, cover
 from .corpus import Corpus
 from .distinct import Texts
-from .embeddings import CHUNK, Embedded, Grid, as_floats
+from .embeddings import CHUNK, Embedded, Grid
 from .inverted import Inverted, invert, nearest_list, search
 from .layout import Layout, arrange
 from .neighbors import Ints, Ragged, find_neighbors, group_by, members_of
@@ -26,10 +26,10 @@ from .stores import Store, kept
 from .views import Ridge, fit, opening
 from .wording import Reals
 
-BLOCK = 64
+BLOCK = 256
 """Neighbourhoods that are clustered at a time, fewer if they are large; changes no result."""
 
-PAIRS = 2**22
+PAIRS = 2**23
 """Pairs of responses that a block of more than one neighbourhood has; changes no result."""
 
 
@@ -75,13 +75,15 @@ class Compared(NamedTuple):
 
     There are no vectors where responses are compared as text, and then ``item`` numbers the texts.
     ``ridge`` is there for the residual view, to see a new exchange in the same way. ``kind`` (n,)
-    numbers near-duplicate responses alike, where they count once.
+    numbers near-duplicate responses alike, where they count once. ``known`` are the pairs of
+    vectors within the radius, where it pays to look for all of them at once.
     """
 
     vectors: Grid | None
     item: Ints
     ridge: Ridge | None = None
     kind: Ints | None = None
+    known: Ragged | None = None
 
 
 def compare(
@@ -179,7 +181,8 @@ def kept_lists(vectors: Grid, k: int, store: Store) -> Inverted:
         return {name: np.asarray(part) for name, part in vars(invert(vectors, k=k)).items()}
 
     parts = kept(store, "vectors/lists", Inverted.__dataclass_fields__, make)
-    return Inverted(**{**parts, "probes": int(parts["probes"])})
+    centroids, order, offsets, probes = parts.values()
+    return Inverted(centroids, order, offsets, int(probes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,14 +297,18 @@ def cluster(members: Ints, compared: Compared, recipe: Settled) -> Clusters:
     if vectors is None:
         return by_size(members, same)
     kinds = None if compared.kind is None else compared.kind[members]
-    balls = recipe.clusters == "cover"
-    if len(members) > 1:
-        group = cover if balls else components
-        return by_size(members, group(as_floats(vectors[same]), recipe.radius), kinds)
+    if len(members) > 1 or compared.known is not None:
+        return by_size(members, _names(compared, same, None, recipe), kinds)
     distinct, place, many = _in_order(same[0])
-    once = as_floats(vectors[distinct])[None]
-    names = cover(once, recipe.radius, many) if balls else components(once, recipe.radius)
-    return by_size(members, names[:, place], kinds)
+    return by_size(members, _names(compared, distinct[None], many, recipe)[:, place], kinds)
+
+
+def _names(compared: Compared, items: Ints, many: Ints | None, recipe: Settled) -> Ints:
+    """Return the cluster of each item, each of which stands for one response or many."""
+    assert compared.vectors is not None
+    if recipe.clusters == "cover":
+        return cover(compared.vectors, items, recipe.radius, many, compared.known)
+    return components(compared.vectors, items, recipe.radius, compared.known)
 
 
 def _in_order(items: Ints) -> tuple[Ints, Ints, Ints]:

@@ -9,16 +9,29 @@ and sees what vectors of whole texts hide behind the topic (docs/experiments.md 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from .duplicates import BLOCK, Ticker, slices
 from .neighbors import Ints
+from .progress import Tick
 
 Reals = npt.NDArray[np.float64]
 Hashes = npt.NDArray[np.uint64]
+
+SAMPLE = 1 << 22
+"""Words, each text's end among them, that a model is fitted on at most."""
+
+MEMBERS = 16
+"""Near-duplicates of one another in a sample, at most."""
+
+SURVEYED, READ = 0.3, 0.45
+"""How much of the work is done by then; tells progress, changes no result."""
 
 LONGEST = 1024
 """Words of a text that are looked at, from its beginning."""
@@ -40,57 +53,8 @@ WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 
 def words(text: str) -> list[str]:
     """Return the words and marks of a text, lower case, the first 1,024 of them."""
-    found = (match[0] for match in WORD.finditer(text[: 32 * LONGEST].lower()))
-    return [word for word, _ in zip(found, range(LONGEST), strict=False)]
-
-
-class Grams(NamedTuple):
-    """The words of texts, text after text, each as the end of its n-grams.
-
-    ``text`` (p,) is the text of each position; ``grams[n - 1]`` (p,) hashes the n-gram that ends
-    there and ``before[n - 1]`` the n - 1 words before. A text ends with a mark of its own.
-    """
-
-    text: Ints
-    grams: list[Hashes]
-    before: list[Hashes]
-
-
-def grams_of(texts: Sequence[str]) -> Grams:
-    """Return the n-grams of the texts up to `ORDER`."""
-    numbers: dict[str, int] = {}
-    flat: list[int] = []
-    lengths = np.empty(len(texts), np.int64)
-    for place, text in enumerate(texts):
-        found = words(text)
-        flat.extend(_hashed(word, numbers) for word in found)
-        flat.append(1)
-        lengths[place] = len(found) + 1
-    word = np.array(flat, np.uint64)
-    step = np.arange(len(word)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    grams, before = [word], [np.zeros(len(word), np.uint64)]
-    for order in range(2, ORDER + 1):
-        shorter = np.concatenate([[np.uint64(0)], grams[-1][:-1]])
-        history = np.where(step > 0, shorter, np.uint64(order))
-        grams.append(mixed(history, word))
-        before.append(history)
-    return Grams(np.repeat(np.arange(len(texts)), lengths), grams, before)
-
-
-def _hashed(word: str, known: dict[str, int]) -> int:
-    """Return 64 bits for a word, the same in every process."""
-    number = known.get(word)
-    if number is None:
-        number = 0xCBF29CE484222325
-        for byte in word.encode("utf-8", "surrogatepass")[:64]:
-            number = (number ^ byte) * 0x100000001B3 % 2**64  # Fowler, Noll and Vo's hash
-        known[word] = number
-    return number
-
-
-def mixed(left: Hashes, right: Hashes) -> Hashes:
-    """Return one hash of two."""
-    return finalized(left * np.uint64(0x9E3779B97F4A7C15) + right)
+    found: list[str] = WORD.findall(text[: 32 * LONGEST].lower())
+    return found[:LONGEST]
 
 
 def finalized(state: Hashes) -> Hashes:
@@ -103,24 +67,183 @@ def finalized(state: Hashes) -> Hashes:
     return state ^ (state >> np.uint64(31))
 
 
-class Table(NamedTuple):
-    """Sorted hashes with a number for each."""
+class Spoken(NamedTuple):
+    """Texts, word after word and each with its end: a number for every word, and lengths."""
 
-    keys: Hashes
-    values: Reals
+    words: npt.NDArray[Any]
+    lengths: Ints
 
-    def of(self, keys: Hashes) -> Reals:
-        """Return the numbers of some hashes, 0 for one that is not there."""
-        if not len(self.keys):
-            return np.zeros(len(keys))
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, self.values[place], 0.0)
+    def blocks(self) -> Iterator[tuple[slice, Spoken]]:
+        """Yield all texts, about as many at a time as have `BLOCK` characters."""
+        ends = np.concatenate([[0], np.cumsum(self.lengths)])
+        cuts = np.flatnonzero(np.diff(ends * 5 // BLOCK)).tolist()
+        for start, end in pairwise([0, *cuts, len(self.lengths)]):
+            words = self.words[ends[start] : ends[end]]
+            yield slice(start, end), Spoken(words, self.lengths[start:end])
 
 
-def _total(keys: Hashes, weights: Reals) -> Table:
-    distinct, place = np.unique(keys, return_inverse=True)
-    totals = np.bincount(place.reshape(-1), weights, len(distinct))
-    return Table(distinct, totals.astype(np.float64))
+SPACE, LETTER, MARK = 1, 2, 3
+END = sys.maxunicode + 1
+KINDS = np.zeros(END, np.uint8)
+"""Of each character met so far: does it part words, join them, or make a word by itself."""
+
+WEIGHTS = np.append(finalized(np.arange(1, 65, dtype=np.uint64)) | np.uint64(1), np.uint64(0))
+"""By which the characters of a word are multiplied to hash it: the first 64 count."""
+
+
+def speak(texts: Sequence[str]) -> Spoken:
+    """Return the hashes of the words of texts, the same as `words` finds, and of their ends."""
+    begun = [text[: 32 * LONGEST].lower() for text in texts]
+    ends = np.cumsum([len(text) + 1 for text in begun]) - 1
+    joined = " ".join([*begun, ""]).encode("utf-32-le", "surrogatepass")
+    codes = np.frombuffer(joined, "<u4").astype(np.uint64)
+    kinds = _kinds(codes)
+    codes[ends], kinds[ends] = END, MARK
+    begins = kinds == MARK
+    begins[1:] |= (kinds[1:] == LETTER) & (kinds[:-1] != LETTER)
+    begins[:1] |= kinds[:1] == LETTER
+    starts = np.flatnonzero(begins)
+    number = np.cumsum(begins)
+    place = np.arange(len(codes)) - np.append(0, starts)[number]
+    codes *= WEIGHTS[np.minimum(place, len(WEIGHTS) - 1)]
+    codes[kinds == SPACE] = 0
+    spoken = finalized(np.add.reduceat(codes, starts)) if len(starts) else codes
+    lengths = np.diff(number[ends], prepend=0)
+    if lengths.max(initial=0) > LONGEST + 1:
+        after = np.repeat(number[ends], lengths) - np.arange(len(starts))
+        kept = (after == 1) | (np.repeat(lengths, lengths) - after < LONGEST)
+        spoken, lengths = spoken[kept], np.minimum(lengths, LONGEST + 1)
+    return Spoken(spoken, lengths)
+
+
+def _kinds(codes: Hashes) -> npt.NDArray[np.uint8]:
+    kinds = KINDS[codes]
+    for code in set(codes[kinds == 0].tolist()):
+        KINDS[code] = SPACE + len(WORD.findall(2 * chr(code)))
+    return KINDS[codes]
+
+
+def _places(table: npt.NDArray[Any], values: npt.NDArray[Any]) -> tuple[Ints, Ints]:
+    """Return where values belong in a sorted table, and -1 instead where they are not there."""
+    order = np.argsort(values)
+    ranked = values[order]
+    place = np.searchsorted(table, ranked)
+    belongs, there = np.empty(len(order), np.int64), np.full(len(order), -1)
+    belongs[order] = place
+    if len(table):
+        there[order] = np.where(table.take(place, mode="clip") == ranked, place, -1)
+    return belongs, there
+
+
+class Order:
+    """The n-grams of one length, numbered from 0 by their history, then by their word.
+
+    The history is the n - 1 words before. ``starts[h]`` is the first n-gram of history h;
+    ``pairs`` holds which group of texts has which n-gram, as ``group * size + gram``, sorted.
+    ``seen`` counts the groups that have an n-gram, ``after`` adds this up for each history; both
+    end with a 0 for what is not there, which has number -1.
+    """
+
+    def __init__(self, codes: Ints, histories: int, kinds: int) -> None:
+        self.codes, self.kinds = codes, kinds
+        self.size, self.histories = len(codes), histories
+        self.starts = np.searchsorted(codes, np.arange(histories + 1) * kinds)
+        self.pairs = np.empty(0, np.int64)
+
+    def count(self, groups: npt.NDArray[np.bool_]) -> None:
+        """Count the groups of which this says so."""
+        group, gram = np.divmod(self.pairs, max(self.size, 1))
+        seen = np.bincount(gram[groups[group]], minlength=self.size)
+        total = np.concatenate([[0], np.cumsum(seen)])
+        self.seen = np.append(seen, 0).astype(np.int32)
+        self.after = np.append(np.diff(total[self.starts]), 0).astype(np.int32)
+
+    def find(self, history: Ints, word: Ints) -> Ints:
+        """Return the numbers of n-grams, -1 for one that is not there."""
+        if self.histories == 1:
+            return word
+        found = np.full(len(word), -1)
+        known = np.flatnonzero((history >= 0) & (word >= 0))
+        found[known] = _places(self.codes, history[known] * self.kinds + word[known])[1]
+        return found
+
+    def own(self, group: Ints, history: Ints, gram: Ints) -> tuple[Ints, Ints]:
+        """Return what each group itself adds to the counts of an n-gram and of its history."""
+        base, starts = group * self.size, np.append(self.starts, 0)
+        mine = (gram >= 0) & (_places(self.pairs, base + gram)[1] >= 0)
+        first, _ = _places(self.pairs, base + starts[history])
+        end, _ = _places(self.pairs, base + starts[history + 1])
+        return mine.astype(np.int64), np.where(history < 0, 0, end - first)
+
+
+def _before(grams: Ints, lengths: Ints, mark: int) -> Ints:
+    """Return the n-gram before each, a mark at the beginning of each text."""
+    before = np.roll(grams, 1)
+    before[np.cumsum(lengths) - lengths] = mark
+    return before
+
+
+def _orders(spoken: Spoken, group: Ints, kinds: int) -> list[Order]:
+    """Return all n-grams of texts that are in groups, the shortest first."""
+    words, lengths = spoken
+    owner = np.repeat(group, lengths)
+    orders = [Order(np.arange(kinds), 1, kinds)]
+    orders[0].pairs = _distinct(owner * kinds + words)
+    grams = words
+    for _ in range(1, ORDER):
+        mark = orders[-1].size
+        codes = _before(grams, lengths, mark) * kinds + words
+        codes, grams = np.unique(codes, return_inverse=True)
+        orders.append(Order(codes, mark + 1, kinds))
+        orders[-1].pairs = _distinct(owner * len(codes) + grams.reshape(-1))
+    return orders
+
+
+def _distinct(values: Ints) -> Ints:
+    values.sort()
+    return values[np.diff(values, prepend=-1) > 0]
+
+
+def _survey(texts: Sequence[str], told: Ticker) -> tuple[Hashes, Ints]:
+    """Return of each text a hash of its words, and how many there are, its end included."""
+    hashes, lengths = np.empty(len(texts), np.uint64), np.empty(len(texts), np.int64)
+    done = 0
+    for block in slices(texts):
+        rows = slice(done, done + len(block))
+        spoken = speak(block)
+        lengths[rows] = spoken.lengths
+        starts = np.cumsum(spoken.lengths) - spoken.lengths
+        place = np.arange(len(spoken.words)) - np.repeat(starts, spoken.lengths)
+        hashes[rows] = np.add.reduceat(finalized(spoken.words + place.view(np.uint64)), starts)
+        done += len(block)
+        told.reach(SURVEYED * done / len(texts))
+    return hashes, lengths
+
+
+def _chosen(groups: Ints, hashes: Hashes, lengths: Ints) -> npt.NDArray[np.bool_]:
+    """Return which texts are in the sample; only what they say decides."""
+    if lengths.sum() <= SAMPLE:
+        return np.ones(len(lengths), np.bool_)
+    least = np.full(int(groups.max()) + 1, 2**64 - 1, np.uint64)
+    np.minimum.at(least, groups, hashes)
+    order = np.lexsort((hashes, finalized(least)[groups]))
+    first = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    size = np.diff(first, append=len(order))
+    order = order[np.arange(len(order)) - np.repeat(first, size) < MEMBERS]
+    chosen = np.zeros(len(lengths), np.bool_)
+    chosen[order[np.cumsum(lengths[order]) <= SAMPLE]] = True
+    return chosen
+
+
+def _read(texts: Sequence[str], chosen: npt.NDArray[np.bool_], told: Ticker) -> Spoken:
+    """Return the words of the texts that are chosen."""
+    parts, done = [Spoken(np.empty(0, np.uint64), np.empty(0, np.int64))], 0
+    for block in slices(texts):
+        rows = np.flatnonzero(chosen[done : done + len(block)]).tolist()
+        parts.append(speak([block[row] for row in rows]))
+        done += len(block)
+        told.reach(SURVEYED + (READ - SURVEYED) * done / len(texts))
+    return Spoken(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class Wording:
@@ -135,82 +258,107 @@ class Wording:
 
     Probabilities are interpolated with a Dirichlet prior (MacKay and Peto, A Hierarchical
     Dirichlet Language Model, 1995).
+
+    Of a corpus with more than `SAMPLE` words the model is fitted on a sample: groups in the order
+    of a hash of what they say, up to `MEMBERS` texts of each, until there are as many words. So
+    the order of the texts changes nothing. ``fitted`` is the number of texts it was fitted on.
+
+    The texts are read three times, in slices. Memory is about 60 bytes a text, 60 a word of the
+    sample and a few blocks, however long the texts. ``tick`` is told of progress, in all as many
+    texts as there are.
     """
 
-    def __init__(self, texts: Sequence[str], groups: Ints) -> None:
-        grams = grams_of(texts)
+    def __init__(self, texts: Sequence[str], groups: Ints, tick: Tick | None = None) -> None:
+        told = Ticker(tick, len(texts))
         numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
-        position = numbers[grams.text]
-        count = int(numbers.max(initial=-1)) + 1
-        self._fit(grams, position, np.ones(count))
-        scores = self._score(grams, self._own(grams, position))
-        best = np.full(count, -np.inf)
-        np.maximum.at(best, numbers, scores)
-        weights = (best >= np.quantile(best, 1 - HEAD)).astype(np.float64) if count else best
-        self._fit(grams, position, weights)
-        self.scores = self._score(grams, self._own(grams, position))
-        np.maximum.at(best := np.full(count, -np.inf), numbers, self.scores)
+        chosen = _chosen(numbers, *_survey(texts, told))
+        self.fitted = int(chosen.sum())
+        sampled = self._fit(_read(texts, chosen, told), numbers[chosen])
+        groups = np.full(int(numbers.max(initial=-1)) + 1, -1)
+        groups[sampled] = np.arange(len(sampled))
+        self.scores = np.empty(len(texts))
+        done = 0
+        for block in slices(texts):
+            rows = slice(done, done + len(block))
+            self.scores[rows] = self._score(self._number(block), groups[numbers[rows]])
+            done += len(block)
+            told.reach(READ + (1 - READ) * done / len(texts))
+        for order in self._orders:
+            order.pairs = np.empty(0, np.int64)
+        best = np.full(len(groups), -np.inf)
+        np.maximum.at(best, numbers, self.scores)
         self.ranked = np.sort(best)
 
-    def of(self, texts: list[str]) -> Reals:
+    def of(self, texts: Sequence[str]) -> Reals:
         """Return the scores (n,) of texts that are not in the corpus."""
-        grams = grams_of(texts)
-        nothing = [(np.zeros(len(grams.text)), np.zeros(len(grams.text)))] * ORDER
-        return self._score(grams, nothing)
+        found = [self._score(self._number(some)) for some in slices(texts)]
+        return np.concatenate([np.empty(0), *found])
 
     def typicality(self, scores: Reals) -> Reals:
         """Return scores as the share of the corpus's groups that are no more typical, 0 to 1."""
         return np.searchsorted(self.ranked, scores, side="right") / max(len(self.ranked), 1)
 
-    def _fit(self, grams: Grams, group: Ints, weights: Reals) -> None:
-        """Count in how many groups each n-gram is, each group with its weight."""
-        self.weights = weights
-        self.seen: list[Table] = []
-        self.after: list[Table] = []
-        for gram, before in zip(grams.grams, grams.before, strict=True):
-            first = _first_of_each(mixed(gram, group.astype(np.uint64)))
-            weight = weights[group[first]]
-            self.seen.append(_total(gram[first], weight))
-            self.after.append(_total(before[first], weight))
+    def _fit(self, sample: Spoken, groups: Ints) -> Ints:
+        """Fit the model to texts; return the distinct groups that they are in."""
+        distinct, group = np.unique(groups, return_inverse=True)
+        self._vocabulary, words = np.unique(sample.words, return_inverse=True)
+        spoken = Spoken(words.reshape(-1), sample.lengths)
+        self._orders = _orders(spoken, group.reshape(-1), len(self._vocabulary))
+        self._count(np.ones(len(distinct), np.bool_))
+        best = np.full(len(distinct), -np.inf)
+        for rows, some in spoken.blocks():
+            np.maximum.at(best, group[rows], self._score(some, group[rows]))
+        self._count(best >= np.quantile(best, 1 - HEAD) if len(best) else best > 0)
+        return distinct
 
-    def _own(self, grams: Grams, group: Ints) -> list[tuple[Reals, Reals]]:
-        """Return what the own group of each position adds to the counts of n-gram and history."""
-        own = []
-        for gram, before in zip(grams.grams, grams.before, strict=True):
-            within = mixed(before, group.astype(np.uint64))
-            first = _first_of_each(mixed(gram, group.astype(np.uint64)))
-            weight = self.weights[group]
-            own.append((weight, _total(within[first], weight[first]).of(within)))
-        return own
+    def _number(self, texts: Sequence[str]) -> Spoken:
+        """Return texts by the numbers of their words, -1 for one that the model does not have."""
+        spoken = speak(texts)
+        return Spoken(_places(self._vocabulary, spoken.words)[1], spoken.lengths)
 
-    def _score(self, grams: Grams, own: list[tuple[Reals, Reals]]) -> Reals:
-        kinds = len(self.seen[0].keys)
-        chance = np.zeros(len(grams.text))
-        for order in range(ORDER):
-            mine, after_mine = own[order]
-            seen = np.maximum(self.seen[order].of(grams.grams[order]) - mine, 0)
-            after = np.maximum(self.after[order].of(grams.before[order]) - after_mine, 0)
-            if order == 0:
-                chance = (seen + UNSEEN) / (after + UNSEEN * (kinds + 1))
-            else:
+    def _count(self, groups: npt.NDArray[np.bool_]) -> None:
+        """Count the groups of the sample of which this says so."""
+        self._counted = np.append(groups, False)
+        for order in self._orders:
+            order.count(self._counted)
+
+    def _score(self, spoken: Spoken, group: Ints | None = None) -> Reals:
+        """Return the scores of texts; ``group`` is that in the sample, -1 for none."""
+        words, lengths = spoken
+        text = np.repeat(np.arange(len(lengths)), lengths)
+        counted = np.zeros(len(words), np.bool_) if group is None else self._counted[group][text]
+        places = np.flatnonzero(counted)
+        owner = places if group is None else group[text[places]]
+        grams, history = words, np.zeros(len(words), np.int64)
+        chance = np.zeros(len(words))
+        for order in self._orders:
+            if order.histories > 1:
+                history = _before(grams, lengths, order.histories - 1)
+                grams = order.find(history, words)
+            seen, after = order.seen[grams], order.after[history]
+            if len(places):
+                mine, after_mine = order.own(owner, history[places], grams[places])
+                seen[places] -= mine
+                after[places] -= after_mine
+            if order.histories > 1:
                 chance = (seen + PRIOR * chance) / (after + PRIOR)
-        return _medians(np.log(chance), grams.text)
-
-
-def _first_of_each(keys: Hashes) -> Ints:
-    return np.sort(np.unique(keys, return_index=True)[1])
+            else:
+                chance = (seen + UNSEEN) / (after + UNSEEN * (order.kinds + 1))
+        return _medians(np.log(chance), text)
 
 
 def _medians(values: Reals, text: Ints) -> Reals:
     """Return the median of the values of each text; texts come in order, none without a value."""
-    order = np.lexsort((values, text))
+    order = np.argsort(values)
+    narrow = text[order].astype(np.uint16 if len(text) and text[-1] < 1 << 16 else np.int64)
+    order = order[np.argsort(narrow, kind="stable")]
     count = np.bincount(text) if len(text) else np.zeros(0, np.int64)
     start = np.cumsum(count) - count
     ranked = values[order]
     return np.asarray((ranked[start + (count - 1) // 2] + ranked[start + count // 2]) / 2)
 
 
-def typicality(texts: Sequence[str], groups: Ints) -> Reals:
+def typicality(texts: Sequence[str], groups: Ints, tick: Tick | None = None) -> Reals:
     """Return for each distinct response the share of responses that are no more typical, 0 to 1."""
-    model = Wording(texts, groups)
+    model = Wording(texts, groups, tick)
     return model.typicality(model.scores)
