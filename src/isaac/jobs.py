@@ -43,6 +43,7 @@ def curate_to(
     """
     tools = tools or Tools()
     run = Run.at(path)
+    refuse_stranger(run)
     with run.locked():
         claim(run, recipe)
         timed = Timed(tools.progress, {})
@@ -56,14 +57,22 @@ def curate_to(
     return run
 
 
+def refuse_stranger(run: Run) -> None:
+    """Raise `RunError` if the folder holds something that is no run; nothing is written to it."""
+    try:
+        there = {file.name for file in run.path.iterdir()} if run.path.exists() else set()
+    except OSError as error:
+        raise RunError(f"cannot use {run.path} as a run folder: {error.strerror}") from None
+    left = {name for name in there if not name.endswith(TEMPORARY)} - {LOCK}
+    reading = {"corpus.parquet"} <= left <= set(INPUTS)  # killed while reading
+    if "recipe.yaml" not in there and left and not reading:
+        raise RunError(f"{run.path} is not empty and not a run folder; choose another")
+
+
 def claim(run: Run, recipe: Recipe) -> None:
-    """See that the folder is free, or holds a run of this recipe; raise `RunError` otherwise."""
-    there = {file.name for file in run.path.iterdir()} - {LOCK}
+    """See that the folder is new, or holds a run of this recipe; raise `RunError` otherwise."""
     sweep(run.path)
-    if "recipe.yaml" not in there:
-        left = {name for name in there if not name.endswith(TEMPORARY)}
-        if left and not {"corpus.parquet"} <= left <= set(INPUTS):  # else killed while reading
-            raise RunError(f"{run.path} is not empty and not a run folder; choose another")
+    if not (run.path / "recipe.yaml").exists():
         return
     differences = run.recipe().differences(recipe)
     if not differences:
@@ -208,6 +217,7 @@ def redraw_run(
         target = run
         if to is not None and to.resolve() != run.path.resolve():
             target = Run(to)
+            refuse_stranger(target)
             locks.enter_context(target.locked())
             claim(target, recipe)
             _copy_work(run, target)

@@ -112,7 +112,8 @@ def _cluster(vectors: Any, wanted: int, recipe: Recipe) -> float:
     texts = members.reshape(-1) % len(vectors)
     start = time.perf_counter()
     settled = Settled.of(
-        recipe.model_dump() | {"neighbors": wanted, "view": "whole", "radius": 0.8}
+        recipe.model_dump()
+        | {"neighbors": wanted, "search": "exact", "view": "whole", "radius": 0.8}
     )
     cluster(members, Compared(vectors, texts), settled)
     tried = (time.perf_counter() - start) / count

@@ -66,7 +66,7 @@ class Run:
     @property
     def begun(self) -> bool:
         """Say whether anything is finished that took more than reading."""
-        return any((self.path / name).is_dir() for name in ("vectors", "shards"))
+        return any(any((self.path / name).glob("*")) for name in ("vectors", "shards"))
 
     # What is in the folder.
 
