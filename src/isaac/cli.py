@@ -31,6 +31,7 @@ def env(as_json: AsJson = False) -> None:
         "openai": "openai",
         "datasets": "datasets",
         "remote": "fsspec",
+        "ray": "ray",
     }
     packages = ("numpy", "pyarrow", "wordllama")
     facts: dict[str, Any] = {

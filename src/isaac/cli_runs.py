@@ -25,7 +25,9 @@ from .records import dumps, parse
 from .runs import Run
 from .stories import tell
 from .terminal import (
+    Address,
     AsJson,
+    EngineName,
     RunPath,
     Workers,
     command,
@@ -61,6 +63,8 @@ def curate(
         bool, typer.Option("--paper", help="begin with the paper's settings, not our defaults")
     ] = False,
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what would be done, and do nothing")
     ] = False,
@@ -80,7 +84,8 @@ def curate(
         return
     if out is None:
         raise typer.BadParameter("give the run folder: -o RUN")
-    run = curate_to(out, source, wanted, tools_for(workers))
+    with tools_for(workers, engine, address) as tools:
+        run = curate_to(out, source, wanted, tools)
     _show_run(run, as_json=as_json)
 
 
@@ -158,10 +163,13 @@ def _show_run(run: Run, *, as_json: bool) -> None:
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="the run folder")] = Path("isaac-demo"),
     workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Curate the bundled corpus and measure it by its labels."""
-    found = run_demo(out, tools_for(workers))
+    with tools_for(workers, engine, address) as tools:
+        found = run_demo(out, tools)
     if as_json:
         healed = [
             {"context": context, "given": given, **new._asdict()}
@@ -220,7 +228,8 @@ def redraw(
 
     What is not given stays as the run has it. Drawn in place, exports of the old draw are removed.
     """
-    _show_run(redraw_run(Run(run), flags, out, tools_for(None)), as_json=as_json)
+    with tools_for() as tools:
+        _show_run(redraw_run(Run(run), flags, out, tools), as_json=as_json)
 
 
 @command

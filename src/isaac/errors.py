@@ -1,5 +1,7 @@
 """What can go wrong, each error saying what was wanted, what came and what to do next."""
 
+from __future__ import annotations
+
 
 class IsaacError(Exception):
     """The job cannot go on, for a reason that its user can act on."""
@@ -26,3 +28,8 @@ class MissingExtraError(IsaacError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an extra: pip install 'isaac-align[{extra}]'")
+        self.what, self.extra = what, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Return how it is made again where it was not raised: in another process."""
+        return type(self), (self.what, self.extra)

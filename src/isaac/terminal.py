@@ -6,13 +6,14 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
-from .engines import Local
+from .engines import Local, Ray
 from .errors import IsaacError, RecipeError
 from .formats import FORMATS
 from .progress import for_terminal
@@ -30,7 +31,17 @@ app = typer.Typer(
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-Workers = Annotated[int | None, typer.Option(min=1, help="threads; all cores if not given")]
+Workers = Annotated[int | None, typer.Option(min=1, help="items at a time; all cores if not given")]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    typer.Option("--engine", help="threads of this machine, or workers of a Ray cluster"),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Ray cluster: HOST:PORT, auto or ray://HOST:PORT; if not given, Ray is started here",
+    ),
+]
 
 
 def recipe_flags(
@@ -118,9 +129,22 @@ def show(text: str) -> None:
     print(text, flush=True)
 
 
-def tools_for(workers: int | None) -> Tools:
-    """Return what a command works with: this machine's threads, progress for its terminal."""
-    return Tools(engine=Local(workers), progress=for_terminal())
+@contextmanager
+def tools_for(
+    workers: int | None = None, engine: str = "local", address: str | None = None
+) -> Iterator[Tools]:
+    """Yield what a command works with: the engine of that name, progress for its terminal.
+
+    Ray tells on standard output what befalls its workers; it is led to standard error meanwhile,
+    so that there is nothing but data on the other.
+    """
+    if address is not None and engine != "ray":
+        raise typer.BadParameter("an address is of a Ray cluster; add --engine ray")
+    if engine == "local":
+        yield Tools(engine=Local(workers), progress=for_terminal())
+        return
+    with redirect_stdout(sys.stderr), Ray(address, workers) as cluster:
+        yield Tools(engine=cluster, progress=for_terminal())
 
 
 def _message(error: Exception) -> str:

@@ -26,7 +26,12 @@ class Engine(Protocol):
     def map(
         self, work: Callable[[Shared, Item], Result], items: Iterable[Item], shared: Shared
     ) -> Iterator[Result]:
-        """Yield ``work(shared, item)`` for each item, in the order of the items."""
+        """Yield ``work(shared, item)`` for each item, in the order of the items.
+
+        ``work`` is a function of a module and can be pickled, as can ``shared``, ``items`` and
+        the results, for they may travel to other machines: ``shared`` once to each, so what is
+        large belongs there, as arrays. ``work`` does not write to ``shared``.
+        """
         ...
 
 
