@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from itertools import chain
 from typing import Any
 
@@ -213,6 +214,22 @@ def test_more_members_than_small_numbers_hold_are_clustered_too() -> None:
     vectors = on_grid(np.tile(corners, (1000, 1)))
     assert found(vectors, 0.1) == list(range(17)) * 1000
     assert set(found(vectors, 0.4)) == {0}
+
+
+def test_a_huge_neighborhood_needs_less_memory_than_a_byte_for_each_pair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size, vectors = 3000, directions(1, 3000, 4)
+    monkeypatch.setattr(clusters, "TILE", 128)
+    monkeypatch.setattr(clusters, "PAIRS", 2**13)
+    tracemalloc.start()
+    names = components(vectors, places(1, size), 0.1)
+    balls = cover(vectors, places(1, size), 0.3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size * size
+    assert len(np.unique(names)) < size
+    assert len(np.unique(balls)) < size
 
 
 def plain(members: list[int], names: list[int]) -> list[list[int]]:

@@ -29,16 +29,14 @@ TILE = 1024
 SCRATCH = 2**18
 """Numbers of a core's cache that neighbourhoods compared at a time share; changes no result."""
 
-PAIRS = 2**22
+PAIRS = 2**21
 """Joined pairs that are held at a time; changes no result."""
 
 KNOWN = 2**24
 """Joined pairs of a corpus that are remembered at most; changes no result."""
 
-PLACES = 2**20
-"""Items of neighbourhoods that are looked up together, `NESTS` at most; changes no result."""
-
-NESTS = 16
+NESTS, PLACES = 16, 2**20
+"""Neighbourhoods looked up together, and the table of their items; they change no result."""
 
 Pairs = tuple[Ints, Ints]
 
@@ -110,12 +108,14 @@ def cover(
         first, one, other = _look_up(known, items)
         weights = np.bincount(first, weights.reshape(-1), first.size).astype(np.int64)
         return np.asarray(_balls(one, other, weights)[first] % size).reshape(count, size)
-    one, other = next(_joined(vectors, items, radius))
+    lots = _joined(vectors, items, radius)
+    one, other = next(lots)
     if len(one) < PAIRS:  # these are all
         balls = _balls(one, other, weights.reshape(-1))
         return np.asarray(balls % max(size, 1)).reshape(count, size)
     if count == 1:
-        return _thinned(vectors, items[0], radius, weights[0])[None]
+        lots = itertools.chain([(one, other)], lots)
+        return _thinned(vectors, items[0], radius, weights[0], lots)[None]
     parts = zip(np.array_split(items, 2), np.array_split(weights, 2), strict=True)
     return np.concatenate([cover(vectors, part, radius, many) for part, many in parts])
 
@@ -145,13 +145,19 @@ def _balls(one: Ints, other: Ints, weights: Ints) -> Ints:
     return names
 
 
-def _thinned(vectors: Grid, items: Ints, radius: float, weights: Ints) -> Ints:
-    """Return the cover (m,) of one neighbourhood of which too many pairs are joined to be held.
+def _thinned(
+    vectors: Grid, items: Ints, radius: float, weights: Ints, lots: Iterator[Pairs]
+) -> Ints:
+    """Return the cover (m,) of one neighbourhood whose joined pairs are too many to be held.
 
-    It is dense somewhere, so a few balls, taken one by one, leave less than half of the pairs.
+    They come in lots, and go by as they are counted. The neighbourhood is dense somewhere, so a
+    few balls, taken one by one, leave less than half of the pairs.
     """
     left = np.arange(len(items))
-    names, density = left.copy(), _counts(vectors, items, items, weights, radius)
+    names, density = left.copy(), weights.copy()
+    for one, other in lots:
+        density += np.bincount(one, weights[other], len(items)).astype(np.int64)
+        density += np.bincount(other, weights[one], len(items)).astype(np.int64)
     half = (density - weights).sum() // 2
     while (density - weights[left]).sum() > half:
         centre = left[[density.argmax()]]
@@ -256,8 +262,8 @@ def _tiles(
 ) -> Iterator[tuple[int, int, int, npt.NDArray[np.bool_]]]:
     """Yield (first neighbourhood, row, column, which pairs are joined), each pair in one tile.
 
-    ``rows`` are those that tiles start at, all if not given.
-    A tile on the diagonal lies in memory that the next one takes: fresh memory costs a tenth more.
+    ``rows`` are those that tiles start at, all if not given. A tile on the diagonal lies in
+    memory that the next one takes: fresh memory costs a tenth more.
     """
     (count, size), width = items.shape, vectors.shape[1]
     tile = min(size, TILE)

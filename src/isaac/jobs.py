@@ -280,6 +280,8 @@ def curated_records(curation: Curation, tick: Tick | None = None) -> Iterator[di
             }
             extra = {names[name]: value for name, value in values.items() if added[name]}
             yield written.replaced(new) | extra
+    if tick is not None:
+        tick(len(corpus) - told)
 
 
 TOLD = 1000

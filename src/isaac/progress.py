@@ -69,9 +69,11 @@ class Lines(Progress):
         if not done and total is None:
             print(f"{name}: {seconds:,.1f} s", file=self.stream, flush=True)
             return
-        rate = max(done, 1e-9) / max(seconds, 1e-9)
+        rate = done / max(seconds, 1e-9)
         of = "" if total is None else f"/{total:,}"
-        left = "" if total is None or done >= total else f", {(total - done) / rate:,.0f} s left"
+        left = ""
+        if total is not None and 0 < done < total:
+            left = f", {(total - done) / rate:,.0f} s left"
         print(f"{name}: {done:,}{of} ({rate:,.0f}/s{left})", file=self.stream, flush=True)
 
 

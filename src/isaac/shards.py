@@ -6,7 +6,8 @@ has follows from the corpus and the recipe alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from .inverted import recall
 from .layout import Layout
 from .neighborhoods import Candidates, Compared, Groups, Searches, chosen, to_search
 from .neighbors import Ints, group_by
+from .progress import Progress
 from .recipe import Settled
 from .stores import Store
 from .tools import Tools
@@ -107,13 +109,14 @@ def find_clusters(
         sizes = work.rows.lengths
     else:
         candidates = to_search(layout, contexts, allowed, recipe, tools.store)
-        compared = remembered(compared, len(layout.first), recipe)
         work = Searches.of(layout, contexts, compared, candidates, recipe)
         searched = how(candidates, recipe, tools.store)
         sizes = np.full(len(layout.first), min(recipe.neighbors, candidates.total))
     order = work.order(tools.store)
     found = Neighborhoods(order, _starts(sizes[order]), tools.store, searched)
     missing = [number for number in range(found.shards) if not tools.store.has(named(number))]
+    if missing and isinstance(work, Searches):
+        work = replace(work, compared=remembered(compared, len(found), recipe, tools.progress))
     done = len(found) - sum(len(found.nests(number)) for number in missing)
     with tools.progress.stage("neighbourhoods", len(found)) as tick:
         tick(done)
@@ -124,7 +127,7 @@ def find_clusters(
     return found
 
 
-def remembered(compared: Compared, count: int, recipe: Settled) -> Compared:
+def remembered(compared: Compared, count: int, recipe: Settled, progress: Progress) -> Compared:
     """Return what is compared with its pairs within the radius, if they serve often enough.
 
     All pairs of v vectors take v^2 products once, those of every neighbourhood k^2 each; to look
@@ -133,12 +136,15 @@ def remembered(compared: Compared, count: int, recipe: Settled) -> Compared:
     vectors = compared.vectors
     if vectors is None or 2 * len(vectors) ** 2 > count * recipe.neighbors**2:
         return compared
-    known = remember(vectors, np.arange(len(vectors)), recipe.radius, _on_threads)
+    with progress.stage("compare responses", len(vectors)) as tick:
+
+        def on_threads(work: Callable[[int], Pairs], rows: range) -> Iterator[Pairs]:
+            for row, pairs in zip(rows, Local().map(_called, rows, work), strict=True):
+                yield pairs
+                tick(min(rows.step, len(vectors) - row))
+
+        known = remember(vectors, np.arange(len(vectors)), recipe.radius, on_threads)
     return compared._replace(known=known)
-
-
-def _on_threads(work: Callable[[int], Pairs], rows: Iterable[int]) -> Iterator[Pairs]:
-    return Local().map(_called, rows, work)
 
 
 def _called(work: Callable[[int], Pairs], row: int) -> Pairs:
