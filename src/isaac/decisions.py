@@ -62,11 +62,13 @@ typically than it. Sizes count near-duplicates as the recipe says.
 class Nests(NamedTuple):
     """What is told of each neighbourhood (m,), by its number.
 
-    ``total`` is its size and ``clusters`` the number of its clusters; ``top`` (m, r) are the
+    ``members`` is its size, ``total`` that without near-duplicates where these count once, and
+    ``clusters`` the number of its clusters; ``top`` (m, r) are the
     counts of the largest of them, ``alone`` says how many have one response; ``sharpness`` is
     that of the kept ones, ``guarded`` whether their odds over their share never rise with rank.
     """
 
+    members: Ints
     total: Ints
     clusters: Ints
     top: Ints
@@ -77,9 +79,9 @@ class Nests(NamedTuple):
     @classmethod
     def room(cls, count: int) -> Nests:
         """Return room for what is told of so many neighbourhoods."""
-        total, clusters, alone = np.zeros((3, count), np.int64)
+        members, total, clusters, alone = np.zeros((4, count), np.int64)
         top = np.zeros((count, RANKS), np.int64)
-        return cls(total, clusters, top, alone, np.zeros(count), np.zeros(count, bool))
+        return cls(members, total, clusters, top, alone, np.zeros(count), np.zeros(count, bool))
 
     @property
     def head(self) -> Ints:
@@ -230,7 +232,7 @@ def _told(clusters: Clusters, facts: Shape) -> Nests:
     largest = head(counts, RANKS)
     top[:, : largest.shape[1]] = largest
     guarded = never_raises(facts)
-    return Nests(facts.totals, counts.lengths, top, alone, facts.sharpness, guarded)
+    return Nests(clusters.members.lengths, facts.totals, counts.lengths, top, alone, facts.sharpness, guarded)
 
 
 def _sizes(neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints]) -> list[Ints]:
@@ -268,7 +270,7 @@ def _fates(
     stays = ~least(typical, round(recipe.share * len(typical)))
     stays |= (own_rank == 0) & (first > 1) & recipe.keep
     headless = first < np.maximum(2, recipe.abstain * total)
-    headless &= (recipe.abstain > 0) & (total > 1)
+    headless &= (recipe.abstain > 0) & (nests.members[nest] > 1)
     return Fates(stays, ~stays & ~headless & (recipe.mode != "filter"))
 
 
