@@ -120,7 +120,7 @@ def clustering(
     compared = Compared(vectors.responses, vectors.item)
     for rule, k, radius in CASES:
         chosen = {"clusters": rule, "neighbors": k, "radius": radius, "view": "whole"}
-        settled = Settled.of(Recipe().model_dump() | chosen)
+        settled = Settled.of(Recipe(search="exact").model_dump() | chosen)
         parts = np.array_split(near[:, :k], max(2, len(near) // (BLOCK if k < 256 else BLOCK // 4)))
         name = f"{rule}, k = {k}, radius {radius}"
         taken = on_threads(partial(clustered, compared, settled), parts, machine.workers)

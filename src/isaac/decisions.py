@@ -63,9 +63,9 @@ class Nests(NamedTuple):
     """What is told of each neighbourhood (m,), by its number.
 
     ``members`` is its size, ``total`` that without near-duplicates where these count once, and
-    ``clusters`` the number of its clusters; ``top`` (m, r) are the
-    counts of the largest of them, ``alone`` says how many have one response; ``sharpness`` is
-    that of the kept ones, ``guarded`` whether their odds over their share never rise with rank.
+    ``clusters`` the number of its clusters; ``top`` (m, r) are the counts of the largest of them,
+    ``alone`` says how many have one response; ``sharpness`` is that of the kept ones, ``guarded``
+    whether their odds over their share never rise with rank.
     """
 
     members: Ints
@@ -232,7 +232,8 @@ def _told(clusters: Clusters, facts: Shape) -> Nests:
     largest = head(counts, RANKS)
     top[:, : largest.shape[1]] = largest
     guarded = never_raises(facts)
-    return Nests(clusters.members.lengths, facts.totals, counts.lengths, top, alone, facts.sharpness, guarded)
+    lengths = (clusters.members.lengths, facts.totals, counts.lengths)
+    return Nests(*lengths, top, alone, facts.sharpness, guarded)
 
 
 def _sizes(neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints]) -> list[Ints]:
