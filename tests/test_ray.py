@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -282,6 +283,35 @@ def test_a_worker_killed_in_the_middle_is_made_up_for(engine: Ray, tmp_path: Pat
 def dies(_shared: None, _item: int) -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        ("OutOfMemoryError", "more memory, or fewer CPUs"),
+        ("ObjectStoreFullError", "--object-store-memory"),
+        ("WorkerCrashedError", "ray status"),
+    ],
+)
+def test_what_ray_cannot_mend_is_told_with_a_remedy(kind: str, remedy: str) -> None:
+    from ray import exceptions
+
+    error = getattr(exceptions, kind)
+    with pytest.raises(RunError, match=f"lost work.*{kind}.*{remedy}"), engine_ray._lost():
+        raise error("why") if kind != "WorkerCrashedError" else error
+
+
+def test_a_worker_answers_with_the_result_or_with_what_was_raised() -> None:
+    def answer(item: int, wanted: str, version: str = __version__) -> Any:
+        return pickle.loads(engine_ray._run(version, pack((fails, wanted)), item))
+
+    assert answer(2, "run") == 2
+    assert type(answer(3, "value").error) is ValueError
+    assert type(answer(3, "extra").error) is MissingExtraError
+    assert str(answer(3, "unpicklable").error) == "a Ray worker failed: StrangeError: strange"
+    assert "tests/test_ray.py" in answer(3, "unpicklable").traceback
+    assert "this is isaac 99.1" in str(answer(2, "run", "99.1").error)
+    assert engine_ray._asking()()[0] == __version__
 
 
 def test_work_that_is_lost_each_time_ends_with_what_to_do(

@@ -299,6 +299,6 @@ def _unreachable(address: str | None, why: str) -> str:
         return f"cannot start Ray on this machine: {why}. Try --engine local"
     return (
         f"cannot connect to a Ray cluster at {address}: {why}. Wanted host:port of its head "
-        "(`ray start --head` prints it), auto on one of its machines, or ray://host:10001; "
-        "without an address Ray is started on this machine"
+        "(`ray start --head` prints it), auto on one of its machines, or ray://host:10001, and its "
+        "token in RAY_AUTH_TOKEN if it has one; without an address Ray is started on this machine"
     )
