@@ -3,7 +3,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Sequence
 from random import Random
+from typing import overload
 
 import numpy as np
 import pytest
@@ -190,6 +194,97 @@ def test_blocks_change_no_group(texts: list[str], size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "BLOCK", size)
         assert np.array_equal(near_duplicates(texts), groups)
+
+
+def many_variants(random: Random, originals: int, each: int, size: int) -> list[str]:
+    """Return distinct texts of which many are near-duplicates."""
+    texts = []
+    for _ in range(originals):
+        words = said(random, size)
+        texts += [" ".join(changed(random, words, random.randint(0, 3))) for _ in range(each)]
+    return list(dict.fromkeys(texts))
+
+
+def test_the_bounds_of_memory_change_no_group() -> None:
+    texts = many_variants(Random(5), 30, 20, 40)
+    groups = near_duplicates(texts)
+    assert 30 <= len(set(groups.tolist())) < len(texts) / 2
+    for name, size in {"PART": 1000, "KNOWN": 10, "SPILL": 5000, "BLOCK": 1000}.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(duplicates, name, size)
+            assert np.array_equal(near_duplicates(texts), groups), name
+
+
+def test_pairs_left_out_unread_are_not_alike() -> None:
+    texts = many_variants(Random(6), 12, 12, 24)
+    shown = duplicates._read(texts, duplicates._Hashes())
+    pairs = np.array([(b, a) for b in range(len(texts)) for a in range(b)])
+    one, other = (duplicates._take(shown.shingles, side) for side in pairs.T)
+    alike_pairs = duplicates._jaccard(one, other) >= duplicates.ALIKE
+    hopeful = duplicates._may_be_alike(shown, pairs)
+    assert hopeful[alike_pairs].all()
+    assert alike_pairs.sum() > 30
+    assert hopeful.mean() < 0.2
+
+
+@given(st.lists(st.integers(0, 5) | st.integers(0, 2**64 - 1), min_size=1))
+def test_where_each_key_first_stands(keys: list[int]) -> None:
+    found = duplicates._firsts(np.array(keys, np.uint64)).tolist()
+    assert found == [keys.index(key) for key in keys]
+
+
+class Slices(Sequence[str]):
+    """Texts of which only slices may be read, each text once."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts, self.passes = texts, Counter[int]()
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        assert isinstance(place, slice)
+        self.passes.update(range(*place.indices(len(self))))
+        return self.texts[place]
+
+
+def test_texts_are_read_once_in_slices_and_ticked() -> None:
+    texts = Slices(many_variants(Random(7), 50, 10, 20))
+    ticks: list[int] = []
+    groups = near_duplicates(texts, ticks.append)
+    assert np.array_equal(groups, near_duplicates(texts.texts))
+    assert set(texts.passes.values()) == {1}
+    assert sum(ticks) == len(texts)
+    assert len(ticks) > 60
+    assert min(ticks) >= 0
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """Return the bytes allocated at the highest point."""
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_length_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"BLOCK": 1 << 14, "PART": 1 << 14, "SPILL": 1 << 16, "KNOWN": 64}.items():
+        monkeypatch.setattr(duplicates, name, size)
+    random = Random(8)
+    short = [" ".join(random.choices(WORDS, k=15)) for _ in range(2000)]
+    long = [" ".join(random.choices(WORDS, k=300)) for _ in range(500)]
+
+    def peak(texts: list[str]) -> int:
+        return peak_of(lambda: near_duplicates(texts))
+
+    peak(long[:5])
+    assert peak(long) - peak(long[:250]) < 250 * 800
+    assert peak(short) - peak(short[:1000]) < 1000 * 800
 
 
 @pytest.mark.parametrize("seed", ["0", "1"])

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections import defaultdict
 from random import Random
 from statistics import median
@@ -14,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isaac.duplicates import near_duplicates
+from isaac import duplicates, wording
+from isaac.duplicates import Ticker, near_duplicates
 from isaac.neighbors import Ints
 from isaac.wording import HEAD, LONGEST, ORDER, PRIOR, UNSEEN, Reals, Wording, typicality, words
 
@@ -313,7 +315,137 @@ def test_unseen_texts_are_judged_each_by_itself(some: list[str], more: list[str]
     assert together[: len(some)].tobytes() == model.of(some).tobytes()
 
 
+# a corpus larger than the sample
+
+
+def spoken(random: Random, count: int) -> tuple[list[str], list[int]]:
+    """Return distinct texts, and groups of which some are large."""
+    texts = {" ".join(random.choices("abcdefgh", k=random.randint(1, 9))) for _ in range(count)}
+    return sorted(texts), [random.choice([0, 1, *range(2, count)]) for _ in texts]
+
+
+class PlainSample(Plain):
+    """The plain model, fitted on some of the texts."""
+
+    def __init__(self, texts: list[str], groups: list[int], chosen: list[bool]) -> None:
+        rows = [i for i, one in enumerate(chosen) if one]
+        super().__init__([texts[i] for i in rows], [groups[i] for i in rows])
+        self.scores = [self.score(*row) for row in zip(texts, groups, strict=True)]
+
+
+@given(st.randoms(use_true_random=False), st.integers(9, 300), st.integers(1, 3))
+def test_all_are_scored_by_a_model_of_the_sample_without_their_own_groups(
+    random: Random, size: int, members: int
+) -> None:
+    texts, groups = spoken(random, 60)
+    groups[::4] = [0] * len(groups[::4])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wording, "SAMPLE", size)
+        patch.setattr(wording, "MEMBERS", members)
+        numbers = np.unique(array(groups), return_inverse=True)[1]
+        chosen = wording._chosen(numbers, *wording._survey(texts, Ticker(None, len(texts))))
+        model = Wording(texts, array(groups))
+    plain = PlainSample(texts, groups, chosen.tolist())
+    assert model.fitted == chosen.sum() > 0
+    assert sum(len(words(texts[i])) + 1 for i in np.flatnonzero(chosen)) <= size
+    if not chosen.all():
+        assert np.bincount(numbers[chosen]).max() <= members
+    assert model.scores.tolist() == pytest.approx(plain.scores, abs=1e-12)
+    expected = [plain.score(text, None) for text in texts]
+    assert model.of(texts).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.randoms(use_true_random=False), st.integers(20, 300))
+def test_the_order_of_texts_changes_no_sample(random: Random, size: int) -> None:
+    texts, groups = spoken(random, 60)
+    order = random.sample(range(len(texts)), len(texts))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wording, "SAMPLE", size)
+        one = Wording(texts, array(groups))
+        other = Wording([texts[i] for i in order], 99 - array([groups[i] for i in order]))
+    assert one.fitted == other.fitted
+    assert one.scores[order].tobytes() == other.scores.tobytes()
+    assert one.ranked.tobytes() == other.ranked.tobytes()
+    assert one.of(texts).tobytes() == other.of(texts).tobytes()
+
+
+def test_large_groups_are_sampled_no_sooner_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(9)
+    groups = np.concatenate([np.repeat(np.arange(500), 9), np.arange(500, 1000)])
+    hashes = rng.integers(0, 2**64, len(groups), np.uint64)
+    monkeypatch.setattr(wording, "SAMPLE", 2500)
+    chosen = wording._chosen(groups, hashes, np.ones(len(groups), np.int64))
+    sampled = np.unique(groups[chosen])
+    assert len(sampled) == pytest.approx(500, abs=60)
+    assert (sampled < 500).mean() == pytest.approx(0.5, abs=0.07)
+
+
+@pytest.mark.parametrize("share", [1, 3])
+def test_a_sample_tells_the_same_responses_apart(responses: list[str], share: int) -> None:
+    groups = near_duplicates(responses)
+    whole = Wording(responses, groups)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wording, "SAMPLE", sum(len(words(text)) + 1 for text in responses) // share)
+        some = Wording(responses, groups)
+    ranks = [np.argsort(np.argsort(model.scores)).astype(float) for model in (whole, some)]
+    assert some.fitted <= len(responses) // share * 1.1
+    assert np.corrcoef(np.stack(ranks))[0, 1] > (0.6 if share > 1 else 1 - 1e-9)
+
+
+def test_blocks_change_no_score(responses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [*responses[:300], *AWKWARD]
+    for sample in (wording.SAMPLE, 2000):
+        monkeypatch.setattr(wording, "SAMPLE", sample)
+        scores = Wording(texts, apart(texts)).scores
+        with monkeypatch.context() as patch:
+            patch.setattr(wording, "BLOCK", 512)
+            patch.setattr(duplicates, "BLOCK", 512)
+            assert Wording(texts, apart(texts)).scores.tobytes() == scores.tobytes()
+
+
+def test_all_texts_are_ticked(responses: list[str]) -> None:
+    ticks: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "BLOCK", 1024)
+        typicality(responses, apart(responses), ticks.append)
+    assert sum(ticks) == len(responses)
+    assert min(ticks) >= 0
+    assert max(ticks) < len(responses) / 3
+
+
+def test_memory_grows_with_the_number_of_texts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wording, "SAMPLE", 2000)
+    for module in (wording, duplicates):
+        monkeypatch.setattr(module, "BLOCK", 1 << 13)
+    random = Random(2)
+
+    def peak(count: int, length: int) -> int:
+        texts = [
+            " ".join(random.choices([*AWKWARD[2].split(), "no"], k=length)) for _ in range(count)
+        ]
+        tracemalloc.start()
+        typicality(texts, apart(texts))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak(10, 10)
+    assert peak(4000, 15) - peak(1000, 15) < 3000 * 150
+    assert peak(300, 900) - peak(100, 900) < 200 * 150 + 50_000
+
+
 # words
+
+
+@given(st.lists(st.text() | st.sampled_from(AWKWARD)))
+def test_blocks_of_texts_have_the_words_of_each(texts: list[str]) -> None:
+    hashes, lengths = wording.speak(texts)
+    assert lengths.tolist() == [len(words(text)) + 1 for text in texts]
+    said = [word[:64] for text in texts for word in [*words(text), "<end>"]]
+    numbers: dict[str, int] = {}
+    for word, number in zip(said, hashes.tolist(), strict=True):
+        assert numbers.setdefault(word, number) == number
+    assert len(set(numbers.values())) == len(numbers)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from .shards import Neighborhoods, find_clusters
 from .stores import kept
 from .stories import explain as tell_story
 from .tools import Tools
-from .wording import typicality
+from .wording import Wording
 
 
 @dataclass(frozen=True)
@@ -164,16 +164,18 @@ def agree(layout: Layout, judge: str | None, tools: Tools) -> Consensus:
     """Return how typical each distinct response is, near-duplicates, and what a judge forbids."""
 
     def make() -> dict[str, npt.NDArray[Any]]:
-        with tools.progress.stage("wording", 2 * len(layout.responses)) as tick:
-            kind = near_duplicates(layout.responses, tick=tick)
-            typical = typicality(layout.responses, kind, tick=tick)
-        return {"typicality": typical, "kind": kind}
+        with tools.progress.stage("near-duplicates", len(layout.responses)) as tick:
+            kind = near_duplicates(layout.responses, tick)
+        with tools.progress.stage("wording", len(layout.responses)) as tick:
+            model = Wording(layout.responses, kind, tick)
+            typicality = model.typicality(model.scores)
+        return {"typicality": typicality, "kind": kind, "fitted": np.array(model.fitted)}
 
-    found = kept(tools.store, "vectors/wording", ("typicality", "kind"), make)
+    found = kept(tools.store, "vectors/wording", ("typicality", "kind", "fitted"), make)
     vetoed = None
     if judge is not None:
         vetoed = tools.store.array("vectors/vetoes", partial(veto, layout, judge, tools))
-    return Consensus(**found, vetoed=vetoed)
+    return Consensus(found["typicality"], found["kind"], vetoed, int(found["fitted"]))
 
 
 def veto(layout: Layout, judge: str, tools: Tools) -> npt.NDArray[np.float64]:

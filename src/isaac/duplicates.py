@@ -71,7 +71,7 @@ def near_duplicates(texts: Sequence[str], tick: Tick | None = None) -> Ints:
     words accents and numbers do. The order of the texts changes no group, only its name; what
     other texts there are may change which of two leaders a text joins.
 
-    The texts are read once, in slices. Memory is about 400 bytes a text and a few blocks, however
+    The texts are read once, in slices. Memory is about 600 bytes a text and a few blocks, however
     long the texts; sketches beyond `SPILL`, at most 1,024 bytes a text, are in a temporary file.
     ``tick`` is told of progress, in all as many texts as there are.
     """

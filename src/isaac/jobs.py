@@ -182,6 +182,10 @@ def finish(run: Run, curation: Curation, progress: Timed, started: float) -> Non
             )
             if embedded is not None
         },
+        "wording": {
+            "responses": len(curation.layout.responses),
+            "fitted_on": curation.consensus.fitted,
+        },
         "seed": curation.recipe.seed,
         "exchanges": len(curation.corpus),
         "rejected": len(curation.corpus.rejected),

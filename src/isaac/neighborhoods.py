@@ -38,12 +38,14 @@ class Consensus(NamedTuple):
 
     ``typicality`` (t,) is the share of responses that are no more typical, ``kind`` (t,) numbers
     near-duplicates alike. ``vetoed`` says of each distinct exchange whether a judge forbade its
-    response to be drawn, 1 or 0, or NaN where the judge failed; None without a judge.
+    response to be drawn, 1 or 0, or NaN where the judge failed; None without a judge. ``fitted``
+    is the number of responses that the model of their wording was fitted on.
     """
 
     typicality: Reals
     kind: Ints
     vetoed: Reals | None = None
+    fitted: int = 0
 
 
 def arranged(

@@ -25,12 +25,17 @@ Reals = npt.NDArray[np.float64]
 Hashes = npt.NDArray[np.uint64]
 
 SAMPLE = 1 << 22
-"""Words, each text's end among them, that a model is fitted on at most."""
+"""Words, each text's end among them, that a model is fitted on at most.
+
+These are some 200,000 responses, which is ample: of DiaSafety's 8,923 already 6,529 rank all with
+a rank correlation of 0.98 to the whole, 3,259 with 0.95 and 829 with 0.88, and tell safe from
+unsafe as well (AUROC 0.60, 0.60 and 0.61, the whole 0.59).
+"""
 
 MEMBERS = 16
 """Near-duplicates of one another in a sample, at most."""
 
-SURVEYED, READ = 0.3, 0.45
+SURVEYED, READ, FITTED = 0.3, 0.4, 0.55
 """How much of the work is done by then; tells progress, changes no result."""
 
 LONGEST = 1024
@@ -94,7 +99,7 @@ WEIGHTS = np.append(finalized(np.arange(1, 65, dtype=np.uint64)) | np.uint64(1),
 def speak(texts: Sequence[str]) -> Spoken:
     """Return the hashes of the words of texts, the same as `words` finds, and of their ends."""
     begun = [text[: 32 * LONGEST].lower() for text in texts]
-    ends = np.cumsum([len(text) + 1 for text in begun]) - 1
+    ends = np.cumsum([len(text) + 1 for text in begun], dtype=np.int64) - 1
     joined = " ".join([*begun, ""]).encode("utf-32-le", "surrogatepass")
     codes = np.frombuffer(joined, "<u4").astype(np.uint64)
     kinds = _kinds(codes)
@@ -118,9 +123,10 @@ def speak(texts: Sequence[str]) -> Spoken:
 
 def _kinds(codes: Hashes) -> npt.NDArray[np.uint8]:
     kinds = KINDS[codes]
-    for code in set(codes[kinds == 0].tolist()):
+    new = codes[kinds == 0]
+    for code in set(new.tolist()):
         KINDS[code] = SPACE + len(WORD.findall(2 * chr(code)))
-    return KINDS[codes]
+    return KINDS[codes] if len(new) else kinds
 
 
 def _places(table: npt.NDArray[Any], values: npt.NDArray[Any]) -> tuple[Ints, Ints]:
@@ -183,20 +189,21 @@ def _before(grams: Ints, lengths: Ints, mark: int) -> Ints:
     return before
 
 
-def _orders(spoken: Spoken, group: Ints, kinds: int) -> list[Order]:
-    """Return all n-grams of texts that are in groups, the shortest first."""
+def _orders(spoken: Spoken, group: Ints, kinds: int) -> Iterator[Order]:
+    """Yield all n-grams of texts that are in groups, the shortest first."""
     words, lengths = spoken
     owner = np.repeat(group, lengths)
-    orders = [Order(np.arange(kinds), 1, kinds)]
-    orders[0].pairs = _distinct(owner * kinds + words)
-    grams = words
+    order, grams = Order(np.arange(kinds), 1, kinds), words
+    order.pairs = _distinct(owner * kinds + words)
+    yield order
     for _ in range(1, ORDER):
-        mark = orders[-1].size
+        mark = order.size
         codes = _before(grams, lengths, mark) * kinds + words
         codes, grams = np.unique(codes, return_inverse=True)
-        orders.append(Order(codes, mark + 1, kinds))
-        orders[-1].pairs = _distinct(owner * len(codes) + grams.reshape(-1))
-    return orders
+        grams = grams.reshape(-1)
+        order = Order(codes, mark + 1, kinds)
+        order.pairs = _distinct(owner * order.size + grams)
+        yield order
 
 
 def _distinct(values: Ints) -> Ints:
@@ -263,7 +270,7 @@ class Wording:
     of a hash of what they say, up to `MEMBERS` texts of each, until there are as many words. So
     the order of the texts changes nothing. ``fitted`` is the number of texts it was fitted on.
 
-    The texts are read three times, in slices. Memory is about 60 bytes a text, 60 a word of the
+    The texts are read three times, in slices. Memory is about 100 bytes a text, 100 a word of the
     sample and a few blocks, however long the texts. ``tick`` is told of progress, in all as many
     texts as there are.
     """
@@ -273,7 +280,7 @@ class Wording:
         numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
         chosen = _chosen(numbers, *_survey(texts, told))
         self.fitted = int(chosen.sum())
-        sampled = self._fit(_read(texts, chosen, told), numbers[chosen])
+        sampled = self._fit(_read(texts, chosen, told), numbers[chosen], told)
         groups = np.full(int(numbers.max(initial=-1)) + 1, -1)
         groups[sampled] = np.arange(len(sampled))
         self.scores = np.empty(len(texts))
@@ -282,7 +289,7 @@ class Wording:
             rows = slice(done, done + len(block))
             self.scores[rows] = self._score(self._number(block), groups[numbers[rows]])
             done += len(block)
-            told.reach(READ + (1 - READ) * done / len(texts))
+            told.reach(FITTED + (1 - FITTED) * done / len(texts))
         for order in self._orders:
             order.pairs = np.empty(0, np.int64)
         best = np.full(len(groups), -np.inf)
@@ -298,16 +305,21 @@ class Wording:
         """Return scores as the share of the corpus's groups that are no more typical, 0 to 1."""
         return np.searchsorted(self.ranked, scores, side="right") / max(len(self.ranked), 1)
 
-    def _fit(self, sample: Spoken, groups: Ints) -> Ints:
+    def _fit(self, sample: Spoken, groups: Ints, told: Ticker) -> Ints:
         """Fit the model to texts; return the distinct groups that they are in."""
         distinct, group = np.unique(groups, return_inverse=True)
+        group = group.reshape(-1)
         self._vocabulary, words = np.unique(sample.words, return_inverse=True)
         spoken = Spoken(words.reshape(-1), sample.lengths)
-        self._orders = _orders(spoken, group.reshape(-1), len(self._vocabulary))
+        self._orders: list[Order] = []
+        for order in _orders(spoken, group, len(self._vocabulary)):
+            self._orders.append(order)
+            told.reach(READ + (FITTED - READ) * len(self._orders) / (ORDER + 1))
         self._count(np.ones(len(distinct), np.bool_))
         best = np.full(len(distinct), -np.inf)
         for rows, some in spoken.blocks():
             np.maximum.at(best, group[rows], self._score(some, group[rows]))
+            told.reach(FITTED)
         self._count(best >= np.quantile(best, 1 - HEAD) if len(best) else best > 0)
         return distinct
 

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+resource = pytest.importorskip("resource", reason="needs limits on memory")
+
+GIB = 2**30
+LEAN = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "2"}
+"""Keeps libraries from setting aside addresses that they never use."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere addresses cannot be limited")
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_a_corpus_larger_than_memory_is_curated(tmp_path: Path, form: str) -> None:
+    source, size = tmp_path / "in.jsonl", 1.3 * GIB
+    padding = "".join(chr(97 + place * place % 7919 % 26) for place in range(400_000))
+    count = int(size / len(padding))
+    with source.open("w", encoding="utf-8") as out:
+        out.write("[" if form == "array" else "")
+        for number in range(count):
+            row = {"context": f"case {number % 89} of {number % 97}", "response": f"so {number}"}
+            out.write("," if form == "array" and number else "")
+            out.write(json.dumps({**row, "padding": padding[number:]}) + "\n")
+        out.write("]" if form == "array" else "")
+    assert source.stat().st_size > 1.2 * GIB
+    line = [sys.executable, "-m", "isaac", "curate", str(source), "-o", str(tmp_path / "run")]
+    limit = partial(resource.setrlimit, resource.RLIMIT_AS, (int(1.1 * GIB), int(1.1 * GIB)))
+    done = subprocess.run(
+        [*line, "--encoder", "hashing", "--json"],
+        env={**os.environ, **LEAN},
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["exchanges"] == count
+    with (tmp_path / "run" / "curated.jsonl").open(encoding="utf-8") as lines:
+        for number, text in enumerate(lines):
+            assert text.startswith(f'{{"context": "case {number % 89} of {number % 97}", "resp')
+            assert padding[number : number + 9] in text
+    assert number == count - 1
