@@ -102,6 +102,8 @@ def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
         now = [digest.sha256 for digest in digest_inputs(source)]
         same = now == [given["sha256"] for given in known["files"]]
         if same and known["isaac"] == __version__:
+            if known["read"] != _sums(run):  # damaged since, or cut off
+                _read_to(run, source, recipe, tools, [])
             return run.corpus()
         if run.begun and not same:
             raise RunError(f"{run.path} holds a run of another input; choose another folder")
@@ -114,7 +116,8 @@ def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
     inputs: list[Digest] = []
     _read_to(run, source, recipe, tools, inputs)
     files = [digest._asdict() for digest in inputs]
-    run.write(note, json.dumps({"isaac": __version__, "files": files}, indent=2) + "\n")
+    facts = {"isaac": __version__, "files": files, "read": _sums(run)}
+    run.write(note, json.dumps(facts, indent=2) + "\n")
     corpus = run.corpus()
     if not len(corpus):
         why = nothing_in(corpus)
@@ -136,6 +139,12 @@ def _read_to(
         rejected = _Lines(lines)
         for part in read_parts(source, recipe, rejected, inputs, progress=tools.progress):
             table.write_table(part)
+
+
+def _sums(run: Run) -> dict[str, str | None]:
+    """Return the checksums of what was read, None for a file that is not there."""
+    files = {name: run.path / name for name in ("corpus.parquet", "rejected.jsonl")}
+    return {name: sha256_of(file) if file.exists() else None for name, file in files.items()}
 
 
 class _Lines:
@@ -160,6 +169,8 @@ def finish(run: Run, curation: Curation, progress: Timed, started: float) -> Non
                 lines.write(dumps(record) + "\n")
     with progress.stage("report"):
         write_report(run, summarize(curation))
+    if isinstance(curation.tools.store, Kept):
+        curation.tools.store.tidy()
     measured = {
         "platform": platform.platform(),
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -147,14 +147,27 @@ class Kept:
             save(out)
         self.sums[file] = sha256_of(path)
         self.checked.add(file)
+        self._note(file)
+
+    def _note(self, file: str) -> None:
+        """Add a file's checksum, behind a line that may have been cut off."""
+        path = self.path / SUMS
         try:
-            with (self.path / SUMS).open("ab") as sums:
-                sums.write(f"{self.sums[file]}  {file}\n".encode())
+            with path.open("a+b") as sums:
+                sums.seek(max(0, path.stat().st_size - 1))
+                begun = sums.read() not in (b"", b"\n")
+                sums.write(f"{chr(10) * begun}{self.sums[file]}  {file}\n".encode())
                 sums.flush()
                 os.fsync(sums.fileno())
         except OSError as error:
-            raise cannot_write(self.path / SUMS, error) from error
-        self.folder.changed(self.path / SUMS)
+            raise cannot_write(path, error) from error
+        self.folder.changed(path)
+
+    def tidy(self) -> None:
+        """Leave one line for each file that is there, in order of name."""
+        files = sorted(file for file in self.sums if (self.path / file).exists())
+        with self.folder.writing(self.path / SUMS) as sums:
+            sums.writelines(f"{self.sums[file]}  {file}\n" for file in files)
 
 
 DERIVED = ("vectors/ridge", "vectors/wanted")
