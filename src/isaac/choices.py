@@ -84,8 +84,8 @@ class Relevance:
         step = max(1, GATHERED // (members.shape[1] * (contexts.shape[1] + wanted.shape[1])))
         for start in range(0, len(members), step):
             rows = slice(start, start + step)
-            fit = _products(self.responses[self.answered[members[rows]]], wanted[rows])
-            fit += _products(self.contexts[self.said[members[rows]]], contexts[rows])
+            fit = _products(self.responses.take(self.answered[members[rows]], axis=0), wanted[rows])
+            fit += _products(self.contexts.take(self.said[members[rows]], axis=0), contexts[rows])
             fits[rows] = fit / 2
         return fits
 

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from .embeddings import GRID, Floats, Grid
-from .neighbors import Ints, Nearest, blocks, find_neighbors, group_by, parts
+from .neighbors import Ints, Nearest, blocks, find_neighbors, parts
 
 PLACES = 3
 """Lists that a vector stands in."""
@@ -44,6 +45,10 @@ RECALL = 0.97
 LEAST = 8
 """Lists that are probed at least."""
 
+FIRST = 1
+"""Lists of each query that are searched before any other, so that few vectors in the others are as
+near as those already found; changes no result."""
+
 GROUP = 8192
 """Queries that are searched for at a time; bounds memory, changes no result."""
 
@@ -59,17 +64,19 @@ class Inverted:
     """Vectors list by list.
 
     ``centroids`` (L, d) are unit vectors on the grid; list i holds the vectors
-    ``order[offsets[i]:offsets[i + 1]]`` in ascending order. ``probes`` is how many lists a query
-    is compared with. It takes 8 bytes for each of the `PLACES` of a vector.
+    ``order[offsets[i]:offsets[i + 1]]`` in ascending order. ``homes`` (n,) is the nearest list of
+    each vector; ``probes`` is how many lists a query is compared with. It takes 32 bytes a vector:
+    8 for its home and for each of its `PLACES`.
     """
 
     centroids: Grid
     order: Ints
     offsets: Ints
+    homes: Ints
     probes: int
 
 
-def invert(vectors: Grid, *, k: int = 150) -> Inverted:
+def invert(vectors: Grid, *, k: int = 150, progress: Progress | None = None) -> Inverted:
     """Return the lists of vectors (n, d), and how many to probe for their k nearest.
 
     There are about ``4 sqrt(n)`` lists, so that finding the nearest lists of a query costs less
@@ -77,12 +84,15 @@ def invert(vectors: Grid, *, k: int = 150) -> Inverted:
     average is cut into several with the same centroid, the first vectors first, so that many equal
     vectors make no query slow. Lists that follow one another are alike.
 
-    Beside the index it needs about 120 bytes a vector and a sample of `SAMPLE` vectors a list.
+    Beside the index it needs about 150 bytes a vector, and thrice a sample of `SAMPLE` vectors a
+    list, of which there are 50 MB for a million vectors of 256 dimensions.
     """
     count = len(vectors)
     lists = min(count, round(DENSITY * count**0.5))
-    centroids = _in_a_row(_centroids(vectors, lists))
-    places = _places(vectors, centroids, min(PLACES, len(centroids)))
+    total = count + ROUNDS * min(count, SAMPLE * lists)
+    with (progress or Progress()).stage("index contexts", total) as tick:
+        centroids = _in_a_row(_centroids(vectors, lists, tick))
+        places = _places(vectors, centroids, max(1, min(PLACES, len(centroids))), tick)
     order = np.argsort(places, axis=None, kind="stable")
     lengths = np.bincount(places.reshape(-1), minlength=len(centroids))
     longest = 4 * max(1, places.size // max(1, len(centroids)))
@@ -93,7 +103,8 @@ def invert(vectors: Grid, *, k: int = 150) -> Inverted:
     centroids = np.repeat(centroids, pieces, axis=0)
     places.reshape(-1)[order] = np.repeat(np.arange(len(first)), np.diff(offsets))
     probes = _enough(vectors, centroids, places, k)
-    return Inverted(centroids, order // max(1, places.shape[1]), offsets, probes)
+    homes = places[:, 0].copy()
+    return Inverted(centroids, order // places.shape[1], offsets, homes, probes)
 
 
 def _evenly(count: int, size: int) -> Ints:
@@ -102,7 +113,7 @@ def _evenly(count: int, size: int) -> Ints:
     return (2 * np.arange(size) + 1) * count // max(1, 2 * size)
 
 
-def _centroids(vectors: Grid, lists: int) -> Grid:
+def _centroids(vectors: Grid, lists: int, tick: Tick) -> Grid:
     """Return the means of like vectors: spherical k-means, Dhillon and Modha 2001.
 
     It is learnt from distinct vectors of an even sample and starts with some of them. Sums are of
@@ -113,7 +124,7 @@ def _centroids(vectors: Grid, lists: int) -> Grid:
     sample = sample[np.sort(np.unique(rows, return_index=True)[1])]
     centroids = sample[_evenly(len(sample), lists)]
     for _ in range(ROUNDS):
-        nearest = _places(sample, centroids, 1)[:, 0]
+        nearest = _places(sample, centroids, 1, tick)[:, 0]
         order = np.argsort(nearest, kind="stable")
         named, first = np.unique(nearest[order], return_index=True)
         sums = np.add.reduceat(sample[order], first, axis=0, dtype=np.int64)
@@ -137,25 +148,44 @@ def _products(some: Grid, others: Grid) -> Floats:
     return products
 
 
-def _places(vectors: Grid, centroids: Grid, count: int) -> Ints:
-    """Return the lists (n, count) in which each vector stands, by matching pursuit.
+class Placing(NamedTuple):
+    """Vectors (n, d) that are to be placed in ``count`` lists each, and how alike these are."""
+
+    vectors: Grid
+    centroids: Grid
+    likeness: Floats
+    count: int
+
+
+def _places(vectors: Grid, centroids: Grid, count: int, tick: Tick | None = None) -> Ints:
+    """Return the lists (n, count) in which each vector stands, by matching pursuit."""
+    places = np.empty((len(vectors), count), np.int64)
+    likeness = _products(centroids, centroids) if count > 1 else np.empty((0, 0), np.float32)
+    size = max(1, PLACED // max(1, len(centroids)))
+    blocks = [slice(start, start + size) for start in range(0, len(vectors), size)]
+    work = Placing(vectors, centroids, likeness, count)
+    for block, part in zip(blocks, Local().map(_place, blocks, work), strict=True):
+        places[block] = part
+        if tick is not None:
+            tick(len(part))
+    return places
+
+
+def _place(work: Placing, block: slice) -> Ints:
+    """Return the lists in which some of the vectors stand.
 
     The products with what a centroid leaves of a vector follow from those with the vector and
     those among centroids, one rounded operation after another, so in one way only.
     """
-    places = np.empty((len(vectors), count), np.int64)
-    likeness = _products(centroids, centroids) if count > 1 else np.empty((0, 0), np.float32)
-    size = max(1, PLACED // max(1, len(centroids)))
-    for start in range(0, len(vectors), size):
-        left = _products(vectors[start : start + size], centroids)
-        part, every = places[start : start + size], np.arange(len(left))
-        for turn in range(count):
-            place = part[:, turn] = left.argmax(axis=1)
-            if turn + 1 < count:
-                taken = likeness[place]
-                taken *= (left[every, place] / likeness[place, place])[:, None]
-                left -= taken
-                left[every[:, None], part[:, : turn + 1]] = -np.inf
+    left = _products(work.vectors[block], work.centroids)
+    places, every = np.empty((len(left), work.count), np.int64), np.arange(len(left))
+    for turn in range(work.count):
+        place = places[:, turn] = left.argmax(axis=1)
+        if turn + 1 < work.count:
+            taken = work.likeness[place]
+            taken *= (left[every, place] / work.likeness[place, place])[:, None]
+            left -= taken
+            left[every[:, None], places[:, : turn + 1]] = -np.inf
     return places
 
 
@@ -174,10 +204,10 @@ def _enough(vectors: Grid, centroids: Grid, places: Ints, k: int) -> int:
 
 
 def nearest_list(index: Inverted, queries: Grid) -> Ints:
-    """Return the nearest list of each query, shape (m,).
+    """Return the nearest list of each query, shape (m,); of the vectors themselves see ``homes``.
 
-    Queries sorted by it are searched fastest, since those that are searched together then share
-    their lists.
+    Queries sorted by it are searched fastest, `GROUP` or more of them at once, since those that
+    are searched together then share their lists.
     """
     return _places(queries, index.centroids, 1)[:, 0]
 
@@ -190,7 +220,7 @@ def search(
     As `find_neighbors`: equal similarities are ordered by index, ``selves`` come first whatever
     list they are in, and the result has shape (m, min(k, n)). Where the lists hold fewer vectors,
     more are probed. What is found for a query does not depend on the other queries. Beside the
-    result it needs at most 64 MB for d = 256, whatever m, n and k.
+    result it needs about 100 MB for d = 256 and a hundred probes, whatever m, n and k.
     """
     k = min(k, len(vectors))
     found = np.empty((len(queries), k), np.int64)
@@ -205,26 +235,27 @@ def _search(
 ) -> Ints:
     probes = probes or index.probes
     asked, nearest = queries.astype(np.float32), Nearest(len(queries), k, selves)
-    for rows, members in _probed(index, queries, probes):
-        some = asked.take(rows, axis=0)
-        for tile in parts(len(members), max(1, MET // len(rows))):
-            names = members[tile]
-            nearest.meet(rows, some @ vectors.take(names, axis=0).astype(np.float32).T, names)
-    found = nearest.best()
+    near = find_neighbors(queries, index.centroids, probes)
+    for lists in (near[:, :FIRST], near[:, FIRST:]):
+        for rows, members in _probed(index, lists):
+            some = asked.take(rows, axis=0)
+            for tile in parts(len(members), max(1, MET // len(rows))):
+                names = members[tile]
+                nearest.meet(rows, some @ vectors.take(names, axis=0).astype(np.float32).T, names)
+        found = nearest.best()
     lacking = np.flatnonzero(nearest.lacking())
     if len(lacking):
         found[lacking] = _search(index, vectors, queries[lacking], k, selves[lacking], 2 * probes)
     return found
 
 
-def _probed(index: Inverted, queries: Grid, probes: int) -> Iterator[tuple[Ints, Ints]]:
-    """Yield the queries that probe a list and its vectors, lists that are nearest to some first."""
-    near = find_neighbors(queries, index.centroids, probes)
-    asking = group_by(near.reshape(-1))
-    named, first = np.unique(near.T, return_index=True)
-    for name in named[np.argsort(first, kind="stable")].tolist():
+def _probed(index: Inverted, lists: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Yield the queries that probe a list, lists (m, j) being those of each, and its vectors."""
+    order = np.argsort(lists, axis=None, kind="stable")
+    named, first = np.unique(lists.reshape(-1)[order], return_index=True)
+    for name, asking in zip(named.tolist(), np.split(order, first[1:]), strict=False):
         members = index.order[index.offsets[name] : index.offsets[name + 1]]
-        yield asking[name] // near.shape[1], members
+        yield asking // lists.shape[1], members
 
 
 def recall(index: Inverted, vectors: Grid, queries: Grid, k: int) -> float:

@@ -157,6 +157,7 @@ def to_search(
     allowed: npt.NDArray[np.bool_],
     recipe: Settled,
     store: Store,
+    progress: Progress | None = None,
 ) -> Candidates:
     """Return what is searched, by rows (n,) that may be drawn; the index is kept in a store."""
     chosen = np.flatnonzero(allowed)
@@ -173,18 +174,19 @@ def to_search(
     found = Candidates(there.astype(np.int64), vectors, rows, len(chosen))
     if recipe.search == "exact":
         return found
-    return found._replace(lists=kept_lists(vectors, recipe.neighbors, store))
+    return found._replace(lists=kept_lists(vectors, recipe.neighbors, store, progress))
 
 
-def kept_lists(vectors: Grid, k: int, store: Store) -> Inverted:
+def kept_lists(vectors: Grid, k: int, store: Store, progress: Progress | None = None) -> Inverted:
     """Return the inverted file of vectors, kept in a store."""
 
     def make() -> dict[str, npt.NDArray[Any]]:
-        return {name: np.asarray(part) for name, part in vars(invert(vectors, k=k)).items()}
+        made = invert(vectors, k=k, progress=progress)
+        return {name: np.asarray(part) for name, part in vars(made).items()}
 
     parts = kept(store, "vectors/lists", Inverted.__dataclass_fields__, make)
-    centroids, order, offsets, probes = parts.values()
-    return Inverted(centroids, order, offsets, int(probes))
+    centroids, order, offsets, homes, probes = parts.values()
+    return Inverted(centroids, order, offsets, homes, int(probes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +225,12 @@ class Searches:
             return np.arange(count)
 
         def make() -> Ints:
-            nearest = nearest_list(lists, self.contexts)
+            nearest = np.empty(len(self.contexts), np.int64)
+            nearest[self.candidates.contexts] = lists.homes
+            others = np.setdiff1d(np.arange(len(nearest)), self.candidates.contexts)
+            for start in range(0, len(others), CHUNK):
+                part = others[start : start + CHUNK]
+                nearest[part] = nearest_list(lists, self.contexts[part])
             return np.argsort(nearest[self.context[self.own]], kind="stable").astype(np.int64)
 
         return store.array("vectors/order", make)

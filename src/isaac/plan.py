@@ -128,5 +128,5 @@ def _memory(layout: Layout, size: int, tried: dict[str, Any]) -> int:
     held += 2 * widths["contexts"] * len(layout.contexts)
     held += 2 * widths["responses"] * len(layout.responses)
     held += 24 * size * (int(layout.exchange.max()) + 1)
-    work = 2 * SHARD * 8 * (min(len(layout.contexts), 8192) + size) * 2
+    work = 2 * SHARD[1] * 8 * (min(len(layout.contexts), 8192) + size) * 2
     return int(150 + (held + work) / 2**20)

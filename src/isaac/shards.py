@@ -27,10 +27,13 @@ from .recipe import Settled
 from .stores import Store
 from .tools import Tools
 
-SHARD = 2048
-"""Neighbourhoods in a shard, fewer if they are large; changes no result."""
+SHARD = (512, 8192)
+"""Least and most neighbourhoods in a shard, fewer if they are large; changes no result."""
 
-MEMBERS = 2**19
+SHARDS = 16
+"""Shards that a corpus is cut into at least, if they are not too small; changes no result."""
+
+MEMBERS = 2**21
 """Members of neighbourhoods from which on a shard has fewer of them; changes no result."""
 
 
@@ -108,7 +111,7 @@ def find_clusters(
         work, searched = Groups(compared, group_by(layout.group), recipe), {"by": "key"}
         sizes = work.rows.lengths
     else:
-        candidates = to_search(layout, contexts, allowed, recipe, tools.store)
+        candidates = to_search(layout, contexts, allowed, recipe, tools.store, tools.progress)
         work = Searches.of(layout, contexts, compared, candidates, recipe)
         searched = how(candidates, recipe, tools.store)
         sizes = np.full(len(layout.first), min(recipe.neighbors, candidates.total))
@@ -180,9 +183,10 @@ def _clusters(work: Searches | Groups, nests: Ints) -> Clusters:
 def _starts(sizes: Ints) -> Ints:
     """Return where shards begin, and the end: of so many neighbourhoods or so many members."""
     before = np.cumsum(sizes) - sizes
+    most = min(max(SHARD[0], -(-len(sizes) // SHARDS)), SHARD[1])
     starts = [0]
     while starts[-1] < len(sizes):
         start = starts[-1]
         end = int(np.searchsorted(before, before[start] + MEMBERS))
-        starts.append(min(max(end, start + 1), start + SHARD, len(sizes)))
+        starts.append(min(max(end, start + 1), start + most, len(sizes)))
     return np.array(starts)
