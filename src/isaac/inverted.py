@@ -22,7 +22,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .embeddings import GRID, Floats, Grid
+from .engines import Local
 from .neighbors import Ints, Nearest, blocks, find_neighbors, parts
+from .progress import Progress, Tick
 
 PLACES = 3
 """Lists that a vector stands in."""
