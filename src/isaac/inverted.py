@@ -151,12 +151,12 @@ def _products(some: Grid, others: Grid) -> Floats:
 
 
 class Placing(NamedTuple):
-    """Vectors (n, d) that are to be placed in ``count`` lists each, and how alike these are."""
+    """Vectors (n, d) that are to be placed in ``many`` lists each, and how alike these are."""
 
     vectors: Grid
     centroids: Grid
     likeness: Floats
-    count: int
+    many: int
 
 
 def _places(vectors: Grid, centroids: Grid, count: int, tick: Tick | None = None) -> Ints:
@@ -180,10 +180,10 @@ def _place(work: Placing, block: slice) -> Ints:
     those among centroids, one rounded operation after another, so in one way only.
     """
     left = _products(work.vectors[block], work.centroids)
-    places, every = np.empty((len(left), work.count), np.int64), np.arange(len(left))
-    for turn in range(work.count):
+    places, every = np.empty((len(left), work.many), np.int64), np.arange(len(left))
+    for turn in range(work.many):
         place = places[:, turn] = left.argmax(axis=1)
-        if turn + 1 < work.count:
+        if turn + 1 < work.many:
             taken = work.likeness[place]
             taken *= (left[every, place] / work.likeness[place, place])[:, None]
             left -= taken
