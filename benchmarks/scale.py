@@ -25,21 +25,33 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from common import DATA, header, table
+from sklearn.cluster import DBSCAN
+from threadpoolctl import threadpool_limits
 
-from isaac import Recipe, Run, embed, load_encoder, read_corpus
+from isaac import Recipe, Run, Tools, curate, embed, load_encoder, read_corpus
+from isaac.clusters import Clusters
+from isaac.decisions import decide
+from isaac.draws import shape
 from isaac.embeddings import Floats, as_floats
+from isaac.neighborhoods import drawable
+from isaac.recipe import Settled
 from isaac.records import dumps
+from isaac.shards import find_clusters
 
 Note = dict[str, Any]
 SEED = 0
 SETTINGS = {"paper": ["--paper"], "defaults": []}
+K, RADIUS = 150, 0.8
+"""The paper's settings."""
+
 PLAIN = 300
 """Rows on which the plain procedure is timed."""
 
@@ -110,21 +122,80 @@ def vectors_of(file: Path, size: int) -> tuple[Floats, Floats, float]:
     return contexts, as_floats(embed(encoder, corpus.column("response")).vectors), rate
 
 
-def plain(contexts: Floats, responses: Floats) -> float:
-    """Return rows a second of the plain procedure, on a sample, on one core."""
-    from sklearn.cluster import DBSCAN
-    from threadpoolctl import threadpool_limits
-
+def plain(contexts: Floats, responses: Floats, rows: Iterable[int]) -> Iterator[Plain]:
+    """Yield the neighbourhood of each row by the plain procedure: members, labels and odds."""
     recipe = Recipe.paper()
-    assert recipe.neighbors != "auto"
+    for row in rows:
+        near = np.argpartition(-(contexts @ contexts[row]), K)[:K]
+        labels = DBSCAN(eps=RADIUS, min_samples=1).fit(responses[near]).labels_
+        sizes = np.sort(np.bincount(labels))[::-1][: recipe.top_clusters]
+        sharp = (sizes[0] - sizes[1]) / max(sizes[0] - sizes[-1], 1e-3) if len(sizes) > 1 else 1.0
+        warmth = min(recipe.temperature * (1 + 1e-3 - sharp), sizes[-1])
+        weights = np.exp((sizes - sizes[0]) / warmth)
+        yield Plain(near, labels, weights / weights.sum())
+
+
+class Plain(NamedTuple):
+    """A neighbourhood as the plain procedure finds it."""
+
+    members: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    odds: npt.NDArray[np.float64]
+
+
+def plain_rate(contexts: Floats, responses: Floats) -> float:
+    """Return rows a second of the plain procedure, on a sample, on one core."""
     rows = np.random.default_rng(SEED).choice(len(contexts), PLAIN, replace=False)
     start = time.perf_counter()
     with threadpool_limits(1):
-        for row in rows.tolist():
-            near = np.argpartition(-(contexts @ contexts[row]), recipe.neighbors)
-            near = near[: recipe.neighbors]
-            DBSCAN(eps=recipe.radius, min_samples=1).fit(responses[near])
+        for _ in plain(contexts, responses, rows.tolist()):
+            pass
     return PLAIN / (time.perf_counter() - start)
+
+
+def decided(data: Path, repeats: int) -> Note:
+    """Return rows a second from given vectors to draws, ours and the plain procedure's.
+
+    Both make the same decisions: of a sample of rows it is told for how many the members, the
+    clusters and the odds are equal. Members may differ where contexts are equally near.
+    """
+    corpus, recipe = read_corpus(data), Recipe.paper()
+    made = curate(corpus, recipe)
+    layout, settled = made.layout, made.recipe
+    contexts, responses = (side.vectors for side in (made.contexts, made.responses) if side)
+    allowed = drawable(layout, made.consensus, settled)
+    ours, theirs = [], []
+    asked, given = as_floats(contexts[layout.context]), as_floats(responses[layout.response])
+    for _ in range(repeats):
+        start = time.perf_counter()
+        tools = Tools().ready()
+        found = find_clusters(layout, made.contexts, made.compared, allowed, settled, tools)
+        decide(layout, found, made.consensus, None, settled, tools)
+        ours.append(len(corpus) / (time.perf_counter() - start))
+        theirs.append(plain_rate(asked, given))
+    rows = np.random.default_rng(SEED).choice(len(corpus), PLAIN, replace=False).tolist()
+    same = [0, 0]
+    for row, one in zip(rows, plain(asked, given, rows), strict=True):
+        nest = made.neighborhoods[int(layout.exchange[row])]
+        same[0] += sorted(one.members) == sorted(nest.members.values)
+        same[1] += _equal(one, nest, settled)
+    return {
+        "rows": len(corpus),
+        "ours": ours,
+        "plain": theirs,
+        "sample": PLAIN,
+        "equal_members": same[0],
+        "equal_decisions": same[1],
+    }
+
+
+def _equal(one: Plain, nest: Clusters, recipe: Settled) -> bool:
+    """Say whether a neighbourhood has the same clusters and odds."""
+    theirs = {frozenset(one.members[one.labels == label]) for label in set(one.labels)}
+    ends = np.cumsum(nest.sizes.values)[:-1]
+    mine = {frozenset(part) for part in np.split(nest.members.values, ends)}
+    odds = shape(nest, recipe).odds[0]
+    return mine == theirs and np.allclose(odds[odds > 0], one.odds[one.odds > 0], rtol=1e-9)
 
 
 def deduplicated(responses: Floats) -> float:
@@ -146,7 +217,7 @@ def beside(file: Path, size: int, largest: int) -> Note:
     contexts, responses, rate = vectors_of(file, size)
     note: Note = {"encoder_rate": rate}
     if size <= largest:
-        note["plain_rate"] = plain(contexts, responses)
+        note["plain_rate"] = plain_rate(contexts, responses)
         note["semhash_seconds"] = deduplicated(responses)
     return note
 
@@ -254,6 +325,18 @@ def ratios(notes: Notes, sizes: list[int]) -> Iterator[tuple[str, ...]]:
         times = [statistics.median(map(given, found)) for found in (small, large)]
         return f"{math.log(times[1] / times[0]) / math.log(most / least):.2f}"
 
+    for note in notes.some(kind="decisions"):
+        many = [mine / theirs for mine, theirs in zip(note["ours"], note["plain"], strict=True)]
+        yield (
+            f"{note['rows']:,} rows of the data itself, from vectors to draws: rows a second",
+            f"{middle(note['ours'], 0)}",
+        )
+        yield f"{note['rows']:,}: the plain procedure's on one core", middle(note["plain"], 0)
+        yield f"{note['rows']:,}: over the plain procedure", f"{middle(many)} times"
+        yield (
+            f"{note['rows']:,}: equal members; equal clusters and odds",
+            f"{note['equal_members']} and {note['equal_decisions']} of {note['sample']}",
+        )
     for settings in SETTINGS:
         for least, most in ((10_000, 100_000), (100_000, 1_000_000)):
             yield (
@@ -290,13 +373,15 @@ def ratios(notes: Notes, sizes: list[int]) -> Iterator[tuple[str, ...]]:
                 for n in notes.some(size=size, settings="paper", cores=2, engine="local")
             ]
             if embedded:
+                rate = f"{note['encoder_rate']:,.0f} texts a second"
                 yield (
-                    f"{size:,}: embedding over the encoder's own rate ({note['encoder_rate']:,.0f} texts a second)",
+                    f"{size:,}: embedding over the encoder's own rate ({rate})",
                     f"{statistics.median(embedded) / note['encoder_rate']:.0%}",
                 )
             if "plain_rate" in note and two:
+                rate = f"{note['plain_rate']:,.0f} rows a second on one core"
                 yield (
-                    f"{size:,}: over the plain procedure ({note['plain_rate']:,.0f} rows a second on one core)",
+                    f"{size:,}: over the plain procedure ({rate})",
                     f"{size / statistics.median(two) / note['plain_rate']:,.0f} times",
                 )
                 yield f"{size:,}: semhash's self-deduplication", f"{note['semhash_seconds']:,.1f} s"
@@ -338,6 +423,7 @@ def main() -> None:
                         notes.need(
                             key, partial(curated, file, settings, cores, engine, asked.folder)
                         )
+    notes.need({"kind": "decisions"}, partial(decided, asked.data[0], asked.repeats))
     print(f"{header('benchmarks/scale.py', [SEED])}\n")
     for settings in asked.settings.split(","):
         print(stages(notes, sizes, settings, 2) + "\n")

@@ -47,7 +47,7 @@ class Kept:
     def stacked(self, name: str, rows: int, make: Callable[[], Iterable[Array]], /) -> Array:
         """Return so many rows of numbers kept under a name, written portion by portion."""
         file = f"{name}.npy"
-        if not self._there(file):
+        if self._lacking(file):
             self._write(file, lambda out: _save(out, rows, make()))
         with sound(self.path / file) as path:
             numbers: Array = np.load(path, mmap_mode="r" if path.stat().st_size > SMALL else None)
@@ -65,7 +65,7 @@ class Kept:
                 places[1, numbers] = lengths
                 out.write(b"".join(encoded))
 
-        if not (self._there(f"{name}.txt") and self._there(f"{name}.npy")):
+        if self._lacking(f"{name}.txt", f"{name}.npy"):
             self._write(f"{name}.txt", save)
         starts, lengths = self.array(name, lambda: places)
         with sound(self.path / f"{name}.txt") as path:
@@ -74,7 +74,7 @@ class Kept:
     def facts(self, name: str, make: Callable[[], dict[str, Any]], /) -> dict[str, Any]:
         """Return the plain values kept under a name, made and kept now if they are not there."""
         file = f"{name}.json"
-        if not self._there(file):
+        if self._lacking(file):
             self._write(file, lambda out: out.write((dumps(make()) + "\n").encode()))
         return json_in(self.path / file)
 
@@ -94,8 +94,8 @@ class Kept:
     def has(self, name: str, /) -> bool:
         """Say whether vectors or neighbourhoods of that name are kept, and sound."""
         if name.startswith("shards/"):
-            return self._there(f"{name}.parquet")
-        return self._there(f"{name}.npy") and self._there(f"{name}.json")
+            return not self._lacking(f"{name}.parquet")
+        return not self._lacking(f"{name}.npy", f"{name}.json")
 
     def embedded(self, name: str, make: Callable[[], Embedded], /) -> Embedded:
         """Return the vectors kept under a name, made and kept now if they are not there."""
@@ -116,7 +116,7 @@ class Kept:
     def clusters(self, name: str, make: Callable[[], Clusters], /) -> Clusters:
         """Return the neighbourhoods kept under a name, made and kept now if they are not there."""
         file = f"{name}.parquet"
-        if not self._there(file):
+        if self._lacking(file):
             columns = {name: _lists(part) for name, part in make()._asdict().items()}
             self._write(
                 file, lambda out: pq.write_table(pa.table(columns), out, compression="zstd")
@@ -125,24 +125,28 @@ class Kept:
             table = pq.read_table(path, use_threads=False)
             return Clusters(*(_ragged(table.column(name)) for name in Clusters._fields))
 
-    def _there(self, file: str) -> bool:
-        """Say whether a file is there as it was written; each is checked once."""
-        if file not in self.checked:
-            path = self.path / file
-            known = self.sums.get(file)
+    def _lacking(self, *files: str) -> bool:
+        """Say whether one of some files is not there as it was written; each is checked once.
+
+        Raises `RunError` if nothing may be made.
+        """
+        for file in files:
+            path, known = self.path / file, self.sums.get(file)
+            if file in self.checked:
+                continue
             if known is None or not path.exists() or sha256_of(path) != known:
-                return False
+                if self.finished and not file.startswith(DERIVED):
+                    raise RunError(
+                        f"{path} is damaged or missing; remove manifest.json there, and the same "
+                        "isaac curate command makes it again"
+                    )
+                return True
             self.checked.add(file)
-        return True
+        return False
 
     def _write(self, file: str, save: Callable[[IO[bytes]], Any]) -> None:
         """Write a file and then its checksum, or nothing."""
         path = self.path / file
-        if self.finished and not file.startswith(DERIVED):
-            raise RunError(
-                f"{path} is damaged or missing; remove manifest.json there, and the same isaac "
-                "curate command makes it again"
-            )
         with self.folder.writing(path, "wb") as out:
             save(out)
         self.sums[file] = sha256_of(path)
