@@ -122,11 +122,28 @@ def vectors_of(file: Path, size: int) -> tuple[Floats, Floats, float]:
     return contexts, as_floats(embed(encoder, corpus.column("response")).vectors), rate
 
 
-def plain(contexts: Floats, responses: Floats, rows: Iterable[int]) -> Iterator[Plain]:
+def quickly(likeness: Floats) -> npt.NDArray[np.int64]:
+    """Return the K most alike, of equal ones any."""
+    return np.argpartition(-likeness, K)[:K]
+
+
+def in_order(likeness: Floats) -> npt.NDArray[np.int64]:
+    """Return the K most alike, of equal ones the first."""
+    return np.argsort(-likeness, kind="stable")[:K]
+
+
+def plain(
+    contexts: Floats,
+    responses: Floats,
+    rows: Iterable[int],
+    nearest: Callable[[Floats], npt.NDArray[np.int64]] = quickly,
+) -> Iterator[Plain]:
     """Yield the neighbourhood of each row by the plain procedure: members, labels and odds."""
     recipe = Recipe.paper()
     for row in rows:
-        near = np.argpartition(-(contexts @ contexts[row]), K)[:K]
+        like = contexts @ contexts[row]
+        like[row] = np.inf
+        near = nearest(like)
         labels = DBSCAN(eps=RADIUS, min_samples=1).fit(responses[near]).labels_
         sizes = np.sort(np.bincount(labels))[::-1][: recipe.top_clusters]
         sharp = (sizes[0] - sizes[1]) / max(sizes[0] - sizes[-1], 1e-3) if len(sizes) > 1 else 1.0
@@ -156,8 +173,8 @@ def plain_rate(contexts: Floats, responses: Floats) -> float:
 def decided(data: Path, repeats: int) -> Note:
     """Return rows a second from given vectors to draws, ours and the plain procedure's.
 
-    Both make the same decisions: of a sample of rows it is told for how many the members, the
-    clusters and the odds are equal. Members may differ where contexts are equally near.
+    Both make the same decisions: of a sample of rows it is told for how many the members are
+    equal, where equally near contexts come in the same order, and the clusters and odds too.
     """
     corpus, recipe = read_corpus(data), Recipe.paper()
     made = curate(corpus, recipe)
@@ -173,12 +190,15 @@ def decided(data: Path, repeats: int) -> Note:
         decide(layout, found, made.consensus, None, settled, tools)
         ours.append(len(corpus) / (time.perf_counter() - start))
         theirs.append(plain_rate(asked, given))
+    order = np.lexsort((np.arange(len(corpus)), layout.context))
+    asked, given, exchange = asked[order], given[order], layout.exchange[order]
     rows = np.random.default_rng(SEED).choice(len(corpus), PLAIN, replace=False).tolist()
     same = [0, 0]
-    for row, one in zip(rows, plain(asked, given, rows), strict=True):
-        nest = made.neighborhoods[int(layout.exchange[row])]
-        same[0] += sorted(one.members) == sorted(nest.members.values)
-        same[1] += _equal(one, nest, settled)
+    for row, one in zip(rows, plain(asked, given, rows, in_order), strict=True):
+        nest = made.neighborhoods[int(exchange[row])]
+        there = one._replace(members=order[one.members])
+        same[0] += sorted(there.members) == sorted(nest.members.values)
+        same[1] += _equal(there, nest, settled)
     return {
         "rows": len(corpus),
         "ours": ours,

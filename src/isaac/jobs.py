@@ -103,6 +103,7 @@ def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
         same = now == [given["sha256"] for given in known["files"]]
         if same and known["isaac"] == __version__:
             if known["read"] != _sums(run):  # damaged since, or cut off
+                refuse_spent(run, source)
                 _read_to(run, source, recipe, tools, [])
             return run.corpus()
         if run.begun and not same:
@@ -112,6 +113,7 @@ def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
                 f"{run.path} was begun by isaac {known['isaac']}, this is {__version__}; "
                 "choose another folder"
             )
+        refuse_spent(run, source)
     _empty(run)
     inputs: list[Digest] = []
     _read_to(run, source, recipe, tools, inputs)
@@ -125,6 +127,15 @@ def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
         raise CorpusError(why)
     run.write(run.path / "recipe.yaml", recipe.dump())
     return corpus
+
+
+def refuse_spent(run: Run, source: str | Path) -> None:
+    """Raise `RunError` if the input is standard input, which has been read once already."""
+    if str(source) == "-":
+        raise RunError(
+            f"{run.path} holds another input or a damaged one, and standard input can be read only "
+            "once; choose another folder, or give the input as a file"
+        )
 
 
 def _read_to(
