@@ -25,35 +25,21 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from common import DATA, header, table
-from sklearn.cluster import DBSCAN
-from threadpoolctl import threadpool_limits
+from plain import SEED, decided, plain_rate
 
-from isaac import Recipe, Run, Tools, curate, embed, load_encoder, read_corpus
-from isaac.clusters import Clusters
-from isaac.decisions import decide
-from isaac.draws import shape
+from isaac import Run, embed, load_encoder, read_corpus
 from isaac.embeddings import Floats, as_floats
-from isaac.neighborhoods import drawable
-from isaac.recipe import Settled
 from isaac.records import dumps
-from isaac.shards import find_clusters
 
 Note = dict[str, Any]
-SEED = 0
 SETTINGS = {"paper": ["--paper"], "defaults": []}
-K, RADIUS = 150, 0.8
-"""The paper's settings."""
-
-PLAIN = 300
-"""Rows on which the plain procedure is timed."""
 
 
 def made(data: list[Path], size: int, folder: Path) -> Path:
@@ -120,102 +106,6 @@ def vectors_of(file: Path, size: int) -> tuple[Floats, Floats, float]:
     rate = size / (time.perf_counter() - start)
     contexts = as_floats(embed(encoder, texts).vectors)
     return contexts, as_floats(embed(encoder, corpus.column("response")).vectors), rate
-
-
-def quickly(likeness: Floats) -> npt.NDArray[np.int64]:
-    """Return the K most alike, of equal ones any."""
-    return np.argpartition(-likeness, K)[:K]
-
-
-def in_order(likeness: Floats) -> npt.NDArray[np.int64]:
-    """Return the K most alike, of equal ones the first."""
-    return np.argsort(-likeness, kind="stable")[:K]
-
-
-def plain(
-    contexts: Floats,
-    responses: Floats,
-    rows: Iterable[int],
-    nearest: Callable[[Floats], npt.NDArray[np.int64]] = quickly,
-) -> Iterator[Plain]:
-    """Yield the neighbourhood of each row by the plain procedure: members, labels and odds."""
-    recipe = Recipe.paper()
-    for row in rows:
-        like = contexts @ contexts[row]
-        like[row] = np.inf
-        near = nearest(like)
-        labels = DBSCAN(eps=RADIUS, min_samples=1).fit(responses[near]).labels_
-        sizes = np.sort(np.bincount(labels))[::-1][: recipe.top_clusters]
-        sharp = (sizes[0] - sizes[1]) / max(sizes[0] - sizes[-1], 1e-3) if len(sizes) > 1 else 1.0
-        warmth = min(recipe.temperature * (1 + 1e-3 - sharp), sizes[-1])
-        weights = np.exp((sizes - sizes[0]) / warmth)
-        yield Plain(near, labels, weights / weights.sum())
-
-
-class Plain(NamedTuple):
-    """A neighbourhood as the plain procedure finds it."""
-
-    members: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    odds: npt.NDArray[np.float64]
-
-
-def plain_rate(contexts: Floats, responses: Floats) -> float:
-    """Return rows a second of the plain procedure, on a sample, on one core."""
-    rows = np.random.default_rng(SEED).choice(len(contexts), PLAIN, replace=False)
-    start = time.perf_counter()
-    with threadpool_limits(1):
-        for _ in plain(contexts, responses, rows.tolist()):
-            pass
-    return PLAIN / (time.perf_counter() - start)
-
-
-def decided(data: Path, repeats: int) -> Note:
-    """Return rows a second from given vectors to draws, ours and the plain procedure's.
-
-    Both make the same decisions: of a sample of rows it is told for how many the members are
-    equal, where equally near contexts come in the same order, and the clusters and odds too.
-    """
-    corpus, recipe = read_corpus(data), Recipe.paper()
-    made = curate(corpus, recipe)
-    layout, settled = made.layout, made.recipe
-    contexts, responses = (side.vectors for side in (made.contexts, made.responses) if side)
-    allowed = drawable(layout, made.consensus, settled)
-    ours, theirs = [], []
-    asked, given = as_floats(contexts[layout.context]), as_floats(responses[layout.response])
-    for _ in range(repeats):
-        start = time.perf_counter()
-        tools = Tools().ready()
-        found = find_clusters(layout, made.contexts, made.compared, allowed, settled, tools)
-        decide(layout, found, made.consensus, None, settled, tools)
-        ours.append(len(corpus) / (time.perf_counter() - start))
-        theirs.append(plain_rate(asked, given))
-    order = np.lexsort((np.arange(len(corpus)), layout.context))
-    asked, given, exchange = asked[order], given[order], layout.exchange[order]
-    rows = np.random.default_rng(SEED).choice(len(corpus), PLAIN, replace=False).tolist()
-    same = [0, 0]
-    for row, one in zip(rows, plain(asked, given, rows, in_order), strict=True):
-        nest = made.neighborhoods[int(exchange[row])]
-        there = one._replace(members=order[one.members])
-        same[0] += sorted(there.members) == sorted(nest.members.values)
-        same[1] += _equal(there, nest, settled)
-    return {
-        "rows": len(corpus),
-        "ours": ours,
-        "plain": theirs,
-        "sample": PLAIN,
-        "equal_members": same[0],
-        "equal_decisions": same[1],
-    }
-
-
-def _equal(one: Plain, nest: Clusters, recipe: Settled) -> bool:
-    """Say whether a neighbourhood has the same clusters and odds."""
-    theirs = {frozenset(one.members[one.labels == label]) for label in set(one.labels)}
-    ends = np.cumsum(nest.sizes.values)[:-1]
-    mine = {frozenset(part) for part in np.split(nest.members.values, ends)}
-    odds = shape(nest, recipe).odds[0]
-    return mine == theirs and np.allclose(odds[odds > 0], one.odds[one.odds > 0], rtol=1e-9)
 
 
 def deduplicated(responses: Floats) -> float:
