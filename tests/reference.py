@@ -1,6 +1,7 @@
 """The method in plain Python and whole numbers, in the paper's order; slow, and meant to be read.
 
-It shares with the library the vectors on the grid and `key`, the order of equal rows; nothing else.
+It shares with the library the vectors on the grid, and the orders of what is equal: `key` of rows
+and `digests_of` of texts; nothing else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import operator
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from isaac.distinct import digests_of
 from isaac.embeddings import GRID
 from isaac.layout import key
 from isaac.recipe import Settled
@@ -50,8 +52,9 @@ def dot(a: Vector, b: Vector) -> int:
 def nearest(own: Row, rows: list[Row], vectors: dict[str, Vector], k: int) -> list[Row]:
     """Step 1, by search: the rows of the nearest contexts, own context first, k in all."""
 
-    def distance(context: str) -> tuple[bool, int, str]:
-        return context != own.context, -dot(vectors[own.context], vectors[context]), context
+    def distance(context: str) -> tuple[bool, int, list[int]]:
+        closeness = dot(vectors[own.context], vectors[context])
+        return context != own.context, -closeness, digests_of([context])[0].tolist()
 
     contexts = sorted({row.context for row in rows}, key=distance)
     members = [row for context in contexts for row in rows if row.context == context][:k]

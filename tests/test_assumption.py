@@ -8,8 +8,7 @@ import pytest
 
 from isaac import Corpus, Recipe, curate
 from isaac.assumption import diagnose
-from isaac.draws import never_raises
-from isaac.draws import Shape
+from isaac.draws import Shape, never_raises
 
 GOOD = "I'm sorry to hear that, have you seen a doctor about your"
 PARTS = [f"{side} {part}" for side in ("left", "right") for part in "knee hip arm ear eye".split()]

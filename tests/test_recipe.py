@@ -145,8 +145,10 @@ def test_the_differences_name_each_field() -> None:
     assert here.differences(here) == []
 
 
-def test_the_papers_settings_are_a_recipe_that_leaves_nothing_open() -> None:
-    recipe = Settled.of(Recipe.paper().model_dump())
+def test_the_papers_settings_are_a_recipe_that_leaves_open_how_to_search_alone() -> None:
+    settings = Recipe.paper().model_dump()
+    assert {name for name, value in settings.items() if value == "auto"} <= {"search"}
+    recipe = Settled.of({**settings, "search": "exact"})
     assert (recipe.neighbors, recipe.clusters, recipe.radius) == (150, "components", 0.8)
     assert (recipe.top_clusters, recipe.sharpening, recipe.keep) == (10, "adaptive", True)
     assert (recipe.share, recipe.candidates, recipe.weighted) == (1, 1, False)
@@ -157,7 +159,7 @@ def test_the_papers_settings_are_a_recipe_that_leaves_nothing_open() -> None:
 
 
 def test_a_settled_recipe_has_nothing_left_to_choose() -> None:
-    for field in ("neighbors", "view", "radius"):
+    for field in ("neighbors", "view", "radius", "search"):
         with pytest.raises(RecipeError, match=field):
             Settled.of({field: "auto"})
     for mode, share in (("resample", 0.8), ("filter", 0.2), ("pairs", 0.2)):
@@ -167,7 +169,9 @@ def test_a_settled_recipe_has_nothing_left_to_choose() -> None:
 
 @pytest.mark.parametrize("field", ["relevance", "typicality", "repeats"])
 def test_any_weight_or_bound_makes_a_draw_a_weighted_one(field: str) -> None:
-    assert Settled.of({**Recipe.paper().model_dump(), field: 1}).weighted
+    settings = {**Recipe.paper().model_dump(), "search": "exact"}
+    assert not Settled.of(settings).weighted
+    assert Settled.of({**settings, field: 1}).weighted
 
 
 @given(RECIPES)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from isaac import CorpusError, MissingExtraError, Recipe, RunError, curate_to, read_corpus
+from isaac.corpus import SCHEMA
 from isaac.remote import Mirror, filesystem, is_url
 from tests.conftest import write_lines
 
@@ -48,7 +49,7 @@ def test_what_lies_behind_a_url_is_read_like_a_file(tmp_path: Path) -> None:
     for name in ("", "a/rows.jsonl", "*/*.jsonl"):
         here = read_corpus(f"{tmp_path}/{name}")
         there = read_corpus(f"file://{tmp_path}/{name}")
-        assert there.table.equals(here.table)
+        assert all(there.column(field) == here.column(field) for field in SCHEMA.names)
         assert there.inputs == here.inputs
 
 

@@ -1,62 +1,22 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import shutil
-import signal
-import subprocess
-import time
 from contextlib import AbstractContextManager
-from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
-from isaac import Recipe, Run, RunError, curate_to, runs
+from isaac import Recipe, RunError, curate_to
+from isaac.files import Folder
 from isaac.settling import RADII
 from isaac.tools import Tools
-from tests.conftest import curating, write_lines
+from tests.conftest import write_lines
 from tests.test_cli import outputs
 
 
-def test_killed_at_any_moment_a_run_goes_on_to_the_same_bytes(tmp_path: Path, big: Path) -> None:
-    start = time.monotonic()
-    subprocess.run(curating(big, tmp_path / "whole", 100), check=True, capture_output=True)
-    length = time.monotonic() - start
-    chance = random.Random(0)
-    for attempt in range(6):
-        out = tmp_path / f"killed{attempt}"
-        kills = 0
-        while True:
-            job = subprocess.Popen(
-                curating(big, out, 100), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            try:
-                job.wait(chance.uniform(0.2, 1.0) * length)
-                break
-            except subprocess.TimeoutExpired:
-                job.send_signal(signal.SIGKILL)
-                job.wait()
-                kills += 1
-            if kills == 4:
-                subprocess.run(curating(big, out, 100), check=True, capture_output=True)
-        assert outputs(out) == outputs(tmp_path / "whole")
-        shutil.rmtree(out)
-
-
-@pytest.fixture(scope="module")
-def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a corpus of several shards and portions of texts."""
-    lines = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    more = [{**row, "context": f"{row['context']} {i}"} for i in range(4) for row in rows]
-    return write_lines(tmp_path_factory.mktemp("big") / "in.jsonl", more)
-
-
 @pytest.mark.parametrize(
-    "stage", ["read", "vectors", "wording", "trials", "shards", "lineage", "report"]
+    "stage", ["read", "texts", "vectors", "wording", "trials", "shards", "lineage", "report"]
 )
 def test_work_that_is_finished_is_not_done_again(
     tmp_path: Path, small: Path, stage: str, monkeypatch: pytest.MonkeyPatch
@@ -65,7 +25,8 @@ def test_work_that_is_finished_is_not_done_again(
     names = {
         "read": "corpus.parquet",
         "vectors": "responses.npy",
-        "wording": "wording.npy",
+        "texts": "response.txt",
+        "wording": "wording.typicality.npy",
         "trials": "trials.npy",
         "shards": "00000.parquet",
         "lineage": "lineage.parquet",
@@ -73,15 +34,15 @@ def test_work_that_is_finished_is_not_done_again(
     }
     recipe = Recipe(neighbors=30)
     curate_to(tmp_path / "whole", small, recipe)
-    original = runs.Run.writing
+    original = Folder.writing
 
-    def stopping(run: Run, file: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]:
+    def stopping(folder: Folder, file: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]:
         if file.name == names[stage]:
             raise KeyboardInterrupt
-        return original(run, file, mode)
+        return original(folder, file, mode)
 
     with monkeypatch.context() as patched:
-        patched.setattr(runs.Run, "writing", stopping)
+        patched.setattr(Folder, "writing", stopping)
         with pytest.raises(KeyboardInterrupt):
             curate_to(tmp_path / "run", small, recipe)
     there = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*.*")}
@@ -127,8 +88,9 @@ def test_a_finished_run_loads_as_the_curation_that_it_was(tmp_path: Path, small:
 def test_a_run_that_lost_a_piece_says_so_instead_of_making_it(tmp_path: Path, small: Path) -> None:
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
     (run.path / "shards" / "00000.parquet").unlink()
-    with pytest.raises(RunError, match="lacks finished work"):
+    with pytest.raises(RunError, match=r"shards/00000.parquet is damaged or missing.*isaac curate"):
         run.curation()
+    assert not (run.path / "shards" / "00000.parquet").exists()
 
 
 def test_a_run_by_key_and_equal_text_needs_no_encoder(tmp_path: Path) -> None:
@@ -140,8 +102,8 @@ def test_a_run_by_key_and_equal_text_needs_no_encoder(tmp_path: Path) -> None:
         tmp_path / "run", source, Recipe(group_by="act", clusters="text"), Tools(encoders={})
     )
     assert run.manifest()["encoders"] == {}
-    assert run.manifest()["search"] == "key act"
-    assert {file.name for file in (run.path / "vectors").iterdir()} == {"wording.npy"}
+    assert run.manifest()["search"] == {"by": "key"}
+    assert {file.name.split(".")[0] for file in (run.path / "vectors").iterdir()} == {"wording"}
 
 
 def test_several_turns_of_a_record_come_back_in_one_record(tmp_path: Path) -> None:
@@ -180,16 +142,3 @@ def test_a_million_identical_rows_are_curated(tmp_path: Path) -> None:
     assert run.summary()["kept"] + run.summary()["abstained"] == 1_000_000
     with (run.path / "curated.jsonl").open("rb") as curated:
         assert sum(1 for _ in curated) == 1_000_000
-
-
-def test_interrupted_the_command_says_how_to_go_on(tmp_path: Path, big: Path) -> None:
-    # Where the tests are a shell's background job, interrupts are ignored, and would be here too.
-    mine = signal.signal(signal.SIGINT, signal.default_int_handler)
-    job = subprocess.Popen(curating(big, tmp_path / "run", 100), stderr=subprocess.PIPE, text=True)
-    signal.signal(signal.SIGINT, mine)
-    while not (tmp_path / "run" / "recipe.yaml").exists():
-        time.sleep(0.01)
-    os.kill(job.pid, signal.SIGINT)
-    _, told = job.communicate()
-    assert job.returncode == 130
-    assert "the same command goes on" in told

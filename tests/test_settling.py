@@ -7,7 +7,6 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +19,9 @@ from isaac.jobs import curate_to, redraw_run
 from isaac.recipe import Recipe, Settled
 from isaac.runs import Run
 from isaac.settling import FEWEST, MOST, RADII, VIEWS, Choice, size
-from isaac.tools import Memory, Tools
+from isaac.stores import Array, Memory
+from isaac.tools import Tools
+from isaac.views import Ridge
 from tests.conftest import Isaac, write_lines
 
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
@@ -139,7 +140,7 @@ def test_nothing_is_chosen_where_all_is_given(pairs: Pairs) -> None:
     recipe = auto(neighbors=9, radius=0.9, view="whole")
     found = curate(Corpus.of(pairs), recipe)
     assert found.choice is None
-    assert found.recipe == Settled.of(recipe.model_dump())
+    assert found.recipe == Settled.of({**recipe.model_dump(), "search": "exact"})
     again = curate(Corpus.of(pairs), found.recipe)
     assert again.choice is None
     assert again.lineage.equals(found.lineage)
@@ -254,22 +255,24 @@ class Counting(Memory):
     """A store that keeps numbers, and counts how often they were made."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, npt.NDArray[np.float64]] = {}
+        super().__init__()
+        self.arrays: dict[str, Array] = {}
         self.made: list[str] = []
 
-    def array(
-        self, name: str, make: Callable[[], npt.NDArray[np.float64]], /
-    ) -> npt.NDArray[np.float64]:
-        if name not in self.kept:
+    def array(self, name: str, make: Callable[[], Array], /) -> Array:
+        if name not in self.arrays:
             self.made.append(name)
-            self.kept[name] = make()
-        return self.kept[name]
+            self.arrays[name] = make()
+        return self.arrays[name]
 
 
 def test_a_store_keeps_what_was_tried(pairs: Pairs) -> None:
     store = Counting()
     one, other = (curate(Corpus.of(pairs), auto(), Tools(store=store)) for _ in range(2))
-    assert sorted(store.made) == ["trials", "wording"]
+    assert len(set(store.made)) == len(store.made)
+    tried = {"vectors/trials", "vectors/wording.kind", "vectors/wording.typicality"}
+    ridge = {f"vectors/ridge.{part}" for part in Ridge.__dataclass_fields__}
+    assert {name for name in store.made if not name.startswith("texts/")} == tried | ridge
     assert chosen(one) == chosen(other)
     assert one.lineage.equals(other.lineage)
 
