@@ -270,7 +270,8 @@ def test_a_store_keeps_what_was_tried(pairs: Pairs) -> None:
     store = Counting()
     one, other = (curate(Corpus.of(pairs), auto(), Tools(store=store)) for _ in range(2))
     assert len(set(store.made)) == len(store.made)
-    tried = {"vectors/trials", "vectors/wording.kind", "vectors/wording.typicality"}
+    wording = {f"vectors/wording.{part}" for part in ("kind", "typicality", "fitted")}
+    tried = {"vectors/trials", *wording}
     ridge = {f"vectors/ridge.{part}" for part in Ridge.__dataclass_fields__}
     assert {name for name in store.made if not name.startswith("texts/")} == tried | ridge
     assert chosen(one) == chosen(other)
