@@ -250,7 +250,7 @@ def drawn_from(
 ) -> list[Weighted]:
     """Return what rows draw where every kind is free."""
     free = np.zeros(int(kinds.max(initial=0)) + 1)
-    return draw_weighted(choices, free, layout, kinds, asking, recipe)
+    return draw_weighted(choices, free, layout, kinds, asking, recipe, Tools())
 
 
 @pytest.mark.parametrize("sharpening", ["adaptive", "proportional", "power"])

@@ -13,8 +13,8 @@ from isaac import choices as choosing
 from isaac.choices import Choices, Weighted, prices
 from isaac.draws import Reals
 from isaac.neighbors import Ints
-from isaac.progress import Progress
 from isaac.stores import Memory
+from isaac.tools import Tools
 from tests.test_choices import array, drawn_from, rows_of, settled
 
 # prices
@@ -29,7 +29,7 @@ def choices_of(weights: Any) -> Choices:
 
 def priced(choices: Choices, kinds: Ints, asking: Ints, bound: float) -> Choices:
     """Return the choices at their prices."""
-    price = prices(choices, kinds, asking, bound, Progress())
+    price = prices(choices, kinds, asking, bound, Tools())
     weights = choices.weights - price[kinds[choices.rows]]
     return choices._replace(weights=weights.astype(np.float32))
 
@@ -65,7 +65,7 @@ def test_prices_leave_alone_what_nobody_draws_too_often(
     kinds = np.arange(width) // 2
     bound = load_of(choices, kinds, asking).max() + 0.01
     for limit in (bound, 0.0):
-        assert not prices(choices, kinds, asking, limit, Progress()).any()
+        assert not prices(choices, kinds, asking, limit, Tools()).any()
         assert priced(choices, kinds, asking, limit).weights.tobytes() == choices.weights.tobytes()
 
 
@@ -175,11 +175,11 @@ def test_blocks_change_no_price_and_no_draw(monkeypatch: pytest.MonkeyPatch) -> 
     choices = choices_of(-np.sort(-3 * rng.standard_normal((90, 12)), axis=1))
     kinds, asking = rng.permutation(12) // 2, np.ones(90, np.int64)
     recipe, every = settled(repeats=16, targets=2), np.ones(90, bool)
-    price = prices(choices, kinds, asking, 16, Progress())
+    price = prices(choices, kinds, asking, 16, Tools())
     draws = drawn_from(choices, rows_of(90), kinds, every, recipe)
     for block in (1, 7, 89, 90):
         monkeypatch.setattr(choosing, "MANY", block)
-        assert prices(choices, kinds, asking, 16, Progress()) == pytest.approx(price, abs=1e-12)
+        assert prices(choices, kinds, asking, 16, Tools()) == pytest.approx(price, abs=1e-12)
         for one, other in zip(
             drawn_from(choices, rows_of(90), kinds, every, recipe), draws, strict=True
         ):

@@ -16,7 +16,6 @@ from isaac.judges import Judgement
 from isaac.layout import Layout, arrange
 from isaac.neighborhoods import Compared, Consensus, Searches, drawable, to_search
 from isaac.recipe import Recipe, Settled
-from isaac.stores import Memory
 from isaac.tools import Tools
 from tests.vectors import directions
 
@@ -38,7 +37,7 @@ def settled(**fields: Any) -> Settled:
 def searched(layout: Layout, vectors: Grid, allowed: Any, recipe: Settled) -> Searches:
     """Return the search for what is near, by vectors of the contexts."""
     contexts = Embedded(vectors, 0, "")
-    candidates = to_search(layout, contexts, np.array(allowed), recipe, Memory())
+    candidates = to_search(layout, contexts, np.array(allowed), recipe, Tools())
     return Searches.of(layout, contexts, Compared(None, layout.response), candidates, recipe)
 
 

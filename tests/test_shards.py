@@ -20,7 +20,6 @@ from isaac.errors import IsaacError
 from isaac.layout import Layout, arrange
 from isaac.neighborhoods import Compared, Groups, Searches, chosen, joined, to_search
 from isaac.neighbors import Ints, group_by
-from isaac.progress import Progress
 from isaac.recipe import Settled
 from isaac.shards import Neighborhoods, find_clusters, named
 from isaac.stores import Memory
@@ -64,7 +63,7 @@ class Case:
         """Return what finds some of the neighbourhoods."""
         if self.recipe.group_by is not None:
             return Groups(self.compared, group_by(self.layout.group), self.recipe)
-        candidates = to_search(self.layout, self.contexts, self.allowed, self.recipe, Memory())
+        candidates = to_search(self.layout, self.contexts, self.allowed, self.recipe, Tools())
         return Searches.of(self.layout, self.contexts, self.compared, candidates, self.recipe)
 
 
@@ -176,7 +175,7 @@ def test_pairs_that_are_remembered_change_nothing(
     case = Case(EXCHANGES, settled(**fields))
     expected = one_by_one(case.found())
     serves = case.recipe.neighbors > 1
-    remembered = shards.remembered(case.compared, len(expected), case.recipe, Progress())
+    remembered = shards.remembered(case.compared, len(expected), case.recipe, Tools())
     assert (remembered.known is not None) == serves
     monkeypatch.setattr(shards, "remembered", lambda compared, *_: compared)
     assert one_by_one(case.found()) == expected

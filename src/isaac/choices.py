@@ -17,13 +17,13 @@ import numpy.typing as npt
 from .clusters import Clusters
 from .draws import Drawn, Reals, Shape, choose, uniforms
 from .embeddings import CHUNK, GRID, Embedded, Floats, Grid, as_floats, on_grid
-from .engines import Local
+from .engines import Engine
 from .layout import Layout
 from .neighborhoods import fit_rows
 from .neighbors import Ints
-from .progress import Progress
 from .recipe import Settled
 from .stores import Memory, Store
+from .tools import Tools
 
 WIDTH = 64
 """Responses that a row chooses from, its best; more would change little and cost memory."""
@@ -192,7 +192,7 @@ def _blocks(place: Ints, clusters: Clusters) -> Iterator[tuple[Ints, Ints, Ints]
             yield block, members.values[places], ranks[places]
 
 
-def prices(choices: Choices, kinds: Ints, asking: Ints, bound: float, progress: Progress) -> Reals:
+def prices(choices: Choices, kinds: Ints, asking: Ints, bound: float, tools: Tools) -> Reals:
     """Return a price (t,) for each kind that keeps what is expected to be drawn within a bound.
 
     ``kinds`` (n,) numbers the near-duplicate responses of rows alike, from 0 to t - 1, ``asking``
@@ -210,10 +210,10 @@ def prices(choices: Choices, kinds: Ints, asking: Ints, bound: float, progress: 
         return np.bincount(kind.ravel(), mass.ravel(), len(price)).astype(np.float64)
 
     rounds = ROUNDS if bound else 0
-    with progress.stage("prices", rounds) as tick:
+    with tools.progress.stage("prices", rounds) as tick:
         for number in range(rounds):
             expected = np.zeros(len(price))
-            for mass in Local().map(expect, blocks, price):
+            for mass in tools.threads.map(expect, blocks, price):
                 expected += mass
             if expected.max(initial=0) <= 1.05 * bound:
                 tick(rounds - number)
@@ -283,6 +283,7 @@ def draw_weighted(
     kinds: Ints,
     asking: npt.NDArray[np.bool_],
     recipe: Settled,
+    tools: Tools,
 ) -> list[Weighted]:
     """Return the draws of the rows that ask (n,), one element a target, kinds distinct in a row.
 
@@ -301,7 +302,7 @@ def draw_weighted(
             offer = Offer(
                 choices, price, kinds, layout, taken, closed, recipe.seed, (target, attempt)
             )
-            picks = _picks(offer, left)
+            picks = _picks(offer, left, tools.threads)
             fits = picks.some & (
                 last | (used[picks.kind] + _earlier(picks.kind, picks.some) < recipe.repeats)
             )
@@ -319,10 +320,10 @@ def draw_weighted(
     return results
 
 
-def _picks(offer: Offer, rows: Ints) -> Picks:
+def _picks(offer: Offer, rows: Ints, engine: Engine) -> Picks:
     """Return what rows would draw, found in blocks."""
     blocks = [rows[start : start + MANY] for start in range(0, len(rows), MANY)] or [rows]
-    found = list(Local().map(_pick, blocks, offer))
+    found = list(engine.map(_pick, blocks, offer))
     return Picks(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 

@@ -163,8 +163,8 @@ def decide(
     if room is not None:
         kinds = consensus.kind[layout.response]
         asking = np.bincount(layout.exchange[fates.asking], minlength=len(layout.first))
-        price = prices(room, kinds, asking * recipe.targets, recipe.repeats, tools.progress)
-        draws = draw_weighted(room, price, layout, kinds, fates.asking, recipe)
+        price = prices(room, kinds, asking * recipe.targets, recipe.repeats, tools)
+        draws = draw_weighted(room, price, layout, kinds, fates.asking, recipe, tools)
     sizes = _sizes(neighborhoods, line.rows, [drawn.rank for drawn, _ in draws])
     own = Own(own_rank, own_size, consensus.typicality[layout.response])
     lineage = _lineage(layout, nests, own, fates, list(zip(draws, sizes, strict=True)), recipe)

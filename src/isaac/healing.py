@@ -61,9 +61,7 @@ class Healer:
         ranked, changed = np.sort(self.typicality), round(recipe.share * len(layout.ids))
         self.least = float(ranked[changed - 1]) if changed else -1.0
         self.wording: Wording | None = None
-        candidates = to_search(
-            layout, curation.contexts, self.allowed, recipe, curation.tools.store
-        )
+        candidates = to_search(layout, curation.contexts, self.allowed, recipe, curation.tools)
         self.searches = Searches.of(
             layout, curation.contexts, curation.compared, candidates, recipe
         )

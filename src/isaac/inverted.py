@@ -15,14 +15,15 @@ blocks of any size. A library's k-means is not; that is why this is one of our o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from .embeddings import GRID, Floats, Grid
-from .engines import Local
+from .engines import Engine, Local
 from .neighbors import Ints, Nearest, blocks, find_neighbors, parts
 from .progress import Progress, Tick
 
@@ -78,7 +79,9 @@ class Inverted:
     probes: int
 
 
-def invert(vectors: Grid, *, k: int = 150, progress: Progress | None = None) -> Inverted:
+def invert(
+    vectors: Grid, *, k: int = 150, engine: Engine | None = None, progress: Progress | None = None
+) -> Inverted:
     """Return the lists of vectors (n, d), and how many to probe for their k nearest.
 
     There are about ``4 sqrt(n)`` lists, so that finding the nearest lists of a query costs less
@@ -93,8 +96,9 @@ def invert(vectors: Grid, *, k: int = 150, progress: Progress | None = None) -> 
     lists = min(count, round(DENSITY * count**0.5))
     total = count + ROUNDS * min(count, SAMPLE * lists)
     with (progress or Progress()).stage("index contexts", total) as tick:
-        centroids = _in_a_row(_centroids(vectors, lists, tick))
-        places = _places(vectors, centroids, max(1, min(PLACES, len(centroids))), tick)
+        place = partial(_places, engine=engine or Local(), tick=tick)
+        centroids = _in_a_row(_centroids(vectors, lists, place))
+        places = place(vectors, centroids, max(1, min(PLACES, len(centroids))))
     order = np.argsort(places, axis=None, kind="stable")
     lengths = np.bincount(places.reshape(-1), minlength=len(centroids))
     longest = 4 * max(1, places.size // max(1, len(centroids)))
@@ -115,7 +119,7 @@ def _evenly(count: int, size: int) -> Ints:
     return (2 * np.arange(size) + 1) * count // max(1, 2 * size)
 
 
-def _centroids(vectors: Grid, lists: int, tick: Tick) -> Grid:
+def _centroids(vectors: Grid, lists: int, place: Callable[[Grid, Grid, int], Ints]) -> Grid:
     """Return the means of like vectors: spherical k-means, Dhillon and Modha 2001.
 
     It is learnt from distinct vectors of an even sample and starts with some of them. Sums are of
@@ -126,7 +130,7 @@ def _centroids(vectors: Grid, lists: int, tick: Tick) -> Grid:
     sample = sample[np.sort(np.unique(rows, return_index=True)[1])]
     centroids = sample[_evenly(len(sample), lists)]
     for _ in range(ROUNDS):
-        nearest = _places(sample, centroids, 1, tick)[:, 0]
+        nearest = place(sample, centroids, 1)[:, 0]
         order = np.argsort(nearest, kind="stable")
         named, first = np.unique(nearest[order], return_index=True)
         sums = np.add.reduceat(sample[order], first, axis=0, dtype=np.int64)
@@ -159,14 +163,16 @@ class Placing(NamedTuple):
     many: int
 
 
-def _places(vectors: Grid, centroids: Grid, count: int, tick: Tick | None = None) -> Ints:
+def _places(
+    vectors: Grid, centroids: Grid, count: int, *, engine: Engine, tick: Tick | None = None
+) -> Ints:
     """Return the lists (n, count) in which each vector stands, by matching pursuit."""
     places = np.empty((len(vectors), count), np.int64)
     likeness = _products(centroids, centroids) if count > 1 else np.empty((0, 0), np.float32)
     size = max(1, PLACED // max(1, len(centroids)))
     blocks = [slice(start, start + size) for start in range(0, len(vectors), size)]
     work = Placing(vectors, centroids, likeness, count)
-    for block, part in zip(blocks, Local().map(_place, blocks, work), strict=True):
+    for block, part in zip(blocks, engine.map(_place, blocks, work), strict=True):
         places[block] = part
         if tick is not None:
             tick(len(part))
@@ -211,7 +217,7 @@ def nearest_list(index: Inverted, queries: Grid) -> Ints:
     Queries sorted by it are searched fastest, `GROUP` or more of them at once, since those that
     are searched together then share their lists.
     """
-    return _places(queries, index.centroids, 1)[:, 0]
+    return _places(queries, index.centroids, 1, engine=Local())[:, 0]
 
 
 def search(

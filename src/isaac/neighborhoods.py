@@ -23,6 +23,7 @@ from .neighbors import Ints, Ragged, find_neighbors, group_by, members_of
 from .progress import Progress
 from .recipe import Recipe, Settled
 from .stores import Store, kept
+from .tools import Tools
 from .views import Ridge, fit, opening
 from .wording import Reals
 
@@ -156,10 +157,9 @@ def to_search(
     contexts: Embedded,
     allowed: npt.NDArray[np.bool_],
     recipe: Settled,
-    store: Store,
-    progress: Progress | None = None,
+    tools: Tools,
 ) -> Candidates:
-    """Return what is searched, by rows (n,) that may be drawn; the index is kept in a store."""
+    """Return what is searched, by rows (n,) that may be drawn; what is made of it is kept."""
     chosen = np.flatnonzero(allowed)
     there, number = np.unique(layout.context[chosen], return_inverse=True)
     by_context = group_by(number.reshape(-1).astype(np.int64))
@@ -168,23 +168,23 @@ def to_search(
     if len(there) < len(vectors):
         parts = (there[start : start + CHUNK] for start in range(0, len(there), CHUNK))
         every = contexts.vectors
-        vectors = store.stacked(
+        vectors = tools.store.stacked(
             "vectors/candidates", len(there), lambda: (every[part] for part in parts)
         )
     found = Candidates(there.astype(np.int64), vectors, rows, len(chosen))
     if recipe.search == "exact":
         return found
-    return found._replace(lists=kept_lists(vectors, recipe.neighbors, store, progress))
+    return found._replace(lists=kept_lists(vectors, recipe.neighbors, tools))
 
 
-def kept_lists(vectors: Grid, k: int, store: Store, progress: Progress | None = None) -> Inverted:
+def kept_lists(vectors: Grid, k: int, tools: Tools) -> Inverted:
     """Return the inverted file of vectors, kept in a store."""
 
     def make() -> dict[str, npt.NDArray[Any]]:
-        made = invert(vectors, k=k, progress=progress)
+        made = invert(vectors, k=k, engine=tools.threads, progress=tools.progress)
         return {name: np.asarray(part) for name, part in vars(made).items()}
 
-    parts = kept(store, "vectors/lists", Inverted.__dataclass_fields__, make)
+    parts = kept(tools.store, "vectors/lists", Inverted.__dataclass_fields__, make)
     centroids, order, offsets, homes, probes = parts.values()
     return Inverted(centroids, order, offsets, homes, int(probes))
 

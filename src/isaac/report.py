@@ -307,6 +307,13 @@ def _notes(curation: Curation, first: Any) -> list[str]:
             f"{len(vetoed):,} distinct exchanges to be drawn"
             + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
         )
+    search = curation.neighborhoods.search
+    if search["by"] == "ivf":
+        notes.append(
+            f"Nearest contexts were found by an inverted file, {search['probes']} of its "
+            f"{search['lists']:,} lists for each: of a sample it found {search['recall']:.1%} of "
+            f"the {recipe.neighbors} nearest. --search exact compares all."
+        )
     if recipe.sharpening == "uniform":
         notes.append("A uniform draw favours small clusters: nothing says that it is any safer.")
     headless = int((_column(first, "head_share") * _column(first, "neighborhood") < 1.5).sum())

@@ -32,7 +32,6 @@ from .neighborhoods import (
 )
 from .neighbors import Ints, group_by
 from .recipe import Recipe, Settled, View
-from .stores import Memory
 from .threads import one_thread
 from .tools import Tools
 
@@ -186,7 +185,7 @@ def _members(
         rows = group_by(layout.group)
         return [rows[group][None, :LARGEST] for group in sample]
     allowed = drawable(layout, consensus, recipe)
-    candidates = to_search(layout, contexts, allowed, settled, Memory())
+    candidates = to_search(layout, contexts, allowed, settled, Tools())
     nothing = Compared(None, layout.response)
     members = Searches.of(layout, contexts, nothing, candidates, settled).members(sample)
     return [members[start : start + BLOCK] for start in range(0, len(members), BLOCK)]

@@ -16,13 +16,11 @@ import numpy.typing as npt
 
 from .clusters import Clusters, Pairs, remember
 from .embeddings import Embedded
-from .engines import Local
 from .errors import IsaacError
 from .inverted import recall
 from .layout import Layout
 from .neighborhoods import Candidates, Compared, Groups, Searches, chosen, to_search
 from .neighbors import Ints, group_by
-from .progress import Progress
 from .recipe import Settled
 from .stores import Store
 from .tools import Tools
@@ -111,7 +109,7 @@ def find_clusters(
         work, searched = Groups(compared, group_by(layout.group), recipe), {"by": "key"}
         sizes = work.rows.lengths
     else:
-        candidates = to_search(layout, contexts, allowed, recipe, tools.store, tools.progress)
+        candidates = to_search(layout, contexts, allowed, recipe, tools)
         work = Searches.of(layout, contexts, compared, candidates, recipe)
         searched = how(candidates, recipe, tools.store)
         sizes = np.full(len(layout.first), min(recipe.neighbors, candidates.total))
@@ -119,7 +117,7 @@ def find_clusters(
     found = Neighborhoods(order, _starts(sizes[order]), tools.store, searched)
     missing = [number for number in range(found.shards) if not tools.store.has(named(number))]
     if missing and isinstance(work, Searches):
-        work = replace(work, compared=remembered(compared, len(found), recipe, tools.progress))
+        work = replace(work, compared=remembered(compared, len(found), recipe, tools))
     done = len(found) - sum(len(found.nests(number)) for number in missing)
     with tools.progress.stage("neighbourhoods", len(found)) as tick:
         tick(done)
@@ -130,7 +128,7 @@ def find_clusters(
     return found
 
 
-def remembered(compared: Compared, count: int, recipe: Settled, progress: Progress) -> Compared:
+def remembered(compared: Compared, count: int, recipe: Settled, tools: Tools) -> Compared:
     """Return what is compared with its pairs within the radius, if they serve often enough.
 
     All pairs of v vectors take v^2 products once, those of every neighbourhood k^2 each; to look
@@ -139,10 +137,10 @@ def remembered(compared: Compared, count: int, recipe: Settled, progress: Progre
     vectors = compared.vectors
     if vectors is None or 2 * len(vectors) ** 2 > count * recipe.neighbors**2:
         return compared
-    with progress.stage("compare responses", len(vectors)) as tick:
+    with tools.progress.stage("compare responses", len(vectors)) as tick:
 
         def on_threads(work: Callable[[int], Pairs], rows: range) -> Iterator[Pairs]:
-            for row, pairs in zip(rows, Local().map(_called, rows, work), strict=True):
+            for row, pairs in zip(rows, tools.threads.map(_called, rows, work), strict=True):
                 yield pairs
                 tick(min(rows.step, len(vectors) - row))
 

@@ -27,6 +27,11 @@ class Tools(NamedTuple):
         """Return the tools with a store of their own."""
         return self._replace(store=Memory()) if self.store is NOWHERE else self
 
+    @property
+    def threads(self) -> Engine:
+        """Return the engine, or if that is of other machines, threads of this one."""
+        return Local() if self.engine.remote else self.engine
+
     def encoder(self, name: str) -> Encoder:
         """Return the encoder given under a name, or the one that the name describes."""
         return (self.encoders or {}).get(name) or load_encoder(name)
