@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -37,6 +38,22 @@ def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
 def curating(source: Path, out: Path, k: int = 30) -> list[str]:
     """Return the real command that curates a file, for a process of its own."""
     return [sys.executable, "-m", "isaac", "curate", str(source), "-o", str(out), "-k", str(k)]
+
+
+def recombined(rows: int) -> list[dict[str, str]]:
+    """Return distinct exchanges, each response beside contexts of its own situation."""
+    lines = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8").splitlines()
+    situations: dict[str, list[dict[str, str]]] = {}
+    for line in lines:
+        record = json.loads(line)
+        situations.setdefault(record["situation"], []).append(record)
+    pairs = (
+        {"context": a["context"], "response": b["response"]}
+        for step in itertools.count()
+        for group in situations.values()
+        for a, b in zip(group, group[step:] + group[:step], strict=True)
+    )
+    return list(itertools.islice(pairs, rows))
 
 
 @pytest.fixture

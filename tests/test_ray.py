@@ -4,13 +4,13 @@ import itertools
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -23,7 +23,7 @@ from isaac import MissingExtraError, RunError, __version__
 from isaac.engines import Local, Ray
 from isaac.engines import ray as engine_ray
 from isaac.engines.ray import pack, see_same_version, unpack
-from tests.conftest import Isaac, curating, write_lines
+from tests.conftest import Isaac, curating, recombined, write_lines
 from tests.test_cli import outputs
 
 pytest.importorskip("ray", reason="ray is not installed")
@@ -402,25 +402,10 @@ def test_ray_that_is_started_here_says_nothing_and_is_stopped(small: Path, tmp_p
     done = subprocess.run(started, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["exchanges"] == 120
-    assert all(": " in line and "/s" in line for line in done.stderr.splitlines()), done.stderr
+    progress = re.compile(r"[\w -]+: ([\d,/]+ \([\d,]+/s.*\)|[\d.,]+ s)")
+    assert all(map(progress.fullmatch, done.stderr.splitlines())), done.stderr
     subprocess.run([*command[:-3], str(tmp_path / "here"), *command[-2:]], check=True)
     assert outputs(tmp_path / "run") == outputs(tmp_path / "here")
-
-
-def recombined(rows: int) -> list[dict[str, str]]:
-    """Return distinct exchanges, each response beside contexts of its own situation."""
-    lines = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8").splitlines()
-    situations: dict[str, list[dict[str, str]]] = {}
-    for line in lines:
-        record = json.loads(line)
-        situations.setdefault(record["situation"], []).append(record)
-    pairs = (
-        {"context": a["context"], "response": b["response"]}
-        for step in itertools.count()
-        for group in situations.values()
-        for a, b in zip(group, group[step:] + group[:step], strict=True)
-    )
-    return list(itertools.islice(pairs, rows))
 
 
 @pytest.mark.slow
@@ -446,5 +431,5 @@ def test_a_cluster_gives_the_bytes_of_this_machine_though_a_worker_is_killed(
         told, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     assert json.loads(told)["exchanges"] == 5000
-    assert len(list((tmp_path / "there" / "shards").iterdir())) == 3
+    assert len(list((tmp_path / "there" / "shards").iterdir())) >= 3
     assert outputs(tmp_path / "there") == outputs(tmp_path / "here")

@@ -90,8 +90,8 @@ def claim(run: Run, recipe: Recipe) -> None:
 
 
 def _empty(run: Run) -> None:
-    """Remove what was read into a run."""
-    run.remove("recipe.yaml", SUMS, *INPUTS, *WORK)
+    """Remove what was read into a run; last the recipe, by which a folder is known as a run."""
+    run.remove(*WORK, SUMS, *INPUTS, "recipe.yaml")
 
 
 def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
