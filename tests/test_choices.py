@@ -32,7 +32,6 @@ from isaac.layout import Layout, arrange
 from isaac.neighborhoods import Consensus, drawable, joined
 from isaac.neighbors import Ints
 from isaac.recipe import Recipe, Settled
-from isaac.stores import Memory
 from isaac.tools import Tools
 from tests.vectors import directions
 
@@ -100,7 +99,7 @@ def test_relevance_is_half_the_sum_of_its_cosines(shared: bool) -> None:
     responses = Embedded(directions(2, len(layout.responses), 6), 0, "")
     recipe = settled(response_encoder="hashing" if shared else "wordllama")
     asked, members = array([0, 3]), np.array([[0, 5, 7], [1, 5, 2]], np.int64)
-    relevance = Relevance(layout, contexts, responses, recipe, Memory())
+    relevance = Relevance(layout, contexts, responses, recipe, Tools())
     said = contexts.vectors[asked]
     fits = relevance.of(said, relevance.wanted(said), members)
     x, y = (as_floats(side.vectors).astype(float) for side in (contexts, responses))
@@ -167,7 +166,7 @@ def test_what_fits_a_context_weighs_more_there() -> None:
     recipe, count = settled(relevance=7, typicality=0, candidates=1), len(PAIRS)
     members = np.tile(np.arange(count), (count, 1))
     clusters = by_size(members, members % 5)
-    relevance = Relevance(layout, contexts, answers, recipe, Memory())
+    relevance = Relevance(layout, contexts, answers, recipe, Tools())
     facts = shape(clusters, recipe)
     found = offered(layout, clusters, facts, alike(layout), relevance, recipe)
     share = log_share(facts)

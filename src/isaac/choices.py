@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from .engines import Engine
 from .layout import Layout
 from .neighborhoods import fit_rows
 from .neighbors import Ints
+from .progress import Progress
 from .recipe import Settled
 from .stores import Memory, Store
 from .tools import Tools
@@ -59,17 +61,22 @@ class Relevance:
     """
 
     def __init__(
-        self, layout: Layout, contexts: Embedded, responses: Embedded, recipe: Settled, store: Store
+        self, layout: Layout, contexts: Embedded, responses: Embedded, recipe: Settled, tools: Tools
     ) -> None:
         self.contexts, self.responses = contexts.vectors, responses.vectors
         self.said, self.answered = layout.context, layout.look
-        self.ridge = fit_rows(layout, contexts, responses, store)
+        self.ridge = fit_rows(layout, contexts, responses, tools)
         self.shared = recipe.context_encoder == recipe.response_encoder
-        self.known: Grid = store.stacked("vectors/wanted", len(self.contexts), self._known)
+        self.known: Grid = tools.store.stacked(
+            "vectors/wanted", len(self.contexts), partial(self._known, tools.progress)
+        )
 
-    def _known(self) -> Iterator[Grid]:
-        for start in range(0, len(self.contexts), CHUNK):
-            yield self.wanted(self.contexts[start : start + CHUNK])
+    def _known(self, progress: Progress) -> Iterator[Grid]:
+        with progress.stage("best responses", len(self.contexts)) as tick:
+            for start in range(0, len(self.contexts), CHUNK):
+                part = self.contexts[start : start + CHUNK]
+                yield self.wanted(part)
+                tick(len(part))
 
     def wanted(self, contexts: Grid) -> Grid:
         """Return the vectors (b, e) that a response to contexts (b, d) should be near."""

@@ -73,7 +73,7 @@ class Curation:
         """Return what measures fit to a context, if the recipe weighs it and there are vectors."""
         if self.contexts is None or self.responses is None or not self.recipe.relevance:
             return None
-        return Relevance(self.layout, self.contexts, self.responses, self.recipe, self.tools.store)
+        return Relevance(self.layout, self.contexts, self.responses, self.recipe, self.tools)
 
     def redraw(self, **changes: Any) -> Curation:
         """Return the curation with other draw settings; nothing is embedded or searched anew.
@@ -143,7 +143,7 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     if not drawable(layout, consensus, recipe).any():
         raise CorpusError(f"judge '{recipe.judge}' forbade every response that could be drawn")
     settled, choice = settle(layout, contexts, responses, consensus, recipe, tools)
-    compared = compare(layout, contexts, responses, consensus, settled, tools.store)
+    compared = compare(layout, contexts, responses, consensus, settled, tools)
     allowed = drawable(layout, consensus, settled)
     found = find_clusters(layout, contexts, compared, allowed, settled, tools)
     return Curation(

@@ -24,6 +24,7 @@ from .draws import Drawn, Pool, Reals, Shape, draw, head, never_raises, shape
 from .layout import Layout
 from .neighborhoods import Consensus, drawable
 from .neighbors import Ints, Ragged, group_by
+from .progress import Tick
 from .recipe import Settled
 from .shards import Neighborhoods, Shard
 from .tools import Tools
@@ -165,9 +166,10 @@ def decide(
         asking = np.bincount(layout.exchange[fates.asking], minlength=len(layout.first))
         price = prices(room, kinds, asking * recipe.targets, recipe.repeats, tools)
         draws = draw_weighted(room, price, layout, kinds, fates.asking, recipe, tools)
-    sizes = _sizes(neighborhoods, line.rows, [drawn.rank for drawn, _ in draws])
     own = Own(own_rank, own_size, consensus.typicality[layout.response])
-    lineage = _lineage(layout, nests, own, fates, list(zip(draws, sizes, strict=True)), recipe)
+    with tools.progress.stage("lineage", found) as tick:
+        sizes = _sizes(neighborhoods, line.rows, [drawn.rank for drawn, _ in draws], tick)
+        lineage = _lineage(layout, nests, own, fates, list(zip(draws, sizes, strict=True)), recipe)
     return Decision(lineage, nests)
 
 
@@ -236,7 +238,7 @@ def _told(clusters: Clusters, facts: Shape) -> Nests:
     return Nests(*lengths, top, alone, facts.sharpness, guarded)
 
 
-def _sizes(neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints]) -> list[Ints]:
+def _sizes(neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints], tick: Tick) -> list[Ints]:
     """Return the counts of the clusters of some ranks (n,) in each row's neighbourhood."""
     sizes = [np.zeros_like(rank) for rank in ranks]
     for nests, clusters in neighborhoods:
@@ -244,6 +246,7 @@ def _sizes(neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints]) -> lis
         start = np.repeat(clusters.counts.offsets[:-1], inside.lengths)
         for size, rank in zip(sizes, ranks, strict=True):
             size[inside.values] = clusters.counts.values[start + rank[inside.values]]
+        tick(len(nests))
     return sizes
 
 

@@ -95,7 +95,7 @@ def compare(
     responses: Embedded | None,
     consensus: Consensus,
     recipe: Settled,
-    store: Store,
+    tools: Tools,
 ) -> Compared:
     """Return the responses as the recipe's view of them; residuals are kept in a store."""
     if responses is None:
@@ -103,26 +103,29 @@ def compare(
     kind = consensus.kind[layout.response] if recipe.duplicates == "once" else None
     if recipe.view != "residual" or contexts is None:
         return Compared(responses.vectors, layout.look, None, kind)
-    ridge = fit_rows(layout, contexts, responses, store)
+    ridge = fit_rows(layout, contexts, responses, tools)
     said, answered = layout.context[layout.first], layout.look[layout.first]
 
     def residuals() -> Iterator[Grid]:
-        for start in range(0, len(said), CHUNK):
-            part = slice(start, start + CHUNK)
-            yield ridge.residual(contexts.vectors[said[part]], responses.vectors[answered[part]])
+        with tools.progress.stage("residuals", len(said)) as tick:
+            for start in range(0, len(said), CHUNK):
+                asked, given = said[start : start + CHUNK], answered[start : start + CHUNK]
+                yield ridge.residual(contexts.vectors[asked], responses.vectors[given])
+                tick(len(asked))
 
-    vectors = store.stacked("vectors/residuals", len(said), residuals)
+    vectors = tools.store.stacked("vectors/residuals", len(said), residuals)
     return Compared(vectors, layout.exchange, ridge, kind)
 
 
-def fit_rows(layout: Layout, contexts: Embedded, responses: Embedded, store: Store) -> Ridge:
+def fit_rows(layout: Layout, contexts: Embedded, responses: Embedded, tools: Tools) -> Ridge:
     """Return what the contexts of the corpus predict of its responses, kept in a store."""
 
     def make() -> dict[str, Reals]:
         rows = np.stack([layout.context, layout.look], axis=1)
-        return vars(fit(contexts.vectors, responses.vectors, rows))
+        with tools.progress.stage("regression", len(rows)) as tick:
+            return vars(fit(contexts.vectors, responses.vectors, rows, tick))
 
-    return Ridge(**kept(store, "vectors/ridge", Ridge.__dataclass_fields__, make))
+    return Ridge(**kept(tools.store, "vectors/ridge", Ridge.__dataclass_fields__, make))
 
 
 def joined(parts: Sequence[Clusters]) -> Clusters:
@@ -218,7 +221,7 @@ class Searches:
         own, rows = layout.first, (layout.context, layout.response)
         return cls(candidates, contexts.vectors, compared, own, *rows, recipe)
 
-    def order(self, store: Store) -> Ints:
+    def order(self, tools: Tools) -> Ints:
         """Return the exchanges in an order in which those searched in the same lists are near."""
         count, lists = len(self.own), self.candidates.lists
         if lists is None:
@@ -228,12 +231,14 @@ class Searches:
             nearest = np.empty(len(self.contexts), np.int64)
             nearest[self.candidates.contexts] = lists.homes
             others = np.setdiff1d(np.arange(len(nearest)), self.candidates.contexts)
-            for start in range(0, len(others), CHUNK):
-                part = others[start : start + CHUNK]
-                nearest[part] = nearest_list(lists, self.contexts[part])
+            with tools.progress.stage("order contexts", len(others)) as tick:
+                for start in range(0, len(others), CHUNK):
+                    part = others[start : start + CHUNK]
+                    nearest[part] = nearest_list(lists, self.contexts[part])
+                    tick(len(part))
             return np.argsort(nearest[self.context[self.own]], kind="stable").astype(np.int64)
 
-        return store.array("vectors/order", make)
+        return tools.store.array("vectors/order", make)
 
     def near(self, queries: Grid, selves: Ints) -> Ints:
         """Return the k nearest rows that may be drawn of each query, fewer if there are fewer.
@@ -283,7 +288,7 @@ class Groups:
     rows: Ragged
     recipe: Settled
 
-    def order(self, _store: Store) -> Ints:
+    def order(self, _tools: Tools) -> Ints:
         """Return the groups as they are numbered."""
         return np.arange(len(self.rows.lengths))
 

@@ -156,7 +156,7 @@ def _trials(
         with tools.progress.stage("choose view and radius", len(views) * len(radii)) as tick:
             for view in views:
                 tried = Settled.of({**values, **TRIED, "view": view})
-                compared = compare(layout, contexts, responses, consensus, tried, tools.store)
+                compared = compare(layout, contexts, responses, consensus, tried, tools)
                 for radius in radii:
                     settled = tried.model_copy(update={"radius": radius})
                     with one_thread():

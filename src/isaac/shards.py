@@ -111,9 +111,9 @@ def find_clusters(
     else:
         candidates = to_search(layout, contexts, allowed, recipe, tools)
         work = Searches.of(layout, contexts, compared, candidates, recipe)
-        searched = how(candidates, recipe, tools.store)
+        searched = how(candidates, recipe, tools)
         sizes = np.full(len(layout.first), min(recipe.neighbors, candidates.total))
-    order = work.order(tools.store)
+    order = work.order(tools)
     found = Neighborhoods(order, _starts(sizes[order]), tools.store, searched)
     missing = [number for number in range(found.shards) if not tools.store.has(named(number))]
     if missing and isinstance(work, Searches):
@@ -152,7 +152,7 @@ def _called(work: Callable[[int], Pairs], row: int) -> Pairs:
     return work(row)
 
 
-def how(candidates: Candidates, recipe: Settled, store: Store) -> dict[str, Any]:
+def how(candidates: Candidates, recipe: Settled, tools: Tools) -> dict[str, Any]:
     """Return how contexts are searched, and of an inverted file which share it finds."""
     lists, vectors = candidates.lists, candidates.vectors
     if lists is None:
@@ -160,14 +160,15 @@ def how(candidates: Candidates, recipe: Settled, store: Store) -> dict[str, Any]
     k = min(recipe.neighbors, len(vectors))
 
     def make() -> dict[str, Any]:
-        share = recall(lists, vectors, vectors, k)
+        with tools.progress.stage("recall"):
+            share = recall(lists, vectors, vectors, k)
         return {
             "lists": len(lists.centroids),
             "probes": lists.probes,
             "recall": round(share, 4),
         }
 
-    return {"by": recipe.search, **store.facts("vectors/search", make)}
+    return {"by": recipe.search, **tools.store.facts("vectors/search", make)}
 
 
 def _same(clusters: Clusters) -> Clusters:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .embeddings import Grid, as_floats, on_grid
+from .progress import Tick
 from .threads import one_thread
 
 BLOCK = 4096
@@ -90,7 +91,7 @@ class Ridge:
         return on_grid(as_floats(responses) - self.responses - self._told(contexts))
 
 
-def fit(contexts: Grid, responses: Grid, rows: npt.NDArray[Any]) -> Ridge:
+def fit(contexts: Grid, responses: Grid, rows: npt.NDArray[Any], tick: Tick | None = None) -> Ridge:
     """Return the ridge regression of responses on contexts.
 
     ``rows`` (n, 2) pairs an index of ``contexts`` with one of ``responses``. Rows are read block by
@@ -105,6 +106,8 @@ def fit(contexts: Grid, responses: Grid, rows: npt.NDArray[Any]) -> Ridge:
             x = as_floats(contexts[part[:, 0]]) - x_mean
             gram += x.T @ x
             cross += x.T @ (as_floats(responses[part[:, 1]]) - y_mean)
+            if tick is not None:
+                tick(len(part))
         weights = np.linalg.solve(gram + PENALTY * np.eye(x_size), cross)
     return Ridge(x_mean, y_mean, np.asarray(weights, np.float64))
 
