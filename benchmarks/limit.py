@@ -25,7 +25,6 @@ from threadpoolctl import threadpool_limits
 from isaac import embed, load_encoder
 from isaac.clusters import remember
 from isaac.embeddings import GRID, Grid
-from isaac.engines import Local
 from isaac.neighborhoods import BLOCK, Compared, cluster
 from isaac.neighbors import Ints, find_neighbors
 from isaac.recipe import Recipe, Settled
@@ -129,13 +128,9 @@ def clustering(
         yield f"{name}: % of the products' rate", 100 * flops / taken / peak
         start = time.perf_counter()
         with threadpool_limits(1, user_api="blas"):
-            known = remember(
-                vectors.responses,
-                np.arange(len(vectors.responses)),
-                radius,
-                Local(machine.workers).map,
-            )
-        yield f"{name}: all pairs once: s", time.perf_counter() - start
+            every = np.arange(len(vectors.responses))
+            known = remember(vectors.responses, every, radius)
+        yield f"{name}: all pairs once, one core: s", time.perf_counter() - start
         if known is not None:
             looked_up = partial(clustered, compared._replace(known=known), settled)
             taken = on_threads(looked_up, parts, machine.workers)
