@@ -20,7 +20,7 @@ LEAN = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OMP_NUM
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere addresses cannot be limited")
 @pytest.mark.parametrize("form", ["lines", "array"])
 def test_a_corpus_larger_than_memory_is_curated(tmp_path: Path, form: str) -> None:
-    source, size = tmp_path / "in.jsonl", 1.3 * GIB
+    source, size = tmp_path / "in.jsonl", 1.12 * GIB
     padding = "".join(chr(97 + place * place % 7919 % 26) for place in range(400_000))
     count = int(size / len(padding))
     with source.open("w", encoding="utf-8") as out:
@@ -30,9 +30,9 @@ def test_a_corpus_larger_than_memory_is_curated(tmp_path: Path, form: str) -> No
             out.write("," if form == "array" and number else "")
             out.write(json.dumps({**row, "padding": padding[number:]}) + "\n")
         out.write("]" if form == "array" else "")
-    assert source.stat().st_size > 1.2 * GIB
+    assert source.stat().st_size > 1.05 * GIB
     line = [sys.executable, "-m", "isaac", "curate", str(source), "-o", str(tmp_path / "run")]
-    limit = partial(resource.setrlimit, resource.RLIMIT_AS, (int(1.1 * GIB), int(1.1 * GIB)))
+    limit = partial(resource.setrlimit, resource.RLIMIT_AS, (GIB, GIB))
     done = subprocess.run(
         [*line, "--encoder", "hashing", "--json"],
         env={**os.environ, **LEAN},

@@ -28,7 +28,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a corpus of several shards and portions of texts."""
     lines = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    more = [{**row, "context": f"{row['context']} {i}"} for i in range(4) for row in rows]
+    more = [{**row, "context": f"{row['context']} {i}"} for i in range(2) for row in rows]
     return write_lines(tmp_path_factory.mktemp("big") / "in.jsonl", more)
 
 
@@ -126,7 +126,7 @@ def test_a_damaged_piece_of_a_run_under_way_is_made_again(
     assert all((run / name).stat().st_mtime_ns == sound[name] for name in others)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_a_damaged_shard_is_made_again_by_the_command(
     tmp_path: Path, small: Path, damage: str
 ) -> None:
