@@ -219,7 +219,7 @@ def test_pairs_left_out_unread_are_not_alike() -> None:
     texts = many_variants(Random(6), 12, 12, 24)
     shown = duplicates._read(texts, duplicates._Hashes())
     pairs = np.array([(b, a) for b in range(len(texts)) for a in range(b)])
-    one, other = (duplicates._take(shown.shingles, side) for side in pairs.T)
+    one, other = (shown.shingles.take(side) for side in pairs.T)
     alike_pairs = duplicates._jaccard(one, other) >= duplicates.ALIKE
     hopeful = duplicates._may_be_alike(shown, pairs)
     assert hopeful[alike_pairs].all()

@@ -31,7 +31,7 @@ def place() -> Iterator[str]:
     ("name", "told"),
     [
         ("s3://bucket/rows.jsonl", True),
-        ("file:///tmp/rows.jsonl", True),
+        ("file:///rows.jsonl", True),
         ("hf://owner/name", False),
         ("rows.jsonl", False),
         ("C:\\rows.jsonl", False),

@@ -264,12 +264,6 @@ def _ranked(values: Ints, owner: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_
     return values, owner, fresh, count - count[first][owner]
 
 
-def _take(lists: Ragged, rows: Ints) -> Ragged:
-    lengths = lists.lengths[rows]
-    shift = np.repeat(lists.offsets[rows] - np.cumsum(lengths) + lengths, lengths)
-    return Ragged.of(lists.values[shift + np.arange(len(shift))], lengths)
-
-
 def _commonness(shingles: Ragged, told: Ticker) -> Reals:
     """Return in how many texts the shingles of each are, on average."""
     lengths, values = shingles.lengths, shingles.values
@@ -293,7 +287,7 @@ def _leaders(sketches: _Sketches, rows: Ints, told: Ticker) -> Ints:
         hopeful = pairs[_may_be_alike(sketches, rows[pairs])]
         for start in range(0, len(hopeful), step):
             block = hopeful[start : start + step]
-            one, other = (_take(sketches.shingles, rows[side]) for side in block.T)
+            one, other = (sketches.shingles.take(rows[side]) for side in block.T)
             for row, leader in block[_jaccard(one, other) >= ALIKE].tolist():
                 if leaders[row] == row and leaders[leader] == leader:
                     leaders[row] = leader

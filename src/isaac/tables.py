@@ -52,10 +52,6 @@ class Stored:
         table = pa.concat_tables(found).unify_dictionaries() if found else self.schema.empty_table()
         return table.select(columns).take(pa.array(place))
 
-    def slice(self, row: int, length: int) -> pa.Table:
-        """Return some rows in a row, with all columns."""
-        return self.take(np.arange(row, row + length), self.schema.names)
-
     def _group(self, number: int, columns: list[str]) -> pa.Table:
         """Return a row group, that of the last call if it is the same."""
         asked = (number, tuple(columns))
