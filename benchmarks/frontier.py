@@ -41,6 +41,7 @@ from methods import NAMES, Method, Outcome, Task, methods
 from smollm import Smollm, sample
 
 from isaac import Corpus, load_encoder
+from isaac.corpus import SCHEMA
 
 SAMPLE = 1000
 """Draws among which those of different texts are counted, beside the whole corpus."""
@@ -133,7 +134,8 @@ def runs(
     """Yield what each named method does to a corpus; the paper's run first, for the time."""
     labelled = case.make(seed)
     task = Task(labelled.corpus, case.group_by, seed)
-    small = task._replace(corpus=Corpus(task.corpus.table.slice(0, 256)))
+    few = np.arange(min(256, len(task.corpus)))
+    small = task._replace(corpus=Corpus(task.corpus.take(few, SCHEMA.names)))
     for name in ("paper", *names):
         known[name](small)  # imports and loads what it needs, outside the time
     paper, unit = timed(known["paper"], task)
