@@ -21,10 +21,12 @@ the standardised evaluation looks nothing up for them."""
 UNWANTED = frozenset({"", "none", "notmentioned"})
 """Values, without spaces and apostrophes, that say that nothing was said."""
 
-ANYTHING = frozenset({"dontcare", "donotcare", "doesntcare", "doesntmatter", "dontmind", "any", "?"})
+ANYTHING = frozenset(
+    {"dontcare", "donotcare", "doesntcare", "doesntmatter", "dontmind", "any", "?"}
+)
 """Values, without spaces and apostrophes, that say that it does not matter."""
 
-UNASKED = frozenset({"id", "introduction", "location", "openhours", "signature", "takesbookings"})
+UNASKED = frozenset({"introduction", "location", "openhours", "signature", "takesbookings"})
 """Columns that nobody asks for."""
 
 INEXACT = frozenset({"name", "food", "departure", "destination"})
@@ -58,6 +60,7 @@ class Database:
     def __init__(self, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
         self.tables = {name: _table(name, rows) for name, rows in tables.items()}
         self.ids = {name: _identities(name, rows) for name, rows in self.tables.items()}
+        self.values: dict[tuple[str, str], dict[str, list[int]]] = {}
         self.fitting: dict[tuple[str, str, str], frozenset[int]] = {}
         self.answers: dict[tuple[str, frozenset[tuple[str, str]]], frozenset[str]] = {}
 
@@ -88,12 +91,21 @@ class Database:
         if key not in self.fitting:
             fits = [_fits(column, one.strip().lower()) for one in value.split("|")]
             self.fitting[key] = frozenset(
-                number
-                for number, row in enumerate(self.tables[domain])
-                if tidy(row.get(column, "")) in ANYTHING | UNWANTED
-                or any(fit(row[column]) for fit in fits)
+                row
+                for known, rows in self._values(domain, column).items()
+                if tidy(known) in ANYTHING | UNWANTED or any(fit(known) for fit in fits)
+                for row in rows
             )
         return self.fitting[key]
+
+    def _values(self, domain: str, column: str) -> dict[str, list[int]]:
+        """Return in which rows each value of a column stands; empty text where there is none."""
+        if (domain, column) not in self.values:
+            values: dict[str, list[int]] = {}
+            for number, row in enumerate(self.tables[domain]):
+                values.setdefault(row.get(column, ""), []).append(number)
+            self.values[domain, column] = values
+        return self.values[domain, column]
 
 
 def read_database(folder: str | Path) -> Database:

@@ -14,7 +14,7 @@ from .turns import State
 
 
 class Prediction(NamedTuple):
-    """A system's response to one user turn, delexicalised: ``[hotel_name] is cheap .``
+    """A system's delexicalised response to one user turn, and what it is based on.
 
     ``state`` is what the system believes that the user wants, None where the file does not say;
     ``domains`` are those that the response is about, None likewise.
@@ -95,13 +95,13 @@ def state_in(value: Any, name: str) -> dict[str, dict[str, str]]:
         raise CorpusError(f"{name}: wanted an object as 'state', came {type(value).__name__}")
     state: dict[str, dict[str, str]] = {}
     for domain, slots in value.items():
-        first, dash, slot = str(domain).lower().partition("-")
-        if dash and not isinstance(slots, Mapping):
-            first, slots = first.strip(), {slot.strip(): slots}
-        if not isinstance(slots, Mapping):
-            kind = type(slots).__name__
+        first, dash, slot = str(domain).strip().lower().partition("-")
+        flat = dash and not isinstance(slots, Mapping)
+        values = {slot: slots} if flat else slots
+        if not isinstance(values, Mapping):
+            kind = type(values).__name__
             raise CorpusError(f"{name}: wanted slots of '{first}' in 'state', came {kind}")
-        for known, given in slots.items():
+        for known, given in values.items():
             text = _text(given, f"{name}, state of '{first}', slot '{short(str(known), 40)}'")
             if wanted(text):
                 state.setdefault(first, {})[str(known).strip().lower()] = text

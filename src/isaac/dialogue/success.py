@@ -88,8 +88,10 @@ def domains_of(states: Sequence[State]) -> list[tuple[str, ...]]:
     already, else the one with the most slots. Where nothing changes it stays, unless several had
     changed just before: then it is the turn of another of those.
     """
-    current, before, waiting = "", {}, list[str]()
-    found = []
+    current = ""
+    before: State = {}
+    waiting: list[str] = []
+    found: list[tuple[str, ...]] = []
     for state in states:
         changed = list(_changed(before, state))
         if changed:
@@ -98,7 +100,7 @@ def domains_of(states: Sequence[State]) -> list[tuple[str, ...]]:
             waiting = [domain for domain in changed if domain != current]
         elif waiting:
             current = waiting.pop(0)
-        before = {domain: dict(slots) for domain, slots in state.items()}
+        before = state
         found.append((current,) if current else ())
     return found
 
