@@ -44,6 +44,10 @@ def test_predictions_are_read_with_what_they_have(tmp_path: Path) -> None:
             {"d": [{"response": "", "state": {"hotel": {"area": {}}}}]},
             "turn 0, state of 'hotel', slot 'area': wanted text, came dict",
         ),
+        (
+            {"d": [{"response": "", "state": {"hotel": {"name": "x" * 1001}}}]},
+            "turn 0, state of 'hotel', slot 'name': 1,001 characters; at most 1,000 are read",
+        ),
         ({"d": [{"response": "", "active_domains": "hotel"}]}, "a list of names as 'active_dom"),
         ({"d": [{"response": "", "active_domains": [1]}]}, "a list of names as 'active_domains'"),
         ({"D.json": [], "d": []}, "dialogue d: there twice"),

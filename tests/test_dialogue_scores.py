@@ -95,7 +95,8 @@ def test_without_a_database_or_predictions_there_is_no_rate() -> None:
 @pytest.mark.parametrize("part", ["states", "references", "booked"])
 def test_turns_that_do_not_match_are_named(part: str) -> None:
     parts: dict[str, Any] = {"goals": {"a": GOAL}, "states": {"a": [NORTH] * 2}}
-    gold = Gold(**{**parts, part: {"a": [{}, {}, {}] if part == "states" else ["", "", ""]}})
+    three: list[Any] = [{}] * 3 if part == "states" else [""] * 3
+    gold = Gold(**{**parts, part: {"a": three}})
     with pytest.raises(CorpusError, match=r"dialogue a: 2 responses, but 3 .* part at turn 2"):
         score({"a": [Prediction(""), Prediction("")]}, gold, DATABASE)
 

@@ -56,6 +56,12 @@ def test_contractions_are_in_one_piece() -> None:
     assert words_in("They do n't [hotel_name_2]-ly; OK ?") == ["they", "don't", "NAME", "ly", "ok"]
 
 
+@pytest.mark.parametrize("text", ["[" * 10**5, "[ " * 10**5, " " * 10**6 + "x", "a'" * 10**5])
+def test_long_texts_of_one_kind_take_no_longer_than_others(text: str) -> None:
+    assert len(words_in(text)) <= 1
+    assert placeholders_in(text) == []
+
+
 @pytest.mark.parametrize(
     ("response", "reference", "counts"),
     [

@@ -38,9 +38,9 @@ ALIKE = 0.9
 HOURS = {"midnight": 0, "midday": 12, "noon": 12}
 TIME = re.compile(r"(\d{1,2})(?:\s?[:.]?\s?(\d{2}))?\s*([ap])?\.?m?\b")
 SPELLINGS = (
-    (re.compile(r"\s*&\s*"), " and "),
-    (re.compile(r"\s?['’`]"), ""),
     (re.compile(r"[\s_-]+"), " "),
+    (re.compile(r" ?& ?"), " and "),
+    (re.compile(r" ?['’`]"), ""),
     (re.compile(r"\bguest house\b"), "guesthouse"),
     (re.compile(r"\bb and b\b"), "bed and breakfast"),
     (re.compile(r"\bcenter\b"), "centre"),
@@ -65,12 +65,12 @@ class Database:
         self.answers: dict[tuple[str, frozenset[tuple[str, str]]], frozenset[str]] = {}
 
     def query(self, domain: str, constraints: Mapping[str, str]) -> frozenset[str]:
-        """Return the ids of what fits, trains by their train id; nothing outside `VENUES`.
+        """Return the ids of what fits, in lower case; nothing outside `VENUES`.
 
-        ``leave`` and ``arrive`` bound a train's times: at the earliest, at the latest. A slot that
-        the table has no column for, such as the people of a booking, does not narrow; neither does
-        a value that is unknown in the database (``?``), in the request, or no time where one is
-        needed. ``a|b`` is either.
+        A train's is its train id, which several rows may share. ``leave`` and ``arrive`` bound its
+        times: at the earliest, at the latest. A slot that the table has no column for, such as the
+        people of a booking, does not narrow; neither does a value that does not matter, that the
+        database does not know (``?``), or that is no time where one is needed. ``a|b`` is either.
         """
         if domain not in VENUES:
             return frozenset()

@@ -12,6 +12,9 @@ from ..text import short
 from .database import wanted
 from .turns import State
 
+LONGEST = 1000
+"""Characters of a slot's value above which it is none."""
+
 
 class Prediction(NamedTuple):
     """A system's delexicalised response to one user turn, and what it is based on.
@@ -116,4 +119,7 @@ def _text(value: Any, name: str) -> str:
         return ""
     if isinstance(value, (list, Mapping)):
         raise CorpusError(f"{name}: wanted text, came {type(value).__name__}")
-    return str(value).strip().lower()
+    text = str(value).strip().lower()
+    if len(text) > LONGEST:
+        raise CorpusError(f"{name}: {len(text):,} characters; at most {LONGEST:,} are read")
+    return text

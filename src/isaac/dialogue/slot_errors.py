@@ -30,7 +30,7 @@ class SlotErrors(NamedTuple):
     def rate(self) -> float | None:
         """Missing and superfluous placeholders as a part of those of the references.
 
-        Over 1 if the responses hold many that are not wanted (Wen et al. 2015, section 5.1); None
+        Over 1 if the responses hold many that are not wanted (Wen et al. 2015); None
         if the references hold none.
         """
         return (self.missing + self.superfluous) / self.wanted if self.wanted else None

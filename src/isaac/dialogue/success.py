@@ -1,7 +1,7 @@
 """Inform and Success: whether a system offered what fits the goal, and told what was asked.
 
 The definitions are those of the standardised evaluation of MultiWOZ (Nekvinda and Dušek 2021,
-arXiv 2106.05555, section 4 and its released evaluation), written anew:
+arXiv 2106.05555) with the decisions of its released evaluation:
 
 - A response *offers* where a name (of a train: its id) stands among its placeholders and the domain
   is active. On offer is then everything in the database that fits the system's belief state of that

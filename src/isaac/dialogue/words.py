@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ..errors import CorpusError
 from .placeholders import unified
 
-CLITIC = re.compile(r"\s+(?=(?:n['’]t|['’](?:s|d|m|ll|re|ve))\b)", re.IGNORECASE)
+CLITIC = re.compile(r" (?=(?:n['’]t|['’](?:s|d|m|ll|re|ve))\b)", re.IGNORECASE)
 """The space that MultiWOZ 2.1 has in ``do n't`` and ``I 'd``, where people write none."""
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -16,7 +16,7 @@ WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 def joined(text: str) -> str:
     """Return the text with contractions in one piece and its whitespace as single spaces."""
-    return " ".join(CLITIC.sub("", text).split())
+    return CLITIC.sub("", " ".join(text.split()))
 
 
 def words_in(text: str) -> list[str]:
