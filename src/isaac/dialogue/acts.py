@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -58,6 +59,7 @@ BOOKING_SLOTS = MappingProxyType({"stay": "hotel", "time": "restaurant"})
 """Slots of a booking that only one domain has."""
 
 
+@functools.lru_cache(maxsize=2**12)
 def canonical_slot(domain: str, slot: str) -> str:
     """Return MultiWOZ's slot under the name that all versions share; empty where it is none.
 
@@ -70,6 +72,7 @@ def canonical_slot(domain: str, slot: str) -> str:
     return SLOTS.get(plain, plain)
 
 
+@functools.lru_cache(maxsize=2**14)
 def canonical_value(value: str) -> str:
     """Return a value in lower case; empty where it says none, ``dontcare`` where any will do."""
     plain = " ".join(value.lower().split())

@@ -23,7 +23,7 @@ def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
     """Return the value if it is an object with texts as keys; raise `ReadingError` otherwise."""
     if not isinstance(value, Mapping):
         raise ReadingError(f"{name} is {_shown(value)}, not an object")
-    if not all(isinstance(key, str) for key in value):
+    if not set(map(type, value)) <= {str}:
         raise ReadingError(f"{name} has a key that is not text")
     return value
 
@@ -43,7 +43,8 @@ def as_text(value: Any, name: str) -> str:
         wanted = f"at most {MAX_CHARACTERS:,} are read"
         raise ReadingError(f"{name} has {len(value):,} characters; {wanted}")
     try:
-        value.encode()
+        if not value.isascii():
+            value.encode()
     except UnicodeEncodeError:
         wrong = "is not valid Unicode: it holds half of a surrogate pair"
         raise ReadingError(f"{name} {wrong}") from None
@@ -62,6 +63,8 @@ def as_turns(value: Any, name: str) -> list[Any]:
 
 def as_texts(value: Any, name: str) -> list[str]:
     """Return the texts in a text, a number or a list of them; null is no text."""
+    if type(value) is str:
+        return [as_text(value, name)]
     values = value if isinstance(value, list) else [value]
     texts = []
     for each in values:

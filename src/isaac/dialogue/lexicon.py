@@ -22,10 +22,21 @@ PASSED = frozenset("'’`,-‐–#\"")
 """Marks between the words of a value that make no difference: ``christ's``, ``christ 's``."""
 
 LOOSE = frozenset(
-    "arrive choice count day duration fee internet leave openhours parking people price "
-    "reference stars stay time intent".split(" ")
+    """
+    arrive choice count day duration fee internet leave openhours parking people price
+    reference stars stay time intent
+    """.split()
 )
 """Slots whose values are numbers or everyday words: found by patterns, or where a span says so."""
+
+COMMON = frozenset(
+    """
+    a all an and any are as at be both by do for free from go have hotel i in is it its no
+    none not of on one or other place restaurant so some that the their them there they
+    this to town train was we what where which with yes you your
+    """.split()
+)
+"""Words that alone are no value, whatever a database or an annotation says."""
 
 LONGEST = 16
 """Words that a value of a lexicon has at most."""
@@ -33,12 +44,14 @@ LONGEST = 16
 SHORT = 4
 """A name of one word with at most so many letters must be written with a capital."""
 
-TABLES = MappingProxyType({"trainID": "id", "entrance fee": "fee"})
+TABLES = MappingProxyType({"trainID": "id"})
 """A database's columns that have another name here."""
 
 COLUMNS = frozenset(
-    "address area departure department destination food id name phone postcode pricerange "
-    "trainID type".split(" ")
+    """
+    address area departure department destination food id name phone postcode pricerange
+    trainID type
+    """.split()
 )
 """The columns of MultiWOZ's database whose values stand in texts as they are."""
 
@@ -79,24 +92,21 @@ class Lexicon:
     @classmethod
     def from_values(cls, values: Iterable[tuple[str, str]]) -> Lexicon:
         """Return a lexicon of (slot, value); a value is also found in its usual spellings."""
-        slots: dict[str, set[str]] = defaultdict(set)
+        meant: dict[str, set[str]] = defaultdict(set)
         spelled: dict[str, set[str]] = defaultdict(set)
         for slot, value in values:
             own = tuple(word for word, _, _ in _words(value.lower()))
             if not _telling(own):
                 continue
-            slots[" ".join(own)].add(slot)
-            for form in _spellings(own, slot):
+            meant[" ".join(own)].add(slot)
+            for form in filter(_telling, _spellings(own, slot)):
                 spelled[" ".join(form)].add(slot)
-        for form, found in spelled.items():
-            slots.setdefault(form, found)
         lengths: dict[str, set[int]] = defaultdict(set)
-        for form in slots:
-            parts = form.split(" ")
-            lengths[parts[0]].add(len(parts))
+        for words in map(str.split, spelled):
+            lengths[words[0]].add(len(words))
         return cls(
-            {form: tuple(sorted(found)) for form, found in slots.items()},
-            {word: tuple(sorted(found, reverse=True)) for word, found in lengths.items()},
+            {form: tuple(sorted(meant.get(form, found))) for form, found in spelled.items()},
+            {word: tuple(sorted(sizes, reverse=True)) for word, sizes in lengths.items()},
         )
 
     @classmethod
@@ -182,7 +192,7 @@ def _words(text: str) -> list[tuple[str, int, int]]:
 def _telling(words: tuple[str, ...]) -> bool:
     """Say whether a value can be told from other text: not a bare number, yes or no."""
     plain = " ".join(words)
-    if len(words) > LONGEST or plain in UNSAID or len(plain) < 2:
+    if len(words) > LONGEST or plain in UNSAID or len(plain) < 2 or COMMON.issuperset(words):
         return False
     return any(char.isalpha() for char in plain) or len(plain) >= 8
 
@@ -255,9 +265,9 @@ def _table(path: Path) -> Iterator[tuple[str, str]]:
         raise CorpusError(f"{path} is no list of rows")
     for row in rows:
         for column, value in row.items() if isinstance(row, Mapping) else ():
-            if column in COLUMNS and isinstance(value, str) and value.lower() != domain:
-                if column != "id":
-                    yield f"{domain}_{TABLES.get(column, column)}", canonical_value(value)
+            named = column in COLUMNS and isinstance(value, str) and value.lower() != domain
+            if named:
+                yield f"{domain}_{TABLES.get(column, column)}", canonical_value(value)
 
 
 def _ontology(path: Path) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from .acts import Domains, act_of, acts_in, state_of
 from .acts import canonical_slot as canonical
 from .fields import ReadingError, as_list, as_mapping, as_text, as_texts, as_turns, id_of
 from .spans import Said, checked, words
-from .turns import Act, Dialogue, Span, State, Turn
+from .turns import Act, Dialogue, State, Turn
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,11 @@ def _state(value: Any, name: str) -> State:
     """Return a belief state: what was sought (``semi``) and what is to be booked (``book``)."""
     known: dict[str, dict[str, str]] = {}
     for domain, parts in as_mapping(value or {}, name).items():
-        slots = known.setdefault(domain.lower(), {})
+        low = domain.lower()
+        slots = known.setdefault(low, {})
         for part in ("book", "semi"):
             for slot, said in as_mapping(as_mapping(parts, name).get(part) or {}, name).items():
-                if slot != "booked":
-                    first = as_texts(said, f"{name} '{domain}' '{slot}'")
-                    slots[canonical(domain.lower(), slot)] = first[0] if first else ""
+                if said and said != "not mentioned" and slot != "booked":
+                    first = as_texts(said, f"{name} '{domain}' '{slot}'")[:1]
+                    slots[canonical(low, slot)] = "".join(first)
     return state_of(known)

@@ -7,9 +7,10 @@ missed would pass from one row into another, so what may be a value counts as on
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,7 +18,10 @@ from .lexicon import Lexicon
 from .spans import NUMBERS, mentions, plain, whole
 from .turns import Span, Template, Turn
 
-PLACEHOLDER = re.compile(r"\[(\w+_\w+)\]")
+PLACEHOLDER = re.compile(r"\[(?=[^\W_]{1,60}_)(\w{3,120})\]")
+
+LONGEST = 60
+"""Characters that a slot's name has at most in a placeholder."""
 
 LITERAL = "value_literal"
 """The slot of a text that looks like a placeholder and is none: it comes back as it was."""
@@ -26,29 +30,45 @@ DAYS = "mon|tues|wednes|thurs|fri|satur|sun"
 
 MONTHS = "jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec"
 
-PATTERN = re.compile(
+NUMBERED = re.compile(
     rf"""
-    (?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)
+    (?P<email>(?<![\w.+-])[\w.+-]{{1,64}}@[\w-]+(?:\.[\w-]+)+)
     |(?P<url>(?:https?://|www\.)[^\s<>"']+)
     |(?P<date>\b\d{{4}}-\d\d-\d\d\b|\b\d{{1,2}}/\d{{1,2}}/\d{{2,4}}\b
-        |(?i:\b(?:{MONTHS})[a-z]*\.?\s\d{{1,2}}(?:st|nd|rd|th)?\b
-        |\b\d{{1,2}}(?:st|nd|rd|th)?\s(?:of\s)?(?:{MONTHS})[a-z]*\b))
-    |(?P<price>[£$€]\s?\d+(?:[.,]\d+)*
-        |\b\d+(?:[.,]\d+)*\s?(?i:pounds?|gbp|eur|euros?|usd|dollars?|pence|£|€)(?!\w))
+        |\b(?i:{MONTHS})[a-z]{{0,6}}\.?\s\d{{1,2}}(?:st|nd|rd|th)?\b
+        |\b\d{{1,2}}(?:st|nd|rd|th)?\s(?:of\s)?(?i:{MONTHS})[a-z]{{0,6}}\b)
+    |(?P<price>[£$€]\s?\d+(?:[.,]\d+){{0,4}}
+        |\b\d+(?:[.,]\d+){{0,4}}\s?(?i:pounds?|gbp|eur|euros?|usd|dollars?|pence|£|€)(?!\w))
     |(?P<time>\b\d{{1,2}}\s?[:.]\s?\d\d(?!\d|\.\d)(?:\s?(?i:[ap]\.?m\b\.?))?
         |\b\d{{1,2}}\s?(?i:[ap]\.?m)\b|\b\d{{1,2}}\s?(?i:o\s?'?\s?clock)\b)
-    |(?P<phone>(?<![\w.])\+?\(?\d(?:[\s()-]?\d){{8,14}}(?!\w))
-    |(?P<id>\bTR\s?\d{{4}}\b|\btr\d{{4}}\b)
+    |(?P<phone>(?<![\w.])\+?\(?\d(?:[ ()-]{{0,2}}\d){{8,14}}(?!\w))
+    |(?P<id>\b(?i:TR)\s?\d{{4}}\b)
     |(?P<postcode>\b(?i:[a-z]{{1,2}}\d[a-z\d]?\s?,?\s?\d[a-z]{{2}})\b)
-    |(?P<reference>(?<![A-Z0-9])(?=[A-Z]*\d)[A-Z0-9]{{8}}(?!\w)
-        |(?<=[#:]\s)[A-Z]{{8}}(?!\w)|(?<=is\s)[A-Z]{{8}}(?!\w)|(?<=\#)[A-Z]{{8}}(?!\w))
-    |(?P<code>\b(?=[A-Za-z-]*\d)(?=[\d-]*[A-Za-z])[A-Za-z0-9]+(?:-[A-Za-z0-9]*\d[A-Za-z0-9]*)*\b)
-    |(?P<day>(?i:\b(?:{DAYS})day\b))
-    |(?P<count>(?<!\w)\d+(?:[.,]\d+)*(?!\w)|\b(?i:{"|".join(NUMBERS[2:])})\b)
+    |(?P<reference>(?<![A-Z0-9])(?=[A-Z]{{0,7}}\d)[A-Z0-9]{{8}}(?!\w))
+    |(?P<code>(?<![\w-])(?=[A-Za-z-]{{0,40}}\d)(?=[\d-]{{0,40}}[A-Za-z])
+        [A-Za-z0-9]+(?:-[A-Za-z]{{0,20}}\d\w{{0,20}}){{0,8}}\b)
+    |(?P<count>(?<!\w)\d+(?:[.,]\d+){{0,8}}(?!\w))
     """,
     re.VERBOSE,
 )
-"""Values told by their form alone; the name of the group is the slot."""
+"""Values with a number or an address of the net in them; the name of the group is the slot."""
+
+SIGN = re.compile(r"\d|@|www\.|://")
+"""What every value of `NUMBERED` has: most texts have none, and are not searched for them."""
+
+WORDED = re.compile(
+    rf"""\b(?:
+    (?P<reference>[A-Z]{{8}}(?!\w))
+    |(?P<day>(?i:{DAYS})day\b)
+    |(?P<fee>(?<!feel\s)(?i:free)\b
+        (?!\s?[-,/]?\s?(?i:wi|internet|parking|wireless|and|to\s(?:ask|call|contact|book))))
+    |(?P<count>(?i:{"|".join(NUMBERS[2:])})\b
+        |(?<!the\s)(?<!this\s)(?<!that\s)(?<!other\s)(?<!which\s)(?i:one)
+        (?=\s(?:in|with|ticket|person|night|adult|restaurant|hotel|guesthouse|train)\b))
+    )""",
+    re.VERBOSE,
+)
+"""Values in words alone: days, small numbers, what is free, references of letters."""
 
 COUNTED = re.compile(r"\d+(?:st|nd|rd|th|s|min|mins|hrs?|pm|am|night|day|star)", re.IGNORECASE)
 """Numbers with a word written on: no code, and only the number is the value."""
@@ -71,32 +91,53 @@ class Found(NamedTuple):
     slot: str
 
 
+class Taken:
+    """Values that are found, none overlapping: what comes first stays."""
+
+    def __init__(self, text: str) -> None:
+        self.found: list[Found] = []
+        self.covered = bytearray(len(text))
+
+    def add(self, found: Iterable[Found]) -> None:
+        """Add what overlaps nothing that is there."""
+        for each in found:
+            if self.covered.find(1, each.start, each.end) < 0:
+                self.covered[each.start : each.end] = b"\x01" * (each.end - each.start)
+                self.found.append(each)
+
+
 def delexicalize(turn: Turn, lexicon: Lexicon) -> Template:
     """Return the turn's text with placeholders for its values, and the values.
 
     Every surface form is kept: `lexicalize` gives the text back word for word.
     """
-    taken = _free(_annotated(turn), [])
-    taken = _free(_again(turn.text, taken), taken)
+    taken = Taken(turn.text)
+    taken.add(_annotated(turn))
+    taken.add(_acted(turn, taken.found))
+    taken.add(_again(turn.text, taken.found))
     domains = {span.slot.partition("_")[0] for span in turn.spans}
     domains |= {act.domain for act in turn.acts}
     domains -= {"general", "booking", "value", ""}
     hits = lexicon.find(turn.text)
-    named = (Found(a, b, _chosen(slots, domains, turn.text[:a])) for a, b, slots in hits)
-    taken = _free(named, taken)
-    taken = _free(_formed(turn.text, domains), taken)
-    return _template(turn.text, sorted(taken))
+    taken.add(
+        Found(a, b, _chosen(slots, domains, turn.text[max(0, a - 40) : a])) for a, b, slots in hits
+    )
+    taken.add(_formed(turn.text, domains))
+    return _template(turn.text, sorted(taken.found))
 
 
 def _annotated(turn: Turn) -> Iterator[Found]:
-    """Yield what looks like a placeholder, then the values that spans and acts say."""
+    """Yield what looks like a placeholder, then the values that spans say."""
     for match in PLACEHOLDER.finditer(turn.text):
         yield Found(*match.span(), LITERAL)
-    said = set()
     for slot, start, end in sorted(turn.spans, key=_longest):
         if 0 <= start < end <= len(turn.text):
-            said.add(plain(turn.text[start:end]))
             yield Found(*_whole(turn.text, start, end), slot_key(slot))
+
+
+def _acted(turn: Turn, taken: Sequence[Found]) -> Iterator[Found]:
+    """Yield the values that acts say and that nothing taken is."""
+    said = {plain(turn.text[start:end]) for start, end, _ in taken}
     for domain, _, slot, value in turn.acts:
         if slot and value and plain(value) not in said:
             for start, end in mentions(turn.text, value):
@@ -122,26 +163,20 @@ def slot_key(slot: str) -> str:
     The number would be that of a second value: ``shop_line_2`` becomes ``shop_line2``.
     """
     name = re.sub(r"\W+", "_", slot.lower()).strip("_")
-    name = re.sub(r"_(\d+)$", r"\1", name)
+    name = re.sub(r"_(\d+)$", r"\1", name[:LONGEST].rstrip("_"))
     return name if "_" in name else f"value_{name or 'text'}"
 
 
-def _free(found: Iterator[Found], taken: list[Found]) -> list[Found]:
-    """Return what is taken with what was found and overlaps none of it, first come first."""
-    kept = list(taken)
-    for each in found:
-        if all(each.end <= other.start or other.end <= each.start for other in kept):
-            kept.append(each)
-    return kept
-
-
 def _again(text: str, taken: Sequence[Found]) -> Iterator[Found]:
-    """Yield the other places where the values that are taken stand, in any spelling."""
-    for found in list(taken):
-        value = text[found.start : found.end]
-        if found.slot != LITERAL and plain(value) not in {"1", "free"}:
+    """Yield the other places where the values that are taken stand, in any spelling.
+
+    ``one`` and ``free`` have too many other meanings.
+    """
+    values = {plain(text[start:end]): slot for start, end, slot in reversed(taken)}
+    for value, slot in values.items():
+        if slot != LITERAL and value not in {"1", "free"}:
             for start, end in mentions(text, value):
-                yield Found(start, end, found.slot)
+                yield Found(start, end, slot)
 
 
 def _chosen(slots: tuple[str, ...], domains: set[str], before: str) -> str:
@@ -153,7 +188,7 @@ def _chosen(slots: tuple[str, ...], domains: set[str], before: str) -> str:
     if len(own) == 1:
         return slot_key(own[0])
     kinds = {slot.partition("_")[2] for slot in own}
-    word = before.split()[-1].lower() if before.split() else ""
+    word = "".join(before.lower().rsplit(maxsplit=1)[-1:])
     if SOURCES.get(word) in kinds:
         kinds = {SOURCES[word]}
     elif kinds <= {"departure", "destination"} and len(kinds) == 2:
@@ -166,11 +201,12 @@ def _chosen(slots: tuple[str, ...], domains: set[str], before: str) -> str:
 def _formed(text: str, domains: set[str]) -> Iterator[Found]:
     """Yield the values told by their form."""
     domain = next(iter(domains)) if len(domains) == 1 else "value"
-    for match in PATTERN.finditer(text):
+    numbered = NUMBERED.finditer(text) if SIGN.search(text) else ()
+    for match in itertools.chain(numbered, WORDED.finditer(text)):
         kind, (start, end) = match.lastgroup or "count", match.span()
         if kind == "code" and COUNTED.fullmatch(match[0]):
             kind = "count"
-            end = start + len(re.match(r"\d+", match[0])[0])
+            end = start + len(match[0]) - len(match[0].lstrip("0123456789"))
         elif kind == "code" and len(match[0]) < 3:
             kind = "count"
         if kind == "id":
