@@ -127,6 +127,10 @@ class Domains:
     def __init__(self) -> None:
         self.last = ""
 
+    def hear(self, domain: str) -> None:
+        """Take a domain that the user is said to be after, if it can be booked."""
+        self.last = domain if domain in BOOKED else self.last
+
     def booking(self, acts: Sequence[Act]) -> str:
         """Return the domain of a turn's ``booking`` acts; ``booking`` where it cannot be told.
 

@@ -16,25 +16,30 @@ from .acts import canonical_slot, canonical_value
 from .spans import UNSAID
 from .turns import Dialogue
 
+
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 WORD = re.compile(r"\w+|[^\w\s]")
 
 PASSED = frozenset("'’`,-‐–#\"")
 """Marks between the words of a value that make no difference: ``christ's``, ``christ 's``."""
 
-LOOSE = frozenset(
+LOOSE = _listed(
     """
     arrive choice count day duration fee internet leave openhours parking people price
     reference stars stay time intent
-    """.split()
+    """
 )
 """Slots whose values are numbers or everyday words: found by patterns, or where a span says so."""
 
-COMMON = frozenset(
+COMMON = _listed(
     """
     a all an and any are as at be both by do for free from go have hotel i in is it its no
     none not of on one or other place restaurant so some that the their them there they
     this to town train was we what where which with yes you your
-    """.split()
+    """
 )
 """Words that alone are no value, whatever a database or an annotation says."""
 
@@ -47,11 +52,11 @@ SHORT = 4
 TABLES = MappingProxyType({"trainID": "id"})
 """A database's columns that have another name here."""
 
-COLUMNS = frozenset(
+COLUMNS = _listed(
     """
     address area departure department destination food id name phone postcode pricerange
     trainID type
-    """.split()
+    """
 )
 """The columns of MultiWOZ's database whose values stand in texts as they are."""
 

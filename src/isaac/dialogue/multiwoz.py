@@ -135,7 +135,7 @@ def _respanned(turn: Mapping[str, Any], text: str) -> list[Any]:
         act, slot, said, start, end = five(each, "the turn's")
         old = turn.get("text", "").split()
         forms = [" ".join(old[start : end + 1])] if 0 <= start <= end < len(old) else []
-        place = first_place(text, [*forms, said])
+        place = first_place(text, [said, *forms])
         if place and (inside := _tokens(tokens, place)):
             made.append([act, slot, text[slice(*place)], *inside])
     return made

@@ -78,6 +78,8 @@ class Frames:
         text = as_text(turn.get("utterance"), f"{name} 'utterance'")
         noted = as_mapping(apart, f"{name} acts")
         acts = acts_in(noted.get("dialog_act"), f"{name} 'dialog_act'") + self._actions(turn, name)
+        for service in _sought(turn, name):
+            domains.hear(service)
         booking = domains.booking(acts)
         said = [*_noted(noted, name, booking), *self._spans(turn, text, name)]
         spans = checked(text, with_acts(said, [] if self.numbered else acts, booking))
@@ -160,6 +162,15 @@ def frames(turn: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[st
     for each in as_list(turn.get("frames") or [], f"{name} 'frames'"):
         frame = as_mapping(each, f"{name} 'frames'")
         yield as_text(frame.get("service"), f"{name} frame's 'service'"), frame
+
+
+def _sought(turn: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Yield the services that the user has an intent for."""
+    for service, frame in frames(turn, name):
+        state = frame.get("state")
+        intent = state.get("active_intent") if isinstance(state, Mapping) else None
+        if intent not in (None, "NONE"):
+            yield service.lower()
 
 
 def _noted(noted: Mapping[str, Any], name: str, booking: str) -> Iterator[Said]:

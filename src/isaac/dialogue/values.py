@@ -32,6 +32,7 @@ MONTHS = "jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec"
 
 NUMBERED = re.compile(
     rf"""
+    (?:(?<![^\W_])|(?<=[a-z])(?=[A-Z\d]))(?:
     (?P<email>(?<![\w.+-])[\w.+-]{{1,64}}@[\w-]+(?:\.[\w-]+)+)
     |(?P<url>(?:https?://|www\.)[^\s<>"']+)
     |(?P<date>\b\d{{4}}-\d\d-\d\d\b|\b\d{{1,2}}/\d{{1,2}}/\d{{2,4}}\b
@@ -47,7 +48,7 @@ NUMBERED = re.compile(
     |(?P<reference>(?<![A-Z0-9])(?=[A-Z]{{0,7}}\d)[A-Z0-9]{{8}}(?!\w))
     |(?P<code>(?<![\w-])(?=[A-Za-z-]{{0,40}}\d)(?=[\d-]{{0,40}}[A-Za-z])
         [A-Za-z0-9]+(?:-[A-Za-z]{{0,20}}\d\w{{0,20}}){{0,8}}\b)
-    |(?P<count>(?<!\w)\d+(?:[.,]\d+){{0,8}}(?!\w))
+    |(?P<count>(?<!\w)\d+(?:[.,]\d+){{0,8}}(?!\w)))
     """,
     re.VERBOSE,
 )
