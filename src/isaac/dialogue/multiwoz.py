@@ -134,7 +134,11 @@ def _respanned(turn: Mapping[str, Any], text: str) -> list[Any]:
     for each in as_list(turn["span_info"], "'span_info'"):
         act, slot, said, start, end = five(each, "the turn's")
         old = turn.get("text", "").split()
-        forms = [" ".join(old[start : end + 1])] if 0 <= start <= end < len(old) else []
+        here = slice(start, end + 1) if 0 <= start <= end < len(old) else slice(0)
+        if old[here] and text.split()[here] == old[here]:
+            made.append(each)
+            continue
+        forms = [" ".join(old[here])] if old[here] else []
         place = first_place(text, [said, *forms])
         if place and (inside := _tokens(tokens, place)):
             made.append([act, slot, text[slice(*place)], *inside])

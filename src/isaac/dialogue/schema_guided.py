@@ -148,10 +148,10 @@ class Frames:
             old = as_text(turn.get("utterance"), "'utterance'")
             move = _mover(old, text)
             made["frames"] = [
-                {**frame, "slots": [s for slot in frame["slots"] for s in move(slot)]}
+                {**frame, "slots": [s for slot in _slots(frame) for s in move(slot)]}
                 if frame.get("slots")
                 else frame
-                for frame in as_list(turn["frames"], "'frames'")
+                for _, frame in frames(turn, f"'turns' turn {index}")
             ]
         turns[index] = made
         return {**record, "turns": turns}
@@ -162,6 +162,10 @@ def frames(turn: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[st
     for each in as_list(turn.get("frames") or [], f"{name} 'frames'"):
         frame = as_mapping(each, f"{name} 'frames'")
         yield as_text(frame.get("service"), f"{name} frame's 'service'"), frame
+
+
+def _slots(frame: Mapping[str, Any]) -> list[Any]:
+    return as_list(frame["slots"], "a frame's 'slots'")
 
 
 def _sought(turn: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -191,11 +195,15 @@ def _mentioned(said: list[Said], acts: list[Act]) -> list[Said]:
 def _mover(old: str, new: str) -> Callable[[Any], list[Any]]:
     """Return what gives a slot's entries for another text: one, or none if it lacks the value."""
 
-    def move(slot: Any) -> list[Any]:
+    def move(each: Any) -> list[Any]:
+        slot = as_mapping(each, "'slots'")
         start, end = slot.get("start"), slot.get("exclusive_end")
         if type(start) is not int or type(end) is not int:
             return [slot]
-        place = first_place(new, [old[max(start, 0) : max(end, 0)]])
+        surface = old[max(start, 0) : max(end, 0)]
+        if surface and new[start:end] == surface:
+            return [slot]
+        place = first_place(new, [surface])
         if place is None:
             return []
         said = {"value": new[slice(*place)]} if "value" in slot else {}
