@@ -57,7 +57,7 @@ class Dialogue:
 
 
 class Template(NamedTuple):
-    """A text without its values: ``[hotel_name] is in the [hotel_area] .``
+    """A text without its values, such as ``[hotel_name] is in the [hotel_area] .``.
 
     ``values`` holds the surface forms of each placeholder in the order in which it appears:
     ``{"hotel_name": ("the allenbell",), "hotel_area": ("east",)}``. Distinct values of one slot

@@ -1,0 +1,173 @@
+"""MultiWOZ 2.0, 2.1 and 2.4: a ``log`` of texts, the user's and the system's in turn.
+
+The layouts are those of the releases' own notes (budzianowski/multiwoz, smartyfh/MultiWOZ2.4):
+goals, belief states (``metadata``) on the system's turns, ``dialog_act`` and ``span_info`` on the
+turns from 2.1 on, or the system's acts in a file of their own (``dialogue_acts.json`` of 2.0,
+``system_acts.json`` of 2.1), by dialogue without ``.json`` and number of the system's turn from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .acts import Domains, act_of, acts_in, state_of
+from .acts import canonical_slot as canonical
+from .fields import ReadingError, as_list, as_mapping, as_text, as_texts, as_turns, id_of
+from .spans import Said, checked, words
+from .turns import Act, Dialogue, State, Turn
+
+
+@dataclass(frozen=True)
+class Log:
+    """Reads and writes one dialogue with its ``goal`` and ``log``.
+
+    ``acts`` is what is in the file of acts, empty where the record has its own.
+    """
+
+    name: str
+    acts: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_acts(self, acts: Mapping[str, Any]) -> Log:
+        """Return a reader that also knows the acts of the corpus's file of acts."""
+        return replace(self, acts=acts)
+
+    def fits(self, record: Mapping[str, Any]) -> bool:
+        """Say whether the record has a log of texts."""
+        log = record.get("log")
+        first = log[0] if isinstance(log, list) and log else None
+        return isinstance(first, Mapping) and "text" in first
+
+    def read(self, record: Mapping[str, Any]) -> Dialogue:
+        """Return the dialogue; raise `ReadingError` that names what is wrong in the record."""
+        number = id_of(record, "dialogue_id", "id")
+        goal = as_mapping(record.get("goal") or {}, "'goal'")
+        log = as_turns(record.get("log"), "'log'")
+        apart, domains = self._apart(number, len(log)), Domains()
+        turns = []
+        for index, entry in enumerate(log):
+            name = f"'log' turn {index}"
+            turn = as_mapping(entry, name)
+            acts = acts_in(turn.get("dialog_act", apart.get(index)), f"{name} 'dialog_act'")
+            turns.append(_turn(index, turn, acts, domains.booking(acts)))
+        return Dialogue(number, tuple(turns), goal)
+
+    def _apart(self, number: str, turns: int) -> dict[int, Any]:
+        """Return the acts that the file of acts has for a dialogue, by index in the log."""
+        plain = number.removesuffix(".json")
+        found = self.acts.get(plain, self.acts.get(f"{plain}.json"))
+        by_index = {}
+        for key, acts in as_mapping(found or {}, f"the acts of '{plain}'").items():
+            index = 2 * int(key) - 1 if key.isdecimal() else -1
+            if not 0 < index <= turns:
+                wrong = f"turn {key!r}, and the dialogue has {turns // 2} system turns"
+                raise ReadingError(f"the acts of '{plain}' name {wrong}")
+            by_index[index] = acts
+        return by_index
+
+    def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
+        """Return the record with one system turn's text replaced.
+
+        ``span_info`` of that turn is made anew: a value that the new text has gets its place
+        there, one that it has not goes. ``dialog_act`` and ``metadata`` stay.
+        """
+        log = list(as_turns(record.get("log"), "'log'"))
+        if not 0 <= index < len(log) or index % 2 == 0:
+            raise ReadingError(f"'log' turn {index} is no system turn; there are {len(log)} turns")
+        turn = dict(as_mapping(log[index], f"'log' turn {index}"))
+        if turn.get("span_info"):
+            turn["span_info"] = _respanned(turn, text)
+        log[index] = {**turn, "text": text}
+        return {**record, "log": log}
+
+
+def _turn(index: int, turn: Mapping[str, Any], acts: list[Act], booking: str) -> Turn:
+    """Return a turn with its acts, where their values stand, and what is known after it."""
+    name = f"'log' turn {index}"
+    text = as_text(turn.get("text"), f"{name} 'text'")
+    said = [*_spans(turn.get("span_info"), words(text), name, booking)]
+    spans = checked(text, with_acts(said, acts, booking))
+    if index % 2 == 0:
+        return Turn(index, "user", text, tuple(acts), spans)
+    state = _state(turn.get("metadata"), f"{name} 'metadata'")
+    return Turn(index, "assistant", text, tuple(acts), spans, state)
+
+
+def with_acts(said: list[Said], acts: Sequence[Act], booking: str) -> list[Said]:
+    """Return what spans say is in the text, and what acts alone say."""
+    known = {(each.slot, each.value.lower()) for each in said}
+    alone = [Said(slot_name(a.domain, a.slot, booking), a.value) for a in acts if a.slot]
+    return [*said, *(each for each in alone if (each.slot, each.value) not in known)]
+
+
+def slot_name(domain: str, slot: str, booking: str) -> str:
+    """Return a span's slot with its domain: that of the booking for ``booking`` acts."""
+    domain = booking if domain == "booking" else domain
+    return f"{domain or 'value'}_{canonical(domain, slot)}"
+
+
+def _spans(value: Any, tokens: list[tuple[int, int]], name: str, booking: str) -> Iterator[Said]:
+    """Yield what ``span_info`` says, its tokens' places turned into characters'."""
+    for each in as_list(value or [], f"{name} 'span_info'"):
+        act, slot, said, start, end = five(each, name)
+        made = act_of(act, slot, said)
+        place = (-1, -1)
+        if 0 <= start <= end < len(tokens):
+            place = (tokens[start][0], tokens[end][1])
+        yield Said(slot_name(made.domain, slot, booking), said, *place)
+
+
+def five(value: Any, name: str) -> tuple[str, str, str, int, int]:
+    """Return an entry of ``span_info``: act, slot, value, start and end, -1 where no number."""
+    if not isinstance(value, list) or len(value) != 5:
+        raise ReadingError(f"{name} 'span_info' is not a list of act, slot, value, start, end")
+    act, slot, said = (" ".join(as_texts(part, f"{name} 'span_info'")) for part in value[:3])
+    start, end = (part if type(part) is int else -1 for part in value[3:])
+    return act, slot, said, start, end
+
+
+def _respanned(turn: Mapping[str, Any], text: str) -> list[Any]:
+    """Return the ``span_info`` that holds for another text, each value at its first place."""
+    tokens = words(text)
+    made = []
+    for each in as_list(turn["span_info"], "'span_info'"):
+        act, slot, said, start, end = five(each, "the turn's")
+        old = turn.get("text", "").split()
+        here = slice(start, end + 1) if 0 <= start <= end < len(old) else slice(0)
+        if old[here] and text.split()[here] == old[here]:
+            made.append(each)
+            continue
+        forms = [" ".join(old[here])] if old[here] else []
+        place = first_place(text, [said, *forms])
+        if place and (inside := _tokens(tokens, place)):
+            made.append([act, slot, text[slice(*place)], *inside])
+    return made
+
+
+def first_place(text: str, forms: Sequence[str]) -> tuple[int, int] | None:
+    """Return the first place in the text of the first of the forms that it has."""
+    for form in forms:
+        if spans := checked(text, [Said("", form)]):
+            return spans[0].start, spans[0].end
+    return None
+
+
+def _tokens(tokens: list[tuple[int, int]], place: tuple[int, int]) -> tuple[int, int] | None:
+    """Return the first and the last token that a place is in."""
+    inside = [i for i, (start, end) in enumerate(tokens) if start < place[1] and place[0] < end]
+    return (inside[0], inside[-1]) if inside else None
+
+
+def _state(value: Any, name: str) -> State:
+    """Return a belief state: what was sought (``semi``) and what is to be booked (``book``)."""
+    known: dict[str, dict[str, str]] = {}
+    for domain, parts in as_mapping(value or {}, name).items():
+        low = domain.lower()
+        slots = known.setdefault(low, {})
+        for part in ("book", "semi"):
+            for slot, said in as_mapping(as_mapping(parts, name).get(part) or {}, name).items():
+                if said and said != "not mentioned" and slot != "booked":
+                    first = as_texts(said, f"{name} '{domain}' '{slot}'")[:1]
+                    slots[canonical(low, slot)] = "".join(first)
+    return state_of(known)
