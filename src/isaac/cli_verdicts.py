@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from .assumption import diagnose as make_diagnosis
@@ -119,9 +120,17 @@ def _question(curation: Curation, item: Item) -> dict[str, Any]:
         "context_id": item.context,
         "response_id": item.response,
         "context": curation.corpus[item.context].context,
-        "response": curation.corpus[item.response].response,
+        "response": _response(curation, item),
+        **({"trimmed": True} if item.trimmed else {}),
         "label": None,
     }
+
+
+def _response(curation: Curation, item: Item) -> str:
+    """Return a response as the corpus has it, or if it is another's or trimmed, as was written."""
+    if item.response == item.context and not item.trimmed:
+        return curation.corpus[item.response].response
+    return curation.written_of(np.array([item.response]))[0]
 
 
 def _answers(
@@ -185,7 +194,9 @@ def _from_file(path: Path, items: list[Item]) -> Mapping[Item, Verdict]:
             continue
         try:
             record = parse(text)
-            item = Item(int(record["context_id"]), int(record["response_id"]))
+            item = Item(
+                int(record["context_id"]), int(record["response_id"]), record.get("trimmed") is True
+            )
             label = record.get("label")
         except (ValueError, TypeError, KeyError):
             raise RecipeError(
@@ -209,7 +220,7 @@ def _from_file(path: Path, items: list[Item]) -> Mapping[Item, Verdict]:
 
 def _from_judge(curation: Curation, items: list[Item], name: str) -> Mapping[Item, Verdict]:
     contexts = [curation.corpus[item.context].context for item in items]
-    responses = [curation.corpus[item.response].response for item in items]
+    responses = [_response(curation, item) for item in items]
     found = judged(load_judge(name), contexts, responses)
     if found.failures:
         say(

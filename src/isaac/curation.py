@@ -39,6 +39,7 @@ from .stores import kept
 from .stories import explain as tell_story
 from .threads import ahead
 from .tools import Tools
+from .trimming import trim
 from .wording import Wording
 
 
@@ -106,7 +107,7 @@ class Curation:
         targets: list[tuple[str, str, int]] = []
         for part in self.lineage.select(names).to_batches(max_chunksize=PORTION):
             columns = (part.column(name).to_pylist() for name in names)
-            texts = self.responses_of(part.column("source_id").to_numpy())
+            texts = self.written_of(part.column("source_id").to_numpy())
             for row, action, source, text in zip(*columns, texts, strict=True):
                 if ids and ids[-1] != row:
                     yield ids.pop(), targets
@@ -120,6 +121,14 @@ class Curation:
         """Return the responses of some exchanges."""
         texts = self.layout.responses
         return [texts[number] for number in self.by_id[ids].tolist()]
+
+    def written_of(self, ids: Ints) -> list[str]:
+        """Return the responses of some exchanges without the parts that are left out."""
+        trims = self.consensus.trims
+        if trims is None:
+            return self.responses_of(ids)
+        texts = self.layout.responses
+        return [trims.texts.get(n) or texts[n] for n in self.by_id[ids].tolist()]
 
     @cached_property
     def by_id(self) -> Ints:
@@ -150,6 +159,10 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     }
     contexts, responses = embedded.get("contexts"), embedded.get("responses")
     consensus = agree(layout, recipe.judge, tools)
+    if recipe.trim:
+        encoder = tools.encoder(recipe.response_encoder)
+        trims = trim(corpus, layout, encoder, tools.store, tools.progress)
+        consensus = consensus._replace(trims=trims)
     if not drawable(layout, consensus, recipe).any():
         raise CorpusError(f"judge '{recipe.judge}' forbade every response that could be drawn")
     settled, choice = settle(layout, contexts, responses, consensus, recipe, tools)

@@ -28,10 +28,12 @@ from .progress import Tick
 from .recipe import Settled
 from .shards import Neighborhoods, Shard
 from .tools import Tools
+from .trimming import FOREIGN, TRIMMED
 
 ACTIONS = ("kept", "replaced", "dropped", "abstained")
 """What becomes of a row: its response stays, as typical or as drawn; gives way to another; is
-dropped with its row; or stays because its neighbourhood offers nothing."""
+dropped with its row; or stays because its neighbourhood offers nothing. A response of which parts
+were left out is replaced, by itself."""
 
 LINEAGE = pa.schema(
     {
@@ -166,7 +168,10 @@ def decide(
         asking = np.bincount(layout.exchange[fates.asking], minlength=len(layout.first))
         price = prices(room, kinds, asking * recipe.targets, recipe.repeats, tools)
         draws = draw_weighted(room, price, layout, kinds, fates.asking, recipe, tools)
-    own = Own(own_rank, own_size, consensus.typicality[layout.response])
+    trimmed = np.zeros(count, bool)
+    if consensus.trims is not None:
+        trimmed = (consensus.trims.fate == TRIMMED)[layout.response]
+    own = Own(own_rank, own_size, consensus.typicality[layout.response], trimmed)
     with tools.progress.stage("lineage", found) as tick:
         sizes = _sizes(neighborhoods, line.rows, [drawn.rank for drawn, _ in draws], tick)
         lineage = _lineage(layout, nests, own, fates, list(zip(draws, sizes, strict=True)), recipe)
@@ -251,11 +256,12 @@ def _sizes(neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints], tick: 
 
 
 class Own(NamedTuple):
-    """Of each row (n,), its own response's cluster by rank and count, and its typicality."""
+    """Of each row's own response (n,): rank and count of its cluster, typicality, and if trimmed."""
 
     rank: Ints
     size: Ints
     typicality: Reals
+    trimmed: npt.NDArray[np.bool_]
 
 
 class Fates(NamedTuple):
@@ -273,6 +279,8 @@ def _fates(
     first, total = nests.head[nest], nests.total[nest]
     stays = ~least(typical, round(recipe.share * len(typical)))
     stays |= (own_rank == 0) & (first > 1) & recipe.keep
+    if consensus.trims is not None:
+        stays &= (consensus.trims.fate != FOREIGN)[layout.response]
     headless = first < np.maximum(2, recipe.abstain * total)
     headless &= (recipe.abstain > 0) & (nests.members[nest] > 1)
     return Fates(stays, ~stays & ~headless & (recipe.mode != "filter"))
@@ -295,6 +303,7 @@ def _lineage(
         same = layout.response[source] == layout.response
         action = np.where(same, 0, 1)
         action = np.where(~fates.stays & ~found, ACTIONS.index("abstained"), action)
+        action = np.where(same & own.trimmed, ACTIONS.index("replaced"), action)
         if recipe.mode == "filter":
             action = np.where(fates.stays, 0, ACTIONS.index("dropped"))
         columns = {

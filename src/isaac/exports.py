@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import pyarrow.compute as pc
 import yaml
 
@@ -45,6 +46,7 @@ def items(curation: Curation) -> Iterator[Item]:
     Their calls and results are no plain text, and no type here could carry them whole.
     """
     prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
+    written = curation.written_of(np.arange(len(responses)))
     names = ("id", "source_id", "action", "target", "rank", "own_rank")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
     first = curation.lineage.filter(pc.equal(curation.lineage.column("target"), 0))
@@ -54,7 +56,8 @@ def items(curation: Curation) -> Iterator[Item]:
         if action != "dropped" and not has_tools(prompt):
             rises = typical[source] > typical[row] if weighted else rank == 1 < own_rank
             better = action == "replaced" and rises
-            yield Item(prompt, responses[row], responses[source], action, target, better)
+            better |= action == "replaced" and source == row  # its own, trimmed
+            yield Item(prompt, responses[row], written[source], action, target, better)
 
 
 def has_tools(prompt: Messages) -> bool:

@@ -24,6 +24,7 @@ from .progress import Progress
 from .recipe import Recipe, Settled
 from .stores import Store, kept
 from .tools import Tools
+from .trimming import FOREIGN, Trims
 from .views import Ridge, fit, opening
 from .wording import Reals
 
@@ -40,13 +41,15 @@ class Consensus(NamedTuple):
     ``typicality`` (t,) is the share of responses that are no more typical, ``kind`` (t,) numbers
     near-duplicates alike. ``vetoed`` says of each distinct exchange whether a judge forbade its
     response to be drawn, 1 or 0, or NaN where the judge failed; None without a judge. ``fitted``
-    is the number of responses that the model of their wording was fitted on.
+    is the number of responses that the model of their wording was fitted on, ``trims`` what is
+    left out of responses, None if the recipe asks for nothing.
     """
 
     typicality: Reals
     kind: Ints
     vetoed: Reals | None = None
     fitted: int = 0
+    trims: Trims | None = None
 
 
 def arranged(
@@ -70,6 +73,8 @@ def drawable(layout: Layout, consensus: Consensus, recipe: Recipe) -> npt.NDArra
     chosen = (consensus.typicality > least)[layout.response]
     if consensus.vetoed is not None:
         chosen &= (consensus.vetoed != 1)[layout.exchange]
+    if consensus.trims is not None:
+        chosen &= (consensus.trims.fate != FOREIGN)[layout.response]
     return np.asarray(chosen)
 
 

@@ -131,6 +131,10 @@ class Recipe(BaseModel):
         ge=0,
         description="weight of what fits the context best; 0 draws uniformly, as the paper does",
     )
+    trim: bool = Field(
+        default=False,
+        description="leave out parts of responses that have nothing to do with what they answer",
+    )
     typicality: float = Field(
         default=100.0, ge=0, description="weight of what is worded as the corpus words its answers"
     )

@@ -18,6 +18,7 @@ from .decisions import RANKS
 from .embeddings import as_floats
 from .text import clipped, short, visible
 from .threads import one_thread
+from .trimming import TRIMMED
 
 EXAMPLES = 20
 MAP_POINTS = 1500
@@ -128,9 +129,10 @@ def _most_repeated(curation: Curation, first: Any) -> dict[str, Any]:
         return {"rows": 0, "text": ""}
     texts, rows = np.unique(_by_id(curation)[drawn], return_counts=True)
     most = int(rows.argmax())
+    source = drawn[_by_id(curation)[drawn] == texts[most]][:1]
     return {
         "rows": int(rows[most]),
-        "text": clipped(curation.layout.responses[texts[most]], SHOWN),
+        "text": clipped(curation.written_of(source)[0], SHOWN),
     }
 
 
@@ -247,7 +249,7 @@ def _examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
                 "line": exchange.line,
                 "context": clipped(exchange.context, SHOWN),
                 "before": clipped(exchange.response, SHOWN),
-                "after": clipped(curation.corpus[line["source_id"]].response, SHOWN),
+                "after": clipped(curation.written_of(np.array([line["source_id"]]))[0], SHOWN),
                 "source_id": line["source_id"],
                 "rank": line["rank"],
                 "own_rank": line["own_rank"],
@@ -306,6 +308,12 @@ def _notes(curation: Curation, first: Any) -> list[str]:
             f"Judge '{visible(recipe.judge or '')}' forbade {int((vetoed == 1).sum()):,} of "
             f"{len(vetoed):,} distinct exchanges to be drawn"
             + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
+        )
+    if (trims := curation.consensus.trims) is not None:
+        trimmed = int((trims.fate == TRIMMED)[curation.layout.response].sum())
+        notes.append(
+            f"Parts that have nothing to do with what they answer were left out of the responses "
+            f"of {trimmed / count:.1%} of rows ({trimmed:,})."
         )
     search = curation.neighborhoods.search
     if search["by"] == "ivf":

@@ -41,11 +41,13 @@ class AuditError(IsaacError):
 class Item(NamedTuple):
     """What a label is asked for: the response of one row in the context of another, by their ids.
 
-    Both are the same row for what the corpus itself says, before the curation.
+    Both are the same row for what the corpus itself says, before the curation; after it too, but
+    ``trimmed``, where only parts were left out.
     """
 
     context: int
     response: int
+    trimmed: bool = False
 
 
 class Stratum(NamedTuple):
@@ -71,12 +73,13 @@ class Stratum(NamedTuple):
 class Pick(NamedTuple):
     """A row that was chosen, the row its new response came from, and the stratum it stands for.
 
-    A dropped row has no source.
+    A dropped row has no source; ``trimmed`` says that the row kept its response but for some parts.
     """
 
     row: int
     source: int | None
     stratum: int
+    trimmed: bool = False
 
     @property
     def before(self) -> Item:
@@ -86,7 +89,7 @@ class Pick(NamedTuple):
     @property
     def after(self) -> Item | None:
         """Return the exchange that took its place, the same for a row that kept its response."""
-        return None if self.source is None else Item(self.row, self.source)
+        return None if self.source is None else Item(self.row, self.source, self.trimmed)
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,9 @@ def choose(lineage: pa.Table, labels: int, seed: int) -> Sample:
     rows = lineage.filter(pc.equal(lineage.column("target"), 0))
     ids = np.asarray(rows.column("id").to_numpy(), np.int64)
     sources = _sources(rows)
-    fate = np.where(sources < 0, 2, (sources != ids).astype(np.int64))
+    replaced = pc.equal(rows.column("action").cast(pa.string()), "replaced").to_numpy()
+    fate = np.where(sources < 0, 2, replaced.astype(np.int64))
+    trimmed = replaced & (sources == ids)
     rank = np.searchsorted(RANKS, rows.column("own_rank").to_numpy(), side="right") - 1
     cells, cell, counts = np.unique(
         fate * len(RANKS) + rank, return_inverse=True, return_counts=True
@@ -134,9 +139,10 @@ def choose(lineage: pa.Table, labels: int, seed: int) -> Sample:
     order = np.lexsort((ids, uniforms(seed, ids.astype(np.uint64), STREAM), cell))
     firsts = np.cumsum(counts) - counts
     picks = [
-        Pick(int(ids[row]), None if sources[row] < 0 else int(sources[row]), number)
+        Pick(int(ids[row]), source if source >= 0 else None, number, bool(trimmed[row]))
         for number, size in enumerate(_allocate(strata, labels))
         for row in order[firsts[number] : firsts[number] + size]
+        for source in [int(sources[row])]
     ]
     return Sample(strata, tuple(picks))
 

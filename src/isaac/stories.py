@@ -53,10 +53,12 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
         "draws": [
             {
                 **line,
-                "response": curation.corpus[line["source_id"]].response,
+                "response": drawn_text,
                 "drawn_typicality": drawn,
             }
-            for line, drawn in zip(lines, typical, strict=True)
+            for line, drawn, drawn_text in zip(
+                lines, typical, curation.written_of(np.array(sources)), strict=True
+            )
         ],
     }
 

@@ -1,0 +1,63 @@
+"""Responses of a corpus without the parts that have nothing to do with what they answer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .belonging import Answers, Belonging, fit
+from .corpus import Corpus
+from .embeddings import Encoder
+from .layout import Layout
+from .neighbors import Ints
+from .progress import Progress
+from .stores import Store
+
+WHOLE, TRIMMED, FOREIGN = 0, 1, 2
+"""Nothing was left out of a response; a part was; all of it would have been, and stays."""
+
+
+class Trims(NamedTuple):
+    """What was left out of the distinct responses (t,): the fate of each, and the trimmed texts."""
+
+    fate: Ints
+    texts: dict[int, str]
+
+
+def learned(corpus: Corpus, layout: Layout, encoder: Encoder) -> Belonging:
+    """Return what a corpus tells of the parts of its responses, whatever the order of its rows."""
+    groups: list[str] = []
+    for part in corpus.parts(["group"]):
+        groups += [group or "" for group in part.column("group").to_pylist()]
+    keys = [groups[number] for number in layout.ids.tolist()]
+    contexts = [text.rpartition("\n")[2] for text in layout.contexts]
+    said = [contexts[number] for number in layout.context.tolist()]
+    responses = list(layout.responses)
+    return fit(Answers(keys, said, [responses[n] for n in layout.response.tolist()]), encoder)
+
+
+def trim(
+    corpus: Corpus, layout: Layout, encoder: Encoder, store: Store, progress: Progress
+) -> Trims:
+    """Return what is left out of each distinct response of a corpus, kept in a store."""
+
+    def make() -> dict[str, Any]:
+        with progress.stage("belonging", len(layout.responses)) as tick:
+            belonging = learned(corpus, layout, encoder)
+            texts, foreign = {}, []
+            for number, text in enumerate(layout.responses):
+                left = belonging.trim(text)
+                if left is None:
+                    foreign.append(number)
+                elif left != text:
+                    texts[str(number)] = left
+            tick(len(layout.responses))
+        return {"texts": texts, "foreign": foreign}
+
+    found = store.facts("vectors/belonging", make)
+    texts = {int(number): text for number, text in found["texts"].items()}
+    fate = np.full(len(layout.responses), WHOLE)
+    fate[list(texts)] = TRIMMED
+    fate[found["foreign"]] = FOREIGN
+    return Trims(fate, texts)
