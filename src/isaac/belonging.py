@@ -24,9 +24,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .dependence import BLOCK, Known, Reals, cosines, dependence, features_of, likened, named
+from .dependence import (
+    BLOCK,
+    ENOUGH,
+    Known,
+    Reals,
+    cosines,
+    dependence,
+    features_of,
+    likened,
+    named,
+)
 from .embeddings import Encoder
-from .neighbors import find_neighbors
+from .neighbors import Ints, find_neighbors
 
 SURE = 4.0
 """Dependence from which on a part surely belongs; more of it counts no more."""
@@ -146,8 +156,11 @@ class Belonging:
     def trim(self, text: str) -> str | None:
         """Return a text without what does not belong, or None if nothing would be left.
 
-        No placeholder and no number is ever left out.
+        No placeholder and no number is ever left out, nor anything where no part of the corpus
+        depends on its context.
         """
+        if not len(self._sure):
+            return text
         tokens = tokens_of(text)
         words = {token for token in tokens if WORD.match(token)}
         new = sorted(words.difference(self._known_words))
@@ -160,6 +173,11 @@ class Belonging:
         if unknown:
             values = {**values, **self._values(likened(unknown, self.parts, self.encoder))}
         return cutter.cut(text, values)
+
+    @cached_property
+    def _sure(self) -> Ints:
+        """Return the places of the parts that surely belong."""
+        return np.flatnonzero(self.parts.roots >= SURE)
 
     @cached_property
     def _known_words(self) -> frozenset[str]:
@@ -176,11 +194,12 @@ class Belonging:
         return dict(zip(parts.names, values.tolist(), strict=True))
 
     def _alike(self, parts: Known) -> Reals:
-        """Return the mean cosine with the nearest parts that surely belong, itself left out."""
-        sure = np.flatnonzero(self.parts.roots >= SURE)
+        """Return the mean cosine with the nearest parts that surely belong, itself left out.
+
+        It is 1 for a part that has enough occurrences of its own and surely belongs.
+        """
+        sure = self._sure
         heads = self.parts.vectors[sure]
-        if not len(heads):
-            return np.zeros(len(parts.names))
         near = find_neighbors(parts.vectors, heads, NEAREST + 1)
         number = {self.parts.names[place]: rank for rank, place in enumerate(sure.tolist())}
         own = np.array([number.get(name, -1) for name in parts.names])
@@ -191,6 +210,7 @@ class Belonging:
             some = slice(start, start + BLOCK)
             near_ones = cosines(parts.vectors[some], heads, near[some])
             found[some] = (near_ones * other[some]).sum(1) / np.maximum(other[some].sum(1), 1)
+        found[(parts.counts >= ENOUGH) & (parts.roots >= SURE)] = 1
         return found
 
 

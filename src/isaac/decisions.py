@@ -256,7 +256,7 @@ def _sizes(neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints], tick: 
 
 
 class Own(NamedTuple):
-    """Of each row's own response (n,): rank and count of its cluster, typicality, and if trimmed."""
+    """Of each row (n,), its own response: rank and count of its cluster, typicality, if trimmed."""
 
     rank: Ints
     size: Ints
