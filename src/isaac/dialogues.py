@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, NamedTuple
@@ -45,6 +45,10 @@ class Entry(NamedTuple):
     key: str | None = None
     raw: str | None = None
     dialogue: Dialogue = Dialogue("", ())
+
+
+class NoDialoguesError(CorpusError):
+    """A file is no corpus of dialogues, but may well be something else that lies beside one."""
 
 
 class Part(NamedTuple):
@@ -129,7 +133,7 @@ def read_dialogues(source: str, form: str | None = None) -> Dialogues:
     if form is not None and form not in READERS:
         raise RecipeError(f"no format of dialogues '{short(form)}'; there: {', '.join(READERS)}")
     named = READERS[form] if form is not None else None
-    parts = [part for file in find_sources(source) for part in _parts(_opened(file))]
+    parts, others = _parts([one for file in find_sources(source) for one in _opened(file)])
     kept = [part for part in parts if len(parts) == 1 or _reader(part, named)]
     reader = named or next(filter(None, (_reader(part) for part in kept)), None)
     if reader is None:
@@ -139,7 +143,7 @@ def read_dialogues(source: str, form: str | None = None) -> Dialogues:
         reader,
         layouts.pop() if len(layouts) == 1 else "lines",
         _told_apart(_read([entry for part in kept for entry in part.entries], reader)),
-        [part.name for part in parts if part not in kept],
+        sorted([*others, *(part.name for part in parts if part not in kept)]),
     )
 
 
@@ -249,29 +253,37 @@ def _is_data(name: str) -> bool:
     return path.name.lower().endswith(MEMBERS) and not hidden
 
 
-def _parts(contents: Iterable[tuple[str, bytes]]) -> Iterator[Part]:
+def _parts(contents: Sequence[tuple[str, bytes]]) -> tuple[list[Part], list[str]]:
+    """Return the files' records, and which files are something else that lies beside them."""
+    parts, others = [], []
     for name, data in contents:
         try:
             text = data.decode("utf-8-sig")
+            parts.append(_document(name, text) or Part(name, "lines", list(_lines(name, text))))
         except UnicodeDecodeError as error:
             raise CorpusError(
                 f"{name}: invalid UTF-8 at byte {error.start + 1}; dialogues are read from JSON, "
                 "JSON Lines or a zip of them"
             ) from None
-        yield _document(name, text) or Part(name, "lines", list(_lines(name, text)))
+        except NoDialoguesError:
+            if len(contents) == 1:
+                raise
+            others.append(name)
+    return parts, others
 
 
 def _document(name: str, text: str) -> Part | None:
     """Return the records of a file that is one JSON document; None if it is lines of them."""
     if not text.strip():
-        raise CorpusError(f"{name} is empty; wanted dialogues as JSON or JSON Lines")
+        raise NoDialoguesError(f"{name} is empty; wanted dialogues as JSON or JSON Lines")
     try:
         document = parse(text)
     except json.JSONDecodeError as error:
         if "\n" in text.strip() and text.lstrip()[:1] == "{" and error.msg == "Extra data":
             return None
         line = text.count("\n", 0, error.pos) + 1
-        raise CorpusError(f"{name} line {line}: broken JSON: {error.msg}") from None
+        wrong = CorpusError if text.lstrip()[0] in "[{" else NoDialoguesError
+        raise wrong(f"{name} line {line}: broken JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
         raise CorpusError(f"{name} cannot be read as JSON: {short(str(error))}") from None
     if isinstance(document, dict) and recognized(document):
@@ -279,7 +291,7 @@ def _document(name: str, text: str) -> Part | None:
     try:
         records = list(records_in(document))
     except ReadingError as error:
-        raise CorpusError(f"{name} holds no dialogues: {error}") from None
+        raise NoDialoguesError(f"{name} holds no dialogues: {error}") from None
     if isinstance(document, list):
         found = enumerate(records, start=1)
         return Part(name, "array", [Entry(f"{name} record {i}", one) for i, one in found])
