@@ -129,7 +129,8 @@ def test_predictions_are_held_against_the_truth_by_their_place_in_gold(
 def test_a_run_is_scored_by_what_it_curated(isaac: Isaac, tmp_path: Path) -> None:
     source, run = tmp_path / "in.jsonl", tmp_path / "run"
     source.write_text(BOOKINGS, encoding="utf-8")
-    assert isaac("curate", source, "-o", run, "-k", 10).code == 0
+    curated = isaac("curate", source, "-o", run, "-k", 10, "--format", "messages")
+    assert curated.code == 0, curated.err
     found = scored(isaac, run, "--gold", source)
     assert found == scored(isaac, run / "curated.jsonl", "--gold", source)
     assert found["dialogues"] == len(BOOKINGS.splitlines())
