@@ -6,17 +6,18 @@ import sys
 from pathlib import Path
 
 import isaac
+import isaac.dialogue
 
 SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
     _version errors text threads progress engines recipe dialogue formats remote sources
-    records tables corpus distinct stores layout embeddings views neighbors inverted
+    records tables corpus dialogues distinct stores layout embeddings views neighbors inverted
     duplicates wording dependence belonging trimming clusters draws judges models tools
     neighborhoods shards choices decisions settling stories curation assumption charts report
     comparison healing mending plan files kept runs jobs samples audit exports train evaluate
-    demo terminal cli_runs cli_train cli_verdicts cli_heal cli_judges cli_evaluate cli
-    __init__ __main__
+    demo terminal cli_runs cli_train cli_verdicts cli_heal cli_judges cli_evaluate
+    cli_dialogue cli __init__ __main__
 """.split()
 """Each module imports only from those before it."""
 
@@ -56,8 +57,10 @@ def test_importing_isaac_loads_nothing_heavy() -> None:
         "datasets",
         "openai",
         "sklearn",
+        "sacrebleu",
     ]
-    code = f"import sys, isaac; print([m for m in {heavy} + ['wordllama'] if m in sys.modules])"
+    asked = f"[m for m in {heavy} + ['wordllama'] if m in sys.modules]"
+    code = f"import sys, isaac.dialogue; print({asked})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -71,6 +74,11 @@ def test_all_names_are_there_and_documented() -> None:
         if getattr(value, "__module__", "").startswith("isaac.") and not name.startswith("_")
     }
     assert public == set(isaac.__all__) - {"__version__"}
+
+
+def test_the_names_of_dialogue_are_there_and_documented() -> None:
+    for name in isaac.dialogue.__all__:
+        assert getattr(isaac.dialogue, name).__doc__ or name == "READERS"
 
 
 def test_functions_keep_to_the_house_style() -> None:

@@ -12,7 +12,9 @@ import pytest
 from isaac.dialogue.bleu import bleu_of
 from isaac.dialogue.database import Database, read_database
 from isaac.dialogue.goals import booked_in
-from isaac.dialogue.polluted import Polluted, polluted_share
+from isaac.dialogue.intrusions import Piece
+from isaac.dialogue.polluted import PollutedShare, polluted_share
+from isaac.dialogue.pollution import Injection
 from isaac.dialogue.predictions import Prediction, state_in
 from isaac.dialogue.scores import Gold, Scores, gold_of, score
 from isaac.dialogue.turns import Dialogue, Turn
@@ -61,7 +63,7 @@ def test_scores_by_hand() -> None:
     assert found.bleu == pytest.approx(100)
     assert found.combined == pytest.approx(150)
     assert found.slots == (6, 6, 6)
-    assert found.by_words == Polluted(1, 8, 1, 5)
+    assert found.by_words == PollutedShare(1, 8, 1, 5)
     assert found.unscored == {
         "no goal": 2,
         "no state": 1,
@@ -105,7 +107,13 @@ def test_gold_is_taken_from_dialogues() -> None:
     turns = (Turn(0, "user", "hi"), Turn(1, "assistant", "yes", state=NORTH))
     one = Dialogue("SNG1.json", turns, GOAL)
     gold = gold_of([one], references={"SNG1.json": ["yes"]}, booked={"SNG1": [{"hotel"}]})
-    assert gold == Gold({"sng1": GOAL}, {"sng1": [NORTH]}, {"sng1": ["yes"]}, {"sng1": [{"hotel"}]})
+    assert gold == Gold(
+        {"sng1": GOAL},
+        {"sng1": [NORTH]},
+        {"sng1": ["yes"]},
+        {"sng1": [{"hotel"}]},
+        {"sng1": {1: "yes"}},
+    )
     assert gold_of([Dialogue("x", (Turn(1, "assistant", "yes"),))]).states == {}
     with pytest.raises(CorpusError, match="sng1 is there twice"):
         gold_of([one, Dialogue("sng1", ())])
@@ -129,34 +137,56 @@ def test_bleu_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 RESPONSES = {
-    "A.json": ["Well , get LOST you fool .", "fine", "foolish"],
-    "b": ["fine", "you should not get it lost", "a fool’s errand"],
+    "A.json": {1: "Well , get LOST you fool .", 3: "fine", 5: "foolish"},
+    "b": {1: "fine", 3: "you should not get it lost", 5: "a fool’s errand"},
 }
+
+
+def put(dialogue: str, turn: int, text: str) -> Injection:
+    return Injection(dialogue, turn, "high", "varied", (Piece(0, text),), "")
 
 
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["fool"], Polluted(1, 6, 1, 2)),
-        (["get lost"], Polluted(1, 6, 1, 2)),
-        (["FINE", "fool's"], Polluted(3, 6, 2, 2)),
-        (["absent"], Polluted(0, 6, 0, 2)),
-        (["’"], Polluted(1, 6, 1, 2)),
+        (["fool"], PollutedShare(1, 6, 1, 2)),
+        (["get lost"], PollutedShare(1, 6, 1, 2)),
+        (["FINE", "fool's"], PollutedShare(3, 6, 2, 2)),
+        (["absent"], PollutedShare(0, 6, 0, 2)),
+        (["’"], PollutedShare(1, 6, 1, 2)),
     ],
 )
-def test_words_are_looked_for_as_whole_words(words: list[str], found: Polluted) -> None:
+def test_words_are_looked_for_as_whole_words(words: list[str], found: PollutedShare) -> None:
     assert polluted_share(RESPONSES, words=words) == found
 
 
 def test_what_was_put_in_is_looked_for_everywhere() -> None:
-    truth = {("a", 0): ["get lost"], ("B", 1): ["rot!"], ("b", 9): ["gone"]}
-    found = polluted_share({**RESPONSES, "c": ["Get lost ."]}, truth=truth)
+    truth = [put("a", 1, "get lost"), put("B", 3, " , rot!"), put("b", 19, "gone")]
+    responses = {**RESPONSES, "c": {1: "Get lost ."}}
+    found = polluted_share(responses, truth=truth)
     # a still holds what was put into it, and c what was put into a; b was mended.
-    assert found == Polluted(2, 7, 2, 3, carried=1, absent=1)
+    assert found == PollutedShare(2, 7, 2, 3, carried=1, absent=1)
     assert found.by_response == pytest.approx(2 / 7)
     assert found.by_dialogue == pytest.approx(2 / 3)
-    nothing = polluted_share({}, truth={})
+    # c is as it was in the corpus: it says so by itself.
+    known = polluted_share(responses, truth=truth, clean={("c", 1)})
+    assert known == PollutedShare(1, 7, 1, 3, absent=1)
+    nothing = polluted_share({}, truth=[])
     assert (nothing.by_response, nothing.by_dialogue) == (None, None)
+
+
+def test_what_was_put_in_is_told_by_the_index_of_its_turn() -> None:
+    turns = (Turn(0, "user", "hi"), Turn(1, "assistant", "yes"), Turn(3, "assistant", "get lost"))
+    gold = gold_of([Dialogue("a", turns)], {"a": ["yes", "get lost"]})
+    truth = [put("A.json", 1, "rot , "), put("x", 3, "get lost")]
+    said = [Prediction("rot , yes"), Prediction("get lost")]
+    # The second response is as gold has it, whatever was put in elsewhere.
+    assert score({"a": said}, gold, truth=truth).by_truth == PollutedShare(1, 2, 1, 1, absent=1)
+    moved = [Prediction("get lost"), Prediction("rot , yes", turn=3, text="rot , yes")]
+    found = score({"a": moved}, gold, truth=truth).by_truth
+    assert found == PollutedShare(2, 2, 1, 1, carried=2, absent=1)
+    with pytest.raises(CorpusError, match="dialogue x is in the truth, but which turns"):
+        score({"x": said}, gold, truth=truth)
 
 
 def test_pollution_is_told_by_one_of_truth_and_words() -> None:
@@ -164,7 +194,7 @@ def test_pollution_is_told_by_one_of_truth_and_words() -> None:
     with pytest.raises(RecipeError, match=told):
         polluted_share(RESPONSES)
     with pytest.raises(RecipeError, match=told):
-        polluted_share(RESPONSES, truth={}, words=["x"])
+        polluted_share(RESPONSES, truth=[], words=["x"])
     with pytest.raises(CorpusError, match="to look for is empty"):
         polluted_share(RESPONSES, words=[" "])
 

@@ -17,11 +17,11 @@ from typing import Annotated, Any
 
 import typer
 
-from . import cli_evaluate, cli_heal, cli_judges, cli_runs, cli_train, cli_verdicts
+from . import cli_dialogue, cli_evaluate, cli_heal, cli_judges, cli_runs, cli_train, cli_verdicts
 from ._version import __version__
 from .terminal import AsJson, app, command, show
 
-COMMANDS = (cli_runs, cli_verdicts, cli_heal, cli_judges, cli_train, cli_evaluate)
+COMMANDS = (cli_runs, cli_verdicts, cli_heal, cli_judges, cli_train, cli_evaluate, cli_dialogue)
 PARTS = [part.__name__ for part in COMMANDS]
 """The modules that the commands are in, as help lists them."""
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from ..errors import RecipeError
+from .pollution import Injection, Key
 from .predictions import plain_id
 from .words import Phrases, words_in
 
-Truth = Mapping[tuple[str, int], Sequence[str]]
-"""What was put into which response: texts by dialogue and number of its system turn, from 0."""
 
-
-class Polluted(NamedTuple):
+class PollutedShare(NamedTuple):
     """Polluted responses and dialogues, of how many.
 
     ``carried`` of the responses hold only what was put into another one, as a draw may bring it
@@ -39,36 +37,43 @@ class Polluted(NamedTuple):
 
 
 def polluted_share(
-    responses: Mapping[str, Sequence[str]],
+    responses: Mapping[str, Mapping[int, str]],
     *,
-    truth: Truth | None = None,
+    truth: Iterable[Injection] | None = None,
     words: Collection[str] = (),
-) -> Polluted:
-    """Return how many responses, by dialogue, are polluted: by the truth, or by a list of words.
+    clean: Collection[Key] = (),
+) -> PollutedShare:
+    """Return how many responses are polluted: by the truth, or by a list of words.
 
+    Responses are given by dialogue and by the index of their turn in its record, as in the truth.
     By the truth, a response is polluted while it holds a text that was put into it or into any
-    other; by a list, if it holds one of its words or phrases. Texts are compared by whole words,
-    without case, punctuation and spacing. Give one of both; raises `RecipeError` otherwise.
+    other, unless it is in ``clean`` (by `plain_id` and index): known to be what it was before
+    anything was put in, which may hold such a text by itself. By a list, it is polluted if it holds
+    one of its words or phrases. Texts are compared by whole words, without case, punctuation and
+    spacing. Give one of both; raises `RecipeError` otherwise.
     """
     if (truth is None) == (not words):
         raise RecipeError("give either the truth of a pollution or a list of words")
-    put_in = {(plain_id(name), turn): texts for (name, turn), texts in (truth or {}).items()}
-    anywhere = Phrases(words if truth is None else (t for texts in put_in.values() for t in texts))
-    found: dict[tuple[str, int], bool] = {}
-    for name, said in responses.items():
-        for turn, text in enumerate(said):
-            spoken = words_in(text)
-            if anywhere.among(spoken, text):
-                own = Phrases(put_in.get((plain_id(name), turn), ()))
-                found[plain_id(name), turn] = truth is None or own.among(spoken, text)
-    given = {
-        (plain_id(name), turn) for name, said in responses.items() for turn in range(len(said))
+    put_in = {
+        (plain_id(row.dialogue), row.turn): [piece.text for piece in row.pieces]
+        for row in truth or ()
     }
-    return Polluted(
+    anywhere = Phrases(words if truth is None else (t for texts in put_in.values() for t in texts))
+    given = {
+        (plain_id(name), turn): text
+        for name, said in responses.items()
+        for turn, text in said.items()
+    }
+    found: dict[Key, bool] = {}
+    for key, text in given.items():
+        spoken = words_in(text)
+        if anywhere.among(spoken, text) and (truth is None or key not in clean):
+            found[key] = truth is None or Phrases(put_in.get(key, ())).among(spoken, text)
+    return PollutedShare(
         responses=len(found),
         of_responses=len(given),
         dialogues=len({name for name, _ in found}),
         of_dialogues=len({plain_id(name) for name in responses}),
         carried=sum(not own for own in found.values()),
-        absent=len(put_in.keys() - given),
+        absent=len(put_in.keys() - given.keys()),
     )

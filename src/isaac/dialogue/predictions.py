@@ -20,12 +20,16 @@ class Prediction(NamedTuple):
     """A system's delexicalised response to one user turn, and what it is based on.
 
     ``state`` is what the system believes that the user wants, None where the file does not say;
-    ``domains`` are those that the response is about, None likewise.
+    ``domains`` are those that the response is about, None likewise. ``turn`` is the index of
+    the turn in its record and ``text`` the response with its values, both None where only the
+    response is known.
     """
 
     response: str
     state: State | None = None
     domains: tuple[str, ...] | None = None
+    turn: int | None = None
+    text: str | None = None
 
 
 Predictions = Mapping[str, list[Prediction]]

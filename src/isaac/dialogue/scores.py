@@ -11,7 +11,8 @@ from ..errors import CorpusError
 from .bleu import bleu_of
 from .database import Database
 from .goals import aims_of
-from .polluted import Polluted, Truth, polluted_share
+from .polluted import PollutedShare, polluted_share
+from .pollution import Injection, Key
 from .predictions import Prediction, Predictions, plain_id, state_in
 from .slot_errors import SlotErrors, slot_errors
 from .success import Outcome, judge, said_in
@@ -27,13 +28,15 @@ class Gold:
 
     ``goals`` are in MultiWOZ's layout (see `aims_of`); ``states``, ``references`` (delexicalised)
     and ``booked`` domains are one a system turn. Without ``booked`` of a dialogue, each reference
-    number that is given counts.
+    number that is given counts. ``texts`` are the system's turns with their values, by their index
+    in the record.
     """
 
     goals: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[str, Sequence[State]] = field(default_factory=dict)
     references: Mapping[str, Sequence[str]] = field(default_factory=dict)
     booked: Mapping[str, Sequence[Collection[str]]] = field(default_factory=dict)
+    texts: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
 def gold_of(
@@ -48,18 +51,20 @@ def gold_of(
     """
     goals: dict[str, Any] = {}
     states: dict[str, list[State]] = {}
+    texts: dict[str, dict[int, str]] = {}
     for dialogue in dialogues:
         key = plain_id(dialogue.id)
         if key in goals:
             raise CorpusError(f"dialogue {dialogue.id} is there twice")
         turns = [turn for turn in dialogue.turns if turn.role == "assistant"]
         goals[key] = dialogue.goal
+        texts[key] = {turn.index: turn.text for turn in turns}
         states[key] = [
             state_in(turn.state, f"dialogue {dialogue.id}, turn {turn.index}") for turn in turns
         ]
         if not any(states[key]):
             del states[key]
-    return Gold(goals, states, _plain(references), _plain(booked))
+    return Gold(goals, states, _plain(references), _plain(booked), texts)
 
 
 def _plain(given: Mapping[str, Item] | None) -> dict[str, Item]:
@@ -105,8 +110,8 @@ class Scores:
     bleu: float | None
     slots: SlotErrors
     variety: Variety
-    by_truth: Polluted | None
-    by_words: Polluted | None
+    by_truth: PollutedShare | None
+    by_words: PollutedShare | None
     unscored: Mapping[str, int]
 
     @property
@@ -131,6 +136,8 @@ class Scores:
             "gold_states": self.gold_states,
             "slots": {
                 **self.slots._asdict(),
+                "missing": self.slots.missing,
+                "superfluous": self.slots.superfluous,
                 "rate": self.slots.rate,
                 "precision": self.slots.precision,
                 "recall": self.slots.recall,
@@ -193,17 +200,19 @@ def _variety_lines(variety: Variety) -> list[str]:
     ]
 
 
-def _polluted_lines(how: str, found: Polluted | None) -> list[str]:
+def _polluted_lines(how: str, found: PollutedShare | None) -> list[str]:
     if found is None:
         return []
     return [
         f"polluted {how}: {found.responses:,} of {found.of_responses:,} responses "
         f"({_share(found.by_response)}), {found.dialogues:,} of {found.of_dialogues:,} dialogues "
-        f"({_share(found.by_dialogue)})"
+        f"({_share(found.by_dialogue)})",
+        *([f"  by what was put into another: {found.carried:,}"] if found.carried else []),
+        *([f"  in the truth, and not given: {found.absent:,}"] if found.absent else []),
     ]
 
 
-def _polluted_json(found: Polluted) -> dict[str, Any]:
+def _polluted_json(found: PollutedShare) -> dict[str, Any]:
     return {
         **found._asdict(),
         "by_response": found.by_response,
@@ -216,15 +225,16 @@ def score(
     gold: Gold,
     database: Database | None = None,
     *,
-    truth: Truth | None = None,
+    truth: Collection[Injection] | None = None,
     words: Collection[str] = (),
 ) -> Scores:
     """Return the scores of a system's responses, as far as what they are scored against is there.
 
     A dialogue is judged by the system's own states if each of its turns has one, else by the gold
     states. Without a database there is no Inform and Success; without references no BLEU (which
-    needs the extra ``evaluate``) and no slot errors. Raises `CorpusError` naming the dialogue and
-    the turn where the turns of one do not match.
+    needs the extra ``evaluate``) and no slot errors. By the ``truth`` of a pollution, a response
+    that is as gold has it is clean. Raises `CorpusError` naming the dialogue and the turn where the
+    turns of one do not match, and where the truth is of a turn that cannot be told.
     """
     said = {plain_id(name): list(turns) for name, turns in predictions.items()}
     responses = {name: [turn.response for turn in turns] for name, turns in said.items()}
@@ -235,6 +245,8 @@ def score(
         bool(aims_of(goal, name)) for name, goal in gold.goals.items() if name not in said
     )
     overall, domains = _rates(outcomes)
+    texts = _texts(said, gold, {plain_id(row.dialogue) for row in truth or ()})
+    clean = () if truth is None else _as_in(gold, said, texts)
     return Scores(
         dialogues=len(said),
         responses=sum(map(len, responses.values())),
@@ -244,10 +256,52 @@ def score(
         bleu=bleu_of(pairs) if pairs else None,
         slots=slot_errors(pairs),
         variety=variety_of(text for texts in responses.values() for text in texts),
-        by_truth=None if truth is None else polluted_share(responses, truth=truth),
-        by_words=polluted_share(responses, words=words) if words else None,
+        by_truth=None if truth is None else polluted_share(texts, truth=truth, clean=clean),
+        by_words=polluted_share(texts, words=words) if words else None,
         unscored=unscored,
     )
+
+
+def _texts(
+    said: Mapping[str, Sequence[Prediction]], gold: Gold, polluted: Collection[str]
+) -> dict[str, dict[int, str]]:
+    """Return what was said by dialogue and by the index of its turn, which gold may have to tell.
+
+    Only in dialogues that were ``polluted`` does it matter which index it is.
+    """
+    found = {}
+    for name, turns in said.items():
+        places = [one.turn for one in turns if one.turn is not None]
+        if len(places) < len(turns):
+            if name not in gold.texts and name in polluted:
+                raise CorpusError(
+                    f"dialogue {name} is in the truth, but which turns of it the responses are "
+                    "cannot be told: gold has no such dialogue"
+                )
+            places = list(gold.texts.get(name, range(len(turns))))
+            _same_turns(name, len(turns), len(places), "system turns in gold")
+        spoken = (one.response if one.text is None else one.text for one in turns)
+        found[name] = dict(zip(places, spoken, strict=True))
+    return found
+
+
+def _as_in(
+    gold: Gold,
+    said: Mapping[str, Sequence[Prediction]],
+    texts: Mapping[str, Mapping[int, str]],
+) -> set[Key]:
+    """Return which responses are as gold has them: with values where known, else without."""
+    same = set()
+    for name, turns in said.items():
+        known, bare = gold.texts.get(name, {}), gold.references.get(name, [])
+        for place, (turn, index) in enumerate(zip(turns, texts[name], strict=True)):
+            if turn.text is not None:
+                alike = turn.text == known.get(index)
+            else:
+                alike = place < len(bare) and turn.response == bare[place]
+            if alike:
+                same.add((name, index))
+    return same
 
 
 def _paired(

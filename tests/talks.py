@@ -1,0 +1,84 @@
+"""A small task-oriented corpus, and the commands that tests give it to."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.conftest import Done, Isaac
+
+BOOKINGS = (files("isaac") / "data" / "bookings.jsonl").read_text(encoding="utf-8")
+HOTELS = [
+    {"id": "1", "name": "fern lodge", "area": "north", "phone": "01632960001"},
+    {"id": "2", "name": "elm house", "area": "east", "phone": "01632960002"},
+]
+TOLD = "It is booked . The reference is Q1W2E3R4 , the phone number 01632960001 ."
+
+
+def talk(area: str, hotel: str, *, booked: bool = True) -> dict[str, Any]:
+    """Return a dialogue of MultiWOZ 2.1 in which a hotel is found and booked."""
+    known = {"semi": {"area": area, "name": "not mentioned"}, "book": {"booked": [], "stay": "2"}}
+    done = {**known, "book": {"booked": [{"name": hotel}] if booked else [], "stay": "2"}}
+    offer = f"{hotel.title()} is a nice place in the {area} . Shall I book it for you ?"
+    name = hotel.title().split()
+    return {
+        "goal": {"hotel": {"info": {"area": area}, "reqt": ["phone"], "book": {"stay": "2"}}},
+        "log": [
+            {"text": f"A place in the {area} , please .", "metadata": {}},
+            {
+                "text": offer,
+                "metadata": {"hotel": known},
+                "dialog_act": {"Hotel-Recommend": [["Name", hotel], ["Area", area]]},
+                "span_info": [
+                    ["Hotel-Recommend", "Name", " ".join(name), 0, len(name) - 1],
+                    ["Hotel-Recommend", "Area", area, len(name) + 6, len(name) + 6],
+                ],
+            },
+            {"text": "Yes , for two nights .", "metadata": {}},
+            {
+                "text": TOLD,
+                "metadata": {"hotel": done},
+                "dialog_act": {
+                    "Booking-Book": [["Ref", "Q1W2E3R4"]],
+                    "Hotel-Inform": [["Phone", "01632960001"]],
+                },
+                "span_info": [["Booking-Book", "Ref", "Q1W2E3R4", 7, 7]],
+            },
+        ],
+    }
+
+
+class Corpus(NamedTuple):
+    """A corpus of 20 dialogues, its database, and where to write."""
+
+    file: Path
+    database: Path
+    folder: Path
+
+
+def corpus_in(tmp_path: Path) -> Corpus:
+    """Return a corpus in the layout of MultiWOZ 2.1."""
+    places = [("north", "fern lodge"), ("east", "elm house")]
+    talks = {f"SNG{i:04}.json": talk(*places[i % 2]) for i in range(20)}
+    (tmp_path / "data.json").write_text(json.dumps(talks, indent=1), encoding="utf-8")
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db" / "hotel_db.json").write_text(json.dumps(HOTELS), encoding="utf-8")
+    return Corpus(tmp_path / "data.json", tmp_path / "db", tmp_path)
+
+
+def polluting(isaac: Isaac, source: object, folder: Path, *flags: object) -> Done:
+    out, truth = folder / "polluted.json", folder / "truth.jsonl"
+    return isaac("pollute", source, "-o", out, "--truth", truth, *flags)
+
+
+def scored(isaac: Isaac, *arguments: object) -> dict[str, Any]:
+    done = isaac("score", *arguments, "--json")
+    assert done.code == 0, done.err
+    found: dict[str, Any] = json.loads(done.out)
+    return found
+
+
+def lines(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
