@@ -10,7 +10,8 @@ import isaac
 SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
-    _version errors text threads progress engines recipe dialogue formats remote sources records tables
+    _version errors text threads progress engines recipe dialogue formats remote sources documents
+    records rejected tables
     corpus distinct stores layout embeddings views neighbors inverted duplicates wording
     clusters draws judges models tools neighborhoods shards choices decisions settling stories
     curation assumption charts report comparison healing mending plan files kept runs jobs
