@@ -86,9 +86,13 @@ class Written(NamedTuple):
         The last one comes first: in a string of turns it moves none of those before it.
         """
         record = self.record
-        for number, (form, turn) in sorted(zip(self.ids, self.places, strict=True), reverse=True):
-            if number in responses:
-                record = restore(form).replace(record, turn, responses[number])
+        every = sorted(zip(self.ids, self.places, strict=True), reverse=True)
+        wanted = [(*place, responses[number]) for number, place in every if number in responses]
+        form = restore(wanted[0][0]) if wanted else None
+        if isinstance(form, Dialogues):
+            return form.replaced(record, {turn: text for _, turn, text in wanted})
+        for written, turn, text in wanted:
+            record = restore(written).replace(record, turn, text)
         return record
 
     def filled(self, responses: dict[int, str]) -> dict[int, str]:

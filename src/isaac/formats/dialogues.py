@@ -65,28 +65,37 @@ class Dialogues:
 
         Raises `CorpusError` if the response names a slot that the turn has no value of.
         """
-        turn = self._turn(record, index)
-        text = self._filled(turn, response)
-        if text == turn.text:
-            return dict(record)
-        return READERS[self.name].replaced(record, index, text)
+        return self.replaced(record, {index: response})
+
+    def replaced(self, record: Mapping[str, Any], responses: Mapping[int, str]) -> dict[str, Any]:
+        """Return the record with system turns replaced, by their index, as `replace` does."""
+        made = dict(record)
+        for turn, response in self._told(record, responses):
+            text = self._filled(turn, response)
+            if text != turn.text:
+                made = READERS[self.name].replaced(made, turn.index, text)
+        return made
 
     def filled(self, record: Mapping[str, Any], responses: Mapping[int, str]) -> dict[int, str]:
         """Return responses by their index in the record, filled with their turns' own values."""
-        turns = {turn.index: turn for turn in self._read(record).turns}
-        return {index: self._filled(turns[index], text) for index, text in responses.items()}
+        told = self._told(record, responses)
+        return {turn.index: self._filled(turn, response) for turn, response in told}
+
+    def _told(
+        self, record: Mapping[str, Any], responses: Mapping[int, str]
+    ) -> Iterator[tuple[Said, str]]:
+        """Yield system turns with responses, by their index in the record."""
+        turns = {turn.index: turn for turn in self._read(record).turns if turn.role == "assistant"}
+        for index, response in responses.items():
+            if index not in turns:
+                raise RowError(f"turn {index} is no turn of the system")
+            yield turns[index], response
 
     def _read(self, record: Mapping[str, Any]) -> Dialogue:
         try:
             return READERS[self.name].read(record)
         except ReadingError as error:
             raise RowError(str(error)) from None
-
-    def _turn(self, record: Mapping[str, Any], index: int) -> Said:
-        found = [turn for turn in self._read(record).turns if turn.index == index]
-        if not found or found[0].role != "assistant":
-            raise RowError(f"turn {index} is no turn of the system")
-        return found[0]
 
     def _template(self, turn: Said) -> Template:
         lexicon = Lexicon()
