@@ -76,7 +76,9 @@ def _is_deep(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _nested(outer)]
-    return bool(level)
+        if not level:
+            return False
+    return True
 
 
 def _nested(value: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import gzip
 import hashlib
@@ -207,7 +208,9 @@ def members(
                     _decompressed(inner, raw) as plain,
                 ):
                     yield inner, plain
-    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OSError) as error:
+        if getattr(error, "errno", None) not in (None, errno.EINVAL):  # a place before the file
+            raise
         raise CorpusError(f"{name} is cut off or damaged: {error}; fetch it again") from None
 
 
@@ -215,7 +218,7 @@ def _chosen(
     name: str, archive: zipfile.ZipFile, beside: Callable[[str], bool] | None
 ) -> list[zipfile.ZipInfo]:
     """Return the members of an archive to read, in order of name."""
-    there = [info for info in archive.infolist() if not info.is_dir()]
+    there = [info for info in archive.infolist() if not info.filename.endswith("/")]
     found = [info for info in there if _is_member(info.filename)]
     if len(found) > 1 and beside is not None:
         found = [info for info in found if not beside(info.filename)]
