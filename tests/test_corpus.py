@@ -21,7 +21,6 @@ from isaac.corpus import (
     SCHEMA,
     Corpus,
     Exchange,
-    Rejected,
     digest_inputs,
     format_names,
     read_corpus,
@@ -31,6 +30,7 @@ from isaac.formats.base import MAX_CHARACTERS
 from isaac.progress import Lines
 from isaac.recipe import Recipe
 from isaac.records import dumps
+from isaac.rejected import Rejected
 
 Json = dict[str, Any]
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac import corpus as module
-from isaac.corpus import SCHEMA, Corpus, Rejected, RejectedFile, Written, read_corpus, read_parts
+from isaac.corpus import SCHEMA, Corpus, Written, read_corpus, read_parts
 from isaac.formats import FORMATS, spec
 from isaac.recipe import Recipe
+from isaac.rejected import Rejected, RejectedFile
 from isaac.sources import Digest
 from isaac.tables import Stored
 from tests.conftest import write_lines

@@ -1,7 +1,7 @@
 """Make a language model safer from its own training corpus: no labels, no judges."""
 
 from ._version import __version__
-from .corpus import Corpus, Exchange, Rejected, read_corpus
+from .corpus import Corpus, Exchange, read_corpus
 from .curation import Curation, curate
 from .embeddings import Encoder, embed, load_encoder
 from .errors import (
@@ -16,6 +16,7 @@ from .exports import export
 from .healing import Healed, Healer
 from .jobs import curate_to, redraw_run
 from .recipe import Recipe
+from .rejected import Rejected
 from .report import summarize
 from .runs import Run
 from .tools import Tools

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .corpus import context_text, kept_bytes
+from .corpus import context_text
 from .errors import IsaacError
 from .formats import RowError, choose
 from .healing import Healed, Healer
@@ -17,6 +17,7 @@ from .judges import load_judge
 from .mending import TRIES, Failures, Mender, Rephraser
 from .recipe import Recipe
 from .records import dumps, parse
+from .rejected import kept_bytes
 from .runs import Run
 from .terminal import RunPath, command, say, show
 from .text import visible

@@ -13,11 +13,12 @@ from .demo import demo as run_demo
 from .errors import CorpusError
 from .exports import Kind
 from .exports import export as export_run
+from .formats import DIALOGUES
 from .jobs import curate_to, redraw_run
 from .plan import Plan
 from .plan import plan as make_plan
 from .progress import Progress
-from .recipe import DRAW_FIELDS, PAPER, Recipe, read_yaml
+from .recipe import DIALOGUE, DRAW_FIELDS, PAPER, Recipe, read_yaml
 from .records import dumps
 from .runs import Run
 from .stories import tell
@@ -68,9 +69,12 @@ def curate(
     """Curate a corpus: make a run folder with its report.
 
     The same command on the same folder goes on where it was stopped. Flags stand over the recipe
-    file.
+    file. Task-oriented dialogues need their --format: multiwoz21, multiwoz22, sgd, dialogue and
+    more; it begins with settings for them, which draw every turn among those of its acts.
     """
     settings = {**(PAPER if paper else {}), **(read_yaml(recipe) if recipe else {})}
+    if (flags.get("format") or settings.get("format")) in [*DIALOGUES]:
+        settings = {**DIALOGUE, **settings}
     if encoder is not None:
         settings |= {"context_encoder": encoder, "response_encoder": encoder}
     wanted = Recipe.of(settings | flags)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import itertools
 import json
@@ -10,18 +9,31 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from .errors import CorpusError
-from .formats import FORMATS, Format, Message, RowError, Turn, choose, restore, spec
+from .errors import CorpusError, RecipeError
+from .formats import (
+    DIALOGUES,
+    FORMATS,
+    Dialogues,
+    Format,
+    Message,
+    RowError,
+    Turn,
+    choose,
+    restore,
+    spec,
+)
 from .formats.base import text_in
+from .formats.dialogues import ACT, beside
 from .progress import Progress
 from .recipe import Recipe
 from .records import Record, dumps, read_hub, read_records
-from .sources import Digest, Source, find_sources, opened
+from .rejected import Rejected, Sink
+from .sources import Digest, Source, find_sources, members, opened
 from .tables import Ints, Stored
 
 PORTION = 10_000
@@ -61,62 +73,6 @@ class Exchange(NamedTuple):
     line: int
 
 
-def kept_bytes(raw: bytes) -> dict[str, str]:
-    """Return bytes as a JSON column that loses none: ``raw``, or ``raw_base64`` if no UTF-8."""
-    try:
-        return {"raw": raw.decode("utf-8")}
-    except UnicodeDecodeError:
-        return {"raw_base64": base64.b64encode(raw).decode()}
-
-
-class Rejected(NamedTuple):
-    """A row that was read and cannot be used, kept as it was."""
-
-    file: str
-    line: int
-    reason: str
-    raw: bytes
-
-    def as_json(self) -> str:
-        """Return one line for ``rejected.jsonl``; bytes that are no UTF-8 stand in base64."""
-        place = {"file": self.file, "line": self.line, "reason": self.reason}
-        return dumps({**place, **kept_bytes(self.raw)})
-
-
-class RejectedFile(Sequence[Rejected]):
-    """The rows in a ``rejected.jsonl``, read when they are asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        with self.path.open("rb") as lines:
-            return sum(1 for _ in lines)
-
-    @overload
-    def __getitem__(self, place: int) -> Rejected: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Rejected]: ...
-    def __getitem__(self, place: int | slice) -> Rejected | list[Rejected]:
-        """Return one row, or the first ones as a list."""
-        if isinstance(place, slice):
-            return list(itertools.islice(self, place.start, place.stop, place.step))
-        try:
-            return next(itertools.islice(self, place, None))
-        except StopIteration:
-            raise IndexError(place) from None
-
-    def __iter__(self) -> Iterator[Rejected]:
-        """Yield the rows in order."""
-        with self.path.open(encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                raw = base64.b64decode(row["raw_base64"]) if "raw_base64" in row else None
-                raw = row["raw"].encode() if raw is None else raw
-                yield Rejected(row["file"], row["line"], row["reason"], raw)
-
-
 class Written(NamedTuple):
     """A record of the input with the ids of its exchanges, in order, and where each stands."""
 
@@ -130,10 +86,23 @@ class Written(NamedTuple):
         The last one comes first: in a string of turns it moves none of those before it.
         """
         record = self.record
-        for number, (form, turn) in sorted(zip(self.ids, self.places, strict=True), reverse=True):
-            if number in responses:
-                record = restore(form).replace(record, turn, responses[number])
+        every = sorted(zip(self.ids, self.places, strict=True), reverse=True)
+        wanted = [(*place, responses[number]) for number, place in every if number in responses]
+        form = restore(wanted[0][0]) if wanted else None
+        if isinstance(form, Dialogues):
+            return form.replaced(record, {turn: text for _, turn, text in wanted})
+        for written, turn, text in wanted:
+            record = restore(written).replace(record, turn, text)
         return record
+
+    def filled(self, responses: dict[int, str]) -> dict[int, str]:
+        """Return responses of its exchanges, by id, with the values that are the record's own."""
+        form = restore(self.places[0][0])
+        if not isinstance(form, Dialogues):
+            return responses
+        turns = {number: turn for number, (_, turn) in zip(self.ids, self.places, strict=True)}
+        texts = form.filled(self.record, {turns[number]: responses[number] for number in responses})
+        return {number: texts[turns[number]] for number in responses}
 
 
 @dataclass(frozen=True)
@@ -263,14 +232,6 @@ def read_corpus(
     return Corpus(table, rejected, inputs)
 
 
-class Sink(Protocol):
-    """Takes the rows that cannot be used."""
-
-    def append(self, rejected: Rejected, /) -> None:
-        """Take one row."""
-        ...
-
-
 def read_parts(
     source: str | Path,
     recipe: Recipe,
@@ -324,14 +285,19 @@ def _hub_digest(name: str) -> Digest:
 
 
 def _rows(source: str, recipe: Recipe, rejected: Sink, inputs: list[Digest]) -> Iterator[Row]:
-    for file in find_sources(source):
+    files = find_sources(source)
+    aside = beside if recipe.format in DIALOGUES else None
+    for file in files:
         if file.name.startswith("hf://"):
             inputs.append(_hub_digest(file.name))
             yield from _file_rows(read_hub(file.name), recipe, rejected)
             continue
         with opened(file) as (stream, digest):
             inputs.append(digest)
-            yield from _file_rows(read_records(file.name, stream), recipe, rejected)
+            if aside is not None and len(files) > 1 and aside(file.name):
+                continue
+            for name, part in members(file.name, stream, aside):
+                yield from _file_rows(read_records(name, part), recipe, rejected)
 
 
 def _file_rows(records: Iterator[Record], recipe: Recipe, rejected: Sink) -> Iterator[Row]:
@@ -366,21 +332,52 @@ def _sample(records: Iterator[Record]) -> list[Record]:
 
 def _form(file: str, records: list[dict[str, Any]], recipe: Recipe) -> Format:
     try:
-        return choose(records, name=recipe.format, context=recipe.context, response=recipe.response)
+        form = choose(
+            records,
+            name=recipe.format,
+            context=recipe.context,
+            response=recipe.response,
+            database=recipe.database,
+        )
     except CorpusError as error:
         raise CorpusError(f"{file}: {error}") from None
+    if isinstance(form, Dialogues) and recipe.group_by != ACT:
+        raise RecipeError(f"{file}: {_ungrouped(form, recipe)}")
+    return form
+
+
+def _ungrouped(form: Dialogues, recipe: Recipe) -> str:
+    """Return why dialogues cannot be read without their acts, and what to do."""
+    if recipe.format is None:
+        plain = ", or --format messages for plain conversations" if form.name == "dialogue" else ""
+        return (
+            f"these are task-oriented dialogues; add --format {form.name}, which draws a turn "
+            f"among those of its acts and fills it with its own values{plain}"
+        )
+    return (
+        f"format '{form.name}' needs group_by '{ACT}' (came: {recipe.group_by}): a turn drawn "
+        "from any other group could need values that its place has not; see Recipe.dialogue"
+    )
 
 
 def _exchanges(record: Record, form: Format, written: str, recipe: Recipe) -> list[Row]:
     value = record.value or {}
-    group = None
-    if recipe.group_by is not None:
-        given = value.get(recipe.group_by)
-        numbered = isinstance(given, int | float)
-        group = str(given) if numbered else text_in(value, recipe.group_by)
+    acted = isinstance(form, Dialogues)
+    group = None if acted else _group(value, recipe.group_by)
     turns = form.turns(value)
     chosen = turns if recipe.turns == "all" else turns[-1:]
-    return [Row(record, written, turn, turn is chosen[0], group) for turn in chosen]
+    return [
+        Row(record, written, turn, turn is chosen[0], turn.group if acted else group)
+        for turn in chosen
+    ]
+
+
+def _group(value: dict[str, Any], column: str | None) -> str | None:
+    """Return what is in the column by which a record is grouped, if there is one."""
+    if column is None:
+        return None
+    given = value.get(column)
+    return str(given) if isinstance(given, int | float) else text_in(value, column)
 
 
 def _reject(record: Record, reason: str) -> Rejected:

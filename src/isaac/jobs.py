@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ._version import __version__
-from .corpus import SCHEMA, Corpus, Rejected, digest_inputs, read_parts
+from .corpus import SCHEMA, Corpus, Written, digest_inputs, read_parts
 from .curation import Curation, curate, nothing_in
 from .errors import CorpusError, RunError
 from .files import TEMPORARY, json_in, sha256_of, sweep
@@ -27,6 +27,7 @@ from .kept import SUMS, Kept
 from .progress import Tick, Timed
 from .recipe import DRAW_FIELDS, Recipe
 from .records import dumps
+from .rejected import Rejected
 from .report import html, markdown, summarize
 from .runs import INPUTS, LOCK, OUTPUTS, WORK, Run
 from .sources import Digest
@@ -298,7 +299,7 @@ def curated_records(curation: Curation, tick: Tick | None = None) -> Iterator[di
                 for i, (action, text, _) in zip(ids, chosen, strict=True)
                 if action == "replaced"
             }
-            own = curation.responses_of(np.array(ids)) if pairs else [""]
+            own = _own(curation, written) if pairs else [""]
             values = {
                 "isaac_id": ids if every else ids[0],
                 "isaac_action": actions if every else actions[0],
@@ -309,6 +310,12 @@ def curated_records(curation: Curation, tick: Tick | None = None) -> Iterator[di
             yield written.replaced(new) | extra
     if tick is not None:
         tick(len(corpus) - told)
+
+
+def _own(curation: Curation, written: Written) -> list[str]:
+    """Return the responses that a record had, as they stand in it."""
+    texts = curation.responses_of(np.array(written.ids))
+    return list(written.filled(dict(zip(written.ids, texts, strict=True))).values())
 
 
 TOLD = 1000

@@ -62,6 +62,10 @@ class Recipe(BaseModel):
     turns: Literal["last", "all"] = Field(
         default="last", description="which assistant turns to curate"
     )
+    database: str | None = Field(
+        default=None,
+        description="folder with the values that task-oriented dialogues speak of: MultiWOZ's db",
+    )
     limit: int | None = Field(default=None, ge=1, description="read only the first N exchanges")
 
     # What is near what.
@@ -69,7 +73,8 @@ class Recipe(BaseModel):
     response_encoder: str = Field(default="wordllama", description="encoder of responses")
     group_by: str | None = Field(
         default=None,
-        description="column whose equal values make a neighbourhood, instead of a search",
+        description="column whose equal values make a neighbourhood, instead of a search; "
+        "act: the acts and slots of a turn, in task-oriented dialogues",
     )
     candidates: float = Field(
         default=0.3,
@@ -177,6 +182,11 @@ class Recipe(BaseModel):
         return cls(**{**PAPER, **changes})
 
     @classmethod
+    def dialogue(cls, **changes: Any) -> Self:
+        """Return the settings for task-oriented dialogues: every turn, among those of its acts."""
+        return cls(**{**DIALOGUE, **changes})
+
+    @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Return a recipe from plain values; a bad one raises `RecipeError` that names it."""
         try:
@@ -260,6 +270,9 @@ PAPER: dict[str, Any] = {
     "abstain": 0.0,
     "keep": True,
 }
+
+DIALOGUE: dict[str, Any] = {"group_by": "act", "turns": "all", "clusters": "text"}
+"""What task-oriented dialogues have instead of the defaults."""
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

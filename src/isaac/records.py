@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import base64
-import codecs
 import csv
 import io
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .documents import (
+    MAX_DEPTH,
+    MAX_LINE,
+    Record,
+    dialogues,
+    elements,
+    is_of_dialogues,
+    parse,
+    parsed,
+    repeated_in,
+)
 from .errors import CorpusError, MissingExtraError
 from .sources import COMPRESSED, SUFFIXES
-from .text import short
 
-MAX_LINE = 256 * 2**20
-"""Bytes of one line; a longer one means that the file is not one of lines."""
-
-MAX_DEPTH = 100
-"""Levels of lists and objects in one record; far deeper ones could be read but not written."""
-
-MEND = (
-    "mend it there, or write one record a line (JSON Lines), "
-    "where a broken record does not stop the rest"
-)
-
+__all__ = ["MAX_DEPTH", "MAX_LINE", "Record", "dumps", "parse", "read_hub", "read_records"]
 
 ARCHIVES = {
     b"BZh": "packed with bzip2",
@@ -40,16 +38,6 @@ ARCHIVES = {
     b"ARROW1": "an Arrow file",
 }
 """What is not read, by the bytes that it begins with."""
-
-
-class Record(NamedTuple):
-    """What stood at one place of the input: a record, or the problem that it has."""
-
-    file: str
-    line: int
-    raw: bytes
-    value: dict[str, Any] | None = None
-    problem: str = ""
 
 
 def _plain(value: Any) -> Any:
@@ -87,7 +75,9 @@ def read_records(name: str, file: BinaryIO) -> Iterator[Record]:
     if suffix in (".csv", ".tsv") or not (suffix or first in (b"{", b"[", b"")):
         return _csv(name, file, _delimiter(suffix, head))
     if first == b"[" and _is_array(file):
-        return _array(name, file)
+        return elements(name, file)
+    if first == b"{" and is_of_dialogues(name, file):
+        return dialogues(name, file)
     return _lines(name, file)
 
 
@@ -147,162 +137,7 @@ def _lines(name: str, file: BinaryIO) -> Iterator[Record]:
                 "write one record a line (JSON Lines), or all of them as one array"
             )
         if raw.strip():
-            yield _parsed(name, line, raw.removesuffix(b"\n").removesuffix(b"\r"))
-
-
-def _parsed(name: str, line: int, raw: bytes) -> Record:
-    try:
-        value = parse(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        return Record(name, line, raw, problem=_why(error))
-    return _record(name, line, raw, value)
-
-
-def _why(error: Exception) -> str:
-    """Return why JSON could not be read, on one line."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"invalid UTF-8 at byte {error.start + 1} of the line"
-    if isinstance(error, RecursionError):
-        return "JSON nested too deeply"
-    if isinstance(error, RepeatedKeyError):
-        return str(error)
-    if isinstance(error, json.JSONDecodeError):
-        return f"broken JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1}"
-    return "a number with too many digits"
-
-
-def _record(name: str, line: int, raw: bytes, value: Any) -> Record:
-    """Return the record of a JSON value, or what is wrong with the value."""
-    if not isinstance(value, dict):
-        return Record(name, line, raw, problem=f"{_kind(value)}, not an object")
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _is_deep(value):
-        return Record(name, line, raw, problem="JSON nested too deeply")
-    return Record(name, line, raw, value)
-
-
-def _kind(value: Any) -> str:
-    kinds = {list: "a list", str: "text", bool: "true or false", type(None): "null"}
-    return f"JSON that is {kinds.get(type(value), 'a number')}"
-
-
-def _is_deep(value: Any) -> bool:
-    """Say whether a value is nested deeper than `MAX_DEPTH`."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _nested(outer)]
-    return bool(level)
-
-
-def _nested(value: Any) -> list[Any]:
-    values = value.values() if isinstance(value, dict) else value
-    return [inner for inner in values if isinstance(inner, dict | list)]
-
-
-class RepeatedKeyError(ValueError):
-    """An object has one key twice, so that one of its values would be lost."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        repeated = _repeated(key for key, _ in pairs)
-        raise RepeatedKeyError(f"the key '{repeated}' stands twice in one object")
-    return value
-
-
-def _repeated(names: Iterable[str]) -> str | None:
-    """Return a name that stands twice, fit to be shown, or None."""
-    counts = Counter(names)
-    return next((short(name) for name, count in counts.items() if count > 1), None)
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_object)
-
-
-def parse(text: str) -> Any:
-    """Return the value of a JSON text; a repeated key raises `RepeatedKeyError`."""
-    return DECODER.decode(text)
-
-
-class _Window:
-    """The text of a file from a place in it on, as much of it as is needed."""
-
-    def __init__(self, name: str, file: BinaryIO) -> None:
-        self.name, self.file = name, file
-        self.decoder = codecs.getincrementaldecoder("utf-8")()
-        self.text, self.at, self.line, self.ended = "", 0, 1, False
-
-    def more(self) -> None:
-        """Read at least as much again as is there, and drop what was passed."""
-        self.text, self.at = self.text[self.at :], 0
-        data = self.file.read(max(STEP, len(self.text)))
-        self.ended = not data
-        try:
-            self.text += self.decoder.decode(data, final=self.ended)
-        except UnicodeDecodeError as error:
-            line = self.line + self.text.count("\n") + error.object.count(b"\n", 0, error.start)
-            raise CorpusError(
-                f"{self.name} line {line}: invalid UTF-8; convert the file to UTF-8"
-            ) from None
-
-    def next(self, skipped: str = " \t\r\n,") -> str:
-        """Go to the next character that is not skipped, and return it; nothing at the end."""
-        while True:
-            while self.at < len(self.text) and self.text[self.at] in skipped:
-                self.at += 1
-                self.line += self.text[self.at - 1] == "\n"
-            if self.at < len(self.text) or self.ended:
-                return self.text[self.at : self.at + 1]
-            self.more()
-
-    def value(self) -> tuple[Any, str]:
-        """Return the value that begins here with its text, and go to its end."""
-        while True:
-            try:
-                value, end = DECODER.raw_decode(self.text, self.at)
-            except (ValueError, RecursionError) as error:
-                if self.ended or len(self.text) - self.at > MAX_LINE or _final(error):
-                    raise self.broken(error) from None
-            else:
-                if end < len(self.text) or self.ended:
-                    break
-            self.more()
-        raw = self.text[self.at : end]
-        self.line, self.at = self.line + raw.count("\n"), end
-        return value, raw
-
-    def broken(self, error: Exception) -> CorpusError:
-        """Return what is said of a value here that cannot be read."""
-        line, why = self.line, _why(error)
-        if isinstance(error, json.JSONDecodeError):
-            line += self.text.count("\n", self.at, error.pos)
-            why = f"broken JSON: {error.msg.removesuffix(' at')}"
-        return CorpusError(f"{self.name} line {line}: {why} in the array; {MEND}")
-
-
-STEP = 2**20
-"""Bytes of an array that are read at a time, more if an element is longer."""
-
-
-def _final(error: Exception) -> bool:
-    """Say whether more of the text would not mend a value."""
-    return isinstance(error, RecursionError | RepeatedKeyError)
-
-
-def _array(name: str, file: BinaryIO) -> Iterator[Record]:
-    """Yield the elements of one JSON array, each with the line that it begins on."""
-    window = _Window(name, file)
-    window.next()
-    window.at += 1
-    while window.next() != "]":
-        line = window.line
-        value, raw = window.value()
-        yield _record(name, line, raw.encode(), value)
-    window.at += 1
-    if window.next(" \t\r\n"):
-        raise CorpusError(
-            f"{name} line {window.line}: there is more after the end of the array; {MEND}"
-        )
+            yield parsed(name, line, raw.removesuffix(b"\n").removesuffix(b"\r"))
 
 
 class _Spy:
@@ -360,7 +195,7 @@ def _header(place: str, raw: bytes, row: list[str], problem: str) -> list[str]:
     problem = problem or _unreadable(raw)
     if problem:
         raise CorpusError(f"{place}: {problem}; the first row must name the columns")
-    if (repeated := _repeated(row)) is not None:
+    if (repeated := repeated_in(row)) is not None:
         raise CorpusError(f"{place}: the column '{repeated}' stands twice; rename one")
     return row
 
@@ -388,7 +223,7 @@ def _parquet(name: str, file: BinaryIO) -> Iterator[Record]:
     line = 0
     try:
         table = pq.ParquetFile(file)
-        if (repeated := _repeated(table.schema_arrow.names)) is not None:
+        if (repeated := repeated_in(table.schema_arrow.names)) is not None:
             raise CorpusError(f"{name}: the column '{repeated}' stands twice; rename one")
         for batch in table.iter_batches(batch_size=4096):
             for value in _readable(batch).to_pylist():

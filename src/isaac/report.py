@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from ._version import __version__
 from .assumption import diagnose
-from .corpus import Rejected, format_names
+from .corpus import format_names
 from .curation import Curation
 from .decisions import RANKS
 from .embeddings import as_floats
+from .rejected import Rejected
 from .text import clipped, short, visible
 from .threads import one_thread
 from .trimming import TRIMMED

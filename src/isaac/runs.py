@@ -14,13 +14,14 @@ from typing import IO, Any
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from .corpus import SCHEMA, Corpus, RejectedFile
+from .corpus import SCHEMA, Corpus
 from .curation import Curation, curate
 from .decisions import LINEAGE
 from .errors import RunError
 from .files import Folder, json_in, sha256_of, sound
 from .kept import Kept
 from .recipe import Recipe
+from .rejected import RejectedFile
 from .remote import Mirror, is_url
 from .sources import Digest
 from .tables import Stored

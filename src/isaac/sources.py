@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import gzip
 import hashlib
+import lzma
 import os
 import posixpath
 import shutil
+import struct
 import sys
 import tempfile
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -25,6 +29,28 @@ from .text import short
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 COMPRESSED = (".gz", ".zst")
+PACKED = ".zip"
+KNOWN = ", ".join((*SUFFIXES, *COMPRESSED, PACKED))
+
+MOST = 2**34
+"""Bytes that a zip archive unpacks to at most."""
+
+LEAST = 2**28
+"""Bytes that any zip archive may unpack to."""
+
+RATIO = 200
+"""Times its own size that a larger archive unpacks to at most; dialogues take about 20."""
+
+
+DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    pa.ArrowException,
+    zipfile.BadZipFile,
+)
+"""What unpacking raises where bytes are wrong or missing."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +102,7 @@ def _remote(url: str) -> list[Source]:
     if len(paths) > 1:
         paths = [path for path in paths if _is_data(PurePosixPath(path))]
     if not paths:
-        raise CorpusError(f"no data behind {url}; known: {', '.join((*SUFFIXES, *COMPRESSED))}")
+        raise CorpusError(f"no data behind {url}; known: {KNOWN}")
     base = posixpath.commonpath([posixpath.dirname(path) for path in paths])
     return [Source(posixpath.relpath(path, base or "."), None, url, path) for path in paths]
 
@@ -95,8 +121,7 @@ def _paths(source: str) -> list[Path]:
     if source and path.is_dir():
         paths = sorted(_in_folder(path))
         if not paths:
-            known = ", ".join((*SUFFIXES, *COMPRESSED))
-            raise CorpusError(f"no data in folder {source}; known: {known}")
+            raise CorpusError(f"no data in folder {source}; known: {KNOWN}")
         return paths
     if source and path.exists():
         return [path]
@@ -124,6 +149,12 @@ def _fail(error: OSError) -> NoReturn:
 
 def _is_data(path: PurePath) -> bool:
     name = path.name.lower()
+    return _is_plain_data(path) or (name.endswith(PACKED) and not name.startswith("."))
+
+
+def _is_plain_data(path: PurePath) -> bool:
+    """Say whether a file is one of records and no archive of files."""
+    name = path.name.lower()
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
     return name.endswith(SUFFIXES) and not name.startswith(".")
@@ -134,16 +165,92 @@ def opened(source: Source) -> Iterator[tuple[BinaryIO, Digest]]:
     """Yield the file, decompressed and seekable, and the digest of its bytes as they lie."""
     with _seekable(source) as raw:
         digest = _digest(source.name, raw)
-        magic = raw.read(4)
-        raw.seek(0)
-        if magic[:2] == b"\x1f\x8b":
-            with gzip.open(raw) as plain, _unpacked(source, cast(BinaryIO, plain)) as file:
-                yield file, digest
-        elif magic == b"\x28\xb5\x2f\xfd":
-            with pa.CompressedInputStream(raw, "zstd") as plain, _unpacked(source, plain) as file:
-                yield file, digest
-        else:
-            yield raw, digest
+        with _decompressed(source.name, raw) as file:
+            yield file, digest
+
+
+@contextmanager
+def _decompressed(name: str, raw: BinaryIO) -> Iterator[BinaryIO]:
+    """Yield the bytes of a seekable file, unpacked if they are one compressed stream."""
+    magic = raw.read(4)
+    raw.seek(0)
+    if magic[:2] == b"\x1f\x8b":
+        with gzip.open(raw) as plain, _unpacked(name, cast(BinaryIO, plain)) as file:
+            yield file
+    elif magic == b"\x28\xb5\x2f\xfd":
+        with pa.CompressedInputStream(raw, "zstd") as plain, _unpacked(name, plain) as file:
+            yield file
+    else:
+        yield raw
+
+
+def members(
+    name: str, file: BinaryIO, beside: Callable[[str], bool] | None = None
+) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield the file, or the data files in it if it is a zip archive, each with its name.
+
+    Of several in an archive those that ``beside`` knows as no records are left out. They are
+    unpacked one after the other to files without a name: what they are called is only shown.
+    Raises `CorpusError` for an archive that is damaged, encrypted, or too large once unpacked.
+    """
+    magic = file.read(4)
+    file.seek(0)
+    if magic not in (b"PK\x03\x04", b"PK\x05\x06"):
+        yield name, file
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for info in _chosen(name, archive, beside):
+                inner = f"{name}/{short(info.filename, 200)}"
+                with (
+                    archive.open(info) as packed,
+                    _unpacked(inner, cast(BinaryIO, packed)) as raw,
+                    _decompressed(inner, raw) as plain,
+                ):
+                    yield inner, plain
+    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OSError) as error:
+        if getattr(error, "errno", None) not in (None, errno.EINVAL):  # a place before the file
+            raise
+        raise CorpusError(f"{name} is cut off or damaged: {error}; fetch it again") from None
+
+
+def _chosen(
+    name: str, archive: zipfile.ZipFile, beside: Callable[[str], bool] | None
+) -> list[zipfile.ZipInfo]:
+    """Return the members of an archive to read, in order of name."""
+    there = [info for info in archive.infolist() if not info.filename.endswith("/")]
+    found = [info for info in there if _is_member(info.filename)]
+    if len(found) > 1 and beside is not None:
+        found = [info for info in found if not beside(info.filename)]
+    if not found:
+        names = ", ".join(short(info.filename, 40) for info in there[:10]) or "nothing"
+        known = ", ".join((*SUFFIXES, *COMPRESSED))
+        raise CorpusError(f"no data in {name}; known: {known}; in it: {names}")
+    locked = next((info.filename for info in found if info.flag_bits & 1), None)
+    if locked is not None:
+        raise CorpusError(
+            f"{name}: {short(locked)} is encrypted; unpack it with its password first"
+        )
+    _refuse_bomb(name, archive, sum(info.file_size for info in found))
+    return sorted(found, key=lambda info: info.filename)
+
+
+def _is_member(name: str) -> bool:
+    """Say whether a name in an archive is that of data, and not a system's note on it."""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(("__MACOSX", ".")) and part != ".." for part in path.parts)
+    return _is_plain_data(path) and not hidden
+
+
+def _refuse_bomb(name: str, archive: zipfile.ZipFile, size: int) -> None:
+    """Raise `CorpusError` if an archive's files are larger than can be meant."""
+    file = cast(BinaryIO, archive.fp)
+    most = min(MOST, max(LEAST, RATIO * file.seek(0, os.SEEK_END)))
+    if size > most:
+        raise CorpusError(
+            f"{name} would unpack to {size >> 20:,} MiB, which is more than the {most >> 20:,} MiB "
+            "that are taken from an archive of its size; unpack it yourself and give the folder"
+        )
 
 
 @contextmanager
@@ -173,16 +280,14 @@ def _open(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def _unpacked(source: Source, packed: BinaryIO) -> Iterator[BinaryIO]:
+def _unpacked(name: str, packed: BinaryIO) -> Iterator[BinaryIO]:
     with tempfile.TemporaryFile() as copy:
         try:
             shutil.copyfileobj(packed, copy)
-        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        except DAMAGE as error:
             if getattr(error, "errno", None):
                 raise
-            raise CorpusError(
-                f"{source.name} is cut off or damaged: {error}; fetch it again"
-            ) from None
+            raise CorpusError(f"{name} is cut off or damaged: {error}; fetch it again") from None
         copy.seek(0)
         yield cast(BinaryIO, copy)
 

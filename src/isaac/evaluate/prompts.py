@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, cast
 from ..errors import IsaacError, MissingExtraError
 from ..models import Messages
 from ..records import Record, dumps, parse, read_records
-from ..sources import find_sources, opened
+from ..sources import find_sources, members, opened
 from ..text import short
 
 Kind = Literal["risky", "harmless"]
@@ -163,7 +163,8 @@ def _from_file(path: str) -> Iterator[Prompt]:
 def _records(path: str) -> Iterator[Record]:
     for source in find_sources(path):
         with opened(source) as (file, _):
-            yield from read_records(source.name, file)
+            for name, part in members(source.name, file):
+                yield from read_records(name, part)
 
 
 def _from_text(path: str) -> Iterator[Prompt]:

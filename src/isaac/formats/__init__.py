@@ -11,13 +11,16 @@ from ..errors import CorpusError
 from .alpaca import Alpaca
 from .base import Format, Message, RowError, Turn, names
 from .context_response import ContextResponse
+from .dialogues import DIALOGUES, Dialogues, with_database
 from .hh import HH
 from .messages import Messages
 from .prompt_completion import PromptCompletion
 from .sharegpt import ShareGPT
 
 __all__ = [
+    "DIALOGUES",
     "FORMATS",
+    "Dialogues",
     "Format",
     "Message",
     "RowError",
@@ -39,8 +42,9 @@ FORMATS: dict[str, Format] = {
     "context_response": ContextResponse(),
     "question_answer": ContextResponse("question_answer", "question", "answer"),
     "hh": HH(),
+    **DIALOGUES,
 }
-"""Every format by name, in the order in which they are tried."""
+"""Every format by name; they are tried in this order, but `DIALOGUES` first: they fit less."""
 
 ALIASES: tuple[Format, ...] = (
     Messages("conversations"),
@@ -74,11 +78,27 @@ def choose(
     name: str | None = None,
     context: str | None = None,
     response: str | None = None,
+    database: str | None = None,
 ) -> Format:
     """Return the format named by its name or columns, or the one that fits most records.
 
-    Raises `CorpusError` if the name or a column is unknown, or nothing fits.
+    ``database`` is the folder of the values that dialogues speak of. Raises `CorpusError` if the
+    name or a column is unknown, nothing fits, or the format takes no database.
     """
+    form = _chosen(records, name, context, response)
+    if database is None:
+        return form
+    if not isinstance(form, Dialogues):
+        raise CorpusError(
+            f"a database is for task-oriented dialogues, and this is '{form.name}'; "
+            f"drop it, or give the format: {', '.join(DIALOGUES)}"
+        )
+    return with_database(form, database)
+
+
+def _chosen(
+    records: Sequence[Record], name: str | None, context: str | None, response: str | None
+) -> Format:
     if name is not None and name not in FORMATS:
         raise CorpusError(f"no format '{name}'; there: {', '.join(FORMATS)}")
     if context is not None and response is None:
@@ -93,7 +113,8 @@ def choose(
 
 def detect(records: Sequence[Record]) -> Format:
     """Return the format that fits most of the records, the earlier one of equals."""
-    return _most(records, [*FORMATS.values(), *ALIASES]) or _give_up(records, "")
+    forms: list[Format] = [*DIALOGUES.values(), *FORMATS.values(), *ALIASES]
+    return _most(records, forms) or _give_up(records, "")
 
 
 def _named(records: Sequence[Record], name: str) -> Format:

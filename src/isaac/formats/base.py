@@ -39,12 +39,15 @@ class Message(NamedTuple):
 class Turn:
     """A response that can be curated, with all that was said before it.
 
-    ``index`` says where in its record the response stands; only its format reads it.
+    ``index`` says where in its record the response stands; only its format reads it. ``group`` is
+    what the response does, of a format that knows it: only turns of one group can stand for
+    one another.
     """
 
     index: int
     prompt: tuple[Message, ...]
     response: str
+    group: str = ""
 
 
 class RowError(ValueError):
