@@ -48,11 +48,8 @@ def items(curation: Curation) -> Iterator[Item]:
     Their calls and results are no plain text, and no type here could carry them whole.
     """
     prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
-<<<<<<< HEAD
     written = curation.written_of(np.arange(len(responses)))
-=======
     filled = Filled(curation.corpus)
->>>>>>> six-wiring
     names = ("id", "source_id", "action", "target", "rank", "own_rank")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
     first = curation.lineage.filter(pc.equal(curation.lineage.column("target"), 0))
@@ -62,11 +59,8 @@ def items(curation: Curation) -> Iterator[Item]:
         if action != "dropped" and not has_tools(prompt):
             rises = typical[source] > typical[row] if weighted else rank == 1 < own_rank
             better = action == "replaced" and rises
-<<<<<<< HEAD
             better |= action == "replaced" and source == row  # its own, trimmed
-            yield Item(prompt, responses[row], written[source], action, target, better)
-=======
-            original, response = filled.of(row, responses[row], responses[source])
+            original, response = filled.of(row, responses[row], written[source])
             yield Item(prompt, original, response, action, target, better)
 
 
@@ -88,7 +82,6 @@ class Filled:
         while self.at is None or row > self.at.ids[-1]:
             self.at = next(self.records)
         return [self.at.filled({row: text})[row] for text in responses]
->>>>>>> six-wiring
 
 
 def has_tools(prompt: Messages) -> bool:
