@@ -53,7 +53,7 @@ BELONGS = 6.5
 BESIDE = 2.0
 """What the bound is raised by for a clause in one sentence with another that is left out."""
 
-STRANGE = 1.5
+STRANGE = 0.7
 """Belonging below which a word within a clause is left out."""
 
 LONGEST = 12
