@@ -36,6 +36,10 @@ FEW = 16
 HEADLESS = "no head to draw from"
 
 
+class RefusedError(ValueError):
+    """A rewrite may not go out; the message says why."""
+
+
 class Healed(NamedTuple):
     """What became of one response.
 
@@ -92,7 +96,121 @@ class Seen(NamedTuple):
         return float(self.found.counts[0][self.rank(member)] / self.facts.totals[0])
 
 
-class Healer:
+class Drawer:
+    """Draws responses from neighbourhoods of a curation, however these were found."""
+
+    def __init__(self, curation: Curation) -> None:
+        self.curation = curation
+        layout, consensus = curation.layout, curation.consensus
+        self.relevance = curation.relevance
+        self.allowed = drawable(layout, consensus, curation.recipe)
+        self.typicality = consensus.typicality[layout.response]
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of every draw."""
+        return self.curation.recipe.seed
+
+    def among(self, context: str, response: str, query: Grid, members: Ints) -> Seen:
+        """Return a response beside rows, ascending, that may say something instead."""
+        recipe, texts = self.curation.recipe, self.curation.layout.response[members]
+        compared = self._compared(members, texts, None)
+        found = cluster(np.arange(len(texts))[None], compared, recipe)
+        facts = shape(found, recipe)
+        return Seen(context, response, query, members, texts, None, found, facts, None)
+
+    def draws(self, seen: Seen) -> Iterator[Healed]:
+        """Yield what may be said instead, one draw after the other, no response twice.
+
+        There is none where the recipe abstains, or where nothing in the neighbourhood may be drawn.
+        """
+        recipe, facts = self.curation.recipe, seen.facts
+        lone = facts.sizes[0, 0] < max(2, recipe.abstain * facts.totals[0])
+        if seen.own is not None and recipe.abstain and lone:
+            return
+        seed = np.array([key(seen.context, seen.response or "")], np.uint64)
+        for source, odds in (
+            self._weighted(seen, seed) if recipe.weighted else _drawn(seen, seed, recipe)
+        ):
+            if seen.own is not None and seen.texts[source] == seen.texts[seen.own]:
+                yield self.as_given(seen, "kept", "drawn again")._replace(probability=odds)
+            else:
+                yield self._replaced(seen, source, odds)
+
+    def as_given(self, seen: Seen, action: str, reason: str) -> Healed:
+        """Return an exchange with its response as it was given."""
+        confidence = None
+        if seen.own is not None and seen.typicality is not None:
+            confidence = seen.share(seen.own) * seen.typicality
+        known = (seen.response or "", None, seen.typicality, seen.head_share, 1.0)
+        return Healed(action, *known, reason, confidence)
+
+    def _replaced(self, seen: Seen, source: int, odds: float) -> Healed:
+        row = seen.members[source]
+        number = self.curation.layout.ids[row]
+        return Healed(
+            "replaced",
+            self.curation.written_of(np.array([number]))[0],
+            int(number),
+            seen.typicality,
+            seen.head_share,
+            odds,
+            "off-consensus" if seen.own is not None else "no response given",
+            seen.share(source) * float(self.typicality[row]),
+        )
+
+    def _weighted(self, seen: Seen, seed: Keys) -> Iterator[tuple[int, float]]:
+        """Yield which member is drawn by the weights of all, and the odds of its cluster.
+
+        After each draw the members that are near-duplicates of the one drawn are left out.
+        """
+        order, sizes = seen.found.members.values, seen.found.sizes.values
+        ranks = np.repeat(np.arange(len(sizes)), sizes)
+        kinds = self.curation.consensus.kind[seen.texts[: len(seen.members)]]
+        with one_thread():
+            weights = self._weights(seen, ranks)
+        for turn in itertools.count():
+            if not np.isfinite(weights).any():
+                return
+            odds = np.exp(weights - weights.max())[order][None]
+            odds /= odds.sum()
+            chance = uniforms(self.curation.recipe.seed, seed, turn, 0)
+            place = int(choose(odds, chance)[0])
+            source = int(order[place])
+            yield source, float(odds[0, ranks == ranks[place]].sum())
+            weights[: len(kinds)][kinds == kinds[source]] = -np.inf
+
+    def _weights(self, seen: Seen, ranks: Ints) -> Reals:
+        """Return the logarithm of how likely each member is drawn, -inf where it may not be."""
+        recipe, members = self.curation.recipe, seen.members
+        share = np.append(log_share(seen.facts)[0], -np.inf)
+        weights = np.full(len(seen.texts), -np.inf)
+        weights[seen.found.members.values] = share[np.minimum(ranks, len(share) - 1)]
+        inside = weights[: len(members)]
+        inside += recipe.typicality * self.typicality[members]
+        if self.relevance is not None:
+            wanted = self.relevance.wanted(seen.query)
+            inside += recipe.relevance * self.relevance.of(seen.query, wanted, members[None])[0]
+        inside[~self.allowed[members]] = -np.inf
+        weights[len(members) :] = -np.inf
+        return weights
+
+    def _compared(self, members: Ints, texts: Ints, given: Grid | None) -> Compared:
+        """Return what members are compared by, the given response last if it is none of them."""
+        compared = self.curation.compared
+        if compared.vectors is None:
+            return Compared(None, texts)
+        vectors = compared.vectors[compared.item[members]]
+        if given is not None and len(texts) > len(members):
+            vectors = np.concatenate([vectors, given[None]])
+        kinds = None
+        if compared.kind is not None:
+            kinds = compared.kind[members]
+            kinds = np.append(kinds, kinds.max(initial=-1) + 1)[: len(texts)]
+        return Compared(vectors, np.arange(len(texts)), None, kinds)
+
+
+class Healer(Drawer):
     """Heals exchanges by the neighbourhoods of a curation; loads its encoders once.
 
     Several threads may use one healer at a time.
@@ -106,11 +224,8 @@ class Healer:
                 "heal with a run that was curated by nearest contexts"
             )
         assert curation.contexts is not None
-        self.curation = curation
-        layout, consensus = curation.layout, curation.consensus
-        self.relevance = curation.relevance
-        self.allowed = drawable(layout, consensus, recipe)
-        self.typicality = consensus.typicality[layout.response]
+        super().__init__(curation)
+        layout = curation.layout
         ranked, changed = np.sort(self.typicality), round(recipe.share * len(layout.ids))
         self.least = float(ranked[changed - 1]) if changed else -1.0
         self.wording: Wording | None = None
@@ -155,31 +270,28 @@ class Healer:
         agrees = self.curation.recipe.keep and seen.rank(seen.own) == 0
         return "in the largest cluster" if agrees and seen.facts.sizes[0, 0] > 1 else None
 
-    def draws(self, seen: Seen) -> Iterator[Healed]:
-        """Yield what may be said instead, one draw after the other, no response twice.
+    def why(self, _seen: Seen) -> str:
+        """Return why a response that does not stay goes."""
+        return "off-consensus"
 
-        There is none where the recipe abstains, or where nothing in the neighbourhood may be drawn.
+    def cut(self, _seen: Seen) -> Healed | None:
+        """Return None: of a response nothing can be left out."""
+        return None
+
+    def asked(self, seen: Seen) -> tuple[str, str]:
+        """Return the context and the response as a rephraser is given them."""
+        return seen.context, seen.response or ""
+
+    def rewritten(self, seen: Seen, text: str, *, judged: bool) -> Healed:
+        """Return a rewrite that may go out, if a judge has the last word or it is more typical.
+
+        Raises `RefusedError` for another one.
         """
-        recipe, facts = self.curation.recipe, seen.facts
-        lone = facts.sizes[0, 0] < max(2, recipe.abstain * facts.totals[0])
-        if seen.own is not None and recipe.abstain and lone:
-            return
-        seed = np.array([key(seen.context, seen.response or "")], np.uint64)
-        for source, odds in (
-            self._weighted(seen, seed) if recipe.weighted else _drawn(seen, seed, recipe)
-        ):
-            if seen.own is not None and seen.texts[source] == seen.texts[seen.own]:
-                yield self.as_given(seen, "kept", "drawn again")._replace(probability=odds)
-            else:
-                yield self._replaced(seen, source, odds)
-
-    def as_given(self, seen: Seen, action: str, reason: str) -> Healed:
-        """Return an exchange with its response as it was given."""
-        confidence = None
-        if seen.own is not None and seen.typicality is not None:
-            confidence = seen.share(seen.own) * seen.typicality
-        known = (seen.response or "", None, seen.typicality, seen.head_share, 1.0)
-        return Healed(action, *known, reason, confidence)
+        again = self.look([(seen.context, text)])[0]
+        if not judged and (again.typicality or 0) <= (seen.typicality or 0):
+            raise RefusedError("the rewrite is worded no more typically")
+        found = self.as_given(again, "rewritten", "rewritten")
+        return found._replace(typicality=seen.typicality, head_share=seen.head_share)
 
     def _healed(self, seen: Seen) -> Healed:
         if (reason := self.stays(seen)) is not None:
@@ -187,19 +299,6 @@ class Healer:
         for drawn in self.draws(seen):
             return drawn
         return self.as_given(seen, "abstained", HEADLESS)
-
-    def _replaced(self, seen: Seen, source: int, odds: float) -> Healed:
-        layout, row = self.curation.layout, seen.members[source]
-        return Healed(
-            "replaced",
-            layout.responses[seen.texts[source]],
-            int(layout.ids[row]),
-            seen.typicality,
-            seen.head_share,
-            odds,
-            "off-consensus" if seen.own is not None else "no response given",
-            seen.share(source) * float(self.typicality[row]),
-        )
 
     def _looked(self, asked: list[tuple[str, str | None]]) -> list[Seen]:
         contexts = self.curation.contexts
@@ -262,42 +361,6 @@ class Healer:
             self.wording = self.wording or Wording(layout.responses, consensus.kind)
         return float(self.wording.typicality(self.wording.of([response]))[0])
 
-    def _weighted(self, seen: Seen, seed: Keys) -> Iterator[tuple[int, float]]:
-        """Yield which member is drawn by the weights of all, and the odds of its cluster.
-
-        After each draw the members that are near-duplicates of the one drawn are left out.
-        """
-        order, sizes = seen.found.members.values, seen.found.sizes.values
-        ranks = np.repeat(np.arange(len(sizes)), sizes)
-        kinds = self.curation.consensus.kind[seen.texts[: len(seen.members)]]
-        with one_thread():
-            weights = self._weights(seen, ranks)
-        for turn in itertools.count():
-            if not np.isfinite(weights).any():
-                return
-            odds = np.exp(weights - weights.max())[order][None]
-            odds /= odds.sum()
-            chance = uniforms(self.curation.recipe.seed, seed, turn, 0)
-            place = int(choose(odds, chance)[0])
-            source = int(order[place])
-            yield source, float(odds[0, ranks == ranks[place]].sum())
-            weights[: len(kinds)][kinds == kinds[source]] = -np.inf
-
-    def _weights(self, seen: Seen, ranks: Ints) -> Reals:
-        """Return the logarithm of how likely each member is drawn, -inf where it may not be."""
-        recipe, members = self.curation.recipe, seen.members
-        share = np.append(log_share(seen.facts)[0], -np.inf)
-        weights = np.full(len(seen.texts), -np.inf)
-        weights[seen.found.members.values] = share[np.minimum(ranks, len(share) - 1)]
-        inside = weights[: len(members)]
-        inside += recipe.typicality * self.typicality[members]
-        if self.relevance is not None:
-            wanted = self.relevance.wanted(seen.query)
-            inside += recipe.relevance * self.relevance.of(seen.query, wanted, members[None])[0]
-        inside[~self.allowed[members]] = -np.inf
-        weights[len(members) :] = -np.inf
-        return weights
-
     def _with_given(
         self, context: str, response: str | None, members: Ints
     ) -> tuple[Ints, int | None]:
@@ -316,20 +379,6 @@ class Healer:
             return rows, int(twins.argmax())
         rows = np.sort(members[: min(self.curation.recipe.neighbors, len(members)) - 1])
         return rows, len(rows)
-
-    def _compared(self, members: Ints, texts: Ints, given: Grid | None) -> Compared:
-        """Return what members are compared by, the given response last if it is none of them."""
-        compared = self.curation.compared
-        if compared.vectors is None:
-            return Compared(None, texts)
-        vectors = compared.vectors[compared.item[members]]
-        if given is not None and len(texts) > len(members):
-            vectors = np.concatenate([vectors, given[None]])
-        kinds = None
-        if compared.kind is not None:
-            kinds = compared.kind[members]
-            kinds = np.append(kinds, kinds.max(initial=-1) + 1)[: len(texts)]
-        return Compared(vectors, np.arange(len(texts)), None, kinds)
 
 
 def _drawn(seen: Seen, seed: Keys, recipe: Settled) -> Iterator[tuple[int, float]]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .errors import RecipeError
 from .formats.base import RowError, usable
-from .healing import HEADLESS, Healed, Healer, Seen
+from .healing import HEADLESS, Healed, Healer, RefusedError, Seen
 from .judges import Judge, Verdict, judged
 from .text import short
 
@@ -43,8 +43,63 @@ class Failures(NamedTuple):
         return Failures(self.asked + 1, failed, error if self.first is None else self.first)
 
 
-class Mender:
-    """Heals one exchange after the other; for one thread at a time.
+S = TypeVar("S", bound="Response")
+S_contra = TypeVar("S_contra", bound="Response", contravariant=True)
+
+
+class Response(Protocol):
+    """Something that was said, as whoever heals it sees it."""
+
+    @property
+    def context(self) -> str:
+        """What it answers."""
+        ...
+
+    @property
+    def response(self) -> str | None:
+        """What was said."""
+        ...
+
+
+class Healing(Protocol[S_contra]):
+    """Knows what stays, and what may be said instead."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of every draw and rewrite."""
+        ...
+
+    def stays(self, seen: S_contra, /) -> str | None:
+        """Return why a response stays as it is, None if it does not."""
+        ...
+
+    def why(self, seen: S_contra, /) -> str:
+        """Return why a response that does not stay goes."""
+        ...
+
+    def cut(self, seen: S_contra, /) -> Healed | None:
+        """Return what of a response may stay, None where that is all of it, or nothing."""
+        ...
+
+    def draws(self, seen: S_contra, /) -> Iterator[Healed]:
+        """Yield what may be said instead, one draw after the other, no response twice."""
+        ...
+
+    def asked(self, seen: S_contra, /) -> tuple[str, str]:
+        """Return the context and the response as a rephraser is given them."""
+        ...
+
+    def rewritten(self, seen: S_contra, text: str, /, *, judged: bool) -> Healed:
+        """Return a rewrite as it goes out; raise `RefusedError` where it may not."""
+        ...
+
+    def as_given(self, seen: S_contra, action: str, reason: str, /) -> Healed:
+        """Return a response as it was given."""
+        ...
+
+
+class Mending(Generic[S]):
+    """Heals one response after the other; for one thread at a time.
 
     ``rephraser`` rewrites what would be drawn otherwise, ``judge`` has the last word on what stays
     and what is said instead, ``fallback`` is said where nothing safe is found within ``tries``.
@@ -53,7 +108,7 @@ class Mender:
 
     def __init__(
         self,
-        healer: Healer,
+        healer: Healing[S],
         judge: Judge | None = None,
         rephraser: Rephraser | None = None,
         fallback: str | None = None,
@@ -65,49 +120,53 @@ class Mender:
         self.fallback, self.tries = fallback, tries
         self.judging, self.rewriting = Failures(), Failures()
 
-    def mend(self, context: str, response: str) -> Healed:
-        """Return the response kept, drawn anew, rewritten, or given up.
+    def mended(self, seen: S) -> Healed:
+        """Return the response kept, cut, drawn anew, rewritten, or given up.
 
-        A typical response is kept; with a judge, one that it judges safe, and no other. The next
-        draws or rewrites are tried until one may go out: one judged safe, or without a judge the
-        first draw, or the first rewrite that is worded more typically than the response. If there
-        is none, ``action`` is fallback where that is said, else abstained, and the response stays.
+        What the healer lets stay is kept; with a judge, what it judges safe, and nothing else. Of
+        the rest that part is tried which may stay, then the next draws, or before it rewrites,
+        until one may go out: one judged safe, or without a judge the first that the healer allows.
+        If there is none, ``action`` is fallback where that is said, else abstained, and the
+        response stays.
         """
-        seen = self.healer.look([(context, response)])[0]
         why, verdict = self.healer.stays(seen), None
         if self.judge is not None:
-            verdict = self._verdict(context, response)
+            verdict = self._verdict(seen.context, seen.response or "")
             why = "judged safe" if verdict == "safe" else None
         if why is not None:
             return self.healer.as_given(seen, "kept", why)._replace(verdict=verdict)
-        why = "off-consensus" if verdict is None else WHY[verdict]
-        tried = 0
-        for found in self._candidates(seen, response):
+        why = self.healer.why(seen) if verdict is None else WHY[verdict]
+        tried, refused = 0, list[str]()
+        for found in self._candidates(seen, refused):
             tried += 1
             if (passed := self._passed(seen, found)) is not None:
                 return passed._replace(reason=f"{why}, {passed.reason}")
-        return self._given_up(seen, f"{why}; {self._nothing(tried)}", verdict)
+        return self._given_up(seen, f"{why}; {self._nothing(tried, refused)}", verdict)
 
-    def _candidates(self, seen: Seen, response: str) -> Iterator[Healed]:
+    def _candidates(self, seen: S, refused: list[str]) -> Iterator[Healed]:
         """Yield what may be said instead, no text twice."""
+        cut = self.healer.cut(seen)
+        parts = [] if cut is None else [cut]
         if self.rephraser is not None:
-            return self._rewrites(seen, response)
-        draws = itertools.islice(self.healer.draws(seen), self.tries)
+            return itertools.chain(self._rewrites(seen, refused), parts)
+        draws = itertools.islice(itertools.chain(parts, self.healer.draws(seen)), self.tries)
         if self.judge is None:
             return draws
-        return (drawn for drawn in draws if drawn.action == "replaced")
+        return (drawn for drawn in draws if drawn.action != "kept")
 
-    def _rewrites(self, seen: Seen, response: str) -> Iterator[Healed]:
-        known = {response}
+    def _rewrites(self, seen: S, refused: list[str]) -> Iterator[Healed]:
+        """Yield rewrites, and note why others were refused."""
+        context, response = self.healer.asked(seen)
+        known, judged = {response}, self.judge is not None
         for turn in range(self.tries):
-            text = self._rewrite(seen.context, response, self.healer.curation.recipe.seed + turn)
+            text = self._rewrite(context, response, self.healer.seed + turn)
             if text is None or text in known:
                 continue
             known.add(text)
-            again = self.healer.look([(seen.context, text)])[0]
-            found = self.healer.as_given(again, "rewritten", "rewritten")
-            if self.judge is not None or (again.typicality or 0) > (seen.typicality or 0):
-                yield found._replace(typicality=seen.typicality, head_share=seen.head_share)
+            try:
+                yield self.healer.rewritten(seen, text, judged=judged)
+            except RefusedError as problem:
+                refused.append(str(problem))
 
     def _rewrite(self, context: str, response: str, seed: int) -> str | None:
         """Return a rewrite, None where there is none that can be used."""
@@ -123,7 +182,7 @@ class Mender:
         self.rewriting = self.rewriting.after(error)
         return text
 
-    def _passed(self, seen: Seen, found: Healed) -> Healed | None:
+    def _passed(self, seen: S, found: Healed) -> Healed | None:
         """Return what was found with its verdict if it may go out."""
         if found.action == "replaced":
             found = found._replace(reason="drawn")
@@ -138,16 +197,37 @@ class Mender:
         self.judging = self.judging.after(found.first_error)
         return found.judgements[0].verdict
 
-    def _nothing(self, tried: int) -> str:
+    def _nothing(self, tried: int, refused: list[str]) -> str:
         """Return in words that nothing could be said instead."""
-        if not tried:
-            return HEADLESS if self.rephraser is None else "no rewrite to be had"
-        what = "draws" if self.rephraser is None else "rewrites"
-        return f"none of {tried} {what} judged safe"
+        if tried:
+            what = "draws" if self.rephraser is None else "rewrites"
+            return f"none of {tried} {what} judged safe"
+        if self.rephraser is None:
+            return HEADLESS
+        return f"no rewrite to be had{f': {refused[-1]}' if refused else ''}"
 
-    def _given_up(self, seen: Seen, reason: str, verdict: Verdict | None) -> Healed:
+    def _given_up(self, seen: S, reason: str, verdict: Verdict | None) -> Healed:
         stays = self.healer.as_given(seen, "abstained", reason)._replace(verdict=verdict)
         if self.fallback is None:
             return stays
         said = stays._replace(action="fallback", response=self.fallback)
         return said._replace(confidence=None, verdict=None)
+
+
+class Mender(Mending[Seen]):
+    """Heals exchanges by their neighbourhoods; see `Mending`."""
+
+    def __init__(
+        self,
+        healer: Healer,
+        judge: Judge | None = None,
+        rephraser: Rephraser | None = None,
+        fallback: str | None = None,
+        tries: int = TRIES,
+    ) -> None:
+        super().__init__(healer, judge, rephraser, fallback, tries)
+        self.look = healer.look
+
+    def mend(self, context: str, response: str) -> Healed:
+        """Return the response to a context as `mended` does."""
+        return self.mended(self.look([(context, response)])[0])

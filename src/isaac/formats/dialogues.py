@@ -13,6 +13,7 @@ from typing import Any
 from ..dialogue.acts import act_string
 from ..dialogue.fields import ReadingError
 from ..dialogue.lexicon import Lexicon, ontologies
+from ..dialogue.placeholders import NO_DOMAIN
 from ..dialogue.readers import READERS
 from ..dialogue.turns import Dialogue, Template
 from ..dialogue.turns import Turn as Said
@@ -23,6 +24,9 @@ from .messages import ROLES
 
 ACT = "act"
 """What stands for a column in ``group_by``: the acts and the slots that a turn's text names."""
+
+BAR = " | "
+"""What stands between the acts and the slots of a group."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,10 @@ class Dialogues:
 
         Before it stands what was said, in its own words.
         """
+        return [turn for turn, _ in self.templates(record)]
+
+    def templates(self, record: Mapping[str, Any]) -> list[tuple[Turn, Template]]:
+        """Return every system turn as `turns` does, each with its values."""
         turns = self._read(record).turns
         said = {turn.index: Message(turn.role, turn.text) for turn in turns}
         by_index = {turn.index: turn for turn in turns}
@@ -69,9 +77,12 @@ class Dialogues:
 
     def replaced(self, record: Mapping[str, Any], responses: Mapping[int, str]) -> dict[str, Any]:
         """Return the record with system turns replaced, by their index, as `replace` does."""
+        return self.said(record, self.filled(record, responses))
+
+    def said(self, record: Mapping[str, Any], texts: Mapping[int, str]) -> dict[str, Any]:
+        """Return the record with system turns replaced, by their index, by texts with values."""
         made = dict(record)
-        for turn, response in self._told(record, responses):
-            text = self._filled(turn, response)
+        for turn, text in self._told(record, texts):
             if text != turn.text:
                 made = READERS[self.name].replaced(made, turn.index, text)
         return made
@@ -80,6 +91,18 @@ class Dialogues:
         """Return responses by their index in the record, filled with their turns' own values."""
         told = self._told(record, responses)
         return {turn.index: self._filled(turn, response) for turn, response in told}
+
+    def lexicon(self) -> Lexicon:
+        """Return the values that a corpus can speak of; raise `CorpusError` if they are others."""
+        if not self.database:
+            return Lexicon()
+        lexicon, digest = lexicon_in(self.database)
+        if digest != self.digest:
+            raise CorpusError(
+                f"the values in {self.database} are not those by which the corpus was read; "
+                "put those back, or curate it anew"
+            )
+        return lexicon
 
     def _told(
         self, record: Mapping[str, Any], responses: Mapping[int, str]
@@ -98,23 +121,15 @@ class Dialogues:
             raise RowError(str(error)) from None
 
     def _template(self, turn: Said) -> Template:
-        lexicon = Lexicon()
-        if self.database:
-            lexicon, digest = lexicon_in(self.database)
-            if digest != self.digest:
-                raise CorpusError(
-                    f"the values in {self.database} are not those by which the corpus was read; "
-                    "put those back, or curate it anew"
-                )
-        return delexicalize(turn, lexicon)
+        return delexicalize(turn, self.lexicon())
 
-    def _without_values(self, turn: Turn, said: Said) -> Turn:
+    def _without_values(self, turn: Turn, said: Said) -> tuple[Turn, Template]:
         """Return the turn without its values; its group is its acts and the slots that it names."""
         template = self._template(said)
-        group = f"{act_string(said.acts)} | {' '.join(slots_of(template))}"
+        group = f"{act_string(said.acts)}{BAR}{' '.join(slots_of(template))}"
         if not group.isascii() and SURROGATE.search(group):
             raise RowError(f"the acts of turn {turn.index} are not valid Unicode")
-        return dataclasses.replace(turn, response=template.text, group=group)
+        return dataclasses.replace(turn, response=template.text, group=group), template
 
     def _filled(self, turn: Said, response: str) -> str:
         values = self._template(turn).values
@@ -172,3 +187,23 @@ def beside(name: str) -> bool:
         or stem.endswith(("_db", "_acts", "listfile"))
         or stem in {"ontology", "schema", "slot_descriptions", "readme"}
     )
+
+
+def acts_of(group: str) -> str:
+    """Return the acts of a turn's group, ``general-reqmore+hotel-inform-area``; empty if none."""
+    return group.partition(BAR)[0]
+
+
+def domains_of(group: str) -> frozenset[str]:
+    """Return the domains that the acts of a group are about."""
+    return frozenset(act.partition("-")[0] for act in acts_of(group).split("+")) - NO_DOMAIN - {""}
+
+
+def slots_in(group: str) -> tuple[str, ...]:
+    """Return the slots that the responses of a group name, sorted."""
+    return tuple(group.partition(BAR)[2].split())
+
+
+def acting(context: str, group: str) -> str:
+    """Return a context with the acts of its response, as a rephraser is given them."""
+    return f"{context}\nacts: {acts}" if (acts := acts_of(group)) else context
