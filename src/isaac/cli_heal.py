@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,18 +12,18 @@ import typer
 from .corpus import context_text
 from .errors import IsaacError
 from .formats import RowError, choose
-from .healing import Healed, Healer
+from .healing import Healed, Healer, Seen
 from .jobs import free_name
 from .judges import load_judge
-from .mending import TRIES, Failures, Mender, Rephraser
+from .mending import TRIES, Failures, Mender, Mending, Rephraser
 from .recipe import Recipe
 from .records import dumps, parse
 from .rejected import kept_bytes
 from .runs import Run
-from .terminal import RunPath, command, say, show
+from .terminal import RunPath, command, say, show, tools_for
 from .text import visible
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+from .turn_documents import BYTE_ORDER_MARK, TurnDocuments, dialogues_of, in_format
+from .turn_healing import Parted, TurnHealer
 
 
 @command
@@ -43,6 +44,10 @@ def heal(
     tries: Annotated[
         int, typer.Option(min=1, help="draws or rewrites tried for a response at most")
     ] = TRIES,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="format of the records; that of the run if not given"),
+    ] = None,
 ) -> None:
     """Heal exchanges, a JSON record a line, as they come.
 
@@ -50,18 +55,41 @@ def heal(
     isaac_action, isaac_reason, isaac_source_id, isaac_confidence and more added. A response that
     is worded typically stays, or with a judge one that it judges safe; another one is replaced. A
     line that cannot be used comes back as it was, with its reason.
+
+    With a run of task-oriented dialogues every turn of the system is healed: parts that do not
+    belong are left out, and where nothing would be left, a response of its acts is drawn and filled
+    with its own values. Dialogues come in a layout of theirs or as predictions, {dialogue:
+    [{response, state, active_domains}]}, a line or one text.
     """
     curation = Run(run).curation()
-    asked = load_judge(judge) if judge is not None else None
-    mender = Mender(Healer(curation), asked, _rephraser(model), fallback, tries)
+    asked, rephraser = load_judge(judge) if judge is not None else None, _rephraser(model)
+    mending: Mending[Seen] | Mending[Parted]
+    if (known := dialogues_of(curation.corpus)) is not None:
+        named = in_format(known, form)
+        with tools_for() as tools:
+            healer = TurnHealer(curation, tools)
+        mending = turns = Mending(healer, asked, rephraser, fallback, tries)
+        documents = TurnDocuments(healer, turns, named)
+        healed = documents.healed(sys.stdin.buffer)
+    else:
+        mending = mender = Mender(Healer(curation), asked, rephraser, fallback, tries)
+        healed = _heal_lines(mender, curation.recipe, form)
     try:
-        for number, line in enumerate(sys.stdin.buffer, start=1):
-            raw = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
-            if raw.strip():
-                show(dumps(_heal_line(mender, curation.recipe, raw.rstrip(b"\r\n"))))
+        for line in healed:
+            show(line)
     finally:
-        _tell(f"judge {judge}", "judgements", mender.judging)
-        _tell(f"model {model}", "rewrites", mender.rewriting)
+        _tell(f"judge {judge}", "judgements", mending.judging)
+        _tell(f"model {model}", "rewrites", mending.rewriting)
+
+
+def _heal_lines(mender: Mender, recipe: Recipe, form: str | None) -> Iterator[str]:
+    """Yield the lines of standard input healed, each before the next is read."""
+    if form is not None:
+        recipe = recipe.model_copy(update={"format": form})
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        raw = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+        if raw.strip():
+            yield dumps(_heal_line(mender, recipe, raw.rstrip(b"\r\n")))
 
 
 def _rephraser(folder: Path | None) -> Rephraser | None:

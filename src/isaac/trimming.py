@@ -25,11 +25,17 @@ class Trims(NamedTuple):
     texts: dict[int, str]
 
 
-def learned(corpus: Corpus, layout: Layout, encoder: Encoder) -> Belonging:
-    """Return what a corpus tells of the parts of its responses, whatever the order of its rows."""
+def groups_in(corpus: Corpus) -> list[str]:
+    """Return the group of each exchange of a corpus, empty where it has none."""
     groups: list[str] = []
     for part in corpus.parts(["group"]):
         groups += [group or "" for group in part.column("group").to_pylist()]
+    return groups
+
+
+def learned(corpus: Corpus, layout: Layout, encoder: Encoder) -> Belonging:
+    """Return what a corpus tells of the parts of its responses, whatever the order of its rows."""
+    groups = groups_in(corpus)
     keys = [groups[number] for number in layout.ids.tolist()]
     contexts = [text.rpartition("\n")[2] for text in layout.contexts]
     said = [contexts[number] for number in layout.context.tolist()]

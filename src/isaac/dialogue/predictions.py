@@ -83,11 +83,12 @@ def _prediction(turn: Any, name: str) -> Prediction:
     return Prediction(
         response,
         None if state is None else state_in(state, name),
-        None if domains is None else _domains(domains, name),
+        None if domains is None else domains_in(domains, name),
     )
 
 
-def _domains(value: Any, name: str) -> tuple[str, ...]:
+def domains_in(value: Any, name: str) -> tuple[str, ...]:
+    """Return names of domains from JSON; ``name`` says where they stand, for the `CorpusError`."""
     if not isinstance(value, list) or not all(isinstance(domain, str) for domain in value):
         raise CorpusError(f"{name}: wanted a list of names as 'active_domains'")
     return tuple(domain.strip().lower() for domain in value)

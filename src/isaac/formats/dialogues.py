@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -77,12 +77,18 @@ class Dialogues:
 
     def replaced(self, record: Mapping[str, Any], responses: Mapping[int, str]) -> dict[str, Any]:
         """Return the record with system turns replaced, by their index, as `replace` does."""
-        return self.said(record, self.filled(record, responses))
+        told = self._told(record, responses)
+        return self._written(record, ((turn, self._filled(turn, text)) for turn, text in told))
 
     def said(self, record: Mapping[str, Any], texts: Mapping[int, str]) -> dict[str, Any]:
         """Return the record with system turns replaced, by their index, by texts with values."""
+        return self._written(record, self._told(record, texts))
+
+    def _written(
+        self, record: Mapping[str, Any], told: Iterable[tuple[Said, str]]
+    ) -> dict[str, Any]:
         made = dict(record)
-        for turn, text in self._told(record, texts):
+        for turn, text in told:
             if text != turn.text:
                 made = READERS[self.name].replaced(made, turn.index, text)
         return made
@@ -191,7 +197,7 @@ def beside(name: str) -> bool:
 
 def acts_of(group: str) -> str:
     """Return the acts of a turn's group, ``general-reqmore+hotel-inform-area``; empty if none."""
-    return group.partition(BAR)[0]
+    return group.rpartition(BAR)[0]
 
 
 def domains_of(group: str) -> frozenset[str]:
@@ -201,7 +207,7 @@ def domains_of(group: str) -> frozenset[str]:
 
 def slots_in(group: str) -> tuple[str, ...]:
     """Return the slots that the responses of a group name, sorted."""
-    return tuple(group.partition(BAR)[2].split())
+    return tuple(group.rpartition(BAR)[2].split())
 
 
 def acting(context: str, group: str) -> str:

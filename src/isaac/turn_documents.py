@@ -1,0 +1,224 @@
+"""Dialogues and predictions healed in the shape in which they came, line by line or as one text."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .corpus import Corpus, context_text
+from .dialogue.delexicalized import delexicalized
+from .dialogue.placeholders import NO_DOMAIN
+from .dialogue.predictions import domains_in
+from .dialogue.turns import Template
+from .dialogue.values import lexicalize, slots_of
+from .errors import IsaacError, RecipeError
+from .formats import DIALOGUES, Dialogues, RowError, restore
+from .formats.base import usable
+from .healing import Healed
+from .jobs import free_name
+from .mending import Mending
+from .records import dumps, parse
+from .rejected import kept_bytes
+from .text import short
+from .turn_healing import UNKNOWN, Parted, Spoken, TurnHealer
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class TurnDocuments:
+    """Heals what a system said, in records of a format of dialogues or in predictions.
+
+    Predictions are an object of dialogues, each a list of turns with a ``response``, with values or
+    without.
+    """
+
+    def __init__(self, healer: TurnHealer, mending: Mending[Parted], form: Dialogues) -> None:
+        self.healer, self.mending, self.form = healer, mending, form
+        self.lexicon = form.lexicon()
+
+    def healed(self, lines: Iterable[bytes]) -> Iterator[str]:
+        """Yield the lines healed, each before the next is read, or the one text that they are.
+
+        A line that cannot be used comes back as it was, with its reason. One text is written with
+        a dialogue a line.
+        """
+        given = (line.rstrip(b"\r\n") for line in lines if line.strip())
+        first = next(given, b"").removeprefix(BYTE_ORDER_MARK)
+        waiting: Iterator[bytes] = itertools.chain([first] if first else [], given)
+        if first.lstrip()[:1] in (b"{", b"[") and not _is_json(first):
+            every = list(waiting)
+            text, waiting = b"\n".join(every), iter(every)
+            if _is_json(text):
+                yield from (piece.removesuffix("\n") for piece in self._pieces(text, "\n"))
+                return
+        for line in waiting:
+            yield "".join(self._pieces(line))
+
+    def record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a record with its system's turns healed; what became of each is added in lists.
+
+        Raises `RowError` if none of its turns can be used.
+        """
+        turns, healed = [], []
+        for turn, template in self.form.templates(record):
+            said = lexicalize(template.text, template.values) or ""
+            turns.append(turn.index)
+            healed.append(
+                self._mended(Spoken(context_text(turn.prompt), said, template, turn.group))
+            )
+        changed = {
+            index: new.response
+            for index, new in zip(turns, healed, strict=True)
+            if new.action not in ("kept", "abstained")
+        }
+        told = [self._told(new) for new in healed]
+        added = {name: [one[name] for one in told] for name in told[0]}
+        made = self.form.said(record, changed)
+        return {**made, **_free({"isaac_turn": turns, **added}, record)}
+
+    def prediction(self, turn: Any) -> dict[str, Any]:
+        """Return a turn of predictions healed, or as it was with the reason."""
+        if self.mending.rephraser is not None:
+            raise RecipeError(
+                "predictions have neither a history nor acts, which a rephraser of dialogues "
+                "needs; heal them without --model, or give the dialogues in their own layout"
+            )
+        try:
+            if not isinstance(turn, Mapping):
+                raise RowError("not an object with a 'response'")
+            text = usable(turn.get("response"), "'response'")
+            template = delexicalized(text, self.lexicon)
+            spoken = Spoken("", text, template, None, _domains(turn, template))
+        except (ValueError, IsaacError) as error:
+            return _rejected(turn, error)
+        healed = self._mended(spoken)
+        return {**turn, "response": healed.response, **_free(self._told(healed), turn)}
+
+    def _pieces(self, text: bytes, end: str = "") -> Iterator[str]:
+        """Yield the pieces of a JSON text healed; ``end`` stands after each of its dialogues."""
+        try:
+            value = parse(text.decode("utf-8"))
+            if isinstance(value, list):
+                yield from _joined("[]", map(self._dialogue, value), end)
+            elif isinstance(value, Mapping) and self._many(value):
+                yield from _joined("{}", itertools.starmap(self._named, value.items()), end)
+            else:
+                yield dumps(self.record(self._checked(value)))
+        except RecipeError:
+            raise
+        except (ValueError, RecursionError, IsaacError) as error:
+            yield dumps(
+                {"isaac_action": "rejected", "isaac_reason": str(error), **kept_bytes(text)}
+            )
+
+    def _checked(self, value: Any) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            raise RowError("not a JSON object")
+        if not self.form.fits(value):
+            raise RowError(
+                f"neither a record of '{self.form.name}' nor predictions, which are an object of "
+                "dialogues, each a list of turns with a 'response'"
+            )
+        return value
+
+    def _many(self, value: Mapping[str, Any]) -> bool:
+        """Say whether an object is one of dialogues: all predictions, or all records."""
+        every = value.values()
+        if self.form.fits(value):
+            return False
+        if all(isinstance(one, list) for one in every):
+            turns = itertools.chain.from_iterable(every)
+            return any(isinstance(turn, Mapping) and "response" in turn for turn in turns)
+        return any(isinstance(one, Mapping) and self.form.fits(one) for one in every)
+
+    def _named(self, name: str, value: Any) -> str:
+        """Return a dialogue of an object with its name, healed, as it is written there."""
+        if isinstance(value, list):
+            return f"{dumps(name)}: {dumps([self.prediction(turn) for turn in value])}"
+        return f"{dumps(name)}: {self._dialogue(value, name)}"
+
+    def _dialogue(self, value: Any, name: str | None = None) -> str:
+        """Return a record of a document healed, or as it was with the reason."""
+        lacking = name is not None and isinstance(value, Mapping) and "dialogue_id" not in value
+        try:
+            given = self._checked(value)
+            made = self.record({"dialogue_id": name, **given} if lacking else given)
+            return dumps({k: v for k, v in made.items() if k != "dialogue_id" or not lacking})
+        except RecipeError:
+            raise
+        except (ValueError, RecursionError, IsaacError) as error:
+            return dumps(_rejected(value, error))
+
+    def _mended(self, spoken: Spoken) -> Healed:
+        return self.mending.mended(self.healer.look(spoken))
+
+    def _told(self, healed: Healed) -> dict[str, Any]:
+        columns = {
+            "isaac_action": healed.action,
+            "isaac_reason": healed.reason,
+            "isaac_source_id": healed.source_id,
+        }
+        if self.mending.judge is not None:
+            columns["isaac_verdict"] = healed.verdict
+        return columns
+
+
+def dialogues_of(corpus: Corpus) -> Dialogues | None:
+    """Return the format of dialogues that a corpus came in, None if it came in no such format."""
+    every = (part.column(0).unique().to_pylist() for part in corpus.parts(["format"]))
+    forms = map(restore, itertools.chain.from_iterable(every))
+    return next((form for form in forms if isinstance(form, Dialogues)), None)
+
+
+def in_format(form: Dialogues, name: str | None) -> Dialogues:
+    """Return a format, or the one of a name with its database.
+
+    Raises `RecipeError` if the name is of no format of dialogues.
+    """
+    if name is not None and name not in DIALOGUES:
+        raise RecipeError(
+            f"a run of dialogues heals dialogues (came: --format {short(name)}); "
+            f"there: {', '.join(DIALOGUES)}"
+        )
+    return form if name is None else dataclasses.replace(form, name=name)
+
+
+def _domains(turn: Mapping[str, Any], template: Template) -> frozenset[str]:
+    """Return what a turn of predictions is about, told by itself or else by its slots."""
+    told = turn.get("active_domains")
+    if told is not None:
+        return frozenset(domains_in(told, "the turn")) - NO_DOMAIN
+    return frozenset(slot.partition("_")[0] for slot in slots_of(template)) - NO_DOMAIN or UNKNOWN
+
+
+def _free(added: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    return {free_name(name, record): value for name, value in added.items()}
+
+
+def _rejected(value: Any, error: Exception) -> dict[str, Any]:
+    """Return what cannot be used as it was, with the reason."""
+    record = value if isinstance(value, Mapping) else {"raw": dumps(value)}
+    added = {"isaac_action": "rejected", "isaac_reason": str(error)}
+    return {**record, **_free(added, record)}
+
+
+def _joined(edges: str, texts: Iterable[str], end: str) -> Iterator[str]:
+    """Yield the texts as a JSON array or object; ``end`` stands after each."""
+    yield edges[0] + end
+    last = ""
+    for text in texts:
+        if last:
+            yield f"{last},{end or ' '}"
+        last = text
+    yield f"{last}{end if last else ''}{edges[1]}"
+
+
+def _is_json(text: bytes) -> bool:
+    """Say whether a text is JSON that is not cut off."""
+    try:
+        parse(text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return True

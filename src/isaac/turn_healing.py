@@ -1,0 +1,179 @@
+"""Turns of task-oriented dialogues healed: what does not belong goes, and no value is lost.
+
+Of a turn those parts are left out that have nothing to do with what it answers. Where nothing would
+be left, a response of the same acts and slots is drawn from the run and filled with the turn's own
+values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from .curation import Curation
+from .dialogue.turns import Template
+from .dialogue.values import lexicalize, slots_of
+from .embeddings import Grid, embed
+from .errors import RecipeError
+from .formats.dialogues import ACT, acting, domains_of, slots_in
+from .healing import Drawer, Healed, RefusedError
+from .neighbors import Ints, group_by
+from .tools import Tools
+from .trimming import groups_in, learned
+
+UNKNOWN = frozenset({""})
+"""The domains of a turn of which none is known; no group has them."""
+
+
+class Spoken(NamedTuple):
+    """A system's turn to be healed: what it answers, what it says, the same without its values.
+
+    ``group`` is that of its acts and slots, None where its acts are not known; then ``domains``
+    are what it is about.
+    """
+
+    context: str
+    response: str
+    template: Template
+    group: str | None = None
+    domains: frozenset[str] = UNKNOWN
+
+
+class Parted(NamedTuple):
+    """A turn, and what of it belongs: all of it, a part, or None for nothing."""
+
+    spoken: Spoken
+    left: str | None
+
+    @property
+    def context(self) -> str:
+        """Return what the turn answers."""
+        return self.spoken.context
+
+    @property
+    def response(self) -> str:
+        """Return what the turn says, with its values."""
+        return self.spoken.response
+
+    @property
+    def text(self) -> str:
+        """Return what the turn says, without its values."""
+        return self.spoken.template.text
+
+    def filled(self, text: str) -> str | None:
+        """Return another text with the turn's values, None where it names others or too few."""
+        values = self.spoken.template.values
+        same = slots_of(text) == slots_of(self.text)
+        return lexicalize(text, values) if same else None
+
+
+class TurnHealer:
+    """Heals turns by what a run of dialogues tells of the parts of its responses."""
+
+    def __init__(self, curation: Curation, tools: Tools | None = None) -> None:
+        recipe, tools = curation.recipe, tools or Tools()
+        if recipe.group_by != ACT or not recipe.trim:
+            raise RecipeError(
+                "turns are healed with a run of dialogues that was curated with trim (came: "
+                f"group_by {recipe.group_by}, trim {recipe.trim}); curate it anew with --trim"
+            )
+        self.curation, self.tools, self.drawer = curation, tools, Drawer(curation)
+        encoder = tools.encoder(recipe.response_encoder)
+        with tools.progress.stage("belonging", len(curation.layout.ids)) as tick:
+            self.belonging = learned(curation.corpus, curation.layout, encoder)
+            tick(len(curation.layout.ids))
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of every draw."""
+        return self.drawer.seed
+
+    def look(self, spoken: Spoken) -> Parted:
+        """Return a turn with what of it belongs."""
+        return Parted(spoken, self.belonging.trim(spoken.template.text))
+
+    def stays(self, seen: Parted) -> str | None:
+        """Return why a turn stays as it is, None if it does not."""
+        return "belongs" if seen.left == seen.text else None
+
+    def why(self, seen: Parted) -> str:
+        """Return why a turn that does not stay goes."""
+        return "nothing in it belongs" if seen.left is None else "not all of it belongs"
+
+    def as_given(self, seen: Parted, action: str, reason: str) -> Healed:
+        """Return a turn as it was given."""
+        return _said(action, seen.response, reason)
+
+    def cut(self, seen: Parted) -> Healed | None:
+        """Return the part of a turn that belongs, None where that is all of it, or nothing."""
+        text = None if seen.left in (None, seen.text) else seen.filled(seen.left or "")
+        return None if text is None else _said("trimmed", text, "trimmed")
+
+    def draws(self, seen: Parted) -> Iterator[Healed]:
+        """Yield what may be said instead, filled: responses of the turn's group.
+
+        Where its acts are not known: responses that have its slots and are about its domains.
+        """
+        rows = self._rows(seen.spoken)
+        if not len(rows):
+            return
+        among = self.drawer.among(seen.context, seen.text, self._query(seen.context), rows)
+        for drawn in self.drawer.draws(among):
+            text = seen.filled(drawn.response)
+            if text is not None and drawn.response != seen.text:
+                yield drawn._replace(response=text)
+
+    def asked(self, seen: Parted) -> tuple[str, str]:
+        """Return the history with the acts, and the turn without its values."""
+        return acting(seen.context, seen.spoken.group or ""), seen.text
+
+    def rewritten(self, seen: Parted, text: str, *, judged: bool) -> Healed:
+        """Return a rewrite, filled, that has the turn's slots and belongs, or is to be judged.
+
+        Raises `RefusedError` for another one.
+        """
+        filled = seen.filled(text)
+        if filled is None:
+            has, wanted = (" ".join(slots_of(some)) or "none" for some in (text, seen.text))
+            raise RefusedError(f"the rewrite has the slots {has}, not {wanted}")
+        if not judged and self.belonging.trim(text) != text:
+            raise RefusedError("not all of the rewrite belongs")
+        return _said("rewritten", filled, "rewritten")
+
+    def _query(self, context: str) -> Grid:
+        """Return the vector of a context, where responses are weighed by how they fit it."""
+        if self.drawer.relevance is None:
+            return np.zeros((1, 0), np.int16)
+        encoder = self.tools.encoder(self.curation.recipe.context_encoder)
+        return embed(encoder, [context]).vectors
+
+    def _rows(self, spoken: Spoken) -> Ints:
+        """Return the rows of the run that may stand for a turn, ascending."""
+        if spoken.group is not None:
+            return self._by_group.get(spoken.group, NONE)
+        return self._by_slots.get((slots_of(spoken.template), spoken.domains), NONE)
+
+    @cached_property
+    def _by_group(self) -> dict[str, Ints]:
+        layout, names = self.curation.layout, groups_in(self.curation.corpus)
+        found = group_by(layout.group)
+        some = (found[number] for number in range(len(found.lengths)))
+        return {names[layout.ids[rows[0]]]: rows for rows in some}
+
+    @cached_property
+    def _by_slots(self) -> dict[tuple[tuple[str, ...], frozenset[str]], Ints]:
+        """Return the rows by their slots and the domains of their acts."""
+        parts: dict[tuple[tuple[str, ...], frozenset[str]], list[Ints]] = {}
+        for group, rows in self._by_group.items():
+            parts.setdefault((slots_in(group), domains_of(group)), []).append(rows)
+        return {key: np.sort(np.concatenate(some)) for key, some in parts.items()}
+
+
+NONE = np.zeros(0, np.int64)
+
+
+def _said(action: str, response: str, reason: str) -> Healed:
+    return Healed(action, response, None, None, 0.0, 1.0, reason)
