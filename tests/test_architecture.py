@@ -12,7 +12,7 @@ SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
     _version errors text threads progress engines recipe dialogue formats remote sources
-    records tables corpus dialogues distinct stores layout embeddings views neighbors inverted
+    documents records rejected tables corpus dialogues distinct stores layout embeddings views neighbors inverted
     duplicates wording dependence belonging trimming clusters draws judges models tools
     neighborhoods shards choices decisions settling stories curation assumption charts report
     comparison healing mending turn_healing plan files kept runs jobs turn_documents samples audit

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .corpus import context_text
-from .errors import IsaacError
+from .errors import IsaacError, RecipeError
 from .formats import RowError, choose
 from .healing import Healed, Healer, Seen
 from .jobs import free_name
@@ -66,6 +66,7 @@ def heal(
     mending: Mending[Seen] | Mending[Parted]
     if (known := dialogues_of(curation.corpus)) is not None:
         named = in_format(known, form)
+        _need_bare(model)
         with tools_for() as tools:
             healer = TurnHealer(curation, tools)
         mending = turns = Mending(healer, asked, rephraser, fallback, tries)
@@ -99,6 +100,19 @@ def _rephraser(folder: Path | None) -> Rephraser | None:
 
     found: Rephraser = load_rephraser(folder)
     return found
+
+
+def _need_bare(folder: Path | None) -> None:
+    """Raise `RecipeError` if a rephraser was not trained on turns without their values."""
+    if folder is None:
+        return
+    from .models.rephrasing import BARE, mark_of
+
+    if not mark_of(folder).get(BARE):
+        raise RecipeError(
+            f"the rephraser in {folder} was trained on whole responses, and values would be lost; "
+            "train one on a run of dialogues: isaac train rephraser RUN"
+        )
 
 
 def _tell(who: str, what: str, failures: Failures) -> None:

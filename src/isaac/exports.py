@@ -32,6 +32,7 @@ class Item(NamedTuple):
 
     ``better`` says that the response was drawn and is nearer to what the corpus agrees on than
     the original: more typical, or where the recipe weighs nothing but clusters, of the largest one.
+    ``group`` is that of a turn of dialogues whose responses are without their values.
     """
 
     prompt: Messages
@@ -40,16 +41,20 @@ class Item(NamedTuple):
     action: str
     target: int
     better: bool
+    group: str = ""
 
 
-def items(curation: Curation) -> Iterator[Item]:
+def items(curation: Curation, *, filled: bool = True) -> Iterator[Item]:
     """Yield every target in order of id, but for conversations with tools.
 
-    Their calls and results are no plain text, and no type here could carry them whole.
+    Their calls and results are no plain text, and no type here could carry them whole. Responses
+    of dialogues have their values, unless they are not to be ``filled``.
     """
     prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
     written = curation.written_of(np.arange(len(responses)))
-    filled = Filled(curation.corpus)
+    values = Filled(curation.corpus)
+    bare = values.needed and not filled
+    groups = curation.corpus.column("group") if bare else [""] * len(responses)
     names = ("id", "source_id", "action", "target", "rank", "own_rank")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
     first = curation.lineage.filter(pc.equal(curation.lineage.column("target"), 0))
@@ -60,8 +65,14 @@ def items(curation: Curation) -> Iterator[Item]:
             rises = typical[source] > typical[row] if weighted else rank == 1 < own_rank
             better = action == "replaced" and rises
             better |= action == "replaced" and source == row  # its own, trimmed
-            original, response = filled.of(row, responses[row], written[source])
-            yield Item(prompt, original, response, action, target, better)
+            said = [responses[row], written[source]]
+            original, response = said if bare else values.of(row, *said)
+            yield Item(prompt, original, response, action, target, better, groups[row])
+
+
+def has_dialogues(corpus: Corpus) -> bool:
+    """Say whether responses of a corpus are without values that its records have."""
+    return any(name in DIALOGUES for name in format_names(corpus))
 
 
 class Filled:
@@ -71,7 +82,7 @@ class Filled:
     """
 
     def __init__(self, corpus: Corpus) -> None:
-        self.needed = any(name in DIALOGUES for name in format_names(corpus))
+        self.needed = has_dialogues(corpus)
         self.records = corpus.written() if self.needed else iter(())
         self.at: Written | None = None
 

@@ -140,7 +140,8 @@ class Mending(Generic[S]):
         for found in self._candidates(seen, refused):
             tried += 1
             if (passed := self._passed(seen, found)) is not None:
-                return passed._replace(reason=f"{why}, {passed.reason}")
+                left = f"; {refused[-1]}" if refused and passed.action != "rewritten" else ""
+                return passed._replace(reason=f"{why}, {passed.reason}{left}")
         return self._given_up(seen, f"{why}; {self._nothing(tried, refused)}", verdict)
 
     def _candidates(self, seen: S, refused: list[str]) -> Iterator[Healed]:

@@ -16,6 +16,9 @@ from .local import LocalModel
 MARK = "isaac.json"
 """The file in a model's folder that says what it was trained for."""
 
+BARE = "without_values"
+"""What the file says of a model that rewrites turns of dialogues without their values."""
+
 ASKED = (
     "Rewrite the last response of a conversation so that it is one that people would agree with. "
     "Leave it as it is if it already is. Say nothing but the response."

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 from ..corpus import context_text
 from ..errors import RecipeError
-from ..exports import items
+from ..exports import has_dialogues, items
 from ..files import writing
 from ..formats.base import Message
+from ..formats.dialogues import acting
 from ..models.loading import Loaded
-from ..models.rephrasing import chat, load_rephraser, one_text
+from ..models.rephrasing import BARE, chat, load_rephraser, one_text
 from ..progress import Progress
 from ..records import dumps, parse
 from ..runs import Run
@@ -49,14 +50,17 @@ class Example(NamedTuple):
 def examples(run: Run) -> Iterator[Example]:
     """Yield the targets of a run, but for rows that it abstained from or dropped.
 
-    A row that was kept stays as it is: further responses that were drawn for it are left out.
+    A row that was kept stays as it is: further responses that were drawn for it are left out. Turns
+    of dialogues are without their values, which the model is not to learn; their context ends with
+    their acts.
     """
     stays = False
-    for item in items(run.curation()):
+    for item in items(run.curation(), filled=False):
         first, kept = item.target == 0, item.action == "kept"
         stays = kept if first else stays
         if (item.action == "replaced" and not stays) or (kept and first):
-            context = context_text(tuple(Message(**turn) for turn in item.prompt))
+            said = context_text(tuple(Message(**turn) for turn in item.prompt))
+            context = acting(said, item.group)
             yield Example(context, item.original, item.response, kept, first)
 
 
@@ -77,6 +81,8 @@ def rephraser(
     if stages < 1:
         raise RecipeError(f"stages is {stages}; wanted 1 or more")
     job = Job.of("rephraser", run, model, out, settings)
+    if has_dialogues(run.corpus()):
+        job = job._replace(more={BARE: True})
     _refuse_early(job, stages)
     before: Path | None = None
     for stage in range(1, stages + 1):
@@ -97,7 +103,7 @@ def _refuse_early(job: Job, stages: int) -> None:
 
 def _staged(job: Job, folder: Path, stage: tuple[int, int], before: Path | None) -> Job:
     """Return the job of one stage, which begins with the model of the one before."""
-    more = {"stage": stage[0], "stages": stage[1]}
+    more = {**job.more, "stage": stage[0], "stages": stage[1]}
     start = None if before is None else str(before)
     return job._replace(out=folder, more=more, start=start)
 
