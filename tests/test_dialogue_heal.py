@@ -20,6 +20,7 @@ from isaac.dialogue.values import lexicalize, slots_of
 from isaac.dialogues import read_dialogues
 from isaac.formats import DIALOGUES
 from isaac.train.rephraser import examples
+from isaac.turn_healing import TurnHealer
 from tests.conftest import Isaac, write_lines
 from tests.talks import BOOKINGS, lines
 from tests.test_mending import Rewrites
@@ -61,12 +62,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return curate_to(folder / "run", source, Recipe.dialogue(format="dialogue")).path
 
 
+@pytest.fixture(scope="module")
+def healer(run: Path) -> TurnHealer:
+    """Return what the command makes of the run when it starts."""
+    return TurnHealer(Run(run).curation())
+
+
 Heal = Callable[..., tuple[list[Any], str]]
 
 
 @pytest.fixture
-def heal(isaac: Isaac, run: Path, monkeypatch: pytest.MonkeyPatch) -> Heal:
-    """Return a function that heals texts by the real command."""
+def heal(isaac: Isaac, run: Path, healer: TurnHealer, monkeypatch: pytest.MonkeyPatch) -> Heal:
+    """Return a function that heals texts by the real command, which starts once."""
+    monkeypatch.setattr("isaac.cli_heal.TurnHealer", lambda *_: healer)
 
     def healed(text: str, *flags: object) -> tuple[list[Any], str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
@@ -203,6 +211,7 @@ GARBAGE = {
     '{"messages": [{"role": "assistant", "act": "a", "content": 7}]}': "'content'",
     '{"a": [{"response": "x"}], "a": []}': "stands twice",
     "[" * 100_000: "recursion",
+    f'{{"a": [{{"response": "x", "deep": {"[" * 200}{"]" * 200}}}]}}': "nested too deeply",
 }
 
 

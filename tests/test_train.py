@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,13 @@ from isaac import IsaacError, Recipe, RecipeError, Run, RunError, curate_to
 from isaac.errors import MissingExtraError
 from tests import tiny
 from tests.conftest import Isaac, write_lines
+from tests.talks import BOOKINGS, lines
 
 pytest.importorskip("trl", reason="TRL is not installed")
 pytest.importorskip("peft", reason="PEFT is not installed")
 
 from isaac.exports import items
+from isaac.formats import DIALOGUES
 from isaac.models import Decoding, ModelError, load_chat_model
 from isaac.models.rephrasing import load_rephraser
 from isaac.train import Settings, dpo, kto, rephraser, sft
@@ -311,6 +315,27 @@ def test_a_rephraser_is_trained_in_stages_and_rewrites(
     assert model.rewrite(*asked) == load_rephraser(done.folder, batch=1).rewrite(*asked)
     with pytest.raises(RecipeError, match="stages: 2 -> 3"):
         rephraser(run, name, tmp_path / "out", settings, stages=3)
+
+
+def test_a_rephraser_of_dialogues_sees_acts_and_no_values(
+    isaac: Isaac, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks = [{**talk, "dialogue_id": str(n)} for n, talk in enumerate(lines(BOOKINGS)[:12])]
+    source = write_lines(tmp_path / "in.jsonl", talks)
+    run = curate_to(tmp_path / "run", source, Recipe.dialogue(format="dialogue"))
+    settings = Settings(**{**FEW.dump(), "max_length": 2048})
+    done = rephraser(run, base, tmp_path / "out", settings, stages=2)
+    assert done.rows >= sum(1 for _ in examples(run))
+    rewrites = lines((tmp_path / "out" / "stages" / "1" / "rewrites.jsonl").read_text())
+    assert all("\nacts: " in row["context"] for row in rewrites)
+    assert any("[hotel_name]" in one.original for one in examples(run))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(talks[0]).encode())))
+    healed = isaac("heal", run.path, "--model", done.folder, "--tries", 1)
+    assert healed.code == 0, healed.err
+    given, (record,) = DIALOGUES["dialogue"].turns(talks[0]), lines(healed.out)
+    assert [one.group for one in DIALOGUES["dialogue"].turns(record)] == [t.group for t in given]
+    plain = sft(run, base, tmp_path / "sft", FEW).folder
+    assert isaac("heal", run.path, "--model", plain).code == 1
 
 
 def test_an_adapter_is_trained_on_with_its_own_configuration(

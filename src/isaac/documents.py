@@ -61,7 +61,7 @@ def record_of(name: str, line: int, raw: bytes, value: Any) -> Record:
     """Return the record of a JSON value, or what is wrong with the value."""
     if not isinstance(value, dict):
         return Record(name, line, raw, problem=f"{_kind(value)}, not an object")
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _is_deep(value):
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and is_deep(value):
         return Record(name, line, raw, problem="JSON nested too deeply")
     return Record(name, line, raw, value)
 
@@ -71,7 +71,7 @@ def _kind(value: Any) -> str:
     return f"JSON that is {kinds.get(type(value), 'a number')}"
 
 
-def _is_deep(value: Any) -> bool:
+def is_deep(value: Any) -> bool:
     """Say whether a value is nested deeper than `MAX_DEPTH`."""
     level = [value]
     for _ in range(MAX_DEPTH):

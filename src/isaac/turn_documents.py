@@ -13,6 +13,7 @@ from .dialogue.placeholders import NO_DOMAIN
 from .dialogue.predictions import domains_in
 from .dialogue.turns import Template
 from .dialogue.values import lexicalize, slots_of
+from .documents import is_deep
 from .errors import IsaacError, RecipeError
 from .formats import DIALOGUES, Dialogues, RowError, restore
 from .formats.base import usable
@@ -100,6 +101,8 @@ class TurnDocuments:
         """Yield the pieces of a JSON text healed; ``end`` stands after each of its dialogues."""
         try:
             value = parse(text.decode("utf-8"))
+            if is_deep(value):
+                raise RowError("JSON nested too deeply")
             if isinstance(value, list):
                 yield from _joined("[]", map(self._dialogue, value), end)
             elif isinstance(value, Mapping) and self._many(value):
