@@ -101,7 +101,7 @@ class TurnDocuments:
         """Yield the pieces of a JSON text healed; ``end`` stands after each of its dialogues."""
         try:
             value = parse(text.decode("utf-8"))
-            if is_deep(value):
+            if isinstance(value, dict | list) and is_deep(value):
                 raise RowError("JSON nested too deeply")
             if isinstance(value, list):
                 yield from _joined("[]", map(self._dialogue, value), end)
