@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,14 +95,13 @@ class Written(NamedTuple):
             record = restore(written).replace(record, turn, text)
         return record
 
-    def filled(self, responses: dict[int, str]) -> dict[int, str]:
-        """Return responses of its exchanges, by id, with the values that are the record's own."""
+    def filler(self) -> Callable[[int, str], str]:
+        """Return what gives a response for an exchange, by its id, the record's own values."""
         form = restore(self.places[0][0])
         if not isinstance(form, Dialogues):
-            return responses
-        turns = {number: turn for number, (_, turn) in zip(self.ids, self.places, strict=True)}
-        texts = form.filled(self.record, {turns[number]: responses[number] for number in responses})
-        return {number: texts[turns[number]] for number in responses}
+            return lambda _, text: text
+        fill, turns = form.filler(self.record), dict(zip(self.ids, self.places, strict=True))
+        return lambda number, text: fill(turns[number][1], text)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import pyarrow.compute as pc
 import yaml
 
-from .corpus import Corpus, Written, format_names
+from .corpus import Corpus, format_names
 from .curation import Curation
 from .errors import RunError
 from .formats import DIALOGUES
@@ -70,15 +70,19 @@ class Filled:
     def __init__(self, corpus: Corpus) -> None:
         self.needed = any(name in DIALOGUES for name in format_names(corpus))
         self.records = corpus.written() if self.needed else iter(())
-        self.at: Written | None = None
+        self.last = -1
+        self.fill: Callable[[int, str], str] = _as_it_is
 
     def of(self, row: int, *responses: str) -> list[str]:
         """Return responses as they are said by a row, which comes after those asked before."""
-        if not self.needed:
-            return list(responses)
-        while self.at is None or row > self.at.ids[-1]:
-            self.at = next(self.records)
-        return [self.at.filled({row: text})[row] for text in responses]
+        while self.needed and row > self.last:
+            written = next(self.records)
+            self.last, self.fill = written.ids[-1], written.filler()
+        return [self.fill(row, text) for text in responses]
+
+
+def _as_it_is(_: int, response: str) -> str:
+    return response
 
 
 def has_tools(prompt: Messages) -> bool:

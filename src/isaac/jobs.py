@@ -315,7 +315,7 @@ def curated_records(curation: Curation, tick: Tick | None = None) -> Iterator[di
 def _own(curation: Curation, written: Written) -> list[str]:
     """Return the responses that a record had, as they stand in it."""
     texts = curation.responses_of(np.array(written.ids))
-    return list(written.filled(dict(zip(written.ids, texts, strict=True))).values())
+    return list(map(written.filler(), written.ids, texts))
 
 
 TOLD = 1000

@@ -69,27 +69,17 @@ class Dialogues:
 
     def replaced(self, record: Mapping[str, Any], responses: Mapping[int, str]) -> dict[str, Any]:
         """Return the record with system turns replaced, by their index, as `replace` does."""
-        made = dict(record)
-        for turn, response in self._told(record, responses):
-            text = self._filled(turn, response)
-            if text != turn.text:
-                made = READERS[self.name].replaced(made, turn.index, text)
+        made, fill = dict(record), self.filler(record)
+        for index, response in responses.items():
+            text = fill(index, response)
+            if text != fill.turns[index].text:
+                made = READERS[self.name].replaced(made, index, text)
         return made
 
-    def filled(self, record: Mapping[str, Any], responses: Mapping[int, str]) -> dict[int, str]:
-        """Return responses by their index in the record, filled with their turns' own values."""
-        told = self._told(record, responses)
-        return {turn.index: self._filled(turn, response) for turn, response in told}
-
-    def _told(
-        self, record: Mapping[str, Any], responses: Mapping[int, str]
-    ) -> Iterator[tuple[Said, str]]:
-        """Yield system turns with responses, by their index in the record."""
-        turns = {turn.index: turn for turn in self._read(record).turns if turn.role == "assistant"}
-        for index, response in responses.items():
-            if index not in turns:
-                raise RowError(f"turn {index} is no turn of the system")
-            yield turns[index], response
+    def filler(self, record: Mapping[str, Any]) -> Filler:
+        """Return what fills responses with the values of the record's turns."""
+        turns = self._read(record).turns
+        return Filler(self, {turn.index: turn for turn in turns if turn.role == "assistant"})
 
     def _read(self, record: Mapping[str, Any]) -> Dialogue:
         try:
@@ -97,7 +87,8 @@ class Dialogues:
         except ReadingError as error:
             raise RowError(str(error)) from None
 
-    def _template(self, turn: Said) -> Template:
+    def template(self, turn: Said) -> Template:
+        """Return a turn's text without its values, and these."""
         lexicon = Lexicon()
         if self.database:
             lexicon, digest = lexicon_in(self.database)
@@ -110,19 +101,32 @@ class Dialogues:
 
     def _without_values(self, turn: Turn, said: Said) -> Turn:
         """Return the turn without its values; its group is its acts and the slots that it names."""
-        template = self._template(said)
+        template = self.template(said)
         group = f"{act_string(said.acts)} | {' '.join(slots_of(template))}"
         if not group.isascii() and SURROGATE.search(group):
             raise RowError(f"the acts of turn {turn.index} are not valid Unicode")
         return dataclasses.replace(turn, response=template.text, group=group)
 
-    def _filled(self, turn: Said, response: str) -> str:
-        values = self._template(turn).values
+
+class Filler:
+    """Fills responses with the values of a record's own turns, by their index."""
+
+    def __init__(self, form: Dialogues, turns: Mapping[int, Said]) -> None:
+        self.form, self.turns = form, turns
+        self.values: dict[int, Mapping[str, tuple[str, ...]]] = {}
+
+    def __call__(self, index: int, response: str) -> str:
+        """Return a response with the values of a turn; raise `CorpusError` if it lacks one."""
+        if index not in self.turns:
+            raise RowError(f"turn {index} is no turn of the system")
+        if index not in self.values:
+            self.values[index] = self.form.template(self.turns[index]).values
+        values = self.values[index]
         text = lexicalize(response, values)
         if text is None:
             lacking = ", ".join(slot for slot in slots_of(response) if slot not in values)
             raise CorpusError(
-                f"turn {turn.index} has no value of {lacking}, which the response for it names; "
+                f"turn {index} has no value of {lacking}, which the response for it names; "
                 f"there: {', '.join(values) or 'none'}. Draw within group_by '{ACT}'"
             )
         return text
