@@ -11,7 +11,7 @@ SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
     _version errors text threads progress engines recipe dialogue formats remote sources documents
-    records rejected tables
+    records rejected inputs tables
     corpus distinct stores layout embeddings views neighbors inverted duplicates wording
     clusters draws judges models tools neighborhoods shards choices decisions settling stories
     curation assumption charts report comparison healing mending plan files kept runs jobs

@@ -8,9 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from isaac import CorpusError, Recipe, RecipeError, Run, read_corpus
+from isaac.corpus import SCHEMA, Corpus
 from isaac.dialogue.lexicon import Lexicon
 from isaac.dialogue.readers import READERS
 from isaac.dialogue.spans import mentions
@@ -18,7 +22,8 @@ from isaac.dialogue.turns import Turn
 from isaac.dialogue.values import PLACEHOLDER, delexicalize, slots_of
 from isaac.exports import KINDS
 from isaac.formats import DIALOGUES, FORMATS, RowError, detect, restore, spec
-from isaac.formats.dialogues import with_database
+from isaac.formats.dialogues import filled
+from isaac.tables import Stored
 from tests.conftest import Isaac, write_lines
 
 Json = dict[str, Any]
@@ -364,11 +369,13 @@ def test_a_format_comes_back_from_its_text(name: str) -> None:
 
 
 def test_a_turns_own_template_gives_its_record_back() -> None:
-    for form, records in ((DIALOGUES["dialogue"], BOOKINGS), (DIALOGUES["multiwoz21"], [inn(2)])):
+    number = {"dialogue_id": "A", **inn(2)}
+    number["log"][1]["span_info"].append(["Hotel-Inform", "Name", "Sea View", 90, 91])
+    for form, records in ((DIALOGUES["dialogue"], BOOKINGS), (DIALOGUES["multiwoz21"], [number])):
         for record in records:
-            number = {"dialogue_id": "A", **record}
-            for turn in form.turns(number):
-                assert form.replace(number, turn.index, turn.response) == number
+            for turn in form.turns(record):
+                text = filled(turn.response, turn.values or {})
+                assert form.replace(record, turn.index, text) == record
 
 
 def test_the_group_holds_the_acts_and_the_slots_of_the_text() -> None:
@@ -381,12 +388,11 @@ def test_the_group_holds_the_acts_and_the_slots_of_the_text() -> None:
 
 
 def test_a_response_that_needs_what_a_turn_lacks_is_refused() -> None:
-    record = {"dialogue_id": "A", **inn(0)}
-    with pytest.raises(CorpusError, match="turn 3 has no value of hotel_fax, which"):
-        DIALOGUES["multiwoz21"].replace(record, 3, "Fax [hotel_fax] .")
+    with pytest.raises(CorpusError, match="names hotel_fax, of which its turn has no value; there"):
+        filled("Fax [hotel_fax] .", {"hotel_name": ["Sea View"]})
     for index in (0, 9):
-        with pytest.raises(RowError, match=f"turn {index} is no turn of the system"):
-            DIALOGUES["multiwoz21"].replace(record, index, "Hi")
+        with pytest.raises(RowError, match=f"'log' turn {index} is no system turn"):
+            DIALOGUES["multiwoz21"].replace({"dialogue_id": "A", **inn(0)}, index, "Hi")
 
 
 def test_what_is_said_before_a_turn_holds_prompts_calls_and_results() -> None:
@@ -402,20 +408,23 @@ def test_what_is_said_before_a_turn_holds_prompts_calls_and_results() -> None:
     assert [message.content for message in turn.prompt] == ["Be kind.", "A taxi?", "", "ok"]
 
 
-# The database.
+# Values that a turn does not note.
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    folder = tmp_path / "release" / "db"
-    folder.mkdir(parents=True)
-    (folder / "hotel_db.json").write_text(json.dumps([{"name": "gonville lodge"}]))
-    return folder
+def test_what_is_noted_anywhere_is_a_value_everywhere(isaac: Isaac, tmp_path: Path) -> None:
+    dialogues = {**CORPUS, "LAST.json": inn(1)}
+    dialogues["LAST.json"]["log"][1] |= {"dialog_act": {}, "span_info": []}
+    dialogues["LAST.json"]["log"][1]["text"] = "The old mill is nice ."
+    source, run = release(tmp_path, dialogues), tmp_path / "run"
+    assert isaac("curate", source, "--format", "multiwoz21", "-o", run).code == 0
+    assert "[hotel_name] is nice ." in Run(run).corpus().column("response")
+    assert lines(run / "curated.jsonl")[-1]["log"][1]["text"] == "The old mill is nice ."
 
 
-def test_a_database_tells_values_that_nobody_noted(
-    isaac: Isaac, database: Path, tmp_path: Path
-) -> None:
+def test_a_database_tells_values_that_nobody_noted(isaac: Isaac, tmp_path: Path) -> None:
+    database = tmp_path / "release" / "db"
+    database.mkdir(parents=True)
+    (database / "hotel_db.json").write_text(json.dumps([{"name": "gonville lodge"}]))
     plain = {"context": "A room?", "response": "Gonville Lodge is fine.", "act": "hotel-inform"}
     source = write_lines(tmp_path / "in.jsonl", [plain, plain])
     for folder in (database, database.parent):
@@ -424,6 +433,10 @@ def test_a_database_tells_values_that_nobody_noted(
         assert isaac("curate", source, "-o", run, *flags).code == 0
         assert Run(run).corpus().column("response") == ["[hotel_name] is fine."] * 2
         assert [own(record) for record in lines(run / "curated.jsonl")] == [plain, plain]
+    (database / "hotel_db.json").unlink()
+    assert isaac("export", run).code == 0
+    (row, _) = lines(run / "export" / "sft" / "train.jsonl")
+    assert row["completion"][0]["content"] == plain["response"]
 
 
 def test_a_database_that_is_not_there_or_not_for_this_is_a_clear_error(
@@ -434,13 +447,28 @@ def test_a_database_that_is_not_there_or_not_for_this_is_a_clear_error(
     assert done.code == 1
     assert "no <domain>_db.json in" in done.err
     done = isaac("curate", small, *flags)
-    assert "a database is for task-oriented dialogues, and this is 'context_response'" in done.err
+    assert done.code == 2
+    assert "a database is for task-oriented dialogues: give a format of multiwoz21" in done.err
 
 
-def test_a_database_that_changed_is_told(database: Path) -> None:
-    form = with_database(DIALOGUES["dialogue"], str(database))
-    record = {"context": "A room?", "response": "Gonville Lodge is fine."}
-    assert form.filler(record)(1, "Try [hotel_name] .") == "Try Gonville Lodge ."
-    changed = restore(spec(form).replace(form.digest, "0" * 64))
-    with pytest.raises(CorpusError, match="put those back, or curate it anew"):
-        changed.turns(record)
+def test_standard_input_needs_a_database(isaac: Isaac, tmp_path: Path) -> None:
+    done = isaac("curate", "-", "--format", "sgd", "-o", tmp_path / "run")
+    assert done.code == 2
+    assert "give the input as a file, or a database" in done.err
+
+
+def test_a_corpus_of_before_there_were_values_is_read(tmp_path: Path) -> None:
+    corpus = read_corpus(
+        write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "response": f"b{i}"} for i in range(9)])
+    )
+    old_table = pa.concat_tables(corpus.parts(SCHEMA.names[:-1]))
+    pq.write_table(old_table, tmp_path / "old.parquet")
+    with pytest.raises(pa.ArrowInvalid):
+        Stored(tmp_path / "old.parquet", SCHEMA)
+    old = Corpus(Stored(tmp_path / "old.parquet", SCHEMA, ("values",)))
+    assert old.column("values") == [None] * 9
+    assert old.take(np.array([5, 2]), ["values", "id"]).to_pylist() == [
+        {"values": None, "id": 5},
+        {"values": None, "id": 2},
+    ]
+    assert [written.record["response"] for written in old.written()] == corpus.column("response")

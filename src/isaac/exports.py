@@ -11,10 +11,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import pyarrow.compute as pc
 import yaml
 
-from .corpus import Corpus, format_names
+from .corpus import with_values
 from .curation import Curation
 from .errors import RunError
-from .formats import DIALOGUES
 from .records import dumps
 from .runs import Run
 from .text import visible
@@ -47,7 +46,7 @@ def items(curation: Curation) -> Iterator[Item]:
     Their calls and results are no plain text, and no type here could carry them whole.
     """
     prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
-    filled = Filled(curation.corpus)
+    values = curation.corpus.column("values")
     names = ("id", "source_id", "action", "target", "rank", "own_rank")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
     first = curation.lineage.filter(pc.equal(curation.lineage.column("target"), 0))
@@ -57,32 +56,8 @@ def items(curation: Curation) -> Iterator[Item]:
         if action != "dropped" and not has_tools(prompt):
             rises = typical[source] > typical[row] if weighted else rank == 1 < own_rank
             better = action == "replaced" and rises
-            original, response = filled.of(row, responses[row], responses[source])
-            yield Item(prompt, original, response, action, target, better)
-
-
-class Filled:
-    """The responses of a corpus with the values of the record that they are for.
-
-    Records are read in their order, and only if what is drawn of them has no values.
-    """
-
-    def __init__(self, corpus: Corpus) -> None:
-        self.needed = any(name in DIALOGUES for name in format_names(corpus))
-        self.records = corpus.written() if self.needed else iter(())
-        self.last = -1
-        self.fill: Callable[[int, str], str] = _as_it_is
-
-    def of(self, row: int, *responses: str) -> list[str]:
-        """Return responses as they are said by a row, which comes after those asked before."""
-        while self.needed and row > self.last:
-            written = next(self.records)
-            self.last, self.fill = written.ids[-1], written.filler()
-        return [self.fill(row, text) for text in responses]
-
-
-def _as_it_is(_: int, response: str) -> str:
-    return response
+            given, drawn = (with_values(responses[i], values[row]) for i in (row, source))
+            yield Item(prompt, given, drawn, action, target, better)
 
 
 def has_tools(prompt: Messages) -> bool:
