@@ -22,6 +22,9 @@ TARGET = Path(__file__).resolve().with_name("cli.md")
 RUN = ("README.md", "docs/task-oriented.md")
 """The pages with blocks of ``console``, from the root of the project."""
 
+PIPED = re.compile(r"^(.*?)(?: \| (head|tail) -n (\d+))?$")
+"""A command, and how many of its first or last lines are shown."""
+
 INTRODUCTION = """# The command line
 
 Data goes to standard output, progress and messages to standard error. Exit codes: 0 done, 1 the
@@ -65,11 +68,11 @@ def printed(command: str) -> str:
     """Return what a command prints, run in this process and folder.
 
     It is an ``isaac`` with its flags, after which may stand ``< FILE``, ``> FILE`` and ``| head -n
-    N``: not a shell's, but what these pages need of one. A command that fails raises `SystemExit`.
+    N`` or ``| tail -n N``: what these pages need of a shell. One that fails raises `SystemExit`.
     """
     from isaac import cli
 
-    line, _, most = command.partition(" | head -n ")
+    line, end, most = PIPED.findall(command)[0]
     line, _, target = line.partition(" > ")
     line, _, source = line.partition(" < ")
     out, told = io.StringIO(), io.StringIO()
@@ -90,7 +93,8 @@ def printed(command: str) -> str:
         Path(target).write_text(text, encoding="utf-8")
         return ""
     lines = text.splitlines(keepends=True)
-    return "".join(lines[: int(most)] if most else lines)
+    count = int(most or len(lines))
+    return "".join(lines[-count:] if end == "tail" else lines[:count])
 
 
 def refreshed(text: str) -> str:

@@ -17,10 +17,10 @@ from .tools import Tools
 RECIPE = Recipe(context="context", response="response", neighbors=30)
 """The defaults but for k: a situation has 33 exchanges, not hundreds."""
 
-BOOKINGS = Recipe.paper(
-    **{**DIALOGUE, "format": "dialogue", "trim": False, "budget": PAPER["budget"]}
+BOOKINGS = Recipe.of(
+    {**DIALOGUE, **PAPER, "format": "dialogue", "clusters": "text", "trim": False, "abstain": 0.02}
 )
-"""The paper's draws among turns of the same acts: a few hundred turns tell nothing of parts."""
+"""The paper's draws among turns of the same acts: a few hundred turns tell little of parts."""
 
 LABELLED = "labelled.jsonl"
 """The corpus with its labels, in the run's folder: to fit a judge on."""
