@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow.compute as pc
 import yaml
 
-from .corpus import Corpus, Written, format_names
+from .corpus import with_values
 from .curation import Curation
 from .errors import RunError
-from .formats import DIALOGUES
 from .records import dumps
 from .runs import Run
 from .text import visible
@@ -49,7 +48,7 @@ def items(curation: Curation) -> Iterator[Item]:
     """
     prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
     written = curation.written_of(np.arange(len(responses)))
-    filled = Filled(curation.corpus)
+    values = curation.corpus.column("values")
     names = ("id", "source_id", "action", "target", "rank", "own_rank")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
     first = curation.lineage.filter(pc.equal(curation.lineage.column("target"), 0))
@@ -60,28 +59,9 @@ def items(curation: Curation) -> Iterator[Item]:
             rises = typical[source] > typical[row] if weighted else rank == 1 < own_rank
             better = action == "replaced" and rises
             better |= action == "replaced" and source == row  # its own, trimmed
-            original, response = filled.of(row, responses[row], written[source])
-            yield Item(prompt, original, response, action, target, better)
-
-
-class Filled:
-    """The responses of a corpus with the values of the record that they are for.
-
-    Records are read in their order, and only if what is drawn of them has no values.
-    """
-
-    def __init__(self, corpus: Corpus) -> None:
-        self.needed = any(name in DIALOGUES for name in format_names(corpus))
-        self.records = corpus.written() if self.needed else iter(())
-        self.at: Written | None = None
-
-    def of(self, row: int, *responses: str) -> list[str]:
-        """Return responses as they are said by a row, which comes after those asked before."""
-        if not self.needed:
-            return list(responses)
-        while self.at is None or row > self.at.ids[-1]:
-            self.at = next(self.records)
-        return [self.at.filled({row: text})[row] for text in responses]
+            given = with_values(responses[row], values[row])
+            drawn = with_values(written[source], values[row])
+            yield Item(prompt, given, drawn, action, target, better)
 
 
 def has_tools(prompt: Messages) -> bool:

@@ -64,7 +64,8 @@ class Recipe(BaseModel):
     )
     database: str | None = Field(
         default=None,
-        description="folder with the values that task-oriented dialogues speak of: MultiWOZ's db",
+        description="folder with the values that task-oriented dialogues speak of, such as "
+        "MultiWOZ's db; those that they note themselves if not given",
     )
     limit: int | None = Field(default=None, ge=1, description="read only the first N exchanges")
 
