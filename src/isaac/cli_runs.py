@@ -9,6 +9,8 @@ import typer
 
 from .corpus import read_corpus
 from .curation import nothing_in
+from .demo import Bookings
+from .demo import bookings as run_bookings
 from .demo import demo as run_demo
 from .errors import CorpusError
 from .exports import Kind
@@ -161,13 +163,22 @@ def _show_run(run: Run, *, as_json: bool) -> None:
 @command
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="the run folder")] = Path("isaac-demo"),
+    bookings: Annotated[
+        bool, typer.Option("--bookings", help="the logs of a booking assistant, with acts, instead")
+    ] = False,
     workers: Workers = None,
     engine: EngineName = "local",
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Curate the bundled corpus and measure it by its labels."""
+    """Curate the bundled corpus and measure it by its labels.
+
+    The corpus with its labels is labelled.jsonl in the run folder.
+    """
     with tools_for(workers, engine, address) as tools:
+        if bookings:
+            _show_bookings(run_bookings(out, tools), as_json=as_json)
+            return
         found = run_demo(out, tools)
     if as_json:
         healed = [
@@ -191,6 +202,22 @@ def demo(
     show("\nthree replies that are not in the corpus, healed:")
     for context, given, new in found.healed:
         show(f"  {context}\n    given:  {given}\n    healed: {new.response}")
+
+
+def _show_bookings(found: Bookings, *, as_json: bool) -> None:
+    if as_json:
+        facts = {
+            "polluted_before": found.before.rate,
+            "polluted_after": found.after.rate,
+            "same": found.same.rate,
+            "report": str(found.run.path / "report.html"),
+        }
+        show(dumps(facts))
+        return
+    _show_run(found.run, as_json=False)
+    show("\npolluted turns by the labels, which nothing above has read:")
+    show(f"  before: {found.before}\n  after:  {found.after}")
+    show(f"the price, clean turns that are as they were:\n  after:  {found.same}")
 
 
 @command

@@ -106,7 +106,9 @@ def _told(curation: Curation, first: Any) -> list[str]:
     if recipe.share < 1:
         told.append(f"The most typical {1 - recipe.share:.0%} of rows stay as they are.")
     if recipe.keep:
-        told.append("So does a response in the largest cluster, unless nothing else is in it.")
+        who = "So does a response" if recipe.share < 1 else "A response stays as it is"
+        place = "in the largest cluster" if recipe.share < 1 else "if it is in the largest cluster"
+        told.append(f"{who} {place}, unless nothing else is in it.")
     head = recipe.sharpening == "max" or recipe.top_clusters == 1
     told.append(
         f"For the others {'a replacement was' if recipe.targets == 1 else 'replacements were'} "
