@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from isaac import Corpus, Recipe, curate
+from isaac.assumption import diagnose
 from isaac.belonging import Answers, Belonging, clauses_of, fit, name_of, sentences_of, tokens_of
 from isaac.dependence import dependence, features_of, named
 from isaac.embeddings import HashingEncoder, load_encoder
@@ -164,3 +165,31 @@ def test_no_draw_brings_back_what_was_left_out() -> None:
     assert {text for _, text in found.values()} <= set(clean)
     with_them = curated(answers, list(range(3000)), **every, trim=False)
     assert not {text for _, text in with_them.values()} <= set(clean)
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict", "reason"),
+    [(0.08, "doubtful", "3,000 exchanges are few"), (0.4, "does not apply", "which is too much")],
+)
+def test_the_verdict_is_on_what_is_left_out(share: float, verdict: str, reason: str) -> None:
+    answers, _ = corpus(3000, share)
+    pairs = list(zip(answers.said, answers.responses, strict=True))
+    recipe = Recipe.of({"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0})
+    found = diagnose(curate(Corpus.of(pairs, answers.keys), recipe))
+    assert found.verdict == verdict
+    assert any(reason in one for one in found.reasons)
+
+
+def test_where_nothing_depends_on_its_context_nothing_is_left_out() -> None:
+    rng = random.Random(5)
+    texts = [f"{rng.choice('abcdefgh')} said {rng.choice(RUDE)}" for _ in range(900)]
+    keys = [rng.choice(sorted(ASKED)) for _ in texts]
+    made = Corpus.of([("go on", text) for text in texts], keys)
+    recipe = Recipe.of({"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0})
+    curation = curate(made, recipe)
+    assert set(curation.lineage.column("action").to_pylist()) == {"kept"}
+    found = diagnose(curation)
+    assert (found.verdict, found.reasons) == (
+        "does not apply",
+        ["no part of a response depends on what it answers"],
+    )

@@ -189,6 +189,11 @@ class Belonging:
             values = {**values, **self._values(likened(unknown, self.parts, self.encoder))}
         return cutter.cut(text, values)
 
+    @property
+    def dependent(self) -> float:
+        """Return the share of the parts that surely depend on what they answer."""
+        return round(len(self._sure) / max(1, len(self.parts.names)), 4)
+
     @cached_property
     def _sure(self) -> Ints:
         """Return the places of the parts that surely belong."""

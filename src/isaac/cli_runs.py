@@ -20,7 +20,7 @@ from .jobs import curate_to, redraw_run
 from .plan import Plan
 from .plan import plan as make_plan
 from .progress import Progress
-from .recipe import DIALOGUE, DRAW_FIELDS, PAPER, Recipe, read_yaml
+from .recipe import DIALOGUE, DRAW_FIELDS, PAPER, PAPER_DIALOGUE, Recipe, read_yaml
 from .records import dumps
 from .runs import Run
 from .stories import tell
@@ -72,11 +72,13 @@ def curate(
 
     The same command on the same folder goes on where it was stopped. Flags stand over the recipe
     file. Task-oriented dialogues need their --format: multiwoz21, multiwoz22, sgd, dialogue and
-    more; it begins with settings for them, which draw every turn among those of its acts.
+    more; it begins with settings for them, which leave out of turns what does not belong.
     """
-    settings = {**(PAPER if paper else {}), **(read_yaml(recipe) if recipe else {})}
+    settings = read_yaml(recipe) if recipe else {}
     if (flags.get("format") or settings.get("format")) in [*DIALOGUES]:
-        settings = {**DIALOGUE, **settings}
+        settings = {**(PAPER_DIALOGUE if paper else DIALOGUE), **settings}
+    elif paper:
+        settings = {**PAPER, **settings}
     if encoder is not None:
         settings |= {"context_encoder": encoder, "response_encoder": encoder}
     wanted = Recipe.of(settings | flags)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .healing import Healed, Healer
 from .jobs import curate_to
-from .recipe import DIALOGUE, PAPER, Recipe
+from .recipe import PAPER_DIALOGUE, Recipe
 from .records import dumps
 from .runs import Run
 from .tools import Tools
@@ -17,9 +17,7 @@ from .tools import Tools
 RECIPE = Recipe(context="context", response="response", neighbors=30)
 """The defaults but for k: a situation has 33 exchanges, not hundreds."""
 
-BOOKINGS = Recipe.of(
-    {**DIALOGUE, **PAPER, "format": "dialogue", "clusters": "text", "trim": False, "abstain": 0.02}
-)
+BOOKINGS = Recipe.of({**PAPER_DIALOGUE, "format": "dialogue", "abstain": 0.02})
 """The paper's draws among turns of the same acts: a few hundred turns tell little of parts."""
 
 LABELLED = "labelled.jsonl"

@@ -285,6 +285,9 @@ Nearly every turn is worded like no other of its act, so that rarity tells nothi
 nothing to do with the dialogue are left out, and a turn is drawn anew where nothing else is left.
 """
 
+PAPER_DIALOGUE: dict[str, Any] = {**DIALOGUE, **PAPER, "clusters": "text", "trim": False}
+"""The paper's settings for task-oriented dialogues: equal texts among turns of the same acts."""
+
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Return the mapping in a YAML file; anything else there raises `RecipeError`."""
