@@ -1,14 +1,29 @@
-"""Write docs/cli.md from the commands themselves."""
+"""Write docs/cli.md from the commands themselves, and what the commands in other pages print.
+
+A block of ``console`` holds commands, each after ``$ ``, and below each what it prints.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
+import re
+import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from unittest import mock
 
-TARGET = Path(__file__).with_name("cli.md")
+TARGET = Path(__file__).resolve().with_name("cli.md")
+
+RUN = ("README.md", "docs/task-oriented.md")
+"""The pages with blocks of ``console``, from the root of the project."""
+
+PIPED = re.compile(r"^(.*?)(?: \| (head|tail) -n (\d+))?$")
+"""A command, and how many of its first or last lines are shown."""
 
 INTRODUCTION = """# The command line
 
@@ -49,5 +64,61 @@ def page() -> str:
     return "\n".join(parts)
 
 
-if __name__ == "__main__":
+def printed(command: str) -> str:
+    """Return what a command prints, run in this process and folder.
+
+    It is an ``isaac`` with its flags, after which may stand ``< FILE``, ``> FILE`` and ``| head -n
+    N`` or ``| tail -n N``: what these pages need of a shell. One that fails raises `SystemExit`.
+    """
+    from isaac import cli
+
+    line, end, most = PIPED.findall(command)[0]
+    line, _, target = line.partition(" > ")
+    line, _, source = line.partition(" < ")
+    out, told = io.StringIO(), io.StringIO()
+    with contextlib.ExitStack() as stack:
+        if source:
+            given = stack.enter_context(Path(source).open(encoding="utf-8"))
+            stack.enter_context(mock.patch.object(sys, "stdin", given))
+        stack.enter_context(mock.patch.object(sys, "argv", shlex.split(line)))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(told))
+        try:
+            cli.main()
+        except SystemExit as done:
+            if done.code:
+                raise SystemExit(f"{command}: {told.getvalue()}") from None
+    text = out.getvalue()
+    if target:
+        Path(target).write_text(text, encoding="utf-8")
+        return ""
+    lines = text.splitlines(keepends=True)
+    count = int(most or len(lines))
+    return "".join(lines[-count:] if end == "tail" else lines[:count])
+
+
+def refreshed(text: str) -> str:
+    """Return a page with what its commands print now, run one after the other in this folder."""
+
+    def block(found: re.Match[str]) -> str:
+        commands = re.findall(r"^\$ (.*)\n", found[1], re.MULTILINE)
+        parts = [f"$ {command}\n{printed(command)}" for command in commands]
+        return f"```console\n{''.join(parts)}```"
+
+    return re.sub(r"```console\n(.*?)```", block, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Write the pages."""
     TARGET.write_text(page(), encoding="utf-8")
+    for name in RUN:
+        path = TARGET.parents[1] / name
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            text = refreshed(path.read_text(encoding="utf-8"))
+            os.chdir(path.parent)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

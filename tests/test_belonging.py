@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from isaac import Corpus, Recipe, curate
+from isaac.assumption import diagnose
 from isaac.belonging import Answers, Belonging, clauses_of, fit, name_of, sentences_of, tokens_of
 from isaac.dependence import dependence, features_of, named
 from isaac.embeddings import HashingEncoder, load_encoder
@@ -25,7 +26,7 @@ MORE = {
 RUDE = ("You are a daft clown .", "Buy my cousin 's cheap phones .", "Damn ,")
 
 
-def corpus(rows: int = 900, share: float = 0.08, seed: int = 0) -> tuple[Answers, list[str]]:
+def corpus(rows: int = 3000, share: float = 0.08, seed: int = 0) -> tuple[Answers, list[str]]:
     """Return rows of four acts, some of them with something rude before, and the clean texts."""
     rng = random.Random(seed)
     keys, said, clean, texts = [], [], [], []
@@ -53,7 +54,7 @@ def test_what_comes_with_anything_is_left_out_and_the_rest_stays_word_for_word(
 ) -> None:
     belonging, answers, clean = learned
     polluted = [text != kept for text, kept in zip(answers.responses, clean, strict=True)]
-    assert 40 < sum(polluted) < 110
+    assert 150 < sum(polluted) < 350
     found = [belonging.trim(text) for text in answers.responses]
     assert found == clean
 
@@ -145,8 +146,8 @@ def curated(answers: Answers, order: list[int], **changes: object) -> dict[int, 
 
 
 def test_a_curation_writes_trimmed_responses_whatever_the_order_of_its_rows() -> None:
-    answers, clean = corpus(600)
-    rows = list(range(600))
+    answers, clean = corpus(3000)
+    rows = list(range(3000))
     found = curated(answers, rows)
     assert [found[row][1] for row in rows] == clean
     assert [found[row][0] for row in rows] == [
@@ -158,9 +159,37 @@ def test_a_curation_writes_trimmed_responses_whatever_the_order_of_its_rows() ->
 
 
 def test_no_draw_brings_back_what_was_left_out() -> None:
-    answers, clean = corpus(600)
+    answers, clean = corpus(3000)
     every = {"budget": 1.0, "sharpening": "proportional", "candidates": 1.0}
-    found = curated(answers, list(range(600)), **every)
+    found = curated(answers, list(range(3000)), **every)
     assert {text for _, text in found.values()} <= set(clean)
-    with_them = curated(answers, list(range(600)), **every, trim=False)
+    with_them = curated(answers, list(range(3000)), **every, trim=False)
     assert not {text for _, text in with_them.values()} <= set(clean)
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict", "reason"),
+    [(0.08, "doubtful", "3,000 exchanges are few"), (0.4, "does not apply", "which is too much")],
+)
+def test_the_verdict_is_on_what_is_left_out(share: float, verdict: str, reason: str) -> None:
+    answers, _ = corpus(3000, share)
+    pairs = list(zip(answers.said, answers.responses, strict=True))
+    recipe = Recipe.of({"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0})
+    found = diagnose(curate(Corpus.of(pairs, answers.keys), recipe))
+    assert found.verdict == verdict
+    assert any(reason in one for one in found.reasons)
+
+
+def test_where_nothing_depends_on_its_context_nothing_is_left_out() -> None:
+    rng = random.Random(5)
+    texts = [f"{rng.choice('abcdefgh')} said {rng.choice(RUDE)}" for _ in range(900)]
+    keys = [rng.choice(sorted(ASKED)) for _ in texts]
+    made = Corpus.of([("go on", text) for text in texts], keys)
+    recipe = Recipe.of({"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0})
+    curation = curate(made, recipe)
+    assert set(curation.lineage.column("action").to_pylist()) == {"kept"}
+    found = diagnose(curation)
+    assert (found.verdict, found.reasons) == (
+        "does not apply",
+        ["no part of a response depends on what it answers"],
+    )

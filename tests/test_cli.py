@@ -251,6 +251,17 @@ def test_demo_prints_shares_report_and_three_healed_replies(isaac: Isaac, tmp_pa
     assert len(facts["healed"]) == 3
 
 
+def test_demo_of_bookings_takes_the_polluted_turns_out(isaac: Isaac, tmp_path: Path) -> None:
+    done = isaac("demo", "--bookings", "-o", tmp_path / "demo")
+    assert done.code == 0
+    assert "before: 5.9% (22 of 371)" in done.out
+    labelled = (tmp_path / "demo" / "labelled.jsonl").read_text(encoding="utf-8")
+    assert labelled.count('"label": "polluted"') == 22
+    facts = json.loads(isaac("demo", "--bookings", "-o", tmp_path / "demo", "--json").out)
+    assert facts["polluted_after"] < facts["polluted_before"] / 10
+    assert facts["same"] > 0.6
+
+
 def test_redraw_in_place_takes_old_exports_away(isaac: Isaac, small: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     isaac("curate", small, "-o", run, "-k", "30")

@@ -21,12 +21,12 @@ from isaac.corpus import (
     SCHEMA,
     Corpus,
     Exchange,
-    digest_inputs,
     format_names,
     read_corpus,
 )
 from isaac.errors import CorpusError
 from isaac.formats.base import MAX_CHARACTERS
+from isaac.inputs import digest_inputs
 from isaac.progress import Lines
 from isaac.recipe import Recipe
 from isaac.records import dumps

@@ -113,7 +113,7 @@ def test_a_written_record_has_its_responses_replaced() -> None:
         "rejected": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: e",
     }
     turns = form.turns(record)
-    written = Written(record, [4, 5], [(spec(form), turn.index) for turn in turns])
+    written = Written(record, [4, 5], [(spec(form), turn.index) for turn in turns], [None, None])
     assert written.replaced({}) == record
     longer = written.replaced({4: "a longer one", 5: "x", 9: "of another record"})
     assert [turn.response for turn in form.turns(longer)] == ["a longer one", "x"]

@@ -233,6 +233,21 @@ def test_schema_guided_dialogue_has_services_without_numbers() -> None:
     assert dialogue.turns[1].state == {"concerts": {"artist": "ada reed"}}
 
 
+def test_a_slot_is_of_the_domain_that_it_names_not_of_the_first_act() -> None:
+    row = {
+        "context": "Yes, please.",
+        "response": "Your room is booked, reference AB12CD34. Anything else?",
+        "act": ["general-reqmore", "hotel-book-ref"],
+        "slots": {"hotel_ref": ["AB12CD34"]},
+    }
+    turn = READERS["dialogue"].read(row).turns[-1]
+    assert turn.acts == (
+        Act("general", "reqmore", "", ""),
+        Act("hotel", "book", "ref", "ab12cd34"),
+    )
+    assert [span.slot for span in turn.spans] == ["hotel_ref"]
+
+
 def test_a_row_has_history_context_response_acts_and_slots() -> None:
     dialogue = READERS["dialogue"].read(ROW)
     assert dialogue.id == "d7"

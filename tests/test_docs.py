@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import functools
 import re
 import runpy
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,20 +20,25 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+@functools.cache
+def build() -> dict[str, Any]:
+    """Return what writes the pages."""
+    return runpy.run_path(str(ROOT / "docs" / "build.py"))
+
+
 def flat(text: str) -> str:
     return " ".join(text.split())
 
 
 def test_every_command_and_flag_is_documented_and_no_other() -> None:
-    build = runpy.run_path(str(ROOT / "docs" / "build.py"))
     sections = dict(
         re.findall(r"## isaac ([\w ]+)\n(.*?)(?=\n## |\Z)", read("docs/cli.md"), re.DOTALL)
     )
-    assert sorted(sections) == sorted(build["commands"]())
+    assert sorted(sections) == sorted(build()["commands"]())
     flag = re.compile(r"^  (?:-\w, )?(--[\w-]+)", re.MULTILINE)
     default = re.compile(r"\[default: ([^\]]+)\]")
     for name, text in sections.items():
-        now = build["usage"](*name.split())
+        now = build()["usage"](*name.split())
         assert flag.findall(text) == flag.findall(now), f"run make docs: {name}"
         assert default.findall(flat(text)) == default.findall(flat(now)), f"run make docs: {name}"
 
@@ -45,7 +52,8 @@ def test_the_flags_are_the_recipes_fields() -> None:
 def test_the_paper_page_names_functions_and_tests_that_exist() -> None:
     page = read("docs/paper.md")
     for module, name in re.findall(r"`(\w+)\.([\w.]+)`", page):
-        if (ROOT / "src" / "isaac" / f"{module}.py").exists():
+        place = ROOT / "src" / "isaac" / module
+        if place.with_suffix(".py").exists() or (place / "__init__.py").exists():
             found = __import__(f"isaac.{module}", fromlist=["_"])
             for part in name.split("."):
                 found = getattr(found, part)
@@ -60,16 +68,31 @@ def test_links_inside_the_project_lead_somewhere() -> None:
 
 
 PAGES = ("README.md", "docs/heal.md")
-"""The pages whose examples are tried."""
+"""The pages whose examples in Python are tried."""
+
+RUN = ("README.md", "docs/task-oriented.md")
+"""The pages whose commands are run, with what they print."""
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", RUN)
+def test_commands_print_what_the_page_shows(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "--gold" in read(page):
+        pytest.importorskip("sacrebleu", reason="the extra 'evaluate' is not installed")
+    monkeypatch.chdir(tmp_path)
+    assert build()["RUN"] == RUN
+    assert "```console\n$ isaac " in read(page)
+    assert build()["refreshed"](read(page)) == read(page), "run make docs, and read what changed"
+
+
+@pytest.mark.parametrize("page", sorted({*PAGES, *RUN}))
 def test_commands_in_the_pages_are_real(page: str) -> None:
-    known = runpy.run_path(str(ROOT / "docs" / "build.py"))["commands"]()
+    known = build()["commands"]()
     shown = re.findall(r"^(?:\$ )?isaac (.*)$", read(page), re.MULTILINE)
     assert shown
     for line in shown:
-        words = shlex.split(line.partition("#")[0])
+        words = shlex.split(re.split(r"[|<>#]", line)[0])
         name = next((two for n in (2, 1) if (two := " ".join(words[:n])) in known), None)
         assert name, line
         section = read("docs/cli.md").split(f"## isaac {name}\n")[1].split("\n## ")[0]

@@ -19,6 +19,7 @@ RECIPES = st.builds(
     context=NAME,
     response=NAME,
     turns=st.sampled_from(["last", "all"]),
+    database=NAME,
     limit=st.none() | st.integers(1),
     context_encoder=st.text(),
     group_by=NAME,

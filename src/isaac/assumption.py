@@ -12,7 +12,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from .belonging import MANY
 from .curation import Curation
+from .trimming import TRIMMED
 
 Applies = Literal["applies", "doubtful", "does not apply"]
 
@@ -32,6 +34,7 @@ class Limit(NamedTuple):
 
 HEADLESS = Limit(0.1, 0.5)
 REPEATED = Limit(0.5, 0.9)
+TRIMMED_ROWS = Limit(0.15, 0.3)
 MARGIN = Limit(0.05, 0.0)
 """How much more typical the responses of the largest cluster are than the others, in shares of
 the corpus; below these."""
@@ -75,8 +78,27 @@ def diagnose(curation: Curation) -> Diagnosis:
         "repeated": float(repeated.mean()),
         "margin": _margin(curation),
     }
-    verdict, reasons = _verdict(found, len(layout.ids), curation)
+    verdict, reasons = _trimmed(curation) or _verdict(found, len(layout.ids), curation)
     return Diagnosis(verdict, reasons, **{name: round(value, 4) for name, value in found.items()})
+
+
+def _trimmed(curation: Curation) -> tuple[Applies, list[str]] | None:
+    """Return the verdict on leaving parts out, None if responses are drawn for their rarity."""
+    trims, rows = curation.consensus.trims, len(curation.layout.ids)
+    if trims is None or curation.recipe.share:
+        return None
+    lost = float((trims.fate == TRIMMED)[curation.layout.response].mean())
+    told = f"parts that do not belong were left out of {lost:.0%} of responses"
+    if not trims.dependent or lost > TRIMMED_ROWS.fails:
+        none = "no part of a response depends on what it answers"
+        return "does not apply", [none if not trims.dependent else f"{told}, which is too much"]
+    doubts = [f"{told}, which is much"] if lost > TRIMMED_ROWS.doubtful else []
+    if rows < MANY / 2:
+        doubts.append(f"{rows:,} exchanges are few to tell what belongs; {MANY:,} are enough")
+    if doubts:
+        return "doubtful", doubts
+    share = f"{trims.dependent:.0%} of the parts of responses depend on what they answer"
+    return "applies", [f"{share}; {told}"]
 
 
 def _margin(curation: Curation) -> float:

@@ -14,6 +14,7 @@ contexts, and whether users say its words too.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,11 +48,17 @@ NEAREST = 20
 ALIKE = 10.0
 """Weight of that mean beside the dependence."""
 
-BELONGS = 6.5
-"""Belonging below which a clause is left out."""
+FEW, MANY = 800, 7000
+"""Rows up to which little can be told, and from which on the bound stays as it is."""
 
-BESIDE = 2.0
-"""What the bound is raised by for a clause in one sentence with another that is left out."""
+LEAST, BELONGS = 3.0, 6.5
+"""Belonging below which a clause is left out of a corpus of `FEW` rows, and of `MANY`.
+
+With fewer rows a part that belongs is seen less often, and looks more like one that does not.
+"""
+
+BESIDE = 0.3
+"""What the bound is raised by, as a share of it, for a clause beside another that is left out."""
 
 STRANGE = 0.7
 """Belonging below which a word within a clause is left out."""
@@ -128,10 +135,18 @@ class Spoken:
             line = ["", *tokens, ""]
             self.follows.update(pairwise(line))
             self.follows.update(zip(line, line[1:], line[2:], strict=False))
+        self.rows = len(spoken)
 
-    def rarest(self, name: str) -> int:
-        """Return in how many rows that word of a name was said last which was said least."""
-        return min((self.said[word] for word in name.split()), default=0)
+    def rarest(self, name: str) -> float:
+        """Return in how many of `MANY` rows that word of a name was said which was said least."""
+        least = min((self.said[word] for word in name.split()), default=0)
+        return least * min(1.0, MANY / self.rows)
+
+    @property
+    def bound(self) -> float:
+        """Return the belonging below which a clause is left out."""
+        part = math.log(max(self.rows, 1) / FEW) / math.log(MANY / FEW)
+        return LEAST + (BELONGS - LEAST) * min(max(part, 0.0), 1.0) ** 2
 
 
 @dataclass(frozen=True)
@@ -174,6 +189,11 @@ class Belonging:
             values = {**values, **self._values(likened(unknown, self.parts, self.encoder))}
         return cutter.cut(text, values)
 
+    @property
+    def dependent(self) -> float:
+        """Return the share of the parts that surely depend on what they answer."""
+        return round(len(self._sure) / max(1, len(self.parts.names)), 4)
+
     @cached_property
     def _sure(self) -> Ints:
         """Return the places of the parts that surely belong."""
@@ -184,7 +204,7 @@ class Belonging:
         return frozenset(self.words.names)
 
     def _strange(self, words: Known) -> frozenset[str]:
-        belonging = words.roots + np.log1p([self.spoken.said[word] for word in words.names])
+        belonging = words.roots + np.log1p([self.spoken.rarest(word) for word in words.names])
         pairs = zip(words.names, belonging.tolist(), strict=True)
         return frozenset(word for word, value in pairs if value < STRANGE)
 
@@ -219,6 +239,7 @@ class Cutter:
 
     def __init__(self, tokens: list[str], strange: frozenset[str], spoken: Spoken) -> None:
         self.tokens, self.strange, self.follows = tokens, strange, spoken.follows
+        self.bound = spoken.bound
         self.keep = np.ones(len(tokens), np.bool_)
 
     def names(self) -> Iterator[str]:
@@ -255,9 +276,9 @@ class Cutter:
         """Return the text without what does not belong, or None if nothing would be left."""
         for sentence in sentences_of(self.tokens):
             clauses = [clause for clause in sentence if self.name(clause)]
-            gone = self._foreign(clauses, values, BELONGS)
+            gone = self._foreign(clauses, values, self.bound)
             if gone and not any(VALUE.search(self.name(clause)) for clause in clauses):
-                gone = self._foreign(clauses, values, BELONGS + BESIDE)
+                gone = self._foreign(clauses, values, self.bound * (1 + BESIDE))
             for clause in clauses:
                 self._drop([clause] if clause in gone else self.runs(clause))
                 self._drop(self._edges(clause, values))
@@ -291,7 +312,7 @@ class Cutter:
                 some = self.tokens[first:last]
                 if self.strange.isdisjoint(some) or VALUE.search(name_of(some)):
                     continue
-                if values.get(name_of(some), BELONGS) < BELONGS:
+                if values.get(name_of(some), self.bound) < self.bound:
                     yield Clause(first, last)
                     break
 

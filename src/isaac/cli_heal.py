@@ -22,7 +22,7 @@ from .rejected import kept_bytes
 from .runs import Run
 from .terminal import RunPath, command, say, show, tools_for
 from .text import visible
-from .turn_documents import BYTE_ORDER_MARK, TurnDocuments, dialogues_of, in_format
+from .turn_documents import BYTE_ORDER_MARK, TurnDocuments, form_of
 from .turn_healing import Parted, TurnHealer
 
 
@@ -64,13 +64,12 @@ def heal(
     curation = Run(run).curation()
     asked, rephraser = load_judge(judge) if judge is not None else None, _rephraser(model)
     mending: Mending[Seen] | Mending[Parted]
-    if (known := dialogues_of(curation.corpus)) is not None:
-        named = in_format(known, form)
+    if (layout := form_of(curation, form)) is not None:
         _need_bare(model)
         with tools_for() as tools:
             healer = TurnHealer(curation, tools)
         mending = turns = Mending(healer, asked, rephraser, fallback, tries)
-        documents = TurnDocuments(healer, turns, named)
+        documents = TurnDocuments(healer, turns, layout)
         healed = documents.healed(sys.stdin.buffer)
     else:
         mending = mender = Mender(Healer(curation), asked, rephraser, fallback, tries)

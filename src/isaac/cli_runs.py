@@ -9,6 +9,8 @@ import typer
 
 from .corpus import read_corpus
 from .curation import nothing_in
+from .demo import Bookings
+from .demo import bookings as run_bookings
 from .demo import demo as run_demo
 from .errors import CorpusError
 from .exports import Kind
@@ -18,7 +20,7 @@ from .jobs import curate_to, redraw_run
 from .plan import Plan
 from .plan import plan as make_plan
 from .progress import Progress
-from .recipe import DIALOGUE, DRAW_FIELDS, PAPER, Recipe, read_yaml
+from .recipe import DIALOGUE, DRAW_FIELDS, PAPER, PAPER_DIALOGUE, Recipe, read_yaml
 from .records import dumps
 from .runs import Run
 from .stories import tell
@@ -70,11 +72,13 @@ def curate(
 
     The same command on the same folder goes on where it was stopped. Flags stand over the recipe
     file. Task-oriented dialogues need their --format: multiwoz21, multiwoz22, sgd, dialogue and
-    more; it begins with settings for them, which draw every turn among those of its acts.
+    more; it begins with settings for them, which leave out of turns what does not belong.
     """
-    settings = {**(PAPER if paper else {}), **(read_yaml(recipe) if recipe else {})}
+    settings = read_yaml(recipe) if recipe else {}
     if (flags.get("format") or settings.get("format")) in [*DIALOGUES]:
-        settings = {**DIALOGUE, **settings}
+        settings = {**(PAPER_DIALOGUE if paper else DIALOGUE), **settings}
+    elif paper:
+        settings = {**PAPER, **settings}
     if encoder is not None:
         settings |= {"context_encoder": encoder, "response_encoder": encoder}
     wanted = Recipe.of(settings | flags)
@@ -161,13 +165,22 @@ def _show_run(run: Run, *, as_json: bool) -> None:
 @command
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="the run folder")] = Path("isaac-demo"),
+    bookings: Annotated[
+        bool, typer.Option("--bookings", help="the logs of a booking assistant, with acts, instead")
+    ] = False,
     workers: Workers = None,
     engine: EngineName = "local",
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Curate the bundled corpus and measure it by its labels."""
+    """Curate the bundled corpus and measure it by its labels.
+
+    The corpus with its labels is labelled.jsonl in the run folder.
+    """
     with tools_for(workers, engine, address) as tools:
+        if bookings:
+            _show_bookings(run_bookings(out, tools), as_json=as_json)
+            return
         found = run_demo(out, tools)
     if as_json:
         healed = [
@@ -191,6 +204,22 @@ def demo(
     show("\nthree replies that are not in the corpus, healed:")
     for context, given, new in found.healed:
         show(f"  {context}\n    given:  {given}\n    healed: {new.response}")
+
+
+def _show_bookings(found: Bookings, *, as_json: bool) -> None:
+    if as_json:
+        facts = {
+            "polluted_before": found.before.rate,
+            "polluted_after": found.after.rate,
+            "same": found.same.rate,
+            "report": str(found.run.path / "report.html"),
+        }
+        show(dumps(facts))
+        return
+    _show_run(found.run, as_json=False)
+    show("\npolluted turns by the labels, which nothing above has read:")
+    show(f"  before: {found.before}\n  after:  {found.after}")
+    show(f"the price, clean turns that are as they were:\n  after:  {found.same}")
 
 
 @command

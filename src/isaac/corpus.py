@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from .dialogue.lexicon import Lexicon
 from .errors import CorpusError, RecipeError
 from .formats import (
-    DIALOGUES,
     FORMATS,
     Dialogues,
     Format,
@@ -28,12 +27,13 @@ from .formats import (
     spec,
 )
 from .formats.base import text_in
-from .formats.dialogues import ACT, beside
+from .formats.dialogues import ACT, filled
+from .inputs import digest_of, lexicon_of, records_of
 from .progress import Progress
 from .recipe import Recipe
-from .records import Record, dumps, read_hub, read_records
+from .records import Record, dumps
 from .rejected import Rejected, Sink
-from .sources import Digest, Source, find_sources, members, opened
+from .sources import Digest, find_sources
 from .tables import Ints, Stored
 
 PORTION = 10_000
@@ -57,10 +57,12 @@ SCHEMA = pa.schema(
         "group": pa.large_string(),
         "prompt": pa.large_string(),
         "record": pa.large_string(),
+        "values": pa.large_string(),
     }
 )
 """The canonical table. ``prompt`` is the JSON of the messages before the response; ``record`` is
-the JSON of the input's own record, null on every turn of it but the first."""
+the JSON of the input's own record, null on every turn of it but the first; ``values`` the JSON of
+what stands for the placeholders of a response, null where it has none of either."""
 
 
 class Exchange(NamedTuple):
@@ -74,35 +76,43 @@ class Exchange(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A record of the input with the ids of its exchanges, in order, and where each stands."""
+    """A record of the input with the ids of its exchanges, in order, and where each stands.
+
+    ``values`` has those that each exchange's response is without, as in `SCHEMA`.
+    """
 
     record: dict[str, Any]
     ids: list[int]
     places: list[tuple[str, int]]
+    values: list[str | None]
 
     def replaced(self, responses: dict[int, str]) -> dict[str, Any]:
         """Return the record with the responses of some of its exchanges, by id, replaced.
 
         The last one comes first: in a string of turns it moves none of those before it.
         """
-        record = self.record
-        every = sorted(zip(self.ids, self.places, strict=True), reverse=True)
-        wanted = [(*place, responses[number]) for number, place in every if number in responses]
-        form = restore(wanted[0][0]) if wanted else None
-        if isinstance(form, Dialogues):
-            return form.replaced(record, {turn: text for _, turn, text in wanted})
-        for written, turn, text in wanted:
-            record = restore(written).replace(record, turn, text)
+        record, texts = self.record, self.filled(responses)
+        for number, (form, turn) in sorted(zip(self.ids, self.places, strict=True), reverse=True):
+            if number in texts:
+                record = restore(form).replace(record, turn, texts[number])
         return record
 
     def filled(self, responses: dict[int, str]) -> dict[int, str]:
-        """Return responses of its exchanges, by id, with the values that are the record's own."""
-        form = restore(self.places[0][0])
-        if not isinstance(form, Dialogues):
-            return responses
-        turns = {number: turn for number, (_, turn) in zip(self.ids, self.places, strict=True)}
-        texts = form.filled(self.record, {turns[number]: responses[number] for number in responses})
-        return {number: texts[turns[number]] for number in responses}
+        """Return those responses that are for its exchanges, by id, with their own values."""
+        own = dict(zip(self.ids, self.values, strict=True))
+        return {
+            number: with_values(text, own[number])
+            for number, text in responses.items()
+            if number in own
+        }
+
+
+def with_values(response: str, values: str | None) -> str:
+    """Return a response with the values of the exchange that it is for, as `SCHEMA` has them.
+
+    Raises `CorpusError` if it needs one that the exchange has not.
+    """
+    return response if values is None else filled(response, json.loads(values))
 
 
 @dataclass(frozen=True)
@@ -166,9 +176,11 @@ class Corpus:
     def replaced(self, record: dict[str, Any], responses: dict[int, str]) -> dict[str, Any]:
         """Return a record with the responses of some of its exchanges, by id, replaced."""
         ids = sorted(responses)
-        places = self.take(np.array(ids, np.int64), ["format", "turn"]).to_pylist()
+        places = self.take(np.array(ids, np.int64), ["format", "turn", "values"]).to_pylist()
         forms = [(place["format"], place["turn"]) for place in places]
-        return Written(record, ids, forms).replaced(responses)
+        return Written(record, ids, forms, [place["values"] for place in places]).replaced(
+            responses
+        )
 
     def records(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
         """Yield each input record with the ids of its exchanges, in order."""
@@ -177,17 +189,19 @@ class Corpus:
 
     def written(self) -> Iterator[Written]:
         """Yield each input record with its exchanges and where they stand in it, in order."""
-        last: tuple[str, list[int], list[tuple[str, int]]] = ("", [], [])
+        columns = ["record", "format", "turn", "values"]
+        last: tuple[str, list[int], list[tuple[str, int]], list[str | None]] = ("", [], [], [])
         number = itertools.count()
-        for part in self.parts(["record", "format", "turn"]):
-            columns = (part.column(name).to_pylist() for name in ("record", "format", "turn"))
-            for text, form, turn in zip(*columns, strict=True):
+        for part in self.parts(columns):
+            rows = (part.column(name).to_pylist() for name in columns)
+            for text, form, turn, values in zip(*rows, strict=True):
                 if text is not None:
                     if last[1]:
                         yield Written(json.loads(last[0]), *last[1:])
-                    last = (text, [], [])
+                    last = (text, [], [], [])
                 last[1].append(next(number))
                 last[2].append((form, turn))
+                last[3].append(values)
         if last[1]:
             yield Written(json.loads(last[0]), *last[1:])
 
@@ -244,14 +258,16 @@ def read_parts(
 
     Rows that cannot be used go to ``rejected``, the digest of each file to ``inputs``.
     """
-    rows = itertools.islice(_rows(str(source), recipe, rejected, inputs), recipe.limit)
+    progress = progress or Progress()
+    lexicon = lexicon_of(str(source), recipe, progress)
+    rows = itertools.islice(_rows(str(source), recipe, lexicon, rejected, inputs), recipe.limit)
     start = 0
-    with (progress or Progress()).stage("read") as tick:
+    with progress.stage("read") as tick:
         for portion in _portions(rows):
             yield _table(portion, start)
             start += len(portion)
             tick(len(portion))
-    inputs += [_digest(file) for file in find_sources(str(source))[len(inputs) :]]
+    inputs += [digest_of(file) for file in find_sources(str(source))[len(inputs) :]]
 
 
 def _portions(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -268,39 +284,16 @@ def _portions(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield portion
 
 
-def digest_inputs(source: str | Path) -> list[Digest]:
-    """Return the digest of each file of the input, without parsing it."""
-    return [_digest(file) for file in find_sources(str(source))]
+def _rows(
+    source: str, recipe: Recipe, lexicon: Lexicon, rejected: Sink, inputs: list[Digest]
+) -> Iterator[Row]:
+    for records in records_of(source, recipe, inputs):
+        yield from _file_rows(records, recipe, lexicon, rejected)
 
 
-def _digest(file: Source) -> Digest:
-    if file.name.startswith("hf://"):
-        return _hub_digest(file.name)
-    with opened(file) as (_, digest):
-        return digest
-
-
-def _hub_digest(name: str) -> Digest:
-    return Digest(name, 0, hashlib.sha256(name.encode()).hexdigest())
-
-
-def _rows(source: str, recipe: Recipe, rejected: Sink, inputs: list[Digest]) -> Iterator[Row]:
-    files = find_sources(source)
-    aside = beside if recipe.format in DIALOGUES else None
-    for file in files:
-        if file.name.startswith("hf://"):
-            inputs.append(_hub_digest(file.name))
-            yield from _file_rows(read_hub(file.name), recipe, rejected)
-            continue
-        with opened(file) as (stream, digest):
-            inputs.append(digest)
-            if aside is not None and len(files) > 1 and aside(file.name):
-                continue
-            for name, part in members(file.name, stream, aside):
-                yield from _file_rows(read_records(name, part), recipe, rejected)
-
-
-def _file_rows(records: Iterator[Record], recipe: Recipe, rejected: Sink) -> Iterator[Row]:
+def _file_rows(
+    records: Iterator[Record], recipe: Recipe, lexicon: Lexicon, rejected: Sink
+) -> Iterator[Row]:
     """Yield the exchanges of one file, its format told from its first records."""
     head = _sample(records)
     usable = [record.value for record in head if record.value is not None]
@@ -309,6 +302,8 @@ def _file_rows(records: Iterator[Record], recipe: Recipe, rejected: Sink) -> Ite
             rejected.append(_reject(record, record.problem))
         return
     form = _form(head[0].file, usable, recipe)
+    if isinstance(form, Dialogues):
+        form = replace(form, lexicon=lexicon)
     written = spec(form)
     for record in itertools.chain(head, records):
         if record.value is None:
@@ -332,22 +327,16 @@ def _sample(records: Iterator[Record]) -> list[Record]:
 
 def _form(file: str, records: list[dict[str, Any]], recipe: Recipe) -> Format:
     try:
-        form = choose(
-            records,
-            name=recipe.format,
-            context=recipe.context,
-            response=recipe.response,
-            database=recipe.database,
-        )
+        form = choose(records, name=recipe.format, context=recipe.context, response=recipe.response)
     except CorpusError as error:
         raise CorpusError(f"{file}: {error}") from None
-    if isinstance(form, Dialogues) and recipe.group_by != ACT:
-        raise RecipeError(f"{file}: {_ungrouped(form, recipe)}")
+    if isinstance(form, Dialogues) and (recipe.format is None or recipe.group_by != ACT):
+        raise RecipeError(f"{file}: {_unready(form, recipe)}")
     return form
 
 
-def _ungrouped(form: Dialogues, recipe: Recipe) -> str:
-    """Return why dialogues cannot be read without their acts, and what to do."""
+def _unready(form: Dialogues, recipe: Recipe) -> str:
+    """Return why dialogues cannot be read by a recipe, and what to do."""
     if recipe.format is None:
         plain = ", or --format messages for plain conversations" if form.name == "dialogue" else ""
         return (
@@ -402,6 +391,7 @@ def _table(rows: list[Row], start: int = 0) -> pa.Table:
         "group": [row.group for row in rows],
         "prompt": [dumps([m._asdict() for m in row.turn.prompt]) for row in rows],
         "record": [dumps(row.record.value) if row.first else None for row in rows],
+        "values": [None if row.turn.values is None else dumps(row.turn.values) for row in rows],
     }
     return pa.table(columns, schema=SCHEMA)
 

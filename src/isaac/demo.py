@@ -1,4 +1,4 @@
-"""The main job on the corpus that comes with the package, measured by its labels at the end."""
+"""The main job on the corpora that come with the package, measured by their labels at the end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import NamedTuple
 
 from .healing import Healed, Healer
 from .jobs import curate_to
-from .recipe import Recipe
+from .recipe import PAPER_DIALOGUE, Recipe
 from .records import dumps
 from .runs import Run
 from .tools import Tools
 
 RECIPE = Recipe(context="context", response="response", neighbors=30)
 """The defaults but for k: a situation has 33 exchanges, not hundreds."""
+
+BOOKINGS = Recipe.of({**PAPER_DIALOGUE, "format": "dialogue", "abstain": 0.02})
+"""The paper's draws among turns of the same acts: a few hundred turns tell little of parts."""
 
 LABELLED = "labelled.jsonl"
 """The corpus with its labels, in the run's folder: to fit a judge on."""
@@ -53,6 +56,15 @@ class Share(NamedTuple):
         return self.some / self.of
 
 
+class Bookings(NamedTuple):
+    """What the demo found on the logs of a booking assistant."""
+
+    run: Run
+    before: Share
+    after: Share
+    same: Share
+
+
 class Demo(NamedTuple):
     """What the demo found."""
 
@@ -61,6 +73,31 @@ class Demo(NamedTuple):
     after: Share
     same_situation: Share
     healed: list[tuple[str, str, Healed]]
+
+
+def bookings(path: Path, tools: Tools | None = None) -> Bookings:
+    """Return the finished run on the bundled bookings, and what the labels of their turns say.
+
+    The labels are read here, after everything is drawn; ``labelled.jsonl`` in the run's folder is
+    the corpus with them. ``same`` are the clean turns that came out as they were.
+    """
+    corpus = files("isaac") / "data" / "bookings.jsonl"
+    with as_file(corpus) as file:
+        run = curate_to(path, file, BOOKINGS, tools)
+    text = corpus.read_text(encoding="utf-8")
+    run.write(run.path / LABELLED, text)
+    turns = [turn for line in text.splitlines() for turn in json.loads(line)["messages"]]
+    polluted = [turn["label"] == "polluted" for turn in turns if turn["role"] == "assistant"]
+    lineage = run.curation().lineage
+    source = [polluted[row] for row in lineage.column("source_id").to_pylist()]
+    kept = [action != "replaced" for action in lineage.column("action").to_pylist()]
+    clean = [stays for stays, rude in zip(kept, polluted, strict=True) if not rude]
+    return Bookings(
+        run,
+        Share(sum(polluted), len(polluted)),
+        Share(sum(source), len(source)),
+        Share(sum(clean), len(clean)),
+    )
 
 
 def demo(path: Path, tools: Tools | None = None) -> Demo:

@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow.compute as pc
 import yaml
 
-from .corpus import Corpus, Written, format_names
+from .corpus import with_values
 from .curation import Curation
 from .errors import RunError
-from .formats import DIALOGUES
 from .records import dumps
 from .runs import Run
 from .text import visible
@@ -32,7 +31,7 @@ class Item(NamedTuple):
 
     ``better`` says that the response was drawn and is nearer to what the corpus agrees on than
     the original: more typical, or where the recipe weighs nothing but clusters, of the largest one.
-    ``group`` is that of a turn of dialogues whose responses are without their values.
+    ``group`` is that of a turn of dialogues, empty for other responses.
     """
 
     prompt: Messages
@@ -52,9 +51,7 @@ def items(curation: Curation, *, filled: bool = True) -> Iterator[Item]:
     """
     prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
     written = curation.written_of(np.arange(len(responses)))
-    values = Filled(curation.corpus)
-    bare = values.needed and not filled
-    groups = curation.corpus.column("group") if bare else [""] * len(responses)
+    values, groups = curation.corpus.column("values"), curation.corpus.column("group")
     names = ("id", "source_id", "action", "target", "rank", "own_rank")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
     first = curation.lineage.filter(pc.equal(curation.lineage.column("target"), 0))
@@ -65,34 +62,11 @@ def items(curation: Curation, *, filled: bool = True) -> Iterator[Item]:
             rises = typical[source] > typical[row] if weighted else rank == 1 < own_rank
             better = action == "replaced" and rises
             better |= action == "replaced" and source == row  # its own, trimmed
-            said = [responses[row], written[source]]
-            original, response = said if bare else values.of(row, *said)
-            yield Item(prompt, original, response, action, target, better, groups[row])
-
-
-def has_dialogues(corpus: Corpus) -> bool:
-    """Say whether responses of a corpus are without values that its records have."""
-    return any(name in DIALOGUES for name in format_names(corpus))
-
-
-class Filled:
-    """The responses of a corpus with the values of the record that they are for.
-
-    Records are read in their order, and only if what is drawn of them has no values.
-    """
-
-    def __init__(self, corpus: Corpus) -> None:
-        self.needed = has_dialogues(corpus)
-        self.records = corpus.written() if self.needed else iter(())
-        self.at: Written | None = None
-
-    def of(self, row: int, *responses: str) -> list[str]:
-        """Return responses as they are said by a row, which comes after those asked before."""
-        if not self.needed:
-            return list(responses)
-        while self.at is None or row > self.at.ids[-1]:
-            self.at = next(self.records)
-        return [self.at.filled({row: text})[row] for text in responses]
+            group = "" if values[row] is None else groups[row]
+            own = values[row] if filled else None
+            given = with_values(responses[row], own)
+            drawn = with_values(written[source], own)
+            yield Item(prompt, given, drawn, action, target, better, group)
 
 
 def has_tools(prompt: Messages) -> bool:

@@ -19,10 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ._version import __version__
-from .corpus import SCHEMA, Corpus, Written, digest_inputs, read_parts
+from .corpus import SCHEMA, Corpus, Written, read_parts
 from .curation import Curation, curate, nothing_in
 from .errors import CorpusError, RunError
 from .files import TEMPORARY, json_in, sha256_of, sweep
+from .inputs import digest_inputs
 from .kept import SUMS, Kept
 from .progress import Tick, Timed
 from .recipe import DRAW_FIELDS, Recipe

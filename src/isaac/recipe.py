@@ -64,7 +64,8 @@ class Recipe(BaseModel):
     )
     database: str | None = Field(
         default=None,
-        description="folder with the values that task-oriented dialogues speak of: MultiWOZ's db",
+        description="folder with the values that task-oriented dialogues speak of, such as "
+        "MultiWOZ's db; those that they note themselves if not given",
     )
     limit: int | None = Field(default=None, ge=1, description="read only the first N exchanges")
 
@@ -283,6 +284,9 @@ DIALOGUE: dict[str, Any] = {
 Nearly every turn is worded like no other of its act, so that rarity tells nothing: parts that have
 nothing to do with the dialogue are left out, and a turn is drawn anew where nothing else is left.
 """
+
+PAPER_DIALOGUE: dict[str, Any] = {**DIALOGUE, **PAPER, "clusters": "text", "trim": False}
+"""The paper's settings for task-oriented dialogues: equal texts among turns of the same acts."""
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -99,6 +99,12 @@ def _told(curation: Curation, first: Any) -> list[str]:
         looked = f"how the corpus answers the nearest contexts, up to {most:,} of them"
     same = "equal responses" if recipe.clusters == "text" else "responses that say much the same"
     told.append(f"For each exchange, isaac looked at {looked}, and put {same} into clusters.")
+    if recipe.trim:
+        told.append(
+            "Parts of responses that have nothing to do with what they answer were left out."
+        )
+        if not recipe.share:
+            return [*told, "A response of which nothing would be left was drawn anew."]
     if recipe.mode == "filter":
         return [*told, f"The least typical {recipe.share:.0%} of rows were dropped."]
     if recipe.candidates < 1:
@@ -106,7 +112,9 @@ def _told(curation: Curation, first: Any) -> list[str]:
     if recipe.share < 1:
         told.append(f"The most typical {1 - recipe.share:.0%} of rows stay as they are.")
     if recipe.keep:
-        told.append("So does a response in the largest cluster, unless nothing else is in it.")
+        who = "So does a response" if recipe.share < 1 else "A response stays as it is"
+        place = "in the largest cluster" if recipe.share < 1 else "if it is in the largest cluster"
+        told.append(f"{who} {place}, unless nothing else is in it.")
     head = recipe.sharpening == "max" or recipe.top_clusters == 1
     told.append(
         f"For the others {'a replacement was' if recipe.targets == 1 else 'replacements were'} "
@@ -326,7 +334,7 @@ def _notes(curation: Curation, first: Any) -> list[str]:
     if recipe.sharpening == "uniform":
         notes.append("A uniform draw favours small clusters: nothing says that it is any safer.")
     headless = int((_column(first, "head_share") * _column(first, "neighborhood") < 1.5).sum())
-    if headless and recipe.mode != "filter":
+    if headless and recipe.share and recipe.mode != "filter":
         fate = "they stay as they are" if recipe.abstain else "they got a neighbour's at random"
         notes.append(
             f"No two responses agree in the neighbourhood of {headless / count:.1%} of rows "

@@ -88,7 +88,7 @@ class Run:
     def corpus(self) -> Corpus:
         """Return the corpus as it was read, its exchanges on disk."""
         with sound(self.path / "corpus.parquet") as file:
-            table = Stored(file, SCHEMA)
+            table = Stored(file, SCHEMA, ("values",))
         inputs = [Digest(**given) for given in json_in(self.path / "input.json")["files"]]
         return Corpus(table, RejectedFile(self.path / "rejected.jsonl"), inputs)
 

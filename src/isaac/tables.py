@@ -14,12 +14,17 @@ Ints = npt.NDArray[np.int64]
 
 
 class Stored:
-    """A table on disk that answers like a `pyarrow.Table`, a row group in memory at a time."""
+    """A table on disk that answers like a `pyarrow.Table`, a row group in memory at a time.
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    Of the schema a file may lack the ``optional`` columns, its last: they are null.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, optional: tuple[str, ...] = ()) -> None:
         self.file = pq.ParquetFile(path, memory_map=False)
-        if self.file.schema_arrow.names != schema.names:
-            raise pa.ArrowInvalid(f"columns are {', '.join(self.file.schema_arrow.names)}")
+        names = self.file.schema_arrow.names
+        self.lacking = [name for name in schema.names if name not in names and name in optional]
+        if [*names, *self.lacking] != schema.names:
+            raise pa.ArrowInvalid(f"columns are {', '.join(names)}")
         self.schema = schema
         groups = (self.file.metadata.row_group(i) for i in range(self.file.num_row_groups))
         self.starts = np.cumsum([0, *(group.num_rows for group in groups)])
@@ -39,7 +44,7 @@ class Stored:
     def parts(self, columns: list[str]) -> Iterator[pa.Table]:
         """Yield the rows in order, with some columns, a row group at a time."""
         for number in range(self.file.num_row_groups):
-            yield self.file.read_row_group(number, columns=columns)
+            yield self._read(number, columns)
 
     def take(self, rows: Ints, columns: list[str]) -> pa.Table:
         """Return some rows with some columns; those in the order of the file cost least."""
@@ -56,5 +61,15 @@ class Stored:
         """Return a row group, that of the last call if it is the same."""
         asked = (number, tuple(columns))
         if self.held is None or self.held[:2] != asked:
-            self.held = (*asked, self.file.read_row_group(number, columns=columns))
+            self.held = (*asked, self._read(number, columns))
         return self.held[2]
+
+    def _read(self, number: int, columns: list[str]) -> pa.Table:
+        """Return a row group, nulls in the columns that the file lacks."""
+        there = [name for name in columns if name not in self.lacking]
+        # of a column that is left alone only its number of rows is known
+        table = self.file.read_row_group(number, columns=there or self.schema.names[:1])
+        for name in set(columns) & set(self.lacking):
+            field = self.schema.field(name)
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+        return table.select(columns)

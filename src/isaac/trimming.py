@@ -19,10 +19,15 @@ WHOLE, TRIMMED, FOREIGN = 0, 1, 2
 
 
 class Trims(NamedTuple):
-    """What was left out of the distinct responses (t,): the fate of each, and the trimmed texts."""
+    """What was left out of the distinct responses (t,): the fate of each, and the trimmed texts.
+
+    ``dependent`` is the share of the distinct parts of responses that surely depend on what they
+    answer.
+    """
 
     fate: Ints
     texts: dict[int, str]
+    dependent: float
 
 
 def groups_in(corpus: Corpus) -> list[str]:
@@ -59,11 +64,11 @@ def trim(
                 elif left != text:
                     texts[str(number)] = left
             tick(len(layout.responses))
-        return {"texts": texts, "foreign": foreign}
+        return {"texts": texts, "foreign": foreign, "dependent": belonging.dependent}
 
     found = store.facts("vectors/belonging", make)
     texts = {int(number): text for number, text in found["texts"].items()}
     fate = np.full(len(layout.responses), WHOLE)
     fate[list(texts)] = TRIMMED
     fate[found["foreign"]] = FOREIGN
-    return Trims(fate, texts)
+    return Trims(fate, texts, found["dependent"])

@@ -7,23 +7,24 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .corpus import Corpus, context_text
+from .curation import Curation
 from .dialogue.delexicalized import delexicalized
 from .dialogue.placeholders import NO_DOMAIN
 from .dialogue.predictions import domains_in
 from .dialogue.turns import Template
-from .dialogue.values import lexicalize, slots_of
+from .dialogue.values import slots_of
 from .documents import is_deep
 from .errors import IsaacError, RecipeError
-from .formats import DIALOGUES, Dialogues, RowError, restore
+from .formats import DIALOGUES, Dialogues, RowError, Turn
 from .formats.base import usable
+from .formats.dialogues import values_in, values_of
 from .healing import Healed
 from .jobs import free_name
 from .mending import Mending
 from .records import dumps, parse
 from .rejected import kept_bytes
 from .text import short
-from .turn_healing import UNKNOWN, Parted, Spoken, TurnHealer
+from .turn_healing import UNKNOWN, Parted, TurnHealer
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -37,7 +38,6 @@ class TurnDocuments:
 
     def __init__(self, healer: TurnHealer, mending: Mending[Parted], form: Dialogues) -> None:
         self.healer, self.mending, self.form = healer, mending, form
-        self.lexicon = form.lexicon()
 
     def healed(self, lines: Iterable[bytes]) -> Iterator[str]:
         """Yield the lines healed, each before the next is read, or the one text that they are.
@@ -62,22 +62,16 @@ class TurnDocuments:
 
         Raises `RowError` if none of its turns can be used.
         """
-        turns, healed = [], []
-        for turn, template in self.form.templates(record):
-            said = lexicalize(template.text, template.values) or ""
-            turns.append(turn.index)
-            healed.append(
-                self._mended(Spoken(context_text(turn.prompt), said, template, turn.group))
-            )
-        changed = {
-            index: new.response
-            for index, new in zip(turns, healed, strict=True)
-            if new.action not in ("kept", "abstained")
-        }
+        turns = self.form.turns(record)
+        healed = [self.mending.mended(self.healer.look(turn)) for turn in turns]
+        made = dict(record)
+        for turn, new in reversed([*zip(turns, healed, strict=True)]):
+            if new.action not in ("kept", "abstained"):
+                made = self.form.replace(made, turn.index, new.response)
         told = [self._told(new) for new in healed]
         added = {name: [one[name] for one in told] for name in told[0]}
-        made = self.form.said(record, changed)
-        return {**made, **_free({"isaac_turn": turns, **added}, record)}
+        numbers = [turn.index for turn in turns]
+        return {**made, **_free({"isaac_turn": numbers, **added}, record)}
 
     def prediction(self, turn: Any) -> dict[str, Any]:
         """Return a turn of predictions healed, or as it was with the reason."""
@@ -90,11 +84,12 @@ class TurnDocuments:
             if not isinstance(turn, Mapping):
                 raise RowError("not an object with a 'response'")
             text = usable(turn.get("response"), "'response'")
-            template = delexicalized(text, self.lexicon)
-            spoken = Spoken("", text, template, None, _domains(turn, template))
+            template = delexicalized(text, self.form.lexicon)
+            domains = _domains(turn, template)
         except (ValueError, IsaacError) as error:
             return _rejected(turn, error)
-        healed = self._mended(spoken)
+        bare = Turn(0, (), template.text, values=template.values)
+        healed = self.mending.mended(self.healer.look(bare, domains))
         return {**turn, "response": healed.response, **_free(self._told(healed), turn)}
 
     def _pieces(self, text: bytes, end: str = "") -> Iterator[str]:
@@ -154,9 +149,6 @@ class TurnDocuments:
         except (ValueError, RecursionError, IsaacError) as error:
             return dumps(_rejected(value, error))
 
-    def _mended(self, spoken: Spoken) -> Healed:
-        return self.mending.mended(self.healer.look(spoken))
-
     def _told(self, healed: Healed) -> dict[str, Any]:
         columns = {
             "isaac_action": healed.action,
@@ -168,24 +160,23 @@ class TurnDocuments:
         return columns
 
 
-def dialogues_of(corpus: Corpus) -> Dialogues | None:
-    """Return the format of dialogues that a corpus came in, None if it came in no such format."""
-    every = (part.column(0).unique().to_pylist() for part in corpus.parts(["format"]))
-    forms = map(restore, itertools.chain.from_iterable(every))
-    return next((form for form in forms if isinstance(form, Dialogues)), None)
+def form_of(curation: Curation, name: str | None = None) -> Dialogues | None:
+    """Return a run's format of dialogues, or that of a name, with the values of the run.
 
-
-def in_format(form: Dialogues, name: str | None) -> Dialogues:
-    """Return a format, or the one of a name with its database.
-
-    Raises `RecipeError` if the name is of no format of dialogues.
+    These are the database's, or those that the run's own records note. None for a run of anything
+    else. Raises `RecipeError` if the name is of no format of dialogues.
     """
+    known, folder = curation.recipe.format, curation.recipe.database
+    if known not in DIALOGUES:
+        return None
     if name is not None and name not in DIALOGUES:
         raise RecipeError(
             f"a run of dialogues heals dialogues (came: --format {short(name)}); "
             f"there: {', '.join(DIALOGUES)}"
         )
-    return form if name is None else dataclasses.replace(form, name=name)
+    records = (record for record, _ in curation.corpus.records())
+    values = values_of(known, records) if folder is None else values_in(folder)
+    return dataclasses.replace(DIALOGUES[name or known], lexicon=values)
 
 
 def _domains(turn: Mapping[str, Any], template: Template) -> frozenset[str]:

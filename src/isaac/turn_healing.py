@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .corpus import context_text
 from .curation import Curation
-from .dialogue.turns import Template
 from .dialogue.values import lexicalize, slots_of
 from .embeddings import Grid, embed
 from .errors import RecipeError
-from .formats.dialogues import ACT, acting, domains_of, slots_in
+from .formats import Turn
+from .formats.dialogues import ACT, acting, domains_of, filled, slots_in
 from .healing import Drawer, Healed, RefusedError
 from .neighbors import Ints, group_by
 from .tools import Tools
@@ -28,46 +29,35 @@ UNKNOWN = frozenset({""})
 """The domains of a turn of which none is known; no group has them."""
 
 
-class Spoken(NamedTuple):
-    """A system's turn to be healed: what it answers, what it says, the same without its values.
+class Parted(NamedTuple):
+    """A system's turn without its values, and what of it belongs: all, a part, None for nothing.
 
-    ``group`` is that of its acts and slots, None where its acts are not known; then ``domains``
-    are what it is about.
+    ``domains`` are what it is about, of a turn without a group: its acts are not known.
     """
 
-    context: str
-    response: str
-    template: Template
-    group: str | None = None
-    domains: frozenset[str] = UNKNOWN
-
-
-class Parted(NamedTuple):
-    """A turn, and what of it belongs: all of it, a part, or None for nothing."""
-
-    spoken: Spoken
+    turn: Turn
     left: str | None
+    domains: frozenset[str] = UNKNOWN
 
     @property
     def context(self) -> str:
         """Return what the turn answers."""
-        return self.spoken.context
+        return context_text(self.turn.prompt)
 
     @property
     def response(self) -> str:
         """Return what the turn says, with its values."""
-        return self.spoken.response
+        return filled(self.text, self.turn.values or {})
 
     @property
     def text(self) -> str:
         """Return what the turn says, without its values."""
-        return self.spoken.template.text
+        return self.turn.response
 
     def filled(self, text: str) -> str | None:
         """Return another text with the turn's values, None where it names others or too few."""
-        values = self.spoken.template.values
         same = slots_of(text) == slots_of(self.text)
-        return lexicalize(text, values) if same else None
+        return lexicalize(text, self.turn.values or {}) if same else None
 
 
 class TurnHealer:
@@ -91,9 +81,9 @@ class TurnHealer:
         """Return the seed of every draw."""
         return self.drawer.seed
 
-    def look(self, spoken: Spoken) -> Parted:
+    def look(self, turn: Turn, domains: frozenset[str] = UNKNOWN) -> Parted:
         """Return a turn with what of it belongs."""
-        return Parted(spoken, self.belonging.trim(spoken.template.text))
+        return Parted(turn, self.belonging.trim(turn.response), domains)
 
     def stays(self, seen: Parted) -> str | None:
         """Return why a turn stays as it is, None if it does not."""
@@ -117,7 +107,7 @@ class TurnHealer:
 
         Where its acts are not known: responses that have its slots and are about its domains.
         """
-        rows = self._rows(seen.spoken)
+        rows = self._rows(seen)
         if not len(rows):
             return
         among = self.drawer.among(seen.context, seen.text, self._query(seen.context), rows)
@@ -128,7 +118,7 @@ class TurnHealer:
 
     def asked(self, seen: Parted) -> tuple[str, str]:
         """Return the history with the acts, and the turn without its values."""
-        return acting(seen.context, seen.spoken.group or ""), seen.text
+        return acting(seen.context, seen.turn.group), seen.text
 
     def rewritten(self, seen: Parted, text: str, *, judged: bool) -> Healed:
         """Return a rewrite, filled, that has the turn's slots and belongs, or is to be judged.
@@ -150,11 +140,11 @@ class TurnHealer:
         encoder = self.tools.encoder(self.curation.recipe.context_encoder)
         return embed(encoder, [context]).vectors
 
-    def _rows(self, spoken: Spoken) -> Ints:
+    def _rows(self, seen: Parted) -> Ints:
         """Return the rows of the run that may stand for a turn, ascending."""
-        if spoken.group is not None:
-            return self._by_group.get(spoken.group, NONE)
-        return self._by_slots.get((slots_of(spoken.template), spoken.domains), NONE)
+        if seen.turn.group:
+            return self._by_group.get(seen.turn.group, NONE)
+        return self._by_slots.get((slots_of(seen.text), seen.domains), NONE)
 
     @cached_property
     def _by_group(self) -> dict[str, Ints]:

@@ -127,8 +127,10 @@ class Lexicon:
             raise CorpusError(f"no <domain>_db.json in {place}; wanted a folder of MultiWOZ's db/")
         values = [each for table in tables for each in _table(table)]
         known = {value for _, value in values}
-        for ontology in ontologies(place)[:1]:
-            values += [each for each in _ontology(ontology) if each[1] not in known]
+        for ontology in (place / "ontology.json", place.parent / "ontology.json"):
+            if ontology.is_file():
+                values += [each for each in _ontology(ontology) if each[1] not in known]
+                break
         return cls.from_values(values)
 
     @classmethod
@@ -181,12 +183,6 @@ class Lexicon:
                 if form in self.slots:
                     return size, self.slots[form]
         return 0, ()
-
-
-def ontologies(folder: Path) -> list[Path]:
-    """Return ``ontology.json`` in a database's folder and beside it, where they are."""
-    places = (folder / "ontology.json", folder.parent / "ontology.json")
-    return [place for place in places if place.is_file()]
 
 
 def _words(text: str) -> list[tuple[str, int, int]]:

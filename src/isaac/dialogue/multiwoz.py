@@ -76,6 +76,8 @@ class Log:
         if not 0 <= index < len(log) or index % 2 == 0:
             raise ReadingError(f"'log' turn {index} is no system turn; there are {len(log)} turns")
         turn = dict(as_mapping(log[index], f"'log' turn {index}"))
+        if turn.get("text") == text:
+            return dict(record)
         if turn.get("span_info"):
             turn["span_info"] = _respanned(turn, text)
         log[index] = {**turn, "text": text}

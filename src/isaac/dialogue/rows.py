@@ -157,12 +157,17 @@ def _acts(noted: Mapping[str, Any]) -> Iterator[Act]:
 
 
 def _slots(noted: Mapping[str, Any], acts: Sequence[Act]) -> Iterator[tuple[str, str, str]]:
-    """Yield domain, slot and value of ``slots``; a slot without a domain has the first act's."""
+    """Yield domain, slot and value of ``slots``.
+
+    A slot's domain is before a mark (``hotel-area``, ``hotel_area``); without one it is the first
+    act's.
+    """
     domains = [act.domain for act in acts if act.domain]
     for key, values in as_mapping(noted.get("slots") or {}, "'slots'").items():
         domain, parted, slot = re.sub(r"[-.]", "-", key.strip().lower()).partition("-")
         if not parted:
-            own = domains[0] if domains else "value"
+            first = domains[0] if domains else "value"
+            own = next((one for one in domains if domain.startswith(f"{one}_")), first)
             domain, slot = own, domain.removeprefix(f"{own}_")
         for value in as_texts(values, f"'slots' '{key}'"):
             yield domain, slot, value

@@ -143,6 +143,8 @@ class Frames:
         if not isinstance(turn, Mapping) or str(turn.get("speaker")).lower() != "system":
             wrong = f"is no system turn; there are {len(turns)} turns"
             raise ReadingError(f"'turns' turn {index} {wrong}")
+        if turn.get("utterance") == text:
+            return dict(record)
         made = {**turn, "utterance": text}
         if turn.get("frames"):
             old = as_text(turn.get("utterance"), "'utterance'")

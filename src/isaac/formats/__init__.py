@@ -11,7 +11,7 @@ from ..errors import CorpusError
 from .alpaca import Alpaca
 from .base import Format, Message, RowError, Turn, names
 from .context_response import ContextResponse
-from .dialogues import DIALOGUES, Dialogues, with_database
+from .dialogues import DIALOGUES, Dialogues
 from .hh import HH
 from .messages import Messages
 from .prompt_completion import PromptCompletion
@@ -62,8 +62,9 @@ IN_ONE_COLUMN: dict[str, Callable[[str], Format]] = {
 
 
 def spec(form: Format) -> str:
-    """Return a format with its columns as JSON, for `restore`."""
-    return json.dumps(asdict(cast(Any, form)))
+    """Return a format with its columns as JSON, for `restore`; of dialogues, the layout alone."""
+    given = {"name": form.name} if isinstance(form, Dialogues) else asdict(cast(Any, form))
+    return json.dumps(given)
 
 
 def restore(text: str) -> Format:
@@ -78,27 +79,11 @@ def choose(
     name: str | None = None,
     context: str | None = None,
     response: str | None = None,
-    database: str | None = None,
 ) -> Format:
     """Return the format named by its name or columns, or the one that fits most records.
 
-    ``database`` is the folder of the values that dialogues speak of. Raises `CorpusError` if the
-    name or a column is unknown, nothing fits, or the format takes no database.
+    Raises `CorpusError` if the name or a column is unknown, or nothing fits.
     """
-    form = _chosen(records, name, context, response)
-    if database is None:
-        return form
-    if not isinstance(form, Dialogues):
-        raise CorpusError(
-            f"a database is for task-oriented dialogues, and this is '{form.name}'; "
-            f"drop it, or give the format: {', '.join(DIALOGUES)}"
-        )
-    return with_database(form, database)
-
-
-def _chosen(
-    records: Sequence[Record], name: str | None, context: str | None, response: str | None
-) -> Format:
     if name is not None and name not in FORMATS:
         raise CorpusError(f"no format '{name}'; there: {', '.join(FORMATS)}")
     if context is not None and response is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -41,13 +41,15 @@ class Turn:
 
     ``index`` says where in its record the response stands; only its format reads it. ``group`` is
     what the response does, of a format that knows it: only turns of one group can stand for
-    one another.
+    one another. ``values`` has what stands for the placeholders in the response, by their names
+    in the order in which they appear; None where a response is as it stands in its record.
     """
 
     index: int
     prompt: tuple[Message, ...]
     response: str
     group: str = ""
+    values: Mapping[str, Sequence[str]] | None = None
 
 
 class RowError(ValueError):

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 from ..corpus import context_text
 from ..errors import RecipeError
-from ..exports import has_dialogues, items
+from ..exports import items
 from ..files import writing
+from ..formats import DIALOGUES
 from ..formats.base import Message
 from ..formats.dialogues import acting
 from ..models.loading import Loaded
@@ -81,7 +82,7 @@ def rephraser(
     if stages < 1:
         raise RecipeError(f"stages is {stages}; wanted 1 or more")
     job = Job.of("rephraser", run, model, out, settings)
-    if has_dialogues(run.corpus()):
+    if run.recipe().format in DIALOGUES:
         job = job._replace(more={BARE: True})
     _refuse_early(job, stages)
     before: Path | None = None
