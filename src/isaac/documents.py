@@ -75,15 +75,15 @@ def _is_deep(value: Any) -> bool:
     """Say whether a value is nested deeper than `MAX_DEPTH`."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _nested(outer)]
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
         if not level:
             return False
     return True
-
-
-def _nested(value: Any) -> list[Any]:
-    values = value.values() if isinstance(value, dict) else value
-    return [inner for inner in values if isinstance(inner, dict | list)]
 
 
 class RepeatedKeyError(ValueError):
