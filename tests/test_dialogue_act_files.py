@@ -46,7 +46,7 @@ def release22() -> dict[str, Any]:
     for number in range(MANY):
         name, act, text = said(number)
         texts = ("A room ?", text, "Thanks .", "Bye .")
-        turns = [
+        turns: list[Json] = [
             {
                 "speaker": "SYSTEM" if index % 2 else "USER",
                 "turn_id": str(index),
@@ -200,8 +200,9 @@ def test_dialogues_that_the_file_does_not_fit_are_counted(
     del acts[names[1]], acts[names[2]]
     source, out = zip_of(files, tmp_path / "mw.zip"), tmp_path / "out.json"
     said = (
-        f"acts of 13 dialogues read from mw.zip/MW/{FILES[layout]}; 2 dialogues without acts there; "
-        "1 dialogue without acts, which are of turns not there\n"
+        f"acts of 13 dialogues read from mw.zip/MW/{FILES[layout]}; "
+        "2 dialogues without acts there; "
+        "1 dialogue without acts, since those there name other turns\n"
     )
     done = curated(isaac, source, layout, tmp_path / "run")
     assert said in done.err
@@ -257,7 +258,7 @@ def test_acts_in_an_archive_are_for_its_own_dialogues(isaac: Isaac, tmp_path: Pa
     files, folder = release20(), tmp_path / "in"
     folder.mkdir()
     zip_of(files, folder / "a.zip")
-    other = {name: {"1": {"Taxi-Inform": []}} for name in files["dialogue_acts.json"]}
+    other: Json = {name: {"1": {"Taxi-Inform": []}} for name in files["dialogue_acts.json"]}
     zip_of({**files, "dialogue_acts.json": other}, folder / "b.zip")
     assert curated(isaac, folder, "multiwoz20", tmp_path / "run").code == 0
     made = lines(tmp_path / "run" / "curated.jsonl")

@@ -105,7 +105,7 @@ FRAMES: dict[str, Any] = {
     ],
 }
 
-FRAMES_ACTS = {
+FRAMES_ACTS: dict[str, Any] = {
     "1": {
         "dialog_act": {"Booking-Book": [["ref", "Z9Y8X7W6"]]},
         "span_info": [["Booking-Book", "ref", "Z9Y8X7W6", 34, 42]],

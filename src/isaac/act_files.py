@@ -36,7 +36,7 @@ class ActFiles:
 
     Files come into ``read``. A dialogue with no acts of its own is, by its id, in ``found`` if it
     got some, in ``lacking`` if no file has any, and in ``strays`` if a file has acts of turns that
-    it has not: which turns those are of cannot be told, so it gets none.
+    it has not: then it cannot be told whose the others are, and it gets none.
     """
 
     names: tuple[str, ...]
@@ -103,7 +103,7 @@ class ActFiles:
             where = " there" if self.read else f", and no {names} lies with them"
             said.append(f"{_counted(self.lacking)} without acts{where}")
         if self.strays:
-            said.append(f"{_counted(self.strays)} without acts, which are of turns not there")
+            said.append(f"{_counted(self.strays)} without acts, since those there name other turns")
         return "; ".join(said)
 
 
