@@ -12,7 +12,7 @@ SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
     _version errors text threads progress engines recipe dialogue formats remote sources
-    documents records rejected inputs tables corpus dialogues distinct stores layout
+    documents records act_files rejected inputs tables corpus dialogues distinct stores layout
     embeddings views neighbors inverted duplicates wording dependence belonging trimming
     clusters draws judges models tools neighborhoods shards choices decisions settling stories
     curation assumption charts report comparison healing mending turn_healing plan files

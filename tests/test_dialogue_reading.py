@@ -10,9 +10,8 @@ import pytest
 
 from isaac.dialogue.acts import act_string, canonical_slot
 from isaac.dialogue.fields import ReadingError
-from isaac.dialogue.multiwoz import Log
+from isaac.dialogue.multiwoz import ACTS
 from isaac.dialogue.readers import READERS, Reader, recognized, records_in
-from isaac.dialogue.schema_guided import Frames
 from isaac.dialogue.turns import Act, Dialogue
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "multiwoz21"
@@ -106,12 +105,10 @@ FRAMES: dict[str, Any] = {
     ],
 }
 
-FRAMES_ACTS = {
-    "TEA2.json": {
-        "1": {
-            "dialog_act": {"Booking-Book": [["ref", "Z9Y8X7W6"]]},
-            "span_info": [["Booking-Book", "ref", "Z9Y8X7W6", 34, 42]],
-        }
+FRAMES_ACTS: dict[str, Any] = {
+    "1": {
+        "dialog_act": {"Booking-Book": [["ref", "Z9Y8X7W6"]]},
+        "span_info": [["Booking-Book", "ref", "Z9Y8X7W6", 34, 42]],
     }
 }
 
@@ -199,21 +196,20 @@ def test_multiwoz20_takes_acts_from_their_own_file() -> None:
     for turn in bare["log"]:
         del turn["dialog_act"], turn["span_info"]
     reader = READERS["multiwoz20"]
-    assert isinstance(reader, Log)
     assert not any(turn.acts or turn.spans for turn in reader.read(bare).turns)
-    acts = {"TEA1": {"1": {"Hotel-Inform": [["Post", "cb99zz"]]}, "2": "No Annotation"}}
-    read = reader.with_acts(acts).read(bare)
+    acts = {"1": {"Hotel-Inform": [["Post", "cb99zz"]]}, "2": "No Annotation"}
+    read = reader.read({**bare, ACTS: acts})
     assert read.turns[1].acts == (Act("hotel", "inform", "postcode", "cb99zz"),)
     assert shown(read, 1) == [("hotel_postcode", "cb99zz")]
     assert read.turns[3].acts == ()
-    with pytest.raises(ReadingError, match=r"'TEA1' name turn '3', and the dialogue has 2 system"):
-        reader.with_acts({"TEA1": {"3": {}}}).read(bare)
+    for turn in ("3", "0", "x", "9" * 5000):
+        with pytest.raises(ReadingError, match=r"name turn '.*', and the dialogue has 2 system"):
+            reader.read({**bare, ACTS: {turn: {}}})
 
 
 def test_multiwoz22_joins_frames_and_the_file_of_acts() -> None:
     reader = READERS["multiwoz22"]
-    assert isinstance(reader, Frames)
-    dialogue = reader.with_acts(FRAMES_ACTS).read(FRAMES)
+    dialogue = reader.read({**FRAMES, ACTS: FRAMES_ACTS})
     assert shown(dialogue, 0) == [("restaurant_time", "8pm")]
     assert shown(dialogue, 1) == [
         ("restaurant_name", "The Ladle"),
@@ -327,6 +323,17 @@ def test_replaced_spans_have_their_new_places() -> None:
     name, copied = turns[1]["frames"][0]["slots"]
     assert (name["start"], name["exclusive_end"]) == (4, 13)
     assert copied == FRAMES["turns"][1]["frames"][0]["slots"][1]
+
+
+def test_the_places_in_the_column_of_acts_move_too() -> None:
+    record = {**FRAMES, ACTS: FRAMES_ACTS}
+    moved = READERS["multiwoz22"].replaced(record, 1, "Z9Y8X7W6 is your number.")
+    (span,) = moved[ACTS]["1"]["span_info"]
+    assert span == ["Booking-Book", "ref", "Z9Y8X7W6", 0, 8]
+    assert moved[ACTS]["1"]["dialog_act"] == FRAMES_ACTS["1"]["dialog_act"]
+    assert FRAMES_ACTS["1"]["span_info"][0][3:] == [34, 42]
+    gone = READERS["multiwoz22"].replaced(record, 1, "It is free.")
+    assert gone[ACTS]["1"]["span_info"] == []
 
 
 def test_records_in_a_document_get_their_ids() -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from .act_files import ANY, found_beside
 from .dialogue import pollution
 from .dialogue.database import read_database
 from .dialogue.intrusions import Piece
@@ -114,7 +115,9 @@ def pollute(
 
 def _need_apart(source: str, out: Path, truth: Path) -> None:
     """Raise `RecipeError` if a file would be written over the input or over the other."""
-    files = [os.path.realpath(file.path) for file in find_sources(source) if file.path]
+    given = find_sources(source)
+    given += found_beside(given, ANY)
+    files = [os.path.realpath(file.path) for file in given if file.path]
     for flag, path in (("--out", out), ("--truth", truth)):
         if os.path.realpath(path) in files:
             raise RecipeError(f"{flag} {path} is the input itself; give another file")
@@ -125,6 +128,8 @@ def _need_apart(source: str, out: Path, truth: Path) -> None:
 
 
 def _tell_skipped(known: Dialogues) -> None:
+    if known.acts:
+        say(known.acts)
     if known.skipped:
         say(f"left out, since no dialogues are in it: {', '.join(map(short, known.skipped))}")
 

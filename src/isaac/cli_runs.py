@@ -19,7 +19,7 @@ from .formats import DIALOGUES
 from .jobs import curate_to, redraw_run
 from .plan import Plan
 from .plan import plan as make_plan
-from .progress import Progress
+from .progress import Notes
 from .recipe import DIALOGUE, DRAW_FIELDS, PAPER, PAPER_DIALOGUE, Recipe, read_yaml
 from .records import dumps
 from .runs import Run
@@ -93,7 +93,7 @@ def curate(
 
 
 def _dry_run(source: str, recipe: Recipe, *, as_json: bool) -> None:
-    corpus = read_corpus(source, recipe, progress=Progress())
+    corpus = read_corpus(source, recipe, progress=Notes())
     samples = [corpus[row] for row in range(min(3, len(corpus)))]
     if not len(corpus):
         raise CorpusError(nothing_in(corpus))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from .act_files import ActFiles, input_files
 from .dialogue.lexicon import Lexicon
 from .errors import CorpusError, RecipeError
 from .formats import (
@@ -33,7 +34,7 @@ from .progress import Progress
 from .recipe import Recipe
 from .records import Record, dumps
 from .rejected import Rejected, Sink
-from .sources import Digest, find_sources
+from .sources import Digest
 from .tables import Ints, Stored
 
 PORTION = 10_000
@@ -259,15 +260,19 @@ def read_parts(
     Rows that cannot be used go to ``rejected``, the digest of each file to ``inputs``.
     """
     progress = progress or Progress()
-    lexicon = lexicon_of(str(source), recipe, progress)
-    rows = itertools.islice(_rows(str(source), recipe, lexicon, rejected, inputs), recipe.limit)
+    acts = ActFiles.of(recipe.format)
+    lexicon = lexicon_of(str(source), recipe, acts, progress)
+    given = records_of(str(source), recipe, acts, inputs)
+    rows = itertools.islice(_rows(given, recipe, lexicon, rejected), recipe.limit)
     start = 0
     with progress.stage("read") as tick:
         for portion in _portions(rows):
             yield _table(portion, start)
             start += len(portion)
             tick(len(portion))
-    inputs += [digest_of(file) for file in find_sources(str(source))[len(inputs) :]]
+    inputs += [digest_of(file) for file in input_files(str(source), recipe.format)[len(inputs) :]]
+    if said := acts.told():
+        progress.tell(said)
 
 
 def _portions(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -285,9 +290,9 @@ def _portions(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 def _rows(
-    source: str, recipe: Recipe, lexicon: Lexicon, rejected: Sink, inputs: list[Digest]
+    given: Iterator[Iterator[Record]], recipe: Recipe, lexicon: Lexicon, rejected: Sink
 ) -> Iterator[Row]:
-    for records in records_of(source, recipe, inputs):
+    for records in given:
         yield from _file_rows(records, recipe, lexicon, rejected)
 
 

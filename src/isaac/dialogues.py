@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections import Counter, defaultdict
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, NamedTuple
 
+from .act_files import ANY, ActFiles, found_beside
 from .dialogue.fields import ReadingError
 from .dialogue.goals import booked_in
 from .dialogue.pollution import Injection, Key, read_truth
@@ -61,12 +63,16 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialogues:
-    """The dialogues of an input in order; ``skipped`` are its files that hold none."""
+    """The dialogues of an input in order; ``skipped`` are its files that hold none.
+
+    ``acts`` says what became of acts that were in files of their own, if there is anything to say.
+    """
 
     reader: Reader
     layout: Layout
     entries: Sequence[Entry]
     skipped: Sequence[str] = ()
+    acts: str = ""
 
     def joined(self) -> list[Dialogue]:
         """Return the dialogues, those whose turns are in rows of their own put together."""
@@ -133,18 +139,39 @@ def read_dialogues(source: str, form: str | None = None) -> Dialogues:
     if form is not None and form not in READERS:
         raise RecipeError(f"no format of dialogues '{short(form)}'; there: {', '.join(READERS)}")
     named = READERS[form] if form is not None else None
-    parts, others = _parts([one for file in find_sources(source) for one in _opened(file)])
+    files = find_sources(source)
+    contents = [one for file in files for one in _opened(file)]
+    noted = [one for one in contents if ANY.has(one[0])] if len(contents) > 1 else []
+    parts, others = _parts([one for one in contents if one not in noted])
     kept = [part for part in parts if len(parts) == 1 or _reader(part, named)]
     reader = named or next(filter(None, (_reader(part) for part in kept)), None)
     if reader is None:
         raise _unknown(source, parts)
+    acts = ActFiles.of(reader.name)
+    others += [name for name, _ in noted if not acts.has(name)]
+    noted = noted or [one for file in found_beside(files, acts) for one in _opened(file)]
+    entries = [entry for part in kept for entry in part.entries]
     layouts = {part.layout for part in kept}
     return Dialogues(
         reader,
         layouts.pop() if len(layouts) == 1 else "lines",
-        _told_apart(_read([entry for part in kept for entry in part.entries], reader)),
+        _told_apart(_read([*_with_acts(entries, noted, acts)], reader)),
         sorted([*others, *(part.name for part in parts if part not in kept)]),
+        acts.told(),
     )
+
+
+def _with_acts(
+    entries: Sequence[Entry], noted: Sequence[tuple[str, bytes]], acts: ActFiles
+) -> Iterator[Entry]:
+    """Yield the entries with the acts that files of acts have of them."""
+    known: dict[str, str] = {}
+    for name, data in noted:
+        if acts.has(name):
+            acts.take(name, io.BytesIO(data), known)
+    for entry in entries:
+        record = acts.with_acts(entry.record, known)
+        yield entry if record is entry.record else entry._replace(record=record, raw=None)
 
 
 def _unknown(source: str, parts: Sequence[Part]) -> CorpusError:

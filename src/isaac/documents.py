@@ -75,15 +75,15 @@ def is_deep(value: Any) -> bool:
     """Say whether a value is nested deeper than `MAX_DEPTH`."""
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _nested(outer)]
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
         if not level:
             return False
     return True
-
-
-def _nested(value: Any) -> list[Any]:
-    values = value.values() if isinstance(value, dict) else value
-    return [inner for inner in values if isinstance(inner, dict | list)]
 
 
 class RepeatedKeyError(ValueError):
@@ -202,7 +202,15 @@ def dialogues(name: str, file: BinaryIO) -> Iterator[Record]:
     The id becomes the column ``dialogue_id``. A dialogue that cannot be used, or has the id of
     one before it, is a problem of its own.
     """
-    window, ids = _Window(name, file, "object"), set[str]()
+    ids = set[str]()
+    for key, found in keyed(name, file):
+        yield _named(found, key, again=key in ids)
+        ids.add(key)
+
+
+def keyed(name: str, file: BinaryIO) -> Iterator[tuple[str, Record]]:
+    """Yield the objects in objects of key and object, each with its key and its line."""
+    window = _Window(name, file, "object")
     while window.next(SPACE) == "{":
         window.at += 1
         while window.next() != "}":
@@ -213,9 +221,7 @@ def dialogues(name: str, file: BinaryIO) -> Iterator[Record]:
             window.at += 1
             window.next(SPACE)
             value, raw = window.value()
-            found = record_of(name, line, f"{name_of_it}: {raw}".encode(), value)
-            yield _named(found, key, again=key in ids)
-            ids.add(key)
+            yield key, record_of(name, line, f"{name_of_it}: {raw}".encode(), value)
         window.at += 1
     window.end()
 

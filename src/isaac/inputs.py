@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .act_files import ActFiles, input_files
 from .dialogue.lexicon import Lexicon
 from .errors import RecipeError
 from .formats import DIALOGUES
@@ -14,12 +15,12 @@ from .formats.dialogues import beside, values_in, values_of
 from .progress import Progress, Tick
 from .recipe import Recipe
 from .records import Record, read_hub, read_records
-from .sources import Digest, Source, find_sources, members, opened
+from .sources import Digest, Source, members, opened
 
 
-def digest_inputs(source: str | Path) -> list[Digest]:
+def digest_inputs(source: str | Path, form: str | None = None) -> list[Digest]:
     """Return the digest of each file of the input, without parsing it."""
-    return [digest_of(file) for file in find_sources(str(source))]
+    return [digest_of(file) for file in input_files(str(source), form)]
 
 
 def digest_of(file: Source) -> Digest:
@@ -34,7 +35,7 @@ def _hub_digest(name: str) -> Digest:
     return Digest(name, 0, hashlib.sha256(name.encode()).hexdigest())
 
 
-def lexicon_of(source: str, recipe: Recipe, progress: Progress) -> Lexicon:
+def lexicon_of(source: str, recipe: Recipe, acts: ActFiles, progress: Progress) -> Lexicon:
     """Return the values that dialogues speak of: a database's, or those that they note themselves.
 
     For the latter the input is read once more, before the rest.
@@ -54,20 +55,27 @@ def lexicon_of(source: str, recipe: Recipe, progress: Progress) -> Lexicon:
             "once; give the input as a file, or a database"
         )
     with progress.stage("values") as tick:
-        return values_of(recipe.format, _values(source, recipe, tick))
+        return values_of(recipe.format, _values(source, recipe, acts, tick))
 
 
-def _values(source: str, recipe: Recipe, tick: Tick) -> Iterator[dict[str, Any]]:
-    for records in records_of(source, recipe, []):
+def _values(source: str, recipe: Recipe, acts: ActFiles, tick: Tick) -> Iterator[dict[str, Any]]:
+    for records in records_of(source, recipe, acts, []):
         for record in records:
             tick(1)
             yield record.value or {}
 
 
-def records_of(source: str, recipe: Recipe, inputs: list[Digest]) -> Iterator[Iterator[Record]]:
-    """Yield the records of each file of an input, its digest noted."""
-    files = find_sources(source)
-    aside = beside if recipe.format in DIALOGUES else None
+def records_of(
+    source: str, recipe: Recipe, acts: ActFiles, inputs: list[Digest]
+) -> Iterator[Iterator[Record]]:
+    """Yield the records of each file of an input, its digest noted.
+
+    Dialogues have the acts that files of acts have of them: those of an archive are for what is
+    in it, the others for all.
+    """
+    files = input_files(source, recipe.format)
+    aside = acts.aside(beside) if recipe.format in DIALOGUES else None
+    known: dict[str, str] = {}
     for file in files:
         if file.name.startswith("hf://"):
             inputs.append(_hub_digest(file.name))
@@ -77,5 +85,9 @@ def records_of(source: str, recipe: Recipe, inputs: list[Digest]) -> Iterator[It
             inputs.append(digest)
             if aside is not None and len(files) > 1 and aside(file.name):
                 continue
-            for name, part in members(file.name, stream, aside):
-                yield read_records(name, part)
+            inside = known if acts.has(file.name) else dict(known)
+            for name, part in members(file.name, stream, aside, acts.has):
+                if acts.has(name):
+                    acts.take(name, part, inside)
+                else:
+                    yield acts.joined(read_records(name, part), inside)

@@ -101,7 +101,7 @@ def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
     note = run.path / "input.json"
     if note.exists() and (run.path / "recipe.yaml").exists():
         known = json_in(note)
-        now = [digest.sha256 for digest in digest_inputs(source)]
+        now = [digest.sha256 for digest in digest_inputs(source, recipe.format)]
         same = now == [given["sha256"] for given in known["files"]]
         if same and known["isaac"] == __version__:
             if known["read"] != _sums(run):  # damaged since, or cut off

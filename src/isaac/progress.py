@@ -25,12 +25,19 @@ class Progress:
         """Yield a function that is called with the number of items just done."""
         yield lambda _: None
 
+    def tell(self, _text: str, /) -> None:
+        """Say something that its user should know."""
+
 
 class Timed(Progress):
     """Reports as another does, and adds up the seconds of each stage by its name."""
 
     def __init__(self, progress: Progress, seconds: dict[str, float]) -> None:
         self.progress, self.seconds = progress, seconds
+
+    def tell(self, text: str, /) -> None:
+        """Say something that its user should know."""
+        self.progress.tell(text)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
@@ -41,11 +48,23 @@ class Timed(Progress):
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
 
-class Lines(Progress):
+class Notes(Progress):
+    """What its user should know, on standard error, and nothing of how far a stage is."""
+
+    def tell(self, text: str, /) -> None:
+        """Say something that its user should know."""
+        print(text, file=sys.stderr, flush=True)
+
+
+class Lines(Notes):
     """Plain lines, at most one every two seconds and one at the end of a stage."""
 
     def __init__(self, stream: TextIO, every: float = 2.0) -> None:
         self.stream, self.every = stream, every
+
+    def tell(self, text: str, /) -> None:
+        """Say something that its user should know."""
+        print(text, file=self.stream, flush=True)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
@@ -78,7 +97,7 @@ class Lines(Progress):
         print(f"{name}: {done:,}{of} ({pace}{left})", file=self.stream, flush=True)
 
 
-class Bars(Progress):
+class Bars(Notes):
     """A bar with rate and time left for each stage, on a terminal."""
 
     @contextmanager

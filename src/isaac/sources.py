@@ -185,12 +185,16 @@ def _decompressed(name: str, raw: BinaryIO) -> Iterator[BinaryIO]:
 
 
 def members(
-    name: str, file: BinaryIO, beside: Callable[[str], bool] | None = None
+    name: str,
+    file: BinaryIO,
+    beside: Callable[[str], bool] | None = None,
+    first: Callable[[str], bool] | None = None,
 ) -> Iterator[tuple[str, BinaryIO]]:
     """Yield the file, or the data files in it if it is a zip archive, each with its name.
 
-    Of several in an archive those that ``beside`` knows as no records are left out. They are
-    unpacked one after the other to files without a name: what they are called is only shown.
+    Of several in an archive those that ``beside`` knows as no records are left out, and those
+    that ``first`` knows come before the others. They are unpacked one after the other to files
+    without a name: what they are called is only shown.
     Raises `CorpusError` for an archive that is damaged, encrypted, or too large once unpacked.
     """
     magic = file.read(4)
@@ -200,7 +204,8 @@ def members(
         return
     try:
         with zipfile.ZipFile(file) as archive:
-            for info in _chosen(name, archive, beside):
+            found = _chosen(name, archive, beside)
+            for info in sorted(found, key=lambda one: first is None or not first(one.filename)):
                 inner = f"{name}/{short(info.filename, 200)}"
                 with (
                     archive.open(info) as packed,

@@ -3,35 +3,32 @@
 The layouts are those of the releases' own notes (budzianowski/multiwoz, smartyfh/MultiWOZ2.4):
 goals, belief states (``metadata``) on the system's turns, ``dialog_act`` and ``span_info`` on the
 turns from 2.1 on, or the system's acts in a file of their own (``dialogue_acts.json`` of 2.0,
-``system_acts.json`` of 2.1), by dialogue without ``.json`` and number of the system's turn from 1.
+``system_acts.json`` of 2.1), by number of the system's turn from 1. What that file has of a
+dialogue is read from the column `ACTS` of its record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
+from ..text import short
 from .acts import Domains, act_of, acts_in, state_of
 from .acts import canonical_slot as canonical
 from .fields import ReadingError, as_list, as_mapping, as_text, as_texts, as_turns, id_of
 from .spans import Said, checked, words
 from .turns import Act, Dialogue, State, Turn
 
+ACTS = "dialog_acts"
+"""The column of a record with what a release's file of acts has of its dialogue."""
+
 
 @dataclass(frozen=True)
 class Log:
-    """Reads and writes one dialogue with its ``goal`` and ``log``.
-
-    ``acts`` is what is in the file of acts, empty where the record has its own.
-    """
+    """Reads and writes one dialogue with its ``goal`` and ``log``."""
 
     name: str
-    acts: Mapping[str, Any] = field(default_factory=dict)
-
-    def with_acts(self, acts: Mapping[str, Any]) -> Log:
-        """Return a reader that also knows the acts of the corpus's file of acts."""
-        return replace(self, acts=acts)
 
     def fits(self, record: Mapping[str, Any]) -> bool:
         """Say whether the record has a log of texts."""
@@ -44,7 +41,7 @@ class Log:
         number = id_of(record, "dialogue_id", "id")
         goal = as_mapping(record.get("goal") or {}, "'goal'")
         log = as_turns(record.get("log"), "'log'")
-        apart, domains = self._apart(number, len(log)), Domains()
+        apart, domains = _apart(record, number, len(log)), Domains()
         turns = []
         for index, entry in enumerate(log):
             name = f"'log' turn {index}"
@@ -52,19 +49,6 @@ class Log:
             acts = acts_in(turn.get("dialog_act", apart.get(index)), f"{name} 'dialog_act'")
             turns.append(_turn(index, turn, acts, domains.booking(acts)))
         return Dialogue(number, tuple(turns), goal)
-
-    def _apart(self, number: str, turns: int) -> dict[int, Any]:
-        """Return the acts that the file of acts has for a dialogue, by index in the log."""
-        plain = number.removesuffix(".json")
-        found = self.acts.get(plain, self.acts.get(f"{plain}.json"))
-        by_index = {}
-        for key, acts in as_mapping(found or {}, f"the acts of '{plain}'").items():
-            index = 2 * int(key) - 1 if key.isdecimal() else -1
-            if not 0 < index <= turns:
-                wrong = f"turn {key!r}, and the dialogue has {turns // 2} system turns"
-                raise ReadingError(f"the acts of '{plain}' name {wrong}")
-            by_index[index] = acts
-        return by_index
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
         """Return the record with one system turn's text replaced.
@@ -82,6 +66,18 @@ class Log:
             turn["span_info"] = _respanned(turn, text)
         log[index] = {**turn, "text": text}
         return {**record, "log": log}
+
+
+def _apart(record: Mapping[str, Any], number: str, turns: int) -> dict[int, Any]:
+    """Return the acts that come from a file of acts, by index in the log."""
+    by_index = {}
+    for key, acts in as_mapping(record.get(ACTS) or {}, f"'{ACTS}'").items():
+        index = 2 * int(key) - 1 if key.isdecimal() and len(key) < 9 else -1
+        if not 0 < index < turns:
+            wrong = f"turn {short(key, 40)!r}, and the dialogue has {turns // 2} system turns"
+            raise ReadingError(f"the '{ACTS}' of '{number}' name {wrong}")
+        by_index[index] = acts
+    return by_index
 
 
 def _turn(index: int, turn: Mapping[str, Any], acts: list[Act], booking: str) -> Turn:

@@ -3,19 +3,20 @@
 The layouts are those of the corpora's own notes (budzianowski/multiwoz, data/MultiWOZ_2.2, and
 google-research-datasets/dstc8-schema-guided-dialogue): ``turns`` with ``speaker``, ``utterance``
 and ``frames``, places in characters. MultiWOZ 2.2 has its acts in a file of their own
-(``dialog_acts.json``), by dialogue and index of the turn.
+(``dialog_acts.json``), by index of the turn: what it has of a dialogue is read from the column
+`ACTS` of its record.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .acts import Domains, act_of, acts_in, canonical_slot, canonical_value, state_of
 from .fields import ReadingError, as_list, as_mapping, as_text, as_texts, as_turns, id_of
-from .multiwoz import first_place, five, slot_name, with_acts
+from .multiwoz import ACTS, first_place, five, slot_name, with_acts
 from .spans import Said, checked
 from .turns import Act, Dialogue, Turn
 
@@ -27,18 +28,13 @@ ROLES = {"user": "user", "system": "assistant"}
 
 @dataclass(frozen=True)
 class Frames:
-    """Reads and writes one dialogue with ``turns`` of ``frames``; ``acts`` is the file of acts.
+    """Reads and writes one dialogue with ``turns`` of ``frames``.
 
     ``numbered`` says whether services have numbers, which is how the two corpora are told apart.
     """
 
     name: str
     numbered: bool
-    acts: Mapping[str, Any] = field(default_factory=dict)
-
-    def with_acts(self, acts: Mapping[str, Any]) -> Frames:
-        """Return a reader that also knows the acts of the corpus's file of acts."""
-        return replace(self, acts=acts)
 
     def fits(self, record: Mapping[str, Any]) -> bool:
         """Say whether the record has turns of utterances, and services of this corpus's kind."""
@@ -53,7 +49,7 @@ class Frames:
     def read(self, record: Mapping[str, Any]) -> Dialogue:
         """Return the dialogue; raise `ReadingError` that names what is wrong in the record."""
         number = id_of(record, "dialogue_id")
-        apart, domains = self._apart(number), Domains()
+        apart, domains = as_mapping(record.get(ACTS) or {}, f"'{ACTS}'"), Domains()
         turns: list[Turn] = []
         known: dict[str, Mapping[str, str]] = {}
         for index, entry in enumerate(as_turns(record.get("turns"), "'turns'")):
@@ -63,11 +59,6 @@ class Frames:
             known |= self._state(turn, f"'turns' turn {index}")
             turns.append(replace(made, state=state_of(known)) if made.role != "user" else made)
         return Dialogue(number, tuple(turns), as_mapping(record.get("goal") or {}, "'goal'"))
-
-    def _apart(self, number: str) -> Mapping[str, Any]:
-        plain = number.removesuffix(".json")
-        found = self.acts.get(number, self.acts.get(plain, self.acts.get(f"{plain}.json")))
-        return as_mapping(found or {}, f"the acts of '{number}'")
 
     def _turn(self, index: int, turn: Mapping[str, Any], apart: Any, domains: Domains) -> Turn:
         """Return a turn with its acts and where their values stand."""
@@ -134,9 +125,8 @@ class Frames:
     def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
         """Return the record with one system turn's text replaced.
 
-        The places of that turn's slots are made anew: a value that the new text has gets its
-        place there, one that it has not goes; a file of acts is not touched, and reading checks
-        the places in it against the text.
+        The places of that turn's slots and acts are made anew: a value that the new text has gets
+        its place there, one that it has not goes.
         """
         turns = list(as_turns(record.get("turns"), "'turns'"))
         turn = turns[index] if 0 <= index < len(turns) else None
@@ -146,9 +136,8 @@ class Frames:
         if turn.get("utterance") == text:
             return dict(record)
         made = {**turn, "utterance": text}
+        move = _mover(as_text(turn.get("utterance"), "'utterance'"), text)
         if turn.get("frames"):
-            old = as_text(turn.get("utterance"), "'utterance'")
-            move = _mover(old, text)
             made["frames"] = [
                 {**frame, "slots": [s for slot in _slots(frame) for s in move(slot)]}
                 if frame.get("slots")
@@ -156,7 +145,7 @@ class Frames:
                 for _, frame in frames(turn, f"'turns' turn {index}")
             ]
         turns[index] = made
-        return {**record, "turns": turns}
+        return {**_respanned(record, str(turn.get("turn_id", index)), move), "turns": turns}
 
 
 def frames(turn: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -192,6 +181,23 @@ def _mentioned(said: list[Said], acts: list[Act]) -> list[Said]:
     known = {(each.slot, each.value.lower()) for each in said}
     alone = [Said(f"{act.domain}_{act.slot}", act.value) for act in acts if act.slot]
     return [each for each in alone if (each.slot, each.value) not in known]
+
+
+def _respanned(
+    record: Mapping[str, Any], turn: str, move: Callable[[Any], list[Any]]
+) -> Mapping[str, Any]:
+    """Return the record with the places of a turn's values in its column of acts made anew."""
+    acts = as_mapping(record.get(ACTS) or {}, f"'{ACTS}'")
+    noted = as_mapping(acts.get(turn) or {}, f"'{ACTS}' of turn {turn}")
+    if not noted.get("span_info"):
+        return record
+    spans = [
+        [act, slot, moved["value"], moved["start"], moved["exclusive_end"]]
+        for each in as_list(noted["span_info"], "'span_info'")
+        for act, slot, said, start, end in [five(each, "the turn's")]
+        for moved in move({"value": said, "start": start, "exclusive_end": end})
+    ]
+    return {**record, ACTS: {**acts, turn: {**noted, "span_info": spans}}}
 
 
 def _mover(old: str, new: str) -> Callable[[Any], list[Any]]:

@@ -1,0 +1,112 @@
+"""Which bound leaves out what was put in, and little else, on few dialogues and on many.
+
+Run: python benchmarks/belonging.py [--data multiwoz21] [--seeds 1] [--dialogues 50,100,200,400,999]
+     [--rate 0.1] [--bounds 3,4,5,6,6.5,7]
+Needs: pip install 'isaac-align[benchmarks]'
+
+MultiWOZ's validation dialogues, or the first of them by name, are polluted at a rate; what belongs
+is learned of them, and each system turn is trimmed with each bound. Told are the polluted turns of
+which something was left out, those that then read as before anything was put in (but for case and
+spaces), and the clean turns of which something was left out. The last bound is the one that isaac
+takes for so many turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from common import DATA, header, spread, table
+
+from isaac import belonging
+from isaac.belonging import Answers, Belonging
+from isaac.dialogue import Dialogue, Lexicon, act_string, delexicalize, pollute, slots_of
+from isaac.dialogues import read_dialogues
+from isaac.embeddings import load_encoder
+
+
+class Turns(NamedTuple):
+    """System turns without their values, as they are and as they were, and what is before them."""
+
+    answers: Answers
+    clean: list[str]
+
+
+def turns_of(before: Sequence[Dialogue], rate: float, seed: int) -> Turns:
+    """Return the system turns of dialogues polluted at a rate."""
+    polluted = pollute(before, rate, seed).dialogues(before)
+    values = Lexicon.of(before)
+    rows: list[tuple[str, str, str, str]] = []
+    for was, now in zip(before, polluted, strict=True):
+        said = ""
+        for old, new in zip(was.turns, now.turns, strict=True):
+            if new.role == "user":
+                said = new.text
+                continue
+            template = delexicalize(new, values)
+            key = f"{act_string(new.acts)} | {' '.join(slots_of(template))}"
+            rows.append((key, said, template.text, delexicalize(old, values).text))
+    keys, spoken, responses, clean = (list(column) for column in zip(*rows, strict=True))
+    return Turns(Answers(keys, spoken, responses), clean)
+
+
+def shares(turns: Turns, learned: Belonging) -> list[float]:
+    """Return in per cent the polluted turns trimmed and restored, and the clean ones trimmed."""
+    kept = {text: learned.trim(text) for text in set(turns.answers.responses)}
+    pairs = list(zip(turns.answers.responses, turns.clean, strict=True))
+    polluted = [(kept[now], now, was) for now, was in pairs if now != was]
+    clean = [kept[now] != now for now, was in pairs if now == was]
+    return [
+        100 * float(np.mean([left != now for left, now, _ in polluted])),
+        100 * float(np.mean([same(left, was) for left, _, was in polluted])),
+        100 * float(np.mean(clean)),
+    ]
+
+
+def same(left: str | None, was: str) -> bool:
+    """Say whether two texts are one but for case and spaces."""
+    return left is not None and left.casefold().split() == was.casefold().split()
+
+
+def lines(given: argparse.Namespace) -> Iterator[list[str]]:
+    """Yield the lines of the table."""
+    every = read_dialogues(str(given.data / "val.json.zip"), "multiwoz21").joined()
+    every = sorted(every, key=lambda one: one.id)
+    encoder = load_encoder("wordllama")
+    for count in map(int, given.dialogues.split(",")):
+        made = [turns_of(every[:count], given.rate, seed) for seed in range(given.seeds)]
+        learned = [belonging.fit(turns.answers, encoder) for turns in made]
+        rows = len(made[0].clean)
+        own = learned[0].spoken.bound
+        for bound in (*map(float, given.bounds.split(",")), own):
+            belonging.LEAST = belonging.BELONGS = bound
+            found = [shares(*pair) for pair in zip(made, learned, strict=True)]
+            cells = [spread(list(values), scale=1) for values in zip(*found, strict=True)]
+            yield [f"{count:,}", f"{rows:,}", f"{bound:.1f}", *cells]
+        belonging.LEAST, belonging.BELONGS = BOUNDS
+
+
+BOUNDS = belonging.LEAST, belonging.BELONGS
+COLUMNS = ("dialogues", "system turns", "bound", "trimmed, %", "restored, %", "clean trimmed, %")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=DATA / "multiwoz21")
+    parser.add_argument("--dialogues", default="50,100,200,400,999")
+    parser.add_argument("--bounds", default="3,4,5,6,6.5,7")
+    parser.add_argument("--rate", type=float, default=0.1)
+    parser.add_argument("--seeds", type=int, default=1)
+    given = parser.parse_args()
+    print(header("benchmarks/belonging.py", range(given.seeds)) + "\n")
+    print(table(COLUMNS, lines(given)))
+
+
+if __name__ == "__main__":
+    main()
