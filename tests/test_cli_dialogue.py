@@ -176,14 +176,23 @@ def test_an_input_that_is_no_corpus_of_dialogues_is_told(
 def test_bytes_and_archives_that_cannot_be_read_are_told(isaac: Isaac, tmp_path: Path) -> None:
     for name, data, words in (
         ("latin.json", b'{"a": "\xe9"}', "invalid UTF-8 at byte 8"),
-        ("broken.zip", b"PK\x03\x04 and no more", "broken.zip cannot be unpacked"),
+        (
+            "broken.zip",
+            b"PK\x03\x04 and no more",
+            "damaged: File is not a zip file",
+        ),
     ):
         (tmp_path / name).write_bytes(data)
         done = isaac("score", tmp_path / name)
         assert (done.code, words in done.err) == (1, True), done.err
     with zipfile.ZipFile(tmp_path / "notes.zip", "w") as archive:
         archive.writestr("notes.txt", "hello")
-    assert "holds no file that ends in .json" in isaac("score", tmp_path / "notes.zip").err
+    said = isaac("score", tmp_path / "notes.zip").err
+    assert "no data in" in said
+    assert "in it: notes.txt" in said
+    with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.json", b" " * (300 << 20))
+    assert "would unpack to 300 MiB, which is more" in isaac("score", tmp_path / "big.zip").err
 
 
 def test_the_input_is_never_written_over(isaac: Isaac, logs: Corpus) -> None:

@@ -116,10 +116,14 @@ def test_a_release_is_read_without_its_lists_its_acts_and_its_database(tmp_path:
     assert only.value
 
 
-def test_names_that_lead_out_of_the_folder_write_nothing(tmp_path: Path) -> None:
+def test_names_that_lead_out_of_the_folder_write_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "in"
-    folder.mkdir()
-    there = {"../../up.jsonl": ROW, "/tmp/at.jsonl": ROW, "C:\\x.jsonl": ROW, "a\x1b[2J.jsonl": ROW}
+    (folder / "work").mkdir(parents=True)
+    monkeypatch.chdir(folder / "work")  # so that each of the names leads to below tmp_path
+    names = ["../../up.jsonl", str(tmp_path / "at.jsonl"), "C:\\x.jsonl", "a\x1b[2J.jsonl"]
+    there = dict.fromkeys(names, ROW)
     found = records(folder / "in.zip", zipped(there))
     assert len(found) == 4
     assert all("\x1b" not in one.file for one in found)

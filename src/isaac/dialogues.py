@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from .act_files import ANY, ActFiles, found_beside
 from .dialogue.fields import ReadingError
@@ -20,16 +19,13 @@ from .dialogue.readers import READERS, Reader, recognized, records_in
 from .dialogue.turns import Dialogue, Turn
 from .errors import CorpusError, RecipeError
 from .records import dumps, parse
-from .sources import Source, find_sources, opened
+from .sources import Source, find_sources, members, opened
 from .text import short
 
 Layout = Literal["lines", "array", "object"]
 
-MEMBERS = (".json", ".jsonl", ".ndjson")
-"""What the files of a zip archive end in that are read."""
-
-MAX_MEMBER = 4 * 2**30
-"""Bytes that a file of an archive may unpack to."""
+MEMBERS = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
+"""What the files of a zip archive end in that are read, where there are several."""
 
 SAMPLE = 200
 """Records of a file from which its format is recognised."""
@@ -253,31 +249,11 @@ def _opened(file: Source) -> list[tuple[str, bytes]]:
     if file.name.startswith("hf://"):
         raise CorpusError(f"{short(file.name)}: dialogues are read from files, not from a hub")
     with opened(file) as (data, _):
-        if data.read(4) == b"PK\x03\x04":
-            return list(_members(file.name, data))
-        data.seek(0)
-        return [(file.name, data.read())]
+        return [(name, inner.read()) for name, inner in members(file.name, data, _is_other)]
 
 
-def _members(name: str, data: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    try:
-        with zipfile.ZipFile(data) as archive:
-            inside = [info for info in archive.infolist() if _is_data(info.filename)]
-            if not inside:
-                raise CorpusError(f"{name} holds no file that ends in {', '.join(MEMBERS)}")
-            for info in inside:
-                if info.file_size > MAX_MEMBER:
-                    size = f"{info.file_size / 2**30:,.1f} GiB; at most {MAX_MEMBER >> 30} are read"
-                    raise CorpusError(f"{name}: {short(info.filename)} unpacks to {size}")
-                yield f"{name}/{short(info.filename)}", archive.read(info)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise CorpusError(f"{name} cannot be unpacked: {error}; unpack it first") from None
-
-
-def _is_data(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
-    return path.name.lower().endswith(MEMBERS) and not hidden
+def _is_other(name: str) -> bool:
+    return not name.lower().endswith(MEMBERS)
 
 
 def _parts(contents: Sequence[tuple[str, bytes]]) -> tuple[list[Part], list[str]]:

@@ -214,6 +214,7 @@ def members(
                 ):
                     yield inner, plain
     except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OSError) as error:
+        # zipfile's ways to say that a header is damaged or the way of packing is not known
         if getattr(error, "errno", None) not in (None, errno.EINVAL):  # a place before the file
             raise
         raise CorpusError(f"{name} is cut off or damaged: {error}; fetch it again") from None
