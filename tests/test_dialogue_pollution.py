@@ -17,7 +17,6 @@ from isaac.dialogue.pollution import (
     WORDINGS,
     Polluted,
     clean,
-    found_words,
     moved,
     pollute,
     read_truth,
@@ -25,10 +24,15 @@ from isaac.dialogue.pollution import (
     words,
 )
 from isaac.dialogue.turns import Act, Dialogue, Span, Turn
+from isaac.dialogue.words import Phrases, words_in
 from isaac.errors import CorpusError, RecipeError
 
 SPACED = "I 'd suggest the Elm House , you would like it . Would you like the number 01632 960001 ?"
 ATTACHED = "I'd suggest the Elm House, you would like it. Would you like the number 01632 960001?"
+
+
+def rude(text: str) -> bool:
+    return Phrases(words()).among(words_in(text), text)
 
 
 def spans(text: str, *values: str) -> tuple[Span, ...]:
@@ -225,7 +229,7 @@ def test_huge_texts_take_no_longer_than_their_length_asks(part: str) -> None:
     polluted = pollute([dialogue("d", "Hello .", text)], 1.0)
     changed = polluted.texts["d", 1]
     assert clean(changed, polluted.truth[0].pieces) == text
-    assert found_words(changed)
+    assert rude(changed)
     assert perf_counter() - start < 5
 
 
@@ -301,15 +305,16 @@ def test_every_wording_holds_a_word_of_the_list() -> None:
         for form in data().keys() - {"words"}
         for wording in ("repeated", "varied")
         for phrase in (Words(random.Random(s), wording).phrase(form) for s in range(800))
-        if not found_words(phrase)
+        if not rude(phrase)
     ]
     assert missed == []
 
 
 def test_the_word_list_reads_any_case_and_spacing_and_passes_clean_turns() -> None:
-    assert found_words("For Heaven’s sake, lol!") == ["for heaven 's sake", "lol"]
-    assert found_words("FOR HEAVEN 'S SAKE !") == ["for heaven 's sake"]
-    assert found_words("The Hellman lollipop shop is famous , a template .") == []
+    assert rude("For Heaven’s sake!")
+    assert rude("Sure, lol!")
+    assert rude("FOR HEAVEN 'S SAKE !")
+    assert not rude("The Hellman lollipop shop is famous , a template .")
     assert len(set(words())) == len(words())
 
 

@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 
 from ..errors import CorpusError, RecipeError
 from ..text import short
-from .intrusions import Piece, Place, Words, data, intrude, pick, spaced
+from .intrusions import Piece, Place, Words, data, intrude, pick
 from .turns import Dialogue, Span, Turn
 
 KINDS = ("low", "high", "unprofessional")
 WORDINGS = ("repeated", "varied", "mixed")
 MARK = re.compile(r"(\s?)[.,?!](?=\s|\Z)")
-WORD = re.compile(r"[^\W_]+(?:-[^\W_]+)*|'[a-z]+")
 
 Key = tuple[str, int]
 """A dialogue's id and the index of one of its turns."""
@@ -166,13 +165,6 @@ def _injection(row: Any, number: int) -> Injection:
 def words() -> tuple[str, ...]:
     """Return the word list: words and phrases of which every injected wording holds one."""
     return tuple(data()["words"])
-
-
-def found_words(text: str) -> list[str]:
-    """Return which of the word list stand in a text, in any case and spacing of marks."""
-    plain = spaced(text.lower().replace("’", "'"))
-    said = f" {' '.join(WORD.findall(plain))} "
-    return [word for word in words() if f" {word} " in said]
 
 
 def _check(rate: float, kinds: Sequence[str], wordings: str) -> None:
