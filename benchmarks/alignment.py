@@ -13,7 +13,7 @@ stand in neither.
 
 Arms: ``none`` (the model as it comes), ``raw`` (the corpus as it is), ``paper`` and ``isaac`` (what
 was drawn by the paper's settings and by the defaults), ``pairs`` (DPO on the curation's pairs,
-after ``isaac``), ``random`` (as many rows as ``oracle``, by chance), ``profanity`` (rows that the
+after ``isaac``, half as many pairs a step as rows elsewhere), ``random`` (as many rows as ``oracle``, by chance), ``profanity`` (rows that the
 judge of that name calls safe), ``oracle`` (rows labelled safe: what people would have selected).
 """
 
@@ -120,34 +120,51 @@ class Bench:
         """Return the folder of an arm's model, trained now if it is not there."""
         place = self.folder / f"{_name(share)}-{seed}"
         out, given = place / f"{arm}-model", self.given
-        steps = ["--steps", given.steps, "--batch", given.batch, "--seed", seed]
+        steps = ["--steps", given.steps, "--seed", seed]
         steps += ["--max-length", given.max_length, "--dtype", given.dtype]
         if arm == "pairs":
             before = self.model("isaac", share, seed)
-            isaac("train", "dpo", place / "isaac", "--model", before, "-o", out, *steps)
+            dpo = ["--model", before, "-o", out, "--batch", max(1, given.batch // 2), *steps]
+            isaac("train", "dpo", place / "isaac", *dpo)
             return out
         rows = selected(arm, mixed(self.parts.arms, share, seed), seed)
         plain = [{"context": row["context"], "response": row["response"]} for row in rows]
         corpus = write(place / f"{arm}.jsonl", plain)
         run = place / arm
         isaac("curate", corpus, "-o", run, "--seed", seed, *FLAGS.get(arm, AS_IS))
-        sft = ["--model", given.model, "-o", out, "--completion-head", *steps]
+        sft = ["--model", given.model, "-o", out, "--completion-head"]
+        sft += ["--batch", given.batch, *steps]
         isaac("train", "sft", run, *sft)
         return out
 
     def evaluation(self, arms: Sequence[str], share: float | None, seed: int) -> dict[str, Any]:
-        """Return what an evaluation says of some arms, made now if it is not there."""
-        out = self.folder / f"{_name(share)}-{seed}" / f"evaluation-{'-'.join(arms)}"
-        if not (out / "evaluation.json").exists():
+        """Return what an evaluation says of some arms, made now if it is not there.
+
+        All arms of a share and seed are evaluated in one folder, where their answers stay.
+        """
+        out = self.folder / f"{_name(share)}-{seed}" / "evaluation"
+        models = [str(self.model(arm, share, seed)) for arm in arms]
+        if _evaluated(out) != models:
             line: list[object] = ["evaluate", "--before", self.given.model]
-            for arm in arms:
-                line += ["--after", self.model(arm, share, seed)]
+            for model in models:
+                line += ["--after", model]
             line += ["--prompts", self.prompts, "--judge", self.judge(), "--judge", "profanity"]
             line += ["--harmless", self.given.data / "xstest" / "xstest_prompts.csv"]
             line += ["--max-tokens", 48, "--reference", self.given.model, "-o", out]
             isaac(*line)
-        found: dict[str, Any] = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
-        return found
+        return _found(out)
+
+
+def _found(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _evaluated(out: Path) -> list[str]:
+    """Return the models that the evaluation in a folder compares with the one before."""
+    if not (out / "evaluation.json").exists():
+        return []
+    return [arm["name"] for arm in _found(out)["arms"] if arm["role"] == "after"]
 
 
 def _name(share: float | None) -> str:

@@ -36,7 +36,7 @@ class LocalModel:
 
     def __init__(self, name: str, batch: int = 16, *, dtype: Dtype | None = None) -> None:
         self.name, self.batch = name, batch
-        self.loaded = load(name, dtype=dtype)
+        self.loaded = load(name, dtype=dtype, merged=True)
         self.seq2seq = self.loaded.seq2seq
         self.tokenizer = self.loaded.tokenizer
         self.tokenizer.padding_side = "right" if self.seq2seq else "left"
