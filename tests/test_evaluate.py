@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from isaac.evaluate.headlines import points, probability
 from isaac.evaluate.page import html, markdown
 from isaac.judges import Judgement
 from isaac.models import Decoding, Messages
+from isaac.models.likelihood import Likelihood
 from tests.conftest import Isaac, write_lines
 
 pytest.importorskip("statsmodels", reason="the extra evaluate is not installed")
@@ -317,15 +319,18 @@ def test_a_reference_model_reads_what_can_be_read(
 
     def likelihood(model: str, tokenizer: str, pairs: list[Any], tick: Any) -> Any:
         read.append((model, tokenizer, len(pairs)))
-        return SimpleNamespace(tokens=len(pairs), perplexity=7.5)
+        return Likelihood(len(pairs) * math.log(7.5), len(pairs))
 
     monkeypatch.setattr(flow, "load_reference", lambda name: (f"{name}'s", "tokenizer"))
     monkeypatch.setattr(flow, "likelihood", likelihood)
-    found = compare(
-        Fake("half", lambda text, place: about(text, place) * (place % 2)), reference="m"
-    )
+    half = Fake("half", lambda text, place: about(text, place) * (place % 2))
+    found = compare(half, reference="m")
     assert read == [("m's", "tokenizer", 32), ("m's", "tokenizer", 16), ("m's", "tokenizer", 32)]
-    assert found.arms[0].perplexity["reference"] == 7.5
+    assert found.arms[0].perplexity["reference"] == pytest.approx(7.5)
+    assert compare(half, reference="m").as_json() == found.as_json()
+    assert len(read) == 3  # what was read is kept
+    compare(half, reference="another")
+    assert len(read) == 6
 
 
 def test_ability_is_passed_through_as_given(

@@ -4,8 +4,8 @@ What belongs in an answer depends on what is answered: "which day will you arriv
 that ask for a day, and after users who want to book. What was injected (an expletive, an insult, a
 promotion) comes with anything. So ask of each part of a response, and of each word, whether the
 contexts in which it occurs are more alike than contexts taken by chance. Contexts are described by
-the components of the row's group (its dialogue acts) and the words that were said last; nothing is
-known of what may have been injected.
+the dialogue acts of the row (where there are none, the slots that it names) and the words that were
+said before and after it; nothing is known of what may have been injected.
 
 How much the contexts of a part depend on it is `dependence`. Where that says little, for the part
 is rare, two other things tell what belongs: how near it is in meaning to parts that depend on their
@@ -37,6 +37,7 @@ from .dependence import (
     named,
 )
 from .embeddings import Encoder
+from .formats.dialogues import acts_of
 from .neighbors import Ints, find_neighbors
 
 SURE = 4.0
@@ -61,6 +62,9 @@ were chosen on MultiWOZ 2.1's validation dialogues and parts of them (benchmarks
 BESIDE = 0.3
 """What the bound is raised by, as a share of it, for a clause beside another that is left out."""
 
+MOST = 0.5
+"""Share of a sentence without values from which on the rest goes with what is left out of it."""
+
 STRANGE = 0.7
 """Belonging below which a word within a clause is left out."""
 
@@ -73,15 +77,24 @@ TOKEN = re.compile(
 )
 WORD = re.compile(r"[^\W\d_]|['\u2019]\w")
 VALUE = re.compile(r"\[\w+\]|\d")
+EVERYDAY = frozenset({"area", "count", "fee", "food", "pricerange", "type"})
+"""Slots whose values are everyday words: ``cheap``, ``north``. Where the acts name none of them,
+they are no value that may not be lost, but words such as one may have put in."""
+
+NUMBER = re.compile(r"_\d+$")
 ENDS, PAUSES = frozenset(".?!"), frozenset(",;:")
 
 
 class Answers(NamedTuple):
-    """Rows of a corpus (n,): the key of each one's group, what was said last, the response."""
+    """Rows of a corpus (n,): the key of each one's group, what was said last, the response.
+
+    ``replies`` is what was said next, empty where nothing was; no rows where that is not known.
+    """
 
     keys: Sequence[str]
     said: Sequence[str]
     responses: Sequence[str]
+    replies: Sequence[str] = ()
 
 
 class Clause(NamedTuple):
@@ -119,6 +132,12 @@ def sentences_of(tokens: Sequence[str]) -> Iterator[list[Clause]]:
             some = []
     if some:
         yield some
+
+
+def slots_named(key: str) -> frozenset[str] | None:
+    """Return the slots that the acts of a group name, None where it has no acts."""
+    acts = acts_of(key)
+    return frozenset(act.rpartition("-")[2] for act in acts.split("+")) if acts else None
 
 
 def name_of(tokens: Sequence[str]) -> str:
@@ -169,10 +188,11 @@ class Belonging:
         """Return the words that come with anything and that users do not say."""
         return self._strange(self.words)
 
-    def trim(self, text: str) -> str | None:
+    def trim(self, text: str, named: frozenset[str] | None = None) -> str | None:
         """Return a text without what does not belong, or None if nothing would be left.
 
-        No placeholder and no number is ever left out, nor anything where no part of the corpus
+        No placeholder and no number is ever left out, but for those of `EVERYDAY` slots that are
+        not ``named`` by the acts, if these are known; nor is anything where no part of the corpus
         depends on its context.
         """
         if not len(self._sure):
@@ -183,7 +203,7 @@ class Belonging:
         strange = self.strange
         if new:
             strange |= self._strange(likened(new, self.words, self.encoder))
-        cutter = Cutter(tokens, strange, self.spoken)
+        cutter = Cutter(tokens, strange, self.spoken, named)
         unknown = sorted(set(cutter.names()).difference(self.values))
         values = self.values
         if unknown:
@@ -236,10 +256,20 @@ class Belonging:
 
 
 class Cutter:
-    """A text's tokens, and which of them are kept."""
+    """A text's tokens, and which of them are kept.
 
-    def __init__(self, tokens: list[str], strange: frozenset[str], spoken: Spoken) -> None:
+    In ``plain`` placeholders that may be left out stand as words.
+    """
+
+    def __init__(
+        self,
+        tokens: list[str],
+        strange: frozenset[str],
+        spoken: Spoken,
+        named: frozenset[str] | None = None,
+    ) -> None:
         self.tokens, self.strange, self.follows = tokens, strange, spoken.follows
+        self.plain = tokens if named is None else [_worded(token, named) for token in tokens]
         self.bound = spoken.bound
         self.keep = np.ones(len(tokens), np.bool_)
 
@@ -252,15 +282,15 @@ class Cutter:
 
     def name(self, clause: Clause) -> str:
         """Return the name of a clause, empty where it has no words."""
-        return name_of(self.tokens[clause.start : clause.end])
+        return name_of(self.plain[clause.start : clause.end])
 
     def without(self, clause: Clause) -> str:
         """Return the name of a clause without its strange words, or with them if they are much."""
         gone = {place for start, end in self.runs(clause) for place in range(start, end)}
-        words = [place for place in range(*clause) if WORD.match(self.tokens[place])]
+        words = [place for place in range(*clause) if WORD.match(self.plain[place])]
         if 3 * len(gone) >= len(words):
             return self.name(clause)
-        return name_of([self.tokens[place] for place in range(*clause) if place not in gone])
+        return name_of([self.plain[place] for place in range(*clause) if place not in gone])
 
     def runs(self, clause: Clause) -> Iterator[Clause]:
         """Yield runs of strange words whose neighbours follow one another elsewhere."""
@@ -278,11 +308,14 @@ class Cutter:
         for sentence in sentences_of(self.tokens):
             clauses = [clause for clause in sentence if self.name(clause)]
             gone = self._foreign(clauses, values, self.bound)
-            if gone and not any(VALUE.search(self.name(clause)) for clause in clauses):
+            free = not any(VALUE.search(self.name(clause)) for clause in clauses)
+            if gone and free:
                 gone = self._foreign(clauses, values, self.bound * (1 + BESIDE))
             for clause in clauses:
                 self._drop([clause] if clause in gone else self.runs(clause))
                 self._drop(self._edges(clause, values))
+            if free:
+                self._drop(self._remnant(sentence))
         if self.keep.all():
             return text
         self._mend()
@@ -295,6 +328,13 @@ class Cutter:
         for start, end in parts:
             self.keep[start:end] = False
 
+    def _remnant(self, sentence: list[Clause]) -> Iterator[Clause]:
+        """Yield a whole sentence of which most is left out."""
+        whole = range(sentence[0].start, sentence[-1].end)
+        kept = [bool(self.keep[at]) for at in whole if WORD.match(self.plain[at])]
+        if kept and kept.count(False) >= MOST * len(kept):
+            yield Clause(whole.start, whole.stop)
+
     def _foreign(
         self, clauses: list[Clause], values: dict[str, float], bound: float
     ) -> list[Clause]:
@@ -305,12 +345,12 @@ class Cutter:
     def _edges(self, clause: Clause, values: dict[str, float]) -> Iterator[Clause]:
         """Yield the longest known part at each edge that has strange words and does not belong."""
         start, end = clause
-        while end > start and not WORD.match(self.tokens[end - 1]):
+        while end > start and not WORD.match(self.plain[end - 1]):
             end -= 1
         sizes = range(min(LONGEST, end - start - 1), 1, -1)
         for edges in ([(start, start + n) for n in sizes], [(end - n, end) for n in sizes]):
             for first, last in edges:
-                some = self.tokens[first:last]
+                some = self.plain[first:last]
                 if self.strange.isdisjoint(some) or VALUE.search(name_of(some)):
                     continue
                 if values.get(name_of(some), self.bound) < self.bound:
@@ -343,11 +383,18 @@ class Cutter:
         return "".join(found).strip()
 
 
+def _worded(token: str, named: frozenset[str]) -> str:
+    """Return the slot of a placeholder as a word, if its value is one and no act names it."""
+    slot = NUMBER.sub("", token[1:-1]).partition("_")[2] if token.startswith("[") else ""
+    return slot if slot in EVERYDAY and slot not in named else token
+
+
 def fit(answers: Answers, encoder: Encoder) -> Belonging:
     """Return what a corpus tells of the parts of its responses."""
+    around = [answers.said, answers.replies] if answers.replies else [answers.said]
     features = features_of(
         [_components(key) for key in answers.keys],
-        [frozenset(tokens_of(text)) for text in answers.said],
+        *([frozenset(tokens_of(text)) for text in texts] for texts in around),
     )
     tokens = [tokens_of(text) for text in answers.responses]
     spoken = Spoken(answers, tokens)
@@ -355,10 +402,14 @@ def fit(answers: Answers, encoder: Encoder) -> Belonging:
     words = dependence(named(bags, encoder), features)
     parts = Known([], words.vectors[:0], words.counts[:0], words.roots[:0])
     strange = Belonging(parts, words, spoken, encoder).strange
-    bags = [list(Cutter(line, strange, spoken).names()) for line in tokens]
+    bags = [
+        list(Cutter(line, strange, spoken, slots_named(key)).names())
+        for line, key in zip(tokens, answers.keys, strict=True)
+    ]
     return Belonging(dependence(named(bags, encoder), features), words, spoken, encoder)
 
 
 def _components(key: str) -> frozenset[str]:
-    whole = re.split(r"[+|\s]+", key.casefold())
+    """Return what the acts of a group are made of, or the slots that it names if it has none."""
+    whole = re.split(r"[+|\s]+", (acts_of(key) or key).casefold())
     return frozenset(part for one in whole for part in (one, *one.split("-")) if part)

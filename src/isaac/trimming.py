@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .belonging import Answers, Belonging, fit
+from .belonging import Answers, Belonging, fit, slots_named
 from .corpus import Corpus
 from .embeddings import Encoder
 from .layout import Layout
@@ -40,12 +40,41 @@ def groups_in(corpus: Corpus) -> list[str]:
 
 def learned(corpus: Corpus, layout: Layout, encoder: Encoder) -> Belonging:
     """Return what a corpus tells of the parts of its responses, whatever the order of its rows."""
+    groups, replies = groups_in(corpus), replies_in(corpus)
+    ids, responses = layout.ids.tolist(), list(layout.responses)
+    contexts = [last_line(text) for text in layout.contexts]
+    answers = Answers(
+        [groups[number] for number in ids],
+        [contexts[number] for number in layout.context.tolist()],
+        [responses[number] for number in layout.response.tolist()],
+        [replies[number] for number in ids],
+    )
+    return fit(answers, encoder)
+
+
+def replies_in(corpus: Corpus) -> list[str]:
+    """Return what was said after each exchange of a corpus, empty where nothing was."""
+    replies: list[str] = []
+    for part in corpus.parts(["context", "record"]):
+        contexts, records = (part.column(name).to_pylist() for name in part.column_names)
+        for context, record in zip(contexts, records, strict=True):
+            replies.append("" if record is not None else last_line(context))
+    return [*replies[1:], ""]
+
+
+def last_line(context: str) -> str:
+    """Return what was said last of a context."""
+    return context.rpartition("\n")[2]
+
+
+def named_in(corpus: Corpus, layout: Layout) -> list[frozenset[str] | None]:
+    """Return which slots the acts of each distinct response name, None where some are not known."""
     groups = groups_in(corpus)
-    keys = [groups[number] for number in layout.ids.tolist()]
-    contexts = [text.rpartition("\n")[2] for text in layout.contexts]
-    said = [contexts[number] for number in layout.context.tolist()]
-    responses = list(layout.responses)
-    return fit(Answers(keys, said, [responses[n] for n in layout.response.tolist()]), encoder)
+    found: list[frozenset[str] | None] = [frozenset()] * len(layout.responses)
+    for number, row in zip(layout.response.tolist(), layout.ids.tolist(), strict=True):
+        named, before = slots_named(groups[row]), found[number]
+        found[number] = None if named is None or before is None else before | named
+    return found
 
 
 def trim(
@@ -55,10 +84,10 @@ def trim(
 
     def make() -> dict[str, Any]:
         with progress.stage("belonging", len(layout.responses)) as tick:
-            belonging = learned(corpus, layout, encoder)
+            belonging, named = learned(corpus, layout, encoder), named_in(corpus, layout)
             texts, foreign = {}, []
             for number, text in enumerate(layout.responses):
-                left = belonging.trim(text)
+                left = belonging.trim(text, named[number])
                 if left is None:
                     foreign.append(number)
                 elif left != text:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .belonging import slots_named
 from .corpus import context_text
 from .curation import Curation
 from .dialogue.values import lexicalize, slots_of
@@ -83,7 +84,8 @@ class TurnHealer:
 
     def look(self, turn: Turn, domains: frozenset[str] = UNKNOWN) -> Parted:
         """Return a turn with what of it belongs."""
-        return Parted(turn, self.belonging.trim(turn.response), domains)
+        named = slots_named(turn.group)
+        return Parted(turn, self.belonging.trim(turn.response, named), domains)
 
     def stays(self, seen: Parted) -> str | None:
         """Return why a turn stays as it is, None if it does not."""
@@ -99,7 +101,9 @@ class TurnHealer:
 
     def cut(self, seen: Parted) -> Healed | None:
         """Return the part of a turn that belongs, None where that is all of it, or nothing."""
-        text = None if seen.left in (None, seen.text) else seen.filled(seen.left or "")
+        if seen.left is None or seen.left == seen.text:
+            return None
+        text = lexicalize(seen.left, seen.turn.values or {})
         return None if text is None else _said("trimmed", text, "trimmed")
 
     def draws(self, seen: Parted) -> Iterator[Healed]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,17 +15,17 @@ from filelock import FileLock, Timeout
 
 from .. import report
 from ..errors import RecipeError, RunError
-from ..files import sha256_of, writing
+from ..files import json_in, sha256_of, writing
 from ..judges import Judge
 from ..judges.cached import Cached
 from ..models import ChatModel, load_chat_model
-from ..models.likelihood import likelihood, load_reference
+from ..models.likelihood import Likelihood, likelihood, load_reference
 from ..records import dumps
 from ..runs import Run
 from ..text import short
 from ..tools import Tools
 from .ability import Ability, ability_of, harness_package
-from .answers import Answers, Asked, checked
+from .answers import Answers, Asked, checked, fingerprint
 from .arms import Role, Said, judge_all, readable
 from .page import html, markdown, section
 from .prompts import Kind, Prompt, PromptError, load_prompts, load_replies, of_kind
@@ -62,7 +64,7 @@ def evaluate(
     with _folder(Path(out)) as folder:
         said = [_ask(model, given, settings, folder, tools) for model in models]
     said.append(_constant(given, settings))
-    likely = _likelihoods(said, given, settings, tools)
+    likely = _likelihoods(said, given, settings, Path(out), tools)
     measured = []
     for one, nats in zip(said, likely, strict=True):
         with tools.progress.stage(f"judging {one.name}"):
@@ -213,16 +215,27 @@ def _constant(given: Given, settings: Settings) -> Said:
 
 
 def _likelihoods(
-    said: Sequence[Said], given: Given, settings: Settings, tools: Tools
+    said: Sequence[Said], given: Given, settings: Settings, out: Path, tools: Tools
 ) -> list[float | None]:
-    """Return the perplexity of each model's replies under the reference model, if there is one."""
-    if settings.reference is None:
+    """Return the perplexity of each model's replies under the reference model, if there is one.
+
+    What was read is kept in ``out``, by all that it depends on.
+    """
+    name, file, found = settings.reference, out / "likelihoods.json", []
+    if name is None:
         return [None] * len(said)
-    reference, found = load_reference(settings.reference), []
+    reference = functools.cache(partial(load_reference, name))
     for one in said:
         pairs = readable(given.risky, one.risky)
-        with tools.progress.stage(f"reading {short(one.name, 40)}", len(pairs)) as tick:
-            likely = likelihood(*reference, pairs, tick=tick)
+        known = json_in(file) if file.exists() else {}
+        stem = dumps([name, fingerprint(name), pairs])
+        key = hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()
+        if key not in known:
+            with tools.progress.stage(f"reading {short(one.name, 40)}", len(pairs)) as tick:
+                known[key] = likelihood(*reference(), pairs, tick=tick)._asdict()
+            with writing(file) as into:
+                into.write(dumps(known) + "\n")
+        likely = Likelihood(**known[key])
         found.append(likely.perplexity if likely.tokens else None)
     return found
 

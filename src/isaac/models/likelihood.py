@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -41,38 +42,58 @@ def likelihood(
         import torch
     except ImportError:
         raise MissingExtraError("a reference model", "evaluate") from None
+    encoded = sorted((_encoded(tokenizer, *pair) for pair in pairs), key=lambda one: one.skipped)
     nats, tokens = 0.0, 0
     model.eval()
-    for start in range(0, len(pairs), batch):
-        chunk = [_encoded(tokenizer, *pair) for pair in pairs[start : start + batch]]
-        width = max(len(ids) for ids, _ in chunk)
-        rows = torch.zeros((len(chunk), width), dtype=torch.long)
-        labels = torch.full((len(chunk), width), -100)
-        seen = torch.zeros((len(chunk), width), dtype=torch.long)
-        for row, (ids, skipped) in enumerate(chunk):
-            rows[row, : len(ids)] = torch.tensor(ids)
-            seen[row, : len(ids)] = 1
-            labels[row, skipped : len(ids)] = rows[row, skipped : len(ids)]
+    for start in range(0, len(encoded), batch):
+        chunk = encoded[start : start + batch]
+        rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(one.ids) for one in chunk], True)
+        at = torch.arange(rows.shape[1])
+        seen = at < torch.tensor([[len(one.ids)] for one in chunk])
+        said = seen & (at >= torch.tensor([[one.skipped] for one in chunk]))
+        labels = rows.where(said, -100)
+        first = max(0, chunk[0].skipped - 1)
         with torch.inference_mode():
             place = model.device
-            logits = model(input_ids=rows.to(place), attention_mask=seen.to(place)).logits
+            logits = _logits(model, rows.to(place), seen.long().to(place), first)
         loss = torch.nn.functional.cross_entropy(
-            logits[:, :-1].float().flatten(0, 1), labels[:, 1:].to(place).flatten(), reduction="sum"
+            logits[:, :-1].float().flatten(0, 1),
+            labels[:, first + 1 :].to(place).flatten(),
+            reduction="sum",
         )
         nats += float(loss)
-        tokens += int((labels[:, 1:] != -100).sum())
+        tokens += int((labels[:, first + 1 :] != -100).sum())
         tick(len(chunk))
     return Likelihood(nats, tokens)
 
 
-def _encoded(tokenizer: Any, context: str, text: str) -> tuple[list[int], int]:
-    """Return tokens of a context and a text, and how many of them are not of the text."""
+def _logits(model: Any, rows: Any, seen: Any, first: int) -> Any:
+    """Return the scores of every token after each place from the first on.
+
+    A vocabulary is large: those of the contexts are not made, where a model can leave them out.
+    """
+    import torch
+
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        return model(input_ids=rows, attention_mask=seen).logits[:, first:]
+    keep = torch.arange(first, rows.shape[1], device=rows.device)
+    return model(input_ids=rows, attention_mask=seen, logits_to_keep=keep).logits
+
+
+class _Encoded(NamedTuple):
+    """Tokens of a context and a text, and how many of them are not of the text."""
+
+    ids: list[int]
+    skipped: int
+
+
+def _encoded(tokenizer: Any, context: str, text: str) -> _Encoded:
     before = tokenizer(context + "\n", add_special_tokens=False)["input_ids"]
     after = tokenizer(text, add_special_tokens=False)["input_ids"][: LENGTH // 2]
     before = before[max(len(before) + len(after) + 1 - LENGTH, 0) :]
     start = tokenizer.bos_token_id
     before = before if start is None else [start, *before]
-    return [*before, *after], len(before)
+    return _Encoded([*before, *after], len(before))
 
 
 def load_reference(name: str) -> tuple[Any, Any]:
