@@ -13,8 +13,9 @@ stand in neither.
 
 Arms: ``none`` (the model as it comes), ``raw`` (the corpus as it is), ``paper`` and ``isaac`` (what
 was drawn by the paper's settings and by the defaults), ``pairs`` (DPO on the curation's pairs,
-after ``isaac``, half as many pairs a step as rows elsewhere), ``random`` (as many rows as ``oracle``, by chance), ``profanity`` (rows that the
-judge of that name calls safe), ``oracle`` (rows labelled safe: what people would have selected).
+after ``isaac``, half as many pairs a step as rows elsewhere), ``random`` (as many rows as
+``oracle``, by chance), ``profanity`` (rows that the judge of that name calls safe), ``oracle``
+(rows labelled safe: what people would have selected).
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from .dependence import (
     named,
 )
 from .embeddings import Encoder
-from .formats.dialogues import acts_of
+from .formats.dialogues import acts_known, acts_of
 from .neighbors import Ints, find_neighbors
 
 SURE = 4.0
@@ -77,7 +77,7 @@ TOKEN = re.compile(
 )
 WORD = re.compile(r"[^\W\d_]|['\u2019]\w")
 VALUE = re.compile(r"\[\w+\]|\d")
-EVERYDAY = frozenset({"area", "count", "fee", "food", "pricerange", "type"})
+EVERYDAY = frozenset({"area", "fee", "food", "pricerange", "type"})
 """Slots whose values are everyday words: ``cheap``, ``north``. Where the acts name none of them,
 they are no value that may not be lost, but words such as one may have put in."""
 
@@ -135,9 +135,10 @@ def sentences_of(tokens: Sequence[str]) -> Iterator[list[Clause]]:
 
 
 def slots_named(key: str) -> frozenset[str] | None:
-    """Return the slots that the acts of a group name, None where it has no acts."""
-    acts = acts_of(key)
-    return frozenset(act.rpartition("-")[2] for act in acts.split("+")) if acts else None
+    """Return the slots that the acts of a group name, None where they are not known."""
+    if not acts_known(key):
+        return None
+    return frozenset(act.rpartition("-")[2] for act in acts_of(key).split("+"))
 
 
 def name_of(tokens: Sequence[str]) -> str:
@@ -384,9 +385,10 @@ class Cutter:
 
 
 def _worded(token: str, named: frozenset[str]) -> str:
-    """Return the slot of a placeholder as a word, if its value is one and no act names it."""
-    slot = NUMBER.sub("", token[1:-1]).partition("_")[2] if token.startswith("[") else ""
-    return slot if slot in EVERYDAY and slot not in named else token
+    """Return a placeholder's name as a word, if its value is one and no act names its slot."""
+    name = NUMBER.sub("", token[1:-1]) if token.startswith("[") else ""
+    slot = name.partition("_")[2]
+    return name if slot in EVERYDAY and slot not in named else token
 
 
 def fit(answers: Answers, encoder: Encoder) -> Belonging:
@@ -410,6 +412,6 @@ def fit(answers: Answers, encoder: Encoder) -> Belonging:
 
 
 def _components(key: str) -> frozenset[str]:
-    """Return what the acts of a group are made of, or the slots that it names if it has none."""
-    whole = re.split(r"[+|\s]+", (acts_of(key) or key).casefold())
+    """Return what the acts of a group are made of; without acts, its kind and its slots."""
+    whole = re.split(r"[+|\s]+", (acts_of(key) if acts_known(key) else key).casefold())
     return frozenset(part for one in whole for part in (one, *one.split("-")) if part)

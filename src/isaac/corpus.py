@@ -174,6 +174,15 @@ class Corpus:
             return self.table.take(rows, columns)
         return self.table.select(columns).take(pa.array(rows))
 
+    def regrouped(self, groups: Sequence[str]) -> Corpus:
+        """Return the corpus with other groups of its exchanges."""
+        kind = SCHEMA.field("group").type
+        column = pa.array(groups, kind)
+        if isinstance(self.table, Stored):
+            return replace(self, table=self.table.with_column("group", column))
+        place = self.table.schema.get_field_index("group")
+        return replace(self, table=self.table.set_column(place, "group", column))
+
     def replaced(self, record: dict[str, Any], responses: dict[int, str]) -> dict[str, Any]:
         """Return a record with the responses of some of its exchanges, by id, replaced."""
         ids = sorted(responses)

@@ -15,15 +15,16 @@ blocks of any size. A library's k-means is not; that is why this is one of our o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from .embeddings import GRID, Floats, Grid
+from .embeddings import Floats, Grid
 from .engines import Engine, Local
+from .means import ROUNDS, evenly, like_means
 from .neighbors import Ints, Nearest, blocks, find_neighbors, parts, products
 from .progress import Progress, Tick
 
@@ -35,9 +36,6 @@ DENSITY = 4
 
 SAMPLE = 24
 """Vectors a list from which the centroids are learnt."""
-
-ROUNDS = 6
-"""Rounds of k-means."""
 
 ASKED = 512
 """Vectors whose exact neighbours say how many lists are to be probed."""
@@ -100,7 +98,8 @@ def invert(
     total = count + ROUNDS * min(count, SAMPLE * lists)
     with (progress or Progress()).stage("index contexts", total) as tick:
         place = partial(_places, engine=engine or Local(), tick=tick)
-        centroids = _in_a_row(_centroids(vectors, lists, place))
+        means = like_means(vectors, lists, SAMPLE, lambda some, all_: place(some, all_, 1)[:, 0])
+        centroids = _in_a_row(means)
         places = place(vectors, centroids, max(1, min(PLACES, len(centroids))))
     order = np.argsort(places, axis=None, kind="stable")
     lengths = np.bincount(places.reshape(-1), minlength=len(centroids))
@@ -114,32 +113,6 @@ def invert(
     probes = _enough(vectors, centroids, places, k)
     homes = places[:, 0].copy()
     return Inverted(centroids, order // places.shape[1], offsets, homes, probes)
-
-
-def _evenly(count: int, size: int) -> Ints:
-    """Return at most so many numbers below count, evenly spaced."""
-    size = min(count, size)
-    return (2 * np.arange(size) + 1) * count // max(1, 2 * size)
-
-
-def _centroids(vectors: Grid, lists: int, place: Callable[[Grid, Grid, int], Ints]) -> Grid:
-    """Return the means of like vectors: spherical k-means, Dhillon and Modha 2001.
-
-    It is learnt from distinct vectors of an even sample and starts with some of them. Sums are of
-    whole numbers, and each round ends on the grid.
-    """
-    sample = np.ascontiguousarray(vectors[_evenly(len(vectors), SAMPLE * lists)])
-    rows = sample.view(np.dtype((np.void, sample.itemsize * sample.shape[1])))[:, 0]
-    sample = sample[np.sort(np.unique(rows, return_index=True)[1])]
-    centroids = sample[_evenly(len(sample), lists)]
-    for _ in range(ROUNDS):
-        nearest = place(sample, centroids, 1)[:, 0]
-        order = np.argsort(nearest, kind="stable")
-        named, first = np.unique(nearest[order], return_index=True)
-        sums = np.add.reduceat(sample[order], first, axis=0, dtype=np.int64)
-        lengths = np.sqrt((sums * sums).sum(axis=1, keepdims=True).astype(np.float64))
-        centroids[named] = np.rint(sums * (GRID / np.maximum(lengths, 1)))
-    return centroids
 
 
 def _in_a_row(centroids: Grid) -> Grid:
@@ -200,7 +173,7 @@ def _enough(vectors: Grid, centroids: Grid, places: Ints, k: int) -> int:
     """Return how many lists to probe so that they hold enough of the neighbours of a sample."""
     if not len(vectors):
         return 0
-    asked = vectors[_evenly(len(vectors), ASKED)]
+    asked = vectors[evenly(len(vectors), ASKED)]
     near = find_neighbors(asked, centroids, len(centroids))
     rank = np.empty_like(near)
     np.put_along_axis(rank, near, np.arange(len(centroids))[None], axis=1)
@@ -281,7 +254,7 @@ def recall(index: Inverted, vectors: Grid, queries: Grid, k: int) -> float:
 
     A vector found counts if it is as similar to the query as the last of its exact neighbours.
     """
-    asked = queries[_evenly(len(queries), ASKED)]
+    asked = queries[evenly(len(queries), ASKED)]
     exact = find_neighbors(asked, vectors, k)
     found = search(index, vectors, asked, k)
     if not exact.size:

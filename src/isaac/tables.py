@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,13 @@ class Stored:
         groups = (self.file.metadata.row_group(i) for i in range(self.file.num_row_groups))
         self.starts = np.cumsum([0, *(group.num_rows for group in groups)])
         self.held: tuple[int, tuple[str, ...], pa.Table] | None = None
+        self.instead: dict[str, pa.Array] = {}
+
+    def with_column(self, name: str, values: pa.Array) -> Stored:
+        """Return the table with other values in one of its columns, which are in memory."""
+        other = copy.copy(self)
+        other.held, other.instead = None, {**self.instead, name: values}
+        return other
 
     @property
     def num_rows(self) -> int:
@@ -72,4 +80,7 @@ class Stored:
         for name in set(columns) & set(self.lacking):
             field = self.schema.field(name)
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+        for name in set(columns) & set(self.instead):
+            rows = self.instead[name][self.starts[number] : self.starts[number + 1]]
+            table = table.set_column(table.column_names.index(name), name, rows)
         return table.select(columns)

@@ -12,6 +12,7 @@ from .embeddings import Encoder
 from .layout import Layout
 from .neighbors import Ints
 from .progress import Progress
+from .said import around, groups_in
 from .stores import Store
 
 WHOLE, TRIMMED, FOREIGN = 0, 1, 2
@@ -30,41 +31,16 @@ class Trims(NamedTuple):
     dependent: float
 
 
-def groups_in(corpus: Corpus) -> list[str]:
-    """Return the group of each exchange of a corpus, empty where it has none."""
-    groups: list[str] = []
-    for part in corpus.parts(["group"]):
-        groups += [group or "" for group in part.column("group").to_pylist()]
-    return groups
-
-
 def learned(corpus: Corpus, layout: Layout, encoder: Encoder) -> Belonging:
     """Return what a corpus tells of the parts of its responses, whatever the order of its rows."""
-    groups, replies = groups_in(corpus), replies_in(corpus)
-    ids, responses = layout.ids.tolist(), list(layout.responses)
-    contexts = [last_line(text) for text in layout.contexts]
+    given, ids, responses = around(corpus), layout.ids.tolist(), list(layout.responses)
     answers = Answers(
-        [groups[number] for number in ids],
-        [contexts[number] for number in layout.context.tolist()],
+        [given.groups[number] for number in ids],
+        [given.said[number] for number in ids],
         [responses[number] for number in layout.response.tolist()],
-        [replies[number] for number in ids],
+        [given.replies[number] for number in ids],
     )
     return fit(answers, encoder)
-
-
-def replies_in(corpus: Corpus) -> list[str]:
-    """Return what was said after each exchange of a corpus, empty where nothing was."""
-    replies: list[str] = []
-    for part in corpus.parts(["context", "record"]):
-        contexts, records = (part.column(name).to_pylist() for name in part.column_names)
-        for context, record in zip(contexts, records, strict=True):
-            replies.append("" if record is not None else last_line(context))
-    return [*replies[1:], ""]
-
-
-def last_line(context: str) -> str:
-    """Return what was said last of a context."""
-    return context.rpartition("\n")[2]
 
 
 def named_in(corpus: Corpus, layout: Layout) -> list[frozenset[str] | None]:

@@ -7,6 +7,7 @@ values.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -22,9 +23,11 @@ from .errors import RecipeError
 from .formats import Turn
 from .formats.dialogues import ACT, acting, domains_of, filled, slots_in
 from .healing import Drawer, Healed, RefusedError
+from .kinds import Kinds
 from .neighbors import Ints, group_by
+from .said import groups_in, last_line
 from .tools import Tools
-from .trimming import groups_in, learned
+from .trimming import learned
 
 UNKNOWN = frozenset({""})
 """The domains of a turn of which none is known; no group has them."""
@@ -75,6 +78,7 @@ class TurnHealer:
         encoder = tools.encoder(recipe.response_encoder)
         with tools.progress.stage("belonging", len(curation.layout.ids)) as tick:
             self.belonging = learned(curation.corpus, curation.layout, encoder)
+            self.kinds = Kinds(curation.corpus, encoder)
             tick(len(curation.layout.ids))
 
     @property
@@ -84,8 +88,12 @@ class TurnHealer:
 
     def look(self, turn: Turn, domains: frozenset[str] = UNKNOWN) -> Parted:
         """Return a turn with what of it belongs."""
-        named = slots_named(turn.group)
-        return Parted(turn, self.belonging.trim(turn.response, named), domains)
+        if turn.prompt:
+            said = last_line(context_text(turn.prompt))
+            group = self.kinds.grouped(said, turn.response, turn.group)
+            turn = dataclasses.replace(turn, group=group)
+        left = self.belonging.trim(turn.response, slots_named(turn.group))
+        return Parted(turn, left, domains)
 
     def stays(self, seen: Parted) -> str | None:
         """Return why a turn stays as it is, None if it does not."""

@@ -24,6 +24,9 @@ from .messages import ROLES
 ACT = "act"
 """What stands for a column in ``group_by``: the acts and the slots that a turn's text names."""
 
+KIND = "~"
+"""What stands before the number of a kind of turns, in the place of acts."""
+
 BAR = " | "
 """What stands between the acts and the slots of a group."""
 
@@ -145,13 +148,31 @@ def beside(name: str) -> bool:
     )
 
 
+def of_kind(kind: int, group: str) -> str:
+    """Return the group of a turn whose acts are not known, but what kind of turn it is."""
+    return f"{KIND}{kind}{group}"
+
+
+def kind_of(group: str) -> int | None:
+    """Return what kind of turn a group has in the place of acts, None for any other group."""
+    acts = acts_of(group)
+    return int(acts.removeprefix(KIND)) if acts.startswith(KIND) else None
+
+
+def acts_known(group: str) -> bool:
+    """Say whether the acts of a group are those that its corpus notes."""
+    return bool(acts_of(group)) and kind_of(group) is None
+
+
 def acts_of(group: str) -> str:
     """Return the acts of a turn's group, ``general-reqmore+hotel-inform-area``; empty if none."""
     return group.rpartition(BAR)[0]
 
 
 def domains_of(group: str) -> frozenset[str]:
-    """Return the domains that the acts of a group are about."""
+    """Return the domains that the acts of a group are about, none where they are not known."""
+    if not acts_known(group):
+        return frozenset()
     return frozenset(act.partition("-")[0] for act in acts_of(group).split("+")) - NO_DOMAIN - {""}
 
 

@@ -1,0 +1,124 @@
+"""Kinds of turns, which stand for their acts where a corpus of dialogues has none.
+
+Turns are of one kind whose own words, and what the user said before and after them, are alike. A
+user answers what was asked, whatever else was put in; so what was put in makes no kind of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .corpus import Corpus
+from .embeddings import Encoder, Grid, embed, on_grid
+from .formats.dialogues import acts_of, kind_of, of_kind
+from .means import like_means, moved
+from .neighbors import Ints, find_neighbors
+from .progress import Progress
+from .said import Around, around
+from .stores import Store
+
+FEWEST = 2
+"""Kinds at least."""
+
+FINE = 4
+"""Kinds for the square root of the number of turns, divided by this: 21 for 7,000."""
+
+EACH = 200
+"""Turns a kind from which the kinds are learnt."""
+
+
+BLOCK = 10_000
+"""Turns whose vectors are put side by side at a time; changes no result."""
+
+
+class Turns(NamedTuple):
+    """Turns (n,): what was said before each, its own words, and what was said next."""
+
+    said: Sequence[str]
+    responses: Sequence[str]
+    replies: Sequence[str]
+
+
+def with_kinds(corpus: Corpus, encoder: Encoder, store: Store, progress: Progress) -> Corpus:
+    """Return a corpus of dialogues whose turns without acts are grouped by their kinds.
+
+    Where most turns have acts, those without are meant to have none, and stay as they are.
+    """
+    given = around(corpus)
+    bare = np.array([not acts_of(group) for group in given.groups], np.bool_)
+    if 2 * int(bare.sum()) <= len(bare):
+        return corpus
+
+    def make() -> Ints:
+        with progress.stage("kinds of turns", len(bare)) as tick:
+            found = np.full(len(bare), -1)
+            found[bare] = kinds_of(_turns(corpus, given, np.flatnonzero(bare)), encoder)
+            tick(len(bare))
+        return found
+
+    kinds = store.array("vectors/kinds", make).tolist()
+    pairs = zip(kinds, given.groups, strict=True)
+    return corpus.regrouped([group if kind < 0 else of_kind(kind, group) for kind, group in pairs])
+
+
+def _turns(corpus: Corpus, given: Around, rows: Ints) -> Turns:
+    places, responses = rows.tolist(), corpus.column("response")
+    return Turns(
+        *([texts[row] for row in places] for texts in (given.said, responses, given.replies))
+    )
+
+
+def kinds_of(turns: Turns, encoder: Encoder) -> Ints:
+    """Return the kind of each turn, whatever the order of the turns."""
+    order = sorted(range(len(turns.said)), key=list(zip(*turns, strict=True)).__getitem__)
+    vectors = vectors_of(turns, encoder)
+    count = max(FEWEST, round(math.sqrt(len(order)) / FINE))
+    means = like_means(vectors[order], count, EACH, nearest)
+    return nearest(vectors, means)
+
+
+class Kinds:
+    """The kinds of a corpus whose turns are grouped by them."""
+
+    def __init__(self, corpus: Corpus, encoder: Encoder) -> None:
+        given, self.encoder = around(corpus), encoder
+        numbers = [kind_of(group) for group in given.groups]
+        rows = np.array([row for row, kind in enumerate(numbers) if kind is not None], np.int64)
+        vectors = vectors_of(_turns(corpus, given, rows), encoder)
+        kinds = np.array([kind for kind in numbers if kind is not None], np.int64)
+        means = np.zeros((int(kinds.max(initial=-1)) + 1, vectors.shape[1]), np.int16)
+        self.means = moved(means, vectors, kinds) if len(kinds) else means
+
+    def grouped(self, said: str, response: str, group: str) -> str:
+        """Return the group of a turn: its own, or if it has no acts, that of its kind."""
+        if acts_of(group) or not len(self.means):
+            return group
+        vector = vectors_of(Turns([said], [response], [""]), self.encoder)
+        return of_kind(int(nearest(vector, self.means)[0]), group)
+
+
+def nearest(vectors: Grid, means: Grid) -> Ints:
+    """Return the place of the mean nearest to each vector."""
+    return find_neighbors(vectors, means, 1)[:, 0]
+
+
+def vectors_of(turns: Turns, encoder: Encoder) -> Grid:
+    """Return unit vectors (n, 3d) of turns: of their three texts side by side, 0 for none."""
+    columns = [_vectors(texts, encoder) for texts in turns]
+    found = np.empty((len(turns.said), sum(column.shape[1] for column in columns)), np.int16)
+    for start in range(0, len(found), BLOCK):
+        some = slice(start, start + BLOCK)
+        found[some] = on_grid(np.hstack([column[some] for column in columns]))
+    return found
+
+
+def _vectors(texts: Sequence[str], encoder: Encoder) -> Grid:
+    every = sorted(set(texts) - {""})
+    number = {text: place for place, text in enumerate(every)}
+    vectors = embed(encoder, every or [" "]).vectors
+    vectors = np.vstack([vectors, np.zeros_like(vectors[:1])])
+    return vectors[[number.get(text, len(every)) if text else -1 for text in texts]]
