@@ -173,12 +173,6 @@ def test_an_endpoint_replies_in_order_and_counts_failures(address: str) -> None:
     model.client.close()
 
 
-def test_an_endpoint_with_a_password_is_refused() -> None:
-    pytest.importorskip("openai", reason="openai is not installed")
-    with pytest.raises(ModelError, match="password"):
-        load_chat_model("openai:m@http://me:secret@localhost/v1")
-
-
 def test_without_the_packages_the_extra_is_named(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

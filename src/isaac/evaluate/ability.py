@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError
 from ..models import ModelError, load_chat_model
+from ..openai_client import address_in
 from ..text import short
 
 Ability = dict[str, dict[str, float | str]]
@@ -48,9 +48,9 @@ def harness_package() -> Any:
 
 def _place(name: str) -> tuple[Any, dict[str, Any] | None]:
     """Return the harness's kind of model, and what that wants to know, for a model's name."""
-    if endpoint := re.fullmatch(r"openai:(.+?)@(https?://.+)", name):
-        url = f"{endpoint[2].rstrip('/')}/chat/completions"
-        return "local-chat-completions", {"model": endpoint[1], "base_url": url}
+    if address := address_in(name):
+        url = f"{address[1].rstrip('/')}/chat/completions"
+        return "local-chat-completions", {"model": address[0], "base_url": url}
     folder = Path(name)
     if (folder / "adapter_config.json").exists() or not (folder.is_dir() or "/" in name):
         loaded: Any = load_chat_model(name)
