@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .errors import EncoderError, IsaacError, MissingExtraError, RecipeError
+from .errors import EncoderError, IsaacError, RecipeError, needed
 from .openai_client import OpenAIClient, address_in
 
 Floats = npt.NDArray[np.float32]
@@ -109,17 +109,14 @@ class SentenceTransformersEncoder:
     """A model of the library sentence-transformers, by hub name or folder."""
 
     def __init__(self, model: str) -> None:
+        package = needed("sentence_transformers", f"encoder 'st:{model}'", "st")
         try:
-            import sentence_transformers
-        except ImportError:
-            raise MissingExtraError(f"encoder 'st:{model}'", "st") from None
-        try:
-            self.model = sentence_transformers.SentenceTransformer(model)
+            self.model = package.SentenceTransformer(model)
         except Exception as error:
             raise EncoderError(
                 f"cannot load 'st:{model}': {error}. Give a folder, or a name that the hub knows"
             ) from error
-        self.revision = f"st:{model}, sentence-transformers {sentence_transformers.__version__}"
+        self.revision = f"st:{model}, sentence-transformers {package.__version__}"
 
     def encode(self, texts: list[str]) -> Floats:
         """Return the model's sentence vectors."""

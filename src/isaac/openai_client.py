@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import IsaacError, MissingExtraError
+from .errors import IsaacError, needed
 
 
 def address_in(name: str) -> tuple[str, str] | None:
@@ -42,16 +42,12 @@ class OpenAIClient:
             raise self.REFUSAL(
                 "a base URL with a password would be written into runs and reports; leave it out"
             )
-        try:
-            import openai
-        except ImportError:
-            raise MissingExtraError(f"{self.KIND} '{self.revision}'", "openai") from None
+        self.package = openai = needed("openai", f"{self.KIND} '{self.revision}'", "openai")
         settings: dict[str, Any] = {
             "base_url": base_url,
             "max_retries": retries,
             "timeout": timeout or openai.DEFAULT_TIMEOUT,
         }
-        self.package: Any = openai
         try:
             self.client: Any = openai.OpenAI(api_key=api_key, **settings)
         except openai.OpenAIError:  # no key: endpoints of one's own need none

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError
+from ..errors import needed
 from ..models import ModelError, load_chat_model
 from ..openai_client import address_in
 from ..text import short
@@ -40,10 +40,7 @@ def ability_of(name: str, tasks: Sequence[str], batch: int = 8) -> Ability:
 
 def harness_package() -> Any:
     """Return the package lm_eval; raise `MissingExtraError` if it is not installed."""
-    try:
-        return importlib.import_module("lm_eval")
-    except ImportError:
-        raise MissingExtraError("--ability", "ability") from None
+    return needed("lm_eval", "--ability", "ability")
 
 
 def _place(name: str) -> tuple[Any, dict[str, Any] | None]:

@@ -5,7 +5,6 @@ The figures are of the judge that is saved, on rows that it was neither fitted n
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._version import __version__
-from ..errors import MissingExtraError
+from ..errors import needed
 from ..progress import Progress
 from ..text import visible
 from .base import JudgeError
@@ -134,10 +133,7 @@ def _write(fitted: Fitted, made: _Made, heat: float, how: Fitting) -> None:
 
 def _frozen(rows: Rows, parts: Split, how: Fitting, progress: Progress) -> _Made:
     """Fit logistic regressions on frozen vectors and keep the one that suits the tuning rows."""
-    try:
-        linear = importlib.import_module("sklearn.linear_model")
-    except ImportError:
-        raise MissingExtraError("isaac judge fit --frozen", "evaluate") from None
+    linear = needed("sklearn.linear_model", "isaac judge fit --frozen", "evaluate")
     encoder = frozen_encoder(how.encoder)
     texts = len({*rows.contexts, *rows.responses})
     with progress.stage("vectors", texts) as tick:

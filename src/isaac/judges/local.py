@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingExtraError
+from ..errors import needed
 from .base import Failed, JudgeError, Judgement, by_threshold, said
 
 Reals = npt.NDArray[np.float64]
@@ -36,10 +35,7 @@ class Kit(NamedTuple):
 
 def kit(what: str) -> Kit:
     """Return torch and transformers; raise `MissingExtraError` for ``what`` without them."""
-    try:
-        return Kit(importlib.import_module("torch"), importlib.import_module("transformers"))
-    except ImportError:
-        raise MissingExtraError(what, "evaluate") from None
+    return Kit(*(needed(name, what, "evaluate") for name in Kit._fields))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..embeddings import Encoder, Floats, load_encoder
-from ..errors import MissingExtraError
+from ..errors import needed
 from ..progress import Tick
 from .base import Failed, Judge, JudgeError, Judgement, by_threshold
 from .local import Reader, Reals, judged_in_windows, kit, load, placed, readable, too_long
@@ -192,7 +192,4 @@ def save_head(file: Path, head: Head) -> None:
 
 
 def _safetensors(what: str) -> Any:
-    try:
-        return importlib.import_module("safetensors.numpy")
-    except ImportError:
-        raise MissingExtraError(what, "evaluate") from None
+    return needed("safetensors.numpy", what, "evaluate")
