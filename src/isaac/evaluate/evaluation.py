@@ -9,11 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
 from .. import report
-from ..errors import RecipeError, RunError
-from ..files import sha256_of, writing
+from ..errors import RecipeError
+from ..files import alone, sha256_of, writing
 from ..judges import Judge
 from ..judges.cached import Cached
 from ..models import ChatModel, load_chat_model
@@ -106,18 +104,8 @@ def _files(evaluation: Evaluation) -> dict[str, str]:
 def _folder(out: Path) -> Iterator[Path]:
     """Yield the folder of answers, which one process at a time writes into."""
     folder = out / "answers"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(
-            f"another process evaluates into {out}; wait for it, or choose another folder"
-        ) from None
-    try:
+    with alone(folder, "a folder of answers", f"evaluates into {out}"):
         yield folder
-    finally:
-        lock.release()
 
 
 def _models(before: str | ChatModel, after: Sequence[str | ChatModel], batch: int) -> list[Model]:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..openai_client import OpenAIClient, address_in
-from ..text import visible
-from .base import THRESHOLD, Failed, Judge, JudgeError, Judgement, Verdict, said
+from ..text import said, visible
+from .base import THRESHOLD, Failed, Judge, JudgeError, Judgement, Verdict
 from .local import readable, too_long
 
 AT_ONCE = 8

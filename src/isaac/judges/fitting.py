@@ -15,10 +15,12 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import needed
+from ..files import writing
+from ..models.quiet import quiet
 from ..progress import Progress
 from ..text import visible
 from .base import JudgeError
-from .local import Reader, Reals, kit, load, placed, quiet
+from .local import Reader, Reals, kit, load, placed
 from .measures import Measured, measured, probabilities, temperature
 from .rows import Found, Ints, Rows, Split, split
 from .trained import (
@@ -125,10 +127,8 @@ def _write(fitted: Fitted, made: _Made, heat: float, how: Fitting) -> None:
         "held_out_pairs": fitted.pairs.as_json(),
         "unseen_contexts": fitted.unseen.as_json(),
     }
-    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-    part = folder / f"{FACTS}.part"
-    part.write_text(text, encoding="utf-8")
-    part.replace(folder / FACTS)
+    with writing(folder / FACTS) as out:
+        out.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
 def _frozen(rows: Rows, parts: Split, how: Fitting, progress: Progress) -> _Made:
@@ -176,7 +176,7 @@ def _pair(rows: Rows, parts: Split, how: Fitting, progress: Progress) -> _Made:
     tuned(reader, rows.take(parts.fit), rows.take(parts.tune), settings, progress)
 
     def save(folder: Path) -> None:
-        with quiet(tools):
+        with quiet():
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..openai_client import OpenAIClient
-from ..text import short
+from ..text import said
 from . import Decoding, Messages, ModelError
 from .seeds import seeds
 
@@ -55,7 +55,7 @@ class Endpoint(OpenAIClient):
             )
             text = answer.choices[0].message.content
         except self.package.OpenAIError as error:
-            return None, short(f"{type(error).__name__}: {error}", 300)
+            return None, said(error, 300)
         except (AttributeError, IndexError, TypeError):
             return None, (
                 "the answer is no chat completion; the base URL is the part before "

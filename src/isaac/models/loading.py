@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import MissingExtraError
-from ..text import short
+from ..text import said, short
 from . import ModelError, smollm2
 from .quiet import quiet
 
@@ -79,7 +79,7 @@ def load(
         raise
     except Exception as error:
         raise ModelError(
-            f"cannot load the model '{name}': {short(f'{type(error).__name__}: {error}', 300)}. "
+            f"cannot load the model '{name}': {said(error, 300)}. "
             "Give smollm2, a folder with a model or an adapter, or a name that the hub knows"
         ) from error
     return Loaded(model, tokenizer, base_name(name))

@@ -17,7 +17,7 @@ from ..models.quiet import quiet
 from ..models.rephrasing import MARK
 from ..progress import Progress
 from ..runs import Run
-from ..text import short
+from ..text import said
 from .heads import IGNORED
 from .report import facts_of, write_card, write_page
 from .settings import Kind, Settings
@@ -92,8 +92,7 @@ def _built(job: Job, build: Build, loaded: Loaded, work: Work) -> Any:
     except IsaacError:
         raise
     except Exception as error:  # a library's, or a chat template's, which is code of its own
-        why = short(f"{type(error).__name__}: {error}", 300)
-        raise RecipeError(f"the trainer refuses what it was given: {why}") from error
+        raise RecipeError(f"the trainer refuses what it was given: {said(error, 300)}") from error
     if not len(trainer.train_dataset):
         raise RecipeError(
             f"no row has a response within {job.settings.max_length:,} tokens; raise --max-length"
