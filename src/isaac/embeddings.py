@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import EncoderError, IsaacError, MissingExtraError, RecipeError
+from .errors import EncoderError, IsaacError, RecipeError, needed
+from .openai_client import OpenAIClient, address_in
 
 Floats = npt.NDArray[np.float32]
 Grid = npt.NDArray[np.int16]
@@ -109,17 +109,14 @@ class SentenceTransformersEncoder:
     """A model of the library sentence-transformers, by hub name or folder."""
 
     def __init__(self, model: str) -> None:
+        package = needed("sentence_transformers", f"encoder 'st:{model}'", "st")
         try:
-            import sentence_transformers
-        except ImportError:
-            raise MissingExtraError(f"encoder 'st:{model}'", "st") from None
-        try:
-            self.model = sentence_transformers.SentenceTransformer(model)
+            self.model = package.SentenceTransformer(model)
         except Exception as error:
             raise EncoderError(
                 f"cannot load 'st:{model}': {error}. Give a folder, or a name that the hub knows"
             ) from error
-        self.revision = f"st:{model}, sentence-transformers {sentence_transformers.__version__}"
+        self.revision = f"st:{model}, sentence-transformers {package.__version__}"
 
     def encode(self, texts: list[str]) -> Floats:
         """Return the model's sentence vectors."""
@@ -129,29 +126,11 @@ class SentenceTransformersEncoder:
         return vectors
 
 
-class OpenAIEncoder:
-    """An OpenAI-compatible embeddings endpoint, through the ``openai`` client.
+class OpenAIEncoder(OpenAIClient):
+    """An OpenAI-compatible embeddings endpoint."""
 
-    The client retries time-outs, 429 and 5xx answers with growing pauses. Its key comes from
-    ``api_key`` or the client's own OPENAI_API_KEY; it is never stored.
-    """
-
+    KIND, REFUSAL = "encoder", RecipeError
     BATCH = 128
-
-    def __init__(
-        self, model: str, base_url: str, *, api_key: str | None = None, retries: int = 6
-    ) -> None:
-        try:
-            import openai
-        except ImportError:
-            raise MissingExtraError(f"encoder 'openai:{model}@{base_url}'", "openai") from None
-        self.errors = openai.OpenAIError
-        try:
-            self.client = openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=retries)
-        except openai.OpenAIError:  # no key: endpoints of one's own need none
-            self.client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=retries)
-        self.model, self.base_url = model, base_url
-        self.revision = f"openai:{model}@{base_url}"
 
     def encode(self, texts: list[str]) -> Floats:
         """Return the endpoint's vectors, in the order of the texts."""
@@ -162,7 +141,7 @@ class OpenAIEncoder:
                 answer = self.client.embeddings.create(
                     model=self.model, input=batch, encoding_format="float"
                 )
-            except self.errors as error:
+            except self.package.OpenAIError as error:
                 raise EncoderError(f"encoder {self.revision} did not embed: {error}") from error
             rows.extend(self._vectors(answer, len(batch)))
         return _array(rows, self.revision)
@@ -203,12 +182,8 @@ def load_encoder(name: str) -> Encoder:
         return HashingEncoder()
     if kind == "st" and rest:
         return SentenceTransformersEncoder(rest)
-    if endpoint := re.fullmatch(r"openai:(.+?)@(https?://.+)", name):
-        if urlsplit(endpoint[2]).password:
-            raise RecipeError(
-                "a base URL with a password would be written into the run; leave it out"
-            )
-        return OpenAIEncoder(*endpoint.groups())
+    if address := address_in(name):
+        return OpenAIEncoder(*address)
     raise RecipeError(
         f"no encoder '{name}'; there: wordllama, hashing, st:<model>, openai:<model>@<base-url>"
     )

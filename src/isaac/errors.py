@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 
 class IsaacError(Exception):
     """The job cannot go on, for a reason that its user can act on."""
@@ -33,3 +36,11 @@ class MissingExtraError(IsaacError):
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         """Return how it is made again where it was not raised: in another process."""
         return type(self), (self.what, self.extra)
+
+
+def needed(package: str, what: str, extra: str) -> Any:
+    """Return a package; raise `MissingExtraError` for ``what`` where it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise MissingExtraError(what, extra) from None

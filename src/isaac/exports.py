@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -16,6 +15,7 @@ from .corpus import with_values
 from .curation import Curation
 from .errors import RunError
 from .records import dumps
+from .report import rendered
 from .runs import Run
 from .text import visible
 
@@ -249,27 +249,22 @@ def axolotl(kind: Kind) -> Json | None:
 
 def card(run: Run, kind: Kind, written: Export, licence: str) -> str:
     """Return the dataset card: what it is, where it comes from, how to train on it."""
-    import jinja2
-
     summary, settings = run.summary(), axolotl(kind)
     entry = llama_factory(kind)
-    text = files("isaac").joinpath("templates", "card.md.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(text).render(
-        summary=summary,
-        names=[visible(Path(given["name"]).name) for given in summary["inputs"]],
-        kind=kind,
-        type=TYPES[kind],
-        rows=written.rows,
-        left_out=written.left_out,
-        license=yaml.safe_dump(licence).splitlines()[0],
-        size=_size(written.rows),
-        llama_factory=entry
+    values = {
+        "summary": summary,
+        "names": [visible(Path(given["name"]).name) for given in summary["inputs"]],
+        "kind": kind,
+        "type": TYPES[kind],
+        "rows": written.rows,
+        "left_out": written.left_out,
+        "license": yaml.safe_dump(licence).splitlines()[0],
+        "size": _size(written.rows),
+        "llama_factory": entry
         and json.dumps({"isaac": {"file_name": "train.jsonl", **entry}}, indent=2),
-        axolotl=settings and yaml.safe_dump(settings, sort_keys=False),
-    )
+        "axolotl": settings and yaml.safe_dump(settings, sort_keys=False),
+    }
+    return rendered("card.md.jinja", values, autoescape=False)
 
 
 def _size(rows: int) -> str:

@@ -12,12 +12,35 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
 from .errors import RunError
 from .remote import Mirror
 from .text import short
 
 TEMPORARY = ".part"
+LOCK = ".lock"
+
+
+@contextmanager
+def alone(folder: Path, what: str, doing: str) -> Iterator[None]:
+    """Keep other processes from a folder, which is made; raise `RunError` where one is in it.
+
+    ``what`` is what errors call the folder, ``doing`` what they say the other process does.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"another process {doing}; wait for it, or choose another folder") from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise RunError(f"cannot use {folder} as {what}: {why}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

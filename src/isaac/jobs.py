@@ -22,7 +22,7 @@ from ._version import __version__
 from .corpus import SCHEMA, Corpus, Written, read_parts
 from .curation import Curation, curate, nothing_in
 from .errors import CorpusError, RunError
-from .files import TEMPORARY, json_in, sha256_of, sweep
+from .files import LOCK, TEMPORARY, json_in, sha256_of, sweep
 from .inputs import digest_inputs
 from .kept import SUMS, Kept
 from .progress import Tick, Timed
@@ -30,7 +30,7 @@ from .recipe import DRAW_FIELDS, Recipe
 from .records import dumps
 from .rejected import Rejected
 from .report import html, markdown, summarize
-from .runs import INPUTS, LOCK, OUTPUTS, WORK, Run
+from .runs import INPUTS, OUTPUTS, WORK, Run
 from .sources import Digest
 from .tools import Tools
 

@@ -26,7 +26,7 @@ from .documents import (
     parsed,
     repeated_in,
 )
-from .errors import CorpusError, MissingExtraError
+from .errors import CorpusError, needed
 from .sources import COMPRESSED, SUFFIXES
 
 __all__ = ["MAX_DEPTH", "MAX_LINE", "Record", "dumps", "parse", "read_hub", "read_records"]
@@ -262,10 +262,7 @@ def read_hub(source: str) -> Iterator[Record]:
 
     The split is ``train`` unless given; the number of a row stands for its line.
     """
-    try:
-        import datasets
-    except ImportError:
-        raise MissingExtraError("reading hf:// datasets", "datasets") from None
+    datasets = needed("datasets", "reading hf:// datasets", "datasets")
     parts = urlsplit(source)
     query = parse_qs(parts.query.replace("+", "%2B"))
     unknown = sorted(set(query) - {"split", "config", "revision"})

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import IO, Any, cast
 
-from .errors import CorpusError, MissingExtraError, RunError
+from .errors import CorpusError, RunError, needed
 
 URL = re.compile(r"(?!hf:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -19,10 +19,7 @@ def is_url(name: str | Path) -> bool:
 
 def filesystem(url: str) -> tuple[Any, str]:
     """Return the file system of a URL, and the path in it; raise `MissingExtraError` without."""
-    try:
-        import fsspec
-    except ImportError:
-        raise MissingExtraError(url, "remote") from None
+    fsspec = needed("fsspec", url, "remote")
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:  # no such protocol, or its package is missing

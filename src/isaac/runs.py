@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from .corpus import SCHEMA, Corpus
 from .curation import Curation, curate
 from .decisions import LINEAGE
 from .errors import RunError
-from .files import Folder, json_in, sha256_of, sound
+from .files import Folder, alone, json_in, sha256_of, sound
 from .kept import Kept
 from .recipe import Recipe
 from .rejected import RejectedFile
@@ -30,7 +29,6 @@ from .tools import Tools
 OUTPUTS = ("lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html")
 INPUTS = ("input.json", "corpus.parquet", "rejected.jsonl")
 WORK = ("vectors", "shards", "texts")
-LOCK = ".lock"
 
 
 class Run:
@@ -122,23 +120,10 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from working on the run; raise `RunError` if one does."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / LOCK)
-            lock.acquire(timeout=0)
-        except OSError as error:
-            if isinstance(error, Timeout):
-                raise RunError(
-                    f"another process works on {self.path}; wait for it, or choose another folder"
-                ) from None
-            why = error.strerror or str(error)
-            raise RunError(f"cannot use {self.path} as a run folder: {why}") from None
-        try:
+        with alone(self.path, "a run folder", f"works on {self.path}"):
             if self.folder.mirror is not None:
                 self.folder.mirror.fetch()
             yield
-        finally:
-            lock.release()
 
     def writing(self, file: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]:
         """Return a file that takes its name only when it is whole and on the disk."""

@@ -38,3 +38,8 @@ def short(text: str, length: int = 100) -> str:
     line = visible(" ".join(text[: 4 * length].split()))
     cut = len(line) > length or len(text) > 4 * length
     return line[: length - 1].rstrip() + "…" if cut else line
+
+
+def said(error: BaseException, length: int = 200) -> str:
+    """Return an error on one line, with its kind."""
+    return short(f"{type(error).__name__}: {error}", length)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import MissingExtraError
+from ..errors import needed
 from .placeholders import unified
 from .words import joined
 
@@ -18,14 +18,11 @@ def bleu_of(pairs: Sequence[tuple[str, str]]) -> float | None:
     evaluation brings texts together by the Moses tokeniser instead, so that its figures are near
     these and not the same. Needs the extra ``evaluate``.
     """
-    try:
-        from sacrebleu.metrics import BLEU
-    except ImportError:
-        raise MissingExtraError("BLEU", "evaluate") from None
+    metrics = needed("sacrebleu.metrics", "BLEU", "evaluate")
     if not pairs:
         return None
     responses, references = zip(*(map(comparable, pair) for pair in pairs), strict=True)
-    return float(BLEU(force=True).corpus_score(list(responses), [list(references)]).score)
+    return float(metrics.BLEU(force=True).corpus_score(list(responses), [list(references)]).score)
 
 
 def comparable(text: str) -> str:

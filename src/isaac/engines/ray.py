@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._version import __version__
-from ..errors import MissingExtraError, RunError
+from ..errors import RunError, needed
 from ..threads import one_thread
 
 Shared = TypeVar("Shared")
@@ -51,11 +51,7 @@ class Ray:
     remote = True
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise MissingExtraError("engine ray", "ray") from None
-        self.ray: Any = ray
+        self.ray = needed("ray", "engine ray", "ray")
         self.address, self.workers = address, workers
         self._ours: weakref.finalize[[], Ray] | None = None
 

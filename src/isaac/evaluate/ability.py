@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError
+from ..errors import needed
 from ..models import ModelError, load_chat_model
+from ..openai_client import address_in
 from ..text import short
 
 Ability = dict[str, dict[str, float | str]]
@@ -40,17 +40,14 @@ def ability_of(name: str, tasks: Sequence[str], batch: int = 8) -> Ability:
 
 def harness_package() -> Any:
     """Return the package lm_eval; raise `MissingExtraError` if it is not installed."""
-    try:
-        return importlib.import_module("lm_eval")
-    except ImportError:
-        raise MissingExtraError("--ability", "ability") from None
+    return needed("lm_eval", "--ability", "ability")
 
 
 def _place(name: str) -> tuple[Any, dict[str, Any] | None]:
     """Return the harness's kind of model, and what that wants to know, for a model's name."""
-    if endpoint := re.fullmatch(r"openai:(.+?)@(https?://.+)", name):
-        url = f"{endpoint[2].rstrip('/')}/chat/completions"
-        return "local-chat-completions", {"model": endpoint[1], "base_url": url}
+    if address := address_in(name):
+        url = f"{address[1].rstrip('/')}/chat/completions"
+        return "local-chat-completions", {"model": address[0], "base_url": url}
     folder = Path(name)
     if (folder / "adapter_config.json").exists() or not (folder.is_dir() or "/" in name):
         loaded: Any = load_chat_model(name)

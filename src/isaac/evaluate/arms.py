@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from ..judges import Judge, Judgement, judged
@@ -83,7 +83,8 @@ class Arm:
     """Everything measured of one model.
 
     ``problems`` are what keeps its unsafe share from being compared, or from being believed;
-    ``relevance_kept`` and ``variety_kept`` are parts of those before.
+    ``relevance_kept`` and ``variety_kept`` are parts of those before; ``kept_intervals`` has their
+    95 % intervals, by the names relevance and variety, where there is enough to tell them.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Arm:
     ability: Ability
     relevance_kept: float | None = None
     variety_kept: float | None = None
+    kept_intervals: dict[str, Interval] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
     @property
@@ -205,11 +207,21 @@ def readable(
     prompts: Sequence[Prompt], replies: Replies, *, first: bool = False
 ) -> list[tuple[str, str]]:
     """Return contexts and coherent replies, of the first sample only if asked for."""
+    asked = [given[:1] for given in replies] if first else replies
+    return [pair for pairs in by_prompt(prompts, asked) for pair in pairs]
+
+
+def by_prompt(
+    prompts: Sequence[Prompt], replies: Sequence[Sequence[str | None]]
+) -> list[list[tuple[str, str]]]:
+    """Return for each prompt its context with each coherent reply."""
     return [
-        (prompt.text, reply)
+        [
+            (prompt.text, reply)
+            for reply in given
+            if reply is not None and trouble(prompt.text, reply) is None
+        ]
         for prompt, given in zip(prompts, replies, strict=True)
-        for reply in (given[:1] if first else given)
-        if reply is not None and trouble(prompt.text, reply) is None
     ]
 
 
@@ -217,19 +229,12 @@ def refusals_of(prompts: Sequence[Prompt], replies: Replies) -> Refusals | None:
     """Return how many replies to harmless prompts refuse, None without such prompts."""
     if not prompts:
         return None
-    by_prompt = [
-        [
-            refused(reply)
-            for reply in given
-            if reply is not None and trouble(prompt.text, reply) is None
-        ]
-        for prompt, given in zip(prompts, replies, strict=True)
-    ]
+    refusing = [[refused(reply) for _, reply in pairs] for pairs in by_prompt(prompts, replies)]
     return Refusals(
         sum(map(len, replies)),
-        sum(map(len, by_prompt)),
-        sum(map(sum, by_prompt)),
-        share_of(by_prompt),
+        sum(map(len, refusing)),
+        sum(map(sum, refusing)),
+        share_of(refusing),
     )
 
 

@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
 from .. import report
-from ..errors import RecipeError, RunError
-from ..files import json_in, sha256_of, writing
+from ..errors import RecipeError
+from ..files import alone, json_in, sha256_of, writing
 from ..judges import Judge
 from ..judges.cached import Cached
 from ..models import ChatModel, load_chat_model
 from ..models.likelihood import Likelihood, likelihood, load_reference
+from ..models.loading import announce
+from ..progress import Progress
 from ..records import dumps
 from ..runs import Run
 from ..text import short
@@ -59,7 +59,7 @@ def evaluate(
     cannot be had.
     """
     settings, tools = settings or Settings(), tools or Tools()
-    models = _models(before, after, settings.batch)
+    models = _models(before, after, settings.batch, tools.progress)
     given, judging = _given(prompts, judges, settings, tools)
     with _folder(Path(out)) as folder:
         said = [_ask(model, given, settings, folder, tools) for model in models]
@@ -108,23 +108,16 @@ def _files(evaluation: Evaluation) -> dict[str, str]:
 def _folder(out: Path) -> Iterator[Path]:
     """Yield the folder of answers, which one process at a time writes into."""
     folder = out / "answers"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(
-            f"another process evaluates into {out}; wait for it, or choose another folder"
-        ) from None
-    try:
+    with alone(folder, "a folder of answers", f"evaluates into {out}"):
         yield folder
-    finally:
-        lock.release()
 
 
-def _models(before: str | ChatModel, after: Sequence[str | ChatModel], batch: int) -> list[Model]:
+def _models(
+    before: str | ChatModel, after: Sequence[str | ChatModel], batch: int, progress: Progress
+) -> list[Model]:
     """Return the models in order, no two of one name."""
-    found = [_model(before, "before", batch), *(_model(one, "after", batch) for one in after)]
+    load = partial(_load, batch=batch, progress=progress)
+    found = [_model(before, "before", load), *(_model(one, "after", load) for one in after)]
     names = [model.name for model in found]
     if len(found) < 2:
         raise RecipeError("give at least one model after")
@@ -134,10 +127,15 @@ def _models(before: str | ChatModel, after: Sequence[str | ChatModel], batch: in
     return found
 
 
-def _model(given: str | ChatModel, role: Role, batch: int) -> Model:
+def _model(given: str | ChatModel, role: Role, load: Callable[[str], ChatModel]) -> Model:
     if isinstance(given, str):
-        return Model(given, role, partial(load_chat_model, given, batch=batch))
+        return Model(given, role, partial(load, given))
     return Model(given.name, role, lambda: given)
+
+
+def _load(name: str, batch: int, progress: Progress) -> ChatModel:
+    announce(name, progress)
+    return load_chat_model(name, batch=batch)
 
 
 def _given(

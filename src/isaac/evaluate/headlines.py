@@ -49,11 +49,18 @@ def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.2g}"
 
 
+def part(value: float, ends: tuple[float, float] | None) -> str:
+    """Return what was kept in whole per cent, with the ends of its interval if there is one."""
+    told, *both = (f"{end:.0%}".replace("-", "−") for end in (value, *(ends or ())))
+    text = f"{told} ({' to '.join(both)})" if both else told
+    return text.replace("−0%", "0%")
+
+
 def _price(arm: Arm, before: Arm) -> str:
     """Return at what relevance, variety and ability."""
     parts = [
-        f"{_part(arm.relevance_kept)} of its relevance",
-        f"{_part(arm.variety_kept)} of its variety",
+        f"{_kept(arm.relevance_kept, arm, 'relevance')} of its relevance",
+        f"{_kept(arm.variety_kept, arm, 'variety')} of its variety",
     ]
     if arm.ability and before.ability:
         parts.append(f"ability {_ability(arm)} against {_ability(before)}")
@@ -62,8 +69,11 @@ def _price(arm: Arm, before: Arm) -> str:
     return "at " + ", ".join(parts)
 
 
-def _part(value: float | None) -> str:
-    return "an unknown part" if value is None else f"{value:.0%}"
+def _kept(value: float | None, arm: Arm, name: str) -> str:
+    if value is None:
+        return "an unknown part"
+    interval = arm.kept_intervals.get(name)
+    return part(value, interval and (interval.low, interval.high))
 
 
 def _ability(arm: Arm) -> str:

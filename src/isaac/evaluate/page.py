@@ -11,7 +11,7 @@ from ..charts import number, percent
 from ..report import rendered
 from ..text import short, visible
 from . import pictures
-from .headlines import points, probability
+from .headlines import part, points, probability
 
 Facts = Mapping[str, Any]
 
@@ -126,8 +126,8 @@ def _safety(arms: Sequence[Facts], place: int) -> Table:
                 number(tally["scored"]),
                 number(tally["unscored"]),
                 number(tally["broken"]),
-                _part(arm["relevance_kept"], arm["role"]),
-                _part(arm["variety_kept"], arm["role"]),
+                _kept(arm, "relevance"),
+                _kept(arm, "variety"),
                 _flag(arm),
             ]
         )
@@ -136,6 +136,7 @@ def _safety(arms: Sequence[Facts], place: int) -> Table:
         "Unsafe: share of the answers with a verdict, with its 95 % interval. Change: by prompt "
         "against the first model, with a bootstrap interval; p: McNemar's exact test, by Holm's "
         "method for several models. "
+        "Kept: with 95 % intervals by random halves of the prompts. "
         "Variety kept: distinct-2 among equally many word pairs of both."
     )
     return Table(f"Safety by {judge}", about, columns, rows)
@@ -230,10 +231,11 @@ def _share(share: Facts | None) -> str:
     return f"{percent(share['value'])} ({percent(share['low'])} to {percent(share['high'])})"
 
 
-def _part(part: float | None, role: str) -> str:
-    if role == "before":
+def _kept(arm: Facts, name: str) -> str:
+    value, within = arm[f"{name}_kept"], arm["kept_intervals"].get(name)
+    if arm["role"] == "before":
         return "100%"
-    return "—" if part is None else f"{part:.0%}"
+    return "—" if value is None else part(value, within and (within["low"], within["high"]))
 
 
 def _figure(value: float | None, digits: int) -> str:

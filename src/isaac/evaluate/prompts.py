@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from ..errors import IsaacError, MissingExtraError
+from ..errors import IsaacError, needed
 from ..models import Messages
 from ..records import Record, dumps, parse, read_records
 from ..sources import find_sources, members, opened
@@ -235,10 +235,7 @@ def _hub_name(name: str) -> Public:
 
 
 def _from_hub(public: Public) -> Iterator[Prompt]:
-    try:
-        import datasets
-    except ImportError:
-        raise MissingExtraError(f"prompts of {public.dataset}", "datasets") from None
+    datasets = needed("datasets", f"prompts of {public.dataset}", "datasets")
     try:
         rows = datasets.load_dataset(public.dataset, public.config, split=public.split)
     except Exception as error:

@@ -81,13 +81,18 @@ def distinct_among(counts: Counter[tuple[str, str]], drawn: int) -> float | None
 
     Hurlbert's rarefaction (Ecology 52, 1971, 577). None if fewer than that are there.
     """
-    total = counts.total()
+    return rarefied(np.array(list(counts.values()), np.int64), drawn)
+
+
+def rarefied(times: npt.NDArray[np.int64], drawn: int) -> float | None:
+    """Return the same as `distinct_among` for items of which each occurs so many times."""
+    total = int(times.sum())
     if not drawn or total < drawn:
         return None
-    times = np.array(list(counts.values()), np.float64)
-    spread, repeats = np.unique(times, return_counts=True)
+    repeats = np.bincount(times)
+    spread = np.flatnonzero(repeats)
     missed = [_all_missed(int(count), drawn, total) for count in spread]
-    return float((repeats * (1 - np.array(missed))).sum() / drawn)
+    return float((repeats[spread] * (1 - np.array(missed))).sum() / drawn)
 
 
 def variety_kept(after: Sequence[str], before: Sequence[str]) -> float | None:
@@ -151,10 +156,16 @@ def relevance(said: Sequence[tuple[str, str]], encoder: Encoder) -> float | None
     count = len(said)
     if count < 2:
         return None
+    contexts, replies = vectors_of(said, encoder)
+    own = float((contexts * replies).sum())
+    every = float(contexts.sum(axis=0) @ replies.sum(axis=0))
+    return own / count - (every - own) / (count * (count - 1))
+
+
+def vectors_of(said: Sequence[tuple[str, str]], encoder: Encoder) -> tuple[Reals, Reals]:
+    """Return the unit vectors of contexts and of replies, a row a pair, on the grid."""
     contexts, replies = (
         as_floats(embed(encoder, list(texts)).vectors).astype(np.float64)
         for texts in zip(*said, strict=True)
     )
-    own = float((contexts * replies).sum())
-    every = float(contexts.sum(axis=0) @ replies.sum(axis=0))
-    return own / count - (every - own) / (count * (count - 1))
+    return contexts, replies

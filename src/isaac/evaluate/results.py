@@ -20,6 +20,7 @@ from .arms import (
     Verdicts,
     broken_by,
     by_category,
+    by_prompt,
     kept,
     problems_before,
     problems_of,
@@ -32,6 +33,7 @@ from .headlines import headline
 from .perplexity import perplexities
 from .prompts import Prompt
 from .quality import collapse_of, quality_of, relevance, variety_kept
+from .ranges import intervals
 from .statistics import holm, paired
 
 ENCODER = "wordllama"
@@ -173,7 +175,9 @@ def compared(
 
 def _arms(measured: Sequence[Measured], given: Given, encoder: Encoder) -> list[Arm]:
     """Return the arms, not yet compared in quality."""
-    said = [readable(given.risky, one.said.risky) for one in measured]
+    grouped = [by_prompt(given.risky, one.said.risky) for one in measured]
+    said = [[pair for pairs in every for pair in pairs] for every in grouped]
+    within = intervals(grouped, encoder)
     replies = [[reply for _, reply in pairs] for pairs in said]
     changes = _verdicts(measured, given.risky)
     surprise = perplexities(given.real, replies) if given.real else [None] * len(measured)
@@ -198,6 +202,7 @@ def _arms(measured: Sequence[Measured], given: Given, encoder: Encoder) -> list[
                 },
                 ability=one.ability,
                 variety_kept=variety_kept(replies[number], replies[0]) if number else None,
+                kept_intervals=within[number],
             )
         )
     return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..audit import Interval, wilson
-from ..errors import MissingExtraError
+from ..errors import needed
 
 RESAMPLES = 10_000
 """Times that the prompts are drawn again for an interval of a difference."""
@@ -35,10 +34,7 @@ class Paired(NamedTuple):
 
 def package(name: str) -> Any:
     """Return a package of the extra; raise `MissingExtraError` if it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise MissingExtraError("isaac evaluate", "evaluate") from None
+    return needed(name, "isaac evaluate", "evaluate")
 
 
 def share_of(by_prompt: Sequence[Sequence[bool]]) -> Interval | None:

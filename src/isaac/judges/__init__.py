@@ -6,7 +6,7 @@ import importlib
 from functools import reduce
 from typing import Any, cast
 
-from ..text import visible
+from ..text import said, visible
 from .base import (
     BATCH,
     THRESHOLD,
@@ -18,7 +18,6 @@ from .base import (
     Judgement,
     Verdict,
     judged,
-    said,
 )
 from .cached import Cached
 from .profanity import ProfanityJudge

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, cast, get_args
 
 from ..errors import IsaacError
-from ..text import short
+from ..text import said, short
 
 Verdict = Literal["safe", "unsafe", "unscored"]
 
@@ -131,8 +131,3 @@ def checked(answer: Any) -> Judgement | str:
     if score is not None and not math.isfinite(score):
         return f"it returned the score {score}"
     return Judgement(cast(Verdict, verdict), score)
-
-
-def said(error: BaseException) -> str:
-    """Return an error on one line, with its kind."""
-    return short(f"{type(error).__name__}: {error}", 200)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ..errors import MissingExtraError
-from ..text import visible
-from .base import THRESHOLD, Failed, Judge, JudgeError, Judgement, Verdict, said
+from ..openai_client import OpenAIClient, address_in
+from ..text import said, visible
+from .base import THRESHOLD, Failed, Judge, JudgeError, Judgement, Verdict
 from .local import readable, too_long
 
 AT_ONCE = 8
@@ -20,7 +19,7 @@ TIMEOUT = 60.0
 """Seconds that an endpoint may take for one request."""
 
 RETRIES = 5
-"""Times that the client asks again after a time-out, a 429 or a 5xx, with growing pauses."""
+"""Times that the client asks again after a time-out, a 429 or a 5xx."""
 
 PART = 32
 """Texts in one request to a moderations endpoint."""
@@ -56,56 +55,31 @@ SCHEMA: dict[str, Any] = {
 
 def from_name(rest: str) -> Judge:
     """Return the judge of ``<model>@<url>``: of moderations if the model's name says so."""
-    found = re.fullmatch(r"(.+?)@(https?://.+)", rest)
-    if found is None:
+    address = address_in(f"openai:{rest}")
+    if address is None:
         raise JudgeError(
             f"no judge 'openai:{visible(rest)}'; wanted openai:MODEL@URL, such as "
             "openai:gpt-4o-mini@https://api.openai.com/v1"
         )
-    kind = ModerationJudge if "moderation" in found[1].lower() else ChatJudge
-    return kind(found[1], found[2])
+    kind = ModerationJudge if "moderation" in address[0].lower() else ChatJudge
+    return kind(*address)
 
 
-class _Endpoint:
-    """A model at a URL, asked by the ``openai`` client.
+class _Endpoint(OpenAIClient):
+    """A model at a URL that judges, some requests being under way at a time."""
 
-    The client retries time-outs, 429 and 5xx answers with growing pauses. Its key comes from
-    ``api_key`` or the client's own OPENAI_API_KEY; it is never stored.
-    """
+    KIND, REFUSAL = "judge", JudgeError
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str,
-        *,
-        api_key: str | None = None,
-        retries: int = RETRIES,
-        timeout: float = TIMEOUT,
-    ) -> None:
-        try:
-            import openai
-        except ImportError:
-            raise MissingExtraError(f"judge 'openai:{model}@{base_url}'", "openai") from None
-        settings: dict[str, Any] = {
-            "base_url": base_url,
-            "max_retries": retries,
-            "timeout": timeout,
-        }
-        self.errors: Any = openai
-        try:
-            self.client: Any = openai.OpenAI(api_key=api_key, **settings)
-        except openai.OpenAIError:  # no key: endpoints of one's own need none
-            self.client = openai.OpenAI(api_key="none", **settings)
-        self.model, self.base_url = model, base_url
-        self.revision = f"openai:{model}@{base_url}"
+    def __init__(self, model: str, base_url: str, **settings: Any) -> None:
+        super().__init__(model, base_url, **{"retries": RETRIES, "timeout": TIMEOUT} | settings)
 
     def _each(self, ask: Callable[[Any], list[Judgement]], parts: Sequence[Any]) -> list[Judgement]:
-        """Return the judgements on all parts, in order, some requests being under way at a time."""
+        """Return the judgements on all parts, in order."""
 
         def safely(part: Any) -> list[Judgement]:
             try:
                 return ask(part)
-            except (self.errors.OpenAIError, AttributeError, TypeError, ValueError) as error:
+            except (self.package.OpenAIError, AttributeError, TypeError, ValueError) as error:
                 return [Failed(said(error))] * len(part)
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -158,7 +132,7 @@ class ChatJudge(_Endpoint):
         messages = [{"role": "system", "content": RUBRIC}, {"role": "user", "content": given}]
         try:
             answer = self._create(messages)
-        except self.errors.BadRequestError as error:
+        except self.package.BadRequestError as error:
             if error.param != "temperature":
                 raise
             self.drawing = {}  # some models take no temperature but their own

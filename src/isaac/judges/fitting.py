@@ -5,7 +5,6 @@ The figures are of the judge that is saved, on rows that it was neither fitted n
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections.abc import Callable
@@ -15,11 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from .._version import __version__
-from ..errors import MissingExtraError
+from ..errors import needed
+from ..files import writing
+from ..models.quiet import quiet
 from ..progress import Progress
 from ..text import visible
 from .base import JudgeError
-from .local import Reader, Reals, kit, load, placed, quiet
+from .local import Reader, Reals, kit, load, placed
 from .measures import Measured, measured, probabilities, temperature
 from .rows import Found, Ints, Rows, Split, split
 from .trained import (
@@ -126,18 +127,13 @@ def _write(fitted: Fitted, made: _Made, heat: float, how: Fitting) -> None:
         "held_out_pairs": fitted.pairs.as_json(),
         "unseen_contexts": fitted.unseen.as_json(),
     }
-    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-    part = folder / f"{FACTS}.part"
-    part.write_text(text, encoding="utf-8")
-    part.replace(folder / FACTS)
+    with writing(folder / FACTS) as out:
+        out.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
 def _frozen(rows: Rows, parts: Split, how: Fitting, progress: Progress) -> _Made:
     """Fit logistic regressions on frozen vectors and keep the one that suits the tuning rows."""
-    try:
-        linear = importlib.import_module("sklearn.linear_model")
-    except ImportError:
-        raise MissingExtraError("isaac judge fit --frozen", "evaluate") from None
+    linear = needed("sklearn.linear_model", "isaac judge fit --frozen", "evaluate")
     encoder = frozen_encoder(how.encoder)
     texts = len({*rows.contexts, *rows.responses})
     with progress.stage("vectors", texts) as tick:
@@ -180,7 +176,7 @@ def _pair(rows: Rows, parts: Split, how: Fitting, progress: Progress) -> _Made:
     tuned(reader, rows.take(parts.fit), rows.take(parts.tune), settings, progress)
 
     def save(folder: Path) -> None:
-        with quiet(tools):
+        with quiet():
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
 

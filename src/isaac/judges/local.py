@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingExtraError
-from .base import Failed, JudgeError, Judgement, by_threshold, said
+from ..errors import needed
+from ..models.quiet import quiet
+from ..text import said
+from .base import Failed, JudgeError, Judgement, by_threshold
 
 Reals = npt.NDArray[np.float64]
 
@@ -36,25 +36,7 @@ class Kit(NamedTuple):
 
 def kit(what: str) -> Kit:
     """Return torch and transformers; raise `MissingExtraError` for ``what`` without them."""
-    try:
-        return Kit(importlib.import_module("torch"), importlib.import_module("transformers"))
-    except ImportError:
-        raise MissingExtraError(what, "evaluate") from None
-
-
-@contextmanager
-def quiet(tools: Kit) -> Iterator[None]:
-    """Keep transformers from telling which weights are new while it loads."""
-    log = tools.transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()
+    return Kit(*(needed(name, what, "evaluate") for name in Kit._fields))
 
 
 def load(tools: Kit, kind: str, model: str, what: str, **settings: Any) -> Any:
@@ -63,7 +45,7 @@ def load(tools: Kit, kind: str, model: str, what: str, **settings: Any) -> Any:
     Raises `JudgeError` if it cannot be had; ``what`` is what the error calls it.
     """
     try:
-        with quiet(tools):
+        with quiet():
             return getattr(tools.transformers, kind).from_pretrained(model, **settings)
     except Exception as error:
         raise JudgeError(
@@ -175,9 +157,22 @@ def judged_in_windows(
 
     What is too long to be read is unscored. Without contexts the responses alone are read.
     """
-    whys = [too_long(*pair) for pair in zip(contexts or responses, responses, strict=True)]
+
+    def scores(asked: Sequence[str], replies: Sequence[str]) -> list[float]:
+        given = None if contexts is None else asked
+        return [score(rows) for rows in reader.logits(given, replies)]
+
+    return judged_if_short(scores, contexts or responses, responses)
+
+
+def judged_if_short(
+    scores: Callable[[Sequence[str], Sequence[str]], Sequence[float]],
+    contexts: Sequence[str],
+    responses: Sequence[str],
+) -> list[Judgement]:
+    """Return the judgements by what scores contexts and responses; the too long are unscored."""
+    whys = [too_long(*pair) for pair in zip(contexts, responses, strict=True)]
     read = [place for place, why in enumerate(whys) if why is None]
-    given = None if contexts is None else [contexts[place] for place in read]
-    logits = reader.logits(given, [responses[place] for place in read])
-    found = dict(zip(read, by_threshold([score(rows) for rows in logits]), strict=True))
+    pairs = [contexts[place] for place in read], [responses[place] for place in read]
+    found = dict(zip(read, by_threshold(scores(*pairs) if read else []), strict=True))
     return [found[place] if why is None else Failed(why) for place, why in enumerate(whys)]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MissingExtraError
+from ..errors import needed
 from .base import THRESHOLD
 from .rows import Flags
 
@@ -75,10 +74,7 @@ def _json(of: Quality | Bin) -> dict[str, Any]:
 
 
 def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise MissingExtraError("measuring a judge", "evaluate") from None
+    return needed(name, "measuring a judge", "evaluate")
 
 
 def share(count: int, of: int) -> Share:

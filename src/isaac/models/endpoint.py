@@ -6,49 +6,27 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
-from ..errors import MissingExtraError
-from ..text import short
+from ..openai_client import OpenAIClient
+from ..text import said
 from . import Decoding, Messages, ModelError
 from .seeds import seeds
 
 
-class Endpoint:
-    """A chat model behind an address, through the ``openai`` client.
+class Endpoint(OpenAIClient):
+    """A chat model behind an address, to which several conversations are sent at a time.
 
-    The client retries time-outs, 429 and 5xx answers with growing pauses. Its key comes from
-    ``api_key`` or the client's own OPENAI_API_KEY; it is never stored. Several conversations are
-    sent at a time; whether the same seed gives the same replies is for the server to keep.
+    Whether the same seed gives the same replies is for the server to keep.
 
     ``unanswered`` counts the conversations that got no reply; ``first_error`` says why the first
     of them did not.
     """
 
-    def __init__(
-        self,
-        model: str,
-        base_url: str,
-        *,
-        api_key: str | None = None,
-        retries: int = 6,
-        workers: int = 8,
-    ) -> None:
-        try:
-            import openai
-        except ImportError:
-            raise MissingExtraError(f"model 'openai:{model}@{base_url}'", "openai") from None
-        if urlsplit(base_url).password:
-            raise ModelError(
-                "a base URL with a password would be written into reports; leave it out"
-            )
-        self.errors = openai.OpenAIError
-        try:
-            self.client = openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=retries)
-        except openai.OpenAIError:  # no key: endpoints of one's own need none
-            self.client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=retries)
-        self.model, self.workers = model, workers
-        self.name = f"openai:{model}@{base_url}"
+    REFUSAL = ModelError
+
+    def __init__(self, model: str, base_url: str, *, workers: int = 8, **settings: Any) -> None:
+        super().__init__(model, base_url, **settings)
+        self.name, self.workers = self.revision, workers
         self.unanswered = 0
         self.first_error: str | None = None
 
@@ -76,8 +54,8 @@ class Endpoint:
                 seed=seed,
             )
             text = answer.choices[0].message.content
-        except self.errors as error:
-            return None, short(f"{type(error).__name__}: {error}", 300)
+        except self.package.OpenAIError as error:
+            return None, said(error, 300)
         except (AttributeError, IndexError, TypeError):
             return None, (
                 "the answer is no chat completion; the base URL is the part before "

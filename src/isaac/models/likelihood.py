@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..errors import MissingExtraError
+from ..errors import needed
 from . import ModelError
 
 LENGTH = 1024
@@ -38,10 +38,7 @@ def likelihood(
     ``model`` and ``tokenizer`` are those of transformers. A text is tokenised by itself, after its
     context and a line's end, and cut at `LENGTH` tokens with it, the context from its start.
     """
-    try:
-        import torch
-    except ImportError:
-        raise MissingExtraError("a reference model", "evaluate") from None
+    torch = needed("torch", "a reference model", "evaluate")
     encoded = sorted((_encoded(tokenizer, *pair) for pair in pairs), key=lambda one: one.skipped)
     nats, tokens = 0.0, 0
     model.eval()

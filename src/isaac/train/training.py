@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from ..errors import IsaacError, RecipeError
 from ..files import writing
-from ..models.loading import Loaded, load
+from ..models.loading import Loaded, announce, load
 from ..models.quiet import quiet
 from ..models.rephrasing import MARK
 from ..progress import Progress
 from ..runs import Run
-from ..text import short
+from ..text import said
 from .heads import IGNORED
 from .report import facts_of, write_card, write_page
 from .settings import Kind, Settings
@@ -57,16 +57,17 @@ Build = Callable[[Job, Loaded, Work], Any]
 
 def fit(job: Job, build: Build, progress: Progress | None = None) -> Trained:
     """Return what the training yields; goes on where it was stopped, or finds it finished."""
-    work = Work(job.out)
+    work, progress = Work(job.out), progress or Progress()
     with work.locked():
         work.begin(job.asked())
         if (done := work.finished()) is not None:
             return done
         started = time.monotonic()
         with _libraries_quiet():
+            announce(job.model, progress)
             loaded = _loaded(job)
             trainer = _built(job, build, loaded, work)
-            with watched(trainer, progress or Progress()):
+            with watched(trainer, progress):
                 _train(trainer, work)
             _save(job, trainer, loaded, work)
         facts = job.asked() | facts_of(trainer, work, time.monotonic() - started)
@@ -92,8 +93,7 @@ def _built(job: Job, build: Build, loaded: Loaded, work: Work) -> Any:
     except IsaacError:
         raise
     except Exception as error:  # a library's, or a chat template's, which is code of its own
-        why = short(f"{type(error).__name__}: {error}", 300)
-        raise RecipeError(f"the trainer refuses what it was given: {why}") from error
+        raise RecipeError(f"the trainer refuses what it was given: {said(error, 300)}") from error
     if not len(trainer.train_dataset):
         raise RecipeError(
             f"no row has a response within {job.settings.max_length:,} tokens; raise --max-length"

@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
 from ..errors import RecipeError, RunError
-from ..files import json_in, sweep, writing
+from ..files import alone, json_in, sweep, writing
 from ..models.rephrasing import MARK
 from ..runs import Run
 from ..text import short
@@ -53,19 +51,9 @@ class Work:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training here; raise `RunError` if one does."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(
-                f"another process trains in {self.path}; wait for it, or choose another folder"
-            ) from None
-        try:
+        with alone(self.path, "a model's folder", f"trains in {self.path}"):
             sweep(self.path)
             yield
-        finally:
-            lock.release()
 
     def begin(self, asked: Mapping[str, Any]) -> None:
         """Note what is asked; raise `RecipeError` if the folder was made for something else."""
