@@ -1,7 +1,7 @@
 """How much pollution a curation takes out of a booking assistant's dialogues, and its price.
 
 Run: python benchmarks/multiwoz.py --folder DIR [--data multiwoz21] [--seeds 5]
-     [--rates 0.01,0.02,0.04,0.06,0.08,0.1]
+     [--rates 0.01,0.02,0.04,0.06,0.08,0.1] [--repeat 14]
 Needs: pip install 'isaac-align[benchmarks,evaluate]'
 
 Every step is the real command, and is left out where its result is there already, so that a run
@@ -9,32 +9,49 @@ that was stopped goes on. At each rate and seed the dialogues are polluted (`isa
 curated and scored against the clean ones; the first line is the clean corpus, curated. At the
 highest rate the draws are compared: the default (parts that do not belong are left out), the head
 alone and the proportional draw with and without it, and the default on a corpus whose annotations
-of acts and values were taken away. For healing, the dialogues are parted by a seeded draw; half of
-them are curated, polluted, and heal the other half, polluted too.
+of acts and values were taken away, compared with the clean corpus without them.
 
-Polluted is a response that still has something put in, of any turn. Of the clean turns, touched
-are those that read differently afterwards, and changed in meaning those of which the placeholders
-differ. BLEU, Inform and Success are told as points below those of the clean corpus.
+Polluted is a response that still has something put in, of any turn; in part, one that has a word of
+it more than before. Of the clean turns, touched are those that read differently afterwards, and
+changed in meaning those of which the placeholders differ. BLEU, Inform and Success are told as
+points below those of the clean corpus.
+
+Without acts, turns are grouped by their kinds: told is which share of the pairs of turns in
+one group are in one by the acts that were taken away, too (precision), and which share of
+those pairs are in one (recall).
+
+For healing a tenth of the dialogues are held out by a seeded draw, polluted, and healed with a run
+of the others, which are polluted too: as dialogues with their acts, and as predictions, of which
+only the text is known. Healed is a polluted turn that holds nothing that was put in.
+
+With --repeat, the dialogues are curated that often over, and timed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
+import shutil
 import subprocess
 import sys
+import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from common import DATA, header, spread, table
 
-from isaac.dialogue import Lexicon, delexicalize, slots_of
+from isaac.dialogue import Dialogue, Lexicon, delexicalize, round_trip, slots_of
 from isaac.dialogue.predictions import plain_id
+from isaac.dialogue.words import words_in
 from isaac.dialogues import read_dialogues, read_truth_file
+from isaac.formats.dialogues import slots_in
 from isaac.records import dumps
+from isaac.runs import Run
 
 FORM = ["--format", "multiwoz21"]
 PURE = ["--candidates", "1", "--typicality", "0", "--relevance", "0", "--repeats", "0"]
@@ -56,17 +73,19 @@ DRAWS = {
 }
 
 
-def isaac(*arguments: object) -> str:
+def isaac(*arguments: object, given: Path | None = None) -> str:
     """Run the real command and return what it prints; its messages go to standard error."""
     line = [sys.executable, "-m", "isaac", *map(str, arguments)]
     print("+ isaac", *line[3:], file=sys.stderr, flush=True)
-    return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout
+    text = None if given is None else given.read_text(encoding="utf-8")
+    return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True, input=text).stdout
 
 
 class Scored(NamedTuple):
     """What became of a polluted corpus: shares in per cent, and points below the clean corpus."""
 
     polluted: float
+    in_part: float
     dialogues: float
     touched: float
     meaning: float
@@ -87,17 +106,7 @@ class Bench:
         if not self.clean.exists():
             with zipfile.ZipFile(data / "val.json.zip") as archive:
                 self.clean.write_bytes(archive.read("val.json"))
-        self.lexicon = Lexicon()
-        self.gold = self.turns(self.clean)
-
-    def turns(self, corpus: Path) -> dict[tuple[str, int], tuple[str, tuple[str, ...]]]:
-        """Return each system turn of a corpus, and its placeholders."""
-        return {
-            (plain_id(one.id), turn.index): (turn.text, slots_of(delexicalize(turn, self.lexicon)))
-            for one in read_dialogues(str(corpus), "multiwoz21").joined()
-            for turn in one.turns
-            if turn.role == "assistant"
-        }
+        self.gold = turns(self.clean)
 
     def polluted(self, rate: float, seed: int, corpus: Path | None = None) -> tuple[Path, Path]:
         """Return a corpus polluted at a rate, and the file of its truth."""
@@ -124,30 +133,58 @@ class Bench:
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
 
-    def scored(self, run: Path, truth: Path | None) -> Scored:
-        """Return what became of a corpus, beside the clean one as it is."""
-        clean, found = self.scores(self.clean), self.scores(run, truth)
-        hit = set() if truth is None else {
-            (plain_id(row.dialogue), row.turn) for row in read_truth_file(truth)
-        }  # fmt: skip
-        now = self.turns(run / "curated.jsonl")
-        kept = [key for key in self.gold if key not in hit]
+    def scored(self, run: Path, truth: Path | None, clean: Path | None = None) -> Scored:
+        """Return what became of a corpus, beside a clean one as it is."""
+        before, found = self.scores(clean or self.clean), self.scores(run, truth)
+        rows = [] if truth is None else list(read_truth_file(truth))
+        put_in = {(plain_id(row.dialogue), row.turn): row.pieces for row in rows}
+        now, was = turns(run / "curated.jsonl"), turns(clean) if clean else self.gold
+        kept = [key for key in was if key not in put_in]
+        part = [
+            more_of((piece.text for piece in pieces), now[key].text, was[key].text)
+            for key, pieces in put_in.items()
+        ]
         by_truth = found["polluted"]["truth"] or {"responses": 0, "dialogues": 0}
         return Scored(
-            100 * by_truth["responses"] / len(self.gold),
-            100 * by_truth["dialogues"] / clean["dialogues"],
-            100 * float(np.mean([now[key][0] != self.gold[key][0] for key in kept])),
-            100 * float(np.mean([now[key][1] != self.gold[key][1] for key in kept])),
-            clean["bleu"] - found["bleu"],
-            clean["inform"] - found["inform"],
-            clean["success"] - found["success"],
+            100 * by_truth["responses"] / len(was),
+            100 * sum(part) / len(was),
+            100 * by_truth["dialogues"] / before["dialogues"],
+            100 * float(np.mean([now[key].text != was[key].text for key in kept])),
+            100 * float(np.mean([now[key].slots != was[key].slots for key in kept])),
+            before["bleu"] - found["bleu"],
+            before["inform"] - found["inform"],
+            before["success"] - found["success"],
             100 * found["slots"]["precision"],
             100 * found["slots"]["recall"],
         )
 
 
+class Read(NamedTuple):
+    """A system turn: its text, and its placeholders."""
+
+    text: str
+    slots: tuple[str, ...]
+
+
+def turns(corpus: Path) -> dict[tuple[str, int], Read]:
+    """Return the system turns of a corpus."""
+    return {
+        (plain_id(one.id), turn.index): Read(turn.text, slots_of(delexicalize(turn, Lexicon())))
+        for one in read_dialogues(str(corpus), "multiwoz21").joined()
+        for turn in one.turns
+        if turn.role == "assistant"
+    }
+
+
+def more_of(pieces: Iterable[str], now: str, was: str) -> bool:
+    """Say whether a text has a word of some pieces more often than it had before."""
+    spoken = Counter(word for piece in pieces for word in words_in(piece))
+    return bool((Counter(words_in(now)) - Counter(words_in(was))) & spoken)
+
+
 COLUMNS = (
     "polluted, %",
+    "in part, %",
     "dialogues, %",
     "clean touched, %",
     "changed in meaning, %",
@@ -200,9 +237,137 @@ def by_draw(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
     found = []
     for seed in seeds:
         corpus, truth = bench.polluted(rate, seed)
-        flags = ["--database", str(bench.database)]
-        found.append(bench.scored(bench.curated(bare(corpus), "default", *flags), truth))
+        found.append(bench.scored(without_acts(bench, corpus), truth, bare(bench.clean)))
     yield ["default, without acts", *cells(found)]
+
+
+def without_acts(bench: Bench, corpus: Path) -> Path:
+    """Return the run of a corpus of which the acts were taken away."""
+    return bench.curated(bare(corpus), "default", "--database", str(bench.database))
+
+
+def by_grouping(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
+    """Yield the lines of the third table."""
+    found: dict[str, list[tuple[float, float]]] = {"slots alone": [], "kinds of turns": []}
+    for seed in seeds:
+        corpus, _ = bench.polluted(rate, seed)
+        runs = [bench.curated(corpus, "default"), without_acts(bench, corpus)]
+        acts, kinds = (Run(run).curation().corpus.column("group") for run in runs)
+        slots = [slots_in(group) for group in kinds]
+        noted = [(group.rpartition("|")[0], *own) for group, own in zip(acts, slots, strict=True)]
+        found["slots alone"].append(agreement(slots, noted))
+        found["kinds of turns"].append(agreement(kinds, noted))
+    for name, shares in found.items():
+        columns = zip(*shares, strict=True)
+        yield [name, *(spread(list(values), scale=100, digits=1) for values in columns)]
+
+
+def agreement(groups: Sequence[object], noted: Sequence[object]) -> tuple[float, float]:
+    """Return precision and recall of the pairs that are in one group."""
+    both = pairs(list(zip(groups, noted, strict=True)))
+    return both / pairs(groups), both / pairs(noted)
+
+
+def pairs(groups: Sequence[object]) -> float:
+    """Return how many pairs are in one group."""
+    return sum(count * (count - 1) / 2 for count in Counter(groups).values())
+
+
+def by_healing(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
+    """Yield the lines of the fourth table."""
+    found: dict[str, list[list[float]]] = {"dialogues, with acts": [], "predictions": []}
+    for seed in seeds:
+        folder = bench.folder / f"healing-{seed}"
+        kept, held = parted(bench.clean, folder, seed)
+        (known, _), (given, truth) = (bench.polluted(rate, seed, part) for part in (kept, held))
+        run = bench.curated(known, "default")
+        said = folder / "predictions.json"
+        said.write_text(dumps(as_predictions(turns(given))))
+        for name, source in zip(found, (given, said), strict=True):
+            out = source.with_suffix(".healed")
+            if not out.exists():
+                out.write_text(isaac("heal", run, *FORM, given=source))
+            healed = responses_in(json.loads(out.read_text()), turns(given))
+            found[name].append(healing(healed, turns(given), turns(held), truth))
+    for name, shares in found.items():
+        columns = zip(*shares, strict=True)
+        yield [name, *(spread(list(values), scale=1, digits=1) for values in columns)]
+
+
+def parted(clean: Path, folder: Path, seed: int) -> tuple[Path, Path]:
+    """Return nine tenths of the dialogues, and the others."""
+    paths = folder / f"kept-{seed}.json", folder / f"held-{seed}.json"
+    if not paths[1].exists():
+        folder.mkdir(exist_ok=True)
+        every = json.loads(clean.read_text(encoding="utf-8"))
+        names = np.random.default_rng(seed).permutation(sorted(every)).tolist()
+        cut = round(0.9 * len(names))
+        for path, some in zip(paths, (names[:cut], names[cut:]), strict=True):
+            path.write_text(dumps({name: every[name] for name in sorted(some)}))
+    return paths
+
+
+Turns = dict[tuple[str, int], Read]
+
+
+def as_predictions(said: Turns) -> dict[str, list[dict[str, str]]]:
+    """Return turns as a system's predictions."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for (name, _), turn in said.items():
+        found.setdefault(name, []).append({"response": turn.text})
+    return found
+
+
+def responses_in(healed: dict[str, Any], given: Turns) -> dict[tuple[str, int], str]:
+    """Return the responses of healed dialogues or predictions."""
+    found: dict[tuple[str, int], str] = {}
+    for name, value in healed.items():
+        own = [key for key in given if key[0] == plain_id(name)]
+        texts = [turn["response"] for turn in value] if isinstance(value, list) else None
+        for place, key in enumerate(own):
+            found[key] = texts[place] if texts else value["log"][key[1]]["text"]
+    return found
+
+
+def healing(
+    healed: dict[tuple[str, int], str], given: Turns, was: Turns, truth: Path
+) -> list[float]:
+    """Return polluted turns, how many per cent are healed and restored, and clean ones touched."""
+    put_in = {(plain_id(row.dialogue), row.turn): row.pieces for row in read_truth_file(truth)}
+    hit = [key for key in given if key in put_in]
+    left = [
+        more_of((piece.text for piece in put_in[key]), healed[key], was[key].text) for key in hit
+    ]
+    same = [healed[key].split() == was[key].text.split() for key in hit]
+    touched = [healed[key] != given[key].text for key in given if key not in put_in]
+    shares = (1 - np.mean(left), np.mean(same), np.mean(touched))
+    return [float(len(hit)), *(100 * float(share) for share in shares)]
+
+
+def by_size(bench: Bench, times: int) -> Iterator[list[str]]:
+    """Yield the line of the table of times: the dialogues so many times over, curated anew."""
+    every = json.loads(bench.clean.read_text(encoding="utf-8"))
+    source, run = bench.folder / "many.json", bench.folder / "many"
+    source.write_text(
+        dumps({f"{n:03}{name}": value for n in range(times) for name, value in every.items()})
+    )
+    shutil.rmtree(run, ignore_errors=True)
+    start = time.perf_counter()
+    isaac("curate", source, "-o", run, *FORM)
+    took = time.perf_counter() - start
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    yield [f"{len(Run(run).corpus()):,}", f"{took:.0f}", f"{most:.1f}"]
+
+
+def by_round_trip(bench: Bench) -> Iterator[list[str]]:
+    """Yield the line of the table of the round trip."""
+    every: list[Dialogue] = list(read_dialogues(str(bench.clean), "multiwoz21").joined())
+    for name, lexicon in (
+        ("values of the corpus", Lexicon.of(every)),
+        ("values of the database", Lexicon.read(bench.database)),
+    ):
+        found = round_trip(every, lexicon)
+        yield [name, f"{found.turns:,}", f"{found.verbatim:,}"]
 
 
 def main() -> None:
@@ -214,12 +379,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA / "multiwoz21")
     parser.add_argument("--rates", default="0.01,0.02,0.04,0.06,0.08,0.1")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--repeat", type=int, help="curate the dialogues so often over, timed")
     given = parser.parse_args()
     bench, seeds = Bench(given.folder, given.data), range(given.seeds)
     rates = [float(rate) for rate in given.rates.split(",")]
     print(header("benchmarks/multiwoz.py", seeds) + "\n")
+    most = max(rates)
+    if given.repeat is not None:
+        print(table(("turns", "seconds", "GiB"), by_size(bench, given.repeat)))
+        return
+    print(table(("values", "turns", "back word for word"), by_round_trip(bench)) + "\n")
     print(table(("polluted at", *COLUMNS), by_rate(bench, rates, seeds)) + "\n", flush=True)
-    print(table((f"draw, {max(rates):.0%}", *COLUMNS), by_draw(bench, max(rates), seeds)))
+    print(table((f"draw, {most:.0%}", *COLUMNS), by_draw(bench, most, seeds)) + "\n", flush=True)
+    pairs_of = ("grouped by", "precision, %", "recall, %")
+    print(table(pairs_of, by_grouping(bench, most, seeds)) + "\n", flush=True)
+    healed = ("healed", "polluted turns", "healed, %", "restored, %", "clean touched, %")
+    print(table(healed, by_healing(bench, most, seeds)))
 
 
 if __name__ == "__main__":
