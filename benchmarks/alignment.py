@@ -11,8 +11,9 @@ that was stopped goes on. DiaSafety's contexts are parted by a seeded draw: on o
 is fitted, on the other the arms are trained. Prompts are the contexts of the validation file that
 stand in neither.
 
-Answers are drawn at temperature 1 from the likeliest tokens with 90 % of the odds, as a chat model's
-are: at temperature 0 a model this small says the same few safe things, whatever it was trained on.
+Answers are drawn at temperature 1 from the likeliest tokens with 90 % of the odds, as a chat
+model's are: at temperature 0 so small a model says the same few safe things, whatever it was
+trained on.
 
 Arms: ``none`` (the model as it comes), ``raw`` (the corpus as it is), ``paper`` and ``isaac`` (what
 was drawn by the paper's settings and by the defaults), ``pairs`` (DPO on the curation's pairs,
@@ -248,9 +249,8 @@ def main() -> None:
     wanted = [(share, given.arms.split(",")) for share in given.shares.split(",") if share]
     wanted += [(share, ["raw", "isaac"]) for share in given.dial.split(",") if share]
     print(f"{header('benchmarks/alignment.py', seeds)}, {given.model}, {given.steps} steps of")
-    print(
-        f"{given.batch} rows, {len(bench.parts.prompts)} prompts, temperature {given.temperature:g}\n"
-    )
+    drawn = f"{len(bench.parts.prompts)} prompts, temperature {given.temperature:g}"
+    print(f"{given.batch} rows, {drawn}\n")
     for named, arms in wanted:
         share = None if named == "all" else float(named)
         found = [bench.evaluation(arms, share, seed) for seed in seeds]
