@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from .fields import ReadingError, as_list, as_mapping, as_text, as_texts
+from .fields import ReadingError, as_list, as_mapping, as_one_text, as_text
 from .turns import Act, State
 
 SLOTS: Mapping[str, str] = MappingProxyType(
@@ -102,7 +102,7 @@ def _pairs(value: Any, name: str) -> Iterator[tuple[str, str]]:
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2:
             raise ReadingError(f"{name} is not a list of pairs of slot and value")
-        yield as_text(pair[0], name), " ".join(as_texts(pair[1], name))
+        yield as_text(pair[0], name), as_one_text(pair[1], name)
 
 
 def act_of(name: str, slot: str, value: str) -> Act:

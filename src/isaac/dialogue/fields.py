@@ -15,15 +15,18 @@ MAX_TURNS = 1000
 """A dialogue of more turns is rejected: what is read of it grows with their square."""
 
 
+TEXT = frozenset({str})
+
+
 class ReadingError(ValueError):
     """A record cannot be read as a dialogue; the message is the reason that its user will read."""
 
 
 def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
     """Return the value if it is an object with texts as keys; raise `ReadingError` otherwise."""
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise ReadingError(f"{name} is {_shown(value)}, not an object")
-    if not set(map(type, value)) <= {str}:
+    if not TEXT.issuperset(map(type, value)):
         raise ReadingError(f"{name} has a key that is not text")
     return value
 
@@ -37,14 +40,15 @@ def as_list(value: Any, name: str) -> list[Any]:
 
 def as_text(value: Any, name: str) -> str:
     """Return the value if it is text, empty or not; raise `ReadingError` otherwise."""
+    if type(value) is str and len(value) <= MAX_CHARACTERS and value.isascii():
+        return value  # nearly all are
     if not isinstance(value, str):
         raise ReadingError(f"{name} is {_shown(value)}, not text")
     if len(value) > MAX_CHARACTERS:
         wanted = f"at most {MAX_CHARACTERS:,} are read"
         raise ReadingError(f"{name} has {len(value):,} characters; {wanted}")
     try:
-        if not value.isascii():
-            value.encode()
+        value.encode()
     except UnicodeEncodeError:
         wrong = "is not valid Unicode: it holds half of a surrogate pair"
         raise ReadingError(f"{name} {wrong}") from None
@@ -73,6 +77,11 @@ def as_texts(value: Any, name: str) -> list[str]:
         if each is not None:
             texts.append(as_text(str(each), name))
     return texts
+
+
+def as_one_text(value: Any, name: str) -> str:
+    """Return the texts in a text, a number or a list of them, with spaces between them."""
+    return as_text(value, name) if type(value) is str else " ".join(as_texts(value, name))
 
 
 def id_of(record: Mapping[str, Any], *columns: str) -> str:

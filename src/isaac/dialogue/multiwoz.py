@@ -14,9 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..text import short
-from .acts import Domains, act_of, acts_in, state_of
+from .acts import Domains, act_of, acts_in, canonical_value
 from .acts import canonical_slot as canonical
-from .fields import ReadingError, as_list, as_mapping, as_text, as_texts, as_turns, id_of
+from .fields import (
+    ReadingError,
+    as_list,
+    as_mapping,
+    as_one_text,
+    as_text,
+    as_texts,
+    as_turns,
+    id_of,
+)
 from .spans import Said, checked, words
 from .turns import Act, Dialogue, State, Turn
 
@@ -41,13 +50,13 @@ class Log:
         number = id_of(record, "dialogue_id", "id")
         goal = as_mapping(record.get("goal") or {}, "'goal'")
         log = as_turns(record.get("log"), "'log'")
-        apart, domains = _apart(record, number, len(log)), Domains()
+        apart, domains, states = _apart(record, number, len(log)), Domains(), _States()
         turns = []
         for index, entry in enumerate(log):
             name = f"'log' turn {index}"
             turn = as_mapping(entry, name)
             acts = acts_in(turn.get("dialog_act", apart.get(index)), f"{name} 'dialog_act'")
-            turns.append(_turn(index, turn, acts, domains.booking(acts)))
+            turns.append(_turn(index, turn, acts, domains.booking(acts), states))
         return Dialogue(number, tuple(turns), goal)
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
@@ -80,7 +89,9 @@ def _apart(record: Mapping[str, Any], number: str, turns: int) -> dict[int, Any]
     return by_index
 
 
-def _turn(index: int, turn: Mapping[str, Any], acts: list[Act], booking: str) -> Turn:
+def _turn(
+    index: int, turn: Mapping[str, Any], acts: list[Act], booking: str, states: _States
+) -> Turn:
     """Return a turn with its acts, where their values stand, and what is known after it."""
     name = f"'log' turn {index}"
     text = as_text(turn.get("text"), f"{name} 'text'")
@@ -88,7 +99,7 @@ def _turn(index: int, turn: Mapping[str, Any], acts: list[Act], booking: str) ->
     spans = checked(text, with_acts(said, acts, booking))
     if index % 2 == 0:
         return Turn(index, "user", text, tuple(acts), spans)
-    state = _state(turn.get("metadata"), f"{name} 'metadata'")
+    state = states.read(turn.get("metadata"), f"{name} 'metadata'")
     return Turn(index, "assistant", text, tuple(acts), spans, state)
 
 
@@ -120,7 +131,8 @@ def five(value: Any, name: str) -> tuple[str, str, str, int, int]:
     """Return an entry of ``span_info``: act, slot, value, start and end, -1 where no number."""
     if not isinstance(value, list) or len(value) != 5:
         raise ReadingError(f"{name} 'span_info' is not a list of act, slot, value, start, end")
-    act, slot, said = (" ".join(as_texts(part, f"{name} 'span_info'")) for part in value[:3])
+    place = f"{name} 'span_info'"
+    act, slot, said = [as_one_text(part, place) for part in value[:3]]
     start, end = (part if type(part) is int else -1 for part in value[3:])
     return act, slot, said, start, end
 
@@ -157,15 +169,32 @@ def _tokens(tokens: list[tuple[int, int]], place: tuple[int, int]) -> tuple[int,
     return (inside[0], inside[-1]) if inside else None
 
 
-def _state(value: Any, name: str) -> State:
-    """Return a belief state: what was sought (``semi``) and what is to be booked (``book``)."""
-    known: dict[str, dict[str, str]] = {}
-    for domain, parts in as_mapping(value or {}, name).items():
-        low = domain.lower()
-        slots = known.setdefault(low, {})
-        for part in ("book", "semi"):
-            for slot, said in as_mapping(as_mapping(parts, name).get(part) or {}, name).items():
-                if said and said != "not mentioned" and slot != "booked":
-                    first = as_texts(said, f"{name} '{domain}' '{slot}'")[:1]
-                    slots[canonical(low, slot)] = "".join(first)
-    return state_of(known)
+class _States:
+    """The belief states of a dialogue's turns, one after another.
+
+    What a turn says of a domain is mostly what the turn before it said, and is read once.
+    """
+
+    def __init__(self) -> None:
+        self.last: dict[str, tuple[Any, Mapping[str, str]]] = {}
+
+    def read(self, value: Any, name: str) -> State:
+        """Return a state: what was sought (``semi``) and what is to be booked (``book``)."""
+        known: dict[str, Mapping[str, str]] = {}
+        for domain, parts in as_mapping(value or {}, name).items():
+            if domain not in self.last or self.last[domain][0] != parts:
+                self.last[domain] = parts, _sought(domain, parts, name)
+            low = domain.lower()
+            known[low] = {**known.get(low, {}), **self.last[domain][1]}
+        return {domain: slots for domain, slots in known.items() if slots}
+
+
+def _sought(domain: str, parts: Any, name: str) -> Mapping[str, str]:
+    """Return the slots that a state has of a domain, without those of which nothing is known."""
+    low, slots = domain.lower(), {}
+    for part in ("book", "semi"):
+        for slot, said in as_mapping(as_mapping(parts, name).get(part) or {}, name).items():
+            if said and said != "not mentioned" and slot != "booked":
+                first = as_texts(said, f"{name} '{domain}' '{slot}'")[:1]
+                slots[canonical(low, slot)] = canonical_value("".join(first))
+    return {slot: value for slot, value in slots.items() if value}
