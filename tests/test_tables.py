@@ -56,6 +56,21 @@ def test_a_stored_table_answers_like_one_in_memory(tmp_path: Path, group: int) -
         )
 
 
+@pytest.mark.parametrize("group", [1, 3, 7, 20, 100])
+def test_a_column_of_a_stored_table_can_stand_for_another(tmp_path: Path, group: int) -> None:
+    before = stored(tmp_path, table_of(20), group)
+    texts = pa.array([f"new {n}" for n in range(20)], pa.large_string())
+    after, wanted = before.with_column("text", texts), table_of(20).set_column(2, "text", texts)
+    assert after.column("text").to_pylist() == texts.to_pylist()
+    assert after.column("number").to_pylist() == list(range(20))
+    assert pa.concat_tables(after.parts(["text", "number"])).to_pydict() == (
+        wanted.select(["text", "number"]).to_pydict()
+    )
+    rows = np.array([19, 0, 7])
+    assert after.take(rows, ["text"]).to_pydict() == wanted.select(["text"]).take(rows).to_pydict()
+    assert before.column("text").to_pylist() == table_of(20).column("text").to_pylist()
+
+
 @pytest.mark.parametrize("group", [1, 6, 20])
 @pytest.mark.parametrize("columns", [["number"], ["text", "number"], list(KINDS.names)])
 def test_parts_are_the_rows_in_order_a_group_at_a_time(

@@ -8,7 +8,8 @@ judged with the occurrences of what is nearest to it in meaning.
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,6 +35,9 @@ WIDTH = 0.07
 
 RARE, COMMON = 30, 0.6
 """Rows that a feature must have, and the share of rows from which on it tells nothing."""
+
+PAIRS = 2**22
+"""Pairs of features in a row that are counted at a time; bounds memory, changes no result."""
 
 BLOCK = 1000
 """Rows or names that are counted at a time; bounds memory, changes no result."""
@@ -77,15 +81,29 @@ def _standardized(rows: Ragged, shares: Reals, weights: Reals) -> Features:
     scales = weights / (shares * (1 - shares))
     owner = np.repeat(np.arange(count), rows.lengths)
     extra = np.bincount(owner, (scales * (1 - 2 * shares))[rows.values], minlength=count)
-    both = np.zeros((width, width))
-    for start in range(0, count, BLOCK):
-        some = rows.take(np.arange(start, min(start + BLOCK, count)))
-        has = np.zeros((len(some.lengths), width))
-        has[np.repeat(np.arange(len(some.lengths)), some.lengths), some.values] = 1
-        both += has.T @ has  # whole numbers: the same in any order of summing
+    both = _together(rows, width)
     covariance = both / max(1, count) - np.outer(shares, shares)
     deviation = float(np.sqrt((covariance**2 * np.outer(scales, scales)).sum()))
     return Features(rows, shares, scales, (scales * shares**2).sum() + extra, deviation)
+
+
+def _together(rows: Ragged, width: int) -> Reals:
+    """Return in how many rows each two features stand together (f, f)."""
+    both = np.zeros(width * width)
+    ends = np.cumsum(rows.lengths**2)
+    start = 0
+    while start < len(ends):
+        most = PAIRS + (ends[start - 1] if start else 0)
+        end = max(start + 1, int(np.searchsorted(ends, most, side="right")))
+        some = rows.take(np.arange(start, end))
+        owner = np.repeat(np.arange(end - start), some.lengths)
+        first = np.repeat(some.values, some.lengths[owner])
+        turn = np.repeat(np.cumsum(some.lengths) - some.lengths, some.lengths**2)
+        run = np.repeat(np.cumsum(some.lengths[owner]) - some.lengths[owner], some.lengths[owner])
+        second = some.values[turn + np.arange(len(first)) - run]
+        both += np.bincount(first * width + second, minlength=width * width)
+        start = end
+    return both.reshape(width, width)
 
 
 class Names(NamedTuple):
@@ -98,11 +116,14 @@ class Names(NamedTuple):
 
 def named(bags: Sequence[Sequence[str]], encoder: Encoder) -> Names:
     """Return the names in bags (n,), one bag a row."""
-    pairs = sorted({(name, row) for row, bag in enumerate(bags) for name in bag})
-    names = sorted({name for name, _ in pairs})
-    number = {name: place for place, name in enumerate(names)}
-    lengths = np.bincount([number[name] for name, _ in pairs], minlength=len(names))
-    rows = Ragged.of(np.array([row for _, row in pairs], np.int64), lengths.astype(np.int64))
+    places: dict[str, list[int]] = defaultdict(list)
+    for row, bag in enumerate(bags):
+        for name in set(bag):
+            places[name].append(row)
+    names = sorted(places)
+    lengths = np.array([len(places[name]) for name in names], np.int64)
+    every = itertools.chain.from_iterable(places[name] for name in names)
+    rows = Ragged.of(np.fromiter(every, np.int64, int(lengths.sum())), lengths)
     return Names(names, embed(encoder, names).vectors, rows)
 
 

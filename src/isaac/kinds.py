@@ -1,12 +1,13 @@
 """Kinds of turns, which stand for their acts where a corpus of dialogues has none.
 
 Turns are of one kind whose own words, and what the user said before and after them, are alike. A
-user answers what was asked, whatever else was put in; so what was put in makes no kind of its own.
+user answers what was asked, whatever else was put in; so what was put in hardly makes a kind.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from .formats.dialogues import acts_of, kind_of, of_kind
 from .means import like_means, moved
 from .neighbors import Ints, find_neighbors
 from .progress import Progress
-from .said import Around, around
+from .said import Around, around, groups_in
 from .stores import Store
 
 FEWEST = 2
@@ -79,6 +80,12 @@ def kinds_of(turns: Turns, encoder: Encoder) -> Ints:
     count = max(FEWEST, round(math.sqrt(len(order)) / FINE))
     means = like_means(vectors[order], count, EACH, nearest)
     return nearest(vectors, means)
+
+
+def kinds_in(corpus: Corpus) -> Counter[int]:
+    """Return how many turns of a corpus are of each kind."""
+    kinds = map(kind_of, groups_in(corpus))
+    return Counter(kind for kind in kinds if kind is not None)
 
 
 class Kinds:

@@ -16,6 +16,8 @@ from .corpus import format_names
 from .curation import Curation
 from .decisions import RANKS
 from .embeddings import as_floats
+from .formats.dialogues import ACT
+from .kinds import kinds_in
 from .rejected import Rejected
 from .text import clipped, short, visible
 from .threads import one_thread
@@ -317,6 +319,12 @@ def _notes(curation: Curation, first: Any) -> list[str]:
             f"Judge '{visible(recipe.judge or '')}' forbade {int((vetoed == 1).sum()):,} of "
             f"{len(vetoed):,} distinct exchanges to be drawn"
             + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
+        )
+    if recipe.group_by == ACT and (kinds := kinds_in(curation.corpus)):
+        notes.append(
+            f"The acts of {sum(kinds.values()):,} of {count:,} turns are not noted. They were put "
+            f"into {len(kinds):,} kinds of turns by what was said before, in and after them, and "
+            "grouped by these instead."
         )
     if (trims := curation.consensus.trims) is not None:
         trimmed = int((trims.fate == TRIMMED)[curation.layout.response].sum())
