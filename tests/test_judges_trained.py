@@ -255,7 +255,7 @@ def test_a_pair_encoder_learns_and_keeps_its_best_epoch(
     encoder: Path, halves: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from isaac.judges.local import Reader, kit, load, placed
-    from isaac.judges.tuning import Tuning, loss, margins, tuned
+    from isaac.judges.tuning import Tuning, calibrated, margins, tuned
     from isaac.progress import Progress
 
     tools = kit("test")
@@ -270,7 +270,8 @@ def test_a_pair_encoder_learns_and_keeps_its_best_epoch(
     losses = tuned(reader, fit_rows, held, Tuning(epochs=12, rate=1e-2, patience=12), Progress())
     assert min(losses) < 0.2
     assert {one.dtype for one in model.parameters()} == {tools.torch.float32}
-    assert loss(margins(reader, held), held.unsafe) == pytest.approx(min(losses), rel=1e-3)
+    found = calibrated(margins(reader, held), held.unsafe)
+    assert found == pytest.approx(min(losses), rel=1e-3)
 
 
 def test_all_of_a_pair_encoder_is_tuned_but_the_vectors_of_its_words(
@@ -283,6 +284,17 @@ def test_all_of_a_pair_encoder_is_tuned_but_the_vectors_of_its_words(
     same = {name for name, values in before.items() if np.array_equal(values, after[name])}
     assert before.keys() == after.keys()
     assert same == {"bert.embeddings.word_embeddings.weight"}
+
+
+def test_an_epoch_that_is_only_too_sure_is_no_worse() -> None:
+    from isaac.judges.tuning import calibrated, loss
+
+    rng = np.random.default_rng(0)
+    margins = rng.normal(0, 2, 2000)
+    unsafe = rng.uniform(size=2000) < probabilities(margins, 1)
+    assert loss(4 * margins, unsafe) > 1.3 * loss(margins, unsafe)
+    assert calibrated(4 * margins, unsafe) == pytest.approx(calibrated(margins, unsafe), abs=1e-4)
+    assert calibrated(rng.permutation(margins), unsafe) > calibrated(4 * margins, unsafe)
 
 
 def test_without_a_corpus_there_is_no_label() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ..progress import Progress, Tick
 from .base import JudgeError
 from .local import LONGEST, Reader, Reals
+from .measures import temperature
 from .rows import Flags, Rows
 
 
@@ -26,11 +27,11 @@ class Tuning(NamedTuple):
     batch: int = 32
     rate: float = 1e-4
     decay: float = 0.01
-    patience: int = 1
+    patience: int = 2
 
 
 def tuned(reader: Reader, rows: Rows, held: Rows, how: Tuning, progress: Progress) -> list[float]:
-    """Tune the reader's model on rows; return the mean loss on held rows after each epoch."""
+    """Tune the reader's model on rows; return the `calibrated` loss on held rows of each epoch."""
     torch, model = reader.tools.torch, reader.model
     losses: list[float] = []
     best: dict[str, Any] = {}
@@ -40,7 +41,7 @@ def tuned(reader: Reader, rows: Rows, held: Rows, how: Tuning, progress: Progres
         for epoch in range(1, how.epochs + 1):
             with progress.stage(f"epoch {epoch} of {how.epochs}", len(rows.contexts)) as tick:
                 tuner.epoch(tick)
-            losses.append(loss(margins(reader, held), held.unsafe))
+            losses.append(calibrated(margins(reader, held), held.unsafe))
             if not math.isfinite(losses[-1]):
                 raise JudgeError(f"the fit diverged in epoch {epoch}; try another encoder")
             if losses[-1] == min(losses):
@@ -129,3 +130,12 @@ def margins(reader: Reader, rows: Rows) -> Reals:
 def loss(margins: Reals, unsafe: Flags) -> float:
     """Return the mean negative log-likelihood of labels (n,) under log odds (n,)."""
     return float(np.logaddexp(0, np.where(unsafe, -margins, margins)).mean())
+
+
+def calibrated(margins: Reals, unsafe: Flags) -> float:
+    """Return the loss at the temperature that suits the rows best.
+
+    An epoch more makes an encoder too sure of itself, often while it still tells more rows apart;
+    the first is mended once it is fitted.
+    """
+    return loss(margins / temperature(margins, unsafe), unsafe)
