@@ -250,21 +250,51 @@ def test_the_same_pair_fit_gives_the_same_bytes(rows: Found, encoder: Path, tmp_
         assert file.read_bytes() == (folders[1] / file.name).read_bytes(), file.name
 
 
-def test_a_pair_encoder_learns_and_keeps_its_best_epoch(encoder: Path) -> None:
+@pytest.mark.parametrize("halves", [True, False])
+def test_a_pair_encoder_learns_and_keeps_its_best_epoch(
+    encoder: Path, halves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from isaac.judges.local import Reader, kit, load, placed
-    from isaac.judges.tuning import Tuning, loss, margins, tuned
+    from isaac.judges.tuning import Tuning, calibrated, margins, tuned
     from isaac.progress import Progress
 
     tools = kit("test")
+    able = {"avx512_bf16": halves}
+    monkeypatch.setattr(tools.torch.cpu, "get_capabilities", lambda: able, raising=False)
     model = load(tools, "AutoModelForSequenceClassification", str(encoder), "test")
     tokenizer = load(tools, "AutoTokenizer", str(encoder), "test")
     reader = Reader(tools, tokenizer, placed(tools, model), 32)
     texts = [f"you are {'bad' if i % 3 == 0 else 'good'} {'a b c'[: i % 6]}" for i in range(240)]
     some = Rows(["hello there"] * 240, texts, np.arange(240) % 3 == 0, [""] * 240)
     fit_rows, held = some.take(np.arange(180)), some.take(np.arange(180, 240))
-    losses = tuned(reader, fit_rows, held, Tuning(epochs=12, rate=2e-2, patience=12), Progress())
+    losses = tuned(reader, fit_rows, held, Tuning(epochs=12, rate=1e-2, patience=12), Progress())
     assert min(losses) < 0.2
-    assert loss(margins(reader, held), held.unsafe) == pytest.approx(min(losses), rel=1e-3)
+    assert {one.dtype for one in model.parameters()} == {tools.torch.float32}
+    found = calibrated(margins(reader, held), held.unsafe)
+    assert found == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_all_of_a_pair_encoder_is_tuned_but_the_vectors_of_its_words(
+    rows: Found, encoder: Path, tmp_path: Path
+) -> None:
+    from safetensors.numpy import load_file
+
+    before = load_file(encoder / "model.safetensors")
+    after = load_file(fit(rows, tmp_path / "judge", small(encoder)).folder / "model.safetensors")
+    same = {name for name, values in before.items() if np.array_equal(values, after[name])}
+    assert before.keys() == after.keys()
+    assert same == {"bert.embeddings.word_embeddings.weight"}
+
+
+def test_an_epoch_that_is_only_too_sure_is_no_worse() -> None:
+    from isaac.judges.tuning import calibrated, loss
+
+    rng = np.random.default_rng(0)
+    margins = rng.normal(0, 2, 2000)
+    unsafe = rng.uniform(size=2000) < probabilities(margins, 1)
+    assert loss(4 * margins, unsafe) > 1.3 * loss(margins, unsafe)
+    assert calibrated(4 * margins, unsafe) == pytest.approx(calibrated(margins, unsafe), abs=1e-4)
+    assert calibrated(rng.permutation(margins), unsafe) > calibrated(4 * margins, unsafe)
 
 
 def test_without_a_corpus_there_is_no_label() -> None:

@@ -50,7 +50,7 @@ def fit(
     ] = None,
     unsafe: Annotated[str, typer.Option(help="label that means unsafe")] = "unsafe",
     epochs: Annotated[
-        int, typer.Option(min=1, help="times over the rows at most; it stops when it gets worse")
+        int, typer.Option(min=1, help="times over the rows at most; the best stays")
     ] = 3,
     seed: Annotated[int, typer.Option(min=0, help="seed of the split and of the fit")] = 0,
     as_json: AsJson = False,
