@@ -1,12 +1,17 @@
 """One thread for linear algebra, and one that works ahead."""
 
+import gc
 import itertools
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from isaac.threads import OneThread, ahead
+from isaac import Recipe
+from isaac.corpus import read_parts
+from isaac.threads import OneThread, ahead, uncollected
+from tests.conftest import write_lines
 
 
 def test_items_come_in_order() -> None:
@@ -68,3 +73,26 @@ def test_the_last_to_leave_puts_back_the_threads_of_linear_algebra() -> None:
         leave.set()
         other.join()
         assert blas_threads(limit) == before
+
+
+def fail_without_cycles() -> None:
+    with uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+        raise ValueError("stop")
+
+
+def test_no_cycles_are_looked_for_meanwhile_whatever_happens() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="stop"):
+        fail_without_cycles()
+    assert gc.isenabled()
+
+
+def test_reading_leaves_the_search_for_cycles_as_it_was(tmp_path: Path) -> None:
+    rows = [{"context": f"c {n}", "response": f"r {n}"} for n in range(30)]
+    parts = read_parts(write_lines(tmp_path / "in.jsonl", rows), Recipe(), [], [])
+    assert sum(len(part) for part in parts if gc.isenabled()) == 30
+    assert gc.isenabled()

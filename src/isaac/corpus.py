@@ -36,6 +36,7 @@ from .records import Record, dumps
 from .rejected import Rejected, Sink
 from .sources import Digest
 from .tables import Ints, Stored
+from .threads import uncollected
 
 PORTION = 10_000
 """Exchanges that are in memory at a time while a corpus is read, fewer if they are large."""
@@ -273,15 +274,26 @@ def read_parts(
     lexicon = lexicon_of(str(source), recipe, acts, progress)
     given = records_of(str(source), recipe, acts, inputs)
     rows = itertools.islice(_rows(given, recipe, lexicon, rejected), recipe.limit)
-    start = 0
+    tables = _tables(rows)
     with progress.stage("read") as tick:
-        for portion in _portions(rows):
-            yield _table(portion, start)
-            start += len(portion)
-            tick(len(portion))
+        while (table := _next(tables)) is not None:
+            yield table
+            tick(len(table))
     inputs += [digest_of(file) for file in input_files(str(source), recipe.format)[len(inputs) :]]
     if said := acts.told():
         progress.tell(said)
+
+
+def _next(tables: Iterator[pa.Table]) -> pa.Table | None:
+    with uncollected():
+        return next(tables, None)
+
+
+def _tables(rows: Iterator[Row]) -> Iterator[pa.Table]:
+    start = 0
+    for portion in _portions(rows):
+        yield _table(portion, start)
+        start += len(portion)
 
 
 def _portions(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -16,6 +16,7 @@ from .progress import Progress, Tick
 from .recipe import Recipe
 from .records import Record, read_hub, read_records
 from .sources import Digest, Source, members, opened
+from .threads import uncollected
 
 
 def digest_inputs(source: str | Path, form: str | None = None) -> list[Digest]:
@@ -54,7 +55,7 @@ def lexicon_of(source: str, recipe: Recipe, acts: ActFiles, progress: Progress) 
             "dialogues are read twice, at first for their values, and a pipe can be read only "
             "once; give the input as a file, or a database"
         )
-    with progress.stage("values") as tick:
+    with progress.stage("values") as tick, uncollected():
         return values_of(recipe.format, _values(source, recipe, acts, tick))
 
 
