@@ -22,10 +22,11 @@ import numpy as np
 from common import DATA, header, spread, table
 
 from isaac import belonging
-from isaac.belonging import Answers, Belonging
+from isaac.belonging import Answers, Belonging, slots_named
 from isaac.dialogue import Dialogue, Lexicon, act_string, delexicalize, pollute, slots_of
 from isaac.dialogues import read_dialogues
 from isaac.embeddings import load_encoder
+from isaac.formats.dialogues import BAR
 
 
 class Turns(NamedTuple):
@@ -39,26 +40,29 @@ def turns_of(before: Sequence[Dialogue], rate: float, seed: int) -> Turns:
     """Return the system turns of dialogues polluted at a rate."""
     polluted = pollute(before, rate, seed).dialogues(before)
     values = Lexicon.of(before)
-    rows: list[tuple[str, str, str, str]] = []
+    rows: list[tuple[str, str, str, str, str]] = []
     for was, now in zip(before, polluted, strict=True):
         said = ""
-        for old, new in zip(was.turns, now.turns, strict=True):
+        for place, (old, new) in enumerate(zip(was.turns, now.turns, strict=True)):
             if new.role == "user":
                 said = new.text
                 continue
+            reply = "".join(turn.text for turn in now.turns[place + 1 : place + 2])
             template = delexicalize(new, values)
-            key = f"{act_string(new.acts)} | {' '.join(slots_of(template))}"
-            rows.append((key, said, template.text, delexicalize(old, values).text))
-    keys, spoken, responses, clean = (list(column) for column in zip(*rows, strict=True))
-    return Turns(Answers(keys, spoken, responses), clean)
+            key = f"{act_string(new.acts)}{BAR}{' '.join(slots_of(template))}"
+            rows.append((key, said, template.text, reply, delexicalize(old, values).text))
+    *columns, clean = (list(column) for column in zip(*rows, strict=True))
+    return Turns(Answers(*columns), clean)
 
 
 def shares(turns: Turns, learned: Belonging) -> list[float]:
     """Return in per cent the polluted turns trimmed and restored, and the clean ones trimmed."""
-    kept = {text: learned.trim(text) for text in set(turns.answers.responses)}
-    pairs = list(zip(turns.answers.responses, turns.clean, strict=True))
-    polluted = [(kept[now], now, was) for now, was in pairs if now != was]
-    clean = [kept[now] != now for now, was in pairs if now == was]
+    named = [slots_named(key) for key in turns.answers.keys]
+    texts = zip(turns.answers.responses, named, strict=True)
+    kept = [learned.trim(text, slots) for text, slots in texts]
+    rows = list(zip(kept, turns.answers.responses, turns.clean, strict=True))
+    polluted = [row for row in rows if row[1] != row[2]]
+    clean = [left != now for left, now, was in rows if now == was]
     return [
         100 * float(np.mean([left != now for left, now, _ in polluted])),
         100 * float(np.mean([same(left, was) for left, _, was in polluted])),
