@@ -13,8 +13,8 @@ of acts and values were taken away, compared with the clean corpus without them.
 
 Polluted is a response that still has something put in, of any turn; in part, one that has a word of
 it more than before. Of the clean turns, touched are those that read differently afterwards, and
-changed in meaning those that have not the same slots of their acts. BLEU, Inform and Success are told as
-points below those of the clean corpus.
+changed in meaning those that have not the same slots of their acts. BLEU, Inform and Success are
+told as points below those of the clean corpus.
 
 Without acts, turns are grouped by their kinds: told is which share of the pairs of turns in
 one group are in one by the acts that were taken away, too (precision), and which share of
