@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from isaac import Corpus, Recipe, curate
+from isaac import Corpus, Recipe, curate, read_corpus, trimming
 from isaac.assumption import diagnose
 from isaac.belonging import Answers, Belonging, clauses_of, fit, name_of, sentences_of, tokens_of
 from isaac.dependence import dependence, features_of, named
 from isaac.embeddings import HashingEncoder, load_encoder
+from isaac.layout import arrange
+from tests.conftest import write_lines
 
 ASKED = {
     "train-request-day": ("Which day would you like to travel ?", "i need a train to the coast"),
@@ -47,6 +50,45 @@ def corpus(rows: int = 3000, share: float = 0.08, seed: int = 0) -> tuple[Answer
 def learned() -> tuple[Belonging, Answers, list[str]]:
     answers, clean = corpus()
     return fit(answers, load_encoder("wordllama")), answers, clean
+
+
+def test_an_everyday_word_may_go_where_no_act_names_it_and_a_value_never(
+    learned: tuple[Belonging, Answers, list[str]],
+) -> None:
+    belonging, _, _ = learned
+    bought = "Buy my cousin 's [hotel_pricerange] phones ."
+    text = f"{bought} Which day would you like to travel ?"
+    assert belonging.trim(text, frozenset({"day"})) == "Which day would you like to travel ?"
+    assert belonging.trim(text, frozenset({"day", "pricerange"})) == text
+    assert belonging.trim(text) == text  # what the acts name is not known
+    phone = text.replace("pricerange", "phone")
+    assert belonging.trim(phone, frozenset({"day"})) == phone
+
+
+def test_equal_exchanges_with_different_replies_tell_the_same_in_any_order(
+    tmp_path: Path,
+) -> None:
+    answers, _ = corpus(400)
+    rng, replies = random.Random(3), ["on Friday", "in the north", "no , thanks", "curry"]
+    talks = [
+        {
+            "messages": [
+                {"role": "user", "content": said},
+                {"role": "assistant", "content": response, "act": key},
+                {"role": "user", "content": rng.choice(replies)},
+                {"role": "assistant", "content": "Bye .", "act": "general-bye"},
+            ]
+        }
+        for key, said, response in zip(*answers[:3], strict=True)
+    ]
+    encoder, values = HashingEncoder(), []
+    for _ in range(2):
+        source = write_lines(tmp_path / "in.jsonl", talks)
+        read = read_corpus(source, Recipe.dialogue(format="dialogue"))
+        values.append(trimming.learned(read, arrange(read), encoder).values)
+        rng.shuffle(talks)
+    assert values[0] == values[1]
+    assert len(values[0]) > 5
 
 
 def test_what_comes_with_anything_is_left_out_and_the_rest_stays_word_for_word(

@@ -184,6 +184,22 @@ def test_multiwoz21_gives_acts_spans_in_characters_and_states() -> None:
     )
 
 
+def test_a_state_is_read_as_if_alone_whatever_was_before() -> None:
+    def states(*people: Any) -> list[Any]:
+        log = [
+            {"text": "Hm .", "metadata": {"hotel": {"book": {"people": said}}} if said else {}}
+            for value in people
+            for said in (None, value)
+        ]
+        turns = READERS["multiwoz21"].read({"dialogue_id": "A", "log": log}).turns
+        return [turn.state for turn in turns if turn.role == "assistant"]
+
+    assert states("2", "2", "3", "2") == [{"hotel": {"people": n}} for n in "2232"]
+    assert states(1, 1.0) == [{"hotel": {"people": "1"}}, {"hotel": {"people": "1.0"}}]
+    with pytest.raises(ReadingError, match="not text"):
+        states(1, True)
+
+
 def test_an_act_without_a_span_is_looked_up_and_a_booking_has_its_domain() -> None:
     dialogue = READERS["multiwoz24"].read(LOG)
     assert shown(dialogue, 0) == [("hotel_type", "guesthouse"), ("hotel_area", "north")]

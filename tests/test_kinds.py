@@ -101,7 +101,32 @@ def test_noted_acts_stay_as_they_are(isaac: Isaac, tmp_path: Path) -> None:
     assert not any(kind_of(group) is not None for group in corpus.column("group"))
     encoder = load_encoder("hashing")
     assert with_kinds(corpus, encoder, Memory(), Progress()) is corpus
-    assert not len(Kinds(corpus, encoder).means)
+    assert not len(Kinds(corpus, encoder).names)
+
+
+def test_a_column_of_that_name_is_no_act(isaac: Isaac, tmp_path: Path) -> None:
+    rows = [
+        {"context": f"Question {n} ?", "response": f"Answer {n % 3} .", "act": "inform"}
+        for n in range(30)
+    ]
+    source = write_lines(tmp_path / "rows.jsonl", rows)
+    made = isaac("curate", source, "-o", tmp_path / "run", "--group-by", "act")
+    assert made.code == 0, made.err
+    assert set(Run(tmp_path / "run").curation().corpus.column("group")) == {"inform"}
+    assert "kinds of turns" not in (tmp_path / "run" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("act", ["~5", "~x-inform"])
+def test_an_act_cannot_pass_for_a_kind(act: str, isaac: Isaac, tmp_path: Path) -> None:
+    odd = [
+        {**one, "messages": [{**m, "act": act} for m in one["messages"]]} for one in BOOKINGS[:20]
+    ]
+    source = write_lines(tmp_path / "odd.jsonl", odd)
+    made = isaac("curate", source, "-o", tmp_path / "run", "--format", "dialogue")
+    assert made.code == 0, made.err
+    groups = Run(tmp_path / "run").curation().corpus.column("group")
+    assert act.removeprefix("~") in set(map(acts_of, groups))
+    assert not any(kind_of(group) is not None for group in groups)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from isaac.errors import MissingExtraError
 from isaac.models import Decoding, Messages, ModelError, load_chat_model
+from isaac.models.loading import load
 from isaac.progress import Progress
 from tests import tiny
 
@@ -94,6 +95,16 @@ def test_an_encoder_decoder_replies_too(tmp_path: Path) -> None:
     alone = load_chat_model(name, batch=1).reply(QUESTIONS, DRAWN)
     assert alone == load_chat_model(name, batch=4).reply(QUESTIONS, DRAWN)
     assert len(set(alone)) > 1
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing")
+def test_an_adapter_that_cannot_be_merged_replies_too(llama: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="the extra 'train' is not installed")
+    loaded = load(str(llama))
+    settings = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    peft.get_peft_model(loaded.model, settings).save_pretrained(tmp_path / "adapter")
+    model = load_chat_model(str(tmp_path / "adapter"))
+    assert model.reply([ask("What is this ?")], Decoding(max_tokens=4)) != [None]
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,13 @@ def test_without_the_package_the_extra_is_named(kind: str, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("kind", "error"), [("encoder", RecipeError), ("model", ModelError), ("judge", JudgeError)]
 )
-def test_a_base_url_with_a_password_is_refused(kind: str, error: type[IsaacError]) -> None:
-    with pytest.raises(error, match="with a password would be written") as raised:
-        LOADERS[kind]("openai:m@http://me:secret@localhost/v1")
-    assert "secret" not in str(raised.value)
+def test_a_base_url_with_a_secret_is_refused(kind: str, error: type[IsaacError]) -> None:
+    for url in ("http://me:secret@localhost/v1", "http://secret@localhost/v1"):
+        with pytest.raises(error, match="a password would be written") as raised:
+            LOADERS[kind](f"openai:m@{url}")
+        assert "secret" not in str(raised.value)
+    with pytest.raises(error, match="the base URL is none"):
+        LOADERS[kind]("openai:m@http://[")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,8 +4,8 @@ What belongs in an answer depends on what is answered: "which day will you arriv
 that ask for a day, and after users who want to book. What was injected (an expletive, an insult, a
 promotion) comes with anything. So ask of each part of a response, and of each word, whether the
 contexts in which it occurs are more alike than contexts taken by chance. Contexts are described by
-the dialogue acts of the row (where there are none, the slots that it names) and the words that were
-said before and after it; nothing is known of what may have been injected.
+the dialogue acts of the row (where there are none, its kind and the slots that it names) and the
+words that users said before and after it; nothing is known of what may have been injected.
 
 How much the contexts of a part depend on it is `dependence`. Where that says little, for the part
 is rare, two other things tell what belongs: how near it is in meaning to parts that depend on their

@@ -27,7 +27,7 @@ from .embeddings import (
     unit_vectors,
 )
 from .errors import CorpusError, EncoderError
-from .formats.dialogues import ACT
+from .formats import DIALOGUES
 from .judges import judged
 from .kinds import with_kinds
 from .layout import Layout
@@ -154,7 +154,7 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
         raise CorpusError(
             f"the corpus was read without its groups; read it with group_by '{recipe.group_by}' too"
         )
-    if recipe.group_by == ACT:
+    if recipe.format in DIALOGUES:
         encoder = tools.encoder(recipe.response_encoder)
         corpus = with_kinds(corpus, encoder, tools.store, tools.progress)
     layout = arranged(corpus, recipe, tools.store, tools.progress)

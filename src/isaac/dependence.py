@@ -39,6 +39,9 @@ RARE, COMMON = 30, 0.6
 PAIRS = 2**22
 """Pairs of features in a row that are counted at a time; bounds memory, changes no result."""
 
+MOST = 2000
+"""Features of a kind at most, the most frequent ones; bounds memory."""
+
 BLOCK = 1000
 """Rows or names that are counted at a time; bounds memory, changes no result."""
 
@@ -64,7 +67,8 @@ def features_of(*kinds: Sequence[frozenset[str]]) -> Features:
     weights: list[float] = []
     for bags in kinds:
         counts = Counter(name for bag in bags for name in bag)
-        names = sorted(name for name, n in counts.items() if RARE <= n < COMMON * len(bags))
+        known = [name for name, n in counts.items() if RARE <= n < COMMON * len(bags)]
+        names = sorted(sorted(known, key=lambda name: (-counts[name], name))[:MOST])
         number = {name: place for place, name in enumerate(names, len(shares))}
         shares += [counts[name] / len(bags) for name in names]
         weights += [1 / max(1, len(names))] * len(names)

@@ -61,7 +61,7 @@ def record_of(name: str, line: int, raw: bytes, value: Any) -> Record:
     """Return the record of a JSON value, or what is wrong with the value."""
     if not isinstance(value, dict):
         return Record(name, line, raw, problem=f"{_kind(value)}, not an object")
-    if not is_flat(raw) and is_deep(value):
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and is_deep(value):
         return Record(name, line, raw, problem="JSON nested too deeply")
     return Record(name, line, raw, value)
 
@@ -69,25 +69,6 @@ def record_of(name: str, line: int, raw: bytes, value: Any) -> Record:
 def _kind(value: Any) -> str:
     kinds = {list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return f"JSON that is {kinds.get(type(value), 'a number')}"
-
-
-def is_flat(raw: bytes) -> bool:
-    """Say whether JSON is surely nested no deeper than `MAX_DEPTH`, by its brackets alone.
-
-    A bracket in a text may leave it unsure.
-    """
-    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
-        return True
-    left = raw.translate(None, NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        inner = left.replace(b"{}", b"").replace(b"[]", b"")
-        if inner == left:
-            return not left
-        left = inner
-    return not left
-
-
-NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def is_deep(value: Any) -> bool:

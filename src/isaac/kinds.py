@@ -16,10 +16,10 @@ import numpy as np
 from .corpus import Corpus
 from .embeddings import Encoder, Grid, embed, on_grid
 from .formats.dialogues import acts_of, kind_of, of_kind
-from .means import like_means, moved
+from .means import evenly, like_means, moved
 from .neighbors import Ints, find_neighbors
 from .progress import Progress
-from .said import Around, around, groups_in
+from .said import around, groups_in
 from .stores import Store
 
 FEWEST = 2
@@ -49,37 +49,37 @@ def with_kinds(corpus: Corpus, encoder: Encoder, store: Store, progress: Progres
 
     Where most turns have acts, those without are meant to have none, and stay as they are.
     """
-    given = around(corpus)
-    bare = np.array([not acts_of(group) for group in given.groups], np.bool_)
+    groups = groups_in(corpus)
+    bare = np.array([not acts_of(group) for group in groups], np.bool_)
     if 2 * int(bare.sum()) <= len(bare):
         return corpus
 
     def make() -> Ints:
         with progress.stage("kinds of turns", len(bare)) as tick:
             found = np.full(len(bare), -1)
-            found[bare] = kinds_of(_turns(corpus, given, np.flatnonzero(bare)), encoder)
+            found[bare] = kinds_of(_turns(corpus, np.flatnonzero(bare)), encoder)
             tick(len(bare))
         return found
 
     kinds = store.array("vectors/kinds", make).tolist()
-    pairs = zip(kinds, given.groups, strict=True)
+    pairs = zip(kinds, groups, strict=True)
     return corpus.regrouped([group if kind < 0 else of_kind(kind, group) for kind, group in pairs])
 
 
-def _turns(corpus: Corpus, given: Around, rows: Ints) -> Turns:
-    places, responses = rows.tolist(), corpus.column("response")
-    return Turns(
-        *([texts[row] for row in places] for texts in (given.said, responses, given.replies))
-    )
+def _turns(corpus: Corpus, rows: Ints) -> Turns:
+    """Return some turns of a corpus."""
+    given, places = around(corpus), rows.tolist()
+    columns = (given.said, corpus.column("response"), given.replies)
+    return Turns(*([texts[row] for row in places] for texts in columns))
 
 
 def kinds_of(turns: Turns, encoder: Encoder) -> Ints:
     """Return the kind of each turn, whatever the order of the turns."""
     order = sorted(range(len(turns.said)), key=list(zip(*turns, strict=True)).__getitem__)
-    vectors = vectors_of(turns, encoder)
+    vectors = turn_vectors(turns, encoder)
     count = max(FEWEST, round(math.sqrt(len(order)) / FINE))
-    means = like_means(vectors[order], count, EACH, nearest)
-    return nearest(vectors, means)
+    some = np.array(order)[evenly(len(order), EACH * count)]
+    return nearest(vectors, like_means(vectors[some], count, EACH, nearest))
 
 
 def kinds_in(corpus: Corpus) -> Counter[int]:
@@ -92,20 +92,21 @@ class Kinds:
     """The kinds of a corpus whose turns are grouped by them."""
 
     def __init__(self, corpus: Corpus, encoder: Encoder) -> None:
-        given, self.encoder = around(corpus), encoder
-        numbers = [kind_of(group) for group in given.groups]
-        rows = np.array([row for row, kind in enumerate(numbers) if kind is not None], np.int64)
-        vectors = vectors_of(_turns(corpus, given, rows), encoder)
-        kinds = np.array([kind for kind in numbers if kind is not None], np.int64)
-        means = np.zeros((int(kinds.max(initial=-1)) + 1, vectors.shape[1]), np.int16)
-        self.means = moved(means, vectors, kinds) if len(kinds) else means
+        self.encoder = encoder
+        numbers = [-1 if kind is None else kind for kind in map(kind_of, groups_in(corpus))]
+        rows = np.flatnonzero(np.array(numbers) >= 0)
+        self.names, places = np.unique(np.array(numbers)[rows], return_inverse=True)
+        if len(rows):
+            vectors = turn_vectors(_turns(corpus, rows), encoder)
+            means = np.zeros((len(self.names), vectors.shape[1]), np.int16)
+            self.means = moved(means, vectors, places)
 
     def grouped(self, said: str, response: str, group: str) -> str:
         """Return the group of a turn: its own, or if it has no acts, that of its kind."""
-        if acts_of(group) or not len(self.means):
+        if acts_of(group) or not len(self.names):
             return group
-        vector = vectors_of(Turns([said], [response], [""]), self.encoder)
-        return of_kind(int(nearest(vector, self.means)[0]), group)
+        vector = turn_vectors(Turns([said], [response], [""]), self.encoder)
+        return of_kind(int(self.names[nearest(vector, self.means)[0]]), group)
 
 
 def nearest(vectors: Grid, means: Grid) -> Ints:
@@ -113,13 +114,19 @@ def nearest(vectors: Grid, means: Grid) -> Ints:
     return find_neighbors(vectors, means, 1)[:, 0]
 
 
-def vectors_of(turns: Turns, encoder: Encoder) -> Grid:
+def turn_vectors(turns: Turns, encoder: Encoder) -> Grid:
     """Return unit vectors (n, 3d) of turns: of their three texts side by side, 0 for none."""
-    columns = [_vectors(texts, encoder) for texts in turns]
-    found = np.empty((len(turns.said), sum(column.shape[1] for column in columns)), np.int16)
+    found = np.zeros((len(turns.said), 0), np.int16)
+    for texts in turns:
+        vectors = _vectors(texts, encoder)
+        if not found.shape[1]:
+            width = vectors.shape[1]
+            found = np.zeros((len(texts), width * len(turns)), np.int16)
+            free = iter(range(0, found.shape[1], width))
+        start = next(free)
+        found[:, start : start + width] = vectors
     for start in range(0, len(found), BLOCK):
-        some = slice(start, start + BLOCK)
-        found[some] = on_grid(np.hstack([column[some] for column in columns]))
+        found[start : start + BLOCK] = on_grid(found[start : start + BLOCK])
     return found
 
 

@@ -38,10 +38,7 @@ class OpenAIClient:
     ) -> None:
         self.model, self.base_url = model, base_url
         self.revision = f"openai:{model}@{base_url}"
-        if urlsplit(base_url).password:
-            raise self.REFUSAL(
-                "a base URL with a password would be written into runs and reports; leave it out"
-            )
+        self._check(base_url)
         self.package = openai = needed("openai", f"{self.KIND} '{self.revision}'", "openai")
         settings: dict[str, Any] = {
             "base_url": base_url,
@@ -52,3 +49,15 @@ class OpenAIClient:
             self.client: Any = openai.OpenAI(api_key=api_key, **settings)
         except openai.OpenAIError:  # no key: endpoints of one's own need none
             self.client = openai.OpenAI(api_key="none", **settings)
+
+    def _check(self, base_url: str) -> None:
+        """Raise the class's own error for a base URL that cannot be, or that tells a secret."""
+        try:
+            parts = urlsplit(base_url)
+        except ValueError as error:
+            raise self.REFUSAL(f"the base URL is none: {error}; wanted https://HOST/v1") from None
+        if parts.password or parts.username:
+            raise self.REFUSAL(
+                "a base URL with a user name or a password would be written into runs and reports; "
+                "leave it out"
+            )

@@ -16,7 +16,7 @@ from .corpus import format_names
 from .curation import Curation
 from .decisions import RANKS
 from .embeddings import as_floats
-from .formats.dialogues import ACT
+from .formats import DIALOGUES
 from .kinds import kinds_in
 from .rejected import Rejected
 from .text import clipped, short, visible
@@ -320,7 +320,7 @@ def _notes(curation: Curation, first: Any) -> list[str]:
             f"{len(vetoed):,} distinct exchanges to be drawn"
             + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
         )
-    if recipe.group_by == ACT and (kinds := kinds_in(curation.corpus)):
+    if recipe.format in DIALOGUES and (kinds := kinds_in(curation.corpus)):
         notes.append(
             f"The acts of {sum(kinds.values()):,} of {count:,} turns are not noted. They were put "
             f"into {len(kinds):,} kinds of turns by what was said before, in and after them, and "

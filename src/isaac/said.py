@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .corpus import Corpus
 
+ANSWERED = ("user", "tool")
+"""Roles of what a response answers."""
+
 
 class Around(NamedTuple):
-    """Of each exchange (n,): its group, what was said last before the response, and what next.
+    """Of each exchange (n,): what was said last before the response, and what next, by users.
 
     ``replies`` are empty where nothing was said next, or nothing is known of it.
     """
 
-    groups: list[str]
     said: list[str]
     replies: list[str]
 
 
 def around(corpus: Corpus) -> Around:
-    """Return what is said around each response of a corpus."""
-    groups, said, replies = [], [], []
-    for part in corpus.parts(["group", "context", "record"]):
-        for group, context, record in zip(
-            *(part.column(name).to_pylist() for name in part.column_names), strict=True
-        ):
-            groups.append(group or "")
-            said.append(last_line(context))
-            replies.append("" if record is not None else said[-1])
-    return Around(groups, said, [*replies[1:], ""])
+    """Return what is said around each response of a corpus.
+
+    What was said next stands in what is before the next response of the same record.
+    """
+    said: list[str] = []
+    replies: list[str] = []
+    before = 0
+    for prompt, first in _prompts(corpus):
+        if said:
+            replies.append("" if first else next(_users(prompt[before + 1 :]), ""))
+        said.append(last_said(prompt))
+        before = len(prompt)
+    return Around(said, [*replies, ""] if said else [])
+
+
+def _prompts(corpus: Corpus) -> Iterator[tuple[list[Any], bool]]:
+    """Yield what is before each response, and whether it is the first of its record."""
+    for part in corpus.parts(["prompt", "record"]):
+        firsts = part.column("record").is_valid().to_pylist()
+        for prompt, first in zip(part.column("prompt").to_pylist(), firsts, strict=True):
+            yield json.loads(prompt), first
+
+
+def last_said(prompt: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a user said last before a response, empty if none did."""
+    return next(_users(reversed(prompt)), "")
+
+
+def _users(messages: Sequence[Mapping[str, Any]] | Iterator[Mapping[str, Any]]) -> Iterator[str]:
+    for message in messages:
+        if message["role"] in ANSWERED and (text := (message["content"] or "").strip()):
+            yield text
 
 
 def groups_in(corpus: Corpus) -> list[str]:
@@ -37,8 +63,3 @@ def groups_in(corpus: Corpus) -> list[str]:
     for part in corpus.parts(["group"]):
         groups += [group or "" for group in part.column("group").to_pylist()]
     return groups
-
-
-def last_line(context: str) -> str:
-    """Return what was said last of a context."""
-    return context.rpartition("\n")[2]

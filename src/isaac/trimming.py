@@ -33,14 +33,29 @@ class Trims(NamedTuple):
 
 def learned(corpus: Corpus, layout: Layout, encoder: Encoder) -> Belonging:
     """Return what a corpus tells of the parts of its responses, whatever the order of its rows."""
-    given, ids, responses = around(corpus), layout.ids.tolist(), list(layout.responses)
+    given, groups = around(corpus), groups_in(corpus)
+    ids, responses = layout.ids.tolist(), list(layout.responses)
     answers = Answers(
-        [given.groups[number] for number in ids],
+        [groups[number] for number in ids],
         [given.said[number] for number in ids],
         [responses[number] for number in layout.response.tolist()],
-        [given.replies[number] for number in ids],
+        _ordered(layout, [given.replies[number] for number in ids]),
     )
     return fit(answers, encoder)
+
+
+def _ordered(layout: Layout, replies: list[str]) -> list[str]:
+    """Return the replies (n,), those to equal exchanges in an order of their own.
+
+    Equal exchanges stand in the order of the input otherwise, which is to change nothing.
+    """
+    exchange = layout.exchange.tolist()
+    places = sorted(range(len(replies)), key=exchange.__getitem__)
+    ranked = sorted(range(len(replies)), key=lambda row: (exchange[row], replies[row]))
+    found = list(replies)
+    for place, row in zip(places, ranked, strict=True):
+        found[place] = replies[row]
+    return found
 
 
 def named_in(corpus: Corpus, layout: Layout) -> list[frozenset[str] | None]:

@@ -1,4 +1,4 @@
-"""Turns of task-oriented dialogues healed: what does not belong goes, and no value is lost.
+"""Turns of task-oriented dialogues healed: what does not belong goes, and no value of the acts.
 
 Of a turn those parts are left out that have nothing to do with what it answers. Where nothing would
 be left, a response of the same acts and slots is drawn from the run and filled with the turn's own
@@ -25,7 +25,7 @@ from .formats.dialogues import ACT, acting, domains_of, filled, slots_in
 from .healing import Drawer, Healed, RefusedError
 from .kinds import Kinds
 from .neighbors import Ints, group_by
-from .said import groups_in, last_line
+from .said import groups_in, last_said
 from .tools import Tools
 from .trimming import learned
 
@@ -89,7 +89,7 @@ class TurnHealer:
     def look(self, turn: Turn, domains: frozenset[str] = UNKNOWN) -> Parted:
         """Return a turn with what of it belongs."""
         if turn.prompt:
-            said = last_line(context_text(turn.prompt))
+            said = last_said([message._asdict() for message in turn.prompt])
             group = self.kinds.grouped(said, turn.response, turn.group)
             turn = dataclasses.replace(turn, group=group)
         left = self.belonging.trim(turn.response, slots_named(turn.group))
@@ -141,7 +141,8 @@ class TurnHealer:
         if filled is None:
             has, wanted = (" ".join(slots_of(some)) or "none" for some in (text, seen.text))
             raise RefusedError(f"the rewrite has the slots {has}, not {wanted}")
-        if not judged and self.belonging.trim(text) != text:
+        named = slots_named(seen.turn.group)
+        if not judged and self.belonging.trim(text, named) != text:
             raise RefusedError("not all of the rewrite belongs")
         return _said("rewritten", filled, "rewritten")
 

@@ -172,7 +172,8 @@ def _tokens(tokens: list[tuple[int, int]], place: tuple[int, int]) -> tuple[int,
 class _States:
     """The belief states of a dialogue's turns, one after another.
 
-    What a turn says of a domain is mostly what the turn before it said, and is read once.
+    What a turn says of a domain is mostly what the turn before it said, and is read once if it is
+    text (for 1 == True).
     """
 
     def __init__(self) -> None:
@@ -182,19 +183,22 @@ class _States:
         """Return a state: what was sought (``semi``) and what is to be booked (``book``)."""
         known: dict[str, Mapping[str, str]] = {}
         for domain, parts in as_mapping(value or {}, name).items():
-            if domain not in self.last or self.last[domain][0] != parts:
-                self.last[domain] = parts, _sought(domain, parts, name)
+            last = self.last.get(domain)
+            if last is None or last[0] != parts:
+                slots, plain = _sought(domain, parts, name)
+                last = self.last[domain] = parts if plain else None, slots
             low = domain.lower()
-            known[low] = {**known.get(low, {}), **self.last[domain][1]}
+            known[low] = {**known.get(low, {}), **last[1]}
         return {domain: slots for domain, slots in known.items() if slots}
 
 
-def _sought(domain: str, parts: Any, name: str) -> Mapping[str, str]:
-    """Return the slots that a state has of a domain, without those of which nothing is known."""
-    low, slots = domain.lower(), {}
+def _sought(domain: str, parts: Any, name: str) -> tuple[Mapping[str, str], bool]:
+    """Return the slots of a domain of which something is known, and whether all are texts."""
+    low, slots, plain = domain.lower(), dict[str, str](), True
     for part in ("book", "semi"):
         for slot, said in as_mapping(as_mapping(parts, name).get(part) or {}, name).items():
             if said and said != "not mentioned" and slot != "booked":
                 first = as_texts(said, f"{name} '{domain}' '{slot}'")[:1]
                 slots[canonical(low, slot)] = canonical_value("".join(first))
-    return {slot: value for slot, value in slots.items() if value}
+                plain &= type(said) is str
+    return {slot: value for slot, value in slots.items() if value}, plain

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import report
+from .._version import __version__
 from ..errors import RecipeError
 from ..files import alone, json_in, sha256_of, writing
 from ..judges import Judge
@@ -217,7 +218,7 @@ def _likelihoods(
 ) -> list[float | None]:
     """Return the perplexity of each model's replies under the reference model, if there is one.
 
-    What was read is kept in ``out``, by all that it depends on.
+    What was read is kept in ``out``, by the reference model's name and files and what it reads.
     """
     name, file, found = settings.reference, out / "likelihoods.json", []
     if name is None:
@@ -226,7 +227,7 @@ def _likelihoods(
     for one in said:
         pairs = readable(given.risky, one.risky)
         known = json_in(file) if file.exists() else {}
-        stem = dumps([name, fingerprint(name), pairs])
+        stem = dumps([__version__, name, fingerprint(name), pairs])
         key = hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()
         if key not in known:
             with tools.progress.stage(f"reading {short(one.name, 40)}", len(pairs)) as tick:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class Dialogues:
     def _without_values(self, turn: Turn, said: Said) -> Turn:
         """Return the turn without its values; its group is its acts and the slots that it names."""
         template = delexicalize(said, self.lexicon)
-        group = f"{act_string(said.acts)}{BAR}{' '.join(slots_of(template))}"
+        group = f"{act_string(said.acts).lstrip(KIND)}{BAR}{' '.join(slots_of(template))}"
         if not group.isascii() and SURROGATE.search(group):
             raise RowError(f"the acts of turn {turn.index} are not valid Unicode")
         return dataclasses.replace(
@@ -155,8 +156,8 @@ def of_kind(kind: int, group: str) -> str:
 
 def kind_of(group: str) -> int | None:
     """Return what kind of turn a group has in the place of acts, None for any other group."""
-    acts = acts_of(group)
-    return int(acts.removeprefix(KIND)) if acts.startswith(KIND) else None
+    found = re.fullmatch(rf"{KIND}(\d+)", acts_of(group))
+    return int(found[1]) if found else None
 
 
 def acts_known(group: str) -> bool:
@@ -183,4 +184,4 @@ def slots_in(group: str) -> tuple[str, ...]:
 
 def acting(context: str, group: str) -> str:
     """Return a context with the acts of its response, as a rephraser is given them."""
-    return f"{context}\nacts: {acts}" if (acts := acts_of(group)) else context
+    return f"{context}\nacts: {acts_of(group)}" if acts_known(group) else context

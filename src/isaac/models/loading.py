@@ -157,7 +157,9 @@ def _adapted(model: Any, adapter: Path, *, trainable: bool, merged: bool) -> Any
     model = peft.PeftModel.from_pretrained(model, adapter, is_trainable=trainable and not merged)
     # Where the base lies here, so that the library does not look for its name on the hub.
     model.peft_config["default"].base_model_name_or_path = base
-    return model.merge_and_unload().requires_grad_(trainable) if merged else model
+    if not merged or model.active_peft_config.is_prompt_learning:
+        return model  # learnt tokens before the prompt are no weights that others could be added to
+    return model.merge_and_unload().requires_grad_(trainable)
 
 
 def _tokenizer(place: Place) -> Any:
