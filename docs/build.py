@@ -34,6 +34,7 @@ This page is written by `make docs`.
 
 
 @functools.cache
+@functools.cache
 def usage(*arguments: str) -> str:
     """Return what a command says of itself, at a fixed width."""
     done = subprocess.run(

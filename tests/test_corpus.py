@@ -264,13 +264,13 @@ def test_a_quote_that_is_never_closed_costs_no_more_than_its_file(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_million_equal_rows_are_read_in_reasonable_time(tmp_path: Path) -> None:
+def test_equal_rows_by_the_hundred_thousand_are_read_in_reasonable_time(tmp_path: Path) -> None:
     begun = time.process_time()
-    corpus = read(tmp_path, lines(PAIR) * 1_000_000)
-    assert len(corpus) == 1_000_000
-    assert corpus[999_999] == (999_999, "Why?", "So.", "in.jsonl", 1_000_000)
-    assert sum(1 for _ in corpus.records()) == 1_000_000
-    assert time.process_time() - begun < 180
+    corpus = read(tmp_path, lines(PAIR) * 300_000)
+    assert len(corpus) == 300_000
+    assert corpus[299_999] == (299_999, "Why?", "So.", "in.jsonl", 300_000)
+    assert sum(1 for _ in corpus.records()) == 300_000
+    assert time.process_time() - begun < 60
 
 
 # Nothing that was read is lost.

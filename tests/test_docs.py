@@ -34,11 +34,12 @@ def test_every_command_and_flag_is_documented_and_no_other() -> None:
     sections = dict(
         re.findall(r"## isaac ([\w ]+)\n(.*?)(?=\n## |\Z)", read("docs/cli.md"), re.DOTALL)
     )
-    assert sorted(sections) == sorted(build()["commands"]())
+    docs = build()
+    assert sorted(sections) == sorted(docs["commands"]())
     flag = re.compile(r"^  (?:-\w, )?(--[\w-]+)", re.MULTILINE)
     default = re.compile(r"\[default: ([^\]]+)\]")
     for name, text in sections.items():
-        now = build()["usage"](*name.split())
+        now = docs["usage"](*name.split())
         assert flag.findall(text) == flag.findall(now), f"run make docs: {name}"
         assert default.findall(flat(text)) == default.findall(flat(now)), f"run make docs: {name}"
 
