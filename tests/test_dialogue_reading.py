@@ -184,6 +184,25 @@ def test_multiwoz21_gives_acts_spans_in_characters_and_states() -> None:
     )
 
 
+def test_equal_values_keep_their_own_places_when_the_text_changes() -> None:
+    def spans(more: int) -> list[Any]:
+        return [
+            ["Booking-Book", "People", "5", 7 + more, 7 + more],
+            ["Booking-Book", "Stay", "5", 2 + more, 2 + more],
+        ]
+
+    reader = READERS["multiwoz21"]
+    for end in ("", " so" * 100_000):
+        text = f"Booked for 5 nights from Tuesday , 5 people .{end}"
+        turn = {"text": text, "metadata": {}, "dialog_act": {}, "span_info": spans(0)}
+        log = {"dialogue_id": "A", "log": [{"text": "Hi", "metadata": {}}, turn]}
+        longer = reader.replaced(log, 1, f"Oi ! {text}")
+        assert longer["log"][1]["span_info"] == spans(2)
+        assert reader.replaced(longer, 1, text)["log"][1]["span_info"] == spans(0)
+    (people, _) = reader.replaced(longer, 1, "For 5 people .")["log"][1]["span_info"]
+    assert people == ["Booking-Book", "People", "5", 1, 1]
+
+
 def test_a_state_is_read_as_if_alone_whatever_was_before() -> None:
     def states(*people: Any) -> list[Any]:
         log = [

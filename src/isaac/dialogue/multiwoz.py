@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from ..text import short
@@ -28,6 +29,9 @@ from .fields import (
 )
 from .spans import Said, checked, words
 from .turns import Act, Dialogue, State, Turn
+
+COMPARED = 250_000
+"""Pairs of words that are compared to tell where a changed text still has the same ones."""
 
 ACTS = "dialog_acts"
 """The column of a record with what a release's file of acts has of its dialogue."""
@@ -138,21 +142,50 @@ def five(value: Any, name: str) -> tuple[str, str, str, int, int]:
 
 
 def _respanned(turn: Mapping[str, Any], text: str) -> list[Any]:
-    """Return the ``span_info`` that holds for another text, each value at its first place."""
-    tokens = words(text)
+    """Return the ``span_info`` that holds for another text.
+
+    A value stays with the words that both texts have in common; one that does not stand in them
+    gets its first place in the new text.
+    """
+    tokens, old = words(text), turn.get("text", "").split()
+    common = _common(old, text.split())
     made = []
     for each in as_list(turn["span_info"], "'span_info'"):
         act, slot, said, start, end = five(each, "the turn's")
-        old = turn.get("text", "").split()
-        here = slice(start, end + 1) if 0 <= start <= end < len(old) else slice(0)
-        if old[here] and text.split()[here] == old[here]:
-            made.append(each)
+        inside = range(start, end + 1) if 0 <= start <= end < len(old) else range(0)
+        places = [common.get(place, -1) for place in inside]
+        if places and -1 not in places and places[-1] - places[0] == end - start:
+            made.append([act, slot, said, places[0], places[-1]])
             continue
-        forms = [" ".join(old[here])] if old[here] else []
+        forms = [" ".join(old[start : end + 1])] if inside else []
         place = first_place(text, [said, *forms])
-        if place and (inside := _tokens(tokens, place)):
-            made.append([act, slot, text[slice(*place)], *inside])
+        if place and (found := _tokens(tokens, place)):
+            made.append([act, slot, text[slice(*place)], *found])
     return made
+
+
+def _common(old: list[str], new: list[str]) -> dict[int, int]:
+    """Return where words of one text that another one has in the same order stand in that.
+
+    Between what both begin and end with, long texts have none: it would take too long to tell.
+    """
+    head = _shared(old, new)
+    tail = min(_shared(old[::-1], new[::-1]), len(old) - head, len(new) - head)
+    found = {place: place for place in range(head)}
+    found |= {len(old) - step: len(new) - step for step in range(1, tail + 1)}
+    left, right = old[head : len(old) - tail], new[head : len(new) - tail]
+    if len(left) * len(right) <= COMPARED:
+        for a, b, size in SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks():
+            found |= {head + a + step: head + b + step for step in range(size)}
+    return found
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many words two texts begin with that are the same."""
+    differ = (
+        place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]
+    )
+    return next(differ, min(len(one), len(other)))
 
 
 def first_place(text: str, forms: Sequence[str]) -> tuple[int, int] | None:
