@@ -58,7 +58,7 @@ def _nothing(*, force: bool) -> None:
 def uncollected() -> Iterator[None]:
     """Keep Python from looking for cycles of references meanwhile.
 
-    Records of JSON have none, and to look for them takes a fifth of the time of reading.
+    Records and words have none, and to look for them takes a fifth of the time of reading.
     """
     on = gc.isenabled()
     gc.disable()

@@ -14,6 +14,7 @@ from .neighbors import Ints
 from .progress import Progress
 from .said import around, groups_in
 from .stores import Store
+from .threads import uncollected
 
 WHOLE, TRIMMED, FOREIGN = 0, 1, 2
 """Nothing was left out of a response; a part was; all of it would have been, and stays."""
@@ -74,7 +75,7 @@ def trim(
     """Return what is left out of each distinct response of a corpus, kept in a store."""
 
     def make() -> dict[str, Any]:
-        with progress.stage("belonging", len(layout.responses)) as tick:
+        with progress.stage("belonging", len(layout.responses)) as tick, uncollected():
             belonging, named = learned(corpus, layout, encoder), named_in(corpus, layout)
             texts, foreign = {}, []
             for number, text in enumerate(layout.responses):
