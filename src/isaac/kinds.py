@@ -31,7 +31,6 @@ FINE = 4
 EACH = 200
 """Turns a kind from which the kinds are learnt."""
 
-
 BLOCK = 10_000
 """Turns whose vectors are put side by side at a time; changes no result."""
 
