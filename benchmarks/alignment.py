@@ -19,7 +19,8 @@ Arms: ``none`` (the model as it comes), ``raw`` (the corpus as it is), ``paper``
 was drawn by the paper's settings and by the defaults), ``pairs`` (DPO on the curation's pairs,
 after ``isaac``, half as many pairs a step as rows elsewhere), ``random`` (as many rows as
 ``oracle``, by chance), ``profanity`` (rows that the judge of that name calls safe), ``oracle``
-(rows labelled safe: what people would have selected).
+(rows labelled safe: what people would have selected), and ``budget-0.2`` or any other share (the
+defaults, but so many of the rows are redrawn).
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ ARMS = ("raw", "paper", "isaac", "pairs", "random", "profanity", "oracle")
 AS_IS = ["--budget", "0"]
 """Flags of a curation that changes nothing."""
 
-FLAGS = {"paper": ["--paper"], "isaac": []}
-"""Flags of the curations that change something."""
+BUDGET = "budget-"
+"""How the name of an arm begins that redraws another share of the rows."""
 
 
 class Parts(NamedTuple):
@@ -85,6 +86,13 @@ def selected(arm: str, rows: list[Row], seed: int) -> list[Row]:
         found = judged(load_judge("profanity"), *pairs).judgements
         return [row for row, one in zip(rows, found, strict=True) if one.verdict == "safe"]
     return rows
+
+
+def flags(arm: str) -> list[str]:
+    """Return the flags of an arm's curation."""
+    if arm.startswith(BUDGET):
+        return ["--budget", arm.removeprefix(BUDGET)]
+    return {"paper": ["--paper"], "isaac": []}.get(arm, AS_IS)
 
 
 def isaac(*arguments: object) -> None:
@@ -136,7 +144,7 @@ class Bench:
         plain = [{"context": row["context"], "response": row["response"]} for row in rows]
         corpus = write(place / f"{arm}.jsonl", plain)
         run = place / arm
-        isaac("curate", corpus, "-o", run, "--seed", seed, *FLAGS.get(arm, AS_IS))
+        isaac("curate", corpus, "-o", run, "--seed", seed, *flags(arm))
         sft = ["--model", given.model, "-o", out, "--completion-head"]
         sft += ["--batch", given.batch, *steps]
         isaac("train", "sft", run, *sft)
@@ -156,7 +164,16 @@ class Bench:
                 line += ["--after", model]
             line += ["--prompts", self.prompts, "--judge", self.judge(), "--judge", "profanity"]
             line += ["--harmless", given.data / "xstest" / "xstest_prompts.csv"]
-            line += ["--max-tokens", 48, "--reference", given.model, "-o", out]
+            line += [
+                "--max-tokens",
+                48,
+                "--reference",
+                given.model,
+                "--dtype",
+                given.dtype,
+                "-o",
+                out,
+            ]
             line += ["--temperature", given.temperature, "--top-p", given.top_p, "--seed", seed]
             isaac(*line)
         return _found(out)
@@ -240,7 +257,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--max-length", type=int, default=128)
-    parser.add_argument("--dtype", default="float32", help="of the weights while training")
+    parser.add_argument("--dtype", default="float32", help="of the weights")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the answers")
     parser.add_argument("--top-p", type=float, default=0.9)
     parser.add_argument("--prompts", type=int, default=400, help="contexts to answer at most")

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from common import DATA, header, spread, table
 
-from isaac import belonging
+from isaac import belonging, cutting
 from isaac.belonging import Answers, Belonging, slots_named
 from isaac.dialogue import Dialogue, Lexicon, act_string, delexicalize, pollute, slots_of
 from isaac.dialogues import read_dialogues
@@ -86,14 +87,15 @@ def lines(given: argparse.Namespace) -> Iterator[list[str]]:
         rows = len(made[0].clean)
         own = learned[0].spoken.bound
         for bound in (*map(float, given.bounds.split(",")), own):
-            belonging.LEAST = belonging.BELONGS = bound
-            found = [shares(*pair) for pair in zip(made, learned, strict=True)]
+            cutting.LEAST = cutting.BELONGS = bound
+            anew = map(replace, learned)  # what was told by another bound is forgotten
+            found = [shares(*pair) for pair in zip(made, anew, strict=True)]
             cells = [spread(list(values), scale=1) for values in zip(*found, strict=True)]
             yield [f"{count:,}", f"{rows:,}", f"{bound:.1f}", *cells]
-        belonging.LEAST, belonging.BELONGS = BOUNDS
+        cutting.LEAST, cutting.BELONGS = BOUNDS
 
 
-BOUNDS = belonging.LEAST, belonging.BELONGS
+BOUNDS = cutting.LEAST, cutting.BELONGS
 COLUMNS = ("dialogues", "system turns", "bound", "trimmed, %", "restored, %", "clean trimmed, %")
 
 

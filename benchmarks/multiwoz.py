@@ -46,7 +46,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import DATA, header, spread, table
 
-from isaac.belonging import NUMBER
+from isaac.cutting import NUMBER
 from isaac.dialogue import Dialogue, Lexicon, Turn, delexicalize, round_trip, slots_of
 from isaac.dialogue.predictions import plain_id
 from isaac.dialogue.words import Phrases, words_in

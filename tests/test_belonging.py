@@ -8,7 +8,8 @@ import pytest
 
 from isaac import Corpus, Recipe, curate, read_corpus, trimming
 from isaac.assumption import diagnose
-from isaac.belonging import Answers, Belonging, clauses_of, fit, name_of, sentences_of, tokens_of
+from isaac.belonging import COMPANY, EVEN, Answers, Belonging, fit
+from isaac.cutting import clauses_of, name_of, sentences_of, tokens_of
 from isaac.dependence import dependence, features_of, named
 from isaac.embeddings import HashingEncoder, load_encoder
 from isaac.layout import arrange
@@ -88,7 +89,7 @@ def test_equal_exchanges_with_different_replies_tell_the_same_in_any_order(
         values.append(trimming.learned(read, arrange(read), encoder).values)
         rng.shuffle(talks)
     assert values[0] == values[1]
-    assert len(values[0]) > 5
+    assert len(values[0].own) > 5
 
 
 def test_what_comes_with_anything_is_left_out_and_the_rest_stays_word_for_word(
@@ -99,6 +100,23 @@ def test_what_comes_with_anything_is_left_out_and_the_rest_stays_word_for_word(
     assert 150 < sum(polluted) < 350
     found = [belonging.trim(text) for text in answers.responses]
     assert found == clean
+
+
+def test_a_part_is_known_by_the_company_that_its_words_keep() -> None:
+    answers, _ = corpus()
+    texts = list(answers.responses)
+    texts[:2] = ["Zigzag . Which day would you like to travel ?"] * 2
+    texts[2] = "Daft flummery . Which day would you like to travel ?"
+    texts[3] = "Quixotic . Which day would you like to travel ?"
+    belonging = fit(answers._replace(responses=texts), load_encoder("wordllama"))
+    own, among = belonging.values
+    gain = {name: (among[name] - own[name]) / COMPANY for name in own}
+    assert own["daft flummery"] < belonging.spoken.bound
+    assert gain["daft flummery"] < -2  # daft clowns do not belong
+    assert gain["which day would you like to travel"] > 3
+    assert gain["quixotic"] == pytest.approx(EVEN)  # its word stands nowhere else
+    assert own["zigzag"] < belonging.spoken.bound
+    assert gain["zigzag"] < EVEN
 
 
 def test_a_response_that_is_not_in_the_corpus_is_trimmed_too(

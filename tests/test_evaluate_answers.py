@@ -100,6 +100,13 @@ def test_other_decoding_is_refused(tmp_path: Path, decoding: Decoding, said: str
     assert said in str(caught.value)
 
 
+def test_other_numbers_of_the_weights_are_refused(tmp_path: Path) -> None:
+    asked = Asked(prompts(1), 1, WARM)
+    Answers(tmp_path, "parrot").collect(asked, Parrot)
+    with pytest.raises(RunError, match='another dtype: null, now "bfloat16"'):
+        Answers(tmp_path, "parrot").collect(asked._replace(dtype="bfloat16"), Parrot)
+
+
 def test_another_prompt_of_the_same_id_is_refused(tmp_path: Path) -> None:
     Answers(tmp_path, "parrot").collect(Asked(prompts(1), 1, WARM), Parrot)
     changed = [Prompt("0", [{"role": "user", "content": "else"}])]

@@ -76,16 +76,16 @@ def test_long_texts_are_cut_to_what_is_read(tiny: Any) -> None:
 
 
 def test_a_reference_has_to_be_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "load_chat_model", lambda name: SimpleNamespace(name=name))
+    monkeypatch.setattr(models, "load_chat_model", lambda name, dtype: SimpleNamespace(name=name))
     with pytest.raises(ModelError, match="'openai:x' gives no likelihoods"):
         load_reference("openai:x")
     both = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(is_encoder_decoder=True)))
     both.tokenizer = "t"
-    monkeypatch.setattr(models, "load_chat_model", lambda name: both)
+    monkeypatch.setattr(models, "load_chat_model", lambda name, dtype: both)
     with pytest.raises(ModelError, match="is a causal model"):
         load_reference("t5")
     whole = SimpleNamespace(model="m", tokenizer="t")
-    monkeypatch.setattr(models, "load_chat_model", lambda name: whole)
+    monkeypatch.setattr(models, "load_chat_model", lambda name, dtype: whole)
     assert load_reference("smollm2") == ("m", "t")
 
 

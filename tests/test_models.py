@@ -70,6 +70,37 @@ def test_draws_follow_the_odds() -> None:
     assert {int(narrow(None, odds.log()).argmax()) for _ in range(200)} == {0}
 
 
+@pytest.mark.parametrize("top_p", [0.1, 0.5, 0.9, 0.999])
+def test_the_nucleus_is_that_of_the_library(top_p: float) -> None:
+    torch = pytest.importorskip("torch")
+    from transformers import TopPLogitsWarper
+
+    from isaac.models.local import LIKELY, Chance
+
+    scores = torch.randn(6, 3 * LIKELY[-1], generator=torch.Generator().manual_seed(0))
+    scores *= torch.tensor([[0.1], [1.0], [2.0], [3.0], [5.0], [9.0]])
+    odds = scores.softmax(-1)
+    kept = odds >= Chance([0] * 6, 1.0, top_p)._least(odds)
+    expected = TopPLogitsWarper(top_p)(None, scores).isfinite()
+    sizes = expected.sum(-1)
+    assert ((kept.sum(-1) - sizes).abs() <= 1 + 1e-4 * sizes).all()  # sums round by their order
+
+
+def test_of_a_head_only_what_is_needed_is_read(llama: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from isaac.models.local import LocalModel
+
+    model = LocalModel(str(llama))
+    seen = []
+    head = model.model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda _, given: seen.append(given[0].is_contiguous()))
+    model.reply([ask("Hi"), ask("Hello, you there")], SHORT)
+    assert seen
+    assert all(seen)
+    assert model.model.dtype == torch.float32
+    assert LocalModel(str(llama), dtype="bfloat16").model.dtype == torch.bfloat16
+
+
 def test_what_cannot_be_put_to_the_model_gets_no_reply_and_is_counted(llama: Path) -> None:
     from isaac.models.local import LocalModel
 

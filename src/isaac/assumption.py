@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .belonging import MANY
 from .curation import Curation
+from .cutting import MANY
 from .trimming import TRIMMED
 
 Applies = Literal["applies", "doubtful", "does not apply"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -52,6 +52,13 @@ Limit = Annotated[
     int | None, typer.Option(min=2, help="only so many prompts of each kind, spread evenly")
 ]
 Batch = Annotated[int, typer.Option(min=1, help="prompts that a model sees at a time")]
+Numbers = Annotated[
+    Literal["float32", "bfloat16"] | None,
+    typer.Option(
+        help="of local models' weights; if not given, bfloat16 on a graphics card, else float32",
+        show_default=False,
+    ),
+]
 InRun = Annotated[
     Path | None,
     typer.Option(metavar="RUN", help="write the result into this run and its report too"),
@@ -77,6 +84,7 @@ def evaluate(
     ability: Tasks = None,
     limit: Limit = None,
     batch: Batch = 16,
+    dtype: Numbers = None,
     run: InRun = None,
     as_json: AsJson = False,
 ) -> None:
@@ -97,6 +105,7 @@ def evaluate(
         ability=tuple(filter(None, (ability or "").split(","))),
         limit=limit,
         batch=batch,
+        dtype=dtype,
     )
     with tools_for() as tools:
         found = evaluate_models(before, after, prompts, judge, out, settings, tools)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import needed
-from ..models import ModelError, load_chat_model
+from ..models import Dtype, ModelError, load_chat_model
 from ..openai_client import address_in
 from ..text import short
 
@@ -16,7 +16,9 @@ Ability = dict[str, dict[str, float | str]]
 """Metrics by task, named as the harness names them."""
 
 
-def ability_of(name: str, tasks: Sequence[str], batch: int = 8) -> Ability:
+def ability_of(
+    name: str, tasks: Sequence[str], batch: int = 8, dtype: Dtype | None = None
+) -> Ability:
     """Return what the harness says of a model, as it says it.
 
     Endpoints go through its ``local-chat-completions``, hub names and folders of whole models
@@ -24,7 +26,7 @@ def ability_of(name: str, tasks: Sequence[str], batch: int = 8) -> Ability:
     without the package lm-eval, `ModelError` where the harness fails.
     """
     harness = harness_package()
-    kind, arguments = _place(name)
+    kind, arguments = _place(name, dtype)
     try:
         found = harness.simple_evaluate(
             model=kind, model_args=arguments, tasks=list(tasks), batch_size=batch
@@ -43,17 +45,17 @@ def harness_package() -> Any:
     return needed("lm_eval", "--ability", "ability")
 
 
-def _place(name: str) -> tuple[Any, dict[str, Any] | None]:
+def _place(name: str, dtype: Dtype | None) -> tuple[Any, dict[str, Any] | None]:
     """Return the harness's kind of model, and what that wants to know, for a model's name."""
     if address := address_in(name):
         url = f"{address[1].rstrip('/')}/chat/completions"
         return "local-chat-completions", {"model": address[0], "base_url": url}
     folder = Path(name)
     if (folder / "adapter_config.json").exists() or not (folder.is_dir() or "/" in name):
-        loaded: Any = load_chat_model(name)
+        loaded: Any = load_chat_model(name, dtype=dtype)
         kinds = importlib.import_module("lm_eval.models.huggingface")
         return kinds.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer), None
-    return "hf", {"pretrained": name}
+    return "hf", {"pretrained": name, **({"dtype": dtype} if dtype else {})}
 
 
 def _metrics(values: Mapping[str, Any]) -> dict[str, float | str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..errors import RecipeError, RunError
 from ..files import json_in, writing
-from ..models import ChatModel, Decoding
+from ..models import ChatModel, Decoding, Dtype
 from ..progress import Tick
 from ..records import dumps, parse
 from .prompts import Prompt
@@ -26,11 +26,15 @@ ENDS = 2**20
 
 
 class Asked(NamedTuple):
-    """What is asked of each model: which prompts, how often each, and how replies are drawn."""
+    """What is asked of each model: which prompts, how often each, and how replies are drawn.
+
+    ``dtype`` is of the weights, where the model is a local one.
+    """
 
     prompts: Sequence[Prompt]
     samples: int
     decoding: Decoding
+    dtype: Dtype | None = None
 
 
 Replies = list[list[str | None]]
@@ -76,6 +80,7 @@ class Answers:
             "model": self.model,
             "fingerprint": fingerprint(self.model),
             "decoding": asked.decoding._asdict(),
+            "dtype": asked.dtype,
         }
         if not self.settings.exists():
             with writing(self.settings) as out:

@@ -60,7 +60,7 @@ def evaluate(
     cannot be had.
     """
     settings, tools = settings or Settings(), tools or Tools()
-    models = _models(before, after, settings.batch, tools.progress)
+    models = _models(before, after, settings, tools.progress)
     given, judging = _given(prompts, judges, settings, tools)
     with _folder(Path(out)) as folder:
         said = [_ask(model, given, settings, folder, tools) for model in models]
@@ -114,10 +114,13 @@ def _folder(out: Path) -> Iterator[Path]:
 
 
 def _models(
-    before: str | ChatModel, after: Sequence[str | ChatModel], batch: int, progress: Progress
+    before: str | ChatModel,
+    after: Sequence[str | ChatModel],
+    settings: Settings,
+    progress: Progress,
 ) -> list[Model]:
     """Return the models in order, no two of one name."""
-    load = partial(_load, batch=batch, progress=progress)
+    load = partial(_load, settings=settings, progress=progress)
     found = [_model(before, "before", load), *(_model(one, "after", load) for one in after)]
     names = [model.name for model in found]
     if len(found) < 2:
@@ -134,9 +137,9 @@ def _model(given: str | ChatModel, role: Role, load: Callable[[str], ChatModel])
     return Model(given.name, role, lambda: given)
 
 
-def _load(name: str, batch: int, progress: Progress) -> ChatModel:
+def _load(name: str, settings: Settings, progress: Progress) -> ChatModel:
     announce(name, progress)
-    return load_chat_model(name, batch=batch)
+    return load_chat_model(name, batch=settings.batch, dtype=settings.dtype)
 
 
 def _given(
@@ -187,7 +190,7 @@ def _ask(model: Model, given: Given, settings: Settings, folder: Path, tools: To
         *(prompt._replace(id=f"risky {prompt.id}") for prompt in given.risky),
         *(prompt._replace(id=f"harmless {prompt.id}") for prompt in given.harmless),
     ]
-    asked = Asked(every, settings.samples, settings.decoding)
+    asked = Asked(every, settings.samples, settings.decoding, settings.dtype)
     total = len(every) * settings.samples
     with tools.progress.stage(f"asking {short(model.name, 40)}", total) as tick:
         answers = Answers(folder, model.name, settings.batch)
@@ -223,11 +226,11 @@ def _likelihoods(
     name, file, found = settings.reference, out / "likelihoods.json", []
     if name is None:
         return [None] * len(said)
-    reference = functools.cache(partial(load_reference, name))
+    reference = functools.cache(partial(load_reference, name, settings.dtype))
     for one in said:
         pairs = readable(given.risky, one.risky)
         known = json_in(file) if file.exists() else {}
-        stem = dumps([__version__, name, fingerprint(name), pairs])
+        stem = dumps([__version__, name, fingerprint(name), settings.dtype, pairs])
         key = hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()
         if key not in known:
             with tools.progress.stage(f"reading {short(one.name, 40)}", len(pairs)) as tick:
@@ -243,4 +246,4 @@ def _ability(said: Said, settings: Settings) -> Ability:
     """Return what lm-evaluation-harness says of a model."""
     if not settings.ability or said.role == "constant":
         return {}
-    return ability_of(said.name, settings.ability, settings.batch)
+    return ability_of(said.name, settings.ability, settings.batch, settings.dtype)

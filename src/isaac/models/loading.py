@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import MissingExtraError
 from ..progress import Progress
 from ..text import said, short
-from . import ModelError, smollm2
+from . import Dtype, ModelError, smollm2
 from .quiet import quiet
-
-Dtype = Literal["float32", "bfloat16"]
 
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"

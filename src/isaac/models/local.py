@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..text import short
-from . import Decoding, Messages, ModelError
-from .loading import PLAIN_TEMPLATE, Dtype, Loaded, load
+from . import Decoding, Dtype, Messages, ModelError
+from .loading import PLAIN_TEMPLATE, Loaded, load
 from .quiet import quiet
 from .seeds import seeds
 
@@ -42,6 +42,8 @@ class LocalModel:
         self.tokenizer.padding_side = "right" if self.seq2seq else "left"
         self.model = self.loaded.model
         self.model.generation_config = _plain(self.loaded)
+        if head := self.model.get_output_embeddings():
+            head.register_forward_pre_hook(_in_a_row)
         self.unanswered = 0
         self.first_error: str | None = None
 
@@ -130,6 +132,15 @@ def room_for(loaded: Loaded) -> int | None:
     return int(length) if 0 < length < 2**30 else None
 
 
+def _in_a_row(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what a module is given, its first tensor without gaps in memory.
+
+    Of a reply's first token the library gives the head a slice with gaps, for which PyTorch copies
+    the head's weights once for each conversation.
+    """
+    return (given[0].contiguous(), *given[1:])
+
+
 def _plain(loaded: Loaded) -> Any:
     """Return a generation config with a model's special tokens, and none of its own decoding."""
     from transformers import GenerationConfig
@@ -150,30 +161,46 @@ def _plain(loaded: Loaded) -> Any:
     )
 
 
+LIKELY = (256, 4096)
+"""Tokens among which the nucleus is looked for first; to sort a whole vocabulary is slow."""
+
+
 class Chance:
     """Draws the next token of each reply by a stream of chance of its own.
 
-    To draw a token by its odds is to take the highest score after noise of the Gumbel law is
-    added to each (Gumbel, 1954); so the library, told to take the highest, draws.
+    The drawn token alone keeps a score, so that the library, told to take the highest, takes it.
     """
 
     def __init__(self, seeds: list[int], temperature: float, top_p: float) -> None:
         import torch
-        from transformers import TopPLogitsWarper
 
-        self.torch, self.temperature = torch, temperature
+        self.torch, self.temperature, self.top_p = torch, temperature, top_p
         self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.nucleus = TopPLogitsWarper(top_p) if top_p < 1 else None
 
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Return the scores of every token, a row a reply, with noise added."""
-        scores = scores.float() / self.temperature
-        if self.nucleus is not None:
-            scores = self.nucleus(input_ids, scores)
-        noise = self.torch.empty(scores.shape)
-        for row, stream in zip(noise, self.streams, strict=True):
-            row.exponential_(generator=stream).log_().neg_()
-        return scores + noise.to(scores.device)
+    def __call__(self, _: Any, scores: Any) -> Any:
+        """Return the scores of every token, a row a reply, minus infinity but for one a row."""
+        odds = (scores.float() / self.temperature).softmax(-1)
+        if self.top_p < 1:
+            odds = odds * (odds >= self._least(odds))
+        upto = odds.cumsum(-1)
+        chance = [self.torch.rand(1, generator=one) for one in self.streams]
+        bound = self.torch.stack(chance).to(upto.device) * upto[:, -1:]
+        drawn = self.torch.searchsorted(upto, bound, right=True)
+        return self.torch.full_like(scores, -self.torch.inf).scatter(-1, drawn, 0.0)
+
+    def _least(self, odds: Any) -> Any:
+        """Return the odds of the least likely token of each nucleus, a column.
+
+        A nucleus is the fewest of the likeliest tokens whose odds come to ``top_p`` (Holtzman and
+        others, 2020); tokens as likely as its last are drawn from too.
+        """
+        for size in (*LIKELY, odds.shape[-1]):
+            likely = odds.topk(min(size, odds.shape[-1])).values
+            upto = likely.cumsum(-1)
+            if bool((upto[:, -1] >= self.top_p).all()):
+                break
+        last = (upto < self.top_p).sum(-1, keepdim=True).clamp(max=likely.shape[-1] - 1)
+        return likely.gather(-1, last)
 
 
 __all__ = ["PLAIN_TEMPLATE", "LocalModel", "as_one_text", "load", "room_for"]

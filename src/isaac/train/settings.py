@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import RecipeError
-from ..models.loading import Dtype
+from ..models import Dtype
 from ..recipe import read_yaml
 from ..text import said, short
 
