@@ -16,6 +16,7 @@ share its words with others that do not belong.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -123,7 +124,8 @@ class Belonging:
         if new:
             strange |= self._strange(likened(new, self.words, self.encoder))
         cutter = Cutter(tokens, strange, self.spoken, named)
-        unknown = sorted(set(cutter.names()).difference(self.values.own))
+        names = itertools.chain.from_iterable(cutter.pairs())
+        unknown = sorted(set(names).difference(self.values.own))
         values = self.values
         if unknown:
             own = self._values(likened(unknown, self.parts, self.encoder))
@@ -215,8 +217,10 @@ def fit(answers: Answers, encoder: Encoder) -> Belonging:
         Cutter(line, strange, spoken, slots_named(key))
         for line, key in zip(tokens, answers.keys, strict=True)
     ]
-    parts = dependence(named([list(cutter.names()) for cutter in cutters], encoder), features)
-    judged = Counter(name for cutter in cutters for name in cutter.judged())
+    pairs = [list(cutter.pairs()) for cutter in cutters]
+    names = [list(itertools.chain.from_iterable(some)) for some in pairs]
+    parts = dependence(named(names, encoder), features)
+    judged = Counter(without for some in pairs for _, without in some)
     return Belonging(parts, words, spoken, encoder, judged)
 
 

@@ -415,11 +415,25 @@ def _table(rows: list[Row], start: int = 0) -> pa.Table:
         "context": [context_text(row.turn.prompt) for row in rows],
         "response": [row.turn.response for row in rows],
         "group": [row.group for row in rows],
-        "prompt": [dumps([m._asdict() for m in row.turn.prompt]) for row in rows],
+        "prompt": _prompts(rows),
         "record": [dumps(row.record.value) if row.first else None for row in rows],
         "values": [None if row.turn.values is None else dumps(row.turn.values) for row in rows],
     }
     return pa.table(columns, schema=SCHEMA)
+
+
+def _prompts(rows: list[Row]) -> list[str]:
+    """Return what stands before each response as JSON, each message written once a dialogue."""
+    written: dict[Message, str] = {}
+    found = []
+    for row in rows:
+        if row.first:
+            written.clear()
+        for message in row.turn.prompt:
+            if message not in written:
+                written[message] = dumps(message._asdict())
+        found.append(f"[{', '.join(written[message] for message in row.turn.prompt)}]")
+    return found
 
 
 def format_names(corpus: Corpus) -> dict[str, int]:

@@ -131,25 +131,20 @@ class Cutter:
         named: frozenset[str] | None = None,
     ) -> None:
         self.tokens, self.strange, self.follows = tokens, strange, spoken.follows
-        self.plain = tokens if named is None else [_worded(token, named) for token in tokens]
+        self.plain = (
+            tokens
+            if named is None
+            else [_worded(token, named) if token[0] == "[" else token for token in tokens]
+        )
         self.bound = spoken.bound
         self.keep = np.ones(len(tokens), np.bool_)
 
-    def names(self) -> Iterator[str]:
-        """Yield the names of the text's clauses, and those that they are judged by."""
-        for clause in self.free():
-            yield from dict.fromkeys((self.name(clause), self.without(clause)))
-
-    def judged(self) -> Iterator[str]:
-        """Yield the names that the text's clauses are judged by."""
-        return map(self.without, self.free())
-
-    def free(self) -> Iterator[Clause]:
-        """Yield the clauses that hold no value."""
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of clauses without values, each with that which it is judged by."""
         for clause in clauses_of(self.tokens):
             name = self.name(clause)
             if name and not VALUE.search(name):
-                yield clause
+                yield name, self.without(clause)
 
     def name(self, clause: Clause) -> str:
         """Return the name of a clause, empty where it has no words."""
@@ -157,6 +152,8 @@ class Cutter:
 
     def without(self, clause: Clause) -> str:
         """Return the name of a clause without its strange words, or with them if they are much."""
+        if self.strange.isdisjoint(self.tokens[clause.start : clause.end]):
+            return self.name(clause)
         gone = {place for start, end in self.runs(clause) for place in range(start, end)}
         words = [place for place in range(*clause) if WORD.match(self.plain[place])]
         if 3 * len(gone) >= len(words):
@@ -256,6 +253,6 @@ class Cutter:
 
 def _worded(token: str, named: frozenset[str]) -> str:
     """Return a placeholder's name as a word, if its value is one and no act names its slot."""
-    name = NUMBER.sub("", token[1:-1]) if token.startswith("[") else ""
+    name = NUMBER.sub("", token[1:-1])
     slot = name.partition("_")[2]
     return name if slot in EVERYDAY and slot not in named else token

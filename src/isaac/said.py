@@ -29,21 +29,27 @@ def around(corpus: Corpus) -> Around:
     """
     said: list[str] = []
     replies: list[str] = []
-    before = 0
-    for prompt, first in _prompts(corpus):
+    for more, first in _added(corpus):
         if said:
-            replies.append("" if first else next(_users(prompt[before + 1 :]), ""))
-        said.append(last_said(prompt))
-        before = len(prompt)
+            replies.append("" if first else next(_users(more[1:]), ""))
+        last = "" if first else said[-1]
+        said.append(last_said(more) or last)
     return Around(said, [*replies, ""] if said else [])
 
 
-def _prompts(corpus: Corpus) -> Iterator[tuple[list[Any], bool]]:
-    """Yield what is before each response, and whether it is the first of its record."""
+def _added(corpus: Corpus) -> Iterator[tuple[list[Any], bool]]:
+    """Yield what is before each response, and whether it is the first of its record.
+
+    Of one that is not, only what was added to what is before the response before: that response
+    and what follows it.
+    """
+    before = "[]"
     for part in corpus.parts(["prompt", "record"]):
         firsts = part.column("record").is_valid().to_pylist()
         for prompt, first in zip(part.column("prompt").to_pylist(), firsts, strict=True):
-            yield json.loads(prompt), first
+            start = 1 if first else len(before) - 1
+            yield json.loads(f"[{prompt[start:].removeprefix(', ')}"), first
+            before = prompt
 
 
 def last_said(prompt: Sequence[Mapping[str, Any]]) -> str:
