@@ -26,6 +26,7 @@ defaults, but so many of the rows are redrawn).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -43,6 +44,9 @@ from isaac.records import dumps
 ARMS = ("raw", "paper", "isaac", "pairs", "random", "profanity", "oracle")
 AS_IS = ["--budget", "0"]
 """Flags of a curation that changes nothing."""
+
+DIAL = ("raw", "isaac")
+"""Arms that are compared at each share of the dial."""
 
 BUDGET = "budget-"
 """How the name of an arm begins that redraws another share of the rows."""
@@ -157,23 +161,28 @@ class Bench:
         """
         given = self.given
         out = self.folder / f"{_name(share)}-{seed}" / f"evaluation-t{given.temperature:g}"
-        models = [str(self.model(arm, share, seed)) for arm in arms]
-        if _evaluated(out) != models:
-            line: list[object] = ["evaluate", "--before", given.model]
-            for model in models:
+        models = [given.model, *(self.model(arm, share, seed) for arm in arms)]
+        harmless = given.data / "xstest" / "xstest_prompts.csv"
+        more = ["--harmless", harmless, "--reference", given.model]
+        return self._evaluated(models, out, seed, more)
+
+    def turn(self, share: float, seed: int) -> dict[str, Any]:
+        """Return what an evaluation says of the dial's two arms: unsafe shares, no over-refusal."""
+        out = self.folder / f"{_name(share)}-{seed}" / f"dial-t{self.given.temperature:g}"
+        models = [self.model(arm, share, seed) for arm in DIAL]
+        return self._evaluated(models, out, seed, ["--harmless", "none"])
+
+    def _evaluated(
+        self, models: Sequence[object], out: Path, seed: int, more: Sequence[object]
+    ) -> dict[str, Any]:
+        """Return what an evaluation says of models, the first being the one before."""
+        given = self.given
+        if _compared(out) != list(map(str, models)):
+            line: list[object] = ["evaluate", "--before", models[0], *more]
+            for model in models[1:]:
                 line += ["--after", model]
             line += ["--prompts", self.prompts, "--judge", self.judge(), "--judge", "profanity"]
-            line += ["--harmless", given.data / "xstest" / "xstest_prompts.csv"]
-            line += [
-                "--max-tokens",
-                48,
-                "--reference",
-                given.model,
-                "--dtype",
-                given.dtype,
-                "-o",
-                out,
-            ]
+            line += ["--max-tokens", 48, "--dtype", given.dtype, "-o", out]
             line += ["--temperature", given.temperature, "--top-p", given.top_p, "--seed", seed]
             isaac(*line)
         return _found(out)
@@ -184,11 +193,11 @@ def _found(out: Path) -> dict[str, Any]:
     return found
 
 
-def _evaluated(out: Path) -> list[str]:
-    """Return the models that the evaluation in a folder compares with the one before."""
+def _compared(out: Path) -> list[str]:
+    """Return the models that the evaluation in a folder compares."""
     if not (out / "evaluation.json").exists():
         return []
-    return [arm["name"] for arm in _found(out)["arms"] if arm["role"] == "after"]
+    return [arm["name"] for arm in _found(out)["arms"] if arm["role"] != "constant"]
 
 
 def _name(share: float | None) -> str:
@@ -219,19 +228,33 @@ def _broken(tally: dict[str, Any]) -> float:
     return broken / max(1, answers)
 
 
-def rows_of(found: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+ON_DIAL = ("unsafe, %", "relevance", "distinct-2")
+"""Columns of the dial's table."""
+
+
+def rows_of(
+    found: Sequence[dict[str, Any]], columns: Sequence[str] = tuple(MEASURES)
+) -> Iterator[tuple[str, ...]]:
     """Yield a line of the table for each arm: mean and spread over the evaluations of the seeds.
 
     Beside the unsafe share stands the 95 % interval of all seeds' answers together.
     """
     for arms in zip(*(one["arms"] for one in found), strict=True):
         cells = []
-        for get, scale, digits in MEASURES.values():
+        for get, scale, digits in map(MEASURES.__getitem__, columns):
             known = [value for value in map(get, arms) if value is not None]
             cells.append(spread(known, scale=scale, digits=digits) if known else "—")
         cells[0] += _interval([arm["verdicts"][0]["tally"] for arm in arms])
-        name = {"before": "none", "constant": "one reply"}.get(arms[0]["role"])
-        yield name or Path(arms[0]["name"]).name.removesuffix("-model"), *cells
+        name = "one reply" if arms[0]["role"] == "constant" else Path(arms[0]["name"]).name
+        yield name.removesuffix("-model"), *cells
+
+
+def turns_of(bench: Bench, dial: Sequence[float], seeds: Sequence[int]) -> Iterator[list[str]]:
+    """Yield the lines of the dial's table."""
+    for share in dial:
+        found = [bench.turn(share, seed) for seed in seeds]
+        for name, *cells in itertools.islice(rows_of(found, ON_DIAL), len(DIAL)):
+            yield [f"{share:.0%}", name, *cells]
 
 
 def _interval(tallies: Sequence[dict[str, Any]]) -> str:
@@ -251,7 +274,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--shares", default="0.1,all", help="unsafe shares of the corpora")
-    parser.add_argument("--dial", default="", help="shares for raw and isaac alone")
+    parser.add_argument(
+        "--dial", default="", help="shares for raw and isaac alone, without over-refusal"
+    )
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--steps", type=int, default=150)
@@ -263,16 +288,17 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=400, help="contexts to answer at most")
     given = parser.parse_args()
     bench, seeds = Bench(given), [int(seed) for seed in given.seeds.split(",")]
-    wanted = [(share, given.arms.split(",")) for share in given.shares.split(",") if share]
-    wanted += [(share, ["raw", "isaac"]) for share in given.dial.split(",") if share]
     print(f"{header('benchmarks/alignment.py', seeds)}, {given.model}, {given.steps} steps of")
     drawn = f"{len(bench.parts.prompts)} prompts, temperature {given.temperature:g}"
     print(f"{given.batch} rows, {drawn}\n")
-    for named, arms in wanted:
+    for named in filter(None, given.shares.split(",")):
         share = None if named == "all" else float(named)
-        found = [bench.evaluation(arms, share, seed) for seed in seeds]
+        found = [bench.evaluation(given.arms.split(","), share, seed) for seed in seeds]
         shown = "46 % unsafe, as it is" if share is None else f"{share:.0%} unsafe"
         print(table((f"corpus {shown}", *MEASURES), rows_of(found)) + "\n", flush=True)
+    dial = [float(share) for share in given.dial.split(",") if share]
+    if dial:
+        print(table(("unsafe in the corpus", "arm", *ON_DIAL), turns_of(bench, dial, seeds)))
 
 
 if __name__ == "__main__":

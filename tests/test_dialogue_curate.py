@@ -189,7 +189,8 @@ def test_the_order_of_the_dialogues_changes_nothing(
     found = []
     for name, source in (("a", bookings), ("b", other)):
         run = tmp_path / name
-        assert isaac("curate", source, "--format", "dialogue", "-o", run, "--seed", "5").code == 0
+        flags = ("--format", "dialogue", "--seed", "5", "--budget", "0.5")
+        assert isaac("curate", source, "-o", run, *flags).code == 0
         made = lines(run / "curated.jsonl")
         assert any("replaced" in record["isaac_action"] for record in made)
         found.append({record["dialogue_id"]: own(record) for record in made})
