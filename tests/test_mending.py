@@ -142,7 +142,10 @@ def test_without_a_judge_a_rewrite_is_to_be_worded_more_typically(healer: Healer
     assert mended.reason == "off-consensus, rewritten"
     assert mended.confidence is not None
     given = Mender(healer, None, Rewrites(ODD)).mend(*ASKED)
-    assert (given.action, given.reason) == ("abstained", "off-consensus; no rewrite to be had")
+    assert (given.action, given.reason) == (
+        "abstained",
+        "off-consensus; no rewrite to be had: the model leaves it as it is",
+    )
     assert Mender(healer, None, Rewrites(good)).mend("My head hurts", KIND[0]).action == "kept"
 
 

@@ -317,6 +317,21 @@ def test_a_rephraser_is_trained_in_stages_and_rewrites(
         rephraser(run, name, tmp_path / "out", settings, stages=3)
 
 
+@pytest.mark.parametrize("budget", [0.0, 0.1, 0.25, 0.9])
+def test_a_rephraser_sees_no_more_rows_that_stay_than_rows_that_change(
+    tmp_path: Path, budget: float
+) -> None:
+    source = write_lines(tmp_path / "chats.jsonl", (chat(i) for i in range(60)))
+    recipe = Recipe(neighbors=40, budget=budget, abstain=0, repeats=0)
+    run = curate_to(tmp_path / "run", source, recipe)
+    actions = run.curation().lineage.column("action").to_pylist()
+    kept, replaced = actions.count("kept"), actions.count("replaced")
+    shown = [one.kept for one in examples(run)]
+    assert shown.count(False) == replaced
+    assert shown.count(True) == (min(kept, replaced) if replaced else kept)
+    assert {one.response for one in examples(run) if one.kept} <= set(ANSWERS)
+
+
 def test_a_rephraser_of_dialogues_sees_acts_and_no_values(
     isaac: Isaac, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

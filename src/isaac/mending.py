@@ -156,11 +156,19 @@ class Mending(Generic[S]):
         return (drawn for drawn in draws if drawn.action != "kept")
 
     def _rewrites(self, seen: S, refused: list[str]) -> Iterator[Healed]:
-        """Yield rewrites, and note why others were refused."""
+        """Yield rewrites, and note why others were refused.
+
+        A model that says the same twice in a row is not asked again: it leaves nothing to chance.
+        """
         context, response = self.healer.asked(seen)
-        known, judged = {response}, self.judge is not None
+        known, judged, last = {response}, self.judge is not None, None
         for turn in range(self.tries):
-            text = self._rewrite(context, response, self.healer.seed + turn)
+            text, before = self._rewrite(context, response, self.healer.seed + turn), last
+            if text is not None and text == before:
+                return
+            last = text
+            if text == response:
+                refused.append("the model leaves it as it is")
             if text is None or text in known:
                 continue
             known.add(text)

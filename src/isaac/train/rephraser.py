@@ -10,9 +10,12 @@ model again; each stage's rewrites are kept beside it, to be judged.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pyarrow.compute as pc
 
 from ..corpus import context_text
 from ..errors import RecipeError
@@ -51,15 +54,23 @@ class Example(NamedTuple):
 def examples(run: Run) -> Iterator[Example]:
     """Yield the targets of a run, but for rows that it abstained from or dropped.
 
-    A row that was kept stays as it is: further responses that were drawn for it are left out. Turns
-    of dialogues are without their values, which the model is not to learn; their context ends with
-    their acts.
+    A row that was kept stays as it is: further responses that were drawn for it are left out. Of
+    such rows there are as many, evenly spread, as rows that were replaced, if there are more: from
+    a run that kept most a model would learn to leave all as it is. Turns of dialogues are without
+    their values, which the model is not to learn; their context ends with their acts.
     """
-    stays = False
-    for item in items(run.curation(), filled=False):
+    curation, stays, seen = run.curation(), False, 0
+    actions = Counter(curation.lineage.filter(pc.field("target") == 0).column("action").to_pylist())
+    most = actions["replaced"] or actions["kept"]
+    for item in items(curation, filled=False):
         first, kept = item.target == 0, item.action == "kept"
         stays = kept if first else stays
-        if (item.action == "replaced" and not stays) or (kept and first):
+        if kept and first:
+            seen += 1
+            chosen = seen * most // actions["kept"] > (seen - 1) * most // actions["kept"]
+        else:
+            chosen = item.action == "replaced" and not stays
+        if chosen:
             said = context_text(tuple(Message(**turn) for turn in item.prompt))
             context = acting(said, item.group)
             yield Example(context, item.original, item.response, kept, first)
