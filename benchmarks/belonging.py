@@ -1,14 +1,14 @@
 """Which bound leaves out what was put in, and little else, on few dialogues and on many.
 
 Run: python benchmarks/belonging.py [--data multiwoz21] [--seeds 1] [--dialogues 50,100,200,400,999]
-     [--rate 0.1] [--bounds 3,4,5,6,6.5,7]
+     [--rate 0.1] [--bounds 3,4,5,6,6.5,7] [--company 0,0.4,0.75,1.1,1.5]
 Needs: pip install 'isaac-align[benchmarks]'
 
 MultiWOZ's validation dialogues, or the first of them by name, are polluted at a rate; what belongs
 is learned of them, and each system turn is trimmed with each bound. Told are the polluted turns of
 which something was left out, those that then read as before anything was put in (but for case and
 spaces), and the clean turns of which something was left out. The last bound is the one that isaac
-takes for so many turns.
+takes for so many turns. A second table tells the same for weights of the company of words.
 """
 
 from __future__ import annotations
@@ -76,10 +76,15 @@ def same(left: str | None, was: str) -> bool:
     return left is not None and left.casefold().split() == was.casefold().split()
 
 
+def dialogues_in(data: Path) -> list[Dialogue]:
+    """Return the validation dialogues in the order of their names."""
+    every = read_dialogues(str(data / "val.json.zip"), "multiwoz21").joined()
+    return sorted(every, key=lambda one: one.id)
+
+
 def lines(given: argparse.Namespace) -> Iterator[list[str]]:
-    """Yield the lines of the table."""
-    every = read_dialogues(str(given.data / "val.json.zip"), "multiwoz21").joined()
-    every = sorted(every, key=lambda one: one.id)
+    """Yield the lines of the table of sizes and bounds."""
+    every = dialogues_in(given.data)
     encoder = load_encoder("wordllama")
     for count in map(int, given.dialogues.split(",")):
         made = [turns_of(every[:count], given.rate, seed) for seed in range(given.seeds)]
@@ -95,6 +100,21 @@ def lines(given: argparse.Namespace) -> Iterator[list[str]]:
         cutting.LEAST, cutting.BELONGS = BOUNDS
 
 
+def by_company(given: argparse.Namespace) -> Iterator[list[str]]:
+    """Yield the lines of the table of weights of company, on all dialogues."""
+    every, own = dialogues_in(given.data), belonging.COMPANY
+    made = [turns_of(every, given.rate, seed) for seed in range(given.seeds)]
+    learned = [belonging.fit(turns.answers, load_encoder("wordllama")) for turns in made]
+    for weight in map(float, given.company.split(",")):
+        belonging.COMPANY = weight
+        found = [shares(*pair) for pair in zip(made, map(replace, learned), strict=True)]
+        yield [
+            f"{weight:g}",
+            *(spread(list(values), scale=1) for values in zip(*found, strict=True)),
+        ]
+    belonging.COMPANY = own
+
+
 BOUNDS = cutting.LEAST, cutting.BELONGS
 COLUMNS = ("dialogues", "system turns", "bound", "trimmed, %", "restored, %", "clean trimmed, %")
 
@@ -107,11 +127,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA / "multiwoz21")
     parser.add_argument("--dialogues", default="50,100,200,400,999")
     parser.add_argument("--bounds", default="3,4,5,6,6.5,7")
+    parser.add_argument("--company", default="0,0.4,0.75,1.1,1.5", help="weights of it")
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
     print(header("benchmarks/belonging.py", range(given.seeds)) + "\n")
-    print(table(COLUMNS, lines(given)))
+    print(table(COLUMNS, lines(given)) + "\n", flush=True)
+    print(table(("company", *COLUMNS[3:]), by_company(given)))
 
 
 if __name__ == "__main__":
