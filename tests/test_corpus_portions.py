@@ -13,6 +13,7 @@ from isaac import corpus as module
 from isaac.corpus import SCHEMA, Corpus, Written, read_corpus, read_parts
 from isaac.formats import FORMATS, spec
 from isaac.recipe import Recipe
+from isaac.records import dumps
 from isaac.rejected import Rejected, RejectedFile
 from isaac.sources import Digest
 from isaac.tables import Stored
@@ -113,7 +114,8 @@ def test_a_written_record_has_its_responses_replaced() -> None:
         "rejected": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: e",
     }
     turns = form.turns(record)
-    written = Written(record, [4, 5], [(spec(form), turn.index) for turn in turns], [None, None])
+    places = [(spec(form), turn.index) for turn in turns]
+    written = Written(dumps(record), [4, 5], places, [None, None])
     assert written.replaced({}) == record
     longer = written.replaced({4: "a longer one", 5: "x", 9: "of another record"})
     assert [turn.response for turn in form.turns(longer)] == ["a longer one", "x"]

@@ -78,15 +78,21 @@ class Exchange(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A record of the input with the ids of its exchanges, in order, and where each stands.
+    """A record of the input as JSON, with the ids of its exchanges and where each stands in it.
 
     ``values`` has those that each exchange's response is without, as in `SCHEMA`.
     """
 
-    record: dict[str, Any]
+    text: str
     ids: list[int]
     places: list[tuple[str, int]]
     values: list[str | None]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return the record."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
 
     def replaced(self, responses: dict[int, str]) -> dict[str, Any]:
         """Return the record with the responses of some of its exchanges, by id, replaced.
@@ -98,6 +104,12 @@ class Written(NamedTuple):
             if number in texts:
                 record = restore(form).replace(record, turn, texts[number])
         return record
+
+    def line(self, responses: dict[int, str], more: dict[str, Any]) -> str:
+        """Return the record as JSON, some of its responses replaced, with more columns."""
+        if responses:
+            return dumps(self.replaced(responses) | more)
+        return f"{self.text[:-1]}, {dumps(more)[1:]}"
 
     def filled(self, responses: dict[int, str]) -> dict[int, str]:
         """Return those responses that are for its exchanges, by id, with their own values."""
@@ -189,7 +201,7 @@ class Corpus:
         ids = sorted(responses)
         places = self.take(np.array(ids, np.int64), ["format", "turn", "values"]).to_pylist()
         forms = [(place["format"], place["turn"]) for place in places]
-        return Written(record, ids, forms, [place["values"] for place in places]).replaced(
+        return Written(dumps(record), ids, forms, [place["values"] for place in places]).replaced(
             responses
         )
 
@@ -208,13 +220,13 @@ class Corpus:
             for text, form, turn, values in zip(*rows, strict=True):
                 if text is not None:
                     if last[1]:
-                        yield Written(json.loads(last[0]), *last[1:])
+                        yield Written(*last)
                     last = (text, [], [], [])
                 last[1].append(next(number))
                 last[2].append((form, turn))
                 last[3].append(values)
         if last[1]:
-            yield Written(json.loads(last[0]), *last[1:])
+            yield Written(*last)
 
 
 class Row(NamedTuple):

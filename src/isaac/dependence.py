@@ -92,22 +92,25 @@ def _standardized(rows: Ragged, shares: Reals, weights: Reals) -> Features:
 
 
 def _together(rows: Ragged, width: int) -> Reals:
-    """Return in how many rows each two features stand together (f, f)."""
+    """Return in how many rows each two features stand together (f, f).
+
+    The features of a row ascend.
+    """
     both = np.zeros(width * width)
-    ends = np.cumsum(rows.lengths**2)
+    ends = np.cumsum(rows.lengths * (rows.lengths + 1) // 2)
     start = 0
     while start < len(ends):
         most = PAIRS + (ends[start - 1] if start else 0)
         end = max(start + 1, int(np.searchsorted(ends, most, side="right")))
         some = rows.take(np.arange(start, end))
-        owner = np.repeat(np.arange(end - start), some.lengths)
-        first = np.repeat(some.values, some.lengths[owner])
-        turn = np.repeat(np.cumsum(some.lengths) - some.lengths, some.lengths**2)
-        run = np.repeat(np.cumsum(some.lengths[owner]) - some.lengths[owner], some.lengths[owner])
-        second = some.values[turn + np.arange(len(first)) - run]
+        place = np.arange(len(some.values))
+        run = np.repeat(np.cumsum(some.lengths), some.lengths) - place
+        first = np.repeat(some.values, run)
+        second = some.values[np.repeat(place - (np.cumsum(run) - run), run) + np.arange(len(first))]
         both += np.bincount(first * width + second, minlength=width * width)
         start = end
-    return both.reshape(width, width)
+    once = both.reshape(width, width)
+    return once + np.triu(once, 1).T
 
 
 class Names(NamedTuple):

@@ -27,7 +27,6 @@ from .inputs import digest_inputs
 from .kept import SUMS, Kept
 from .progress import Tick, Timed
 from .recipe import DRAW_FIELDS, Recipe
-from .records import dumps
 from .rejected import Rejected
 from .report import html, markdown, summarize
 from .runs import INPUTS, OUTPUTS, WORK, Run
@@ -178,8 +177,8 @@ def finish(run: Run, curation: Curation, progress: Timed, started: float) -> Non
         with run.writing(run.path / "lineage.parquet", "wb") as out:
             pq.write_table(lineage, out, compression="zstd")
         with run.writing(run.path / "curated.jsonl") as lines:
-            for record in curated_records(curation, tick):
-                lines.write(dumps(record) + "\n")
+            for line in curated_lines(curation, tick):
+                lines.write(line + "\n")
     with progress.stage("report"):
         write_report(run, summarize(curation))
     if isinstance(curation.tools.store, Kept):
@@ -270,8 +269,8 @@ def _copy_work(source: Run, target: Run) -> None:
             shutil.copytree(source.path / folder, target.path / folder, dirs_exist_ok=True)
 
 
-def curated_records(curation: Curation, tick: Tick | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the input's own records, each once for every target, with what was drawn.
+def curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]:
+    """Yield the input's own records as JSON, each once for every target, with what was drawn.
 
     ``isaac_id`` and ``isaac_action`` are added, as lists where several turns of a record were
     curated, and ``isaac_target`` where the recipe asks for several targets. A record with a turn
@@ -308,7 +307,7 @@ def curated_records(curation: Curation, tick: Tick | None = None) -> Iterator[di
                 "isaac_rejected": own if every else own[0],
             }
             extra = {names[name]: value for name, value in values.items() if added[name]}
-            yield written.replaced(new) | extra
+            yield written.line(new, extra)
     if tick is not None:
         tick(len(corpus) - told)
 

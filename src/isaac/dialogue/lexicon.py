@@ -147,7 +147,7 @@ class Lexicon:
             for turn in dialogue.turns:
                 own = [(span.slot, turn.text[span.start : span.end]) for span in turn.spans]
                 said.update({value.lower() for _, value in own})
-                there.update({word for word, _, _ in _words(turn.text.lower())})
+                there.update(set(WORD.findall(turn.text.lower())))
                 for domain, slots in turn.state.items():
                     own += [(f"{domain}_{slot}", value) for slot, value in slots.items()]
                 values |= dict.fromkeys((slot, value.lower()) for slot, value in own)
