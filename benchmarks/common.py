@@ -138,11 +138,14 @@ def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def spread(values: Sequence[float], *, scale: float = 100, digits: int = 1) -> str:
-    """Return mean and standard deviation, in per cent unless scaled otherwise."""
+    """Return mean and standard deviation, in per cent unless scaled otherwise.
+
+    Of one value there is no deviation.
+    """
     if any(math.isnan(value) for value in values):
         return "—"
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{scale * statistics.mean(values):.{digits}f} ± {scale * deviation:.{digits}f}"
+    mean = f"{scale * statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {scale * statistics.stdev(values):.{digits}f}"
 
 
 COLUMNS = (

@@ -283,7 +283,9 @@ def test_a_run_is_told_drawn_again_and_planned(
 ) -> None:
     run = tmp_path / "run"
     flags = ("--format", "dialogue", "--workers", "1")
-    assert "371 as dialogue" in isaac("curate", bookings, *flags, "--dry-run").out
+    planned = isaac("curate", bookings, *flags, "--dry-run").out
+    assert "371 as dialogue" in planned
+    assert "tell what belongs in 371 responses: about" in planned
     assert isaac("curate", bookings, "-o", run, *flags).code == 0
     assert "same value of 'act'" in isaac("report", run).out
     story = json.loads(isaac("explain", run, "1", "--json").out)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .belonging import Answers, fit
 from .corpus import Corpus, format_names
 from .distinct import Texts
 from .embeddings import Encoder, embed
@@ -18,9 +19,13 @@ from .settling import RADII, VIEWS, size
 from .settling import SAMPLE as SETTINGS
 from .shards import SHARD
 from .tools import Tools
+from .trimming import answers_of
 
 SAMPLE = 256
 """Texts that are embedded to learn how fast the encoder is."""
+
+TURNS = 1000
+"""Responses of which it is told what belongs, to learn how long that takes."""
 
 
 class Stage(NamedTuple):
@@ -82,6 +87,9 @@ def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
         if "auto" in (recipe.view, recipe.radius):
             trials = len(RADII) * len(VIEWS) * min(SETTINGS, searches)
             stages.append(Stage("choose view and radius", seconds * trials))
+    if recipe.trim:
+        seconds = _belonging(answers_of(corpus, layout), tools.encoder(recipe.response_encoder))
+        stages.append(Stage(f"tell what belongs in {len(corpus):,} responses", seconds))
     return Plan(
         format_names(corpus),
         len(corpus),
@@ -118,6 +126,15 @@ def _cluster(vectors: Any, wanted: int, recipe: Recipe) -> float:
     cluster(members, Compared(vectors, texts), settled)
     tried = (time.perf_counter() - start) / count
     return float(tried * (wanted / members.shape[1]) ** 2)
+
+
+def _belonging(answers: Answers, encoder: Encoder) -> float:
+    some = Answers(*(column[:TURNS] for column in answers))
+    fit(some, encoder)  # the first call loads and warms up
+    start = time.perf_counter()
+    fit(some, encoder)
+    seconds = time.perf_counter() - start
+    return seconds * len(answers.responses) / len(some.responses)
 
 
 def _memory(layout: Layout, size: int, tried: dict[str, Any]) -> int:

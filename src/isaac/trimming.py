@@ -34,15 +34,19 @@ class Trims(NamedTuple):
 
 def learned(corpus: Corpus, layout: Layout, encoder: Encoder) -> Belonging:
     """Return what a corpus tells of the parts of its responses, whatever the order of its rows."""
+    return fit(answers_of(corpus, layout), encoder)
+
+
+def answers_of(corpus: Corpus, layout: Layout) -> Answers:
+    """Return the responses of a corpus with what each answers."""
     given, groups = around(corpus), groups_in(corpus)
     ids, responses = layout.ids.tolist(), list(layout.responses)
-    answers = Answers(
+    return Answers(
         [groups[number] for number in ids],
         [given.said[number] for number in ids],
         [responses[number] for number in layout.response.tolist()],
         _ordered(layout, [given.replies[number] for number in ids]),
     )
-    return fit(answers, encoder)
 
 
 def _ordered(layout: Layout, replies: list[str]) -> list[str]:
