@@ -124,6 +124,7 @@ class Bench:
         self.parts = parted(given.data, given.prompts)
         prompts = [{"prompt": prompt} for prompt in self.parts.prompts]
         self.prompts = write(self.folder / "prompts.jsonl", prompts)
+        self.drawn = f"t{given.temperature:g}-{given.dtype}"
 
     def judge(self) -> str:
         """Return the name of the judge fitted on the rows that no arm sees."""
@@ -160,7 +161,7 @@ class Bench:
         All arms of a share and seed are evaluated in one folder, where their answers stay.
         """
         given = self.given
-        out = self.folder / f"{_name(share)}-{seed}" / f"evaluation-t{given.temperature:g}"
+        out = self.folder / f"{_name(share)}-{seed}" / f"evaluation-{self.drawn}"
         models = [given.model, *(self.model(arm, share, seed) for arm in arms)]
         harmless = given.data / "xstest" / "xstest_prompts.csv"
         more = ["--harmless", harmless, "--reference", given.model]
@@ -168,7 +169,7 @@ class Bench:
 
     def turn(self, share: float, seed: int) -> dict[str, Any]:
         """Return what an evaluation says of the dial's two arms: unsafe shares, no over-refusal."""
-        out = self.folder / f"{_name(share)}-{seed}" / f"dial-t{self.given.temperature:g}"
+        out = self.folder / f"{_name(share)}-{seed}" / f"dial-{self.drawn}"
         models = [self.model(arm, share, seed) for arm in DIAL]
         return self._evaluated(models, out, seed, ["--harmless", "none"])
 
@@ -245,8 +246,15 @@ def rows_of(
             known = [value for value in map(get, arms) if value is not None]
             cells.append(spread(known, scale=scale, digits=digits) if known else "—")
         cells[0] += _interval([arm["verdicts"][0]["tally"] for arm in arms])
-        name = "one reply" if arms[0]["role"] == "constant" else Path(arms[0]["name"]).name
-        yield name.removesuffix("-model"), *cells
+        yield _arm(arms[0]), *cells
+
+
+def _arm(facts: dict[str, Any]) -> str:
+    """Return what an evaluation's arm is called in the table."""
+    name = Path(facts["name"]).name
+    if facts["role"] == "constant":
+        return "one reply"
+    return name.removesuffix("-model") if name.endswith("-model") else "none"
 
 
 def turns_of(bench: Bench, dial: Sequence[float], seeds: Sequence[int]) -> Iterator[list[str]]:

@@ -184,12 +184,15 @@ def test_the_curated_corpus_reads_back_in_its_own_layout(isaac: Isaac, tmp_path:
 def test_the_order_of_the_dialogues_changes_nothing(
     isaac: Isaac, bookings: Path, tmp_path: Path
 ) -> None:
-    mixed = random.Random(3).sample(BOOKINGS, len(BOOKINGS))
+    rude = tmp_path / "rude.jsonl"
+    truth = tmp_path / "truth.jsonl"
+    assert isaac("pollute", bookings, "--rate", "0.1", "-o", rude, "--truth", truth).code == 0
+    mixed = random.Random(3).sample(lines(rude), len(BOOKINGS))
     other = write_lines(tmp_path / "mixed.jsonl", mixed)
     found = []
-    for name, source in (("a", bookings), ("b", other)):
+    for name, source in (("a", rude), ("b", other)):
         run = tmp_path / name
-        flags = ("--format", "dialogue", "--seed", "5", "--budget", "0.5")
+        flags = ("--format", "dialogue", "--seed", "5")
         assert isaac("curate", source, "-o", run, *flags).code == 0
         made = lines(run / "curated.jsonl")
         assert any("replaced" in record["isaac_action"] for record in made)

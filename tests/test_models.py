@@ -86,8 +86,8 @@ def test_the_nucleus_is_that_of_the_library(top_p: float) -> None:
     assert ((kept.sum(-1) - sizes).abs() <= 1 + 1e-4 * sizes).all()  # sums round by their order
 
 
-def test_of_a_head_only_what_is_needed_is_read(llama: Path) -> None:
-    torch = pytest.importorskip("torch")
+def test_the_head_is_given_no_slice_with_gaps_in_memory(llama: Path) -> None:
+    pytest.importorskip("torch")
     from isaac.models.local import LocalModel
 
     model = LocalModel(str(llama))
@@ -97,8 +97,27 @@ def test_of_a_head_only_what_is_needed_is_read(llama: Path) -> None:
     model.reply([ask("Hi"), ask("Hello, you there")], SHORT)
     assert seen
     assert all(seen)
-    assert model.model.dtype == torch.float32
-    assert LocalModel(str(llama), dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_the_numbers_of_the_weights_can_be_chosen(llama: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from isaac.models.likelihood import load_reference
+
+    for dtype, expected in ((None, torch.float32), ("bfloat16", torch.bfloat16)):
+        loaded: Any = load_chat_model(str(llama), dtype=dtype)
+        assert loaded.model.dtype == expected
+        assert load_reference(str(llama), dtype)[0].dtype == expected
+
+
+def test_a_model_of_broken_numbers_replies_something(llama: Path) -> None:
+    pytest.importorskip("torch")
+    from isaac.models.local import LocalModel
+
+    model = LocalModel(str(llama))
+    model.model.get_output_embeddings().weight.data[7, :] = float("nan")
+    replies = model.reply([ask("Hi"), ask("Hello")], DRAWN)
+    assert len(replies) == 2
+    assert None not in replies
 
 
 def test_what_cannot_be_put_to_the_model_gets_no_reply_and_is_counted(llama: Path) -> None:

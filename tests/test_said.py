@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from isaac import Recipe, corpus, read_corpus
@@ -35,6 +36,15 @@ def test_a_response_is_no_reply_to_the_one_before_it(tmp_path: Path) -> None:
     found = around(read(tmp_path, talk))
     assert found.said == ["Hi", "Hi", "Fine", "Fine"]
     assert found.replies == ["", "Fine", "", ""]
+
+
+def test_a_response_whose_forerunners_are_gone_is_the_first_of_its_record(tmp_path: Path) -> None:
+    talk = [(U, "Hi"), (A, "Hello!"), (U, "A room"), (A, "Sure."), (U, "Bye"), (A, "Bye!")]
+    whole = read(tmp_path, talk).table
+    assert around(corpus.Corpus(whole.slice(1))) == (["A room", "Bye"], ["Bye", ""])
+    other = read(tmp_path, [(U, "Else"), (A, "Yes."), (U, "More"), (A, "No.")]).table.slice(1)
+    mixed = corpus.Corpus(pa.concat_tables([whole.slice(0, 2), other]))
+    assert around(mixed) == (["Hi", "A room", "More"], ["A room", "", ""])
 
 
 def test_what_cannot_be_known_is_empty(tmp_path: Path) -> None:

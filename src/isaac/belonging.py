@@ -9,8 +9,8 @@ words that users said before and after it; nothing is known of what may have bee
 
 How much the contexts of a part depend on it is `dependence`. Where that says little, for the part
 is rare, three other things tell what belongs: how near it is in meaning to parts that depend on
-their contexts, whether users say its words too, and whether its words stand in other parts that do
-not belong. For who injects things repeats words if not sentences; a part that is only rare does not
+their contexts, whether users say its words too, and whether its words stand in other clauses that
+do not belong. For who injects things repeats words or sentences; a part that is only rare does not
 share its words with others that do not belong.
 """
 
@@ -55,7 +55,7 @@ ALIKE = 10.0
 COMPANY, EVEN = 0.75, 1.0
 """What a part gains in belonging for each unit by which its words' log odds lie below `EVEN`.
 
-They are the odds that a word stands in another part that does not belong; the highest one counts.
+They are the odds that a word stands in another clause that does not belong; the highest counts.
 """
 
 STRANGE = 0.7
@@ -213,11 +213,10 @@ def fit(answers: Answers, encoder: Encoder) -> Belonging:
     words = dependence(named(bags, encoder), features)
     none = Known([], words.vectors[:0], words.counts[:0], words.roots[:0])
     strange = Belonging(none, words, spoken, encoder, Counter()).strange
-    cutters = [
-        Cutter(line, strange, spoken, slots_named(key))
+    pairs = [
+        list(Cutter(line, strange, spoken, slots_named(key)).pairs())
         for line, key in zip(tokens, answers.keys, strict=True)
     ]
-    pairs = [list(cutter.pairs()) for cutter in cutters]
     names = [list(itertools.chain.from_iterable(some)) for some in pairs]
     parts = dependence(named(names, encoder), features)
     judged = Counter(without for some in pairs for _, without in some)

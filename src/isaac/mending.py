@@ -158,7 +158,8 @@ class Mending(Generic[S]):
     def _rewrites(self, seen: S, refused: list[str]) -> Iterator[Healed]:
         """Yield rewrites, and note why others were refused.
 
-        A model that says the same twice in a row is not asked again: it leaves nothing to chance.
+        A model that says the same twice in a row is taken to leave nothing to chance, and not asked
+        again.
         """
         context, response = self.healer.asked(seen)
         known, judged, last = {response}, self.judge is not None, None

@@ -130,7 +130,7 @@ def _cluster(vectors: Any, wanted: int, recipe: Recipe) -> float:
 
 def _belonging(answers: Answers, encoder: Encoder) -> float:
     some = Answers(*(column[:TURNS] for column in answers))
-    fit(some, encoder)  # the first call loads and warms up
+    embed(encoder, some.responses[:8])  # the first call loads and warms up
     start = time.perf_counter()
     fit(some, encoder)
     seconds = time.perf_counter() - start

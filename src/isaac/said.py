@@ -32,7 +32,7 @@ def around(corpus: Corpus) -> Around:
     for more, first in _added(corpus):
         if said:
             replies.append("" if first else next(_users(more[1:]), ""))
-        last = "" if first else said[-1]
+        last = "" if first or not said else said[-1]
         said.append(last_said(more) or last)
     return Around(said, [*replies, ""] if said else [])
 
@@ -41,14 +41,15 @@ def _added(corpus: Corpus) -> Iterator[tuple[list[Any], bool]]:
     """Yield what is before each response, and whether it is the first of its record.
 
     Of one that is not, only what was added to what is before the response before: that response
-    and what follows it.
+    and what follows it. One that does not go on from there counts as the first of a record.
     """
     before = "[]"
     for part in corpus.parts(["prompt", "record"]):
         firsts = part.column("record").is_valid().to_pylist()
         for prompt, first in zip(part.column("prompt").to_pylist(), firsts, strict=True):
-            start = 1 if first else len(before) - 1
-            yield json.loads(f"[{prompt[start:].removeprefix(', ')}"), first
+            alone = first or not prompt.startswith(before[:-1])
+            start = 1 if alone else len(before) - 1
+            yield json.loads(f"[{prompt[start:].removeprefix(', ')}"), alone
             before = prompt
 
 

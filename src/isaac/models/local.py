@@ -138,7 +138,7 @@ def _in_a_row(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
     Of a reply's first token the library gives the head a slice with gaps, for which PyTorch copies
     the head's weights once for each conversation.
     """
-    return (given[0].contiguous(), *given[1:])
+    return (given[0].contiguous(), *given[1:]) if given else given
 
 
 def _plain(loaded: Loaded) -> Any:
@@ -186,6 +186,7 @@ class Chance:
         chance = [self.torch.rand(1, generator=one) for one in self.streams]
         bound = self.torch.stack(chance).to(upto.device) * upto[:, -1:]
         drawn = self.torch.searchsorted(upto, bound, right=True)
+        drawn = drawn.clamp(max=scores.shape[-1] - 1)  # a broken model's scores are no numbers
         return self.torch.full_like(scores, -self.torch.inf).scatter(-1, drawn, 0.0)
 
     def _least(self, odds: Any) -> Any:

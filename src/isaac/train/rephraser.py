@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.compute as pc
-
 from ..corpus import context_text
 from ..errors import RecipeError
 from ..exports import items
@@ -60,7 +58,8 @@ def examples(run: Run) -> Iterator[Example]:
     their values, which the model is not to learn; their context ends with their acts.
     """
     curation, stays, seen = run.curation(), False, 0
-    actions = Counter(curation.lineage.filter(pc.field("target") == 0).column("action").to_pylist())
+    every = items(curation, filled=False)
+    actions = Counter(item.action for item in every if item.target == 0)
     most = actions["replaced"] or actions["kept"]
     for item in items(curation, filled=False):
         first, kept = item.target == 0, item.action == "kept"
