@@ -12,10 +12,10 @@ SOURCE = Path(isaac.__file__).parent
 
 ORDER = """
     _version errors text threads progress engines recipe dialogue formats remote files sources
-    documents records act_files rejected inputs tables corpus dialogues distinct stores layout
-    openai_client embeddings views neighbors means inverted duplicates wording said kinds dependence
-    cutting belonging trimming clusters draws models judges tools neighborhoods shards choices
-    decisions
+    documents records written act_files rejected inputs tables corpus dialogues distinct stores
+    layout openai_client embeddings views neighbors means inverted duplicates wording said kinds
+    dependence cutting belonging trimming clusters draws models judges tools neighborhoods shards
+    choices decisions
     settling stories curation assumption charts report comparison healing mending turn_healing plan
     kept runs jobs turn_documents samples audit exports train evaluate demo terminal
     cli_runs cli_train cli_verdicts cli_heal cli_judges cli_evaluate cli_dialogue cli

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac import corpus as module
-from isaac.corpus import SCHEMA, Corpus, Written, read_corpus, read_parts
+from isaac.corpus import SCHEMA, Corpus, read_corpus, read_parts
 from isaac.formats import FORMATS, spec
 from isaac.recipe import Recipe
 from isaac.records import dumps
 from isaac.rejected import Rejected, RejectedFile
 from isaac.sources import Digest
 from isaac.tables import Stored
+from isaac.written import Written
 from tests.conftest import write_lines
 
 MIXED: list[dict[str, Any]] = [
@@ -117,6 +119,9 @@ def test_a_written_record_has_its_responses_replaced() -> None:
     places = [(spec(form), turn.index) for turn in turns]
     written = Written(dumps(record), [4, 5], places, [None, None])
     assert written.replaced({}) == record
+    more = {"isaac_id": [4, 5], "isaac_rejected": "é\ud800"}
+    assert json.loads(written.line({}, more)) == record | more
+    assert written.line({}, {"isaac_id": 4}) == dumps(record | {"isaac_id": 4})
     longer = written.replaced({4: "a longer one", 5: "x", 9: "of another record"})
     assert [turn.response for turn in form.turns(longer)] == ["a longer one", "x"]
     assert record["chosen"].endswith("d")

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow.compute as pc
 import yaml
 
-from .corpus import with_values
 from .curation import Curation
 from .errors import RunError
 from .records import dumps
 from .report import rendered
 from .runs import Run
 from .text import visible
+from .written import with_values
 
 Kind = Literal["sft", "messages", "dpo", "kto", "sharegpt", "alpaca"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ._version import __version__
-from .corpus import SCHEMA, Corpus, Written, read_parts
+from .corpus import SCHEMA, Corpus, read_parts
 from .curation import Curation, curate, nothing_in
 from .errors import CorpusError, RunError
 from .files import LOCK, TEMPORARY, json_in, sha256_of, sweep
@@ -32,6 +32,7 @@ from .report import html, markdown, summarize
 from .runs import INPUTS, OUTPUTS, WORK, Run
 from .sources import Digest
 from .tools import Tools
+from .written import Written
 
 
 def curate_to(
