@@ -321,7 +321,7 @@ def test_a_reference_model_reads_what_can_be_read(
         read.append((model, tokenizer, len(pairs)))
         return Likelihood(len(pairs) * math.log(7.5), len(pairs))
 
-    monkeypatch.setattr(flow, "load_reference", lambda name: (f"{name}'s", "tokenizer"))
+    monkeypatch.setattr(flow, "load_reference", lambda name, _: (f"{name}'s", "tokenizer"))
     monkeypatch.setattr(flow, "likelihood", likelihood)
     half = Fake("half", lambda text, place: about(text, place) * (place % 2))
     found = compare(half, reference="m")
@@ -463,9 +463,16 @@ def test_prompts_of_the_other_kind_are_left_out_and_told(
 
 
 @pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = {"raw": 15, "tuned": 3}
-    monkeypatch.setattr(flow, "load_chat_model", lambda name, batch: Fake(name, rude(counts[name])))
+def fakes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, str | None]]:
+    """Return what is loaded: names of models, batches and numbers of the weights."""
+    counts, loaded = {"raw": 15, "tuned": 3}, list[tuple[str, int, str | None]]()
+
+    def load(name: str, *, batch: int, dtype: str | None) -> Fake:
+        loaded.append((name, batch, dtype))
+        return Fake(name, rude(counts[name]))
+
+    monkeypatch.setattr(flow, "load_chat_model", load)
+    return loaded
 
 
 @pytest.mark.usefixtures("fakes")
@@ -486,6 +493,17 @@ def test_the_command_prints_a_table_and_leaves_its_files(
     other = isaac(*command, "--max-tokens", "9")
     assert other.code == 1
     assert "another decoding" in other.err
+
+
+def test_models_are_loaded_in_the_numbers_that_are_asked_for(
+    isaac: Isaac, tmp_path: Path, source: str, fakes: list[tuple[str, int, str | None]]
+) -> None:
+    given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
+    command = ["evaluate", *given, "--judge", "tests.test_evaluate:Words", "-o", tmp_path / "out"]
+    done = isaac(*command, "--batch", "4", "--dtype", "bfloat16", "--json")
+    assert fakes == [("raw", 4, "bfloat16"), ("tuned", 4, "bfloat16")]
+    assert json.loads(done.out)["settings"]["dtype"] == "bfloat16"
+    assert "another dtype" in isaac(*command, "--batch", "4").err
 
 
 @pytest.mark.usefixtures("fakes")

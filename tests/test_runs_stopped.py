@@ -195,9 +195,10 @@ def test_two_processes_on_one_run_folder_the_second_refuses(tmp_path: Path, big:
     command = curating(big, tmp_path / "run", 100)
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while not (tmp_path / "run" / "corpus.parquet").exists():
+        while not (tmp_path / "run" / "recipe.yaml").exists():
             assert first.poll() is None
             time.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)  # or it would end before the others begin
         for second in (command, ["redraw", str(tmp_path / "run"), "--seed", "2"]):
             line = second if second is command else [*command[:3], *second]
             done = subprocess.run(line, capture_output=True, text=True)
@@ -205,6 +206,7 @@ def test_two_processes_on_one_run_folder_the_second_refuses(tmp_path: Path, big:
             assert f"another process works on {tmp_path / 'run'}" in done.stderr
             assert "Traceback" not in done.stderr
     finally:
+        first.send_signal(signal.SIGCONT)
         code = first.wait()
     assert code == 0
     subprocess.run(curating(big, tmp_path / "alone", 100), check=True, capture_output=True)

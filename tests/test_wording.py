@@ -88,7 +88,7 @@ class Plain:
         self.kinds = sum(len(gram) == 1 for gram in self.having)
         self.weight = dict.fromkeys(groups, 1.0)
         best = self.best(texts, groups)
-        least = np.quantile(list(best.values()), 1 - HEAD)
+        least = np.quantile(list(best.values()), 1 - HEAD) if best else 0.0
         self.weight = {group: float(score >= least) for group, score in best.items()}
         self.scores = [self.score(*row) for row in zip(texts, groups, strict=True)]
         self.ranked = list(self.best(texts, groups).values())
