@@ -56,6 +56,7 @@ COMPANY, EVEN = 0.75, 1.0
 """What a part gains in belonging for each unit by which its words' log odds lie below `EVEN`.
 
 They are the odds that a word stands in another clause that does not belong; the highest counts.
+Chosen on MultiWOZ 2.1's validation dialogues, as the bounds were (benchmarks/belonging.py).
 """
 
 STRANGE = 0.7
