@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from isaac import cli
+from tests.servers import Serve, serving
 
 settings.register_profile("isaac", deadline=None)
 settings.load_profile("isaac")
@@ -82,3 +83,10 @@ def exchanges() -> list[dict[str, str]]:
 def small(tmp_path: Path, exchanges: list[dict[str, str]]) -> Path:
     """Return a JSON Lines file of 120 exchanges."""
     return write_lines(tmp_path / "small" / "in.jsonl", exchanges)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Return a function that starts an endpoint, see `serving`."""
+    with serving() as start:
+        yield start

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from isaac.evaluate import evaluation as flow
 from isaac.evaluate.headlines import points, probability
 from isaac.evaluate.page import html, markdown
 from isaac.judges import Judgement
-from isaac.models import Decoding, Messages
+from isaac.models import Decoding, Messages, ModelError
 from isaac.models.likelihood import Likelihood
 from tests.conftest import Isaac, write_lines
 
@@ -333,28 +332,38 @@ def test_a_reference_model_reads_what_can_be_read(
     assert len(read) == 6
 
 
-def test_ability_is_passed_through_as_given(
-    compare: Compare, monkeypatch: pytest.MonkeyPatch
+def test_ability_is_told_and_kept(
+    compare: Compare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked = []
 
-    def simple_evaluate(**given: Any) -> dict[str, Any]:
-        asked.append(given)
-        return {"results": {"arc": {"alias": "arc", "acc,none": 0.5, "acc_stderr,none": 0.1}}}
+    def ability_of(name: str, tasks: tuple[str, ...], *_given: Any) -> dict[str, Any]:
+        asked.append((name, tasks))
+        if name == "mute":
+            raise ModelError("it has no odds to tell")
+        return {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}
 
-    monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=simple_evaluate))
-    before = Fake("openai:m@http://host/v1", rude(15))
-    found = compare(Fake("own/tuned", rude(3)), before=before, ability=("arc",))
-    assert [(given["model"], given["model_args"]) for given in asked] == [
-        (
-            "local-chat-completions",
-            {"model": "m", "base_url": "http://host/v1/chat/completions"},
-        ),
-        ("hf", {"pretrained": "own/tuned"}),
-    ]
+    monkeypatch.setattr(flow, "harness_package", lambda: None)
+    monkeypatch.setattr(flow, "ability_of", ability_of)
+    task = tmp_path / "arc.yaml"
+    task.write_text("task: arc\n")
+    ability = (str(task),)
+    before, tuned = Fake("model", rude(15)), Fake("tuned", rude(3))
+    found = compare(tuned, before=before, ability=ability)
+    assert asked == [("model", ability), ("tuned", ability)]
     assert found.arms[1].ability == {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}
+    assert found.arms[2].ability == {}  # the constant reply can do nothing
     assert "ability arc acc 0.5 against arc acc 0.5" in found.headlines[0]
     assert "| arc acc,none | 0.5000 | 0.5000 |" in markdown(found.as_json())
+
+    found = compare(tuned, Fake("mute", rude(3)), before=before, ability=ability)
+    assert asked[2:] == [("mute", ability)]  # what is known is not measured again
+    assert [bool(arm.ability) for arm in found.arms] == [True, True, False, False]
+    assert "The ability of mute is not known: it has no odds to tell" in found.notes
+
+    task.write_text("task: another\n")
+    compare(tuned, before=before, ability=ability)
+    assert asked[3:] == [("model", ability), ("tuned", ability)]
 
 
 def test_ability_without_its_package_names_the_extra_before_asking(

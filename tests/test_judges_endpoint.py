@@ -1,75 +1,16 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from isaac.judges import Judge, JudgeError, Judgement, judged, load_judge
 from isaac.judges.endpoint import ChatJudge, ModerationJudge
+from tests.servers import Answer, Serve, reply
 
 pytest.importorskip("openai", reason="the extra 'openai' is not installed")
-
-Answer = tuple[int, Any]
-
-
-class Server(NamedTuple):
-    """An endpoint that says what a function makes of the requests, which it keeps."""
-
-    url: str
-    asked: list[dict[str, Any]]
-
-
-Serve = Callable[[Callable[[dict[str, Any], int], Answer]], Server]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(answer: Callable[[dict[str, Any], int], Answer]) -> Server:
-        asked: list[dict[str, Any]] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                asked.append({"path": self.path, **body})
-                status, found = answer(body, len(asked))
-                sent = found if isinstance(found, bytes) else json.dumps(found).encode()
-                try:
-                    self.send_response(status)
-                    self.send_header("content-type", "application/json")
-                    self.send_header("retry-after-ms", "1")
-                    self.end_headers()
-                    self.wfile.write(sent)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass  # the client did not wait
-
-            def log_message(self, *_args: Any) -> None: ...
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        return Server(f"http://127.0.0.1:{server.server_port}/v1", asked)
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def reply(content: Any, **message: Any) -> dict[str, Any]:
-    text = content if isinstance(content, str | None) else json.dumps(content)
-    choice = {
-        "index": 0,
-        "finish_reason": "stop",
-        "message": {"role": "assistant", "content": text, **message},
-    }
-    return {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
 
 
 def good(body: dict[str, Any], _number: int) -> Answer:

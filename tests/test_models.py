@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import json
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +11,7 @@ from isaac.models import Decoding, Messages, ModelError, load_chat_model
 from isaac.models.loading import load
 from isaac.progress import Progress
 from tests import tiny
+from tests.servers import Answer, Serve, reply
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
@@ -211,54 +208,21 @@ def test_the_bar_of_gguf_files_is_held_back_for_a_while(
     assert "bar" in capsys.readouterr().err
 
 
-class Server(BaseHTTPRequestHandler):
-    """Answers with what it was asked; fails where the question says so."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = asked["messages"][-1]["content"]
-        if text == "fail":
-            self.send_error(400, "no such luck")
-            return
-        content = None if text == "nothing" else f"{text} {asked['max_tokens']}"
-        message = {"role": "assistant", "content": content}
-        answer: dict[str, Any] = {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": asked["model"],
-            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-        }
-        body = json.dumps(answer if text != "odd" else {"choices": []}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_request(self, code: Any = "-", size: Any = "-") -> None:
-        """Say nothing."""
-
-    def log_error(self, *given: Any) -> None:
-        """Say nothing."""
+def echo(asked: dict[str, Any], _number: int) -> Answer:
+    """Answer with what was asked; fail where the question says so."""
+    text = asked["messages"][-1]["content"]
+    if text == "fail":
+        return 400, {"error": {"message": "no such luck"}}
+    if text == "odd":
+        return 200, {"choices": []}
+    return 200, reply(None if text == "nothing" else f"{text} {asked['max_tokens']}")
 
 
-@pytest.fixture
-def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_an_endpoint_replies_in_order_and_counts_failures(address: str) -> None:
+def test_an_endpoint_replies_in_order_and_counts_failures(serve: Serve) -> None:
     pytest.importorskip("openai", reason="openai is not installed")
     from isaac.models.endpoint import Endpoint
 
-    model = load_chat_model(f"openai:some/model@{address}")
+    model = load_chat_model(f"openai:some/model@{serve(echo).url}")
     assert isinstance(model, Endpoint)
     texts = ["a", "fail", "b", "nothing", "odd", *map(str, range(20))]
     replies = model.reply([ask(text) for text in texts], SHORT)

@@ -46,7 +46,11 @@ Real = Annotated[
     typer.Option(metavar="FILE", help="real replies, for forward and backward perplexity"),
 ]
 Tasks = Annotated[
-    str | None, typer.Option(metavar="TASKS", help="tasks of lm-evaluation-harness, with commas")
+    str | None,
+    typer.Option(
+        metavar="TASKS",
+        help="tasks of lm-evaluation-harness, or YAML files of such tasks, with commas",
+    ),
 ]
 Limit = Annotated[
     int | None, typer.Option(min=2, help="only so many prompts of each kind, spread evenly")

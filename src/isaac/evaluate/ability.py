@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..errors import needed
-from ..models import Dtype, ModelError, load_chat_model
+from ..models import Dtype, ModelError
+from ..models.loading import load
 from ..openai_client import address_in
 from ..text import short
 
-Ability = dict[str, dict[str, float | str]]
+Ability = dict[str, dict[str, float]]
 """Metrics by task, named as the harness names them."""
 
 
@@ -21,16 +20,15 @@ def ability_of(
 ) -> Ability:
     """Return what the harness says of a model, as it says it.
 
-    Endpoints go through its ``local-chat-completions``, hub names and folders of whole models
-    through ``hf``, adapters and other models as isaac has loaded them. Raises `MissingExtraError`
-    without the package lm-eval, `ModelError` where the harness fails.
+    A task is a name that the harness knows, or the path of a task of its kind in YAML. Endpoints
+    go through the harness's ``local-chat-completions``, all other models as isaac loads them, so
+    that what is compared has the same device and numbers. Raises `MissingExtraError` without the
+    package lm-eval, `ModelError` where the harness fails.
     """
     harness = harness_package()
-    kind, arguments = _place(name, dtype)
+    model = _of_endpoint(*address) if (address := address_in(name)) else _loaded(name, batch, dtype)
     try:
-        found = harness.simple_evaluate(
-            model=kind, model_args=arguments, tasks=list(tasks), batch_size=batch
-        )
+        found = harness.simple_evaluate(**model, tasks=list(tasks))
         results: Mapping[str, Mapping[str, Any]] = found["results"]
         return {task: _metrics(values) for task, values in sorted(results.items())}
     except Exception as error:
@@ -45,20 +43,29 @@ def harness_package() -> Any:
     return needed("lm_eval", "--ability", "ability")
 
 
-def _place(name: str, dtype: Dtype | None) -> tuple[Any, dict[str, Any] | None]:
-    """Return the harness's kind of model, and what that wants to know, for a model's name."""
-    if address := address_in(name):
-        url = f"{address[1].rstrip('/')}/chat/completions"
-        return "local-chat-completions", {"model": address[0], "base_url": url}
-    folder = Path(name)
-    if (folder / "adapter_config.json").exists() or not (folder.is_dir() or "/" in name):
-        loaded: Any = load_chat_model(name, dtype=dtype)
-        kinds = importlib.import_module("lm_eval.models.huggingface")
-        return kinds.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer), None
-    return "hf", {"pretrained": name, **({"dtype": dtype} if dtype else {})}
-
-
-def _metrics(values: Mapping[str, Any]) -> dict[str, float | str]:
+def _of_endpoint(model: str, url: str) -> dict[str, Any]:
+    """Return what the harness is to know of an endpoint, which takes conversations only."""
+    arguments = {"model": model, "base_url": f"{url.rstrip('/')}/chat/completions"}
     return {
-        str(name): value for name, value in sorted(values.items()) if isinstance(value, int | float)
+        "model": "local-chat-completions",
+        "model_args": arguments,
+        "apply_chat_template": True,
     }
+
+
+def _loaded(name: str, batch: int, dtype: Dtype | None) -> dict[str, Any]:
+    """Return what the harness is to know of any other model: the model itself."""
+    loaded = load(name, dtype=dtype, merged=True)
+    kinds = needed("lm_eval.models.huggingface", "--ability", "ability")
+    given = {"pretrained": loaded.model, "tokenizer": loaded.tokenizer, "batch_size": batch}
+    return {"model": kinds.HFLM(**given)}
+
+
+def _metrics(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics among what the harness says of a task, each by name and filter."""
+    found = ((str(name), value) for name, value in sorted(values.items()))
+    return {name: float(value) for name, value in found if "," in name and _number(value)}
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float)

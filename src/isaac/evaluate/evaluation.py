@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .. import report
 from .._version import __version__
@@ -17,7 +17,7 @@ from ..errors import RecipeError
 from ..files import alone, json_in, sha256_of, writing
 from ..judges import Judge
 from ..judges.cached import Cached
-from ..models import ChatModel, load_chat_model
+from ..models import ChatModel, ModelError, load_chat_model
 from ..models.likelihood import Likelihood, likelihood, load_reference
 from ..models.loading import announce
 from ..progress import Progress
@@ -32,6 +32,8 @@ from .page import html, markdown, section
 from .prompts import Kind, Prompt, PromptError, load_prompts, load_replies, of_kind
 from .results import ENCODER, Evaluation, Given, Measured, Settings, compared
 from .statistics import package
+
+Kept = TypeVar("Kept")
 
 
 class Model(NamedTuple):
@@ -73,7 +75,8 @@ def evaluate(
                 judge_all(given.risky, one.risky, name, _remembering(judge, name, Path(out)))
                 for name, judge in judging.items()
             ]
-        measured.append(Measured(one, found, _ability(one, settings), nats))
+        ability = _ability(one, given, settings, Path(out), tools)
+        measured.append(Measured(one, found, ability, nats))
     return compared(measured, given, settings, tools.encoder(ENCODER))
 
 
@@ -223,27 +226,52 @@ def _likelihoods(
 
     What was read is kept in ``out``, by the reference model's name and files and what it reads.
     """
-    name, file, found = settings.reference, out / "likelihoods.json", []
+    name, found = settings.reference, []
     if name is None:
         return [None] * len(said)
     reference = functools.cache(partial(load_reference, name, settings.dtype))
+
+    def read(one: Said, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        with tools.progress.stage(f"reading {short(one.name, 40)}", len(pairs)) as tick:
+            return likelihood(*reference(), pairs, tick=tick)._asdict()
+
     for one in said:
         pairs = readable(given.risky, one.risky)
-        known = json_in(file) if file.exists() else {}
-        stem = dumps([__version__, name, fingerprint(name), settings.dtype, pairs])
-        key = hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()
-        if key not in known:
-            with tools.progress.stage(f"reading {short(one.name, 40)}", len(pairs)) as tick:
-                known[key] = likelihood(*reference(), pairs, tick=tick)._asdict()
-            with writing(file) as into:
-                into.write(dumps(known) + "\n")
-        likely = Likelihood(**known[key])
+        what = [name, fingerprint(name), settings.dtype, pairs]
+        likely = Likelihood(**_once(out / "likelihoods.json", what, partial(read, one, pairs)))
         found.append(likely.perplexity if likely.tokens else None)
     return found
 
 
-def _ability(said: Said, settings: Settings) -> Ability:
-    """Return what lm-evaluation-harness says of a model."""
+def _ability(said: Said, given: Given, settings: Settings, out: Path, tools: Tools) -> Ability:
+    """Return what lm-evaluation-harness says of a model; nothing, and a note, where it fails.
+
+    What it said is kept in ``out``, by the model's name and files and by the tasks.
+    """
     if not settings.ability or said.role == "constant":
         return {}
-    return ability_of(said.name, settings.ability, settings.batch, settings.dtype)
+
+    def measure() -> Ability:
+        with tools.progress.stage(f"trying {short(said.name, 40)}"):
+            return ability_of(said.name, settings.ability, settings.batch, settings.dtype)
+
+    own = {task: sha256_of(Path(task)) for task in settings.ability if Path(task).is_file()}
+    what = [said.name, fingerprint(said.name), settings.dtype, settings.ability, own]
+    try:
+        return _once(out / "ability.json", what, measure)
+    except ModelError as error:
+        given.notes.append(f"The ability of {short(said.name)} is not known: {error}")
+        return {}
+
+
+def _once(file: Path, what: list[Any], measure: Callable[[], Kept]) -> Kept:
+    """Return what was measured of something, from the file that keeps it or measured now."""
+    known = json_in(file) if file.exists() else {}
+    stem = dumps([__version__, *what])
+    key = hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()
+    if key not in known:
+        known[key] = measure()
+        with writing(file) as into:
+            into.write(dumps(known) + "\n")
+    found: Kept = known[key]
+    return found
