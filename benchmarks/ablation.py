@@ -39,6 +39,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "the most typical half may be drawn": {"candidates": 0.5},
     "every row may change": {"budget": 1.0},
     "half of the rows may change": {"budget": 0.5},
+    "the least typical half is dropped": {"mode": "filter", "budget": 0.5},
+    "the least typical 70 % are dropped": {"mode": "filter", "budget": 0.7},
     "near-duplicates count each": {"duplicates": "each"},
     "odds in proportion to clusters": {"sharpening": "proportional"},
     "largest cluster only": {"sharpening": "max"},

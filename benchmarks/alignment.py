@@ -19,8 +19,9 @@ Arms: ``none`` (the model as it comes), ``raw`` (the corpus as it is), ``paper``
 was drawn by the paper's settings and by the defaults), ``pairs`` (DPO on the curation's pairs,
 after ``isaac``, half as many pairs a step as rows elsewhere), ``random`` (as many rows as
 ``oracle``, by chance), ``profanity`` (rows that the judge of that name calls safe), ``oracle``
-(rows labelled safe: what people would have selected), and ``budget-0.2`` or any other share (the
-defaults, but so many of the rows are redrawn).
+(rows labelled safe: what people would have selected), ``budget-0.2`` or any other share (the
+defaults, but so many of the rows are redrawn), and ``filter-0.7`` (so many rows, the least typical,
+are dropped, and none is redrawn).
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ AS_IS = ["--budget", "0"]
 DIAL = ("raw", "isaac")
 """Arms that are compared at each share of the dial."""
 
-BUDGET = "budget-"
-"""How the name of an arm begins that redraws another share of the rows."""
+SHARES = {"budget": ["--budget"], "filter": ["--mode", "filter", "--budget"]}
+"""Flags of arms that redraw or drop another share of the rows, which follows after a hyphen."""
 
 
 class Parts(NamedTuple):
@@ -94,8 +95,9 @@ def selected(arm: str, rows: list[Row], seed: int) -> list[Row]:
 
 def flags(arm: str) -> list[str]:
     """Return the flags of an arm's curation."""
-    if arm.startswith(BUDGET):
-        return ["--budget", arm.removeprefix(BUDGET)]
+    kind, _, share = arm.partition("-")
+    if share:
+        return [*SHARES[kind], share]
     return {"paper": ["--paper"], "isaac": []}.get(arm, AS_IS)
 
 

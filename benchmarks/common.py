@@ -112,9 +112,14 @@ def measure(labelled: Labelled, recipe: Recipe, using: Tools, judge: Cached | No
 
 
 def drawn(curation: Curation) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return of each draw the exchange it is for and the exchange that its response came from."""
-    ids, sources = (curation.lineage.column(name).to_numpy() for name in ("id", "source_id"))
-    return np.asarray(ids), np.asarray(sources)
+    """Return of each draw the exchange it is for and the exchange that its response came from.
+
+    A row that was dropped has none.
+    """
+    actions = np.array(curation.lineage.column("action").to_pylist(), dtype=object)
+    left = actions != "dropped"
+    ids, sources = (curation.lineage.column(name).to_numpy()[left] for name in ("id", "source_id"))
+    return ids, sources
 
 
 def relevance(

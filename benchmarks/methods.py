@@ -20,7 +20,10 @@ Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 
 DROP = 0.2
-"""The share of the rows that each filter drops."""
+"""The share of the rows that a filter drops."""
+
+MUCH = 0.7
+"""The same where only rows are left whose responses the defaults would draw, or as many."""
 
 NEAREST = 10
 """Responses whose mean distance is the outlier score of a response."""
@@ -47,11 +50,13 @@ NAMES = {
     "raw": "raw",
     "proportional": "proportional draw",
     "profanity": "drop 20 % by alt-profanity-check",
+    "profanity-70": "drop 70 % by alt-profanity-check",
     "nearest": "drop 20 % by distance to 10 nearest",
     "semhash": "drop 20 % by semhash's outliers",
     "paper": "the paper's settings",
     "figure": "the paper's figure",
     "ours": "isaac at its defaults",
+    "ours-70": "isaac, dropping the least typical 70 %",
 }
 """The methods, and how a table names them."""
 
@@ -73,8 +78,13 @@ def methods() -> dict[str, Method]:
         "paper": _recipe(Recipe.paper()),
         "figure": _recipe(Recipe.paper(sharpening="figure")),
         "ours": _recipe(Recipe()),
+        "ours-70": _recipe(Recipe(mode="filter", budget=MUCH)),
     }
-    filters = {"profanity": ("profanity_check", _profanity), "semhash": ("semhash", _semhash)}
+    filters: dict[str, tuple[str, Callable[[Any, Task], Outcome]]] = {
+        "profanity": ("profanity_check", _profanity),
+        "profanity-70": ("profanity_check", functools.partial(_profanity, share=MUCH)),
+        "semhash": ("semhash", _semhash),
+    }
     for name, (package, drop) in filters.items():
         try:
             known[name] = functools.partial(drop, importlib.import_module(package))
@@ -106,15 +116,15 @@ def _encoder(name: str) -> Encoder:
     return load_encoder(name)
 
 
-def _without(scores: Reals) -> Outcome:
-    """Return the rows in their order but those of the highest scores."""
-    worst = np.argsort(-scores, kind="stable")[: math.ceil(DROP * len(scores))]
+def _without(scores: Reals, share: float = DROP) -> Outcome:
+    """Return the rows in their order but a share of them, those of the highest scores."""
+    worst = np.argsort(-scores, kind="stable")[: math.ceil(share * len(scores))]
     rows = np.delete(np.arange(len(scores)), worst)
     return Outcome(rows, rows)
 
 
-def _profanity(package: Any, task: Task) -> Outcome:
-    return _without(np.asarray(package.predict_prob(task.corpus.column("response"))))
+def _profanity(package: Any, task: Task, share: float = DROP) -> Outcome:
+    return _without(np.asarray(package.predict_prob(task.corpus.column("response"))), share)
 
 
 def _nearest(task: Task) -> Outcome:
