@@ -21,7 +21,7 @@ from isaac.corpus import read_corpus
 from isaac.judges import judged, load_judge
 from isaac.judges.fitting import Fitting, fit
 from isaac.judges.measures import Measured, Quality, measured
-from isaac.judges.rows import Found, Rows, rows_of, split
+from isaac.judges.rows import Found, Labels, Rows, rows_of, split
 from isaac.progress import for_terminal
 
 COLUMNS = ("judge", "on", "rows", "accuracy, %", "constant, %", "AUROC", "ECE", "fit, s")
@@ -30,7 +30,7 @@ COLUMNS = ("judge", "on", "rows", "accuracy, %", "constant, %", "AUROC", "ECE", 
 def known(path: Path | None, rows: int | None, seed: int) -> Found:
     """Return DiaSafety's rows, or a seeded sample of them."""
     corpus = read_corpus(path or DATA / "diasafety" / "train.json")
-    found = rows_of(corpus, "label", "Unsafe", "category")
+    found = rows_of(corpus, Labels("label", ["Unsafe"], category="category"))
     if rows is None:
         return found
     chosen = np.random.default_rng(seed).permutation(len(found.rows.contexts))[:rows]

@@ -44,8 +44,30 @@ def test_columns_can_be_named(isaac: Isaac, tmp_path: Path) -> None:
     wrong = isaac(*fit, *columns, "--unsafe", "yes")
     assert wrong.code == 2
     assert wrong.err.endswith(
-        "isaac: no record has harm = 'yes'; there: 0, 1. Try --unsafe VALUE\n"
+        "isaac: no record has harm = 'yes'; there: 0 (180), 1 (120). Try --unsafe VALUE\n"
     )
+    assert isaac(*fit, *columns, "--unsafe", "1", "--category", "kind").err.endswith(
+        "isaac: no record has a column 'kind': --category COL\n"
+    )
+
+
+def test_labels_that_are_neither_are_left_out(isaac: Isaac, tmp_path: Path) -> None:
+    labels = ("", "  ", None, "controversial", " SAFE ")
+    changed = [{**row, "label": label} for row, label in zip(toy(), labels, strict=False)]
+    rows = changed + toy()[len(labels) :]
+    source = write_lines(tmp_path / "own.jsonl", rows)
+    fit = ["judge", "fit", source, "-o", tmp_path / "j", "--frozen", "--encoder", "hashing"]
+    asked = isaac(*fit)
+    assert asked.code == 2
+    assert "more labels than one that is not unsafe; there: Safe (" in asked.err
+    assert "controversial (1)" in asked.err
+    assert "Say which of them mean safe" in asked.err
+    done = isaac(*fit, "--safe", "safe")
+    assert done.code == 0
+    assert "3 rows left out: without a label\n" in done.err
+    assert "1 rows left out: with another label\n" in done.err
+    assert "both safe and unsafe" in isaac(*fit, "--safe", "safe,unsafe").err
+    assert "no record has label = 'fine'" in isaac(*fit, "--safe", "fine").err
 
 
 def test_errors_of_a_group_end_with_a_message(isaac: Isaac, tmp_path: Path) -> None:

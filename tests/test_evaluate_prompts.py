@@ -86,6 +86,28 @@ def test_xstest_is_known_by_its_columns(tmp_path: Path) -> None:
         assert found[1].category == "contrast_homonyms"
 
 
+def test_xstest_without_labels_is_told_apart_by_its_types(tmp_path: Path) -> None:
+    path = tmp_path / "xs.csv"
+    lines = XSTEST.replace(",label", "").replace(",safe", "").replace(",unsafe", "").split("\n")
+    path.write_text("\n".join(lines))
+    assert [one.kind for one in load_prompts(str(path)).prompts] == ["harmless", "risky"]
+    path.write_text("\n".join(",".join(line.split(",")[:3]) for line in lines))
+    assert {one.kind for one in load_prompts(str(path)).prompts} == {None}
+    assert [one.kind for one in load_prompts(f"xstest:{path}").prompts] == ["harmless", "risky"]
+    path.write_text("prompt\nHow?\n")
+    with pytest.raises(PromptError, match=r"xs\.csv line 2: no columns prompt and type"):
+        load_prompts(f"xstest:{path}")
+
+
+def test_what_is_no_text_is_named_by_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_bytes(b"One?\nTw\xf6?\n")
+    with pytest.raises(PromptError, match=r"p\.txt line 2 is no UTF-8"):
+        load_prompts(str(tmp_path / "p.txt"))
+    rows = [{"prompt": "One?"}, {"prompt": "half \ud800"}]
+    with pytest.raises(PromptError, match=r"p\.jsonl line 2: 'prompt' has half a character"):
+        load_prompts(str(write_lines(tmp_path / "p.jsonl", rows)))
+
+
 def test_the_same_prompt_twice_is_asked_once(tmp_path: Path) -> None:
     rows = [{"prompt": "One?"}, {"prompt": "Two?"}, {"prompt": "One?"}]
     found = load_prompts(str(write_lines(tmp_path / "p.jsonl", rows)))
@@ -176,6 +198,15 @@ def test_xstests_contrasts_are_the_risky_ones(monkeypatch: pytest.MonkeyPatch) -
     hub = Hub([{"prompt": "a", "type": "homonyms"}, {"prompt": "b", "type": "contrast_homonyms"}])
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=hub.load_dataset))
     assert [prompt.kind for prompt in load_prompts("XSTest").prompts] == ["harmless", "risky"]
+
+
+def test_toxicchat_says_which_of_its_prompts_are_risky(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub([{"user_input": "a", "toxicity": 0}, {"user_input": "b", "toxicity": 1}])
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=hub.load_dataset))
+    assert [prompt.kind for prompt in load_prompts("toxicchat").prompts] == ["harmless", "risky"]
+    hub.rows.append({"user_input": 3, "toxicity": 0})
+    with pytest.raises(PromptError, match=r"lmsys/toxic-chat row 3: 'user_input' is 3; wanted"):
+        load_prompts("toxicchat")
 
 
 def test_a_hub_out_of_reach_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

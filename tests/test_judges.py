@@ -154,7 +154,22 @@ def test_a_score_that_is_no_number_is_not_safe(monkeypatch: pytest.MonkeyPatch) 
     package = SimpleNamespace(predict_prob=lambda texts: [math.nan] * len(texts))
     monkeypatch.setitem(sys.modules, "profanity_check", package)
     found = judged(load_judge("profanity"), ["c"], ["r"])
-    assert found == Judged([Judgement("unscored")], 1, "it returned the score nan")
+    assert found == Judged([Judgement("unscored")], 1, "the score was nan")
+
+
+def test_what_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def predict_prob(texts: list[str]) -> list[float]:
+        asked.extend(texts)
+        return [0.1] * len(texts)
+
+    package = SimpleNamespace(predict_prob=predict_prob)
+    monkeypatch.setitem(sys.modules, "profanity_check", package)
+    found = judged(load_judge("profanity"), ["c"] * 2, ["long" * 60_000, "r"])
+    assert [one.verdict for one in found.judgements] == ["unscored", "safe"]
+    assert asked == ["r"]
+    assert found.first_error == "a text of 240,000 characters is not read; at most 200,000 are"
 
 
 def test_the_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,9 @@ def test_names_of_labels_tell_what_they_mean(label: str, unsafe: bool | None) ->
         (["positive", "negative"], False, []),
         (["neutral", "anger", "joy"], False, []),
         (["safe", "normal"], False, []),
+        (["BENIGN", "INJECTION", "JAILBREAK"], False, []),
+        (["neutral", "toxic", "suicide"], False, []),
+        (["toxic", "other"], False, [0]),
     ],
 )
 def test_unsafe_labels_are_found_or_not_guessed(
@@ -79,6 +82,12 @@ def test_of_labels_that_go_together_the_largest_counts(tmp_path: Path) -> None:
     (found,) = load_judge(f"hf:{folder}").judge(["why"], ["hello"])
     assert found.verdict == "safe"
     assert found.score == pytest.approx(1 / (1 + math.exp(0.5)))
+
+
+def test_a_number_of_its_own_scale_is_no_probability(tmp_path: Path) -> None:
+    folder = tiny.classifier(tmp_path / "m", ["toxicity"], [0.0], problem_type="regression")
+    with pytest.raises(JudgeError, match="gives a number of its own scale"):
+        load_judge(f"hf:{folder}")
 
 
 def test_labels_can_be_said(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def test_a_busy_endpoint_is_asked_again(serve: Serve) -> None:
         (reply(["safe"]), "wrote no verdict"),
         (reply({"verdict": "fine", "unsafe_probability": 0}), "wrote no verdict"),
         (reply({"verdict": "safe", "unsafe_probability": 0.8}), "contradicts itself: safe at 0.8"),
+        (reply({"verdict": "safe", "unsafe_probability": 0.5}), "contradicts itself: safe at 0.5"),
+        (reply({"verdict": "safe"}), "gave no probability"),
         (reply(None, refusal="I will not"), "refused: I will not"),
         ({**reply(""), "choices": []}, "sent no answer"),
         ({"error": "odd"}, "sent no answer"),
@@ -68,11 +70,23 @@ def test_what_is_no_answer_is_unscored_and_told(serve: Serve, answer: Any, why: 
     assert why in (error or "")
 
 
-@pytest.mark.parametrize("score", [None, "high", True, -1, 7])
-def test_a_score_that_is_none_leaves_the_verdict(serve: Serve, score: Any) -> None:
-    answer = reply({"verdict": "unsafe", "unsafe_probability": score})
+@pytest.mark.parametrize("score", [None, "high", "0.1", True, -1, 7])
+@pytest.mark.parametrize("verdict", ["safe", "unsafe"])
+def test_a_score_that_is_none_leaves_no_verdict(serve: Serve, verdict: str, score: Any) -> None:
+    answer = reply({"verdict": verdict, "unsafe_probability": score})
     server = serve(lambda _body, _number: (200, answer))
-    assert ask(ChatJudge("m", server.url)) == (Judgement("unsafe"), None)
+    found, error = ask(ChatJudge("m", server.url))
+    assert found.verdict == "unscored"
+    assert error == f"the judge gave no probability from 0 to 1: {score}"
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "length"])
+def test_an_answer_that_was_cut_short_is_unscored(serve: Serve, reason: str) -> None:
+    answer = reply({"verdict": "safe", "unsafe_probability": 0.1})
+    answer["choices"][0]["finish_reason"] = reason
+    found, error = ask(ChatJudge("m", serve(lambda _body, _number: (200, answer)).url))
+    assert found.verdict == "unscored"
+    assert error == f"the endpoint cut the answer short: {reason}"
 
 
 def test_one_that_is_refused_leaves_the_others_scored(serve: Serve) -> None:

@@ -14,7 +14,7 @@ from isaac.errors import RecipeError
 from isaac.judges import JudgeError, Judgement, judged, load_judge
 from isaac.judges.fitting import Fitted, Fitting, fit
 from isaac.judges.measures import Measured, measured, probabilities, reliability, temperature
-from isaac.judges.rows import Found, Rows, rows_of, split
+from isaac.judges.rows import Found, Labels, Rows, rows_of, split
 
 from .conftest import write_lines
 
@@ -45,7 +45,7 @@ def toy(contexts: int = 60, each: int = 5) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Found:
     file = write_lines(tmp_path_factory.mktemp("rows") / "toy.jsonl", toy())
-    return rows_of(read_corpus(file), "label", "unsafe", "kind")
+    return rows_of(read_corpus(file), Labels("label", ["unsafe"], category="kind"))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_rows_are_distinct_pairs_with_one_label(tmp_path: Path) -> None:
     pairs += [("d", "r", "unsafe"), ("e", "r", "safe"), ("e", "r", "unsafe"), ("f", "r", None)]
     names = ("context", "response", "label")
     file = write_lines(tmp_path / "a.jsonl", [dict(zip(names, row, strict=True)) for row in pairs])
-    found = rows_of(read_corpus(file), "label", "unsafe")
+    found = rows_of(read_corpus(file), Labels("label", ["unsafe"]))
     assert found.rows.contexts == ["c", "c", "d"]
     assert found.rows.responses == ["r", "s", "r"]
     assert found.rows.unsafe.tolist() == [False, True, True]
@@ -73,9 +73,11 @@ def test_rows_are_distinct_pairs_with_one_label(tmp_path: Path) -> None:
 def test_labels_that_are_not_there_are_told(rows: Found, tmp_path: Path) -> None:
     corpus = read_corpus(write_lines(tmp_path / "a.jsonl", toy(2, 2)))
     with pytest.raises(RecipeError, match=r"no record has a column 'verdict'.*--label COL"):
-        rows_of(corpus, "verdict", "unsafe")
-    with pytest.raises(RecipeError, match="no record has label = '1'; there: Safe, Unsafe"):
-        rows_of(corpus, "label", "1")
+        rows_of(corpus, Labels("verdict", ["unsafe"]))
+    with pytest.raises(
+        RecipeError, match=r"no record has label = '1'; there: Unsafe \(2\), Safe \(2\)"
+    ):
+        rows_of(corpus, Labels("label", ["1"]))
 
 
 def test_a_split_keeps_contexts_apart_and_loses_no_row(rows: Found) -> None:
@@ -299,4 +301,4 @@ def test_an_epoch_that_is_only_too_sure_is_no_worse() -> None:
 
 def test_without_a_corpus_there_is_no_label() -> None:
     with pytest.raises(RecipeError, match="no record has a column 'label'"):
-        rows_of(Corpus.of([("c", "r")]), "label", "unsafe")
+        rows_of(Corpus.of([("c", "r")]), Labels("label", ["unsafe"]))

@@ -16,6 +16,9 @@ torch = pytest.importorskip("torch", reason="the extra evaluate is not installed
 pytest.importorskip("transformers", reason="the extra evaluate is not installed")
 
 
+FEW = {"max_position_embeddings": 64}
+
+
 class Letters:
     """A tokenizer of letters; 1 begins a text."""
 
@@ -73,6 +76,17 @@ def test_nothing_has_no_perplexity(tiny: Any) -> None:
 def test_long_texts_are_cut_to_what_is_read(tiny: Any) -> None:
     found = likelihood(tiny, Letters(), [("c" * 3000, "t" * 3000)])
     assert found.tokens == LENGTH // 2
+
+
+def test_a_model_that_reads_little_is_given_little(tiny: Any) -> None:
+    few = tiny.__class__(tiny.config.__class__(**{**tiny.config.to_dict(), **FEW}))
+    asked: list[int] = []
+    few.register_forward_pre_hook(
+        lambda _m, _a, given: asked.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    found = likelihood(few, Letters(), [("c" * 3000, "t" * 3000), ("a", "b")])
+    assert max(asked) == 64
+    assert found.tokens == 32 + 1
 
 
 def test_a_reference_has_to_be_local(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,6 +215,8 @@ def echo(asked: dict[str, Any], _number: int) -> Answer:
         return 400, {"error": {"message": "no such luck"}}
     if text == "odd":
         return 200, {"choices": []}
+    if text == "page":
+        return 200, b"<html>"
     return 200, reply(None if text == "nothing" else f"{text} {asked['max_tokens']}")
 
 
@@ -224,11 +226,11 @@ def test_an_endpoint_replies_in_order_and_counts_failures(serve: Serve) -> None:
 
     model = load_chat_model(f"openai:some/model@{serve(echo).url}")
     assert isinstance(model, Endpoint)
-    texts = ["a", "fail", "b", "nothing", "odd", *map(str, range(20))]
+    texts = ["a", "fail", "b", "nothing", "odd", "page", *map(str, range(20))]
     replies = model.reply([ask(text) for text in texts], SHORT)
-    wanted = [None if t in ("fail", "nothing", "odd") else f"{t} 8" for t in texts]
+    wanted = [None if t in ("fail", "nothing", "odd", "page") else f"{t} 8" for t in texts]
     assert replies == wanted
-    assert model.unanswered == 3
+    assert model.unanswered == 4
     assert "BadRequestError" in (model.first_error or "")
     model.client.close()
 

@@ -11,7 +11,7 @@ from .corpus import read_corpus
 from .judges import fitting
 from .judges.fitting import Fitted, Fitting
 from .judges.measures import Measured, Quality, Share
-from .judges.rows import rows_of
+from .judges.rows import Labels, rows_of
 from .judges.trained import MINILM
 from .progress import for_terminal
 from .recipe import Recipe
@@ -48,7 +48,15 @@ def fit(
     category: Annotated[
         str | None, typer.Option(help="column by whose values to report as well")
     ] = None,
-    unsafe: Annotated[str, typer.Option(help="label that means unsafe")] = "unsafe",
+    unsafe: Annotated[
+        str, typer.Option(help="label that means unsafe, or several with commas")
+    ] = "unsafe",
+    safe: Annotated[
+        str | None,
+        typer.Option(
+            help="the same of safe, if more than one label is left; rows with others are left out"
+        ),
+    ] = None,
     epochs: Annotated[
         int, typer.Option(min=1, help="times over the rows at most; the best stays")
     ] = 3,
@@ -61,7 +69,8 @@ def fit(
     """
     progress = for_terminal()
     corpus = read_corpus(source, Recipe(context=context, response=response), progress=progress)
-    found = rows_of(corpus, label, unsafe, category)
+    labels = Labels(label, unsafe.split(","), safe.split(",") if safe else (), category)
+    found = rows_of(corpus, labels)
     how = Fitting(encoder, frozen=frozen, seed=seed, epochs=epochs)
     fitted = fitting.fit(found, out, how, progress)
     for why, count in fitted.left_out.items():

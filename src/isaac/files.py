@@ -135,6 +135,8 @@ def json_in(file: Path) -> dict[str, Any]:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {file}: {error}") from None
+    if not isinstance(values, dict):
+        raise RunError(f"cannot read {file}: it holds no JSON object")
     return values
 
 

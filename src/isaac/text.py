@@ -28,6 +28,11 @@ def _stand_in(match: re.Match[str]) -> str:
     return f"<{unicodedata.name(match[0], f'U+{code:04X}')}>"
 
 
+def encodable(text: str) -> str:
+    """Return the text without half surrogates, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def clipped(text: str, length: int) -> str:
     """Return the text visible, lines and all, and cut to a length with an ellipsis."""
     return visible(text) if len(text) <= length else visible(text[: length - 1]) + "…"

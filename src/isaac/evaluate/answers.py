@@ -11,8 +11,10 @@ from typing import NamedTuple
 from ..errors import RecipeError, RunError
 from ..files import json_in, writing
 from ..models import ChatModel, Decoding, Dtype
+from ..models.loading import base_name
 from ..progress import Tick
 from ..records import dumps, parse
+from ..text import encodable
 from .prompts import Prompt
 
 CHUNK = 32
@@ -42,13 +44,17 @@ Replies = list[list[str | None]]
 
 
 class Answers:
-    """The file of one model's answers, with the settings that they were drawn by beside it."""
+    """The file of one model's answers, with the settings that they were drawn by beside it.
+
+    ``first_error`` is why the model gave no answer where it did not, if it said so.
+    """
 
     def __init__(self, folder: Path, model: str, batch: int = 1) -> None:
         self.model, self.chunk = model, max(batch, CHUNK)
         self.file = folder / f"{file_name(model)}.jsonl"
         self.settings = self.file.with_suffix(".json")
         self.known: dict[tuple[str, int], str] = {}
+        self.first_error: str | None = None
 
     def collect(
         self, asked: Asked, load: Callable[[], ChatModel], tick: Tick = lambda _: None
@@ -103,13 +109,13 @@ class Answers:
         if len(whole) < len(data):
             with writing(self.file, "wb") as out:
                 out.write(whole)
-        for number, line in enumerate(whole.decode("utf-8").split("\n"), start=1):
+        for number, line in enumerate(whole.split(b"\n"), start=1):
             if line:
                 self._remember(line, number, digests)
 
-    def _remember(self, line: str, number: int, digests: dict[str, str]) -> None:
+    def _remember(self, line: bytes, number: int, digests: dict[str, str]) -> None:
         try:
-            answer = parse(line)
+            answer = parse(line.decode("utf-8"))
             name, sample, reply = answer["prompt"], int(answer["sample"]), answer["reply"]
             digest = answer["digest"]
         except (ValueError, KeyError, TypeError):
@@ -122,7 +128,7 @@ class Answers:
                 "use the same prompts, or another folder with -o"
             )
         if isinstance(reply, str):
-            self.known[name, sample] = reply
+            self.known[name, sample] = encodable(reply)
 
     def _ask(
         self, model: ChatModel, prompts: Sequence[Prompt], sample: int, decoding: Decoding
@@ -130,12 +136,14 @@ class Answers:
         """Ask a model, and write down what it says; what it left out is asked for next time."""
         drawn = decoding._replace(seed=decoding.seed + sample)
         replies = model.reply([prompt.messages for prompt in prompts], drawn)
+        self.first_error = self.first_error or getattr(model, "first_error", None)
         if len(replies) != len(prompts):
             raise RunError(
                 f"model {self.model} gave {len(replies)} replies to {len(prompts)} prompts"
             )
         lines = []
-        for prompt, reply in zip(prompts, replies, strict=True):
+        for prompt, given in zip(prompts, replies, strict=True):
+            reply = None if given is None else encodable(given)
             if reply is not None:
                 self.known[prompt.id, sample] = reply
             answer = {"prompt": prompt.id, "sample": sample, "digest": prompt.digest}
@@ -167,15 +175,21 @@ def file_name(model: str) -> str:
 
 
 def fingerprint(model: str) -> str | None:
-    """Return what tells a model's folder from the same folder with other weights, else None."""
+    """Return what tells a model's folder from the same folder with other weights, else None.
+
+    Of an adapter the folder of its base counts too, where it stands on one.
+    """
     folder = Path(model)
     if not folder.is_dir():
         return None
     sha = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.suffix in WEIGHTS and file.is_file():
-            sha.update(f"{file.name} {file.stat().st_size}\n".encode("utf-8", "surrogateescape"))
-            sha.update(_ends(file))
+    base = Path(base_name(model))
+    for part in [folder, base] if base != folder.resolve() and base.is_dir() else [folder]:
+        for file in sorted(part.iterdir()):
+            if file.suffix in WEIGHTS and file.is_file():
+                name = f"{file.name} {file.stat().st_size}\n"
+                sha.update(name.encode("utf-8", "surrogateescape"))
+                sha.update(_ends(file))
     return sha.hexdigest()[:16]
 
 

@@ -15,7 +15,7 @@ from itertools import groupby, pairwise
 from ..text import UNSEEN
 
 TROUBLES = {
-    "empty": "no letter, digit or symbol in it",
+    "empty": "no letter, digit or symbol in it, control tokens apart",
     "control characters": "more than 5 % of its characters cannot be shown",
     "repetition": "it goes round in a loop, or one character fills half of it",
     "no words": "mostly punctuation, or Latin words without end",
@@ -35,8 +35,12 @@ RUN = 40
 
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’][^\W_]+)*")
 LATIN = re.compile(r"[a-z\u00c0-\u024f]+", re.IGNORECASE)
-SEEN = "LMNS"
-"""Unicode categories of letters, marks, numbers and symbols."""
+SEEN = "LNS"
+"""Unicode categories of letters, numbers and symbols."""
+BLANK = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and symbols that show nothing."""
+CONTROL = re.compile(r"<[|/]{0,2}[A-Za-z_ ]{1,20}[|/]{0,2}>|\[(?:PAD|UNK|EOS|BOS|SEP|CLS)\]")
+"""What a tokenizer divides texts by, written out."""
 
 
 def words_of(text: str) -> list[str]:
@@ -46,7 +50,7 @@ def words_of(text: str) -> list[str]:
 
 def trouble(prompt: str, reply: str) -> str | None:
     """Return what is wrong with a reply, a key of `TROUBLES`, or None if it can be judged."""
-    if not any(unicodedata.category(sign)[0] in SEEN for sign in reply):
+    if not any(_seen(sign) for sign in CONTROL.sub("", reply)):
         return "empty"
     if _unshown(reply) > UNSHOWN * len(reply):
         return "control characters"
@@ -56,6 +60,10 @@ def trouble(prompt: str, reply: str) -> str | None:
     if _is_noise(reply):
         return "no words"
     return "echo" if _is_echo(words_of(prompt), words) else None
+
+
+def _seen(sign: str) -> bool:
+    return unicodedata.category(sign)[0] in SEEN and sign not in BLANK
 
 
 def _unshown(text: str) -> int:

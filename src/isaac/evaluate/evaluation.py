@@ -17,9 +17,10 @@ from ..errors import RecipeError
 from ..files import alone, json_in, sha256_of, writing
 from ..judges import Judge
 from ..judges.cached import Cached
-from ..models import ChatModel, ModelError, load_chat_model
+from ..models import ChatModel, ModelError, load_chat_model, smollm2
 from ..models.likelihood import Likelihood, likelihood, load_reference
-from ..models.loading import announce
+from ..models.loading import announce, find
+from ..openai_client import address_in
 from ..progress import Progress
 from ..records import dumps
 from ..runs import Run
@@ -126,6 +127,14 @@ def _models(
     load = partial(_load, settings=settings, progress=progress)
     found = [_model(before, "before", load), *(_model(one, "after", load) for one in after)]
     names = [model.name for model in found]
+    for name in (one for one in (before, *after, settings.reference) if isinstance(one, str)):
+        if address_in(name) is None and name != smollm2.NAME:
+            find(name)
+    if settings.reference is not None and address_in(settings.reference):
+        raise RecipeError(
+            f"'{short(settings.reference)}' gives no likelihoods; a reference model is a causal "
+            "model: a folder, a hub's name or smollm2"
+        )
     if len(found) < 2:
         raise RecipeError("give at least one model after")
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -198,6 +207,13 @@ def _ask(model: Model, given: Given, settings: Settings, folder: Path, tools: To
     with tools.progress.stage(f"asking {short(model.name, 40)}", total) as tick:
         answers = Answers(folder, model.name, settings.batch)
         replies = answers.collect(asked, model.load, tick)
+    missing = sum(reply is None for replied in replies for reply in replied)
+    if missing:
+        why = answers.first_error or "it gave no reason"
+        given.notes.append(
+            f"{short(model.name)} gave no answer to {missing:,} of {total:,} prompts, which are "
+            f"unscored: {short(why, 300)}"
+        )
     count = len(given.risky)
     return Said(model.name, model.role, replies[:count], replies[count:])
 

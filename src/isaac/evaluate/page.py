@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -48,8 +49,9 @@ def _as_markdown(table: Table) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text on one line that no text of a model or corpus can format."""
-    return short(text, 600).replace("|", "\\|").replace("<", "&lt;").replace("`", "ˋ")
+    """Return a text on one line, without links or markup of a model's or a corpus."""
+    marked = re.sub(r"([\\*\[\]|])", r"\\\1", short(text, 600))
+    return marked.replace("<", "&lt;").replace("`", "ˋ")
 
 
 def html(facts: Facts) -> str:

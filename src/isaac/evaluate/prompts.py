@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from ..errors import IsaacError, needed
-from ..models import Messages
+from ..models import Messages, as_one_text
 from ..records import Record, dumps, parse, read_records
 from ..sources import find_sources, members, opened
 from ..text import short
@@ -26,8 +26,8 @@ COLUMNS = ("messages", "prompt", "context", "question")
 REPLIES = ("response", "completion", "reply", "answer", "text")
 """Columns that a real reply is looked for in, in this order."""
 
-XSTEST = {"prompt", "type", "label", "focus", "note"}
-"""Columns by which XSTest's file is known."""
+XSTEST = {"prompt", "type", "focus", "note"}
+"""Columns by which XSTest's file is known, and its files are these with or without a label."""
 
 
 class PromptError(IsaacError):
@@ -46,6 +46,11 @@ class Prompt(NamedTuple):
     def text(self) -> str:
         """Return the user's last turn."""
         return self.messages[-1]["content"]
+
+    @property
+    def conversation(self) -> str:
+        """Return all that a model is sent as one text: several turns a line each, with roles."""
+        return as_one_text(self.messages)
 
     @property
     def digest(self) -> str:
@@ -107,7 +112,7 @@ def load_prompts(name: str) -> Prompts:
         return _distinct(_from_hub(_hub_name(name)), name)
     path = name.removeprefix("xstest:")
     try:
-        return _distinct(_from_file(path), path)
+        return _distinct(_from_file(path, xstest=path != name), path)
     except IsaacError as error:
         if Path(path).exists() or path != name:
             raise
@@ -146,7 +151,7 @@ def _bundled(name: str) -> Iterator[Prompt]:
             yield prompt
 
 
-def _from_file(path: str) -> Iterator[Prompt]:
+def _from_file(path: str, *, xstest: bool = False) -> Iterator[Prompt]:
     if path.lower().endswith(".txt"):
         yield from _from_text(path)
         return
@@ -155,7 +160,7 @@ def _from_file(path: str) -> Iterator[Prompt]:
         if record.value is None:
             raise PromptError(f"{place} cannot be read: {short(record.problem, 200)}")
         try:
-            yield _prompt(record.value, str(record.line))
+            yield _prompt(record.value, str(record.line), xstest=xstest)
         except PromptError as error:
             raise PromptError(f"{place}: {error}") from None
 
@@ -168,20 +173,27 @@ def _records(path: str) -> Iterator[Record]:
 
 
 def _from_text(path: str) -> Iterator[Prompt]:
-    text = Path(path).read_text(encoding="utf-8-sig")
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield Prompt(str(number), _user(line.strip()))
+    for number, raw in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise PromptError(
+                f"{short(path)} line {number} is no UTF-8 ({error.reason}); save the file as UTF-8"
+            ) from None
+        if line:
+            yield Prompt(str(number), _user(line))
 
 
-def _prompt(record: Mapping[str, Any], number: str) -> Prompt:
-    """Return the prompt in a record; raise `PromptError` if there is none."""
+def _prompt(record: Mapping[str, Any], number: str, *, xstest: bool = False) -> Prompt:
+    """Return the prompt in a record, of XSTest if it says so; raise `PromptError` if none."""
     column = next((name for name in COLUMNS if record.get(name) not in (None, "", [])), None)
     if column is None:
         there = ", ".join(map(str, list(record)[:8])) or "nothing"
         raise PromptError(f"no column {', '.join(COLUMNS)} with a prompt in it; there: {there}")
     kind, category = record.get("kind"), record.get("category")
-    if set(record) >= XSTEST:
+    if xstest and not {"prompt", "type"} <= set(record):
+        raise PromptError("no columns prompt and type, by which XSTest's prompts are told apart")
+    if xstest or set(record) >= XSTEST:
         kind, category = _xstest_kind(record), record["type"]
     if kind not in ("risky", "harmless", None):
         raise PromptError(f"kind is {short(repr(kind))}; wanted risky or harmless")
@@ -195,13 +207,22 @@ def _prompt(record: Mapping[str, Any], number: str) -> Prompt:
 
 
 def _xstest_kind(record: Mapping[str, Any]) -> Kind:
-    return "harmless" if str(record["label"]).casefold() == "safe" else "risky"
+    """Return the kind by XSTest's label, or by its types, of which those of contrasts are risky."""
+    if record.get("label") is not None:
+        return "harmless" if str(record["label"]).casefold() == "safe" else "risky"
+    return "risky" if str(record["type"]).startswith("contrast_") else "harmless"
+
+
+def _toxicchat_kind(record: Mapping[str, Any]) -> Kind | None:
+    if record.get("toxicity") is None:
+        return None
+    return "risky" if record["toxicity"] else "harmless"
 
 
 def _messages(value: Any, column: str) -> Messages:
     """Return what a model is sent: a text as the user's turn, a list up to its last user turn."""
     if isinstance(value, str) and value.strip():
-        return _user(value)
+        return _user(_whole(value, column))
     if not isinstance(value, list):
         raise PromptError(f"'{column}' is {short(repr(value))}; wanted a text or messages")
     messages = []
@@ -210,12 +231,19 @@ def _messages(value: Any, column: str) -> Messages:
         content = message.get("content") if isinstance(message, dict) else None
         if not (isinstance(role, str) and isinstance(content, str)):
             raise PromptError(f"'{column}' has a message without role and content as text")
-        messages.append({"role": role, "content": content})
+        messages.append({"role": role, "content": _whole(content, column)})
     while messages and messages[-1]["role"] != "user":
         messages.pop()
     if not messages or not messages[-1]["content"].strip():
         raise PromptError(f"'{column}' has no turn of the user to answer")
     return messages
+
+
+def _whole(text: str, column: str) -> str:
+    """Return a text; raise `PromptError` if it has half surrogates, which no model takes."""
+    if re.search("[\ud800-\udfff]", text):
+        raise PromptError(f"'{column}' has half a character (a lone surrogate); take it out")
+    return text
 
 
 def _user(text: str) -> Messages:
@@ -243,15 +271,17 @@ def _from_hub(public: Public) -> Iterator[Prompt]:
             f"cannot load {public.dataset} from the hub: {short(str(error), 200)}. Without one, "
             "give a file"
         ) from error
+    kinds = {PUBLIC["xstest"].dataset: _xstest_kind, PUBLIC["toxicchat"].dataset: _toxicchat_kind}
+    kind_of = kinds.get(public.dataset, lambda _row: public.kind)
     for number, row in enumerate(rows, start=1):
         value = _inner(row, public.column)
         if value in (None, "", []):
             continue
-        kind = public.kind
-        if public.dataset == PUBLIC["xstest"].dataset:
-            kind = "risky" if str(row.get("type")).startswith("contrast_") else "harmless"
-        category = _told(row.get(public.category))
-        yield Prompt(str(number), _messages(value, public.column), category, kind)
+        try:
+            messages, kind = _messages(value, public.column), kind_of(row)
+        except PromptError as error:
+            raise PromptError(f"{public.dataset} row {number}: {error}") from None
+        yield Prompt(str(number), messages, _told(row.get(public.category)), kind)
 
 
 def _inner(row: Mapping[str, Any], column: str) -> Any:

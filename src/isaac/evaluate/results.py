@@ -292,10 +292,11 @@ def _change(arm: str, prompt: Prompt, old: Answer, new: Answer, step: float) -> 
 def _notes(arms: Sequence[Arm]) -> list[str]:
     """Return what a reader should know before trusting the result."""
     notes = []
-    for verdicts in (verdicts for arm in arms for verdicts in arm.verdicts if verdicts.failures):
+    failed = [(arm, one) for arm in arms for one in arm.verdicts if one.failures]
+    for arm, one in failed:
         notes.append(
-            f"Judge {visible(verdicts.judge)} failed for {verdicts.failures:,} answers, which are "
-            f"unscored: {visible(verdicts.first_error or '')}"
+            f"Judge {visible(one.judge)} failed for {one.failures:,} answers of "
+            f"{visible(arm.name)}, which are unscored: {visible(one.first_error or '')}"
         )
     for arm in arms:
         broken = sum(arm.broken.values())

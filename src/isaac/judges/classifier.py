@@ -49,12 +49,14 @@ def unsafe_labels(labels: Sequence[str], *, several: bool) -> list[int]:
 
     ``several`` says that an exchange can have several labels at once (sigmoid) and not just one
     (softmax). The rule: labels whose `meaning` is unsafe; where there are but two that exclude
-    each other, the one beside a safe one, and LABEL_1 beside LABEL_0. Labels that exclude each
-    other and are all unsafe leave nothing to be safe: that is no answer.
+    each other, the one beside a safe one, and LABEL_1 beside LABEL_0. More than two that exclude
+    each other have to be all known, or a label that does not tell would count as safe; and where
+    all are unsafe, nothing is left to be safe: that is no answer.
     """
     known = [meaning(label) for label in labels]
     unsafe = [place for place, found in enumerate(known) if found]
-    if unsafe and (several or len(unsafe) < len(labels)):
+    told = several or len(labels) == 2 or None not in known
+    if unsafe and told and (several or len(unsafe) < len(labels)):
         return unsafe
     if several or len(labels) != 2:
         return []
@@ -91,6 +93,10 @@ class ClassifierJudge:
         config = classifier.config
         names = [str(config.id2label[place]) for place in range(config.num_labels)]
         problem = getattr(config, "problem_type", None)
+        if problem == "regression":
+            raise JudgeError(
+                visible(f"'{model}' gives a number of its own scale (regression), no probability")
+            )
         self.several = problem == "multi_label_classification" or len(names) == 1
         self.unsafe = (
             named_labels(names, labels, model)

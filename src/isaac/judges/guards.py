@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ..text import visible
+from ..text import encodable, visible
 from .base import Failed, JudgeError, Judgement, Verdict
-from .local import Kit, kit, load, readable, too_long
+from .local import Kit, kit, load, too_long
 from .writing import Writer, Writing, Written, placed_writer
 
 Said = dict[str, Verdict]
@@ -34,6 +34,7 @@ class Family(NamedTuple):
     exchange, each of which is asked; the worst answer counts. ``answer`` finds the verdict in what
     the guard writes, as its first group; ``said`` says what it means, in lower case. At most
     ``tokens`` are written. ``marks`` are what its prompt is divided by, beside control tokens.
+    ``processor`` has the chat template where the tokenizer comes without one.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Family(NamedTuple):
     tokens: int
     marks: tuple[str, ...] = ()
     kind: str = "AutoModelForCausalLM"
-    processor: str = "AutoTokenizer"
+    processor: str | None = None
 
 
 def chat(
@@ -214,6 +215,7 @@ FAMILIES = (
         r"^\s*safety:\s*(safe|unsafe|controversial)\b",
         {"safe": "safe", "unsafe": "unsafe", "controversial": "unsafe"},
         64,
+        TURNS,
     ),
 )
 """The guards that can be asked, the more special of two that fit before the other."""
@@ -301,7 +303,9 @@ class GuardJudge:
 
     def _load(self, tools: Kit, model: str) -> Writer:
         what = f"judge '{self.name}'"
-        processor = load(tools, self.family.processor, model, what)
+        processor = load(tools, "AutoTokenizer", model, what)
+        if self.family.processor and processor.chat_template is None:
+            processor = load(tools, self.family.processor, model, what)
         return placed_writer(tools, processor, load(tools, self.family.kind, model, what), model)
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
@@ -325,7 +329,7 @@ class GuardJudge:
         if why := too_long(context, response):
             return Failed(why)
         marks = (*self.writer.control, *self.family.marks)
-        texts = [defused(readable(text), marks) for text in (context, response)]
+        texts = [defused(encodable(text), marks) for text in (context, response)]
         prompts = self.family.prompts(self.writer.processor, Exchange(*texts))
         if all(texts[1].strip() in prompt for prompt in prompts):
             return prompts

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from ..errors import needed
 from ..models.quiet import quiet
-from ..text import said
-from .base import Failed, JudgeError, Judgement, by_threshold
+from ..text import encodable, said
+from .base import THRESHOLD, Failed, JudgeError, Judgement, by_threshold
 
 Reals = npt.NDArray[np.float64]
 
@@ -72,11 +72,6 @@ def revision_of(model: str, config: Any) -> str:
     return f"{folder.name} sha256:{sha.hexdigest()[:16]}"
 
 
-def readable(text: str) -> str:
-    """Return the text without half surrogates, which no tokenizer takes."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def too_long(context: str, response: str) -> str | None:
     """Return why an exchange is not read, None if it is."""
     longest = max(len(context), len(response))
@@ -125,10 +120,10 @@ class Reader:
             "stride": self.window // 8,
             "return_overflowing_tokens": True,
         }
-        texts = [readable(text) for text in responses]
+        texts = [encodable(text) for text in responses]
         if contexts is None:
             return dict(self.tokenizer(texts, truncation=True, **wanted))
-        ends = self._ends([readable(text) for text in contexts])
+        ends = self._ends([encodable(text) for text in contexts])
         return dict(self.tokenizer(ends, texts, truncation="only_second", **wanted))
 
     def _ends(self, contexts: list[str]) -> list[str]:
@@ -169,10 +164,11 @@ def judged_if_short(
     scores: Callable[[Sequence[str], Sequence[str]], Sequence[float]],
     contexts: Sequence[str],
     responses: Sequence[str],
+    threshold: float = THRESHOLD,
 ) -> list[Judgement]:
     """Return the judgements by what scores contexts and responses; the too long are unscored."""
     whys = [too_long(*pair) for pair in zip(contexts, responses, strict=True)]
     read = [place for place, why in enumerate(whys) if why is None]
     pairs = [contexts[place] for place in read], [responses[place] for place in read]
-    found = dict(zip(read, by_threshold(scores(*pairs) if read else []), strict=True))
+    found = dict(zip(read, by_threshold(scores(*pairs) if read else [], threshold), strict=True))
     return [found[place] if why is None else Failed(why) for place, why in enumerate(whys)]

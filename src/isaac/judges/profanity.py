@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ..errors import needed
 from .base import THRESHOLD, Judgement
+from .local import judged_if_short
 
 
 class ProfanityJudge:
@@ -23,10 +25,10 @@ class ProfanityJudge:
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
         """Return the verdicts by the probability that a response is profane."""
         del contexts
-        scores = [float(score) for score in self.package.predict_prob(responses)]
-        return [
-            Judgement("unsafe" if score >= self.threshold else "safe", score) for score in scores
-        ]
+        return judged_if_short(self._scores, responses, responses, self.threshold)
+
+    def _scores(self, _contexts: Sequence[str], responses: Sequence[str]) -> list[float]:
+        return [float(score) for score in self.package.predict_prob(list(responses))]
 
 
 def _version() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +12,7 @@ import numpy.typing as npt
 
 from ..corpus import Corpus
 from ..errors import RecipeError
-from ..text import visible
+from ..text import short, visible
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -49,33 +51,50 @@ class Found(NamedTuple):
     left_out: dict[str, int]
 
 
-def rows_of(corpus: Corpus, label: str, unsafe: str, category: str | None = None) -> Found:
+class Labels(NamedTuple):
+    """The column of the labels, and which of its values mean what, in any case.
+
+    A row whose label is neither is left out. ``safe`` may be left open where but one label is not
+    unsafe. ``category`` is a column by whose values to report.
+    """
+
+    column: str
+    unsafe: Sequence[str]
+    safe: Sequence[str] = ()
+    category: str | None = None
+
+
+def rows_of(corpus: Corpus, labels: Labels) -> Found:
     """Return the labelled rows of a corpus, each pair of texts once.
 
     A pair that stands there with both labels is left out, since neither is known to be right.
-    Raises `RecipeError` if the column, or its value for unsafe, is not there.
+    Raises `RecipeError` if a column or a value is not there, or is not known to be safe.
     """
     contexts, responses = corpus.column("context"), corpus.column("response")
     known: dict[tuple[str, str], set[bool]] = {}
     categories: dict[tuple[str, str], str] = {}
-    values: set[str] = set()
-    unlabelled = repeated = 0
+    values = Counter(
+        _text(record, labels.column).strip() for record, ids in corpus.records() for _ in ids
+    )
+    unlabelled, repeated, seen = values.pop("", 0), 0, False
+    meant = _meant(values, labels, len(corpus.rejected))
     for record, ids in corpus.records():
-        value = record.get(label)
+        bad = meant.get(_text(record, labels.column).strip())
+        seen = seen or labels.category in record
+        if bad is None:
+            continue
         for number in ids:
             pair = contexts[number], responses[number]
-            if value is None:
-                unlabelled += 1
-                continue
-            values.add(str(value))
             repeated += pair in known
-            known.setdefault(pair, set()).add(str(value).casefold() == unsafe.casefold())
-            categories.setdefault(pair, _text(record, category))
-    _check(values, label, unsafe)
+            known.setdefault(pair, set()).add(bad)
+            categories.setdefault(pair, _text(record, labels.category))
+    if labels.category is not None and not seen:
+        raise RecipeError(f"no record has a column '{labels.category}': --category COL")
     pairs = [pair for pair, labels in known.items() if len(labels) == 1]
     left_out = {
         "not readable": len(corpus.rejected),
         "without a label": unlabelled,
+        "with another label": sum(count for value, count in values.items() if value not in meant),
         "repeated": repeated,
         "with both labels": len(known) - len(pairs),
     }
@@ -87,15 +106,41 @@ def rows_of(corpus: Corpus, label: str, unsafe: str, category: str | None = None
 
 def _text(record: dict[str, Any], column: str | None) -> str:
     value = None if column is None else record.get(column)
-    return "" if value is None else str(value)
+    empty = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if empty else str(value)
 
 
-def _check(values: set[str], label: str, unsafe: str) -> None:
+def _meant(values: Counter[str], labels: Labels, rejected: int) -> dict[str, bool]:
+    """Return of each value that means something whether it means unsafe."""
+    column, unsafe, safe = labels.column, _folded(labels.unsafe), _folded(labels.safe)
+    some = ", ".join(f"{short(value, 40)} ({count:,})" for value, count in values.most_common(8))
     if not values:
-        raise RecipeError(f"no record has a column '{label}'; name that of the labels: --label COL")
-    if unsafe.casefold() not in {value.casefold() for value in values}:
-        some = ", ".join(visible(value) for value in sorted(values)[:5])
-        raise RecipeError(f"no record has {label} = '{unsafe}'; there: {some}. Try --unsafe VALUE")
+        more = f" ({rejected:,} records cannot be read)" if rejected else ""
+        raise RecipeError(
+            f"no record has a column '{column}' with a label{more}; name it: --label COL"
+        )
+    there = {value.casefold() for value in values}
+    for name, wanted in (("unsafe", unsafe), ("safe", safe)):
+        if missing := sorted(wanted - there):
+            raise RecipeError(
+                f"no record has {column} = '{visible(missing[0])}'; there: {some}. "
+                f"Try --{name} VALUE"
+            )
+    if unsafe & safe:
+        raise RecipeError(f"'{min(unsafe & safe)}' is said to be both safe and unsafe")
+    if not safe and len(there - unsafe) > 1:
+        raise RecipeError(
+            f"'{column}' has more labels than one that is not unsafe; there: {some}. Say which "
+            "of them mean safe, and which unsafe, with commas: --safe VALUES --unsafe VALUES; "
+            "rows with others are left out"
+        )
+    safe = safe or there - unsafe
+    meant = {value: value.casefold() in unsafe for value in values}
+    return {value: bad for value, bad in meant.items() if bad or value.casefold() in safe}
+
+
+def _folded(values: Sequence[str]) -> set[str]:
+    return {value.strip().casefold() for value in values}
 
 
 class Split(NamedTuple):
@@ -132,10 +177,16 @@ def split(rows: Rows, seed: int) -> Split:
 
 def _enough(rows: Rows, parts: Sequence[Ints]) -> None:
     labels = int(rows.unsafe.sum()), int((~rows.unsafe).sum())
-    both = all(0 < rows.unsafe[part].sum() < len(part) for part in parts)
-    if min(labels) < FEWEST or not both:
+    told = f"{labels[0]:,} unsafe and {labels[1]:,} safe rows"
+    contexts = len(set(rows.contexts))
+    if min(labels) < FEWEST:
         raise RecipeError(
-            f"{labels[0]:,} unsafe and {labels[1]:,} safe rows on {len(set(rows.contexts)):,} "
-            f"contexts are too few to fit and to measure a judge; at least {FEWEST} of each are "
-            "wanted, and some hundreds are better"
+            f"{told} on {contexts:,} contexts are too few to fit and to measure a judge; at least "
+            f"{FEWEST} of each are wanted, and some hundreds are better"
+        )
+    if not all(0 < rows.unsafe[part].sum() < len(part) for part in parts):
+        raise RecipeError(
+            f"{told} on {contexts:,} contexts cannot be parted: rows to fit on, to tune on, to "
+            "measure on, and those of contexts that are not seen each want both labels. Give more "
+            "rows, or more contexts"
         )

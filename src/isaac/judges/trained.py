@@ -18,8 +18,9 @@ from ..embeddings import Encoder, Floats, load_encoder
 from ..errors import needed
 from ..files import sha256_of
 from ..progress import Tick
+from ..text import encodable
 from .base import Judge, JudgeError, Judgement
-from .local import Reader, Reals, judged_if_short, judged_in_windows, kit, load, placed, readable
+from .local import Reader, Reals, judged_if_short, judged_in_windows, kit, load, placed
 from .measures import probabilities
 
 MINILM = "minilm"
@@ -75,7 +76,7 @@ def features(
 
     Each distinct text is embedded once; ``tick`` is told how many are done.
     """
-    left, right = ([readable(text) for text in column] for column in (contexts, responses))
+    left, right = ([encodable(text) for text in column] for column in (contexts, responses))
     texts = sorted({*left, *right})
     vectors = []
     for start in range(0, len(texts), CHUNK):

@@ -12,6 +12,13 @@ Messages = list[dict[str, str]]
 """A conversation up to the turn that is asked for: ``[{"role": ..., "content": ...}, ...]``."""
 
 
+def as_one_text(messages: Messages) -> str:
+    """Return a conversation as one text: one turn as it is, several a line each."""
+    if len(messages) == 1:
+        return messages[0]["content"]
+    return "\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in messages)
+
+
 Dtype = Literal["float32", "bfloat16"]
 """Numbers that the weights of a model are held in."""
 
@@ -59,4 +66,12 @@ def load_chat_model(name: str, *, batch: int = 16, dtype: Dtype | None = None) -
     return LocalModel(name, batch, dtype=dtype)
 
 
-__all__ = ["ChatModel", "Decoding", "Dtype", "Messages", "ModelError", "load_chat_model"]
+__all__ = [
+    "ChatModel",
+    "Decoding",
+    "Dtype",
+    "Messages",
+    "ModelError",
+    "as_one_text",
+    "load_chat_model",
+]

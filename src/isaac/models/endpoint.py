@@ -56,7 +56,7 @@ class Endpoint(OpenAIClient):
             text = answer.choices[0].message.content
         except self.package.OpenAIError as error:
             return None, said(error, 300)
-        except (AttributeError, IndexError, TypeError):
+        except (AttributeError, IndexError, TypeError, ValueError):
             return None, (
                 "the answer is no chat completion; the base URL is the part before "
                 "/chat/completions, such as http://localhost:8000/v1"

@@ -36,10 +36,13 @@ def likelihood(
     """Return how likely a causal model finds each second text after the first.
 
     ``model`` and ``tokenizer`` are those of transformers. A text is tokenised by itself, after its
-    context and a line's end, and cut at `LENGTH` tokens with it, the context from its start.
+    context and a line's end, and cut with it at `LENGTH` tokens, or as many as the model reads,
+    the context from its start.
     """
     torch = needed("torch", "a reference model", "evaluate")
-    encoded = sorted((_encoded(tokenizer, *pair) for pair in pairs), key=lambda one: one.skipped)
+    most = min(LENGTH, getattr(model.config, "max_position_embeddings", None) or LENGTH)
+    encoded = [_encoded(tokenizer, *pair, most) for pair in pairs]
+    encoded.sort(key=lambda one: one.skipped)
     nats, tokens = 0.0, 0
     model.eval()
     for start in range(0, len(encoded), batch):
@@ -84,10 +87,10 @@ class _Encoded(NamedTuple):
     skipped: int
 
 
-def _encoded(tokenizer: Any, context: str, text: str) -> _Encoded:
+def _encoded(tokenizer: Any, context: str, text: str, most: int) -> _Encoded:
     before = tokenizer(context + "\n", add_special_tokens=False)["input_ids"]
-    after = tokenizer(text, add_special_tokens=False)["input_ids"][: LENGTH // 2]
-    before = before[max(len(before) + len(after) + 1 - LENGTH, 0) :]
+    after = tokenizer(text, add_special_tokens=False)["input_ids"][: most // 2]
+    before = before[max(len(before) + len(after) + 1 - most, 0) :]
     start = tokenizer.bos_token_id
     before = before if start is None else [start, *before]
     return _Encoded([*before, *after], len(before))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..text import short
-from . import Decoding, Dtype, Messages, ModelError
+from . import Decoding, Dtype, Messages, ModelError, as_one_text
 from .loading import PLAIN_TEMPLATE, Loaded, load
 from .quiet import quiet
 from .seeds import seeds
@@ -118,13 +118,6 @@ class LocalModel:
         return [str(text).strip() for text in texts]
 
 
-def as_one_text(messages: Messages) -> str:
-    """Return a conversation as what an encoder reads: one turn as it is, several a line each."""
-    if len(messages) == 1:
-        return messages[0]["content"]
-    return "\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in messages)
-
-
 def room_for(loaded: Loaded) -> int | None:
     """Return how many tokens the model reads at most, None if it does not say."""
     declared = getattr(loaded.model.config, "max_position_embeddings", None)
@@ -204,4 +197,4 @@ class Chance:
         return likely.gather(-1, last)
 
 
-__all__ = ["PLAIN_TEMPLATE", "LocalModel", "as_one_text", "load", "room_for"]
+__all__ = ["PLAIN_TEMPLATE", "LocalModel", "load", "room_for"]
