@@ -128,6 +128,35 @@ def test_messages_keep_their_form(
     assert records[0]["id"] == 7
 
 
+def test_other_formats_than_the_runs_columns_are_read(
+    isaac: Isaac,
+    exchanges: list[dict[str, str]],
+    odd: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [{"ctx": row["context"], "rsp": row["response"]} for row in exchanges]
+    recipe = Recipe(neighbors=30, context="ctx", response="rsp")
+    run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), recipe).path
+    context = json.loads(odd[0])["context"]
+    chat = {
+        "messages": [{"role": "user", "content": context}, {"role": "assistant", "content": ODD}]
+    }
+    own = {"ctx": context, "rsp": ODD}
+    other = {"q": context, "a": ODD}
+    given = [json.dumps(one) for one in (own, chat, {"prompt": context, "completion": ODD})]
+    records, _ = healed(isaac, monkeypatch, given, run)
+    assert [record["isaac_action"] for record in records] == ["replaced"] * 3
+    assert records[0]["rsp"] == records[1]["messages"][1]["content"] == records[2]["completion"]
+    flags = ["--context", "q", "--response", "a"]
+    (record,), _ = healed(isaac, monkeypatch, [json.dumps(other)], run, *flags)
+    assert record["isaac_action"] == "replaced"
+    (record,), _ = healed(isaac, monkeypatch, [json.dumps(chat)], run, "--format", "messages")
+    assert record["isaac_action"] == "replaced"
+    (record,), _ = healed(isaac, monkeypatch, [json.dumps(other)], run)
+    assert record["isaac_reason"].startswith("no column 'ctx'")
+
+
 @pytest.mark.parametrize("rephraser", [Rewrites("I'm so sorry to hear that."), Breaks()])
 def test_a_model_rewrites_instead_of_drawing(
     isaac: Isaac,
@@ -164,6 +193,7 @@ def test_a_model_rewrites_instead_of_drawing(
         (["--judge", "nobody"], "no judge 'nobody'"),
         (["--fallback", "  "], "says something"),
         (["--tries", "0"], "tries"),
+        (["--format", "nope"], "no format 'nope'"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from isaac import Corpus, Healer, Recipe, RecipeError, curate
 from isaac.curation import Curation
+from isaac.healing import least_typical
 from isaac.neighborhoods import drawable
 from isaac.tools import Tools
 
@@ -27,6 +29,16 @@ def test_an_odd_response_is_replaced_from_the_head(curation: Curation) -> None:
     assert healed.source_id is not None
     assert curation.corpus[healed.source_id].response == healed.response
     assert healed.head_share == pytest.approx(0.8)
+
+
+def test_what_is_as_typical_as_what_stays_stays() -> None:
+    ranks = np.array([0.2, 0.4, 1.0, 1.0, 1.0])
+    assert [least_typical(ranks, changed) for changed in range(6)] == [-1, 0.2, 0.4, 0.4, 0.4, 1.0]
+    every = np.full(4, 1.0)
+    assert [least_typical(every, changed) for changed in (0, 2, 4)] == [-1, -1, 1.0]
+    pairs = [(f"My head hurts, day {i}", KIND[0]) for i in range(49)]
+    curation = curate(Corpus.of([*pairs, ("My tooth aches", "Ha!")]), Recipe(neighbors=20))
+    assert Healer(curation).heal(pairs[:1])[0].reason == "typical"
 
 
 def test_typicality_is_that_of_the_wording_in_the_corpus_or_not(curation: Curation) -> None:

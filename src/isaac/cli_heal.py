@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from .corpus import context_text
-from .errors import IsaacError, RecipeError
-from .formats import RowError, choose
+from .errors import CorpusError, IsaacError, RecipeError
+from .formats import FORMATS, Format, RowError, choose
 from .healing import Healed, Healer, Seen
 from .jobs import free_name
 from .judges import load_judge
@@ -48,6 +48,12 @@ def heal(
         str | None,
         typer.Option("--format", help="format of the records; that of the run if not given"),
     ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="column with the context; that of the run if not given")
+    ] = None,
+    response: Annotated[
+        str | None, typer.Option(help="column with the response; that of the run if not given")
+    ] = None,
 ) -> None:
     """Heal exchanges, a JSON record a line, as they come.
 
@@ -73,7 +79,7 @@ def heal(
         healed = documents.healed(sys.stdin.buffer)
     else:
         mending = mender = Mender(Healer(curation), asked, rephraser, fallback, tries)
-        healed = _heal_lines(mender, curation.recipe, form)
+        healed = _heal_lines(mender, _read_by(curation.recipe, form, context, response))
     try:
         for line in healed:
             show(line)
@@ -82,10 +88,33 @@ def heal(
         _tell(f"model {model}", "rewrites", mending.rewriting)
 
 
-def _heal_lines(mender: Mender, recipe: Recipe, form: str | None) -> Iterator[str]:
+def _read_by(recipe: Recipe, form: str | None, context: str | None, response: str | None) -> Recipe:
+    """Return how records are read: by the flags, else as the run's; refuse an unknown format."""
+    if form is None and context is None and response is None:
+        return recipe
+    if form is not None and form not in FORMATS:
+        raise CorpusError(f"no format '{form}'; there: {', '.join(FORMATS)}")
+    return recipe.model_copy(update={"format": form, "context": context, "response": response})
+
+
+def _form(record: dict[str, Any], recipe: Recipe) -> Format:
+    """Return the format of a record, found anew where it has not the columns of the run."""
+    try:
+        return choose(
+            [record], name=recipe.format, context=recipe.context, response=recipe.response
+        )
+    except CorpusError:
+        if recipe.context is None and recipe.response is None:
+            raise
+        try:
+            return choose([record], name=recipe.format)
+        except CorpusError:
+            pass
+        raise
+
+
+def _heal_lines(mender: Mender, recipe: Recipe) -> Iterator[str]:
     """Yield the lines of standard input healed, each before the next is read."""
-    if form is not None:
-        recipe = recipe.model_copy(update={"format": form})
     for number, line in enumerate(sys.stdin.buffer, start=1):
         raw = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
         if raw.strip():
@@ -127,9 +156,7 @@ def _heal_line(mender: Mender, recipe: Recipe, line: bytes) -> dict[str, Any]:
         record = parse(line.decode("utf-8"))
         if not isinstance(record, dict):
             raise RowError("not a JSON object")
-        form = choose(
-            [record], name=recipe.format, context=recipe.context, response=recipe.response
-        )
+        form = _form(record, recipe)
         turn = form.turns(record)[-1]
         healed = mender.mend(context_text(turn.prompt), turn.response)
     except (ValueError, RecursionError, IsaacError) as error:

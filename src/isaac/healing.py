@@ -210,6 +210,18 @@ class Drawer:
         return Compared(vectors, np.arange(len(texts)), None, kinds)
 
 
+def least_typical(typicality: Reals, changed: int) -> float:
+    """Return above which typicality a response stays, where so many of a corpus's are changed.
+
+    Of equals at the bound a corpus leaves some as they are; so they stay.
+    """
+    ranked = np.sort(typicality)
+    if changed == len(ranked):
+        return float(ranked[-1])
+    below = ranked[ranked < ranked[changed]]
+    return float(below[-1]) if len(below) else -1.0
+
+
 class Healer(Drawer):
     """Heals exchanges by the neighbourhoods of a curation; loads its encoders once.
 
@@ -226,8 +238,7 @@ class Healer(Drawer):
         assert curation.contexts is not None
         super().__init__(curation)
         layout = curation.layout
-        ranked, changed = np.sort(self.typicality), round(recipe.share * len(layout.ids))
-        self.least = float(ranked[changed - 1]) if changed else -1.0
+        self.least = least_typical(self.typicality, round(recipe.share * len(layout.ids)))
         self.wording: Wording | None = None
         self.fitting = threading.Lock()
         candidates = to_search(layout, curation.contexts, self.allowed, recipe, curation.tools)

@@ -183,7 +183,8 @@ class Mending(Generic[S]):
         assert self.rephraser is not None
         try:
             (text,) = self.rephraser.rewrite([context], [response], seed)
-            error = None if text is not None else "it returned no text"
+            why = getattr(self.rephraser, "first_error", None) or "it returned no text"
+            error = None if text is not None else why
             text = None if text is None else usable(text, "the rewrite")
         except RowError as problem:
             text, error = None, str(problem)

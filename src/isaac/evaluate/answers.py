@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..errors import RecipeError, RunError
 from ..files import json_in, writing
 from ..models import ChatModel, Decoding, Dtype
-from ..models.loading import base_name
+from ..models.loading import fingerprint
 from ..progress import Tick
 from ..records import dumps, parse
 from ..text import encodable
@@ -19,12 +19,6 @@ from .prompts import Prompt
 
 CHUNK = 32
 """Prompts at least that a model is asked at a time; then its answers are on the disk."""
-
-WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".json", ".jinja", ".model")
-"""Files of a model's folder that its replies depend on."""
-
-ENDS = 2**20
-"""Bytes at each end of a large file that tell whether a model has changed."""
 
 
 class Asked(NamedTuple):
@@ -172,29 +166,3 @@ def file_name(model: str) -> str:
     if plain == model:
         return plain
     return f"{plain or 'model'}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
-
-
-def fingerprint(model: str) -> str | None:
-    """Return what tells a model's folder from the same folder with other weights, else None.
-
-    Of an adapter the folder of its base counts too, where it stands on one.
-    """
-    folder = Path(model)
-    if not folder.is_dir():
-        return None
-    sha = hashlib.sha256()
-    base = Path(base_name(model))
-    for part in [folder, base] if base != folder.resolve() and base.is_dir() else [folder]:
-        for file in sorted(part.iterdir()):
-            if file.suffix in WEIGHTS and file.is_file():
-                name = f"{file.name} {file.stat().st_size}\n"
-                sha.update(name.encode("utf-8", "surrogateescape"))
-                sha.update(_ends(file))
-    return sha.hexdigest()[:16]
-
-
-def _ends(file: Path) -> bytes:
-    with file.open("rb") as data:
-        start = data.read(ENDS)
-        data.seek(max(file.stat().st_size - ENDS, 0))
-        return start + data.read(ENDS)

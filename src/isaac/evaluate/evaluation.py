@@ -19,7 +19,7 @@ from ..judges import Judge
 from ..judges.cached import Cached
 from ..models import ChatModel, ModelError, load_chat_model, smollm2
 from ..models.likelihood import Likelihood, likelihood, load_reference
-from ..models.loading import announce, find
+from ..models.loading import announce, find, fingerprint
 from ..openai_client import address_in
 from ..progress import Progress
 from ..records import dumps
@@ -27,7 +27,7 @@ from ..runs import Run
 from ..text import short
 from ..tools import Tools
 from .ability import Ability, ability_of, harness_package
-from .answers import Answers, Asked, checked, fingerprint
+from .answers import Answers, Asked, checked
 from .arms import Role, Said, judge_all, readable
 from .page import html, markdown, section
 from .prompts import Kind, Prompt, PromptError, load_prompts, load_replies, of_kind

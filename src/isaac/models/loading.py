@@ -6,6 +6,7 @@ too, or what a hub calls a model. Code that comes with a model is never run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,13 @@ PLAIN_TEMPLATE = (
 )
 """How a conversation is put to a model whose tokenizer brings no chat template: a line a turn,
 ``User: ...`` and ``Assistant: ...``, the assistant's ended by the token that ends a text."""
+
+
+WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".json", ".jinja", ".model")
+"""Files of a model's folder that its replies depend on."""
+
+ENDS = 2**20
+"""Bytes at each end of a large file that tell whether a model has changed."""
 
 
 class Place(NamedTuple):
@@ -128,6 +136,32 @@ def base_name(name: str) -> str:
     if (folder / "adapter_config.json").is_file():
         return base_name(_base_of(folder))
     return str(folder.resolve()) if folder.is_dir() else name
+
+
+def fingerprint(model: str) -> str | None:
+    """Return what tells a model's folder from the same folder with other weights, else None.
+
+    Of an adapter the folder of its base counts too, where it stands on one.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    sha = hashlib.sha256()
+    base = Path(base_name(model))
+    for part in [folder, base] if base != folder.resolve() and base.is_dir() else [folder]:
+        for file in sorted(part.iterdir()):
+            if file.suffix in WEIGHTS and file.is_file():
+                name = f"{file.name} {file.stat().st_size}\n"
+                sha.update(name.encode("utf-8", "surrogateescape"))
+                sha.update(_ends(file))
+    return sha.hexdigest()[:16]
+
+
+def _ends(file: Path) -> bytes:
+    with file.open("rb") as data:
+        start = data.read(ENDS)
+        data.seek(max(file.stat().st_size - ENDS, 0))
+        return start + data.read(ENDS)
 
 
 def _base_of(adapter: Path) -> str:

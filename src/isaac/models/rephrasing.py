@@ -25,10 +25,23 @@ ASKED = (
 )
 
 
-def chat(context: str, response: str) -> Messages:
-    """Return what a causal model is asked: to rewrite a response to a context."""
+def chat(context: str, response: str, *, system: bool = True) -> Messages:
+    """Return what a causal model is asked: to rewrite a response to a context.
+
+    What is to be done stands in a system turn, or in the user's for a model that has no such turn.
+    """
     said = f"Conversation:\n{context}\n\nResponse:\n{response}"
+    if not system:
+        return [{"role": "user", "content": f"{ASKED}\n\n{said}"}]
     return [{"role": "system", "content": ASKED}, {"role": "user", "content": said}]
+
+
+def takes_system(tokenizer: Any) -> bool:
+    """Say whether a tokenizer's chat template has a system turn; that of Gemma refuses one."""
+    try:
+        return ASKED in tokenizer.apply_chat_template(chat("", ""), tokenize=False)
+    except Exception:  # a template is code of its own
+        return False
 
 
 def one_text(context: str, response: str) -> str:
@@ -36,18 +49,12 @@ def one_text(context: str, response: str) -> str:
     return f"rewrite the response. context: {context}\nresponse: {response}"
 
 
-def conversation(context: str, response: str, *, seq2seq: bool) -> Messages:
-    """Return what a rephraser of either kind is given."""
-    if seq2seq:
-        return [{"role": "user", "content": one_text(context, response)}]
-    return chat(context, response)
-
-
 class Rephraser:
     """A trained model that rewrites responses; see `load_rephraser`."""
 
     def __init__(self, model: LocalModel, decoding: Decoding) -> None:
         self.model, self.decoding = model, decoding
+        self.system = not model.seq2seq and takes_system(model.tokenizer)
 
     def rewrite(
         self, contexts: Sequence[str], responses: Sequence[str], seed: int = 0
@@ -58,11 +65,21 @@ class Rephraser:
         is above 0.
         """
         asked = [
-            conversation(context, response, seq2seq=self.model.seq2seq)
+            self._asked(context, response)
             for context, response in zip(contexts, responses, strict=True)
         ]
         replies = self.model.reply(asked, self.decoding._replace(seed=seed))
         return [reply or None for reply in replies]
+
+    def _asked(self, context: str, response: str) -> Messages:
+        if self.model.seq2seq:
+            return [{"role": "user", "content": one_text(context, response)}]
+        return chat(context, response, system=self.system)
+
+    @property
+    def first_error(self) -> str | None:
+        """Return why the model gave no reply, the first time that it did not."""
+        return self.model.first_error
 
 
 def load_rephraser(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +10,11 @@ from ..errors import RecipeError
 from ..models.loading import Loaded, load
 from ..progress import Progress
 from ..runs import Run
+from ..text import said as told
 from .heads import at_completions
 from .rows import Json, dataset, rows_of
 from .settings import Settings
-from .trainers import adapter, arguments
+from .trainers import adapter, arguments, within
 from .training import Build, Job, fit
 from .work import Trained, Work
 
@@ -43,16 +44,38 @@ def sft_trainer(job: Job, loaded: Loaded, work: Work, rows: Iterable[Json]) -> A
     import trl
 
     _need_causal(job, loaded)
+    job = job._replace(settings=within(job.settings, loaded))
     trainer = trl.SFTTrainer(
         model=loaded.model,
         args=arguments(trl.SFTConfig, job.kind, work, job.settings),
-        train_dataset=dataset(rows, "sft", work.rows),
+        train_dataset=dataset(_sayable(rows, loaded, work), "sft", work.rows),
         processing_class=loaded.tokenizer,
         peft_config=adapter(loaded, job.settings),
     )
     if job.settings.completion_head:
         at_completions(trainer)
     return trainer
+
+
+def _sayable(rows: Iterable[Json], loaded: Loaded, work: Work) -> Iterator[Json]:
+    """Yield the rows that the model's chat template takes; the work counts the others.
+
+    Raises `RecipeError` with the template's own words if it takes none.
+    """
+    why, taken = None, False
+    for row in rows:
+        try:
+            for last in ("completion", "chosen", "rejected"):
+                if last in row:
+                    said = [*row["prompt"], *row[last]]
+                    loaded.tokenizer.apply_chat_template(said, tokenize=False)
+        except Exception as error:  # a template is code of its own
+            why, work.refused = why or error, work.refused + 1
+            continue
+        taken = True
+        yield row
+    if why is not None and not taken:
+        raise RecipeError(f"the model's chat template takes none of the rows: {told(why)}")
 
 
 def dpo(
@@ -91,12 +114,13 @@ def _preferring(kind: Literal["dpo", "kto"]) -> Build:
         import trl
 
         _need_causal(job, loaded)
+        job = job._replace(settings=within(job.settings, loaded))
         trainer, config = (getattr(trl, f"{kind.upper()}{part}") for part in ("Trainer", "Config"))
         return trainer(
             model=loaded.model,
             ref_model=_reference(job),
             args=arguments(config, kind, work, job.settings),
-            train_dataset=dataset(rows_of(job.run, kind), kind, work.rows),
+            train_dataset=dataset(_sayable(rows_of(job.run, kind), loaded, work), kind, work.rows),
             processing_class=loaded.tokenizer,
             peft_config=adapter(loaded, job.settings),
         )

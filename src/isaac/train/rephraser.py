@@ -23,14 +23,14 @@ from ..formats import DIALOGUES
 from ..formats.base import Message
 from ..formats.dialogues import acting
 from ..models.loading import Loaded
-from ..models.rephrasing import BARE, chat, load_rephraser, one_text
+from ..models.rephrasing import BARE, chat, load_rephraser, one_text, takes_system
 from ..progress import Progress
 from ..records import dumps, parse
 from ..runs import Run
 from .chat import sft_trainer
 from .rows import Json, dataset
 from .settings import Settings
-from .trainers import adapter, arguments
+from .trainers import adapter, arguments, within
 from .training import Job, fit
 from .work import Trained, Work
 
@@ -128,9 +128,10 @@ def _build(before: Path | None) -> Any:
         pairs = _inputs(job.run, before)
         if loaded.seq2seq:
             return _seq2seq_trainer(job, loaded, work, pairs)
+        system = takes_system(loaded.tokenizer)
         rows = (
             {
-                "prompt": chat(context, given),
+                "prompt": chat(context, given, system=system),
                 "completion": [{"role": "assistant", "content": wanted}],
             }
             for context, given, wanted in pairs
@@ -185,7 +186,7 @@ def _seq2seq_trainer(
 
     if job.settings.completion_head:
         raise RecipeError("the completion head is for causal models; leave it out")
-    settings = job.settings
+    settings = within(job.settings, loaded)
     args = arguments(transformers.Seq2SeqTrainingArguments, job.kind, work, settings)
     transformers.set_seed(args.seed)
     config, model = adapter(loaded, settings), loaded.model
@@ -193,13 +194,12 @@ def _seq2seq_trainer(
         model = peft.get_peft_model(model, config)
     if args.gradient_checkpointing and isinstance(model, peft.PeftModel):
         model.enable_input_require_grads()
-    longest = min(settings.max_length, loaded.tokenizer.model_max_length)
     rows = dataset(_tokens(loaded.tokenizer, pairs), "tokens", work.rows)
     return transformers.Seq2SeqTrainer(
         model=model,
         args=args,
         train_dataset=rows.filter(
-            lambda row: max(len(row["input_ids"]), len(row["labels"])) <= longest
+            lambda row: max(len(row["input_ids"]), len(row["labels"])) <= settings.max_length
         ),
         data_collator=transformers.DataCollatorForSeq2Seq(loaded.tokenizer, model=model),
         processing_class=loaded.tokenizer,

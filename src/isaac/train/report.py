@@ -23,18 +23,21 @@ def facts_of(trainer: Any, work: Work, seconds: float) -> dict[str, Any]:
     """Return what a training used and how it went, as plain values.
 
     ``rows`` are those trained on, ``too_long`` those left out because no token of their response
-    was within the greatest length; ``seconds`` are those of the last session.
+    was within the greatest length (unknown of rows that are packed), ``refused`` those that the
+    model's chat template does not take; ``seconds`` are those of the last session.
     """
     import datasets
 
-    parameters = list(trainer.model.parameters())
-    rows = len(trainer.train_dataset)
+    named = trainer.model.named_parameters()
+    parameters = [one for name, one in named if ".ref." not in name]  # DPO's copy of an adapter
+    rows, packed = len(trainer.train_dataset), getattr(trainer.args, "packing", False)
     return {
         "rows": rows,
-        "too_long": len(datasets.Dataset.from_file(str(work.rows))) - rows,
+        "too_long": 0 if packed else len(datasets.Dataset.from_file(str(work.rows))) - rows,
+        "refused": work.refused,
         "steps": trainer.state.global_step,
         "epochs": round(float(trainer.state.epoch or 0), 4),
-        "curve": _curve(trainer.state.log_history),
+        "curve": curve_of(trainer.state.log_history),
         "parameters": {
             "trained": sum(one.numel() for one in parameters if one.requires_grad),
             "all": sum(one.numel() for one in parameters),
@@ -50,13 +53,14 @@ def facts_of(trainer: Any, work: Work, seconds: float) -> dict[str, Any]:
     }
 
 
-def _curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Return the logged numbers of every point that has a loss."""
-    return [
+def curve_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Return the logged numbers of every point that has a loss, or of the whole if none has."""
+    plain = [
         {name: value for name, value in point.items() if isinstance(value, int | float)}
         for point in history
-        if "loss" in point
     ]
+    means = [{**point, "loss": point["train_loss"]} for point in plain if "train_loss" in point]
+    return [point for point in plain if "loss" in point] or means[-1:]
 
 
 def loss_chart(curve: Sequence[Mapping[str, float]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,8 +79,12 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise RecipeError(f"{name} is {value}; wanted {least} or more")
-        if not self.epochs > 0 or not (self.learning_rate is None or self.learning_rate > 0):
-            raise RecipeError("epochs and learning_rate must be above 0")
+        if not 0 < self.epochs < math.inf or not (
+            self.learning_rate is None or self.learning_rate > 0
+        ):
+            raise RecipeError("epochs and learning_rate must be above 0, and finite")
+        if self.full and self.merge:
+            raise RecipeError("a full training has no adapter to merge; leave out merge, or full")
         if self.full and self.peft:
             raise RecipeError("a full training has no adapter; leave out peft, or full")
         return self
@@ -107,7 +112,22 @@ def made(config: type, fields: Mapping[str, Any], given: Mapping[str, Any], wher
             raise RecipeError(f"{where}: {name} is set by {OWN[name]}; leave it out of the file")
         if name not in known:
             raise RecipeError(f"{where}: {config.__name__} has no field '{short(str(name))}'")
+    floats = {one.name for one in dataclasses.fields(config) if _wants_float(one.type)}
+    given = {name: _number(value) if name in floats else value for name, value in given.items()}
     try:
         return config(**{**fields, **given})
     except Exception as error:
         raise RecipeError(f"{where}: {said(error, 300)}") from error
+
+
+def _wants_float(kind: Any) -> bool:
+    told = str(kind)
+    return "float" in told and "str" not in told
+
+
+def _number(value: Any) -> Any:
+    """Return a number for a text that is one: YAML takes 1e-2, without a point, for a text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import RecipeError
 from ..models.loading import Loaded
+from ..models.local import room_for
 from ..progress import Progress
 from .settings import LORA, Kind, Settings, made
 from .work import Work
@@ -47,6 +48,12 @@ def arguments(config: type, kind: Kind, work: Work, settings: Settings) -> Any:
     }
     fields = {name: value for name, value in fields.items() if name in known}
     return made(config, fields, settings.trl, "trl")
+
+
+def within(settings: Settings, loaded: Loaded) -> Settings:
+    """Return the settings with no more tokens a row than the model reads."""
+    room = room_for(loaded) or settings.max_length
+    return dataclasses.replace(settings, max_length=min(settings.max_length, room))
 
 
 def adapter(loaded: Loaded, settings: Settings) -> Any:

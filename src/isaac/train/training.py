@@ -19,7 +19,7 @@ from ..progress import Progress
 from ..runs import Run
 from ..text import said
 from .heads import IGNORED
-from .report import facts_of, write_card, write_page
+from .report import curve_of, facts_of, write_card, write_page
 from .settings import Kind, Settings
 from .trainers import watched
 from .work import FACTS, Trained, Work, asked_of
@@ -108,13 +108,20 @@ def _train(trainer: Any, work: Work) -> None:
         trainer.train(resume_from_checkpoint=work.checkpoint())
     except torch.OutOfMemoryError:
         raise IsaacError(
-            "the graphics card is out of memory; try a smaller --batch or --max-length"
+            "the graphics card is out of memory; try a smaller --batch or --max-length, in another "
+            "folder"
         ) from None
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    if not losses or not math.isfinite(losses[-1]):
+    except IsaacError:
+        raise
+    except Exception as error:  # a library's, of which there are as many as settings and models
+        raise IsaacError(
+            f"the training stopped: {said(error, 300)}. The same command goes on from the last "
+            "checkpoint"
+        ) from error
+    if not all(math.isfinite(point["loss"]) for point in curve_of(trainer.state.log_history)[-1:]):
         raise IsaacError(
             "the loss is no number any more, so there is no model to keep; "
-            "try a smaller --learning-rate, or --dtype float32"
+            "try a smaller --learning-rate, or --dtype float32, in another folder"
         )
 
 
@@ -135,7 +142,10 @@ def _save(job: Job, trainer: Any, loaded: Loaded, work: Work) -> None:
     loaded.tokenizer.save_pretrained(work.path)
     if job.kind == "rephraser":
         lengths = (sum(label != IGNORED for label in row) for row in _labels(trainer))
-        work.write(MARK, json.loads(json.dumps(job.asked())) | {"max_tokens": max(lengths)})
+        mark = json.loads(json.dumps(job.asked())) | {"max_tokens": max(lengths)}
+        work.write(MARK, mark)
+        if job.settings.merge:
+            work.write(f"merged/{MARK}", mark)
 
 
 def _labels(trainer: Any) -> Iterator[list[int]]:

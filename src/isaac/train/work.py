@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ..errors import RecipeError, RunError
 from ..files import alone, json_in, sweep, writing
+from ..models.loading import fingerprint
 from ..models.rephrasing import MARK
 from ..runs import Run
 from ..text import short
@@ -38,6 +38,8 @@ class Trained(NamedTuple):
 class Work:
     """A folder that holds a training, finished or under way.
 
+    ``refused`` counts rows that the model's chat template does not take.
+
     ``isaac.json`` says from the start what is trained on what; the same training goes on in the
     folder, another is refused.
     """
@@ -47,6 +49,7 @@ class Work:
         self.mark = self.path / MARK
         self.scratch = self.path / "checkpoints"
         self.rows = self.scratch / "rows.arrow"
+        self.refused = 0
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -63,6 +66,9 @@ class Work:
                 raise RunError(f"{self.path} already holds something else; choose another folder")
             self.write(MARK, plain)
             return
+        if not self._made():
+            self.write(MARK, plain)
+            return
         known = json_in(self.mark)
         differs = [
             f"{name}: {short(str(there))} -> {short(str(here))}"
@@ -74,6 +80,11 @@ class Work:
                 f"{self.path} was begun as another training; what differs: {'; '.join(differs)}. "
                 "Repeat that command, or choose another folder"
             )
+
+    def _made(self) -> bool:
+        """Say whether anything was trained here that another training would spoil."""
+        kinds = ("checkpoints/checkpoint-*", "stages/*", "*.safetensors", FACTS)
+        return any(next(self.path.glob(kind), None) is not None for kind in kinds)
 
     def write(self, name: str, values: Any) -> None:
         """Write a small file as JSON, whole or not at all."""
@@ -99,7 +110,7 @@ class Work:
         found = sorted(
             self.scratch.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1])
         )
-        whole = [path for path in found if (path / "trainer_state.json").exists()]
+        whole = [path for path in found if _readable(path / "trainer_state.json")]
         for half in set(found) - set(whole):
             shutil.rmtree(half)
         return str(whole[-1]) if whole else None
@@ -107,6 +118,15 @@ class Work:
     def tidy(self) -> None:
         """Remove what only going on would need."""
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _readable(file: Path) -> bool:
+    """Say whether a file is whole JSON; a stop of the machine may have left half of it."""
+    try:
+        json_in(file)
+    except RunError:
+        return False
+    return True
 
 
 def last_loss(curve: list[dict[str, float]]) -> float:
@@ -120,24 +140,11 @@ def asked_of(kind: Kind, run: Run, model: str, settings: Settings) -> dict[str, 
     """Return what tells one training from another."""
     return {
         "kind": kind,
-        "base": model,
-        "base_files": _files_of(Path(model)),
+        "base": str(Path(model)) if Path(model).is_dir() else model,
+        "base_files": fingerprint(model),
         "lineage": run.manifest()["sha256"]["lineage.parquet"],
         "settings": settings.dump(),
     }
-
-
-def _files_of(folder: Path) -> str | None:
-    """Return what tells the weights in a folder from others, None if it is no folder."""
-    if not folder.is_dir():
-        return None
-    known = hashlib.sha256()
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
-        known.update(f"{file.name} {file.stat().st_size}\n".encode())
-    for name in (FACTS, "config.json", "adapter_config.json"):
-        if (folder / name).is_file():
-            known.update((folder / name).read_bytes())
-    return known.hexdigest()
 
 
 def _differences(
