@@ -44,11 +44,13 @@ MARKS = (
     ("circle", "a", True),
     ("circle", "b", False),
     ("triangle", "c", True),
+    ("triangle", "c", False),
     ("wedge", "d", True),
     ("diamond", "e", True),
     ("square", "f", True),
     ("square", "g", False),
     ("star", "h", True),
+    ("star", "h", False),
 )
 """Shape, colour and whether it is filled, of each series in turn."""
 

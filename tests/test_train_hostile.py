@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from isaac import IsaacError, Recipe, RecipeError, Run, curate_to
+from isaac import IsaacError, Recipe, RecipeError, Run, RunError, curate_to, redraw_run
 from tests import tiny
 from tests.conftest import write_lines
 
@@ -175,6 +175,15 @@ def test_a_rephraser_without_a_system_turn_is_asked_by_the_user(run: Run, tmp_pa
     assert model.rewrite(["My head hurts"], ["Who cares."]) != [None]
     assert model.rewrite(["word " * 3000], ["Who cares."]) == [None]
     assert "tokens" in (model.first_error or "")
+
+
+def test_a_run_in_which_nothing_was_replaced_makes_no_rephraser(
+    run: Run, base: str, tmp_path: Path
+) -> None:
+    same = redraw_run(run, {"budget": 0.0}, tmp_path / "same")
+    with pytest.raises(RunError, match="no response of the run was replaced"):
+        rephraser(same, base, tmp_path / "out", few())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_merged_rephraser_is_one(run: Run, base: str, tmp_path: Path) -> None:

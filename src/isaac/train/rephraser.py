@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..corpus import context_text
-from ..errors import RecipeError
+from ..errors import RecipeError, RunError
 from ..exports import items
 from ..files import writing
 from ..formats import DIALOGUES
@@ -91,6 +91,11 @@ def rephraser(
     """
     if stages < 1:
         raise RecipeError(f"stages is {stages}; wanted 1 or more")
+    if not any(one.first and not one.kept for one in examples(run)):
+        raise RunError(
+            "no response of the run was replaced, so that a rephraser has nothing to learn; "
+            "draw with a greater --budget: isaac redraw RUN --budget 0.8"
+        )
     job = Job.of("rephraser", run, model, out, settings)
     if run.recipe().format in DIALOGUES:
         job = job._replace(more={BARE: True})
