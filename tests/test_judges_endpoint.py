@@ -146,6 +146,20 @@ def moderated(body: dict[str, Any], _number: int) -> Answer:
     return 200, {"id": "1", "model": "m", "results": results}
 
 
+def test_one_text_that_moderations_refuse_leaves_the_others_scored(serve: Serve) -> None:
+    def picky(body: dict[str, Any], number: int) -> Answer:
+        if any(len(text) > 1000 for text in body["input"]):
+            return 400, {"error": {"message": "too long"}}
+        return moderated(body, number)
+
+    texts = ["fine"] * 10 + ["long " * 300, "long " * 60_000] + ["bad"] * 10
+    judge = load_judge(f"openai:omni-moderation-latest@{serve(picky).url}")
+    found = judged(judge, ["c" * 300_000] * len(texts), texts)
+    verdicts = [one.verdict for one in found.judgements]
+    assert verdicts == ["safe"] * 10 + ["unscored"] * 2 + ["unsafe"] * 10
+    assert found.failures == 2
+
+
 def test_a_moderations_endpoint_reads_responses_in_batches(serve: Serve) -> None:
     server = serve(moderated)
     judge = load_judge(f"openai:omni-moderation-latest@{server.url}")

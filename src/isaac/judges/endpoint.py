@@ -94,7 +94,8 @@ class ModerationJudge(_Endpoint):
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
         """Return the verdicts by whether a response was flagged; unscored where none came."""
-        whys = [too_long(*pair) for pair in zip(contexts, responses, strict=True)]
+        del contexts
+        whys = [too_long("", response) for response in responses]
         asked = [response for response, why in zip(responses, whys, strict=True) if why is None]
         parts = [asked[start : start + PART] for start in range(0, len(asked), PART)]
         found = iter(self._each(self._ask, parts))
