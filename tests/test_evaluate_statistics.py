@@ -82,6 +82,14 @@ def test_prompts_that_do_not_differ_do_not_prove_that_none_would() -> None:
     assert found.high == -found.low == wilson(0, 50).high
 
 
+def test_prompts_that_all_change_by_the_same_leave_room_for_others() -> None:
+    found = bootstrap([-1.0, -1.0])
+    assert (found.value, found.low) == (-1.0, -1.0)
+    assert found.high > -0.5
+    assert bootstrap([-1.0] * 500).high < -0.98
+    assert bootstrap([0.25] * 50).low < 0.25 < bootstrap([0.25] * 50).high
+
+
 def test_the_bootstrap_is_seeded_and_near_the_normal_interval() -> None:
     steps = np.random.default_rng(5).choice([-1.0, 0.0, 1.0], 400, p=[0.3, 0.6, 0.1])
     found = bootstrap(steps, seed=1)

@@ -221,5 +221,5 @@ def test_a_bad_file_is_a_clear_error(tmp_path: Path, content: bytes, words: str)
 
 
 def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(IsaacError, match=r"cannot read the recipe .*none.yaml: No such file"):
+    with pytest.raises(IsaacError, match=r"cannot read .*none.yaml: No such file"):
         read_yaml(tmp_path / "none.yaml")

@@ -99,16 +99,16 @@ def holm(values: Sequence[float]) -> list[float]:
 def bootstrap(steps: Sequence[float] | np.ndarray[Any, Any], seed: int = 0) -> Interval:
     """Return the mean of differences with its 95 % percentile interval over resampled prompts.
 
-    Where no prompt differs, resampling cannot tell how many might have: the interval is then as
-    wide as the Wilson bound of a share of none.
+    Where no prompt differs, or all by the same, resampling cannot tell how many might have done
+    otherwise: the interval is then as wide as the Wilson bound of a share of none.
     """
     values = np.asarray(steps, np.float64)
     if not len(values):
         return Interval(0.0, -1.0, 1.0)
     mean = float(values.mean())
-    if not values.any():
+    if not np.ptp(values):
         bound = wilson(0.0, len(values)).high
-        return Interval(0.0, -bound, bound)
+        return Interval(mean, max(mean - bound, -1.0), min(mean + bound, 1.0))
     random, means = np.random.default_rng(seed), np.empty(RESAMPLES)
     for start in range(0, RESAMPLES, BLOCK):
         rows = min(BLOCK, RESAMPLES - start)
