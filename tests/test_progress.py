@@ -47,6 +47,16 @@ def test_lines_tell_what_a_slow_item_takes(monkeypatch: pytest.MonkeyPatch) -> N
     assert stream.getvalue() == "train: 1/3 (3.0 s each, 6 s left)\ntrain: 3/3 (3.0 s each)\n"
 
 
+def test_the_last_item_is_told_however_soon_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 3.0, 3.1, 3.1])
+    monkeypatch.setattr("isaac.progress.time.monotonic", lambda: next(times))
+    stream = io.StringIO()
+    with Lines(stream).stage("train", 2) as tick:
+        tick(1)
+        tick(1)
+    assert stream.getvalue() == "train: 1/2 (3.0 s each, 3 s left)\ntrain: 2/2 (1.6 s each)\n"
+
+
 def test_lines_need_no_total() -> None:
     stream = io.StringIO()
     run(Lines(stream), total=None)

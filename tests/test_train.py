@@ -342,7 +342,7 @@ def test_a_rephraser_sees_no_more_rows_that_stay_than_rows_that_change(
 def test_a_rephraser_of_dialogues_sees_acts_and_no_values(
     isaac: Isaac, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    talks = [{**talk, "dialogue_id": str(n)} for n, talk in enumerate(lines(BOOKINGS)[:12])]
+    talks = [{**talk, "dialogue_id": str(n)} for n, talk in enumerate(lines(BOOKINGS)[:24])]
     source = write_lines(tmp_path / "in.jsonl", talks)
     run = curate_to(tmp_path / "run", source, Recipe.dialogue(format="dialogue"))
     settings = Settings(**{**FEW.dump(), "max_length": 2048})

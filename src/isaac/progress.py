@@ -70,18 +70,18 @@ class Lines(Notes):
     def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
         """Yield a function that is called with the number of items just done."""
         start = said = time.monotonic()
-        done = 0
+        done, told = 0, -1
 
         def tick(items: int) -> None:
-            nonlocal done, said
+            nonlocal done, said, told
             done += items
             now = time.monotonic()
             if now - said >= self.every:
-                said = now
+                said, told = now, done
                 self._say(name, done, total, now - start)
 
         yield tick
-        if said == start or done != total:
+        if told != done or done != total:
             self._say(name, done, total, time.monotonic() - start)
 
     def _say(self, name: str, done: int, total: int | None, seconds: float) -> None:
