@@ -130,6 +130,7 @@ def test_what_a_library_says_on_the_way_is_told(run: Run, base: str, tmp_path: P
     [
         ({"epochs": float("inf"), "steps": None}, "finite"),
         ({"epochs": float("nan"), "steps": None}, "finite"),
+        ({"learning_rate": float("inf")}, "finite"),
         ({"full": True, "merge": True}, "no adapter to merge"),
     ],
 )

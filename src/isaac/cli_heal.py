@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,12 +105,9 @@ def _form(record: dict[str, Any], recipe: Recipe) -> Format:
             [record], name=recipe.format, context=recipe.context, response=recipe.response
         )
     except CorpusError:
-        if recipe.context is None and recipe.response is None:
-            raise
-        try:
-            return choose([record], name=recipe.format)
-        except CorpusError:
-            pass
+        if recipe.response is not None:
+            with suppress(CorpusError):
+                return choose([record], name=recipe.format)
         raise
 
 

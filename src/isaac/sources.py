@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from .errors import CorpusError
 from .remote import is_url, listed, opened_url
-from .text import short
+from .text import encodable, short
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 COMPRESSED = (".gz", ".zst")
@@ -113,7 +113,7 @@ def _parents(paths: list[Path]) -> list[Path]:
 
 def _named(path: Path) -> str:
     """Return a path as text, whatever bytes its name is made of."""
-    return path.as_posix().encode("utf-8", "replace").decode()
+    return encodable(path.as_posix())
 
 
 def _paths(source: str) -> list[Path]:

@@ -27,7 +27,7 @@ REPLIES = ("response", "completion", "reply", "answer", "text")
 """Columns that a real reply is looked for in, in this order."""
 
 XSTEST = {"prompt", "type", "focus", "note"}
-"""Columns by which XSTest's file is known, and its files are these with or without a label."""
+"""Columns by which XSTest's file is known; most of its copies have a label too."""
 
 
 class PromptError(IsaacError):

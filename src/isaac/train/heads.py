@@ -57,8 +57,7 @@ def _check(ours: Any, theirs: Any) -> None:
     """Raise `RecipeError` where a model does more to its scores than its head does."""
     import torch
 
-    near = 1e-3 if ours.dtype == torch.float32 else 5e-2
-    if not torch.allclose(ours.float(), theirs.float(), rtol=near, atol=near):
+    if not torch.allclose(ours.float(), theirs.float(), rtol=1e-3, atol=1e-3):
         raise RecipeError(
             "this model does more to its scores than its language-model head does; "
             "leave out the completion head"

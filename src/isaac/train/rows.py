@@ -13,6 +13,7 @@ from ..errors import RunError
 from ..exports import WRITERS, items
 from ..files import writing
 from ..runs import Run
+from ..text import encodable
 
 BATCH = 1000
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -60,7 +61,7 @@ def _batches(rows: Iterable[Json]) -> Iterator[list[Json]]:
 def _mended(value: Any) -> Any:
     """Return a value whose texts are valid Unicode: half a surrogate becomes a question mark."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return encodable(value)
     if isinstance(value, list):
         return [_mended(inner) for inner in value]
     if isinstance(value, dict):

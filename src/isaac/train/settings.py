@@ -79,9 +79,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise RecipeError(f"{name} is {value}; wanted {least} or more")
-        if not 0 < self.epochs < math.inf or not (
-            self.learning_rate is None or self.learning_rate > 0
-        ):
+        rates = [self.epochs, 1.0 if self.learning_rate is None else self.learning_rate]
+        if not all(0 < rate < math.inf for rate in rates):
             raise RecipeError("epochs and learning_rate must be above 0, and finite")
         if self.full and self.merge:
             raise RecipeError("a full training has no adapter to merge; leave out merge, or full")
