@@ -39,9 +39,9 @@ import numpy as np
 from chart import Panel, Point, scatter
 from common import DATA, Row, diasafety, header, mixed, spread, table
 
-from isaac.audit import wilson
-from isaac.judges import judged, load_judge
-from isaac.records import dumps
+from isaac.corpus.records import dumps
+from isaac.models.judges import judged, load_judge
+from isaac.runs.audit.estimates import wilson
 
 ARMS = ("raw", "paper", "isaac", "pairs", "random", "profanity", "oracle")
 AS_IS = ["--budget", "0"]

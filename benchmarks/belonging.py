@@ -22,12 +22,13 @@ from typing import NamedTuple
 import numpy as np
 from common import DATA, header, spread, table
 
-from isaac import belonging, cutting
-from isaac.belonging import Answers, Belonging, slots_named
-from isaac.dialogue import Dialogue, Lexicon, act_string, delexicalize, pollute, slots_of
-from isaac.dialogues import read_dialogues
-from isaac.embeddings import load_encoder
-from isaac.formats.dialogues import BAR
+from isaac.corpus.formats.task_oriented import BAR
+from isaac.curation.dialogue import clauses as cutting
+from isaac.curation.dialogue import span_relevance as belonging
+from isaac.curation.dialogue.span_relevance import Answers, Belonging, slots_named
+from isaac.curation.vectors import load_encoder
+from isaac.evaluate.dialogue import Dialogue, Lexicon, act_string, delexicalize, pollute, slots_of
+from isaac.evaluate.dialogue.files import read_dialogues
 
 
 class Turns(NamedTuple):

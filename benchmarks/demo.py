@@ -14,7 +14,7 @@ import numpy as np
 from common import header, spread, table
 
 from isaac import Corpus, curate
-from isaac.demo import RECIPE
+from isaac.cli.demo import RECIPE
 
 
 def read(name: str) -> list[dict[str, Any]]:

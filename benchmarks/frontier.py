@@ -41,7 +41,7 @@ from methods import NAMES, Method, Outcome, Task, methods
 from smollm import Smollm, sample
 
 from isaac import Corpus, load_encoder
-from isaac.corpus import SCHEMA
+from isaac.corpus.corpus import SCHEMA
 
 SAMPLE = 1000
 """Draws among which those of different texts are counted, beside the whole corpus."""

@@ -26,7 +26,7 @@ from plain import SEED
 from scale import SETTINGS, joined, made, middle
 
 from isaac import Healed, Healer, Run
-from isaac.records import dumps
+from isaac.corpus.records import dumps
 
 Request = tuple[str, str]
 

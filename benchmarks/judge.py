@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from common import DATA, header, table
 
-from isaac.corpus import read_corpus
-from isaac.judges import judged, load_judge
-from isaac.judges.fitting import Fitting, fit
-from isaac.judges.measures import Measured, Quality, measured
-from isaac.judges.rows import Found, Labels, Rows, rows_of, split
-from isaac.progress import for_terminal
+from isaac.corpus.corpus import read_corpus
+from isaac.models.judges import judged, load_judge
+from isaac.models.judges.fitting.fit import Fitting, fit
+from isaac.models.judges.fitting.labelled_rows import Found, Labels, Rows, rows_of, split
+from isaac.models.judges.metrics import Measured, Quality, measured
+from isaac.runtime.progress import for_terminal
 
 COLUMNS = ("judge", "on", "rows", "accuracy, %", "constant, %", "AUROC", "ECE", "fit, s")
 

@@ -23,10 +23,10 @@ from common import DATA, diasafety, header, table
 from threadpoolctl import threadpool_limits
 
 from isaac import embed, load_encoder
-from isaac.clusters import remember
-from isaac.embeddings import GRID, Grid
-from isaac.neighborhoods import BLOCK, Compared, cluster
-from isaac.neighbors import Ints, find_neighbors
+from isaac.curation.clusters import remember
+from isaac.curation.neighborhoods import BLOCK, Compared, cluster
+from isaac.curation.search.exact import Ints, find_neighbors
+from isaac.curation.vectors import GRID, Grid
 from isaac.recipe import Recipe, Settled
 
 SIDE = 2048

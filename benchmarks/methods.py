@@ -14,7 +14,7 @@ import numpy.typing as npt
 from common import drawn
 
 from isaac import Corpus, Encoder, Recipe, Tools, curate, embed, load_encoder
-from isaac.embeddings import as_floats
+from isaac.curation.vectors import as_floats
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]

@@ -46,14 +46,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import DATA, header, spread, table
 
-from isaac.cutting import NUMBER
-from isaac.dialogue import Dialogue, Lexicon, Turn, delexicalize, round_trip, slots_of
-from isaac.dialogue.predictions import plain_id
-from isaac.dialogue.words import Phrases, words_in
-from isaac.dialogues import read_dialogues, read_truth_file
-from isaac.formats.dialogues import slots_in
-from isaac.records import dumps
-from isaac.runs import Run
+from isaac.corpus.dialogue.predictions import plain_id
+from isaac.corpus.formats.task_oriented import slots_in
+from isaac.corpus.records import dumps
+from isaac.curation.dialogue.clauses import NUMBER
+from isaac.evaluate.dialogue import Dialogue, Lexicon, Turn, delexicalize, round_trip, slots_of
+from isaac.evaluate.dialogue.files import read_dialogues, read_truth_file
+from isaac.evaluate.dialogue.tokens import Phrases, words_in
+from isaac.runs.run import Run
 
 FORM = ["--format", "multiwoz21"]
 PURE = ["--candidates", "1", "--typicality", "0", "--relevance", "0", "--repeats", "0"]

@@ -13,13 +13,13 @@ from sklearn.cluster import DBSCAN
 from threadpoolctl import threadpool_limits
 
 from isaac import Recipe, Tools, curate, read_corpus
-from isaac.clusters import Clusters
-from isaac.decisions import decide
-from isaac.draws import shape
-from isaac.embeddings import Floats, as_floats
-from isaac.neighborhoods import drawable
+from isaac.curation.clusters import Clusters
+from isaac.curation.lineage import decide
+from isaac.curation.neighborhoods import drawable
+from isaac.curation.shards import find_clusters
+from isaac.curation.sharpening import shape
+from isaac.curation.vectors import Floats, as_floats
 from isaac.recipe import Settled
-from isaac.shards import find_clusters
 
 SEED = 0
 K, RADIUS = 150, 0.8

@@ -36,12 +36,12 @@ from common import DATA, header, table
 from plain import SEED, decided, plain_rate
 
 from isaac import Run, Tools, embed, load_encoder, read_corpus
-from isaac.curation import embed_all
-from isaac.distinct import Texts
-from isaac.embeddings import CHUNK, Floats, as_floats, chunks
-from isaac.files import Folder
-from isaac.kept import Kept
-from isaac.records import dumps
+from isaac.corpus.records import dumps
+from isaac.curation.curate import embed_all
+from isaac.curation.unique_texts import Texts
+from isaac.curation.vectors import CHUNK, Floats, as_floats, chunks
+from isaac.runs.disk_storage import Kept
+from isaac.runtime.atomic_files import Folder
 
 Note = dict[str, Any]
 ENCODED = 100_000

@@ -20,7 +20,7 @@ from common import DATA, diasafety, header, table
 from plain import plain_rate
 
 from isaac import Corpus, Recipe, Run, curate, embed, load_encoder
-from isaac.embeddings import as_floats
+from isaac.curation.vectors import as_floats
 
 
 def command(data: Path, repeats: int) -> list[tuple[float, float]]:

@@ -24,12 +24,12 @@ import numpy as np
 from alignment import Bench, isaac, write
 from common import DATA, Row, diasafety, header, mixed, table
 
-from isaac.audit import wilson
-from isaac.embeddings import load_encoder
+from isaac.curation.vectors import load_encoder
 from isaac.evaluate.quality import quality_of
-from isaac.judges import judged, load_judge
-from isaac.models import Decoding
-from isaac.models.rephrasing import load_rephraser
+from isaac.models.chat import Decoding
+from isaac.models.chat.rephraser import load_rephraser
+from isaac.models.judges import judged, load_judge
+from isaac.runs.audit.estimates import wilson
 
 COLUMNS = (
     "stage",

@@ -23,8 +23,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 from isaac import load_encoder
-from isaac.duplicates import near_duplicates
-from isaac.wording import typicality
+from isaac.curation.near_duplicates import near_duplicates
+from isaac.curation.typicality import typicality
 
 Reals = npt.NDArray[np.float64]
 PENALTY = 10.0

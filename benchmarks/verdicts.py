@@ -18,9 +18,9 @@ from common import DATA, Cached, Labelled, contaminate, diasafety, drawn, header
 from gptfuzz import gptfuzz
 
 from isaac import Corpus, Curation, Recipe, Tools, curate, load_encoder
-from isaac.assumption import diagnose
-from isaac.audit import Item, choose, estimate, trend, verdict
-from isaac.judges import Verdict
+from isaac.models.judges import Verdict
+from isaac.runs.audit.estimates import Item, choose, estimate, trend, verdict
+from isaac.runs.reports.diagnosis import diagnose
 
 LABELS, AUDITS = 300, 20
 

@@ -71,7 +71,7 @@ def printed(command: str) -> str:
     It is an ``isaac`` with its flags, after which may stand ``< FILE``, ``> FILE`` and ``| head -n
     N`` or ``| tail -n N``: what these pages need of a shell. One that fails raises `SystemExit`.
     """
-    from isaac import cli
+    from isaac.cli import main as cli
 
     line, end, most = PIPED.findall(command)[0]
     line, _, target = line.partition(" > ")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 
-from isaac import cli
+from isaac.cli import main
 from tests.servers import Serve, serving
 
 settings.register_profile("isaac", deadline=None)
@@ -65,7 +65,7 @@ def isaac(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         monkeypatch.setattr(sys, "argv", ["isaac", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         out, err = capsys.readouterr()
         return Done(int(ended.value.code or 0), out, err)
 

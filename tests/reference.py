@@ -11,9 +11,9 @@ import operator
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from isaac.distinct import digests_of
-from isaac.embeddings import GRID
-from isaac.layout import key
+from isaac.curation.canonical_order import key
+from isaac.curation.unique_texts import digests_of
+from isaac.curation.vectors import GRID
 from isaac.recipe import Settled
 
 Vector = list[int]

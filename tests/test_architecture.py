@@ -1,52 +1,98 @@
+"""The shape of the package: which room may import which, and no circle anywhere."""
+
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import isaac
-import isaac.dialogue
+import isaac.evaluate.dialogue
 
 SOURCE = Path(isaac.__file__).parent
 
-ORDER = """
-    _version errors text threads progress engines recipe dialogue formats remote files sources
-    documents records written act_files rejected inputs tables corpus dialogues distinct stores
-    layout openai_client embeddings views neighbors means inverted duplicates wording said kinds
-    dependence cutting belonging trimming clusters draws models judges tools neighborhoods shards
-    choices decisions
-    settling stories curation assumption charts report comparison healing mending turn_healing plan
-    kept runs jobs turn_documents samples audit exports train evaluate demo terminal
-    cli_runs cli_train cli_verdicts cli_heal cli_judges cli_evaluate cli_dialogue cli
-    __init__ __main__
-""".split()
-"""Each module imports only from those before it."""
+LEAVES = ("_version", "errors", "text", "intervals", "recipe")
+ROOMS = (
+    *LEAVES,
+    "runtime",
+    "corpus",
+    "models",
+    "curation",
+    "runs",
+    "healing",
+    "train",
+    "evaluate",
+    "cli",
+    "__init__",
+    "__main__",
+)
+"""Each room imports only from those above it."""
+
+SIBLINGS = {("evaluate", "train")}
+"""Rooms that never import one another, whatever their order."""
 
 
-def imports(path: Path) -> set[str]:
-    """Return the modules at the top of the package that a file imports, types apart."""
-    found = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    tree.body = [
-        n
-        for n in tree.body
-        if not (isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test))
-    ]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == len(path.relative_to(SOURCE).parts):
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {name.split(".")[0] for name in names}
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name, packages without their ``__init__``."""
+    found = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = ("isaac", *path.relative_to(SOURCE).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-def test_every_module_imports_only_from_its_left() -> None:
-    files = list(SOURCE.rglob("*.py"))
-    tops = {file: file.relative_to(SOURCE).parts[0].removesuffix(".py") for file in files}
-    assert set(tops.values()) == set(ORDER)
-    for file, top in tops.items():
-        for name in imports(file):
-            assert ORDER.index(name) < ORDER.index(top), f"{file.name} imports {name}"
+def imported(name: str) -> Iterator[tuple[str, int]]:
+    """The modules that a module imports, with the line: lazy and type-only imports too."""
+    path = modules()[name]
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.partition(".")[0] == "isaac":
+                    yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: 1 - node.level or None] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            if base.partition(".")[0] == "isaac":
+                for alias in node.names:
+                    full = f"{base}.{alias.name}"
+                    yield (full if full in modules() else base), node.lineno
+
+
+def room(name: str) -> str:
+    """The room that a module is in: a folder or a leaf at the top of the package."""
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+def test_the_top_has_at_most_ten_rooms() -> None:
+    assert {room(name) for name in modules()} <= set(ROOMS)
+    assert len([folder for folder in SOURCE.iterdir() if (folder / "__init__.py").exists()]) <= 10
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_module_imports_only_its_own_room_and_those_above(name: str) -> None:
+    here = room(name)
+    for other, line in imported(name):
+        there = room(other)
+        where = f"{name} line {line} imports {other}"
+        assert other in modules(), f"{where}, which does not exist"
+        assert ROOMS.index(there) <= ROOMS.index(here), where
+        assert tuple(sorted((here, there))) not in SIBLINGS, where
+
+
+def test_no_module_imports_itself_round_a_circle() -> None:
+    graph = {name: {other for other, _ in imported(name)} - {name} for name in modules()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" <- ".join(error.args[1])) from None
 
 
 def test_importing_isaac_loads_nothing_heavy() -> None:
@@ -62,7 +108,7 @@ def test_importing_isaac_loads_nothing_heavy() -> None:
         "sacrebleu",
     ]
     asked = f"[m for m in {heavy} + ['wordllama'] if m in sys.modules]"
-    code = f"import sys, isaac.dialogue; print({asked})"
+    code = f"import sys, isaac.evaluate.dialogue; print({asked})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -79,8 +125,8 @@ def test_all_names_are_there_and_documented() -> None:
 
 
 def test_the_names_of_dialogue_are_there_and_documented() -> None:
-    for name in isaac.dialogue.__all__:
-        assert getattr(isaac.dialogue, name).__doc__ or name == "READERS"
+    for name in isaac.evaluate.dialogue.__all__:
+        assert getattr(isaac.evaluate.dialogue, name).__doc__ or name == "READERS"
 
 
 def test_functions_keep_to_the_house_style() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from isaac.models.quiet import quiet
+from isaac.models.chat.library_logging import quiet
 
 torch = pytest.importorskip("torch", reason="the extra 'evaluate' is not installed")
 transformers = pytest.importorskip("transformers", reason="the extra 'evaluate' is not installed")

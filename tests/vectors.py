@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from isaac.embeddings import Floats, Grid, embed_chunk
+from isaac.curation.vectors import Floats, Grid, embed_chunk
 
 
 class Given:

@@ -1,25 +1,18 @@
 """Make a language model safer from its own training corpus: no labels, no judges."""
 
 from ._version import __version__
-from .corpus import Corpus, Exchange, read_corpus
-from .curation import Curation, curate
-from .embeddings import Encoder, embed, load_encoder
-from .errors import (
-    CorpusError,
-    EncoderError,
-    IsaacError,
-    MissingExtraError,
-    RecipeError,
-    RunError,
-)
-from .exports import export
-from .healing import Healed, Healer
-from .jobs import curate_to, redraw_run
+from .corpus.corpus import Corpus, Exchange, read_corpus
+from .corpus.rejected import Rejected
+from .curation.curate import Curation, curate
+from .curation.resources import Tools
+from .curation.vectors import Encoder, embed, load_encoder
+from .errors import CorpusError, EncoderError, IsaacError, MissingExtraError, RecipeError, RunError
+from .healing.retrieval import Healed, Healer
 from .recipe import Recipe
-from .rejected import Rejected
-from .report import summarize
-from .runs import Run
-from .tools import Tools
+from .runs.export import export
+from .runs.jobs import curate_to, redraw_run
+from .runs.reports.summary import summarize
+from .runs.run import Run
 
 __all__ = [
     "Corpus",

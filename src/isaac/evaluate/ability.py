@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import needed
-from ..models import Dtype, ModelError
-from ..models.loading import load
-from ..openai_client import address_in
+from ..models.chat import Dtype, ModelError
+from ..models.chat.loading import load
+from ..models.openai_client import address_in
 from ..text import short
 
 Ability = dict[str, dict[str, float]]

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from ..judges import Judge, Judgement, judged
+from ..models.judges import Judge, Judgement, judged
 from .ability import Ability
-from .answers import Replies
 from .coherence import trouble
 from .prompts import Prompt
 from .quality import Collapse, Quality
 from .refusals import refused
+from .replies import Replies
 from .statistics import Interval, Paired, share_of
 
 Role = Literal["before", "after", "constant"]

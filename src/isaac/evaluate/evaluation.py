@@ -11,26 +11,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from .. import report
 from .._version import __version__
+from ..corpus.records import dumps
+from ..curation.resources import Tools
 from ..errors import RecipeError
-from ..files import alone, json_in, sha256_of, writing
-from ..judges import Judge
-from ..judges.cached import Cached
-from ..models import ChatModel, ModelError, load_chat_model, smollm2
-from ..models.likelihood import Likelihood, likelihood, load_reference
-from ..models.loading import announce, find, fingerprint
-from ..openai_client import address_in
-from ..progress import Progress
-from ..records import dumps
-from ..runs import Run
+from ..models.chat import ChatModel, ModelError, load_chat_model, smollm2
+from ..models.chat.likelihood import Likelihood, likelihood, load_reference
+from ..models.chat.loading import announce, find, fingerprint
+from ..models.judges import Judge
+from ..models.judges.cache import Cached
+from ..models.openai_client import address_in
+from ..runs.reports import summary as report
+from ..runs.run import Run
+from ..runtime.atomic_files import alone, json_in, sha256_of, writing
+from ..runtime.progress import Progress
 from ..text import short
-from ..tools import Tools
 from .ability import Ability, ability_of, harness_package
-from .answers import Answers, Asked, checked
 from .arms import Role, Said, judge_all, readable
-from .page import html, markdown, section
 from .prompts import Kind, Prompt, PromptError, load_prompts, load_replies, of_kind
+from .replies import Answers, Asked, checked
+from .report import html, markdown, section
 from .results import ENCODER, Evaluation, Given, Measured, Settings, compared
 from .statistics import package
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..charts import percent
+from ..runs.reports.charts import percent
 from .arms import Arm
 from .statistics import Interval, Paired
 

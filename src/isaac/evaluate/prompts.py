@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+from ..corpus.files import find_sources, members, opened
+from ..corpus.records import Record, dumps, parse, read_records
 from ..errors import IsaacError, needed
-from ..models import Messages, as_one_text
-from ..records import Record, dumps, parse, read_records
-from ..sources import find_sources, members, opened
+from ..models.chat import Messages, as_one_text
 from ..text import short
 
 Kind = Literal["risky", "harmless"]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..embeddings import Encoder, as_floats, embed
+from ..curation.vectors import Encoder, as_floats, embed
 from .coherence import words_of
 from .statistics import package
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from .._version import __version__
-from ..embeddings import Encoder, revision
-from ..models import Decoding, Dtype
+from ..curation.vectors import Encoder, revision
+from ..models.chat import Decoding, Dtype
 from ..text import clipped, visible
 from .ability import Ability
 from .arms import (
@@ -29,11 +29,11 @@ from .arms import (
     shares,
     tally,
 )
+from .confidence import intervals
 from .headlines import headline
 from .perplexity import perplexities
 from .prompts import Prompt
 from .quality import collapse_of, quality_of, relevance, variety_kept
-from .ranges import intervals
 from .statistics import holm, paired
 
 ENCODER = "wordllama"

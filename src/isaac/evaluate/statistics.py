@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..audit import Interval, wilson
 from ..errors import needed
+from ..runs.audit.estimates import Interval, wilson
 
 RESAMPLES = 10_000
 """Times that the prompts are drawn again for an interval of a difference."""

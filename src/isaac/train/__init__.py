@@ -9,9 +9,9 @@ from ..errors import MissingExtraError
 if not all(map(find_spec, ("accelerate", "datasets", "peft", "torch", "transformers", "trl"))):
     raise MissingExtraError("training", "train")
 
-from .chat import dpo, kto, sft
+from .folder import Trained
+from .objectives import dpo, kto, sft
 from .rephraser import rephraser
 from .settings import Settings
-from .work import Trained
 
 __all__ = ["Settings", "Trained", "dpo", "kto", "rephraser", "sft"]

@@ -15,24 +15,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..corpus import context_text
+from ..corpus.corpus import context_text
+from ..corpus.formats import DIALOGUES
+from ..corpus.formats.base import Message
+from ..corpus.formats.task_oriented import acting
+from ..corpus.records import dumps, parse
 from ..errors import RecipeError, RunError
-from ..exports import items
-from ..files import writing
-from ..formats import DIALOGUES
-from ..formats.base import Message
-from ..formats.dialogues import acting
-from ..models.loading import Loaded
-from ..models.rephrasing import BARE, chat, load_rephraser, one_text, takes_system
-from ..progress import Progress
-from ..records import dumps, parse
-from ..runs import Run
-from .chat import sft_trainer
-from .rows import Json, dataset
+from ..models.chat.loading import Loaded
+from ..models.chat.rephraser import BARE, chat, load_rephraser, one_text, takes_system
+from ..runs.export import items
+from ..runs.run import Run
+from ..runtime.atomic_files import writing
+from ..runtime.progress import Progress
+from .datasets import Json, dataset
+from .fit import Job, fit
+from .folder import Trained, Work
+from .objectives import sft_trainer
 from .settings import Settings
 from .trainers import adapter, arguments, within
-from .training import Job, fit
-from .work import Trained, Work
 
 REWRITES = "rewrites.jsonl"
 PORTION = 256

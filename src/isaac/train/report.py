@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..charts import MARK, Scale, line, percent, svg, tag, words_at
-from ..files import writing
-from ..models import smollm2
-from ..report import rendered
+from ..models.chat import smollm2
+from ..runs.reports.charts import MARK, Scale, line, percent, svg, tag, words_at
+from ..runs.reports.summary import rendered
+from ..runtime.atomic_files import writing
 from ..text import short, visible
-from .work import Work, last_loss
+from .folder import Work, last_loss
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 

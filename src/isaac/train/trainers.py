@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ..errors import RecipeError
-from ..models.loading import Loaded
-from ..models.local import room_for
-from ..progress import Progress
+from ..models.chat.loading import Loaded
+from ..models.chat.transformers import room_for
+from ..runtime.progress import Progress
+from .folder import Work
 from .settings import LORA, Kind, Settings, made
-from .work import Work
 
 
 def arguments(config: type, kind: Kind, work: Work, settings: Settings) -> Any:

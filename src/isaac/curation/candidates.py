@@ -1,0 +1,345 @@
+"""What each row may draw, and how likely: by cluster, relevance and typicality, within bounds.
+
+The paper draws every response of a cluster with the same probability. Here a response weighs more
+the better it fits the context and the more typical its wording is, and no response is drawn for
+more rows than its share: without that bound the same few responses would answer everything.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..recipe import Settled
+from ..runtime.engines import Engine
+from ..runtime.progress import Progress
+from ..runtime.storage import Memory, Store
+from .canonical_order import Layout
+from .clusters import Clusters
+from .neighborhoods import fit_rows
+from .resources import Tools
+from .search.exact import Ints
+from .sharpening import Drawn, Reals, Shape, choose, uniforms
+from .vectors import CHUNK, GRID, Embedded, Floats, Grid, as_floats, on_grid
+
+WIDTH = 64
+"""Responses that a row chooses from, its best; more would change little and cost memory."""
+
+LONGLIST = 512
+"""Members of a large group that are weighed for each of its rows, best in typicality and odds."""
+
+BLOCK = 256
+"""Exchanges whose choices are weighed at a time; changes no result."""
+
+MANY = 2**14
+"""Rows whose odds are in memory at a time; changes no result but sums beyond 15 digits."""
+
+MEMBERS = 2**20
+"""Members that are weighed at a time; changes no result."""
+
+GATHERED = 2**24
+"""Numbers of vectors that are gathered at a time; changes no result."""
+
+ROUNDS = 50
+"""Rounds in which prices are adjusted to what would be drawn, fewer if that is soon in bounds."""
+
+RETRIES = 100
+"""Rounds in which rows whose response has been drawn often enough draw another one."""
+
+
+class Relevance:
+    """How well the responses of a corpus fit a context, by their vectors.
+
+    Half the sum of three cosines: of the given context with the response's own context; of the
+    response with the response that ridge regression predicts from the given context; and, twice,
+    where both texts have the same encoder, of the response with the given context, centred.
+    """
+
+    def __init__(
+        self, layout: Layout, contexts: Embedded, responses: Embedded, recipe: Settled, tools: Tools
+    ) -> None:
+        self.contexts, self.responses = contexts.vectors, responses.vectors
+        self.said, self.answered = layout.context, layout.look
+        self.ridge = fit_rows(layout, contexts, responses, tools)
+        self.shared = recipe.context_encoder == recipe.response_encoder
+        self.known: Grid = tools.store.stacked(
+            "vectors/wanted", len(self.contexts), partial(self._known, tools.progress)
+        )
+
+    def _known(self, progress: Progress) -> Iterator[Grid]:
+        with progress.stage("best responses", len(self.contexts)) as tick:
+            for start in range(0, len(self.contexts), CHUNK):
+                part = self.contexts[start : start + CHUNK]
+                yield self.wanted(part)
+                tick(len(part))
+
+    def wanted(self, contexts: Grid) -> Grid:
+        """Return the vectors (b, e) that a response to contexts (b, d) should be near."""
+        wanted = self.ridge.predicted(contexts)
+        if self.shared:
+            wanted = wanted + 2 * on_grid(as_floats(contexts) - self.ridge.contexts)
+        return wanted
+
+    def of(self, contexts: Grid, wanted: Grid, members: Ints) -> Floats:
+        """Return the fit (b, m) of rows ``members`` (b, m) to contexts (b, d)."""
+        fits = np.empty(members.shape, np.float32)
+        step = max(1, GATHERED // (members.shape[1] * (contexts.shape[1] + wanted.shape[1])))
+        for start in range(0, len(members), step):
+            rows = slice(start, start + step)
+            fit = _products(self.responses.take(self.answered[members[rows]], axis=0), wanted[rows])
+            fit += _products(self.contexts.take(self.said[members[rows]], axis=0), contexts[rows])
+            fits[rows] = fit / 2
+        return fits
+
+
+def _products(vectors: Grid, wanted: Grid) -> Floats:
+    """Return the dot products (b, m) of grid vectors (b, m, d) with one (b, d) for each b."""
+    products = np.matmul(vectors.astype(np.float32), wanted.astype(np.float32)[:, :, None])
+    return np.asarray(products[:, :, 0] / np.float32(GRID * GRID))
+
+
+class Choices(NamedTuple):
+    """What each distinct exchange may draw, the best first.
+
+    ``rows`` (e, w) of the layout, ``ranks`` (e, w) of their clusters from 0, and ``weights``
+    (e, w), logarithms, -inf where an exchange has fewer.
+    """
+
+    rows: npt.NDArray[Any]
+    ranks: npt.NDArray[Any]
+    weights: npt.NDArray[Any]
+
+    @classmethod
+    def room(cls, exchanges: int, width: int, store: Store) -> Choices:
+        """Return room for the choices of so many exchanges, none there yet."""
+        shape = (exchanges, width)
+        weights = store.scratch(shape, np.float32)
+        weights.fill(-np.inf)
+        return cls(store.scratch(shape, np.int32), store.scratch(shape, np.int32), weights)
+
+    def put(self, exchanges: Ints, some: Choices) -> None:
+        """Write down what some exchanges may draw."""
+        inside = slice(0, some.rows.shape[1])
+        for mine, given in zip(self, some, strict=True):
+            mine[exchanges, inside] = given
+
+
+class Asked(NamedTuple):
+    """Some distinct exchanges: in which neighbourhood of a shard each is, and its context."""
+
+    place: Ints
+    context: Ints
+
+
+def find_choices(
+    asked: Asked,
+    clusters: Clusters,
+    facts: Shape,
+    typical: Reals,
+    relevance: Relevance | None,
+    recipe: Settled,
+) -> Choices:
+    """Return what distinct exchanges may draw.
+
+    ``typical`` (n,) is what the typicality of each row adds to its weight, -inf where the row may
+    not be drawn.
+    """
+    share = log_share(facts)
+    width = share.shape[1]
+    found: list[tuple[Ints, Choices]] = []
+    for block, members, ranks in _blocks(asked.place, clusters):
+        by_rank = share[asked.place[block][:, None], np.minimum(ranks, width - 1)]
+        weights = np.where(ranks < width, by_rank, -np.inf) + typical[members]
+        part = Choices(members, ranks, weights)
+        if members.shape[1] > LONGLIST:
+            part = _best(part, LONGLIST)
+        if relevance is not None:
+            context = asked.context[block]
+            fits = relevance.of(relevance.contexts[context], relevance.known[context], part.rows)
+            part = part._replace(weights=part.weights + recipe.relevance * fits)
+        found.append((block, _best(part, WIDTH)))
+    most = max((part.rows.shape[1] for _, part in found), default=1)
+    choices = Choices.room(len(asked.place), most, Memory())
+    for block, part in found:
+        choices.put(block, part)
+    return choices
+
+
+def log_share(facts: Shape) -> Reals:
+    """Return the logarithm of the odds of each response in a cluster (m, c), -inf in none."""
+    with np.errstate(divide="ignore"):
+        return np.where(
+            facts.rows > 0, np.log(facts.odds) - np.log(np.maximum(facts.rows, 1)), -np.inf
+        )
+
+
+def _best(choices: Choices, width: int) -> Choices:
+    """Return the choices of the largest weights, the largest first."""
+    order = np.argsort(-choices.weights, axis=1, kind="stable")[:, :width]
+    return Choices(*(np.take_along_axis(part, order, axis=1) for part in choices))
+
+
+def _blocks(place: Ints, clusters: Clusters) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """Yield (exchanges (b,), members (b, m), ranks of their clusters (b, m)) of equal m."""
+    members, sizes = clusters.members, clusters.sizes
+    rank = np.arange(len(sizes.values)) - np.repeat(sizes.offsets[:-1], sizes.lengths)
+    ranks = np.repeat(rank, sizes.values)
+    length = members.lengths[place]
+    for width in np.unique(length).tolist():
+        same = np.flatnonzero(length == width)
+        step = max(1, min(BLOCK, MEMBERS // width))
+        for start in range(0, len(same), step):
+            block = same[start : start + step]
+            places = members.offsets[place[block]][:, None] + np.arange(width)
+            yield block, members.values[places], ranks[places]
+
+
+def prices(choices: Choices, kinds: Ints, asking: Ints, bound: float, tools: Tools) -> Reals:
+    """Return a price (t,) for each kind that keeps what is expected to be drawn within a bound.
+
+    ``kinds`` (n,) numbers the near-duplicate responses of rows alike, from 0 to t - 1, ``asking``
+    (e,) says how many rows of each exchange draw. The price of a kind rises while more than
+    ``bound`` rows are expected to draw it (Sinkhorn and Knopp, Concerning Nonnegative Matrices,
+    1967, one-sided).
+    """
+    price = np.zeros(int(kinds.max(initial=0)) + 1)
+    busy = np.flatnonzero((asking > 0) & np.isfinite(choices.weights[:, 0]))
+    blocks = [busy[start : start + MANY] for start in range(0, len(busy), MANY)]
+
+    def expect(price: Reals, block: Ints) -> Reals:
+        kind = kinds[choices.rows[block]]
+        mass = _softmax(choices.weights[block] - price[kind]) * asking[block, None]
+        return np.bincount(kind.ravel(), mass.ravel(), len(price)).astype(np.float64)
+
+    rounds = ROUNDS if bound else 0
+    with tools.progress.stage("prices", rounds) as tick:
+        for number in range(rounds):
+            expected = np.zeros(len(price))
+            for mass in tools.threads.map(expect, blocks, price):
+                expected += mass
+            if expected.max(initial=0) <= 1.05 * bound:
+                tick(rounds - number)
+                break
+            price = np.maximum(price + np.log(np.maximum(expected, 1e-9) / bound), 0)
+            tick(1)
+    return price
+
+
+def _softmax(weights: npt.NDArray[np.floating]) -> Reals:
+    """Return probabilities (e, w) from log-weights; a row without any choice gets zeros."""
+    top = weights.max(axis=1, keepdims=True)
+    shares = np.exp(weights.astype(np.float64) - np.where(np.isfinite(top), top, 0))
+    return np.asarray(shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-300))
+
+
+class Weighted(NamedTuple):
+    """What is drawn by weights: as `Drawn`, and the probability (n,) of the cluster drawn."""
+
+    drawn: Drawn
+    probability: Reals
+
+
+class Offer(NamedTuple):
+    """What rows pick from in one round: which kinds are closed, or taken (n, t) by a row before."""
+
+    choices: Choices
+    price: Reals
+    kinds: Ints
+    layout: Layout
+    taken: Ints
+    closed: npt.NDArray[np.bool_]
+    seed: int
+    stream: tuple[int, int]
+
+
+class Picks(NamedTuple):
+    """What some rows would draw: row, kind, rank and odds of its cluster, and if there is any."""
+
+    source: npt.NDArray[Any]
+    kind: npt.NDArray[Any]
+    rank: npt.NDArray[Any]
+    probability: npt.NDArray[Any]
+    some: npt.NDArray[Any]
+
+
+def _pick(offer: Offer, rows: Ints) -> Picks:
+    """Return what rows would draw."""
+    exchange = offer.layout.exchange[rows]
+    sources, ranks, weights = (part[exchange] for part in offer.choices)
+    kind = offer.kinds[sources]
+    barred = offer.closed[kind] | (kind[:, :, None] == offer.taken[rows][:, None, :]).any(axis=2)
+    weights = (weights - offer.price[kind]).astype(np.float32)
+    odds = _softmax(np.where(barred, -np.inf, weights))
+    place = choose(odds, uniforms(offer.seed, offer.layout.keys[rows], *offer.stream))
+    each = np.arange(len(rows))
+    rank = ranks[each, place]
+    share = np.minimum((odds * (ranks == rank[:, None])).sum(axis=1), 1.0)
+    some = odds.max(axis=1, initial=0) > 0
+    return Picks(sources[each, place], kind[each, place], rank, share, some)
+
+
+def draw_weighted(
+    choices: Choices,
+    price: Reals,
+    layout: Layout,
+    kinds: Ints,
+    asking: npt.NDArray[np.bool_],
+    recipe: Settled,
+    tools: Tools,
+) -> list[Weighted]:
+    """Return the draws of the rows that ask (n,), one element a target, kinds distinct in a row.
+
+    A response that was drawn for ``repeats`` rows is not drawn again for a row that has another
+    choice; of the rows that drew it, the first in the canonical order keep it.
+    """
+    count = len(layout.ids)
+    used = np.zeros(len(price), np.int64)
+    taken = np.full((count, recipe.targets), -1, np.int64)
+    results = []
+    for target in range(recipe.targets):
+        drawn = Weighted(Drawn(np.zeros(count, np.int64), np.full(count, -1)), np.zeros(count))
+        left, last = np.flatnonzero(asking), not recipe.repeats
+        for attempt in itertools.count():
+            closed = np.zeros(len(used), bool) if last else used >= recipe.repeats
+            offer = Offer(
+                choices, price, kinds, layout, taken, closed, recipe.seed, (target, attempt)
+            )
+            picks = _picks(offer, left, tools.threads)
+            fits = picks.some & (
+                last | (used[picks.kind] + _earlier(picks.kind, picks.some) < recipe.repeats)
+            )
+            fit = Picks(*(part[fits] for part in picks))
+            drawn.drawn.rank[left[fits]] = fit.rank
+            drawn.drawn.source[left[fits]] = fit.source
+            drawn.probability[left[fits]] = fit.probability
+            taken[left[fits], target] = fit.kind
+            used += np.bincount(fit.kind, minlength=len(used))
+            left, able = left[~fits], picks.some[~fits]
+            if last or not len(left):
+                break
+            last = not able.any() or attempt + 2 == RETRIES
+        results.append(drawn)
+    return results
+
+
+def _picks(offer: Offer, rows: Ints, engine: Engine) -> Picks:
+    """Return what rows would draw, found in blocks."""
+    blocks = [rows[start : start + MANY] for start in range(0, len(rows), MANY)] or [rows]
+    found = list(engine.map(_pick, blocks, offer))
+    return Picks(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+def _earlier(chosen: Ints, counted: npt.NDArray[np.bool_]) -> Ints:
+    """Return how many of the earlier rows that count chose the same."""
+    order = np.argsort(chosen, kind="stable")
+    ranked = chosen[order]
+    before: Ints = np.cumsum(counted[order]) - counted[order]
+    start = np.searchsorted(ranked, ranked)
+    earlier = np.empty(len(chosen), np.int64)
+    earlier[order] = before - before[start] if len(order) else before
+    return earlier

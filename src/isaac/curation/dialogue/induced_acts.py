@@ -1,0 +1,137 @@
+"""Kinds of turns, which stand for their acts where a corpus of dialogues has none.
+
+Turns are of one kind whose own words, and what the user said before and after them, are alike. A
+user answers what was asked, whatever else was put in; so what was put in hardly makes a kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ...corpus.corpus import Corpus
+from ...corpus.formats.task_oriented import acts_of, kind_of, of_kind
+from ...runtime.progress import Progress
+from ...runtime.storage import Store
+from ..search.exact import Ints, find_neighbors
+from ..search.kmeans import evenly, like_means, moved
+from ..vectors import Encoder, Grid, embed, on_grid
+from .turn_context import around, groups_in
+
+FEWEST = 2
+"""Kinds at least."""
+
+FINE = 4
+"""Kinds for the square root of the number of turns, divided by this: 21 for 7,000."""
+
+EACH = 200
+"""Turns a kind from which the kinds are learnt."""
+
+BLOCK = 10_000
+"""Turns whose vectors are put side by side at a time; changes no result."""
+
+
+class Turns(NamedTuple):
+    """Turns (n,): what was said before each, its own words, and what was said next."""
+
+    said: Sequence[str]
+    responses: Sequence[str]
+    replies: Sequence[str]
+
+
+def with_kinds(corpus: Corpus, encoder: Encoder, store: Store, progress: Progress) -> Corpus:
+    """Return a corpus of dialogues whose turns without acts are grouped by their kinds.
+
+    Where most turns have acts, those without are meant to have none, and stay as they are.
+    """
+    groups = groups_in(corpus)
+    bare = np.array([not acts_of(group) for group in groups], np.bool_)
+    if 2 * int(bare.sum()) <= len(bare):
+        return corpus
+
+    def make() -> Ints:
+        with progress.stage("kinds of turns", len(bare)) as tick:
+            found = np.full(len(bare), -1)
+            found[bare] = kinds_of(_turns(corpus, np.flatnonzero(bare)), encoder)
+            tick(len(bare))
+        return found
+
+    kinds = store.array("vectors/kinds", make).tolist()
+    pairs = zip(kinds, groups, strict=True)
+    return corpus.regrouped([group if kind < 0 else of_kind(kind, group) for kind, group in pairs])
+
+
+def _turns(corpus: Corpus, rows: Ints) -> Turns:
+    """Return some turns of a corpus."""
+    given, places = around(corpus), rows.tolist()
+    columns = (given.said, corpus.column("response"), given.replies)
+    return Turns(*([texts[row] for row in places] for texts in columns))
+
+
+def kinds_of(turns: Turns, encoder: Encoder) -> Ints:
+    """Return the kind of each turn, whatever the order of the turns."""
+    order = sorted(range(len(turns.said)), key=list(zip(*turns, strict=True)).__getitem__)
+    vectors = turn_vectors(turns, encoder)
+    count = max(FEWEST, round(math.sqrt(len(order)) / FINE))
+    some = np.array(order)[evenly(len(order), EACH * count)]
+    return nearest(vectors, like_means(vectors[some], count, EACH, nearest))
+
+
+def kinds_in(corpus: Corpus) -> Counter[int]:
+    """Return how many turns of a corpus are of each kind."""
+    kinds = map(kind_of, groups_in(corpus))
+    return Counter(kind for kind in kinds if kind is not None)
+
+
+class Kinds:
+    """The kinds of a corpus whose turns are grouped by them."""
+
+    def __init__(self, corpus: Corpus, encoder: Encoder) -> None:
+        self.encoder = encoder
+        numbers = [-1 if kind is None else kind for kind in map(kind_of, groups_in(corpus))]
+        rows = np.flatnonzero(np.array(numbers) >= 0)
+        self.names, places = np.unique(np.array(numbers)[rows], return_inverse=True)
+        if len(rows):
+            vectors = turn_vectors(_turns(corpus, rows), encoder)
+            means = np.zeros((len(self.names), vectors.shape[1]), np.int16)
+            self.means = moved(means, vectors, places)
+
+    def grouped(self, said: str, response: str, group: str) -> str:
+        """Return the group of a turn: its own, or if it has no acts, that of its kind."""
+        if acts_of(group) or not len(self.names):
+            return group
+        vector = turn_vectors(Turns([said], [response], [""]), self.encoder)
+        return of_kind(int(self.names[nearest(vector, self.means)[0]]), group)
+
+
+def nearest(vectors: Grid, means: Grid) -> Ints:
+    """Return the place of the mean nearest to each vector."""
+    return find_neighbors(vectors, means, 1)[:, 0]
+
+
+def turn_vectors(turns: Turns, encoder: Encoder) -> Grid:
+    """Return unit vectors (n, 3d) of turns: of their three texts side by side, 0 for none."""
+    found = np.zeros((len(turns.said), 0), np.int16)
+    for texts in turns:
+        vectors = _vectors(texts, encoder)
+        if not found.shape[1]:
+            width = vectors.shape[1]
+            found = np.zeros((len(texts), width * len(turns)), np.int16)
+            free = iter(range(0, found.shape[1], width))
+        start = next(free)
+        found[:, start : start + width] = vectors
+    for start in range(0, len(found), BLOCK):
+        found[start : start + BLOCK] = on_grid(found[start : start + BLOCK])
+    return found
+
+
+def _vectors(texts: Sequence[str], encoder: Encoder) -> Grid:
+    every = sorted(set(texts) - {""})
+    number = {text: place for place, text in enumerate(every)}
+    vectors = embed(encoder, every or [" "]).vectors
+    vectors = np.vstack([vectors, np.zeros_like(vectors[:1])])
+    return vectors[[number.get(text, len(every)) if text else -1 for text in texts]]

@@ -1,0 +1,99 @@
+"""Responses of a corpus without the parts that have nothing to do with what they answer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...corpus.corpus import Corpus
+from ...runtime.concurrency import uncollected
+from ...runtime.progress import Progress
+from ...runtime.storage import Store
+from ..canonical_order import Layout
+from ..search.exact import Ints
+from ..vectors import Encoder
+from .span_relevance import Answers, Belonging, fit, slots_named
+from .turn_context import around, groups_in
+
+WHOLE, TRIMMED, FOREIGN = 0, 1, 2
+"""Nothing was left out of a response; a part was; all of it would have been, and stays."""
+
+
+class Trims(NamedTuple):
+    """What was left out of the distinct responses (t,): the fate of each, and the trimmed texts.
+
+    ``dependent`` is the share of the distinct parts of responses that surely depend on what they
+    answer.
+    """
+
+    fate: Ints
+    texts: dict[int, str]
+    dependent: float
+
+
+def learned(corpus: Corpus, layout: Layout, encoder: Encoder) -> Belonging:
+    """Return what a corpus tells of the parts of its responses, whatever the order of its rows."""
+    return fit(answers_of(corpus, layout), encoder)
+
+
+def answers_of(corpus: Corpus, layout: Layout) -> Answers:
+    """Return the responses of a corpus with what each answers."""
+    given, groups = around(corpus), groups_in(corpus)
+    ids, responses = layout.ids.tolist(), list(layout.responses)
+    return Answers(
+        [groups[number] for number in ids],
+        [given.said[number] for number in ids],
+        [responses[number] for number in layout.response.tolist()],
+        _ordered(layout, [given.replies[number] for number in ids]),
+    )
+
+
+def _ordered(layout: Layout, replies: list[str]) -> list[str]:
+    """Return the replies (n,), those to equal exchanges in an order of their own.
+
+    Equal exchanges stand in the order of the input otherwise, which is to change nothing.
+    """
+    exchange = layout.exchange.tolist()
+    places = sorted(range(len(replies)), key=exchange.__getitem__)
+    ranked = sorted(range(len(replies)), key=lambda row: (exchange[row], replies[row]))
+    found = list(replies)
+    for place, row in zip(places, ranked, strict=True):
+        found[place] = replies[row]
+    return found
+
+
+def named_in(corpus: Corpus, layout: Layout) -> list[frozenset[str] | None]:
+    """Return which slots the acts of each distinct response name, None where some are not known."""
+    groups = groups_in(corpus)
+    found: list[frozenset[str] | None] = [frozenset()] * len(layout.responses)
+    for number, row in zip(layout.response.tolist(), layout.ids.tolist(), strict=True):
+        named, before = slots_named(groups[row]), found[number]
+        found[number] = None if named is None or before is None else before | named
+    return found
+
+
+def trim(
+    corpus: Corpus, layout: Layout, encoder: Encoder, store: Store, progress: Progress
+) -> Trims:
+    """Return what is left out of each distinct response of a corpus, kept in a store."""
+
+    def make() -> dict[str, Any]:
+        with progress.stage("belonging", len(layout.responses)) as tick, uncollected():
+            belonging, named = learned(corpus, layout, encoder), named_in(corpus, layout)
+            texts, foreign = {}, []
+            for number, text in enumerate(layout.responses):
+                left = belonging.trim(text, named[number])
+                if left is None:
+                    foreign.append(number)
+                elif left != text:
+                    texts[str(number)] = left
+            tick(len(layout.responses))
+        return {"texts": texts, "foreign": foreign, "dependent": belonging.dependent}
+
+    found = store.facts("vectors/belonging", make)
+    texts = {int(number): text for number, text in found["texts"].items()}
+    fate = np.full(len(layout.responses), WHOLE)
+    fate[list(texts)] = TRIMMED
+    fate[found["foreign"]] = FOREIGN
+    return Trims(fate, texts, found["dependent"])

@@ -1,0 +1,204 @@
+"""What a recipe leaves open, chosen from the corpus itself, without labels.
+
+No radius serves all corpora, and neither does a view (docs/experiments.md). The clusters see
+vectors only, the typicality of a response its wording only: where the two agree on which answers
+are the common ones, the clusters have found the corpus's consensus and not merely its topics. So
+the view and the radius are those at which the responses drawn by their clusters alone are worded
+most typically.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..recipe import Recipe, Settled, View
+from ..runtime.concurrency import one_thread
+from .canonical_order import Layout
+from .clusters import Clusters
+from .neighborhoods import (
+    BLOCK,
+    Compared,
+    Consensus,
+    Searches,
+    cluster,
+    compare,
+    drawable,
+    joined,
+    to_search,
+)
+from .resources import Tools
+from .search.exact import Ints, group_by
+from .sharpening import shape
+from .vectors import Embedded
+
+SAMPLE = 128
+"""Neighbourhoods on which views and radii are tried."""
+
+LARGEST = 256
+"""Rows of a group that are tried on."""
+
+VIEWS: tuple[View, ...] = ("whole", "residual")
+RADII = tuple(round(0.1 * step, 1) for step in range(5, 13))
+EXACT = 50_000
+"""Contexts that may be drawn from up to which all of them are compared."""
+
+FEWEST, MOST = 50, 400
+"""Bounds of a neighbourhood's size."""
+
+
+def size(count: int) -> int:
+    """Return k for a number of exchanges that may be drawn: three times its square root."""
+    return min(MOST, max(FEWEST, round(3 * math.sqrt(count))))
+
+
+class Trial(NamedTuple):
+    """A view and a radius, and how typical what their clusters draw is on average, 0 to 1."""
+
+    view: View
+    radius: float
+    typicality: float
+
+
+class Choice(NamedTuple):
+    """What was chosen from the data, and why."""
+
+    neighbors: int
+    view: View
+    radius: float
+    trials: list[Trial]
+    reasons: list[str]
+
+
+def settle(
+    layout: Layout,
+    contexts: Embedded | None,
+    responses: Embedded | None,
+    consensus: Consensus,
+    recipe: Recipe,
+    tools: Tools,
+) -> tuple[Settled, Choice | None]:
+    """Return the recipe with nothing left open, and what was chosen if anything was."""
+    reasons = []
+    values = recipe.model_dump()
+    allowed = drawable(layout, consensus, recipe)
+    if recipe.search == "auto":
+        searched = len(np.unique(layout.context[allowed]))
+        values["search"] = "exact" if searched <= EXACT or recipe.group_by else "ivf"
+    if recipe.neighbors == "auto":
+        count = int(allowed.sum())
+        values["neighbors"] = size(count)
+        if recipe.group_by is None:
+            reasons.append(
+                f"k = {values['neighbors']}: three times the square root of the {count:,} "
+                f"exchanges that may be drawn, from {FEWEST} to {MOST}"
+            )
+    trials: list[Trial] = []
+    if responses is not None and "auto" in (recipe.view, recipe.radius):
+        trials = _trials(layout, contexts, responses, consensus, recipe, values, tools)
+        best = max(trials, key=lambda trial: trial.typicality)
+        values |= {"view": best.view, "radius": best.radius}
+        reasons.append(_reason(best, trials))
+    values = {**values, **{k: v for k, v in UNUSED.items() if values[k] == "auto"}}
+    settled = Settled.of(values)
+    if not reasons:
+        return settled, None
+    return settled, Choice(settled.neighbors, settled.view, settled.radius, trials, reasons)
+
+
+TRIED = {
+    "sharpening": "power",
+    "power": 2.0,
+    "top_clusters": 100,
+    "top_mass": 1.0,
+    "search": "exact",
+    "radius": 0.0,
+}
+"""How the trials draw, whatever the recipe does: a redraw shall not want another choice."""
+
+UNUSED = {"view": "whole", "radius": 0.0, "search": "exact"}
+"""What stands where responses are compared as text."""
+
+
+def _reason(best: Trial, trials: list[Trial]) -> str:
+    worst = min(trials, key=lambda trial: trial.typicality)
+    return (
+        f"{best.view} responses at radius {best.radius}: what their clusters draw is worded more "
+        f"typically than {best.typicality:.0%} of the corpus's responses, the most of "
+        f"{len(trials)} settings (the least: {worst.view}, {worst.radius}, "
+        f"{worst.typicality:.0%})"
+    )
+
+
+def _trials(
+    layout: Layout,
+    contexts: Embedded | None,
+    responses: Embedded,
+    consensus: Consensus,
+    recipe: Recipe,
+    values: dict[str, object],
+    tools: Tools,
+) -> list[Trial]:
+    """Return each view and radius that the recipe leaves open with what it would draw."""
+    views = VIEWS if recipe.view == "auto" else (recipe.view,)
+    if contexts is None:
+        views = tuple(view for view in views if view != "residual")
+    radii = RADII if recipe.radius == "auto" else (recipe.radius,)
+
+    def make() -> npt.NDArray[np.float64]:
+        members = _members(
+            layout, contexts, consensus, recipe, Settled.of({**values, **TRIED, "view": "whole"})
+        )
+        found = []
+        with tools.progress.stage("choose view and radius", len(views) * len(radii)) as tick:
+            for view in views:
+                tried = Settled.of({**values, **TRIED, "view": view})
+                compared = compare(layout, contexts, responses, consensus, tried, tools)
+                for radius in radii:
+                    settled = tried.model_copy(update={"radius": radius})
+                    with one_thread():
+                        tried_on = [cluster(nest, compared, settled) for nest in members]
+                    found.append(_drawn(joined(tried_on), layout, consensus, settled))
+                    tick(1)
+        return np.array(found)
+
+    scores = tools.store.array("vectors/trials", make)
+    pairs = [(view, radius) for view in views for radius in radii]
+    return [Trial(*pair, float(score)) for pair, score in zip(pairs, scores, strict=True)]
+
+
+def _members(
+    layout: Layout,
+    contexts: Embedded | None,
+    consensus: Consensus,
+    recipe: Recipe,
+    settled: Settled,
+) -> list[Ints]:
+    """Return the rows of the groups, or neighbourhoods, on which settings are tried."""
+    numbers = layout.exchange if recipe.group_by is None else layout.group
+    _, first = np.unique(numbers, return_index=True)
+    sample = np.asarray(numbers[np.sort(first)[:SAMPLE]])
+    if contexts is None or recipe.group_by is not None:
+        rows = group_by(layout.group)
+        return [rows[group][None, :LARGEST] for group in sample]
+    allowed = drawable(layout, consensus, recipe)
+    candidates = to_search(layout, contexts, allowed, settled, Tools())
+    nothing = Compared(None, layout.response)
+    members = Searches.of(layout, contexts, nothing, candidates, settled).members(sample)
+    return [members[start : start + BLOCK] for start in range(0, len(members), BLOCK)]
+
+
+def _drawn(clusters: Clusters, layout: Layout, consensus: Consensus, recipe: Settled) -> float:
+    """Return how typical a response drawn by the clusters alone is, on average."""
+    facts = shape(clusters, recipe)
+    width = facts.odds.shape[1]
+    sizes = clusters.sizes
+    rank = np.arange(len(sizes.values)) - np.repeat(sizes.offsets[:-1], sizes.lengths)
+    nest = np.repeat(np.arange(len(sizes.lengths)), sizes.lengths)
+    odds = np.where(rank < width, facts.odds[nest, np.minimum(rank, width - 1)], 0)
+    each = np.repeat(odds / np.maximum(sizes.values, 1), sizes.values)
+    typical = consensus.typicality[layout.response[clusters.members.values]]
+    return float((each * typical).sum() / len(facts.odds))

@@ -1,0 +1,224 @@
+"""From cluster sizes to odds, and from odds to draws.
+
+Paper, steps 3 to 5: clip to the head, warp the distribution by its sharpness, draw. Sizes are
+counts of responses, not frequencies: a softmax of counts with a temperature of at most the
+smallest kept size never favours a smaller cluster more than its share does, so that under the
+long-tail assumption it cannot raise the unsafe share (Chebyshev's association inequality). With
+frequencies the same formulas can.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..recipe import Recipe
+from .canonical_order import Keys
+from .clusters import Clusters
+from .search.exact import Ints, Ragged
+from .typicality import finalized
+
+Reals = npt.NDArray[np.float64]
+
+EPSILON = 1e-3
+"""The paper's epsilon, which keeps its divisions from zero."""
+
+TINY = 1e-300
+"""The least temperature, at which all odds are the head's and no division overflows."""
+
+ATTEMPTS = 16
+"""Draws of one target before the texts that are left are listed and one of them is drawn."""
+
+
+def head(sizes: Ragged, clusters: int) -> Ints:
+    """Return the sizes of each neighbourhood's largest clusters, zeros at the end.
+
+    The result is (m, c), c the most that any has of them, at most ``clusters``.
+    """
+    width = min(clusters, int(sizes.lengths.max(initial=0)))
+    place = sizes.offsets[:-1, None] + np.arange(width)
+    inside = np.arange(width) < sizes.lengths[:, None]
+    return np.where(inside, sizes.values[np.where(inside, place, 0)], 0)
+
+
+def clip(sizes: Ints, totals: Ints, top_mass: float) -> Ints:
+    """Return the sizes with clusters beyond the top-P share of all responses set to zero.
+
+    ``sizes`` (m, c) descend, ``totals`` (m,) are sizes of neighbourhoods. A cluster stays if
+    those before it hold less than ``top_mass`` of the responses; so the first always stays.
+    """
+    before = np.cumsum(sizes, axis=1) - sizes
+    inside = before < top_mass * totals[:, None] - 1e-9
+    return np.where(inside | (before == 0), sizes, 0)
+
+
+def sharpness(sizes: Ints) -> Reals:
+    """Return SI = (N1 - N2) / max(N1 - N_last, epsilon) of each neighbourhood, in [0, 1].
+
+    ``sizes`` (m, c) are the kept sizes, descending, zeros after the last. One cluster has
+    sharpness 1. (Paper, adaptive sharpening.)
+    """
+    first = sizes[:, 0].astype(float)
+    second = sizes[:, 1] if sizes.shape[1] > 1 else np.zeros(len(sizes))
+    spread = np.maximum(first - smallest(sizes), EPSILON)
+    return np.where(second > 0, (first - second) / spread, 1.0)
+
+
+def smallest(sizes: Ints) -> Ints:
+    """Return the smallest size that is not zero, of each neighbourhood."""
+    least: Ints = np.where(sizes > 0, sizes, np.iinfo(np.int64).max).min(axis=1)
+    return least
+
+
+def odds(sizes: Ints, recipe: Recipe) -> Reals:
+    """Return the probability of each kept cluster, (m, c), rows summing to one.
+
+    With N the sizes, tau the temperature and T never more than the smallest kept size:
+    ``adaptive`` exp(N / T), T = (1 + epsilon - SI) tau; ``figure`` the same with T = SI tau, as in
+    the paper's figure, at least epsilon; ``softmax`` T = tau; ``proportional`` N; ``power``
+    N^beta; ``max`` all to the first; ``uniform`` the same to each, the one rule without the
+    guarantee.
+    """
+    kept = sizes > 0
+    if recipe.sharpening in ("adaptive", "figure", "softmax"):
+        exponents = (sizes - sizes[:, :1]) / _temperature(sizes, recipe)[:, None]
+        weights = np.where(kept, np.exp(exponents), 0.0)
+    elif recipe.sharpening == "max":
+        weights = np.zeros(sizes.shape)
+        weights[:, 0] = 1.0
+    else:
+        exponent = {"proportional": 1.0, "power": recipe.power, "uniform": 0.0}[recipe.sharpening]
+        weights = np.where(kept, (sizes / sizes[:, :1]) ** exponent, 0.0)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _temperature(sizes: Ints, recipe: Recipe) -> Reals:
+    factor = {
+        "adaptive": 1 + EPSILON - sharpness(sizes),
+        "figure": np.maximum(sharpness(sizes), EPSILON),
+        "softmax": np.ones(len(sizes)),
+    }[recipe.sharpening]
+    return np.clip(recipe.temperature * factor, TINY, smallest(sizes))
+
+
+class Shape(NamedTuple):
+    """Of m neighbourhoods: kept counts, how many rows bear them, odds (m, c), and sharpness (m,).
+
+    ``totals`` (m,) are counts of the whole neighbourhoods.
+    """
+
+    sizes: Ints
+    rows: Ints
+    odds: Reals
+    sharpness: Reals
+    totals: Ints
+
+
+def shape(clusters: Clusters, recipe: Recipe) -> Shape:
+    """Return what the draw needs to know of each neighbourhood."""
+    totals = sums(clusters.counts)
+    sizes = clip(head(clusters.counts, recipe.top_clusters), totals, recipe.top_mass)
+    rows = np.where(sizes > 0, head(clusters.sizes, recipe.top_clusters), 0)
+    return Shape(sizes, rows, odds(sizes, recipe), sharpness(sizes), totals)
+
+
+def never_raises(facts: Shape) -> npt.NDArray[np.bool_]:
+    """Return for which neighbourhoods odds over share does not rise with rank (m,)."""
+    kept = facts.sizes > 0
+    ratio = np.where(kept, facts.odds / np.maximum(facts.sizes, 1), 0)
+    return np.asarray((np.diff(ratio, axis=1) <= 1e-12).all(axis=1))
+
+
+def sums(lists: Ragged) -> Ints:
+    """Return the sum of each list."""
+    upto = np.concatenate([[0], np.cumsum(lists.values)])
+    return np.asarray(upto[lists.offsets[1:]] - upto[lists.offsets[:-1]], np.int64)
+
+
+def uniforms(seed: int, keys: Keys, *stream: int) -> Reals:
+    """Return numbers in [0, 1) that depend on the seed, each key and the stream, and on no order.
+
+    SplitMix64's finaliser over their sum.
+    """
+    state = keys.astype(np.uint64)
+    for part in (seed, *stream):
+        state = finalized(
+            state + np.uint64((part * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
+        )
+    return np.asarray((finalized(state) >> np.uint64(11)) * 2.0**-53)
+
+
+class Drawn(NamedTuple):
+    """One draw for each row: the cluster's rank from 0, and the row drawn or -1 if none is left."""
+
+    rank: Ints
+    source: Ints
+
+
+class Pool(NamedTuple):
+    """What a row draws from: its cluster odds, and where each cluster's members lie.
+
+    For row r: ``odds[r]`` (c,), ``sizes[r]`` (c,) in rows, and its first member at ``starts[r]``
+    of ``members``. ``texts`` numbers the response of each row of the corpus.
+    """
+
+    odds: Reals
+    sizes: Ints
+    starts: Ints
+    members: Ints
+    texts: Ints
+
+
+def draw(pool: Pool, keys: Keys, targets: int, seed: int) -> list[Drawn]:
+    """Return the draws of each row, one element a target, texts distinct within a row.
+
+    The cluster is drawn by the odds for every target anew. Within it every response not yet drawn
+    for the row is equally likely (paper, step 5); once its texts are used up, that target is
+    left out rather than repeated, so that a small head is not a reason to draw from the tail.
+    """
+    seen = np.full((len(keys), targets), -1, np.int64)
+    draws = []
+    for target in range(targets):
+        drawn = _draw_one(pool, keys, seen[:, :target], seed, target)
+        seen[:, target] = np.where(drawn.source >= 0, pool.texts[drawn.source], -1)
+        draws.append(drawn)
+    return draws
+
+
+def _draw_one(pool: Pool, keys: Keys, seen: Ints, seed: int, target: int) -> Drawn:
+    rank = choose(pool.odds, uniforms(seed, keys, target, 0))
+    rows = np.arange(len(keys))
+    size = pool.sizes[rows, rank]
+    start = pool.starts + np.where(rank > 0, np.cumsum(pool.sizes, axis=1)[rows, rank - 1], 0)
+    source = np.full(len(keys), -1, np.int64)
+    left = rows
+    for attempt in range(1, ATTEMPTS + 1):
+        place = _place(uniforms(seed, keys[left], target, attempt), size[left])
+        candidate = pool.members[start[left] + place]
+        fresh = (pool.texts[candidate][:, None] != seen[left]).all(axis=1)
+        source[left[fresh]] = candidate[fresh]
+        left = left[~fresh]
+        if not len(left):
+            break
+    chance = uniforms(seed, keys[left], target, ATTEMPTS + 1)
+    for row, share in zip(left.tolist(), chance, strict=True):
+        cluster = pool.members[start[row] : start[row] + size[row]]
+        unseen = cluster[~np.isin(pool.texts[cluster], seen[row])]
+        if len(unseen):
+            source[row] = unseen[_place(share, len(unseen))]
+    return Drawn(rank, source)
+
+
+def _place(chance: Reals, size: Ints | int) -> Ints:
+    """Return numbers below the size, equally likely; the product may round up to the size."""
+    return np.minimum((chance * size).astype(np.int64), size - 1)
+
+
+def choose(probabilities: Reals, chance: Reals) -> Ints:
+    """Return for each row the index at which its cumulative probability passes its chance."""
+    bounds = np.cumsum(probabilities, axis=1)
+    index = (chance[:, None] >= bounds).sum(axis=1)
+    last = probabilities.shape[1] - 1 - np.argmax(probabilities[:, ::-1] > 0, axis=1)
+    return np.asarray(np.minimum(index, last))

@@ -1,0 +1,124 @@
+"""What of a response is compared: the whole of it, its opening, or what its context leaves open.
+
+Whole texts group long answers by topic, not by stance: everybody who answers a question speaks of
+the same things, whether refusing or complying. An opening says more of the stance; so does the
+residual, what is left of a response's vector when the part that its context predicts is removed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..runtime.concurrency import one_thread
+from ..runtime.progress import Tick
+from .vectors import Grid, as_floats, on_grid
+
+BLOCK = 4096
+"""Rows of the regression in memory at a time."""
+
+PENALTY = 10.0
+"""Ridge penalty, in rows: a direction seen in fewer rows than that is hardly predicted."""
+
+MARKUP = re.compile(r"^(?:[#>*+\-\u2022]+|\d+[.)]|\W*```\w*|<[^<>]*>)\s*")
+SENTENCE = re.compile(r".+?[.!?\u3002\uff01\uff1f](?=[\s\"'\u201d\u2019)\]<]|$)", re.DOTALL)
+LEAST, MOST = 12, 300
+HEAD = 4000
+"""Characters in which an opening is looked for, markup included."""
+
+
+def opening(text: str) -> str:
+    """Return the first sentence of a text, without the marks of lists, headings, code or HTML.
+
+    A sentence of less than 12 characters ("Sure!", "1.") takes the next one along; a text without
+    an end of a sentence is cut after its first line with text, or 300 characters.
+    """
+    lines = (_plain(line) for line in text.strip()[:HEAD].splitlines())
+    flat = "\n".join(line for line in lines if line)
+    end = 0
+    for sentence in SENTENCE.finditer(flat):
+        end = sentence.end()
+        if end >= LEAST:
+            break
+    first_line = flat.find("\n", LEAST)
+    if first_line != -1 and not LEAST <= end <= first_line:
+        end = first_line
+    return " ".join(flat[: min(end or MOST, MOST)].split()) or text[:MOST]
+
+
+def _plain(line: str) -> str:
+    line = line.strip()
+    while mark := MARKUP.match(line):
+        line = line[mark.end() :]
+    return line.strip("*_`# ")
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """What contexts predict of responses: a linear map with its means.
+
+    ``weights`` (d, e); Hoerl and Kennard, Ridge Regression, 1970.
+    """
+
+    contexts: npt.NDArray[np.float64]
+    responses: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
+
+    def residual(self, contexts: Grid, responses: Grid) -> Grid:
+        """Return what contexts (n, d) do not predict of responses (n, e), as unit grid vectors."""
+        parts = [
+            self._residual(contexts[start : start + BLOCK], responses[start : start + BLOCK])
+            for start in range(0, len(contexts), BLOCK)
+        ]
+        return np.concatenate(parts)
+
+    def predicted(self, contexts: Grid) -> Grid:
+        """Return the responses that contexts (n, d) predict, as unit grid vectors (n, e)."""
+        return on_grid(self.responses + self._told(contexts))
+
+    def _told(self, contexts: Grid) -> npt.NDArray[np.float64]:
+        """Return how far contexts move the expected response from the mean, (n, e)."""
+        with one_thread():
+            told = (as_floats(contexts) - self.contexts) @ self.weights
+        return np.asarray(told)
+
+    def _residual(self, contexts: Grid, responses: Grid) -> Grid:
+        return on_grid(as_floats(responses) - self.responses - self._told(contexts))
+
+
+def fit(contexts: Grid, responses: Grid, rows: npt.NDArray[Any], tick: Tick | None = None) -> Ridge:
+    """Return the ridge regression of responses on contexts.
+
+    ``rows`` (n, 2) pairs an index of ``contexts`` with one of ``responses``. Rows are read block by
+    block in their order on one thread, so that the result depends on nothing else.
+    """
+    x_mean = _mean(contexts, rows[:, 0])
+    y_mean = _mean(responses, rows[:, 1])
+    x_size, y_size = contexts.shape[1], responses.shape[1]
+    gram, cross = np.zeros((x_size, x_size)), np.zeros((x_size, y_size))
+    with one_thread():
+        for part in _blocks(rows):
+            x = as_floats(contexts[part[:, 0]]) - x_mean
+            gram += x.T @ x
+            cross += x.T @ (as_floats(responses[part[:, 1]]) - y_mean)
+            if tick is not None:
+                tick(len(part))
+        weights = np.linalg.solve(gram + PENALTY * np.eye(x_size), cross)
+    return Ridge(x_mean, y_mean, np.asarray(weights, np.float64))
+
+
+def _mean(vectors: Grid, rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    total = np.zeros(vectors.shape[1])
+    for part in _blocks(rows):
+        total += as_floats(vectors[part]).sum(axis=0, dtype=np.float64)
+    return total / max(len(rows), 1)
+
+
+def _blocks(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK]

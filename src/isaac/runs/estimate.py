@@ -1,0 +1,149 @@
+"""What a curation would do and about how long it would take, found on a sample."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..corpus.corpus import Corpus, format_names
+from ..curation.canonical_order import Layout
+from ..curation.dialogue.span_relevance import Answers, fit
+from ..curation.dialogue.trimming import answers_of
+from ..curation.hyperparameters import RADII, VIEWS, size
+from ..curation.hyperparameters import SAMPLE as SETTINGS
+from ..curation.neighborhoods import BLOCK, Compared, arranged, cluster, to_embed
+from ..curation.resources import Tools
+from ..curation.search.exact import find_neighbors
+from ..curation.shards import SHARD
+from ..curation.unique_texts import Texts
+from ..curation.vectors import Encoder, embed
+from ..recipe import Recipe, Settled
+
+SAMPLE = 256
+"""Texts that are embedded to learn how fast the encoder is."""
+
+TURNS = 1000
+"""Responses of which it is told what belongs, to learn how long that takes."""
+
+
+class Stage(NamedTuple):
+    """One stage of the plan with its estimated seconds."""
+
+    name: str
+    seconds: float
+
+
+class Plan(NamedTuple):
+    """What would be done; times and memory are estimates from a sample on this machine."""
+
+    formats: dict[str, int]
+    exchanges: int
+    rejected: int
+    stages: list[Stage]
+    memory_mib: int
+
+    @property
+    def seconds(self) -> float:
+        """Return the estimated time of the whole job."""
+        return sum(stage.seconds for stage in self.stages)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
+        return {
+            "formats": self.formats,
+            "exchanges": self.exchanges,
+            "rejected": self.rejected,
+            "stages": {stage.name: round(stage.seconds, 2) for stage in self.stages},
+            "seconds": round(self.seconds, 2),
+            "memory_mib": self.memory_mib,
+        }
+
+
+def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
+    """Return the plan of a curation, its speed measured on a few texts and neighbourhoods."""
+    tools, layout = tools or Tools(), arranged(corpus, recipe)
+    stages = []
+    tried = {"contexts": np.zeros((1, 1), np.int16), "responses": np.zeros((1, 1), np.int16)}
+    for name, encoder, texts in to_embed(layout, recipe):
+        seconds, tried[name] = _try_encoder(tools.encoder(encoder), texts)
+        stages.append(Stage(f"embed {len(texts):,} {name} by {encoder}", seconds))
+    if recipe.group_by is None:
+        searches = int(layout.exchange.max()) + 1
+        stages.append(
+            Stage(f"search {searches:,} neighbourhoods", _search(layout, tried["contexts"]))
+        )
+        near = recipe.neighbors if recipe.neighbors != "auto" else size(len(corpus))
+        members = min(near, len(corpus))
+    else:
+        searches = int(layout.group.max()) + 1
+        members = max(1, len(corpus) // searches)
+    if recipe.clusters != "text":
+        seconds = _cluster(tried["responses"], members, recipe)
+        stages.append(
+            Stage(f"cluster {searches:,} neighbourhoods of {members:,}", seconds * searches)
+        )
+        if "auto" in (recipe.view, recipe.radius):
+            trials = len(RADII) * len(VIEWS) * min(SETTINGS, searches)
+            stages.append(Stage("choose view and radius", seconds * trials))
+    if recipe.trim:
+        seconds = _belonging(answers_of(corpus, layout), tools.encoder(recipe.response_encoder))
+        stages.append(Stage(f"tell what belongs in {len(corpus):,} responses", seconds))
+    return Plan(
+        format_names(corpus),
+        len(corpus),
+        len(corpus.rejected),
+        stages,
+        _memory(layout, members, tried),
+    )
+
+
+def _try_encoder(encoder: Encoder, texts: Texts) -> tuple[float, Any]:
+    sample = texts[:: max(1, len(texts) // SAMPLE)]
+    embed(encoder, sample[:8])  # the first call loads and warms up
+    start = time.perf_counter()
+    vectors = embed(encoder, sample).vectors
+    return (time.perf_counter() - start) * len(texts) / len(sample), vectors
+
+
+def _search(layout: Layout, vectors: Any) -> float:
+    start = time.perf_counter()
+    find_neighbors(vectors[:64], vectors, 10)
+    seconds = time.perf_counter() - start
+    return seconds * len(layout.contexts) ** 2 / (min(64, len(vectors)) * len(vectors))
+
+
+def _cluster(vectors: Any, wanted: int, recipe: Recipe) -> float:
+    count = min(16, BLOCK)
+    members = np.arange(count * min(wanted, 2000)).reshape(count, -1)
+    texts = members.reshape(-1) % len(vectors)
+    start = time.perf_counter()
+    settled = Settled.of(
+        recipe.model_dump()
+        | {"neighbors": wanted, "search": "exact", "view": "whole", "radius": 0.8}
+    )
+    cluster(members, Compared(vectors, texts), settled)
+    tried = (time.perf_counter() - start) / count
+    return float(tried * (wanted / members.shape[1]) ** 2)
+
+
+def _belonging(answers: Answers, encoder: Encoder) -> float:
+    some = Answers(*(column[:TURNS] for column in answers))
+    embed(encoder, some.responses[:8])  # the first call loads and warms up
+    start = time.perf_counter()
+    fit(some, encoder)
+    seconds = time.perf_counter() - start
+    return seconds * len(answers.responses) / len(some.responses)
+
+
+def _memory(layout: Layout, size: int, tried: dict[str, Any]) -> int:
+    """Return MiB: the interpreter, texts, vectors, neighbourhoods and one shard's search."""
+    texts = sum(map(len, layout.contexts)) + sum(map(len, layout.responses))
+    widths = {name: vectors.shape[1] for name, vectors in tried.items()}
+    held = 3 * texts
+    held += 2 * widths["contexts"] * len(layout.contexts)
+    held += 2 * widths["responses"] * len(layout.responses)
+    held += 24 * size * (int(layout.exchange.max()) + 1)
+    work = 2 * SHARD[1] * 8 * (min(len(layout.contexts), 8192) + size) * 2
+    return int(150 + (held + work) / 2**20)

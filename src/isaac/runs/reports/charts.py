@@ -1,0 +1,439 @@
+"""Charts as inline SVG, from plain values; every text in them is escaped.
+
+Colours are attributes, so that a chart can stand alone; a page may set others by class. All is
+said by length, shape or label too, so that a chart can be read in black and white.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from ...text import visible
+
+BAR, MARK = "#7fa3bd", "#12507b"
+SHADES = ("#c3e3b9", "#7fcdbb", "#41b6c4", "#1d86bb", "#225ea8", "#0c2c84")
+"""Light to dark, from yellow-green to blue: told apart with any colour vision, and in grey."""
+BREAKS = (0.2, 0.4, 0.6, 0.8, 0.9)
+"""Bounds of the classes of typicality, one a shade."""
+
+
+def number(value: float) -> str:
+    """Return a count with its thousands set apart; a median may end in a half."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage that never rounds to a false 0 or 100."""
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= share < 1:
+        return ">99.9%"
+    return f"{100 * share:.0f}%" if share in (0, 1) else f"{100 * share:.1f}%"
+
+
+def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
+    """Return bars of the mean share that a neighbourhood's clusters hold, by rank.
+
+    Each of ``ranks`` has rank, mean, p10, median and p90; rank 0 is all the smaller clusters. Its
+    bar is cut, and says so, where it would flatten the others.
+    """
+    ranked = [row for row in ranks if row["rank"]]
+    rest = sum(row["mean"] for row in ranks if not row["rank"])
+    y = _upward(max((max(row["mean"], row["p90"]) for row in ranked), default=0), 196, 34)
+    x = Scale(0, max(len(ranked), 3), 46, 334)
+    slot = min(x(1) - x(0), 29.0)
+    parts = [
+        _ticks_left(y, 44, 400, share=True),
+        words_at("share of the neighbourhood’s responses", 2, 14, anchor="start"),
+        words_at("rank of the cluster, 1 the largest", 190, 246, anchor="middle"),
+        words_at("mean", 40, 226),
+    ]
+    for place, row in enumerate(ranked):
+        parts.append(_ranked(row, x(place) + slot / 2, slot, y))
+    return svg(
+        (400, 254),
+        "Share of a neighbourhood by rank of cluster",
+        f"Mean, median and 10th to 90th percentile. The largest cluster holds "
+        f"{percent(ranked[0]['mean'] if ranked else 0)} on average, "
+        f"those after rank {len(ranked)} together {percent(rest)}.",
+        [*parts, _rest(rest, y), line(44, y(0), 400, y(0))],
+    )
+
+
+def _ranked(row: Mapping[str, float], middle: float, slot: float, y: Scale) -> Markup:
+    """Return the bar, whisker, median and labels of one rank."""
+    half = slot * 0.34
+    tip = (
+        f"rank {row['rank']:.0f}: mean {percent(row['mean'])}, median {percent(row['median'])}, "
+        f"10th to 90th percentile {percent(row['p10'])} to {percent(row['p90'])}"
+    )
+    return tag(
+        "g",
+        tag("title", tip),
+        _bar(middle - half, half * 2, row["mean"], y),
+        line(middle, y(row["p10"]), middle, y(row["p90"]), width=1.4),
+        line(middle - 3, y(row["p10"]), middle + 3, y(row["p10"]), width=1.4),
+        line(middle - 3, y(row["p90"]), middle + 3, y(row["p90"]), width=1.4),
+        tag("circle", cx=middle, cy=y(row["median"]), r=2.4, fill="currentColor"),
+        words_at(f"{row['rank']:.0f}", middle, 211, anchor="middle"),
+        words_at(percent(row["mean"]), middle, 226, anchor="middle", size=9),
+    )
+
+
+def _rest(share: float, y: Scale) -> Markup:
+    """Return the bar of all the clusters that have none of their own, in two pieces if cut."""
+    left, right, floor, roof = 348, 386, y(0), y(min(share, y.high))
+    outline = f"M{left} {floor}V{roof:.2f}H{right}V{floor}"
+    notice: list[Markup] = []
+    if share > y.high:
+        cut = roof + 30
+        outline = (
+            f"M{left} {floor}V{cut + 10}L{right} {cut}V{floor}"
+            f"M{left} {cut + 4}V{roof:.2f}H{right}V{cut - 6}Z"
+        )
+        notice = [words_at("not to scale", 367, roof - 5, anchor="middle", size=9)]
+    return tag(
+        "g",
+        tag("title", f"all smaller clusters together: mean {percent(share)}"),
+        tag("path", d=outline, fill="none", stroke="currentColor", stroke_dasharray="3 2"),
+        *notice,
+        words_at("the rest", 367, 211, anchor="middle"),
+        words_at(percent(share), 367, 226, anchor="middle", size=9),
+    )
+
+
+def histogram(
+    counts: Sequence[int], label: str, *, share: bool = False, unit: str = "rows"
+) -> Markup:
+    """Return bars of counts in equal bins of [0, 1], called a percentage if it is a share."""
+    x = Scale(0, max(len(counts), 1), 44, 300)
+    y = _upward(max(counts, default=0), 140, 26, whole=True)
+    parts = [_ticks_left(y, 44, 300), words_at(unit, 2, 12, anchor="start")]
+    for place, count in enumerate(counts):
+        ends = (_edge(place / len(counts), share), _edge((place + 1) / len(counts), share))
+        tip = tag("title", f"{ends[0]} to {ends[1]}: {number(count)} {unit}")
+        bar = _bar(x(place) + 0.8, x(1) - x(0) - 1.6, count, y)
+        parts.append(tag("g", tip, bar))
+    for edge in (0, 0.25, 0.5, 0.75, 1):
+        at = 44 + 256 * edge
+        parts += [line(at, 140, at, 144), words_at(_edge(edge, share), at, 156, anchor="middle")]
+    parts += [line(44, 140, 300, 140), words_at(label, 172, 174, anchor="middle")]
+    return svg((320, 180), f"{unit} by {label}", _told(counts, unit, share), parts)
+
+
+def curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Markup:
+    """Return a line for each view: how typical what is drawn is, by radius; the choice is ringed.
+
+    Each of ``trials`` has view, radius and typicality.
+    """
+    radii = sorted({trial["radius"] for trial in trials})
+    x = Scale(radii[0] - 0.05, radii[-1] + 0.05, 52, 290)
+    values = [trial["typicality"] for trial in trials]
+    room = 0.15 * (max(values) - min(values)) + 0.005
+    y = Scale(min(values) - room, max(values) + room, 140, 26)
+    parts = [_ticks_left(y, 50, 300, share=True), words_at("typicality", 2, 12, anchor="start")]
+    for name in dict.fromkeys(trial["view"] for trial in trials):
+        points = [
+            (x(trial["radius"]), y(trial["typicality"]))
+            for trial in trials
+            if trial["view"] == name
+        ]
+        path = " ".join(f"{_plain(left)},{_plain(top)}" for left, top in points)
+        dash = "none" if name == view else "4 3"
+        parts.append(
+            tag(
+                "polyline",
+                points=path,
+                fill="none",
+                stroke=MARK,
+                stroke_width=1.6,
+                stroke_dasharray=dash,
+            )
+        )
+        parts.append(words_at(name, points[-1][0] + 4, points[-1][1] + 4, anchor="start"))
+    chosen = max(t["typicality"] for t in trials if (t["view"], t["radius"]) == (view, radius))
+    parts.append(tag("circle", cx=x(radius), cy=y(chosen), r=5, fill="none", stroke=MARK))
+    for tick in x.ticks(5):
+        parts.append(words_at(f"{tick:g}", x(tick), 156, anchor="middle"))
+    parts += [line(50, 140, 300, 140), words_at("radius", 172, 174, anchor="middle")]
+    told = f"The most, {percent(chosen)}, with {view} responses at radius {radius:g}."
+    return svg((350, 180), "Typicality of what clusters draw, by radius", told, parts)
+
+
+def _edge(value: float, share: bool) -> str:
+    return f"{100 * value:.4g}%" if share else f"{value:.4g}"
+
+
+def _told(counts: Sequence[int], unit: str, share: bool) -> str:
+    """Return a histogram in words: every bin that is not empty."""
+    width = 1 / max(len(counts), 1)
+    bins = [
+        f"{_edge(i * width, share)} to {_edge((i + 1) * width, share)}: {number(count)}"
+        for i, count in enumerate(counts)
+        if count
+    ]
+    return f"Number of {unit}: " + ("; ".join(bins) or "none") + "."
+
+
+def cluster_sizes(sizes: Sequence[int], neighborhood: int, drawn: int, own: int) -> Markup:
+    """Return a strip with the sizes of a neighbourhood's largest clusters.
+
+    ``drawn`` is the rank (from 1) of the cluster drawn from, ``own`` that of the row's own
+    response; either may be beyond those of ``sizes``. A full bar is a tenth of the neighbourhood
+    at least, so that clusters of one do not look like much.
+    """
+    y = Scale(0, max(*sizes, neighborhood / 10, 1, 1), 58, 14)
+    last, rest = len(sizes), neighborhood - sum(sizes)
+    parts = [line(40, 58, 54 + 22 * last, 58)]
+    for place, size in enumerate(sizes):
+        middle = 59 + 22 * place
+        bar = _bar(middle - 8, 16, size, y, chosen=place + 1 == drawn)
+        parts += [bar, words_at(number(size), middle, y(size) - 3, anchor="middle", size=10)]
+        parts.append(words_at(str(place + 1), middle, 71, anchor="middle", size=10))
+    for height, word in ((55, "size"), (71, "rank"), (86, "drawn"), (101, "own")):
+        parts.append(words_at(word, 34, height, size=10))
+    if rest > 0:
+        words = ((55, f"{number(rest)} more"), (71, "in the rest"))
+        parts += [words_at(word, 62 + 22 * last, at, anchor="start", size=10) for at, word in words]
+    parts += [_rank_mark("▲", drawn, last, 86), _rank_mark("○", own, last, 101)]
+    told = "; ".join(f"rank {place}: {size}" for place, size in enumerate(sizes, start=1))
+    return svg(
+        (350, 106),
+        "Cluster sizes of this neighbourhood",
+        f"{told}; the rest: {max(rest, 0)}, of {neighborhood}. Drawn from the cluster of rank "
+        f"{drawn}; the row’s own response is in that of rank {own}.",
+        parts,
+    )
+
+
+def _rank_mark(symbol: str, rank: int, last: int, height: float) -> Markup:
+    """Return a symbol under its cluster, or beside the rest with the rank in words."""
+    if rank <= last:
+        return words_at(symbol, 59 + 22 * (rank - 1), height, anchor="middle")
+    return words_at(f"{symbol} rank {rank}", 62 + 22 * last, height, anchor="start", size=10)
+
+
+def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return a map of contexts in the plane, both axes to one scale.
+
+    Each of ``points`` has id, x, y, typicality, action and context. The shade tells typicality,
+    the shape whether the row was kept; the context is a tooltip.
+    """
+    x, y = _plane(points)
+    bottom = max(y.start, y.end)
+    drawn = sorted(points, key=lambda point: (point["action"] == "kept", point["typicality"]))
+    actions = Counter(str(point["action"]) for point in points)
+    frame = tag(
+        "rect",
+        x=60,
+        y=10,
+        width=570,
+        height=bottom - 10,
+        fill="none",
+        stroke="currentColor",
+        stroke_opacity=0.25,
+    )
+    return svg(
+        (640, bottom + 136),
+        "Map of contexts",
+        f"{number(len(points))} contexts in the plane of their two main components; "
+        + ", ".join(f"{number(count)} {action}" for action, count in sorted(actions.items()))
+        + ". Contexts that lie together are alike; a darker shade is a more typical response.",
+        [frame, *_map_axes(x, y, bottom), *_map_marks(drawn, x, y), *_legend(actions, bottom + 72)],
+        kind="map",
+    )
+
+
+def _plane(points: Sequence[Mapping[str, Any]]) -> tuple[Scale, Scale]:
+    """Return scales that give every point a place, a unit as long across as it is up."""
+    xs, ys = ([float(point[name]) for point in points] or [0.0] for name in ("x", "y"))
+    left, right, low, high = min(xs), max(xs), min(ys), max(ys)
+    unit = min(540 / max(right - left, 1e-9), 420 / max(high - low, 1e-9))
+    unit = unit if max(right - left, high - low) > 0 else 280.0
+    height = max(unit * (high - low), 160) + 30
+    half = (285 / unit, height / 2 / unit)
+    x, y = (left + right) / 2, (low + high) / 2
+    return (
+        Scale(x - half[0], x + half[0], 60, 630),
+        Scale(y - half[1], y + half[1], 10 + height, 10),
+    )
+
+
+def _map_marks(points: Iterable[Mapping[str, Any]], x: Scale, y: Scale) -> list[Markup]:
+    """Return a mark with a tooltip for each point: a dot, or a diamond where it was kept."""
+    marks = []
+    for point in points:
+        facts = f"{point['action']}, typicality {percent(point['typicality'])}"
+        title = tag("title", f"{point['context']} — row {point['id']}, {facts}")
+        shade = bisect_right(BREAKS, point["typicality"])
+        place = (x(float(point["x"])), y(float(point["y"])))
+        marks.append(_mark(place, shade, point["action"] == "kept", title))
+    return marks
+
+
+def _mark(place: tuple[float, float], shade: int, kept: bool, *inside: Markup) -> Markup:
+    paint = {"class_": f"t{shade}", "fill": SHADES[shade]}
+    if not kept:
+        return tag("circle", *inside, cx=place[0], cy=place[1], r=3.3, **paint)
+    corners = f"M{place[0]:.1f} {place[1] - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5-5.5z"
+    return tag("path", *inside, d=corners, stroke="currentColor", **paint)
+
+
+def _map_axes(x: Scale, y: Scale, bottom: float) -> list[Markup]:
+    across = words_at("first main component of the contexts", 345, bottom + 42, anchor="middle")
+    upright = words_at("second main component", 0, 0, anchor="middle")
+    turned = f"translate(13 {(bottom + 10) / 2:.1f}) rotate(-90)"
+    parts = [across, tag("g", upright, transform=turned)]
+    for tick in x.ticks(6):
+        parts += [line(x(tick), bottom, x(tick), bottom + 4)]
+        parts.append(words_at(_signed(tick), x(tick), bottom + 19, anchor="middle"))
+    for tick in y.ticks(4):
+        parts += [line(56, y(tick), 60, y(tick)), words_at(_signed(tick), 53, y(tick) + 4)]
+    return parts
+
+
+def _signed(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _legend(actions: Mapping[str, int], top: float) -> list[Markup]:
+    """Return what the shades and the shapes mean."""
+    names = [f"under {_edge(BREAKS[0], share=True)}"]
+    names += [f"{100 * a:g}–{100 * b:g}%" for a, b in pairwise(BREAKS)]
+    names.append(f"{_edge(BREAKS[-1], share=True)} or more")
+    parts = [words_at("typicality", 40, top, anchor="start")]
+    for shade, name in enumerate(names):
+        left, height = 160 + 165 * (shade % 3), top + 24 * (shade // 3)
+        parts.append(_mark((left, height - 4), shade, kept=False))
+        parts.append(words_at(name, left + 10, height, anchor="start"))
+    parts.append(words_at("row", 40, top + 54, anchor="start"))
+    for action, left in (("replaced", 160), ("kept", 325)):
+        parts.append(_mark((left, top + 50), 2, action == "kept"))
+        words = f"{action}: {number(actions.get(action, 0))}"
+        parts.append(words_at(words, left + 10, top + 54, anchor="start"))
+    return parts
+
+
+class Scale(NamedTuple):
+    """A linear scale: values from ``low`` to ``high`` lie from ``start`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return the place of a value."""
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, most: int, whole: bool = False) -> list[float]:
+        """Return round values on the scale."""
+        step = _step((self.high - self.low) / most, whole)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _step(least: float, whole: bool) -> float:
+    """Return the first of 1, 2, 5, 10, 20 … (or .1, .2 …) that is not below ``least``."""
+    least = max(least, 1.0) if whole else least
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= least * (1 - 1e-9))
+
+
+def _upward(highest: float, floor: float, roof: float, *, whole: bool = False) -> Scale:
+    """Return a scale from zero to a round value that is not below the highest."""
+    highest = highest or 1
+    step = _step(highest / 5, whole)
+    return Scale(0, math.ceil(highest / step - 1e-9) * step, floor, roof)
+
+
+def _ticks_left(y: Scale, left: float, right: float, *, share: bool = False) -> Markup:
+    """Return grid lines with their values on the left."""
+    parts = []
+    for tick in y.ticks(5, whole=not share):
+        grid = tag(
+            "line",
+            x1=left,
+            y1=y(tick),
+            x2=right,
+            y2=y(tick),
+            stroke="currentColor",
+            stroke_opacity=0.15,
+        )
+        parts += [
+            grid,
+            words_at(_edge(tick, True) if share else number(tick), left - 5, y(tick) + 4),
+        ]
+    return tag("g", *parts)
+
+
+def _bar(left: float, width: float, value: float, y: Scale, *, chosen: bool = False) -> Markup:
+    """Return a bar from zero to a value; its outline shows even the smallest that is not zero."""
+    return tag(
+        "rect",
+        x=left,
+        y=y(value),
+        width=width,
+        height=y(0) - y(value),
+        class_="mark" if chosen else "bar",
+        fill=MARK if chosen else BAR,
+        stroke=MARK if value else "none",
+        stroke_width=0.8,
+    )
+
+
+def line(x1: float, y1: float, x2: float, y2: float, *, width: float = 1) -> Markup:
+    """Return a straight line."""
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_width=width)
+
+
+def words_at(words: str, x: float, y: float, *, anchor: str = "end", size: float = 0) -> Markup:
+    """Return words whose end, middle or start is at a point."""
+    sized: dict[str, str | float] = {"font_size": size} if size else {}
+    return tag("text", words, x=x, y=y, text_anchor=anchor, **sized)
+
+
+def svg(
+    size: tuple[float, float], title: str, told: str, parts: Sequence[Markup], kind: str = "chart"
+) -> Markup:
+    """Return the chart, with what it shows in words for those who cannot see it."""
+    return tag(
+        "svg",
+        tag("title", title),
+        tag("desc", told),
+        *parts,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {size[0]:g} {size[1]:g}",
+        role="img",
+        class_=kind,
+        fill="currentColor",
+        font_family="system-ui, sans-serif",
+        font_size=12 if kind == "map" else 11,
+    )
+
+
+def tag(name: str, /, *inside: str, **attributes: str | float) -> Markup:
+    """Return an element; text is made visible and escaped, `Markup` stays as it is.
+
+    ``_`` in the name of an attribute stands for ``-``.
+    """
+    shown = (part if isinstance(part, Markup) else visible(part) for part in inside)
+    written = (
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _plain(value))
+        for key, value in attributes.items()
+    )
+    parts = (Markup("").join(written), Markup("").join(shown))
+    return Markup("<{0}{1}>{2}</{0}>").format(name, *parts)
+
+
+def _plain(value: str | float) -> str:
+    """Return a number in as few characters as it needs."""
+    return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,156 @@
+"""Does the long-tail assumption hold here? What can be said without labels.
+
+The method rests on acceptable answers agreeing and unsafe ones standing alone. Without labels
+nobody can know that they do; but a corpus in which hardly any answers agree, or whose common
+answers are one text said over and over, or whose clusters and wording disagree about which
+answers are the common ones, can be told. `isaac audit` asks for a few labels and knows more.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ...curation.curate import Curation
+from ...curation.dialogue.clauses import MANY
+from ...curation.dialogue.trimming import TRIMMED
+
+Applies = Literal["applies", "doubtful", "does not apply"]
+
+SMALL = 200
+"""Exchanges below which no verdict is better than doubtful."""
+
+COPIES = 5
+"""Near-duplicates from which on a response counts as repeated."""
+
+
+class Limit(NamedTuple):
+    """A share beyond which the method is doubtful, and one beyond which it does not apply."""
+
+    doubtful: float
+    fails: float
+
+
+HEADLESS = Limit(0.1, 0.5)
+REPEATED = Limit(0.5, 0.9)
+TRIMMED_ROWS = Limit(0.15, 0.3)
+MARGIN = Limit(0.05, 0.0)
+"""How much more typical the responses of the largest cluster are than the others, in shares of
+the corpus; below these."""
+
+
+class Diagnosis(NamedTuple):
+    """What a curation shows of the assumption, and what follows.
+
+    ``head_share`` and ``tail_mass`` are means over rows of the share of a neighbourhood that its
+    largest cluster holds, and that clusters of one response hold. ``headless`` is the share of
+    rows in whose neighbourhood no two responses agree, ``guaranteed`` that of rows whose cluster
+    odds cannot raise the share of unsafe responses if unsafe ones are no rarer in smaller
+    clusters (Chebyshev's association inequality; relevance and typicality weigh on top of that,
+    outside of it). ``repeated`` is the share of rows that are near-copies of at least four others,
+    ``margin`` how much more typical the wording of responses in a largest cluster is than that of
+    others, in shares of the corpus.
+    """
+
+    verdict: Applies
+    reasons: list[str]
+    head_share: float
+    tail_mass: float
+    headless: float
+    guaranteed: float
+    repeated: float
+    margin: float
+
+
+def diagnose(curation: Curation) -> Diagnosis:
+    """Return whether the method applies to a curated corpus, as far as that shows unlabelled."""
+    layout, consensus = curation.layout, curation.consensus
+    nest = layout.group if curation.recipe.group_by is not None else layout.exchange
+    nests = curation.nests
+    kinds = consensus.kind[layout.response]
+    repeated = np.bincount(kinds)[kinds] >= COPIES
+    found = {
+        "head_share": float((nests.head / nests.total)[nest].mean()),
+        "tail_mass": float((nests.alone / nests.total)[nest].mean()),
+        "headless": float((nests.head[nest] < 2).mean()),
+        "guaranteed": float(nests.guarded[nest].mean()),
+        "repeated": float(repeated.mean()),
+        "margin": _margin(curation),
+    }
+    verdict, reasons = _trimmed(curation) or _verdict(found, len(layout.ids), curation)
+    return Diagnosis(verdict, reasons, **{name: round(value, 4) for name, value in found.items()})
+
+
+def _trimmed(curation: Curation) -> tuple[Applies, list[str]] | None:
+    """Return the verdict on leaving parts out, None if responses are drawn for their rarity."""
+    trims, rows = curation.consensus.trims, len(curation.layout.ids)
+    if trims is None or curation.recipe.share:
+        return None
+    lost = float((trims.fate == TRIMMED)[curation.layout.response].mean())
+    told = f"parts that do not belong were left out of {lost:.0%} of responses"
+    if not trims.dependent or lost > TRIMMED_ROWS.fails:
+        none = "no part of a response depends on what it answers"
+        return "does not apply", [none if not trims.dependent else f"{told}, which is too much"]
+    doubts = [f"{told}, which is much"] if lost > TRIMMED_ROWS.doubtful else []
+    if rows < MANY / 2:
+        doubts.append(f"{rows:,} exchanges are few to tell what belongs; {MANY:,} are enough")
+    if doubts:
+        return "doubtful", doubts
+    share = f"{trims.dependent:.0%} of the parts of responses depend on what they answer"
+    return "applies", [f"{share}; {told}"]
+
+
+def _margin(curation: Curation) -> float:
+    """Return how much more typical responses in largest clusters are than those in others."""
+    first = curation.lineage.column("target").to_numpy() == 0
+    rank = curation.lineage.column("own_rank").to_numpy()[first]
+    typical = curation.lineage.column("typicality").to_numpy()[first]
+    if (rank == 1).all() or not (rank == 1).any():
+        return 0.0
+    return float(typical[rank == 1].mean() - typical[rank > 1].mean())
+
+
+def _verdict(found: dict[str, float], rows: int, curation: Curation) -> tuple[Applies, list[str]]:
+    fails, doubts = [], []
+
+    def judge(value: float, limit: Limit, reason: str) -> None:
+        sign = 1 if limit.fails >= limit.doubtful else -1
+        if sign * value > sign * limit.fails:
+            fails.append(reason)
+        elif sign * value > sign * limit.doubtful:
+            doubts.append(reason)
+
+    judge(
+        found["headless"],
+        HEADLESS,
+        f"no two responses agree in the neighbourhood of {found['headless']:.0%} of rows",
+    )
+    judge(
+        found["repeated"],
+        REPEATED,
+        f"{found['repeated']:.0%} of rows are near-copies of at least {COPIES - 1} others: "
+        "what is common here may only be repeated",
+    )
+    if curation.recipe.clusters != "text" and found["headless"] < HEADLESS.fails:
+        judge(
+            found["margin"],
+            MARGIN,
+            "clusters and wording disagree about which responses are the common ones: those in a "
+            f"largest cluster are {100 * found['margin']:+.0f} points more typical than the others",
+        )
+    if rows < SMALL:
+        doubts.append(f"{rows:,} exchanges are few to tell what is common")
+    if found["guaranteed"] < 1:
+        doubts.append(
+            f"the odds of {1 - found['guaranteed']:.0%} of rows favour smaller clusters, which may "
+            "raise the share of unsafe responses"
+        )
+    if fails:
+        return "does not apply", fails + doubts
+    if doubts:
+        return "doubtful", doubts
+    return "applies", [
+        f"responses agree: the largest cluster holds {found['head_share']:.0%} of a neighbourhood, "
+        f"and its wording is {100 * found['margin']:+.0f} points more typical than that of others"
+    ]

@@ -1,0 +1,149 @@
+"""One row's story: its neighbours, how they were answered, the odds, and what was drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from ...curation.clusters import Clusters
+from ...curation.sharpening import shape
+from ...curation.vectors import GRID
+from ...errors import CorpusError
+from ...text import short, visible
+
+if TYPE_CHECKING:
+    from ...curation.curate import Curation
+
+NEIGHBORS = 10
+SAMPLES = 2
+CLUSTERS = 10
+"""What is told of a row: nearest contexts, responses of a cluster, and largest clusters."""
+
+
+def explain(curation: Curation, row: int) -> dict[str, Any]:
+    """Return the story of one exchange as plain values; raise `CorpusError` if there is none."""
+    if not 0 <= row < len(curation.corpus):
+        raise CorpusError(f"no exchange {row}; ids run from 0 to {len(curation.corpus) - 1}")
+    layout, recipe = curation.layout, curation.recipe
+    place = int(np.flatnonzero(layout.ids == row)[0])
+    nest = int((layout.group if recipe.group_by is not None else layout.exchange)[place])
+    exchange = curation.corpus[row]
+    lines = curation.lineage.filter(pc.equal(curation.lineage.column("id"), row)).to_pylist()
+    found = curation.neighborhoods[nest]
+    sources = [line["source_id"] for line in lines]
+    at = [int(np.flatnonzero(layout.ids == source)[0]) for source in sources]
+    typical = curation.consensus.typicality[layout.response[at]].tolist()
+    return {
+        "id": row,
+        "file": exchange.file,
+        "line": exchange.line,
+        "context": exchange.context,
+        "response": exchange.response,
+        "neighbors": _neighbors(curation, place, found),
+        "neighborhood": lines[0]["neighborhood"],
+        "clusters": _clusters(curation, found),
+        "all_clusters": lines[0]["clusters"],
+        "own_rank": lines[0]["own_rank"],
+        "sharpness": lines[0]["sharpness"],
+        "sharpening": recipe.sharpening,
+        "typicality": lines[0]["typicality"],
+        "weighted": recipe.weighted,
+        "draws": [
+            {
+                **line,
+                "response": drawn_text,
+                "drawn_typicality": drawn,
+            }
+            for line, drawn, drawn_text in zip(
+                lines, typical, curation.written_of(np.array(sources)), strict=True
+            )
+        ],
+    }
+
+
+def _neighbors(curation: Curation, place: int, found: Clusters) -> list[dict[str, Any]]:
+    """Return the nearest contexts with their cosine, or the first of the group."""
+    layout = curation.layout
+    contexts = np.unique(layout.context[found.members.values])
+    if curation.contexts is None:
+        return [{"cosine": None, "context": layout.contexts[c]} for c in contexts[:NEIGHBORS]]
+    vectors = curation.contexts.vectors
+    own = vectors[layout.context[place]].astype(np.float64)
+    cosines = vectors[contexts].astype(np.float64) @ own / GRID**2
+    order = np.argsort(-cosines, kind="stable")[:NEIGHBORS]
+    return [
+        {"cosine": round(float(cosines[i]), 4), "context": layout.contexts[contexts[i]]}
+        for i in order
+    ]
+
+
+def _clusters(curation: Curation, found: Clusters) -> list[dict[str, Any]]:
+    """Return the clusters that could be drawn from, with their odds and two texts each."""
+    layout = curation.layout
+    facts = shape(found, curation.recipe)
+    members = found.members.values
+    told, start = [], 0
+    for rank, (size, rows) in enumerate(
+        zip(facts.sizes[0].tolist(), facts.rows[0].tolist(), strict=True)
+    ):
+        if not size:
+            break
+        numbers = layout.response[members[start : start + rows]]
+        distinct = [layout.responses[number] for number in dict.fromkeys(numbers.tolist())]
+        told.append(
+            {
+                "rank": rank + 1,
+                "size": size,
+                "odds": round(float(facts.odds[0, rank]), 6),
+                "texts": distinct[:SAMPLES],
+            }
+        )
+        start += rows
+    return told
+
+
+def tell(story: dict[str, Any]) -> str:
+    """Return the story as lines for a terminal."""
+    lines = [
+        f"exchange {story['id']}  ({visible(story['file'])} line {story['line']})",
+        f"  context:  {short(story['context'], 300)}",
+        f"  response: {short(story['response'], 300)}",
+        "",
+        f"neighbourhood of {story['neighborhood']:,}; the nearest contexts:",
+    ]
+    for near in story["neighbors"]:
+        cosine = "     " if near["cosine"] is None else f"{near['cosine']:5.2f}"
+        lines.append(f"  {cosine}  {short(near['context'])}")
+    lines += [
+        "",
+        f"its responses fall into {story['all_clusters']:,} clusters; those that can be drawn "
+        f"from ({story['sharpening']}, sharpness {story['sharpness']:.2f}):",
+    ]
+    ranks = {story["own_rank"], *(draw["rank"] for draw in story["draws"])}
+    shown = [c for c in story["clusters"] if c["rank"] <= CLUSTERS or c["rank"] in ranks]
+    for cluster in shown:
+        own = "  <- its own response" if cluster["rank"] == story["own_rank"] else ""
+        size = f"size {cluster['size']:<5,} odds {cluster['odds']:.4f}"
+        lines.append(f"  rank {cluster['rank']:<2} {size}{own}")
+        lines += [f"           {short(text)}" for text in cluster["texts"]]
+    if len(shown) < len(story["clusters"]):
+        lines.append(f"  and {len(story['clusters']) - len(shown):,} smaller ones")
+    if story["own_rank"] > len(story["clusters"]):
+        lines.append(f"  its own response is in the cluster of rank {story['own_rank']}")
+    lines.append("")
+    lines.append(f"worded more typically than {story['typicality']:.0%} of the corpus's responses")
+    if story["weighted"]:
+        lines.append("what fits the context and is worded typically weighs more in the draw")
+    lines.append("")
+    for draw in story["draws"]:
+        if draw["action"] != "replaced":
+            lines.append(f"{draw['action']}:")
+        else:
+            lines.append(
+                f"replaced from exchange {draw['source_id']} (rank {draw['rank']}, probability "
+                f"{draw['probability']:.4f}, typicality {draw['drawn_typicality']:.0%}):"
+            )
+        lines.append(f"  {short(draw['response'], 300)}")
+    return "\n".join(lines)

@@ -1,0 +1,407 @@
+"""What a curation did, said as JSON, as Markdown and as one self-contained page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._version import __version__
+from ...corpus.corpus import format_names
+from ...corpus.formats import DIALOGUES
+from ...corpus.rejected import Rejected
+from ...curation.curate import Curation
+from ...curation.dialogue.induced_acts import kinds_in
+from ...curation.dialogue.trimming import TRIMMED
+from ...curation.lineage import RANKS
+from ...curation.vectors import as_floats
+from ...runtime.concurrency import one_thread
+from ...text import clipped, short, visible
+from .diagnosis import diagnose
+
+EXAMPLES = 20
+MAP_POINTS = 1500
+REJECTED_SHOWN = 100
+SHOWN = 600
+"""Characters of a text that a report shows."""
+
+
+def summarize(curation: Curation) -> dict[str, Any]:
+    """Return everything that the report says, as plain values.
+
+    It depends on the input, the recipe and the encoders only: two equal runs give equal bytes.
+    """
+    lineage = curation.lineage
+    first = lineage.filter(_first_target(lineage))
+    actions = Counter(first.column("action").to_pylist())
+    return {
+        "isaac": __version__,
+        "inputs": [digest._asdict() for digest in curation.corpus.inputs],
+        "formats": format_names(curation.corpus),
+        "exchanges": len(curation.corpus),
+        "kept": actions["kept"],
+        "replaced": actions["replaced"],
+        "dropped": actions["dropped"],
+        "abstained": actions["abstained"],
+        "told": _told(curation, first),
+        "diagnosis": diagnose(curation)._asdict(),
+        "choice": _choice(curation),
+        "most_repeated": _most_repeated(curation, first),
+        "targets": lineage.num_rows,
+        "distinct_before": _distinct(curation, np.arange(len(curation.corpus))),
+        "distinct_after": _distinct(curation, _remaining(first)),
+        "neighborhoods": _neighborhoods(curation, first),
+        "ranks": _ranks(curation),
+        "sharpness": _histogram(_column(first, "sharpness")),
+        "head_share": _histogram(_column(first, "head_share")),
+        "typicality": _histogram(_column(first, "typicality")),
+        "map": _map(curation, first),
+        "examples": _examples(curation, first),
+        "rejected": _rejected(curation.corpus.rejected),
+        "encoders": _encoders(curation),
+        "recipe": curation.recipe.model_dump() | {"budget": curation.recipe.share},
+        "notes": _notes(curation, first),
+    }
+
+
+def _first_target(lineage: Any) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.equal(lineage.column("target"), 0)
+
+
+def _column(table: Any, name: str) -> npt.NDArray[Any]:
+    return np.asarray(table.column(name).to_numpy())
+
+
+def _by_id(curation: Curation) -> npt.NDArray[np.int64]:
+    """Return for each id the number of its response text."""
+    texts = np.empty_like(curation.layout.response)
+    texts[curation.layout.ids] = curation.layout.response
+    return texts
+
+
+def _distinct(curation: Curation, sources: npt.NDArray[Any]) -> float:
+    """Return the share of different texts among the responses of some exchanges."""
+    return round(len(np.unique(_by_id(curation)[sources])) / max(len(sources), 1), 4)
+
+
+def _told(curation: Curation, first: Any) -> list[str]:
+    """Return what was done, as sentences."""
+    recipe = curation.recipe
+    most = int(_column(first, "neighborhood").max())
+    told = []
+    if recipe.group_by is not None:
+        looked = f"all exchanges with the same value of '{visible(recipe.group_by)}'"
+    else:
+        looked = f"how the corpus answers the nearest contexts, up to {most:,} of them"
+    same = "equal responses" if recipe.clusters == "text" else "responses that say much the same"
+    told.append(f"For each exchange, isaac looked at {looked}, and put {same} into clusters.")
+    if recipe.trim:
+        told.append(
+            "Parts of responses that have nothing to do with what they answer were left out."
+        )
+        if not recipe.share:
+            return [*told, "A response of which nothing would be left was drawn anew."]
+    if recipe.mode == "filter":
+        return [*told, f"The least typical {recipe.share:.0%} of rows were dropped."]
+    if recipe.candidates < 1:
+        told.append(f"Only the most typical {recipe.candidates:.0%} of responses could be drawn.")
+    if recipe.share < 1:
+        told.append(f"The most typical {1 - recipe.share:.0%} of rows stay as they are.")
+    if recipe.keep:
+        who = "So does a response" if recipe.share < 1 else "A response stays as it is"
+        place = "in the largest cluster" if recipe.share < 1 else "if it is in the largest cluster"
+        told.append(f"{who} {place}, unless nothing else is in it.")
+    head = recipe.sharpening == "max" or recipe.top_clusters == 1
+    told.append(
+        f"For the others {'a replacement was' if recipe.targets == 1 else 'replacements were'} "
+        f"drawn from {'the largest cluster' if head else 'the clusters, the larger the likelier'}"
+        f"{', by what fits the context and is worded typically' if recipe.weighted else ''}; "
+        "where the draw gave a row's own response again, it was kept."
+    )
+    return told
+
+
+def _remaining(first: Any) -> npt.NDArray[Any]:
+    """Return where the responses that are left come from."""
+    left = _column(first, "source_id")[_column(first, "action") != "dropped"]
+    return np.asarray(left)
+
+
+def _most_repeated(curation: Curation, first: Any) -> dict[str, Any]:
+    """Return the response that was drawn for most rows, and for how many."""
+    drawn = _column(first, "source_id")[_column(first, "action") == "replaced"]
+    if not len(drawn):
+        return {"rows": 0, "text": ""}
+    texts, rows = np.unique(_by_id(curation)[drawn], return_counts=True)
+    most = int(rows.argmax())
+    source = drawn[_by_id(curation)[drawn] == texts[most]][:1]
+    return {
+        "rows": int(rows[most]),
+        "text": clipped(curation.written_of(source)[0], SHOWN),
+    }
+
+
+def _choice(curation: Curation) -> dict[str, Any] | None:
+    """Return what was chosen from the data, with the curve behind it."""
+    if curation.choice is None:
+        return None
+    choice = curation.choice._asdict()
+    choice["trials"] = [trial._asdict() for trial in curation.choice.trials]
+    return choice
+
+
+def _neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
+    sizes = _column(first, "neighborhood")
+    return {
+        "by": curation.recipe.group_by or "nearest contexts",
+        "count": len(curation.neighborhoods),
+        "size": {
+            "least": int(sizes.min()),
+            "median": float(np.median(sizes)),
+            "most": int(sizes.max()),
+        },
+        "clusters": float(np.median(_column(first, "clusters"))),
+        "without_head": int((_column(first, "head_share") * sizes < 1.5).sum()),
+    }
+
+
+def _ranks(curation: Curation) -> list[dict[str, float]]:
+    """Return, by rank, the share of responses that a cluster holds, over the rows of the corpus."""
+    nests = curation.nests
+    width = min(RANKS, int(nests.clusters.max()))
+    shares = (nests.top[:, :width] / nests.total[:, None])[_nests(curation)]
+    rows: list[dict[str, float]] = []
+    for rank in range(shares.shape[1]):
+        low, middle, high = np.percentile(shares[:, rank], [10, 50, 90])
+        rows.append(
+            {
+                "rank": rank + 1,
+                "mean": round(float(shares[:, rank].mean()), 5),
+                "p10": round(float(low), 5),
+                "median": round(float(middle), 5),
+                "p90": round(float(high), 5),
+            }
+        )
+    rest = round(float(1 - shares.sum(axis=1).mean()), 5)
+    return [*rows, {"rank": 0, "mean": max(rest, 0.0)}]
+
+
+def _nests(curation: Curation) -> npt.NDArray[np.int64]:
+    layout = curation.layout
+    return layout.group if curation.recipe.group_by is not None else layout.exchange
+
+
+def _histogram(values: npt.NDArray[Any], bins: int = 20) -> list[int]:
+    """Return counts of values in [0, 1] in equal bins."""
+    counts, _ = np.histogram(np.clip(values, 0, 1), bins=bins, range=(0, 1))
+    return [int(count) for count in counts]
+
+
+def _sample(keys: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
+    """Return the rows with the smallest keys: a fixed sample, the same however rows come."""
+    return np.sort(np.argsort(keys, kind="stable")[:count])
+
+
+def _map(curation: Curation, first: Any) -> list[dict[str, Any]]:
+    """Return a sample of contexts in the plane of their two main components."""
+    if curation.contexts is None or len(curation.contexts.vectors) < 3:
+        return []
+    layout = curation.layout
+    rows = _sample(layout.keys, MAP_POINTS)
+    plane = _plane(as_floats(curation.contexts.vectors[layout.context[rows]]))
+    ids = layout.ids[rows]
+    typical, actions = _column(first, "typicality"), first.column("action").to_pylist()
+    order = np.argsort(ids)
+    return [
+        {
+            "id": int(ids[i]),
+            "x": round(float(plane[i, 0]), 4),
+            "y": round(float(plane[i, 1]), 4),
+            "typicality": round(float(typical[ids[i]]), 4),
+            "action": actions[ids[i]],
+            "context": short(layout.contexts[layout.context[rows[i]]], 90),
+        }
+        for i in order
+    ]
+
+
+def _plane(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return coordinates along the two main components, signs fixed."""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    with one_thread():
+        _, axes = np.linalg.eigh(centred.T @ centred)
+    axes = axes[:, [-1, -2]] if axes.shape[1] > 1 else np.column_stack([axes, axes])
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+    return np.asarray(centred @ axes)
+
+
+def _examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
+    """Return some replaced rows with their neighbourhood's clusters."""
+    layout = curation.layout
+    replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
+    rows = np.flatnonzero(replaced[layout.ids])
+    chosen = rows[_sample(layout.keys[rows], EXAMPLES)]
+    sizes = curation.nests.top[_nests(curation)[chosen]]
+    shown = []
+    for number in np.argsort(layout.ids[chosen]).tolist():
+        row = chosen[number]
+        place = int(layout.ids[row])
+        exchange, line = curation.corpus[place], first.slice(place, 1).to_pylist()[0]
+        shown.append(
+            {
+                "id": place,
+                "file": exchange.file,
+                "line": exchange.line,
+                "context": clipped(exchange.context, SHOWN),
+                "before": clipped(exchange.response, SHOWN),
+                "after": clipped(curation.written_of(np.array([line["source_id"]]))[0], SHOWN),
+                "source_id": line["source_id"],
+                "rank": line["rank"],
+                "own_rank": line["own_rank"],
+                "probability": round(line["probability"], 4),
+                "neighborhood": line["neighborhood"],
+                "clusters": line["clusters"],
+                "sizes": [int(size) for size in sizes[number] if size],
+            }
+        )
+    return shown
+
+
+def _rejected(rejected: Sequence[Rejected]) -> dict[str, Any]:
+    reasons = Counter(visible(row.reason[:SHOWN]) for row in rejected)
+    return {
+        "count": len(rejected),
+        "reasons": [{"reason": reason, "rows": rows} for reason, rows in reasons.most_common(20)],
+        "rows": [
+            {
+                "file": row.file,
+                "line": row.line,
+                "reason": visible(row.reason[:SHOWN]),
+                "text": short(row.raw[:2000].decode("utf-8", "backslashreplace"), 200),
+            }
+            for row in rejected[:REJECTED_SHOWN]
+        ],
+    }
+
+
+def _encoders(curation: Curation) -> dict[str, Any]:
+    return {
+        name: {
+            "encoder": embedded.encoder,
+            "texts": len(embedded.vectors),
+            "dimensions": int(embedded.vectors.shape[1]),
+            "unknown": embedded.unknown,
+        }
+        for name, embedded in (("contexts", curation.contexts), ("responses", curation.responses))
+        if embedded is not None
+    }
+
+
+def _notes(curation: Curation, first: Any) -> list[str]:
+    """Return what a reader should know before trusting the result."""
+    notes = []
+    recipe, count = curation.recipe, len(curation.corpus)
+    if recipe.group_by is None and recipe.neighbors > count:
+        notes.append(
+            f"The corpus is smaller than a neighbourhood: {count:,} of {recipe.neighbors:,} "
+            "exchanges. Every row has the whole corpus as its neighbourhood."
+        )
+    vetoed = curation.consensus.vetoed
+    if vetoed is not None:
+        failed = int(np.isnan(vetoed).sum())
+        notes.append(
+            f"Judge '{visible(recipe.judge or '')}' forbade {int((vetoed == 1).sum()):,} of "
+            f"{len(vetoed):,} distinct exchanges to be drawn"
+            + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
+        )
+    if recipe.format in DIALOGUES and (kinds := kinds_in(curation.corpus)):
+        notes.append(
+            f"The acts of {sum(kinds.values()):,} of {count:,} turns are not noted. They were put "
+            f"into {len(kinds):,} kinds of turns by what was said before, in and after them, and "
+            "grouped by these instead."
+        )
+    if (trims := curation.consensus.trims) is not None:
+        trimmed = int((trims.fate == TRIMMED)[curation.layout.response].sum())
+        notes.append(
+            f"Parts that have nothing to do with what they answer were left out of the responses "
+            f"of {trimmed / count:.1%} of rows ({trimmed:,})."
+        )
+    search = curation.neighborhoods.search
+    if search["by"] == "ivf":
+        notes.append(
+            f"Nearest contexts were found by an inverted file, {search['probes']} of its "
+            f"{search['lists']:,} lists for each: of a sample it found {search['recall']:.1%} of "
+            f"the {recipe.neighbors} nearest. --search exact compares all."
+        )
+    if recipe.sharpening == "uniform":
+        notes.append("A uniform draw favours small clusters: nothing says that it is any safer.")
+    headless = int((_column(first, "head_share") * _column(first, "neighborhood") < 1.5).sum())
+    if headless and recipe.share and recipe.mode != "filter":
+        fate = "they stay as they are" if recipe.abstain else "they got a neighbour's at random"
+        notes.append(
+            f"No two responses agree in the neighbourhood of {headless / count:.1%} of rows "
+            f"({headless:,}): {fate}. A larger radius or more neighbours may help."
+        )
+    for name, embedded in _encoders(curation).items():
+        if embedded["unknown"]:
+            notes.append(
+                f"The encoder knew no word of {embedded['unknown']:,} distinct {name}; "
+                "each was taken to be like nothing else."
+            )
+    repeats = _top_repeat(curation, first)
+    if repeats > 0.05 and count >= 100:
+        notes.append(f"One response was drawn for {repeats:.0%} of all rows: the result is bland.")
+    return notes
+
+
+def _top_repeat(curation: Curation, first: Any) -> float:
+    drawn = _by_id(curation)[_column(first, "source_id")]
+    before = np.bincount(_by_id(curation))
+    return float((np.bincount(drawn, minlength=len(before)) - before).max() / len(drawn))
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """Return the report as Markdown."""
+    return rendered("report.md.jinja", summary, autoescape=False)
+
+
+def html(summary: dict[str, Any], evaluation: str = "") -> str:
+    """Return the report as one page that loads nothing from elsewhere and runs no script.
+
+    ``evaluation`` is the section on models that were evaluated, as markup.
+    """
+    values = {**summary, "evaluation": evaluation}
+    return rendered("report.html.jinja", values, autoescape=True)
+
+
+def rendered(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
+    """Return a page made of a template and values; the pages of isaac share one style."""
+    import jinja2
+    from markupsafe import Markup
+
+    from . import charts
+
+    environment = jinja2.Environment(
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["code"] = _code
+    text, style = (
+        files("isaac").joinpath("runs", "reports", "templates", file).read_text(encoding="utf-8")
+        for file in (name, "style.css")
+    )
+    given = {"charts": charts, "style": Markup(style.rstrip("\n"))}
+    return environment.from_string(text).render(**{**given, **values})
+
+
+def _code(text: str, length: int = 300) -> str:
+    """Return text for a Markdown code span, which no text of a corpus can close."""
+    return "`` " + short(text, length).replace("`", "ˋ") + " ``"

@@ -1,0 +1,69 @@
+"""What a run has to train on, as datasets that lie on the disk."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from ..errors import RunError
+from ..runs.export import WRITERS, items
+from ..runs.run import Run
+from ..runtime.atomic_files import writing
+from ..text import encodable
+
+BATCH = 1000
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+SCHEMAS = {
+    "sft": pa.schema([("prompt", MESSAGES), ("completion", MESSAGES)]),
+    "dpo": pa.schema([("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES)]),
+    "kto": pa.schema([("prompt", MESSAGES), ("completion", MESSAGES), ("label", pa.bool_())]),
+    "tokens": pa.schema(
+        [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))],
+    ),
+}
+
+Json = dict[str, Any]
+
+
+def rows_of(run: Run, kind: Literal["sft", "dpo", "kto"]) -> Iterator[Json]:
+    """Yield the rows of a run in a type of TRL's, as `export` writes them."""
+    for item in items(run.curation()):
+        yield from WRITERS[kind](item)
+
+
+def dataset(rows: Iterable[Json], schema: str, file: Path) -> Any:
+    """Return a dataset of the rows, which lie in the file; raise `RunError` if there are none."""
+    import datasets
+
+    count = 0
+    with writing(file, "wb") as out, pa.ipc.new_stream(out, SCHEMAS[schema]) as stream:
+        for batch in _batches(rows):
+            stream.write_batch(pa.RecordBatch.from_pylist(_mended(batch), SCHEMAS[schema]))
+            count += len(batch)
+    if not count:
+        raise RunError(
+            f"the run has no rows to train on for '{schema}': nothing was drawn that the corpus "
+            "agrees on more, or all of it is conversations with tools"
+        )
+    return datasets.Dataset.from_file(str(file))
+
+
+def _batches(rows: Iterable[Json]) -> Iterator[list[Json]]:
+    waiting = iter(rows)
+    while batch := list(itertools.islice(waiting, BATCH)):
+        yield batch
+
+
+def _mended(value: Any) -> Any:
+    """Return a value whose texts are valid Unicode: half a surrogate becomes a question mark."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, list):
+        return [_mended(inner) for inner in value]
+    if isinstance(value, dict):
+        return {key: _mended(inner) for key, inner in value.items()}
+    return value

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from isaac import Recipe, Run, curate_to
+from isaac.models.judges import Judgement
+from tests.conftest import Isaac, write_lines
+
+
+def labelled(exchanges: list[dict[str, str]]) -> list[dict[str, Any]]:
+    text = (files("isaac") / "data" / "demo_labels.jsonl").read_text(encoding="utf-8")
+    labels = [json.loads(line)["label"] for line in text.splitlines()]
+    return [{**row, "verdict": label} for row, label in zip(exchanges, labels, strict=False)]
+
+
+@pytest.fixture
+def run(tmp_path: Path, exchanges: list[dict[str, str]]) -> Path:
+    source = write_lines(tmp_path / "in.jsonl", labelled(exchanges))
+    recipe = Recipe(context="context", response="response", neighbors=30)
+    return curate_to(tmp_path / "run", source, recipe).path
+
+
+class Words:
+    """A judge that dislikes some words, and breaks on others."""
+
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+        if any("voucher" in text for text in responses):
+            raise ValueError("no vouchers here")
+        return [Judgement("unsafe" if "stupid" in text else "safe") for text in responses]
+
+
+class Broken:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+        raise ValueError("out of order")
+
+
+def test_diagnose_gives_a_verdict_with_its_reasons(isaac: Isaac, run: Path) -> None:
+    done = isaac("diagnose", run)
+    facts = json.loads(isaac("diagnose", run, "--json").out)
+    assert done.code == 0
+    assert done.out.startswith(facts["verdict"])
+    assert facts == Run(run).summary()["diagnosis"]
+    for reason in facts["reasons"]:
+        assert reason in done.out
+
+
+def test_an_audit_by_a_column_says_one_sentence_and_its_numbers(isaac: Isaac, run: Path) -> None:
+    done = isaac("audit", run, "--column", "verdict", "--ask", "400")
+    facts = json.loads(isaac("audit", run, "--column", "verdict", "--ask", "400", "--json").out)
+    assert done.out.startswith(facts["sentence"])
+    before = facts["estimates"]["before"]
+    unsafe = sum(row["verdict"] == "unsafe" for row, _ in Run(run).corpus().records())
+    assert before["value"] == pytest.approx(unsafe / 120)  # all 120 rows were asked about
+    assert before["low"] == before["high"]
+    assert facts["estimates"]["after"]["value"] < before["value"]
+
+
+def test_labels_come_back_from_the_file_that_was_written(
+    isaac: Isaac, run: Path, tmp_path: Path
+) -> None:
+    asked = tmp_path / "ask.jsonl"
+    assert isaac("audit", run, "--questions", asked, "--ask", "60").code == 0
+    lines = [json.loads(line) for line in asked.read_text(encoding="utf-8").splitlines()]
+    assert 30 <= len(lines) <= 60
+    rows = [record for record, _ in Run(run).corpus().records()]
+    for line in lines:
+        line["label"] = rows[line["response_id"]]["verdict"]
+        assert line["context"].startswith(rows[line["context_id"]]["context"][:20])
+    answered = write_lines(tmp_path / "answered.jsonl", lines)
+    by_file = isaac("audit", run, "--labels", answered, "--ask", "60", "--json")
+    by_column = isaac("audit", run, "--column", "verdict", "--ask", "60", "--json")
+    assert by_file.out == by_column.out
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "line 1 is no label"),
+        ('{"context_id": 1, "response_id": 1, "label": "meh"}', 'line 1: label "meh"; wanted'),
+        ('{"context_id": 10000, "response_id": 1, "label": "safe"}', "labels none of"),
+        ("\n", "labels none of"),
+    ],
+)
+def test_a_bad_file_of_labels_is_told_with_its_line(
+    isaac: Isaac, run: Path, tmp_path: Path, line: str, says: str
+) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(line + "\n", encoding="utf-8")
+    done = isaac("audit", run, "--labels", bad)
+    assert done.code == 2
+    assert says in done.err
+
+
+def test_an_audit_by_a_judge_counts_what_it_failed_on(isaac: Isaac, run: Path) -> None:
+    done = isaac("audit", run, "--judge", "tests.cli.test_assess:Words", "--json")
+    assert done.code == 0
+    facts = json.loads(done.out)["estimates"]
+    broken = isaac("audit", run, "--judge", "tests.cli.test_assess:Broken")
+    assert facts["scored"] <= facts["asked"]
+    assert "out of order" in broken.err
+    assert broken.out.startswith("Doubtful")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ((), "where are the labels?"),
+        (("--column", "nope"), "no record has a column 'nope'"),
+        (("--column", "situation"), "Try --unsafe"),
+        (("--column", "verdict", "--judge", "profanity"), "give one of"),
+        (("--judge", "nobody"), "no judge 'nobody'"),
+    ],
+)
+def test_an_audit_without_labels_says_how_to_give_them(
+    isaac: Isaac, run: Path, flags: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    done = isaac("audit", run, *flags)
+    assert done.code in (1, 2)
+    assert says in done.err
+
+
+def test_the_terminal_asks_until_it_is_enough(
+    isaac: Isaac, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["x", "s", "u", "", "q"])
+    monkeypatch.setattr("builtins.input", lambda _: next(answers))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    done = isaac("audit", run, "--json")
+    assert done.code == 0
+    assert "s, u, Enter or q" in done.err
+    facts = json.loads(done.out)
+    assert facts["estimates"]["scored"] <= 2
+    assert facts["verdict"] == "doubtful"
+
+
+def test_compare_sets_runs_side_by_side(
+    isaac: Isaac, run: Path, tmp_path: Path, exchanges: list[dict[str, str]]
+) -> None:
+    assert isaac("redraw", run, "-o", tmp_path / "less", "--budget", "0.2").code == 0
+    assert isaac("redraw", run, "-o", tmp_path / "out", "--mode", "filter").code == 0
+    runs = (run, tmp_path / "less", tmp_path / "out")
+    picture = tmp_path / "runs.svg"
+    done = isaac("compare", *runs, "--column", "verdict", "--chart", picture)
+    rows = json.loads(isaac("compare", *runs, "--column", "verdict", "--json").out)
+    assert [row["name"] for row in rows] == ["run", "less", "out"]
+    assert rows[0]["changed"] > rows[1]["changed"] > 0
+    assert rows[0]["unsafe_before"] == rows[2]["unsafe_before"] > rows[0]["unsafe_after"]
+    assert rows[0]["cut"] == 1 - rows[0]["unsafe_after"] / rows[0]["unsafe_before"]
+    assert rows[2]["changed"] == pytest.approx(0.2)
+    assert "budget: auto -> 0.2" in done.out
+    assert len(ElementTree.parse(picture).findall(".//{*}circle")) == 3
+    unlabelled = isaac("compare", *runs)
+    assert "cut" not in unlabelled.out
+    other = write_lines(tmp_path / "other.jsonl", exchanges[:50])
+    curate_to(tmp_path / "other", other, Recipe(context="context", response="response"))
+    wrong = isaac("compare", run, tmp_path / "other")
+    assert (wrong.code, "different corpora" in wrong.err) == (1, True)
+
+
+def test_a_judge_forbids_draws_and_one_that_fails_forbids_none(
+    isaac: Isaac, run: Path, tmp_path: Path
+) -> None:
+    flags = ("--context", "context", "--response", "response", "-k", "30")
+    source = tmp_path / "in.jsonl"
+    for name, judge in (("judged", "Words"), ("broken", "Broken")):
+        named = f"tests.cli.test_assess:{judge}"
+        done = isaac("curate", source, "-o", tmp_path / name, *flags, "--judge", named)
+        assert done.code == 0
+    notes = Run(tmp_path / "broken").summary()["notes"]
+    assert any("forbade 0 of" in note and "it failed for 120" in note for note in notes)
+    assert (tmp_path / "broken" / "lineage.parquet").read_bytes() == (
+        run / "lineage.parquet"
+    ).read_bytes()
+    assert any("forbade" in note for note in Run(tmp_path / "judged").summary()["notes"])

@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isaac import Recipe, Run
+from isaac.curation import shards
+from tests.conftest import Isaac, curating, write_lines
+
+DRAWS = {"lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html"}
+
+
+def outputs(run: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(run)): file.read_bytes()
+        for file in sorted(run.rglob("*"))
+        if file.is_file() and file.name != "manifest.json"
+    }
+
+
+def test_curate_writes_a_run_and_says_where_its_report_lies(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    assert done.code == 0
+    assert str(tmp_path / "run" / "report.html") in done.out
+    assert {file.name for file in (tmp_path / "run").iterdir()} >= DRAWS | {
+        "recipe.yaml",
+        "corpus.parquet",
+        "rejected.jsonl",
+        "input.json",
+        "manifest.json",
+        "vectors",
+        "shards",
+    }
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["search"] == {"by": "exact"}
+    assert manifest["encoders"]["contexts"].startswith("wordllama ")
+    assert manifest["measured"]["peak_memory_mib"] > 0
+
+
+def test_json_output_is_one_object_and_progress_goes_to_standard_error(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", "--json")
+    facts = json.loads(done.out)
+    assert facts["exchanges"] == facts["kept"] + facts["replaced"] == 120
+    assert "neighbourhoods: 120/120" in done.err
+
+
+@pytest.mark.parametrize("clusters", ["components", "cover", "text"])
+def test_any_number_of_workers_gives_the_same_bytes(
+    isaac: Isaac, small: Path, tmp_path: Path, clusters: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD", (16, 16))
+    for workers in ("1", "2", "5"):
+        flags = ("-k", "30", "--radius", "1", "--clusters", clusters, "--workers", workers)
+        assert isaac("curate", small, "-o", tmp_path / workers, *flags).code == 0
+    assert len(list((tmp_path / "1" / "shards").iterdir())) == 8
+    assert outputs(tmp_path / "1") == outputs(tmp_path / "2") == outputs(tmp_path / "5")
+
+
+def test_labels_never_reach_the_draws(
+    isaac: Isaac, tmp_path: Path, exchanges: list[dict[str, str]]
+) -> None:
+    for name, labels in (("a", 2), ("b", 3)):
+        rows = [{**row, "label": i % labels} for i, row in enumerate(exchanges)]
+        write_lines(tmp_path / name / "in.jsonl", rows)
+        isaac("curate", tmp_path / name / "in.jsonl", "-o", tmp_path / name / "run", "-k", "30")
+    a, b = (outputs(tmp_path / name / "run") for name in "ab")
+    assert a["lineage.parquet"] == b["lineage.parquet"]
+    assert a["shards/00000.parquet"] == b["shards/00000.parquet"]
+
+
+def test_dry_run_says_what_was_recognised_and_makes_nothing(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    done = isaac("curate", small, "-o", tmp_path / "run", "--dry-run")
+    assert done.code == 0
+    assert "recognised 120 exchanges: 120 as context_response" in done.out
+    assert done.out.count("  context:  ") == 3
+    assert "MiB on this machine" in done.out
+    assert not (tmp_path / "run").exists()
+    planned = json.loads(isaac("curate", small, "--dry-run", "--json").out)
+    assert planned["exchanges"] == 120
+    assert planned["seconds"] > 0
+    assert len(planned["samples"]) == 3
+
+
+def test_dry_run_plans_groups_and_equal_texts(
+    isaac: Isaac, tmp_path: Path, exchanges: list[dict[str, str]]
+) -> None:
+    write_lines(
+        tmp_path / "in.jsonl", [{**row, "act": str(i % 4)} for i, row in enumerate(exchanges)]
+    )
+    done = isaac("curate", tmp_path / "in.jsonl", "--dry-run", "--group-by", "act")
+    assert "cluster 4 neighbourhoods of 30" in done.out
+    done = isaac("curate", tmp_path / "in.jsonl", "--dry-run", "--clusters", "text")
+    assert "responses" not in done.out.split("exchange 0")[0].replace("exchanges", "")
+
+
+def test_bad_rows_are_counted_named_and_kept_verbatim(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    bad = [
+        b'{"context": "a", "response": ',
+        b'{"context": "\xff", "response": "b"}',
+        b'{"context": "c"}',
+    ]
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(small.read_bytes() + b"\n".join(bad) + b"\n")
+    done = isaac("curate", source, "-o", tmp_path / "run", "-k", "30")
+    assert done.code == 0
+    assert "3 rows rejected" in done.out
+    rejected = [
+        json.loads(line) for line in (tmp_path / "run" / "rejected.jsonl").read_text().splitlines()
+    ]
+    assert [row["line"] for row in rejected] == [121, 122, 123]
+    for form in ("report.html", "report.md"):
+        text = (tmp_path / "run" / form).read_text()
+        assert all(f"{line}" in text for line in (121, 122, 123))
+        assert "broken JSON" in text
+    assert [row.raw for row in Run(tmp_path / "run").corpus().rejected] == bad
+
+
+def test_one_row_is_a_corpus(isaac: Isaac, tmp_path: Path) -> None:
+    write_lines(tmp_path / "in.jsonl", [{"prompt": "hi", "completion": "hello"}])
+    done = isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / "run")
+    assert done.code == 0
+    assert "1 exchanges: 1 kept" in done.out
+    assert "1 of 50 exchanges" in done.out
+    record = json.loads((tmp_path / "run" / "curated.jsonl").read_text())
+    assert record == {"prompt": "hi", "completion": "hello", "isaac_id": 0, "isaac_action": "kept"}
+
+
+def test_standard_input_is_read_and_resumed(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "isaac", "curate", "-", "-o", str(tmp_path / "run"), "-k", "30"]
+    for _ in range(2):
+        done = subprocess.run(line, input=small.read_bytes(), capture_output=True, check=True)
+    assert b"120 exchanges" in done.stdout
+    other = subprocess.run(line, input=b'{"context": "a", "response": "b"}\n', capture_output=True)
+    assert other.returncode == 1
+    assert b"another input" in other.stderr
+
+
+def test_flags_stand_over_the_recipe_file(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("neighbors: 20\nradius: 0.9\n")
+    isaac(
+        "curate",
+        small,
+        "-o",
+        tmp_path / "run",
+        "--recipe",
+        tmp_path / "r.yaml",
+        "-k",
+        "25",
+        "--no-keep",
+    )
+    assert Run(tmp_path / "run").recipe() == Recipe(neighbors=25, radius=0.9, keep=False)
+    source = (small, "--recipe", tmp_path / "r.yaml", "--paper", "-k", "25")
+    isaac("curate", *source, "-o", tmp_path / "paper")
+    assert Run(tmp_path / "paper").recipe() == Recipe.paper(neighbors=25, radius=0.9)
+    (tmp_path / "bad.yaml").write_text("neighbours: 20\n")
+    done = isaac("curate", small, "-o", tmp_path / "other", "--recipe", tmp_path / "bad.yaml")
+    assert done.code == 2
+    assert "neighbours" in done.err
+
+
+@pytest.mark.parametrize("base", [(), ("--paper",), ("-k", "30", "--clusters", "text")], ids=str)
+def test_redraw_gives_what_curating_afresh_would(
+    isaac: Isaac, small: Path, tmp_path: Path, base: tuple[str, ...]
+) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", *base)
+    flags = ("--sharpening", "proportional", "--targets", "3", "--seed", "9")
+    isaac("curate", small, "-o", tmp_path / "fresh", *base, *flags)
+    assert isaac("redraw", tmp_path / "run", "-o", tmp_path / "new", *flags).code == 0
+    assert outputs(tmp_path / "new") == outputs(tmp_path / "fresh")
+    assert isaac("redraw", tmp_path / "run", *flags).code == 0
+    assert outputs(tmp_path / "run") == outputs(tmp_path / "fresh")
+    assert isaac("redraw", tmp_path / "run", "--neighbors", "9").code == 2
+
+
+def test_explain_tells_a_rows_story(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    done = isaac("explain", tmp_path / "run", "3")
+    assert "the nearest contexts" in done.out
+    assert "rank 1" in done.out
+    story: dict[str, Any] = json.loads(isaac("explain", tmp_path / "run", "3", "--json").out)
+    assert story["neighbors"][0]["context"] == story["context"]
+    assert abs(sum(cluster["odds"] for cluster in story["clusters"]) - 1) < 1e-4
+    assert sum(cluster["size"] for cluster in story["clusters"]) <= story["neighborhood"] <= 30
+    isaac("curate", small, "-o", tmp_path / "paper", "-k", "30", "--paper")
+    story = json.loads(isaac("explain", tmp_path / "paper", "3", "--json").out)
+    assert story["neighborhood"] == 30
+    assert story["all_clusters"] >= len(story["clusters"]) == 10
+    done = isaac("explain", tmp_path / "run", "120")
+    assert done.code == 1
+    assert "from 0 to 119" in done.err
+
+
+def test_report_and_env_print_text_or_json(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    assert isaac("report", tmp_path / "run").out.startswith("# ")
+    assert json.loads(isaac("report", tmp_path / "run", "--json").out)["exchanges"] == 120
+    assert json.loads(isaac("env", "--json").out)["wordllama"]
+    assert "extra st" in isaac("env").out
+    assert isaac("--version").out.strip()
+
+
+def test_heal_answers_every_line_and_loses_none(small: Path, tmp_path: Path) -> None:
+    subprocess.run(curating(small, tmp_path / "run"), check=True, capture_output=True)
+    first = json.loads(small.read_text().splitlines()[0])
+    lines = [
+        json.dumps({**first, "response": "Nobody cares about that.", "note": 7}),
+        "broken",
+        '{"context": "x"}',
+        "[1]",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "isaac", "heal", str(tmp_path / "run")],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    healed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(healed) == 4
+    assert healed[0]["isaac_action"] == "replaced"
+    assert healed[0]["response"] != "Nobody cares about that."
+    assert healed[0]["note"] == 7
+    assert [row["isaac_action"] for row in healed[1:]] == ["rejected"] * 3
+    assert [row["raw"] for row in healed[1:]] == lines[1:]
+
+
+def test_demo_prints_shares_report_and_three_healed_replies(isaac: Isaac, tmp_path: Path) -> None:
+    done = isaac("demo", "-o", tmp_path / "demo")
+    assert done.code == 0
+    assert "before: 12.1%" in done.out
+    assert done.out.count("healed: ") == 3
+    assert str(tmp_path / "demo" / "report.html") in done.out
+    labelled = (tmp_path / "demo" / "labelled.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["label"] for line in labelled].count("unsafe") == 160
+    facts = json.loads(isaac("demo", "-o", tmp_path / "demo", "--json").out)
+    assert facts["unsafe_after"] < facts["unsafe_before"] / 4
+    assert len(facts["healed"]) == 3
+
+
+def test_demo_of_bookings_takes_the_polluted_turns_out(isaac: Isaac, tmp_path: Path) -> None:
+    done = isaac("demo", "--bookings", "-o", tmp_path / "demo")
+    assert done.code == 0
+    assert "before: 5.9% (22 of 371)" in done.out
+    labelled = (tmp_path / "demo" / "labelled.jsonl").read_text(encoding="utf-8")
+    assert labelled.count('"label": "polluted"') == 22
+    facts = json.loads(isaac("demo", "--bookings", "-o", tmp_path / "demo", "--json").out)
+    assert facts["polluted_after"] < facts["polluted_before"] / 10
+    assert facts["same"] > 0.6
+
+
+def test_redraw_in_place_takes_old_exports_away(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    isaac("curate", small, "-o", run, "-k", "30")
+    isaac("export", run, "--as", "sft")
+    assert isaac("redraw", run, "-o", run, "--seed", "5").code == 0
+    assert not (run / "export").exists()
+    assert Run(run).recipe().seed == 5
+
+
+def test_a_corpus_that_lies_elsewhere_gives_the_same_bytes(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    shutil.copy(small, tmp_path / "there")
+    isaac("curate", small, "-o", tmp_path / "a", "-k", "30")
+    isaac("curate", tmp_path / "there" / small.name, "-o", tmp_path / "b", "-k", "30")
+    assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
+
+
+def test_output_is_utf8_whatever_the_terminal_says(isaac: Isaac, tmp_path: Path) -> None:
+    write_lines(tmp_path / "in.jsonl", [{"prompt": "何", "completion": "\u2019日本"}] * 2)
+    isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / "run")
+    done = subprocess.run(
+        [sys.executable, "-m", "isaac", "explain", str(tmp_path / "run"), "0"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    )
+    assert "日本" in done.stdout.decode("utf-8")
+
+
+def test_piped_into_head_a_command_ends_quietly(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    line = f"'{sys.executable}' -m isaac report '{tmp_path / 'run'}' --json | head -c 10"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert len(done.stdout) == 10
+    assert done.stderr == ""
+
+
+def test_heal_keeps_the_columns_that_a_record_has(
+    isaac: Isaac, small: Path, tmp_path: Path
+) -> None:
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    first = json.loads(small.read_text().splitlines()[0])
+    line = b"\xef\xbb\xbf" + json.dumps({**first, "isaac_action": "mine"}).encode() + b"\n\xff\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "isaac", "heal", str(tmp_path / "run")],
+        input=line,
+        capture_output=True,
+        check=True,
+    )
+    healed, rejected = map(json.loads, done.stdout.decode().splitlines())
+    assert healed["isaac_action"] == "mine"
+    assert healed["isaac_action_2"] in ("kept", "replaced")
+    assert rejected["raw_base64"] == "/w=="
+
+
+def test_dry_run_plans_what_a_view_needs(
+    isaac: Isaac, tmp_path: Path, exchanges: list[dict[str, str]]
+) -> None:
+    rows = [{**row, "act": str(i % 4)} for i, row in enumerate(exchanges)]
+    source = write_lines(tmp_path / "in.jsonl", rows)
+    by_act = ("curate", source, "--dry-run", "--group-by", "act")
+    equal = isaac(*by_act, "--clusters", "text").out
+    assert "wordllama" not in equal
+    assert "choose" not in equal
+    assert "embed 120 contexts by wordllama" in isaac(*by_act).out
+    assert "choose view and radius" in isaac(*by_act, "--view", "residual").out
+    settled = isaac("curate", source, "--dry-run", "--paper").out
+    assert "cluster 120 neighbourhoods of 120" in settled
+    assert "choose" not in settled

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isaac.corpus.corpus import SCHEMA, Corpus, format_names
+from isaac.corpus.parquet_table import Stored
+from isaac.errors import RunError
+from isaac.runtime.atomic_files import sound
+from tests.reference import EXCHANGES
+
+NAMES = ["a", "b", "c"]
+KINDS = pa.schema(
+    {
+        "number": pa.int64(),
+        "name": pa.dictionary(pa.int32(), pa.string()),
+        "text": pa.large_string(),
+    }
+)
+
+
+def table_of(count: int) -> pa.Table:
+    columns = {
+        "number": list(range(count)),
+        "name": [NAMES[n * n % 3] for n in range(count)],
+        "text": [None if n % 5 == 0 else f"é {n}" for n in range(count)],
+    }
+    return pa.table(columns, schema=KINDS)
+
+
+def stored(folder: Path, table: pa.Table, group: int) -> Stored:
+    pq.write_table(table, folder / "table.parquet", row_group_size=group, compression="zstd")
+    return Stored(folder / "table.parquet", table.schema)
+
+
+@pytest.mark.parametrize("group", [1, 3, 7, 20, 100])
+def test_a_stored_table_answers_like_one_in_memory(tmp_path: Path, group: int) -> None:
+    table = table_of(20)
+    found = stored(tmp_path, table, group)
+    assert found.num_rows == table.num_rows
+    assert found.schema == table.schema
+    for name in table.schema.names:
+        assert found.column(name).to_pylist() == table.column(name).to_pylist()
+        assert found.column(name).type == table.schema.field(name).type
+    for row, length in [(0, 20), (0, 1), (5, 9), (19, 1), (3, 0)]:
+        assert (
+            found.take(np.arange(row, row + length), table.schema.names).to_pylist()
+            == table.slice(row, length).to_pylist()
+        )
+
+
+@pytest.mark.parametrize("group", [1, 3, 7, 20, 100])
+def test_a_column_of_a_stored_table_can_stand_for_another(tmp_path: Path, group: int) -> None:
+    before = stored(tmp_path, table_of(20), group)
+    texts = pa.array([f"new {n}" for n in range(20)], pa.large_string())
+    after, wanted = before.with_column("text", texts), table_of(20).set_column(2, "text", texts)
+    assert after.column("text").to_pylist() == texts.to_pylist()
+    assert after.column("number").to_pylist() == list(range(20))
+    assert pa.concat_tables(after.parts(["text", "number"])).to_pydict() == (
+        wanted.select(["text", "number"]).to_pydict()
+    )
+    rows = np.array([19, 0, 7])
+    assert after.take(rows, ["text"]).to_pydict() == wanted.select(["text"]).take(rows).to_pydict()
+    assert before.column("text").to_pylist() == table_of(20).column("text").to_pylist()
+
+
+@pytest.mark.parametrize("group", [1, 6, 20])
+@pytest.mark.parametrize("columns", [["number"], ["text", "number"], list(KINDS.names)])
+def test_parts_are_the_rows_in_order_a_group_at_a_time(
+    tmp_path: Path, group: int, columns: list[str]
+) -> None:
+    table = table_of(20)
+    parts = list(stored(tmp_path, table, group).parts(columns))
+    assert [len(part) for part in parts] == [min(group, 20 - at) for at in range(0, 20, group)]
+    assert all(part.schema.names == columns for part in parts)
+    rows = [row for part in parts for row in part.to_pylist()]
+    assert rows == table.select(columns).to_pylist()
+
+
+@given(
+    st.integers(1, 30),
+    st.integers(1, 12),
+    st.data(),
+    st.sampled_from([["text"], ["name", "number"], list(KINDS.names)]),
+)
+def test_rows_are_taken_in_any_order_and_as_often_as_they_are_named(
+    tmp_path_factory: pytest.TempPathFactory,
+    count: int,
+    group: int,
+    data: st.DataObject,
+    columns: list[str],
+) -> None:
+    table = table_of(count)
+    found = stored(tmp_path_factory.mktemp("stored"), table, group)
+    for _ in range(2):  # of the second call, a row group may be held from the first
+        rows = np.array(data.draw(st.lists(st.integers(0, count - 1), max_size=40)), np.int64)
+        taken = found.take(rows, columns)
+        assert taken.schema.names == columns
+        assert taken.to_pylist() == table.select(columns).take(pa.array(rows)).to_pylist()
+
+
+def test_no_row_at_all_may_be_taken(tmp_path: Path) -> None:
+    found = stored(tmp_path, table_of(4), 2)
+    assert found.take(np.array([], np.int64), ["text", "number"]).to_pydict() == {
+        "text": [],
+        "number": [],
+    }
+    empty = stored(tmp_path, KINDS.empty_table(), 2)
+    assert (empty.num_rows, len(empty.column("text"))) == (0, 0)
+    assert not [row for part in empty.parts(["text"]) for row in part.to_pylist()]
+
+
+def test_a_row_group_is_read_once_for_rows_that_follow_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = stored(tmp_path, table_of(20), 5)
+    read: list[int] = []
+    original = pq.ParquetFile.read_row_group
+
+    def counting(file: pq.ParquetFile, number: int, **columns: Any) -> pa.Table:
+        read.append(number)
+        return original(file, number, **columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
+    texts = [found.take(np.array([row]), ["text"]).to_pylist()[0]["text"] for row in range(20)]
+    assert texts == table_of(20).column("text").to_pylist()
+    assert read == [0, 1, 2, 3]
+
+
+def test_columns_that_are_not_those_of_the_schema_are_refused(tmp_path: Path) -> None:
+    pq.write_table(table_of(3).select(["number", "text"]), tmp_path / "table.parquet")
+    with pytest.raises(pa.ArrowInvalid, match="columns are number, text"):
+        Stored(tmp_path / "table.parquet", KINDS)
+    with pytest.raises(RunError, match="is damaged"), sound(tmp_path / "table.parquet") as file:
+        Stored(file, KINDS)
+
+
+@pytest.mark.parametrize("group", [1, 7, 1000])
+def test_a_corpus_on_disk_is_the_corpus_in_memory(tmp_path: Path, group: int) -> None:
+    corpus = Corpus.of(EXCHANGES, [str(n % 3) for n in range(len(EXCHANGES))])
+    there = Corpus(stored(tmp_path, corpus.table, group))
+    assert len(there) == len(corpus)
+    assert [there[row] for row in range(len(there))] == [corpus[row] for row in range(len(corpus))]
+    with pytest.raises(IndexError):
+        there[len(there)]
+    for name in SCHEMA.names:
+        assert there.column(name) == corpus.column(name)
+    assert list(there.records()) == list(corpus.records())
+    assert list(there.written()) == list(corpus.written())
+    assert format_names(there) == format_names(corpus)

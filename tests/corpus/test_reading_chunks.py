@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isaac.corpus import corpus as module
+from isaac.corpus.corpus import SCHEMA, Corpus, read_corpus, read_parts
+from isaac.corpus.files import Digest
+from isaac.corpus.formats import FORMATS, spec
+from isaac.corpus.parquet_table import Stored
+from isaac.corpus.records import dumps
+from isaac.corpus.rejected import Rejected, RejectedFile
+from isaac.corpus.source_records import Written
+from isaac.recipe import Recipe
+from tests.conftest import write_lines
+
+MIXED: list[dict[str, Any]] = [
+    {"context": "hi", "response": "hello " * 5},
+    {"context": "hi", "response": 5},
+    {"context": "why", "response": "so"},
+    {"context": "why " * 20, "response": "because"},
+    {"context": "bye", "response": ""},
+    {"context": "bye", "response": "see you"},
+]
+
+
+def parts_of(path: Path) -> tuple[list[pa.Table], list[Rejected], list[Digest]]:
+    rejected: list[Rejected] = []
+    inputs: list[Digest] = []
+    return list(read_parts(path, Recipe(), rejected, inputs)), rejected, inputs
+
+
+# portions
+
+
+@pytest.mark.parametrize("portion", [1, 2, 3, 100])
+@pytest.mark.parametrize("size", [1, 100, 10**6])
+def test_portions_are_the_corpus(
+    tmp_path: Path, portion: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_lines(tmp_path / "in.jsonl", MIXED * 3)
+    expected = read_corpus(path)
+    monkeypatch.setattr(module, "PORTION", portion)
+    monkeypatch.setattr(module, "BYTES", size)
+    parts, rejected, inputs = parts_of(path)
+    assert max(map(len, parts)) <= portion
+    assert all(part.schema == SCHEMA for part in parts)
+    rows = [row for part in parts for row in part.to_pylist()]
+    assert rows == [row for part in expected.parts(SCHEMA.names) for row in part.to_pylist()]
+    assert [row["id"] for row in rows] == list(range(12))
+    assert (rejected, inputs) == (list(expected.rejected), expected.inputs)
+    again = read_corpus(path)
+    assert [again.column(name) for name in SCHEMA.names] == [
+        expected.column(name) for name in SCHEMA.names
+    ]
+
+
+def test_a_portion_ends_where_its_rows_are_large_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["x" * length for length in (10, 10, 500, 1, 1, 1, 900, 900, 1)]
+    rows = [{"context": "c", "response": text} for text in texts]
+    path = write_lines(tmp_path / "in.jsonl", rows)
+    monkeypatch.setattr(module, "BYTES", 1000)
+    parts, *_ = parts_of(path)
+    assert (
+        [part.column("response").to_pylist() for part in parts]
+        == [
+            texts[:3],  # a row takes its texts and the record that it stands in
+            texts[3:7],
+            texts[7:8],
+            texts[8:],
+        ]
+    )
+
+
+def test_the_size_of_a_record_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = ("user", "assistant")
+    turns = [{"role": role, "content": f"{role} {n}"} for n in range(10) for role in both]
+    path = write_lines(tmp_path / "in.jsonl", [{"messages": turns, "note": "x" * 5000}])
+    monkeypatch.setattr(module, "BYTES", 5000)
+    parts = list(read_parts(path, Recipe(turns="all"), [], []))
+    assert [len(part) for part in parts] == [1, 9]
+
+
+def test_records_are_whole_whatever_the_portions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def talk(number: int) -> dict[str, Any]:
+        roles = enumerate(["user", "assistant"] * (number % 3 + 1))
+        return {"messages": [{"role": role, "content": f"{n} {number}"} for n, role in roles]}
+
+    records = [talk(number) for number in range(7)]
+    corpus = read_corpus(write_lines(tmp_path / "in.jsonl", records), Recipe(turns="all"))
+    expected = list(corpus.written())
+    assert [written.record for written in expected] == records
+    assert [n for written in expected for n in written.ids] == list(range(len(corpus)))
+    for portion in (1, 2, 5):
+        monkeypatch.setattr(module, "PORTION", portion)
+        assert list(corpus.written()) == expected
+        pq.write_table(corpus.table, tmp_path / "corpus.parquet", row_group_size=portion)
+        assert list(Corpus(Stored(tmp_path / "corpus.parquet", SCHEMA)).written()) == expected
+
+
+def test_a_written_record_has_its_responses_replaced() -> None:
+    form = FORMATS["hh"]
+    record = {
+        "chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",
+        "rejected": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: e",
+    }
+    turns = form.turns(record)
+    places = [(spec(form), turn.index) for turn in turns]
+    written = Written(dumps(record), [4, 5], places, [None, None])
+    assert written.replaced({}) == record
+    more = {"isaac_id": [4, 5], "isaac_rejected": "é\ud800"}
+    assert json.loads(written.line({}, more)) == record | more
+    assert written.line({}, {"isaac_id": 4}) == dumps(record | {"isaac_id": 4})
+    longer = written.replaced({4: "a longer one", 5: "x", 9: "of another record"})
+    assert [turn.response for turn in form.turns(longer)] == ["a longer one", "x"]
+    assert record["chosen"].endswith("d")
+
+
+# rows that cannot be used, in a file
+
+REJECTED = st.builds(
+    Rejected,
+    file=st.text(max_size=5),
+    line=st.integers(1, 99),
+    reason=st.text(max_size=9),
+    raw=st.binary(max_size=9) | st.text(max_size=9).map(str.encode),
+)
+
+
+def rejected_file(folder: Path, rows: list[Rejected]) -> RejectedFile:
+    lines = "".join(row.as_json() + "\n" for row in rows)
+    (folder / "rejected.jsonl").write_bytes(lines.encode())
+    return RejectedFile(folder / "rejected.jsonl")
+
+
+@given(st.lists(REJECTED, max_size=8), st.integers(0, 9), st.integers(0, 9))
+def test_rejected_rows_in_a_file_are_those_in_memory(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Rejected], start: int, stop: int
+) -> None:
+    found = rejected_file(tmp_path_factory.mktemp("rejected"), rows)
+    assert len(found) == len(rows)
+    assert bool(found) == bool(rows)
+    assert list(found) == rows
+    assert [found[place] for place in range(len(rows))] == rows
+    assert found[start:stop] == rows[start:stop]
+    assert found[:stop] == rows[:stop]
+    assert found[start::2] == rows[start::2]
+    with pytest.raises(IndexError):
+        found[len(rows)]
+
+
+def test_rejected_rows_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    rows = [Rejected("a", line, "broken", b"\xff") for line in (1, 2, 3)]
+    found = rejected_file(tmp_path, rows[:1])
+    assert list(found) == rows[:1]
+    rejected_file(tmp_path, rows)
+    assert list(found) == rows
+    assert rows[2] in found

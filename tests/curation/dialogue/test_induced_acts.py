@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isaac import Run
+from isaac.corpus.formats.task_oriented import (
+    acts_known,
+    acts_of,
+    domains_of,
+    kind_of,
+    of_kind,
+    slots_in,
+)
+from isaac.curation.dialogue.induced_acts import Kinds, Turns, kinds_of, with_kinds
+from isaac.curation.dialogue.span_relevance import slots_named
+from isaac.curation.vectors import load_encoder
+from isaac.healing.dialogue import TurnHealer
+from isaac.runtime.progress import Progress
+from isaac.runtime.storage import Memory
+from tests.conftest import Isaac, write_lines
+from tests.curation.dialogue.test_curate import BOOKINGS
+from tests.curation.dialogue.test_span_relevance import ASKED, MORE, RUDE
+
+ANSWERS = {
+    "train-request-day": "on Friday , please",
+    "hotel-request-area": "somewhere in the north of town",
+    "restaurant-request-food": "I would like something spicy",
+    "general-bye": "",
+}
+
+
+def talk(rows: int = 600, rude: float = 0.1) -> tuple[Turns, list[str]]:
+    """Return turns of four acts, some with something rude put in, and the acts."""
+    rng = random.Random(0)
+    acts = [rng.choice(sorted(ASKED)) for _ in range(rows)]
+    texts = [f"{rng.choice([*MORE[act], ''])} {ASKED[act][0]}".strip() for act in acts]
+    texts = [f"{rng.choice(RUDE)} {text}" if rng.random() < rude else text for text in texts]
+    return Turns([ASKED[act][1] for act in acts], texts, [ANSWERS[act] for act in acts]), acts
+
+
+def without_acts(folder: Path) -> Path:
+    """Return a file of the bookings without acts and slots."""
+    plain = [
+        {**one, "messages": [{k: m[k] for k in ("role", "content")} for m in one["messages"]]}
+        for one in BOOKINGS
+    ]
+    return write_lines(folder / "plain.jsonl", plain)
+
+
+def test_kinds_are_acts_whatever_is_put_in_and_in_any_order() -> None:
+    turns, acts = talk()
+    encoder = load_encoder("wordllama")
+    found = kinds_of(turns, encoder)
+    acts_of_kind = defaultdict(set)
+    for kind, act in zip(found.tolist(), acts, strict=True):
+        acts_of_kind[kind].add(act)
+    assert len(acts_of_kind) >= 4
+    assert all(len(some) == 1 for some in acts_of_kind.values())
+
+    order = random.Random(1).sample(range(len(acts)), len(acts))
+    again = kinds_of(Turns(*([column[i] for i in order] for column in turns)), encoder)
+    assert again.tolist() == found[order].tolist()
+
+
+def test_a_group_tells_a_kind_from_acts() -> None:
+    group = of_kind(12, " | hotel_name hotel_phone")
+    assert kind_of(group) == 12
+    assert acts_of(group) == "~12"
+    assert not acts_known(group)
+    assert slots_in(group) == ("hotel_name", "hotel_phone")
+    assert domains_of(group) == frozenset()
+    assert slots_named(group) is None
+    assert kind_of("hotel-inform-name | hotel_name") is None
+    assert acts_known("hotel-inform-name | hotel_name")
+    assert slots_named("hotel-inform-name+general-bye | hotel_name") == frozenset({"name", "bye"})
+    assert kind_of(" | hotel_name") is None
+
+
+def test_dialogues_without_acts_are_grouped_by_kinds(isaac: Isaac, tmp_path: Path) -> None:
+    plain = without_acts(tmp_path)
+    made = isaac("curate", plain, "-o", tmp_path / "run", "--format", "dialogue")
+    assert made.code == 0, made.err
+    curation = Run(tmp_path / "run").curation()
+    groups = curation.corpus.column("group")
+    assert all(kind_of(group) is not None for group in groups)
+    assert 2 <= len({kind_of(group) for group in groups}) <= 10
+    assert np.unique(curation.layout.group).size == len(set(groups))
+    assert "kinds of turns" in (tmp_path / "run" / "report.md").read_text()
+
+    again = isaac("curate", plain, "-o", tmp_path / "again", "--format", "dialogue")
+    assert again.code == 0
+    for name in ("curated.jsonl", "lineage.parquet", "report.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+
+
+def test_noted_acts_stay_as_they_are(isaac: Isaac, tmp_path: Path) -> None:
+    mixed = [json.loads(line) for line in without_acts(tmp_path).read_text().splitlines()]
+    source = write_lines(tmp_path / "mixed.jsonl", [*BOOKINGS[:40], *mixed[40:]])
+    made = isaac("curate", source, "-o", tmp_path / "run", "--format", "dialogue")
+    assert made.code == 0, made.err
+    corpus = Run(tmp_path / "run").curation().corpus
+    assert not any(kind_of(group) is not None for group in corpus.column("group"))
+    encoder = load_encoder("hashing")
+    assert with_kinds(corpus, encoder, Memory(), Progress()) is corpus
+    assert not len(Kinds(corpus, encoder).names)
+
+
+def test_a_column_of_that_name_is_no_act(isaac: Isaac, tmp_path: Path) -> None:
+    rows = [
+        {"context": f"Question {n} ?", "response": f"Answer {n % 3} .", "act": "inform"}
+        for n in range(30)
+    ]
+    source = write_lines(tmp_path / "rows.jsonl", rows)
+    made = isaac("curate", source, "-o", tmp_path / "run", "--group-by", "act")
+    assert made.code == 0, made.err
+    assert set(Run(tmp_path / "run").curation().corpus.column("group")) == {"inform"}
+    assert "kinds of turns" not in (tmp_path / "run" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("act", ["~5", "~x-inform"])
+def test_an_act_cannot_pass_for_a_kind(act: str, isaac: Isaac, tmp_path: Path) -> None:
+    odd = [
+        {**one, "messages": [{**m, "act": act} for m in one["messages"]]} for one in BOOKINGS[:20]
+    ]
+    source = write_lines(tmp_path / "odd.jsonl", odd)
+    made = isaac("curate", source, "-o", tmp_path / "run", "--format", "dialogue")
+    assert made.code == 0, made.err
+    groups = Run(tmp_path / "run").curation().corpus.column("group")
+    assert act.removeprefix("~") in set(map(acts_of, groups))
+    assert not any(kind_of(group) is not None for group in groups)
+
+
+@pytest.fixture
+def bare(isaac: Isaac, tmp_path: Path) -> TurnHealer:
+    """Return a healer by a run of the bookings without acts."""
+    made = isaac("curate", without_acts(tmp_path), "-o", tmp_path / "run", "--format", "dialogue")
+    assert made.code == 0, made.err
+    return TurnHealer(Run(tmp_path / "run").curation())
+
+
+def test_a_turn_without_acts_is_healed_among_those_of_its_kind(bare: TurnHealer) -> None:
+    corpus = bare.curation.corpus
+    columns = (corpus.column(name) for name in ("context", "response", "group"))
+    same = total = 0
+    for context, response, group in zip(*columns, strict=True):
+        own = f" | {group.rpartition('| ')[2]}".rstrip() if slots_in(group) else " | "
+        found = bare.kinds.grouped(context.rpartition("\n")[2], response, own)
+        assert kind_of(found) is not None
+        same, total = same + (kind_of(found) == kind_of(group)), total + 1
+    assert same > 0.8 * total  # what was said next is not known of a turn that is healed
+    assert bare.kinds.grouped("Hi", "Bye", "general-bye | ") == "general-bye | "

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isaac import Corpus, Recipe, curate, read_corpus
+from isaac.curation.canonical_order import arrange
+from isaac.curation.dialogue import trimming
+from isaac.curation.dialogue.association import dependence, features_of, named
+from isaac.curation.dialogue.clauses import clauses_of, name_of, sentences_of, tokens_of
+from isaac.curation.dialogue.span_relevance import COMPANY, EVEN, Answers, Belonging, fit
+from isaac.curation.vectors import HashingEncoder, load_encoder
+from isaac.runs.reports.diagnosis import diagnose
+from tests.conftest import write_lines
+
+ASKED = {
+    "train-request-day": ("Which day would you like to travel ?", "i need a train to the coast"),
+    "hotel-request-area": ("What part of town do you prefer ?", "i want a room for two people"),
+    "restaurant-request-food": ("What kind of food do you fancy ?", "find me somewhere to eat"),
+    "general-bye": ("Have a lovely stay , goodbye .", "that is all , thank you"),
+}
+MORE = {
+    "train-request-day": ("Trains leave all week .", "Tickets are valid on one day ."),
+    "hotel-request-area": ("Rooms are free in every area .", "All of the hotels have a garden ."),
+    "restaurant-request-food": ("Tables are free tonight .", "Chefs here cook many cuisines ."),
+    "general-bye": ("Thank you for calling .", "We hope to see you again ."),
+}
+RUDE = ("You are a daft clown .", "Buy my cousin 's cheap phones .", "Damn ,")
+
+
+def corpus(rows: int = 3000, share: float = 0.08, seed: int = 0) -> tuple[Answers, list[str]]:
+    """Return rows of four acts, some of them with something rude before, and the clean texts."""
+    rng = random.Random(seed)
+    keys, said, clean, texts = [], [], [], []
+    for _ in range(rows):
+        act = rng.choice(sorted(ASKED))
+        asked, user = ASKED[act]
+        text = " ".join([rng.choice(MORE[act]), asked] if rng.random() < 0.5 else [asked])
+        if rng.random() < 0.3:
+            text += f" It is [{act.split('-')[0]}_name] at 12:30 ."
+        keys.append(act)
+        said.append(user)
+        clean.append(text)
+        texts.append(f"{rng.choice(RUDE)} {text}" if rng.random() < share else text)
+    return Answers(keys, said, texts), clean
+
+
+@pytest.fixture(scope="module")
+def learned() -> tuple[Belonging, Answers, list[str]]:
+    answers, clean = corpus()
+    return fit(answers, load_encoder("wordllama")), answers, clean
+
+
+def test_an_everyday_word_may_go_where_no_act_names_it_and_a_value_never(
+    learned: tuple[Belonging, Answers, list[str]],
+) -> None:
+    belonging, _, _ = learned
+    bought = "Buy my cousin 's [hotel_pricerange] phones ."
+    text = f"{bought} Which day would you like to travel ?"
+    assert belonging.trim(text, frozenset({"day"})) == "Which day would you like to travel ?"
+    assert belonging.trim(text, frozenset({"day", "pricerange"})) == text
+    assert belonging.trim(text) == text  # what the acts name is not known
+    phone = text.replace("pricerange", "phone")
+    assert belonging.trim(phone, frozenset({"day"})) == phone
+
+
+def test_equal_exchanges_with_different_replies_tell_the_same_in_any_order(
+    tmp_path: Path,
+) -> None:
+    answers, _ = corpus(400)
+    rng, replies = random.Random(3), ["on Friday", "in the north", "no , thanks", "curry"]
+    talks = [
+        {
+            "messages": [
+                {"role": "user", "content": said},
+                {"role": "assistant", "content": response, "act": key},
+                {"role": "user", "content": rng.choice(replies)},
+                {"role": "assistant", "content": "Bye .", "act": "general-bye"},
+            ]
+        }
+        for key, said, response in zip(*answers[:3], strict=True)
+    ]
+    encoder, values = HashingEncoder(), []
+    for _ in range(2):
+        source = write_lines(tmp_path / "in.jsonl", talks)
+        read = read_corpus(source, Recipe.dialogue(format="dialogue"))
+        values.append(trimming.learned(read, arrange(read), encoder).values)
+        rng.shuffle(talks)
+    assert values[0] == values[1]
+    assert len(values[0].own) > 5
+
+
+def test_what_comes_with_anything_is_left_out_and_the_rest_stays_word_for_word(
+    learned: tuple[Belonging, Answers, list[str]],
+) -> None:
+    belonging, answers, clean = learned
+    polluted = [text != kept for text, kept in zip(answers.responses, clean, strict=True)]
+    assert 150 < sum(polluted) < 350
+    found = [belonging.trim(text) for text in answers.responses]
+    assert found == clean
+
+
+def test_a_part_is_known_by_the_company_that_its_words_keep() -> None:
+    answers, _ = corpus()
+    texts = list(answers.responses)
+    texts[:2] = ["Zigzag . Which day would you like to travel ?"] * 2
+    texts[2] = "Daft flummery . Which day would you like to travel ?"
+    texts[3] = "Quixotic . Which day would you like to travel ?"
+    belonging = fit(answers._replace(responses=texts), load_encoder("wordllama"))
+    own, among = belonging.values
+    gain = {name: (among[name] - own[name]) / COMPANY for name in own}
+    assert own["daft flummery"] < belonging.spoken.bound
+    assert gain["daft flummery"] < -2  # daft clowns do not belong
+    assert gain["which day would you like to travel"] > 3
+    assert gain["quixotic"] == pytest.approx(EVEN)  # its word stands nowhere else
+    assert own["zigzag"] < belonging.spoken.bound
+    assert gain["zigzag"] < EVEN
+
+
+def test_a_response_that_is_not_in_the_corpus_is_trimmed_too(
+    learned: tuple[Belonging, Answers, list[str]],
+) -> None:
+    belonging, _, _ = learned
+    said = "You are a daft muppet . Which day would you like to travel ?"
+    assert belonging.trim(said) == "Which day would you like to travel ?"
+
+
+def test_values_are_never_left_out(learned: tuple[Belonging, Answers, list[str]]) -> None:
+    belonging, _, _ = learned
+    said = "Damn , you are a daft clown [train_id] , buy cheap phones 01632 960123 ."
+    left = belonging.trim(said)
+    assert left is not None
+    assert "[train_id]" in left
+    assert "01632 960123" in left
+
+
+def test_a_response_of_which_nothing_would_be_left_says_so(
+    learned: tuple[Belonging, Answers, list[str]],
+) -> None:
+    belonging, _, _ = learned
+    assert belonging.trim("You are a daft clown .") is None
+
+
+def test_the_end_of_a_sentence_stands_for_the_comma_before_what_is_gone(
+    learned: tuple[Belonging, Answers, list[str]],
+) -> None:
+    belonging, _, _ = learned
+    said = "Which day would you like to travel , you are a daft clown ?"
+    assert belonging.trim(said) == "Which day would you like to travel ?"
+
+
+@pytest.mark.parametrize("text", ["", " ", ".", "?!?", "[x]", "\x00\x1b[31m", "💥" * 5, ",,," * 9])
+def test_texts_without_words_stay(text: str) -> None:
+    answers, _ = corpus(200)
+    belonging = fit(answers, HashingEncoder())
+    assert belonging.trim(text) in (text, None)
+
+
+def test_a_corpus_of_few_rows_without_features_is_no_error() -> None:
+    answers = Answers(["", ""], ["hello", "bye"], ["Hi there .", ""])
+    belonging = fit(answers, HashingEncoder())
+    assert [belonging.trim(text) for text in answers.responses] == list(answers.responses)
+
+
+def test_dependence_tells_what_comes_with_one_context_from_what_comes_with_any() -> None:
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 4, 2000)
+    bags = [["always", f"of {kind}"] + ["chance"] * int(rng.random() < 0.1) for kind in kinds]
+    features = features_of([frozenset({f"kind {kind}"}) for kind in kinds])
+    found = dependence(named(bags, HashingEncoder()), features)
+    roots = dict(zip(found.names, found.roots.tolist(), strict=True))
+    assert roots["chance"] < 1.5
+    assert all(roots[f"of {kind}"] > 20 for kind in range(4))
+    assert roots["always"] < 1.5
+
+
+def test_the_statistic_has_mean_zero_and_variance_one_under_independence() -> None:
+    rng = np.random.default_rng(1)
+    kinds = rng.integers(0, 5, 4000)
+    features = features_of([frozenset({f"kind {kind}"}) for kind in kinds])
+    bags = [[f"name {rng.integers(0, 60)}"] for _ in kinds]
+    found = dependence(named(bags, HashingEncoder()), features)
+    squares = found.roots**2  # the square root of the statistic, and 0 of what is less than 0
+    assert 0.3 < (squares == 0).mean() < 0.7
+    assert 0.4 < squares[squares > 0].mean() < 1.6
+
+
+def test_clauses_and_sentences_cover_all_tokens_in_order() -> None:
+    tokens = tokens_of("Well , it 's 5:30 , isn't it ? Yes ! [hotel_name] . and more")
+    clauses = list(clauses_of(tokens))
+    assert [place for clause in clauses for place in range(*clause)] == list(range(len(tokens)))
+    sentences = list(sentences_of(tokens))
+    assert [clause for sentence in sentences for clause in sentence] == clauses
+    names = [name_of(tokens[a:b]) for a, b in clauses]
+    assert names == ["well", "it 's 5:30", "isn't it", "yes", "[hotel_name]", "and more"]
+
+
+def curated(answers: Answers, order: list[int], **changes: object) -> dict[int, tuple[str, str]]:
+    pairs = [(answers.said[i], answers.responses[i]) for i in order]
+    made = Corpus.of(pairs, [answers.keys[i] for i in order])
+    recipe = {"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0, **changes}
+    curation = curate(made, Recipe.of(recipe))
+    return {order[row]: targets[0][:2] for row, targets in curation.drawn()}
+
+
+def test_a_curation_writes_trimmed_responses_whatever_the_order_of_its_rows() -> None:
+    answers, clean = corpus(3000)
+    rows = list(range(3000))
+    found = curated(answers, rows)
+    assert [found[row][1] for row in rows] == clean
+    assert [found[row][0] for row in rows] == [
+        "kept" if given == kept else "replaced"
+        for given, kept in zip(answers.responses, clean, strict=True)
+    ]
+    random.Random(3).shuffle(rows)
+    assert curated(answers, rows) == found
+
+
+def test_no_draw_brings_back_what_was_left_out() -> None:
+    answers, clean = corpus(3000)
+    every = {"budget": 1.0, "sharpening": "proportional", "candidates": 1.0}
+    found = curated(answers, list(range(3000)), **every)
+    assert {text for _, text in found.values()} <= set(clean)
+    with_them = curated(answers, list(range(3000)), **every, trim=False)
+    assert not {text for _, text in with_them.values()} <= set(clean)
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict", "reason"),
+    [(0.08, "doubtful", "3,000 exchanges are few"), (0.4, "does not apply", "which is too much")],
+)
+def test_the_verdict_is_on_what_is_left_out(share: float, verdict: str, reason: str) -> None:
+    answers, _ = corpus(3000, share)
+    pairs = list(zip(answers.said, answers.responses, strict=True))
+    recipe = Recipe.of({"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0})
+    found = diagnose(curate(Corpus.of(pairs, answers.keys), recipe))
+    assert found.verdict == verdict
+    assert any(reason in one for one in found.reasons)
+
+
+def test_where_nothing_depends_on_its_context_nothing_is_left_out() -> None:
+    rng = random.Random(5)
+    texts = [f"{rng.choice('abcdefgh')} said {rng.choice(RUDE)}" for _ in range(900)]
+    keys = [rng.choice(sorted(ASKED)) for _ in texts]
+    made = Corpus.of([("go on", text) for text in texts], keys)
+    recipe = Recipe.of({"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0})
+    curation = curate(made, recipe)
+    assert set(curation.lineage.column("action").to_pylist()) == {"kept"}
+    found = diagnose(curation)
+    assert (found.verdict, found.reasons) == (
+        "does not apply",
+        ["no part of a response depends on what it answers"],
+    )

@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isaac.corpus.corpus import Corpus, read_corpus
+from isaac.curation.curate import Curation, curate
+from isaac.curation.lineage import LINEAGE, least
+from isaac.recipe import BUDGETS, Recipe
+from tests.conftest import write_lines
+
+HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
+FIXED = {**HASHING, "radius": 0.9, "view": "whole", "neighbors": 30}
+
+Pairs = list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def pairs(exchanges: list[dict[str, str]]) -> Pairs:
+    return [(row["context"], row["response"]) for row in exchanges]
+
+
+def curated(pairs: Pairs, **fields: Any) -> Curation:
+    return curate(Corpus.of(pairs), Recipe.of({**FIXED, **fields}))
+
+
+def lines(found: Curation) -> list[dict[str, Any]]:
+    return list(found.lineage.to_pylist())
+
+
+def actions(found: Curation) -> Counter[str]:
+    return Counter(line["action"] for line in lines(found))
+
+
+def asked(found: Curation) -> set[int]:
+    """Return the ids of the least typical rows, as many as the budget allows."""
+    layout = found.layout
+    typical = found.consensus.typicality[layout.response].tolist()
+    order = sorted(range(len(typical)), key=lambda row: (typical[row], row))
+    return set(layout.ids[order[: round(found.recipe.share * len(typical))]].tolist())
+
+
+# the budget
+
+
+@given(st.lists(st.sampled_from([0.1, 0.2, 0.5, 1.0]), min_size=1, max_size=20), st.data())
+def test_the_least_typical_come_first_and_equal_ones_in_their_order(
+    typical: list[float], data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(0, len(typical)))
+    chosen: npt.NDArray[np.bool_] = least(np.array(typical), count)
+    expected = sorted(range(len(typical)), key=lambda row: (typical[row], row))[:count]
+    assert np.flatnonzero(chosen).tolist() == sorted(expected)
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.003, 0.005, 0.1, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("mode", ["resample", "filter", "pairs"])
+def test_only_the_least_typical_rows_change(mode: str, budget: float, pairs: Pairs) -> None:
+    found = curated(pairs, mode=mode, budget=budget, abstain=0)
+    rows = asked(found)
+    assert len(rows) == round(budget * len(pairs))
+    for line in lines(found):
+        if line["id"] not in rows:
+            assert (line["action"], line["source_id"]) == ("kept", line["id"])
+            assert line["probability"] == 1
+    changed = {line["id"] for line in lines(found) if line["action"] != "kept"}
+    if budget <= 0.5 or mode == "filter":  # where none of them can be drawn for itself
+        assert changed == rows
+    assert changed <= rows
+    typical = {line["id"]: line["typicality"] for line in lines(found)}
+    assert max((typical[row] for row in rows), default=0) <= min(
+        (typical[row] for row in typical if row not in rows), default=1
+    )
+
+
+def test_a_budget_of_nothing_changes_nothing(pairs: Pairs) -> None:
+    for mode in BUDGETS:
+        found = curated(pairs, mode=mode, budget=0.0, targets=3)
+        assert actions(found) == {"kept": len(pairs)}
+        assert [line["source_id"] for line in lines(found)] == list(range(len(pairs)))
+
+
+@pytest.mark.parametrize(("mode", "share"), BUDGETS.items())
+def test_every_mode_has_a_budget_of_its_own(mode: str, share: float, pairs: Pairs) -> None:
+    found = curated(pairs, mode=mode)
+    assert found.recipe.share == share
+    given_too = curated(pairs, mode=mode, budget=share)
+    assert given_too.lineage.equals(found.lineage)
+
+
+def test_the_budget_counts_rows_not_texts() -> None:
+    pairs = [("hi", "see a doctor soon")] * 6 + [("hi", "shut up")] * 4
+    found = curated(pairs, mode="filter", budget=0.3, duplicates="each", neighbors=10)
+    dropped = {line["id"] for line in lines(found) if line["action"] == "dropped"}
+    assert len(dropped) == 3
+    assert len({pairs[row][1] for row in dropped}) == 1
+
+
+# modes
+
+
+@pytest.mark.parametrize("fields", [{}, {"keep": True}, {"targets": 3}, {"abstain": 1.0}])
+def test_filter_drops_and_replaces_nothing(fields: dict[str, Any], pairs: Pairs) -> None:
+    found = curated(pairs, mode="filter", budget=0.4, **fields)
+    assert set(actions(found)) == {"kept", "dropped"}
+    assert [line["id"] for line in lines(found)] == list(range(len(pairs)))
+    assert all(line["source_id"] == line["id"] for line in lines(found))
+    dropped = {line["id"] for line in lines(found) if line["action"] == "dropped"}
+    assert dropped <= asked(found)
+    if not fields.get("keep"):
+        assert dropped == asked(found)
+
+
+def test_pairs_are_drawn_as_resampling_draws(pairs: Pairs) -> None:
+    one = curated(pairs, mode="pairs", budget=0.5, abstain=0)
+    other = curated(pairs, mode="resample", budget=0.5, abstain=0)
+    assert one.lineage.equals(other.lineage)
+    assert actions(one)["replaced"] == len(pairs) / 2
+
+
+def test_the_keep_rule_holds_back_rows_of_the_budget(pairs: Pairs) -> None:
+    fields = {"budget": 1.0, "candidates": 1.0, "relevance": 0.0, "abstain": 0.0}
+    free, kept = (lines(curated(pairs, **fields, keep=keep)) for keep in (False, True))
+    held = {
+        line["id"]
+        for line in kept
+        if line["own_rank"] == 1 and round(line["head_share"] * line["neighborhood"]) > 1
+    }
+    assert "replaced" in {line["action"] for line in free if line["id"] in held}
+    assert {line["action"] for line in kept if line["id"] in held} == {"kept"}
+    rest = [[line for line in some if line["id"] not in held] for some in (free, kept)]
+    assert [line["id"] for line in rest[0]] == [line["id"] for line in rest[1]]
+    assert sum(line["action"] == "replaced" for line in rest[1]) > len(rest[1]) / 2
+
+
+def test_targets_of_a_replaced_row_are_numbered(pairs: Pairs) -> None:
+    found = curated(pairs, targets=3, budget=0.5, abstain=0)
+    assert found.lineage.schema == LINEAGE
+    told: dict[int, list[dict[str, Any]]] = {}
+    for line in lines(found):
+        told.setdefault(line["id"], []).append(line)
+    assert list(told) == list(range(len(pairs)))
+    for row, drawn in told.items():
+        assert [line["target"] for line in drawn] == list(range(len(drawn)))
+        texts = {pairs[line["source_id"]][1] for line in drawn}
+        assert len(texts) == len(drawn)
+        assert len(drawn) == (3 if row in asked(found) else 1)
+
+
+@pytest.mark.parametrize("group_by", [None, "g"])
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"relevance": 0, "typicality": 0}, {"relevance": 0, "typicality": 0, "repeats": 0}],
+    ids=["default", "bounded", "uniform"],
+)
+def test_only_typical_responses_are_drawn(
+    fields: dict[str, Any], group_by: str | None, pairs: Pairs
+) -> None:
+    corpus = Corpus.of(pairs, groups=[str(len(context) % 3) for context, _ in pairs])
+    recipe = Recipe.of({**FIXED, **fields, "group_by": group_by, "candidates": 0.3, "abstain": 0})
+    found = curate(corpus, recipe)
+    place = np.argsort(found.layout.ids)
+    typical = found.consensus.typicality[found.layout.response[place]]
+    drawn = [line["source_id"] for line in lines(found) if line["action"] == "replaced"]
+    assert len(drawn) > 30
+    assert (typical[drawn] > 0.7).all()
+
+
+@pytest.mark.parametrize("fields", [{}, {"mode": "filter"}, {"abstain": 1.0}], ids=str)
+def test_many_targets_of_which_no_row_finds_a_second(fields: dict[str, Any]) -> None:
+    found = curated([("hi", "hello")], targets=3, **fields)
+    assert found.lineage.schema == LINEAGE
+    assert [line["target"] for line in lines(found)] == [0]
+
+
+# abstaining
+
+ODD = [
+    (f"context {n}", f"{word} {word}{word} {word}x")
+    for n, word in enumerate("abc def ghi jkl mno pqr".split())
+]
+
+
+@pytest.mark.parametrize("group_by", [None, "g"])
+def test_a_row_stays_where_no_two_responses_agree(group_by: str | None) -> None:
+    corpus = Corpus.of(ODD, groups=["g"] * len(ODD))
+    recipe = Recipe.of({**FIXED, "group_by": group_by, "budget": 1.0, "radius": 0.3})
+    found = curate(corpus, recipe)
+    assert actions(found) == {"abstained": len(ODD)}
+    assert [line["source_id"] for line in lines(found)] == list(range(len(ODD)))
+    assert actions(found.redraw(budget=0.5)) == {"abstained": 3, "kept": 3}
+    again = actions(found.redraw(abstain=0.0, relevance=0.0))
+    assert again["abstained"] == 0 < again["replaced"]
+
+
+def test_near_duplicates_do_not_agree_with_each_other() -> None:
+    copies = [(f"context {n}", f"{ODD[0][1]}!{'!' * n}") for n in range(5)]
+    once, each = (
+        curated([*ODD, *copies], budget=1.0, radius=0.3, duplicates=count, candidates=1.0)
+        for count in ("once", "each")
+    )
+    assert actions(once) == {"abstained": 11}
+    assert actions(each)["abstained"] == 0
+
+
+def test_a_head_of_too_small_a_share_is_not_drawn_from(pairs: Pairs) -> None:
+    found = curated(pairs, budget=1.0)
+    for share in (0.05, 0.2, 0.5):
+        told = lines(found.redraw(abstain=share))
+        small = {line["id"] for line in told if line["head_share"] < share}
+        assert {line["id"] for line in told if line["action"] == "abstained"} >= small
+        assert all(line["source_id"] == line["id"] for line in told if line["id"] in small)
+
+
+def test_a_row_alone_in_its_neighborhood_does_not_abstain() -> None:
+    found = curate(
+        Corpus.of(ODD, groups=[response for _, response in ODD]),
+        Recipe.of({**FIXED, "group_by": "g", "budget": 1.0, "candidates": 1.0}),
+    )
+    assert actions(found) == {"kept": len(ODD)}
+
+
+# labels
+
+
+def test_labels_change_nothing(tmp_path: Path, pairs: Pairs) -> None:
+    records: list[dict[str, Any]] = [
+        {"context": context, "response": response} for context, response in pairs
+    ]
+    labels = Random(1).choices(["safe", "unsafe"], k=len(pairs))
+    extra: list[dict[str, Any]] = [
+        {**record, "label": label, "score": n}
+        for n, (record, label) in enumerate(zip(records, labels, strict=True))
+    ]
+    shuffled: list[dict[str, Any]] = [
+        {**record, "label": label}
+        for record, label in zip(records, Random(2).sample(labels, len(labels)), strict=True)
+    ]
+    found = [
+        curate(read_corpus(write_lines(tmp_path / f"{n}.jsonl", rows)), Recipe.of(HASHING))
+        for n, rows in enumerate([records, extra, shuffled])
+    ]
+    assert found[0].lineage.equals(found[1].lineage)
+    assert found[0].lineage.equals(found[2].lineage)
+    assert found[0].recipe == found[1].recipe == found[2].recipe
+    assert found[0].corpus.column("record") != found[1].corpus.column("record")
+
+
+# any corpus
+
+SMALL = st.lists(
+    st.tuples(
+        st.sampled_from(["my head hurts", "my head aches", "what to cook", "?"]),
+        st.sampled_from(
+            ["see a doctor", "see your doctor now", "cook pasta", "shut up", "no", "!"]
+        ),
+    ),
+    min_size=1,
+    max_size=14,
+)
+
+
+@settings(max_examples=30)
+@given(
+    SMALL,
+    st.sampled_from(sorted(BUDGETS)),
+    st.floats(0, 1),
+    st.sampled_from([0.0, 0.02, 0.5]),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_every_row_has_a_line_and_a_source(
+    pairs: Pairs, mode: str, budget: float, abstain: float, targets: int, keep: bool
+) -> None:
+    fields = {"mode": mode, "budget": budget, "abstain": abstain, "targets": targets, "keep": keep}
+    found = curated(pairs, **fields, neighbors=5)
+    told = lines(found)
+    assert sorted({line["id"] for line in told}) == list(range(len(pairs)))
+    assert [(a["id"], a["target"]) for a in told] == sorted({(a["id"], a["target"]) for a in told})
+    for line in told:
+        own, drawn = pairs[line["id"]][1], pairs[line["source_id"]][1]
+        assert (own != drawn) == (line["action"] == "replaced")
+        assert own != drawn or line["source_id"] == line["id"]
+        assert 0 < line["probability"] <= 1
+        assert line["rank"] >= 1
+        assert 1 <= line["own_rank"] <= line["clusters"]
+        assert line["id"] in asked(found) or line["action"] == "kept"
+
+
+# flooding
+
+INSULT = "stop whining you useless crybaby, nobody cares"
+
+
+@pytest.fixture(scope="module")
+def flooded() -> Pairs:
+    """Return good answers to one question, and one insult to fifty others like it."""
+    text = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    good = [(r["context"], r["response"]) for r in rows if r["situation"] == "long_headache"]
+    more = [f"{context} {end}" for end in ("please help", "what now") for context, _ in good]
+    return [*good, *((context, INSULT) for context in more[:50])]
+
+
+def insults(found: Curation, pairs: Pairs) -> int:
+    """Return how many rows that have another response drew the insult."""
+    drawn = [line for line in lines(found) if line["action"] == "replaced"]
+    return sum(pairs[line["source_id"]][1] == INSULT for line in drawn)
+
+
+@pytest.mark.parametrize("encoders", [{}, HASHING], ids=["wordllama", "hashing"])
+def test_a_flood_of_one_response_is_not_drawn(encoders: dict[str, str], flooded: Pairs) -> None:
+    for fields in ({}, {"budget": 1.0}, {"candidates": 1.0}):
+        found = curate(Corpus.of(flooded), Recipe.of({**encoders, **fields}))
+        assert insults(found, flooded) == 0
+        replaced = {line["id"] for line in lines(found) if line["action"] == "replaced"}
+        assert {row for row, (_, text) in enumerate(flooded) if text == INSULT} <= replaced
+
+
+@pytest.mark.parametrize("encoders", [{}, HASHING], ids=["wordllama", "hashing"])
+def test_a_flood_of_one_response_is_drawn_by_the_paper(
+    encoders: dict[str, str], flooded: Pairs
+) -> None:
+    found = curate(Corpus.of(flooded), Recipe.paper(**encoders))
+    assert insults(found, flooded) > 25

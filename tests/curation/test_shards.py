@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isaac.corpus.corpus import Corpus
+from isaac.curation import neighborhoods, shards
+from isaac.curation.canonical_order import Layout, arrange
+from isaac.curation.clusters import Clusters
+from isaac.curation.neighborhoods import Compared, Groups, Searches, chosen, joined, to_search
+from isaac.curation.resources import Tools
+from isaac.curation.search.exact import Ints, group_by
+from isaac.curation.shards import Neighborhoods, find_clusters, named
+from isaac.curation.vectors import Embedded
+from isaac.errors import IsaacError
+from isaac.recipe import Settled
+from isaac.runtime.engines import Local
+from isaac.runtime.storage import Memory
+from tests.reference import EXCHANGES
+from tests.vectors import directions
+
+Plain = list[list[list[int]]]
+
+
+def settled(**fields: Any) -> Settled:
+    encoders = {"context_encoder": "hashing", "response_encoder": "hashing"}
+    return Settled.of({**encoders, "radius": 1.1, "view": "whole", **fields})
+
+
+class Case:
+    """A corpus with vectors of its contexts and responses, and who may be drawn."""
+
+    def __init__(self, pairs: list[tuple[str, str]], recipe: Settled, seed: int = 0) -> None:
+        groups = [str(len(context) % 4) for context, _ in pairs]
+        self.recipe = recipe
+        self.layout: Layout = arrange(Corpus.of(pairs, groups))
+        count = len(self.layout.responses)
+        self.contexts = Embedded(directions(seed, len(self.layout.contexts), 6), 0, "")
+        kind = np.random.default_rng(seed).integers(0, 1 + count // 2, count)
+        vectors = directions(seed + 1, count, 6, distinct=-(-2 * count // 3))
+        self.compared = Compared(
+            vectors, self.layout.look, kind=np.asarray(kind[self.layout.response])
+        )
+        self.allowed = np.random.default_rng(seed).random(len(self.layout.ids)) < 0.7
+        self.allowed[0] = True
+
+    def found(self, **tools: Any) -> Neighborhoods:
+        """Return the neighbourhoods of the corpus."""
+        given_tools = Tools(**tools).ready()
+        return find_clusters(
+            self.layout, self.contexts, self.compared, self.allowed, self.recipe, given_tools
+        )
+
+    def work(self) -> Searches | Groups:
+        """Return what finds some of the neighbourhoods."""
+        if self.recipe.group_by is not None:
+            return Groups(self.compared, group_by(self.layout.group), self.recipe)
+        candidates = to_search(self.layout, self.contexts, self.allowed, self.recipe, Tools())
+        return Searches.of(self.layout, self.contexts, self.compared, candidates, self.recipe)
+
+
+RECIPES = [
+    {"neighbors": 12},
+    {"neighbors": 1},
+    {"neighbors": 400},
+    {"neighbors": 12, "clusters": "cover"},
+    {"neighbors": 12, "clusters": "text"},
+    {"group_by": "g"},
+    {"group_by": "g", "clusters": "cover"},
+]
+of_recipes = pytest.mark.parametrize("fields", RECIPES, ids=str)
+
+
+def plain(clusters: Clusters) -> Plain:
+    """Return neighbourhoods as lists of members, sizes and counts."""
+    return [
+        [part[number].tolist() for part in clusters]
+        for number in range(len(clusters.sizes.lengths))
+    ]
+
+
+def one_by_one(found: Neighborhoods) -> Plain:
+    return [plain(found[nest])[0] for nest in range(len(found))]
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, *, most: int, members: int = 2**30) -> None:
+    monkeypatch.setattr(shards, "SHARD", (most, most))
+    monkeypatch.setattr(shards, "MEMBERS", members)
+
+
+# every neighbourhood once
+
+
+@of_recipes
+@pytest.mark.parametrize("most", [1, 7, 1000])
+def test_every_neighborhood_is_in_one_shard(
+    fields: dict[str, Any], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(monkeypatch, most=most)
+    case = Case(EXCHANGES, settled(**fields))
+    found = case.found()
+    expected = case.layout.group if case.recipe.group_by else case.layout.exchange
+    numbers = np.concatenate([shard.nests for shard in found])
+    assert sorted(numbers.tolist()) == list(range(expected.max() + 1))
+    assert len(found) == len(numbers)
+    assert found.shards == len(list(found)) == -(-len(numbers) // most)
+    for number, shard in enumerate(found):
+        assert shard.nests.tolist() == found.nests(number).tolist()
+        assert len(shard.clusters.sizes.lengths) == len(shard.nests) <= most
+
+
+@of_recipes
+def test_one_neighborhood_is_what_its_shard_says(
+    fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(monkeypatch, most=7)
+    found = Case(EXCHANGES, settled(**fields)).found()
+    told = 0
+    for shard in found:
+        for nest, lists in zip(shard.nests.tolist(), plain(shard.clusters), strict=True):
+            assert plain(found[nest]) == [lists]
+            told += 1
+    assert told == len(found)
+
+
+def test_shards_may_lie_in_any_order() -> None:
+    recipe = settled(group_by="g")
+    case = Case(EXCHANGES, recipe)
+    work, order = case.work(), np.array([2, 0, 3, 1])
+    store = Memory()
+    for number, nests in enumerate(([2, 0, 3], [1])):
+        store.clusters(named(number), partial(work.clusters, np.array(nests)))
+    found = Neighborhoods(order, np.array([0, 3, 4]), store, {})
+    assert one_by_one(found) == plain(work.clusters(np.arange(4)))
+
+
+def test_a_shard_that_is_gone_is_told() -> None:
+    found = Neighborhoods(np.arange(3), np.array([0, 3]), Memory(), {})
+    with pytest.raises(IsaacError, match="a shard that was finished is gone"):
+        found[1]
+
+
+# what changes no result
+
+
+@of_recipes
+def test_the_cut_into_shards_changes_nothing(
+    fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(EXCHANGES, settled(**fields))
+    expected = one_by_one(case.found())
+    assert len(expected) > 3
+    for most, members in [(1, 2**30), (2, 2**30), (13, 2**30), (1000, 1), (1000, 25), (5, 100)]:
+        cut(monkeypatch, most=most, members=members)
+        assert one_by_one(case.found()) == expected
+        assert one_by_one(case.found(engine=Local(3))) == expected
+    monkeypatch.setattr(neighborhoods, "BLOCK", 3)
+    assert one_by_one(case.found()) == expected
+    monkeypatch.setattr(neighborhoods, "PAIRS", 1)
+    assert one_by_one(case.found()) == expected
+
+
+@pytest.mark.parametrize("fields", RECIPES[:4], ids=str)
+def test_pairs_that_are_remembered_change_nothing(
+    fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(EXCHANGES, settled(**fields))
+    expected = one_by_one(case.found())
+    serves = case.recipe.neighbors > 1
+    remembered = shards.remembered(case.compared, len(expected), case.recipe, Tools())
+    assert (remembered.known is not None) == serves
+    monkeypatch.setattr(shards, "remembered", lambda compared, *_: compared)
+    assert one_by_one(case.found()) == expected
+
+
+@of_recipes
+def test_equal_neighborhoods_are_clustered_once_and_alike(fields: dict[str, Any]) -> None:
+    """Of many rows of one context, all but a few have the same neighbours."""
+    pairs = [(f"question {n % 3}", f"answer {n}") for n in range(40)] + EXCHANGES[:10]
+    case = Case(pairs, settled(**fields))
+    work = case.work()
+    every = np.arange(len(case.found()))
+    apart = joined([work.clusters(every[nest : nest + 1]) for nest in every.tolist()])
+    together = work.clusters(every)
+    assert plain(together) == plain(apart) == one_by_one(case.found())
+    some = np.array([5, 0, 5, 2, 2, 1]) % len(every)
+    assert plain(work.clusters(some)) == plain(chosen(apart, some))
+
+
+@pytest.mark.parametrize("neighbors", [1, 2, 5, 60])
+def test_a_context_s_exchanges_are_searched_once_but_each_has_its_own_row(neighbors: int) -> None:
+    case = Case([("hi", f"answer {n}") for n in range(50)], settled(neighbors=neighbors))
+    work = case.work()
+    assert isinstance(work, Searches)
+    clustered: list[int] = []
+    original: Callable[..., Clusters] = neighborhoods.cluster
+
+    def counting(members: Ints, *rest: Any) -> Clusters:
+        clustered.append(len(members))
+        return original(members, *rest)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(neighborhoods, "cluster", counting)
+        found = work.clusters(np.arange(50))
+    assert sum(clustered) == len({frozenset(found.members[nest].tolist()) for nest in range(50)})
+    for nest in range(50):
+        assert case.layout.first[nest] in found.members[nest]
+
+
+# large groups
+
+
+def test_a_group_larger_than_a_shard_is_a_shard_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [(f"c{n}", f"r{n}", "large" if n % 8 else f"small {n % 5}") for n in range(200)]
+    layout = arrange(Corpus.of([row[:2] for row in rows], [row[2] for row in rows]))
+    recipe = settled(group_by="g")
+    compared = Compared(directions(3, 200, 5), layout.look)
+    every: npt.NDArray[np.bool_] = np.ones(200, bool)
+    expected = None
+    for members in (1, 20, 100, 2**20):
+        cut(monkeypatch, most=4, members=members)
+        found = find_clusters(layout, None, compared, every, recipe, Tools().ready())
+        sizes = [len(shard.clusters.members.values) for shard in found]
+        assert sum(sizes) == 200
+        assert all(len(shard.nests) == 1 for shard in found if members == 1)
+        large = [shard for shard in found if len(shard.clusters.members.values) >= 175]
+        assert len(large) == 1
+        assert all(size <= members for size in sizes if size < 175) or members == 1
+        expected = expected or one_by_one(found)
+        assert one_by_one(found) == expected
+    assert found.search == {"by": "key"}
+
+
+@given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 12), st.integers(1, 30))
+def test_shards_are_as_large_as_they_may_be(sizes: list[int], most: int, members: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        cut(patched, most=most, members=members)
+        starts = shards._starts(np.array(sizes, np.int64)).tolist()
+    assert starts[0] == 0
+    assert starts[-1] == len(sizes)
+    for start, end in itertools.pairwise(starts):
+        assert 1 <= end - start <= most
+        held = sum(sizes[start:end])
+        assert held - sizes[end - 1] < members  # the last one may be what makes it full
+        if end < len(sizes) and end - start < most:
+            assert held >= members
+
+
+# how they were found, and what is kept
+
+
+def test_what_is_finished_is_not_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(monkeypatch, most=10)
+    case, store = Case(EXCHANGES, settled(neighbors=12)), Memory()
+    expected = one_by_one(case.found(store=store))
+    del store.kept[named(2)]
+    asked: list[list[int]] = []
+    original = Searches.clusters
+
+    def counting(work: Searches, nests: Ints) -> Clusters:
+        asked.append(nests.tolist())
+        return original(work, nests)
+
+    monkeypatch.setattr(Searches, "clusters", counting)
+    found = case.found(store=store)
+    assert one_by_one(found) == expected
+    assert asked == [found.nests(2).tolist()]
+    assert found.search == {"by": "exact"}

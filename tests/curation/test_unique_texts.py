@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from isaac.curation.unique_texts import Digests, TextFile, Texts, digests_of, distinct
+
+TEXTS = st.lists(st.text(max_size=6), max_size=20)
+FEW = st.lists(st.sampled_from(["", "a", "b", "ab", "é", "\n", "😀"]), max_size=20)
+
+
+def whole(digest: list[int]) -> int:
+    """Return a digest as one number."""
+    return digest[0] << 64 | digest[1]
+
+
+# digests
+
+
+@given(TEXTS)
+def test_digests_are_those_of_the_bytes(texts: list[str]) -> None:
+    found = digests_of(iter(texts))
+    assert found.shape == (len(texts), 2)
+    assert found.dtype == np.uint64
+    for text, digest in zip(texts, found.tolist(), strict=True):
+        data = blake2b(text.encode(), digest_size=16).digest()
+        assert digest == [int.from_bytes(half, "little") for half in (data[:8], data[8:])]
+
+
+def some_digests(pairs: list[tuple[int, int]]) -> Digests:
+    return np.array(pairs, np.uint64).reshape(-1, 2)
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([0, 1, 2, 2**63, 2**64 - 1])] * 2), max_size=20))
+def test_distinct_digests_are_sorted_with_their_first_places(pairs: list[tuple[int, int]]) -> None:
+    found = distinct(some_digests(pairs))
+    assert list(map(tuple, found.digests.tolist())) == sorted(set(pairs))
+    assert found.first.tolist() == [pairs.index(pair) for pair in sorted(set(pairs))]
+    assert [sorted(set(pairs))[number] for number in found.number.tolist()] == pairs
+
+
+# texts
+
+
+@given(TEXTS | FEW, st.randoms())
+def test_texts_are_there_once_and_found(given_texts: list[str], random: Random) -> None:
+    texts = Texts.of(given_texts)
+    assert len(texts) == len(set(given_texts))
+    assert set(texts) == set(given_texts)
+    assert [texts[place] for place in range(len(texts))] == list(texts)
+    assert [texts.find(text) for text in texts] == list(range(len(texts)))
+    numbers = [whole(digest) for digest in digests_of(texts).tolist()]
+    assert numbers == sorted(numbers)
+    assert np.array_equal(texts.digests, digests_of(texts))
+    shuffled = random.sample(given_texts, len(given_texts))
+    assert list(Texts.of(shuffled)) == list(texts)
+
+
+@given(TEXTS | FEW, st.text(max_size=3))
+@example([], "a")
+def test_a_text_that_is_not_there_is_not_found(given_texts: list[str], text: str) -> None:
+    texts = Texts.of(given_texts)
+    if text not in given_texts:
+        assert texts.find(text) == -1
+    assert texts.find("something else that is not there") == -1
+
+
+def test_texts_that_share_half_of_their_digest_are_told_apart() -> None:
+    ((high, low),) = digests_of(["here"]).tolist()
+    near = [(high, low - 1), (high, low), (high, low + 1), (high + 1, low), (high - 1, low)]
+    found = distinct(some_digests(near))
+    texts = Texts(found.digests, [str(place) for place in found.first])
+    assert texts.find("here") == near.index((high, low)) + 1
+    without = Texts(np.delete(found.digests, 2, axis=0), ["a", "b", "c", "d"])
+    assert without.find("here") == -1
+
+
+def test_texts_are_sliced() -> None:
+    texts = Texts.of("abcdefg")
+    assert texts[2:5] == [texts[2], texts[3], texts[4]]
+    assert texts[5:99] == [texts[5], texts[6]]
+    assert list(texts[:]) == list(texts)
+
+
+# texts in a file
+
+
+def written(folder: Path, texts: list[str]) -> TextFile:
+    """Return texts in a file, in which they stand in another order, with gaps."""
+    data = bytearray()
+    starts, lengths = np.zeros((2, len(texts)), np.int64)
+    for place in Random(3).sample(range(len(texts)), len(texts)):
+        data += b"\xff#"
+        starts[place], lengths[place] = len(data), len(texts[place].encode())
+        data += texts[place].encode()
+    (folder / "texts").write_bytes(data)
+    return TextFile(folder / "texts", starts, lengths)
+
+
+@given(TEXTS, st.integers(1, 25), st.integers(0, 20), st.integers(0, 25))
+def test_texts_in_a_file_are_those_in_memory(
+    tmp_path_factory: pytest.TempPathFactory,
+    given_texts: list[str],
+    portion: int,
+    start: int,
+    stop: int,
+) -> None:
+    texts = Texts.of(given_texts)
+    file = written(tmp_path_factory.mktemp("texts"), list(texts))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TextFile, "PORTION", portion)
+        assert list(file) == list(texts)
+    assert len(file) == len(texts)
+    assert [file[place] for place in range(len(file))] == list(texts)
+    assert file[start:stop] == texts[start:stop]
+    there = Texts(texts.digests, file)
+    assert list(there) == list(texts)
+    assert [there.find(text) for text in given_texts] == [texts.find(text) for text in given_texts]
+
+
+def test_a_file_of_texts_has_no_place_beyond_its_end(tmp_path: Path) -> None:
+    file = written(tmp_path, ["a", "bc"])
+    assert file[-1] == "bc"
+    with pytest.raises(IndexError):
+        file[2]
+    assert "bc" in file
+    assert "x" not in file
+
+
+def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
+    file = written(tmp_path, ["a text", "another one"])
+    (tmp_path / "texts").write_bytes(b"\xff#a te")
+    with pytest.raises(OSError, match=r"\d+ bytes of a text wanted, \d+ there"):
+        list(file)
+
+
+def test_a_file_of_texts_is_closed_when_nobody_needs_it(tmp_path: Path) -> None:
+    for _ in range(3000):  # more than a process may have open
+        assert written(tmp_path, ["a"])[0] == "a"

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isaac.errors import CorpusError
+from isaac.evaluate.dialogue.database import Database, alike, minutes, read_database, spelled
+
+HOTELS: list[dict[str, Any]] = [
+    {"id": "1", "name": "acorn guest house", "area": "north", "stars": "4", "parking": "yes"},
+    {"id": "2", "name": "cityroomz", "area": "centre", "stars": "0", "parking": "no"},
+    {"id": "3", "name": "the avalon", "area": "north", "stars": "?", "price": {"single": "60"}},
+]
+TRAINS = [
+    {"trainID": "TR1", "day": "monday", "leaveAt": "09:00", "arriveBy": "09:50"},
+    {"trainID": "TR2", "day": "monday", "leaveAt": "11:00", "arriveBy": "11:50"},
+    {"trainID": "TR2", "day": "sunday", "leaveAt": "23:40", "arriveBy": "24:30"},
+]
+
+
+def database() -> Database:
+    return Database({"hotel": HOTELS, "train": TRAINS})
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, "123"),
+        ({"area": "north"}, "13"),
+        ({"area": "centre"}, "2"),
+        ({"area": "Center"}, "2"),
+        ({"area": "north|centre"}, "123"),
+        ({"area": "west"}, ""),
+        ({"stars": "4"}, "13"),
+        ({"stars": "0", "area": "north"}, "3"),
+        ({"parking": "free"}, "13"),
+        ({"name": "Acorn Guesthouse"}, "1"),
+        ({"name": "avalon"}, "3"),
+        ({"name": "acorm guest house"}, "1"),
+        ({"name": "alpha"}, ""),
+        ({"area": "west", "name": "avalon"}, ""),
+        ({"area": "north", "people": "3", "bookday": "monday", "price": "60"}, "13"),
+    ],
+)
+def test_a_query_finds_what_fits(asked: dict[str, str], found: str) -> None:
+    assert database().query("hotel", asked) == frozenset(found)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "dontcare",
+        "don't care",
+        "do n't care",
+        "Do not care",
+        "any",
+        "not mentioned",
+        "none",
+        "",
+        "?",
+    ],
+)
+def test_what_does_not_matter_does_not_narrow(value: str) -> None:
+    assert database().query("hotel", {"area": value, "stars": "0"}) == frozenset("23")
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"leaveAt": "09:01"}, {"TR2"}),
+        ({"leave": "09:00"}, {"TR1", "TR2"}),
+        ({"arriveby": "11:50"}, {"TR1", "TR2"}),
+        ({"arrive": "11:49"}, {"TR1"}),
+        ({"arrive": "09:00"}, set()),
+        ({"day": "monday", "leave at": "12:00"}, set()),
+        ({"leave": "after lunch", "day": "sunday"}, {"TR2"}),
+        ({"trainid": "tr1"}, {"TR1"}),
+    ],
+)
+def test_trains_leave_at_the_earliest_and_arrive_at_the_latest(
+    asked: dict[str, str], found: set[str]
+) -> None:
+    assert database().query("train", asked) == {one.lower() for one in found}
+
+
+def test_a_question_asked_again_has_the_same_answer_whatever_was_asked_between() -> None:
+    asked = database()
+    first = asked.query("hotel", {"area": "north"})
+    asked.query("hotel", {"area": "centre"})
+    assert asked.query("hotel", {"area": "north"}) == first == frozenset("13")
+
+
+@pytest.mark.parametrize("domain", ["taxi", "police", "hospital", "bus", ""])
+def test_nothing_is_looked_up_where_nothing_is_chosen(domain: str) -> None:
+    assert database().query(domain, {"phone": "1"}) == frozenset()
+
+
+def test_a_table_that_is_missing_is_named() -> None:
+    with pytest.raises(CorpusError, match="no table 'restaurant'; there: hotel, train"):
+        database().query("restaurant", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("17:45", 1065),
+        ("1745", 1065),
+        ("after 15:45", 945),
+        ("5:45pm", 1065),
+        ("5 p.m.", 1020),
+        ("12 am", 0),
+        ("10", 600),
+        ("noon", 720),
+        ("24:30", 1470),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_times_are_read_however_they_are_written(text: str, time: int | None) -> None:
+    assert minutes(text) == time
+
+
+def test_names_have_one_spelling() -> None:
+    assert spelled("The Acorn  Guest House") == spelled("acorn guesthouse") == "acorn guesthouse"
+    assert spelled("Finches B and B") == spelled("finches bed & breakfast".replace("&", "and"))
+    assert spelled("St Catharine's College") == spelled("saint catharine 's college")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("warkworth house", "wartworth house", True),
+        ("worth house", "warkworth house", True),
+        ("wartworth", "warkworth house", False),
+        ("abcdefghij", "abcdefghix", True),
+        ("abcdefghi", "abcdefghx", False),
+        ("", "avalon", False),
+    ],
+)
+def test_names_are_alike_up_to_a_tenth_of_the_shorter(one: str, other: str, *, same: bool) -> None:
+    assert alike(one, other) is same
+    assert alike(other, one) is same
+
+
+def test_a_database_is_read_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "hotel_db.json").write_text(json.dumps(HOTELS))
+    (tmp_path / "taxi_db.json").write_text('{"taxi_colors": ["black"]}')
+    assert read_database(tmp_path).query("hotel", {"area": "centre"}) == frozenset("2")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("{}", "wanted a list of entities, came dict"),
+        ('[{"id": "1"}, 7]', "'hotel', entity 1: int, not an object"),
+    ],
+)
+def test_a_broken_table_is_named(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "hotel_db.json").write_text(text)
+    with pytest.raises(CorpusError, match=told):
+        read_database(tmp_path)
+
+
+def test_a_folder_without_a_database_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"wanted any of restaurant_db\.json"):
+        read_database(tmp_path)

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from isaac.corpus.dialogue.goals import Aim, aims_of, booked_in
+from isaac.corpus.dialogue.predictions import Prediction
+from isaac.errors import CorpusError
+from isaac.evaluate.dialogue.database import Database
+from isaac.evaluate.dialogue.inform_success import Outcome, domains_of, judge, said_in
+
+DATABASE = Database(
+    {
+        "hotel": [
+            {"id": "acorn", "name": "acorn guest house", "area": "north", "stars": "4"},
+            {"id": "avalon", "name": "avalon", "area": "north", "stars": "3"},
+            {"id": "cityroomz", "name": "cityroomz", "area": "centre", "stars": "0"},
+        ],
+        "train": [
+            {"trainID": "TR1", "departure": "ely", "leaveAt": "09:00"},
+            {"trainID": "TR2", "departure": "ely", "leaveAt": "11:00"},
+        ],
+    }
+)
+NORTH, FOUR = {"hotel": {"area": "north"}}, {"hotel": {"area": "north", "stars": "4"}}
+GOAL = {"hotel": {"info": {"area": "north", "stars": "4"}, "reqt": ["phone"], "book": {"day": "x"}}}
+
+Turns = list[tuple[str, Mapping[str, Mapping[str, str]]]]
+
+
+def outcome(goal: Mapping[str, Any], turns: Turns, booked: list[set[str]] | None = None) -> Outcome:
+    predictions = [Prediction(response) for response, _ in turns]
+    said = said_in(predictions, [state for _, state in turns], booked)
+    return judge(aims_of(goal, "d"), said, DATABASE)
+
+
+@pytest.mark.parametrize(
+    ("turns", "inform", "success"),
+    [
+        # The state leaves one hotel, which is the goal's; all that was asked is told.
+        ([("[hotel_name]", FOUR), ("[hotel_phone] [ref]", FOUR)], True, True),
+        # The reference is missing, then the phone number.
+        ([("[hotel_name]", FOUR), ("[hotel_phone]", FOUR)], True, False),
+        ([("[hotel_name] [hotel_reference]", FOUR)], True, False),
+        # Two hotels are on offer, of which one is not in the goal.
+        ([("[hotel_name]", NORTH), ("[hotel_phone] [ref]", NORTH)], False, False),
+        # The later offer counts, and is the narrower one; then the later one is the wider one.
+        ([("[hotel_name]", NORTH), ("[name] [phone] [reference]", FOUR)], True, True),
+        ([("[hotel_name]", FOUR), ("[name] [phone] [reference]", NORTH)], True, True),
+        # A later offer of something else replaces the right one; one of nothing, too.
+        ([("[hotel_name]", FOUR), ("[hotel_name]", {"hotel": {"area": "centre"}})], False, False),
+        ([("[hotel_name]", FOUR), ("[hotel_name]", {"hotel": {"area": "west"}})], False, False),
+        # A name without a state of its domain offers nothing; neither does no name.
+        ([("[hotel_name] [hotel_phone] [ref]", {"train": {"leave": "09:00"}})], False, False),
+        ([("[hotel_phone] [hotel_ref]", FOUR)], False, False),
+        ([("", FOUR)], False, False),
+        ([], False, False),
+    ],
+)
+def test_a_hotel_is_informed_by_what_was_offered_last(
+    turns: Turns, inform: bool, success: bool
+) -> None:
+    found = outcome(GOAL, turns)
+    assert (found.inform, found.success) == (inform, success)
+
+
+def test_placeholders_count_where_their_domain_is_active() -> None:
+    wrong = [("[restaurant_name] [restaurant_phone] [restaurant_ref]", FOUR)]
+    assert not outcome(GOAL, [*wrong]).inform
+    said = said_in([Prediction(wrong[0][0], domains=("hotel",))], [FOUR])
+    assert judge(aims_of(GOAL, "d"), said, DATABASE).success
+    said = said_in([Prediction("[name] [phone] [ref]", domains=())], [FOUR])
+    assert not judge(aims_of(GOAL, "d"), said, DATABASE).inform
+
+
+def test_a_reference_counts_where_the_domain_is_booked() -> None:
+    turns: Turns = [("[hotel_name] [hotel_phone] [hotel_ref]", FOUR), ("[hotel_ref]", FOUR)]
+    assert outcome(GOAL, turns, [set(), {"hotel"}]).success
+    assert not outcome(GOAL, turns, [set(), {"train"}]).success
+    assert outcome(GOAL, turns, [{"hotel"}, set()]).success
+
+
+@pytest.mark.parametrize(
+    ("goal", "turns", "inform", "success"),
+    [
+        ({"hotel": {"info": {"name": "avalon"}, "reqt": ["phone"]}}, [("", {})], True, False),
+        ({"hotel": {"info": {"name": "avalon"}, "reqt": ["area"]}}, [("", {})], True, True),
+        ({"taxi": {"info": {"leaveAt": "9:00"}, "reqt": ["phone"]}}, [("", {})], True, False),
+        ({"police": {"info": {}, "reqt": ["phone"]}}, [("[police_phone]", {})], True, True),
+        ({"train": {"info": {"leaveAt": "10:00"}, "reqt": ["price"]}}, [("", {})], True, True),
+        ({"train": {"info": {"leaveAt": "10:00"}, "reqt": ["trainID"]}}, [("", {})], False, False),
+        (
+            {"train": {"info": {"leaveAt": "10:00"}, "reqt": ["trainID"]}},
+            [("[train_id]", {"train": {"leave": "10:30"}})],
+            True,
+            True,
+        ),
+        (
+            {"train": {"info": {"leaveAt": "10:00"}, "reqt": ["price"]}},
+            [("[trainid]", {"train": {"leave": "08:00"}})],
+            False,
+            False,
+        ),
+    ],
+)
+def test_special_cases_of_the_definition(
+    goal: dict[str, Any], turns: Turns, inform: bool, success: bool
+) -> None:
+    found = outcome(goal, turns)
+    assert (found.inform, found.success) == (inform, success)
+
+
+def test_no_domain_succeeds_where_one_is_not_informed() -> None:
+    goal = {**GOAL, "taxi": {"reqt": ["phone"]}}
+    found = outcome(goal, [("[hotel_name]", NORTH), ("[taxi_phone]", NORTH)])
+    assert found.informed == {"hotel": False, "taxi": True}
+    assert found.succeeded == {"hotel": False, "taxi": False}
+    found = outcome(goal, [("[hotel_name]", FOUR), ("[taxi_phone]", FOUR)])
+    assert found.succeeded == {"hotel": False, "taxi": True}
+    assert (found.inform, found.success) == (True, False)
+
+
+def test_the_domain_talked_about_is_where_the_state_changes() -> None:
+    hotel = {"hotel": {"area": "north"}}
+    both = {**hotel, "train": {"day": "monday", "leave": "09:00"}}
+    more = {"hotel": {"area": "north", "stars": "4"}, "train": {"day": "sunday"}}
+    assert domains_of([{}, hotel, hotel, both, both]) == [
+        (),
+        ("hotel",),
+        ("hotel",),
+        ("train",),
+        ("train",),
+    ]
+    # Of several that change, the current one stays, and the other has its turn when nothing does.
+    assert domains_of([both, more, more, more])[1:] == [("train",), ("hotel",), ("hotel",)]
+
+
+def test_goals_hold_what_counts() -> None:
+    goal = {
+        "hotel": {
+            "info": {"area": "north", "stars": 4},
+            "fail_info": {"area": "west"},
+            "reqt": ["phone", "address", "parking"],
+            "book": {"people": "3"},
+        },
+        "train": {"info": {"leaveAt": "9:00"}, "reqt": ["trainID", "price"]},
+        "taxi": {},
+        "topic": {"taxi": True},
+        "message": ["You want a hotel"],
+    }
+    assert aims_of(goal, "d") == {
+        "hotel": Aim({"area": "north", "stars": "4"}, frozenset({"phone", "address", "reference"})),
+        "train": Aim({"leave": "9:00"}, frozenset({"trainid"})),
+    }
+    assert aims_of(None, "d") == aims_of({}, "d") == {}
+
+
+@pytest.mark.parametrize(
+    ("goal", "told"),
+    [
+        ([1], "dialogue d: the goal: wanted an object, came list"),
+        ({"hotel": "x"}, "the goal's 'hotel': wanted an object, came str"),
+        ({"hotel": {"info": [1]}}, "'hotel', 'info': wanted an object"),
+        ({"hotel": {"reqt": "phone"}}, "'reqt': wanted a list of slots, came str"),
+        ({"hotel": {"reqt": 5}}, "'reqt': wanted a list of slots, came int"),
+    ],
+)
+def test_a_goal_of_another_shape_is_named(goal: Any, told: str) -> None:
+    with pytest.raises(CorpusError, match=told):
+        aims_of(goal, "d")
+
+
+def test_bookings_are_read_from_the_annotations() -> None:
+    booked = {
+        "hotel": {"book": {"booked": [{"reference": "X"}]}},
+        "train": {"book": {"booked": []}},
+    }
+    log = [{"text": "a"}, {"metadata": {}}, {"text": "b"}, {"metadata": booked}, {"text": "c"}]
+    assert booked_in(log, "d") == [frozenset(), frozenset({"hotel"})]
+    with pytest.raises(CorpusError, match="dialogue d, response 0, 'metadata': wanted an object"):
+        booked_in([{}, {"metadata": [1]}], "d")
+    with pytest.raises(CorpusError, match="dialogue d: wanted a list of turns"):
+        booked_in({}, "d")

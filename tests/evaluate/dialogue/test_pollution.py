@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from collections import Counter
+from importlib.resources import files
+from time import perf_counter
+from typing import Any, Literal
+
+import pytest
+
+from isaac.corpus.dialogue.schema import Act, Dialogue, Span, Turn
+from isaac.errors import CorpusError, RecipeError
+from isaac.evaluate.dialogue.injection import Piece, Words, data
+from isaac.evaluate.dialogue.pollution import (
+    KINDS,
+    WORDINGS,
+    Polluted,
+    clean,
+    moved,
+    pollute,
+    read_truth,
+    truth_rows,
+    words,
+)
+from isaac.evaluate.dialogue.tokens import Phrases, words_in
+
+SPACED = "I 'd suggest the Elm House , you would like it . Would you like the number 01632 960001 ?"
+ATTACHED = "I'd suggest the Elm House, you would like it. Would you like the number 01632 960001?"
+
+
+def rude(text: str) -> bool:
+    return Phrases(words()).among(words_in(text), text)
+
+
+def spans(text: str, *values: str) -> tuple[Span, ...]:
+    places = [(value, text.index(value)) for value in values]
+    return tuple(Span("slot", start, start + len(value)) for value, start in places)
+
+
+def dialogue(name: str, *texts: str, values: tuple[str, ...] = ()) -> Dialogue:
+    turns = []
+    for index, text in enumerate(texts):
+        role: Literal["user", "assistant"] = "assistant" if index % 2 else "user"
+        found = spans(text, *values) if role == "assistant" else ()
+        turns.append(Turn(index, role, text, (Act("hotel", "inform", "name", "x"),), found))
+    return Dialogue(name, tuple(turns), {"message": "a goal"})
+
+
+def corpus(count: int, *texts: str, values: tuple[str, ...] = ()) -> list[Dialogue]:
+    asked = [part for text in texts for part in ("Hello .", text)]
+    return [dialogue(f"d{number}", *asked, values=values) for number in range(count)]
+
+
+def one(text: str, kinds: tuple[str, ...] = KINDS, seed: int = 0, **more: Any) -> str:
+    polluted = pollute([dialogue("d", "Hello .", text)], 1.0, seed, kinds, **more)
+    return polluted.texts["d", 1]
+
+
+@pytest.mark.parametrize("wordings", WORDINGS)
+@pytest.mark.parametrize("text", [SPACED, ATTACHED])
+def test_without_its_pieces_a_turn_is_the_original(text: str, wordings: str) -> None:
+    polluted = pollute(corpus(150, text), 1.0, 3, wordings=wordings)
+    assert len(polluted.truth) == 150
+    for row in polluted.truth:
+        changed = polluted.texts[row.dialogue, row.turn]
+        assert row.pieces
+        assert changed != text
+        assert all(changed[start:].startswith(piece) for start, piece in row.pieces)
+        assert clean(changed, row.pieces) == row.original == text
+
+
+def test_values_are_never_cut_and_their_spans_move_with_them() -> None:
+    names = ("You . Would You Be . Mine", "9 p.m .", "01632 960001")
+    text = "Try You . Would You Be . Mine until 9 p.m . The number is 01632 960001 ."
+    before = corpus(300, text, values=names)
+    after = pollute(before, 1.0, 1).dialogues(before)
+    for old, new in zip(before, after, strict=True):
+        assert (new.id, new.goal, new.turns[0]) == (old.id, old.goal, old.turns[0])
+        turn = new.turns[1]
+        assert tuple(turn.text[start:end] for _, start, end in turn.spans) == names
+        assert turn.acts == old.turns[1].acts
+
+
+def test_a_value_that_runs_over_or_past_the_text_is_left_whole() -> None:
+    text = "Try the Elm . Would you ? "
+    for start, end in [(0, 999), (-5, len(text)), (8, 999), (5, 3)]:
+        turn = Turn(1, "assistant", text, (), (Span("name", start, end),))
+        for seed in range(30):
+            polluted = pollute([Dialogue("d", (turn,))], 1.0, seed)
+            assert text[max(start, 0) : max(end, 0)] in polluted.texts["d", 1]
+
+
+def test_placeholders_are_never_cut() -> None:
+    text = "[hotel_name] is in the [hotel_area] . Can I book it for you ?"
+    changed = [one(text, seed=seed) for seed in range(200)]
+    assert all("[hotel_name]" in each and "[hotel_area]" in each for each in changed)
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "wanted"),
+    [(100, 0.1, 10), (100, 0.01, 1), (99, 0.1, 10), (50, 0.01, 1), (49, 0.01, 0), (7, 1, 7)],
+)
+def test_the_rate_is_met_exactly_halves_rounded_up(count: int, rate: float, wanted: int) -> None:
+    polluted = pollute(corpus(count, SPACED), rate)
+    assert len(polluted.truth) == len(polluted.texts) == wanted
+
+
+def test_only_system_turns_with_text_are_polluted_and_counted() -> None:
+    dialogues = [dialogue(f"d{number}", "Hi .", SPACED, "Bye .", " \n ") for number in range(10)]
+    polluted = pollute(dialogues, 0.5)
+    assert len(polluted.truth) == 5
+    assert {row.turn for row in pollute(dialogues, 1.0).truth} == {1}
+    assert pollute([], 0.5) == Polluted({}, ())
+
+
+def test_order_does_not_matter_and_the_seed_does() -> None:
+    dialogues = corpus(200, SPACED, ATTACHED)
+    polluted = pollute(dialogues, 0.2, 5)
+    shuffled = dialogues[:]
+    random.Random(0).shuffle(shuffled)
+    assert pollute(shuffled, 0.2, 5) == polluted == pollute(dialogues, 0.2, 5)
+    assert pollute(dialogues, 0.2, 6).texts.keys() != polluted.texts.keys()
+
+
+def test_what_is_polluted_at_a_low_rate_is_so_at_a_high_one() -> None:
+    dialogues = corpus(200, SPACED)
+    few, many = (pollute(dialogues, rate) for rate in (0.02, 0.1))
+    assert few.texts.items() <= many.texts.items()
+
+
+def test_the_same_input_gives_these_bytes() -> None:
+    assert pollute(corpus(4, SPACED), 0.5).texts == {
+        ("d0", 1): f"Stuff this , {SPACED}",
+        ("d1", 1): SPACED.replace(" Would", " Geez , not again ! Would"),
+    }
+
+
+def test_kinds_are_those_asked_for_and_about_as_likely() -> None:
+    dialogues = corpus(600, SPACED)
+    counts = Counter(row.kind for row in pollute(dialogues, 1.0).truth)
+    assert set(counts) == set(KINDS)
+    assert min(counts.values()) > 150
+    assert {row.kind for row in pollute(dialogues, 0.5, kinds=["low"]).truth} == {"low"}
+    again = pollute(dialogues, 0.5, kinds=["low", "high", "low"])
+    assert again == pollute(dialogues, 0.5, kinds=["high", "low"])
+
+
+def test_repeated_wordings_are_few_and_varied_ones_many() -> None:
+    def share(wordings: str) -> float:
+        truth = pollute(corpus(400, SPACED), 1.0, kinds=["high"], wordings=wordings).truth
+        said = {tuple(piece.text.strip(" ,.!?").lower() for piece in row.pieces) for row in truth}
+        return len(said) / len(truth)
+
+    assert share("repeated") < 0.1
+    assert share("varied") > 0.8
+    mixed = pollute(corpus(400, SPACED), 1.0).truth
+    assert 140 < sum(row.wording == "varied" for row in mixed) < 260
+
+
+def test_marks_and_case_are_those_of_the_turn() -> None:
+    for seed in range(60):
+        assert not re.search(r"\w[,.!?](\s|$)", one(SPACED, seed=seed))
+        assert not re.search(r"\s([,.!?]|n't|'d)(\s|$)", one(ATTACHED, seed=seed))
+        assert not re.search(r"(^|[.?!] )[A-HJ-Z]", one("their number is 5 . ok ?", seed=seed))
+
+
+def test_a_turn_without_marks_is_written_as_the_rest_of_its_dialogue() -> None:
+    turns = ("Yes , a room .", "sure , one moment .", "Fine .", "which day")
+    for seed in range(20):
+        text = pollute([dialogue("d", *turns)], 1.0, seed).texts["d", 3]
+        assert not re.search(r"\w[,.!?](\s|$)", text)
+
+
+def test_address_stands_after_the_pronoun_alone() -> None:
+    texts = [
+        one("Would you like it ? It is yours if you 're in .", ("high",), s) for s in range(90)
+    ]
+    addressed = [text for text in texts if re.search(r"Would you , you [\w ,]+ , like", text)]
+    assert len(addressed) > 20
+    assert all("yours if you 're in" in text for text in texts)
+
+
+def test_low_is_one_piece_before_a_sentence_and_tags_stand_before_the_mark() -> None:
+    for seed in range(40):
+        text = one("Booked . The fee is 5 .", ("low",), seed)
+        assert re.search(r"[,!] Booked \. The fee is 5 \.$|^Booked \. .*! The fee is 5 \.$", text)
+    tagged = [one("Booked !", ("unprofessional",), seed, wordings="repeated") for seed in range(40)]
+    assert "Booked , mate !" in tagged
+
+
+def test_shortened_words_and_prices_end_no_sentence() -> None:
+    for text in ("It is near St . Anne and Mr . Lee .", "Open till 9 p.m . Fridays too ."):
+        for seed in range(30):
+            assert text[:-2] in one(text, ("low",), seed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes",
+        "?",
+        "[hotel_name]",
+        "[",
+        "...",
+        "  You  ",
+        "\n\n12 .\n",
+        "你好。我们有酒店。",
+        "\ud800 half",
+        "a\x00b . \x1b[31m C",
+        "you",
+    ],
+)
+def test_odd_texts_come_back_whole(text: str) -> None:
+    for seed in range(20):
+        polluted = pollute([Dialogue("d\ud800", (Turn(0, "assistant", text),))], 1.0, seed)
+        row = polluted.truth[0]
+        assert clean(polluted.texts[row.dialogue, 0], row.pieces) == text
+
+
+@pytest.mark.parametrize(
+    "part", ["you ", ". ", "!", " ", "[", "A . ", "a.b ", "\n.", "n't", "ugh,?"]
+)
+def test_huge_texts_take_no_longer_than_their_length_asks(part: str) -> None:
+    text = "x" + part * (200_000 // len(part)) + "x"
+    start = perf_counter()
+    polluted = pollute([dialogue("d", "Hello .", text)], 1.0)
+    changed = polluted.texts["d", 1]
+    assert clean(changed, polluted.truth[0].pieces) == text
+    assert rude(changed)
+    assert perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("rate", [0, -0.1, 1.5, math.nan, math.inf, True, "0.1", None])
+def test_rates_out_of_bounds_are_refused(rate: Any) -> None:
+    with pytest.raises(RecipeError, match="at most 1"):
+        pollute(corpus(2, SPACED), rate)
+
+
+@pytest.mark.parametrize("kinds", [[], ["rude"], "low", ["low", 3], [["low"]]])
+def test_unknown_kinds_are_refused(kinds: Any) -> None:
+    with pytest.raises(RecipeError, match="low, high, unprofessional"):
+        pollute(corpus(2, SPACED), 0.5, kinds=kinds)
+
+
+def test_unknown_wordings_and_two_turns_under_one_id_are_refused() -> None:
+    with pytest.raises(RecipeError, match="repeated, varied, mixed"):
+        pollute(corpus(2, SPACED), 0.5, wordings="many")
+    with pytest.raises(CorpusError, match="two system turns 1 in 'd0'"):
+        pollute([*corpus(2, SPACED), *corpus(1, SPACED)], 0.5)
+
+
+def test_the_truth_comes_back_from_its_rows() -> None:
+    polluted = pollute(corpus(50, SPACED, ATTACHED), 0.3)
+    rows = [json.loads(json.dumps(row)) for row in truth_rows(polluted)]
+    assert list(rows[0]) == ["dialogue", "turn", "kind", "wording", "pieces", "original"]
+    assert read_truth(rows) == polluted.truth
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dialogue": 3},
+        {"turn": "1"},
+        {"turn": True},
+        {"pieces": 5},
+        {"pieces": [{"start": "0", "text": "x"}]},
+        {"pieces": [{"start": 0}]},
+        {"pieces": ["x"]},
+        {"original": None},
+        {"extra": 1},
+    ],
+)
+def test_a_row_that_is_no_truth_is_named(change: dict[str, Any]) -> None:
+    good = truth_rows(pollute(corpus(1, SPACED), 1.0))[0]
+    with pytest.raises(CorpusError, match=r"row 2 of the truth .* wanted an object with dialogue"):
+        read_truth([good, {**good, **change}])
+    broken: list[Any] = [None, [], 3, "row", {}]
+    for bad in broken:
+        with pytest.raises(CorpusError, match="row 1"):
+            read_truth([bad])
+
+
+def test_pieces_of_another_text_are_refused() -> None:
+    with pytest.raises(CorpusError, match="'ugh' does not stand at 4"):
+        clean("It is ugh fine", [Piece(4, "ugh ")])
+    with pytest.raises(CorpusError, match="does not stand"):
+        clean("ugh ugh", [Piece(0, "ugh"), Piece(0, "ugh")])
+
+
+def test_a_span_moves_by_what_is_put_in_before_it_and_at_its_start() -> None:
+    pieces = [Piece(0, "Ugh , "), Piece(14, " , mate")]
+    text = "Ugh , the Elm  , mate ."
+    assert clean(text, pieces) == "the Elm  ."
+    place = moved([Span("name", 0, 7), Span("mark", 8, 10)], pieces)
+    assert place == (Span("name", 6, 13), Span("mark", 21, 23))
+    assert text[21:23] == " ."
+
+
+def test_every_wording_holds_a_word_of_the_list() -> None:
+    missed = [
+        phrase
+        for form in data().keys() - {"words"}
+        for wording in ("repeated", "varied")
+        for phrase in (Words(random.Random(s), wording).phrase(form) for s in range(800))
+        if not rude(phrase)
+    ]
+    assert missed == []
+
+
+def test_the_word_list_reads_any_case_and_spacing_and_passes_clean_turns() -> None:
+    assert rude("For Heaven’s sake!")
+    assert rude("Sure, lol!")
+    assert rude("FOR HEAVEN 'S SAKE !")
+    assert not rude("The Hellman lollipop shop is famous , a template .")
+    assert len(set(words())) == len(words())
+
+
+def test_the_wordings_hold_no_digits_and_every_part_of_a_grammar_is_used() -> None:
+    text = (files("isaac") / "data" / "pollution.json").read_text(encoding="utf-8")
+    assert not re.search(r"\d|https?:|www", text)
+    for form in data().keys() - {"words"}:
+        grammar = data()[form]["varied"]
+        used = set(re.findall(r"\{(\w+)\}", json.dumps(grammar)))
+        assert used == grammar.keys() - {"start"}

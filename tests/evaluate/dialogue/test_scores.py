@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isaac.corpus.dialogue.goals import booked_in
+from isaac.corpus.dialogue.predictions import Prediction, state_in
+from isaac.corpus.dialogue.schema import Dialogue, Turn
+from isaac.errors import CorpusError, MissingExtraError, RecipeError
+from isaac.evaluate.dialogue.bleu import bleu_of
+from isaac.evaluate.dialogue.database import Database, read_database
+from isaac.evaluate.dialogue.injection import Piece
+from isaac.evaluate.dialogue.polluted_share import PollutedShare, polluted_share
+from isaac.evaluate.dialogue.pollution import Injection
+from isaac.evaluate.dialogue.scores import Gold, Scores, gold_of, score
+
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "multiwoz21"
+
+DATABASE = Database(
+    {
+        "hotel": [
+            {"id": "1", "name": "acorn", "area": "north"},
+            {"id": "2", "name": "avalon", "area": "east"},
+            {"id": "3", "name": "cityroomz", "area": "centre"},
+        ]
+    }
+)
+GOAL = {"hotel": {"info": {"area": "north"}, "reqt": ["phone"]}}
+NORTH, EAST = {"hotel": {"area": "north"}}, {"hotel": {"area": "east"}}
+OFFER = "there is [hotel_name] in the north of town , do you like it ?"
+TOLD = "their phone number is [hotel_phone] , is there anything else ?"
+GOLD = Gold(
+    goals={"a": GOAL, "b": GOAL, "c": {}, "d": GOAL, "e": GOAL},
+    states={name: [NORTH, NORTH] for name in "abd"},
+    references={name: [OFFER, TOLD] for name in "abc"},
+)
+
+
+def system() -> dict[str, list[Prediction]]:
+    return {
+        "A.json": [Prediction(OFFER), Prediction(TOLD)],
+        "b": [Prediction(OFFER, EAST), Prediction(TOLD, EAST)],
+        "c": [Prediction(OFFER), Prediction(TOLD)],
+        "e": [Prediction(OFFER)],
+        "f": [Prediction("you are an Idiot !")],
+    }
+
+
+def test_scores_by_hand() -> None:
+    found = score(system(), GOLD, DATABASE, words=["idiot", "get lost"])
+    # a succeeds by the gold states, b offers the wrong hotel by its own; of c and f there is no
+    # goal, of e no state, and d was not said.
+    assert found.overall == (2, 1, 1)
+    assert found.domains == {"hotel": (2, 1, 1)}
+    assert (found.overall.inform, found.overall.success) == (50.0, 50.0)
+    assert found.gold_states == 1
+    assert found.bleu == pytest.approx(100)
+    assert found.combined == pytest.approx(150)
+    assert found.slots == (6, 6, 6)
+    assert found.by_words == PollutedShare(1, 8, 1, 5)
+    assert found.unscored == {
+        "no goal": 2,
+        "no state": 1,
+        "no database": 0,
+        "no reference": 2,
+        "no prediction for a dialogue with a goal": 1,
+    }
+
+
+def test_scores_are_told_and_written_the_same_each_time() -> None:
+    one, two = (score(system(), GOLD, DATABASE, words=["idiot"]) for _ in range(2))
+    assert json.dumps(one.as_json()) == json.dumps(two.as_json())
+    assert one.as_json()["domains"]["hotel"]["inform"] == 50.0
+    lines = "\n".join(one.lines())
+    assert "Inform 50.0, Success 50.0, BLEU 100.0, combined 150.0" in lines
+    assert "polluted by the word list: 1 of 8 responses (12.5%), 1 of 5 dialogues" in lines
+    assert "not scored, no state: 1" in lines
+    assert "no database" not in lines
+
+
+def test_without_a_database_or_predictions_there_is_no_rate() -> None:
+    found = score(system(), GOLD)
+    assert found.unscored["no database"] == 3
+    assert (found.overall.inform, found.combined) == (None, None)
+    nothing = score({}, Gold(), DATABASE)
+    assert (nothing.dialogues, nothing.bleu, nothing.overall.success) == (0, None, None)
+    assert nothing.lines()[1].startswith("Inform none, Success none, BLEU none")
+    json.dumps(nothing.as_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("part", ["states", "references", "booked"])
+def test_turns_that_do_not_match_are_named(part: str) -> None:
+    parts: dict[str, Any] = {"goals": {"a": GOAL}, "states": {"a": [NORTH] * 2}}
+    three: list[Any] = [{}] * 3 if part == "states" else [""] * 3
+    gold = Gold(**{**parts, part: {"a": three}})
+    with pytest.raises(CorpusError, match=r"dialogue a: 2 responses, but 3 .* part at turn 2"):
+        score({"a": [Prediction(""), Prediction("")]}, gold, DATABASE)
+
+
+def test_gold_is_taken_from_dialogues() -> None:
+    turns = (Turn(0, "user", "hi"), Turn(1, "assistant", "yes", state=NORTH))
+    one = Dialogue("SNG1.json", turns, GOAL)
+    gold = gold_of([one], references={"SNG1.json": ["yes"]}, booked={"SNG1": [{"hotel"}]})
+    assert gold == Gold(
+        {"sng1": GOAL},
+        {"sng1": [NORTH]},
+        {"sng1": ["yes"]},
+        {"sng1": [{"hotel"}]},
+        {"sng1": {1: "yes"}},
+    )
+    assert gold_of([Dialogue("x", (Turn(1, "assistant", "yes"),))]).states == {}
+    with pytest.raises(CorpusError, match="sng1 is there twice"):
+        gold_of([one, Dialogue("sng1", ())])
+
+
+def test_bleu_does_not_depend_on_spacing_or_on_names_of_slots() -> None:
+    said = "I 'd say [hotel_name] has [hotel_stars] stars and does n't cost much ."
+    same = "I'd say [value_name] has [count] stars and doesn't  cost much."
+    assert bleu_of([(same, said)]) == pytest.approx(100)
+    assert bleu_of([("", said)]) == 0
+    assert bleu_of([]) is None
+    other = bleu_of([(said.replace("stars and", "rooms or"), said)])
+    assert other is not None
+    assert 20 < other < 90
+
+
+def test_bleu_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    with pytest.raises(MissingExtraError, match=r"isaac-align\[evaluate\]"):
+        bleu_of([("a", "a")])
+
+
+RESPONSES = {
+    "A.json": {1: "Well , get LOST you fool .", 3: "fine", 5: "foolish"},
+    "b": {1: "fine", 3: "you should not get it lost", 5: "a fool’s errand"},
+}
+
+
+def put(dialogue: str, turn: int, text: str) -> Injection:
+    return Injection(dialogue, turn, "high", "varied", (Piece(0, text),), "")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["fool"], PollutedShare(1, 6, 1, 2)),
+        (["get lost"], PollutedShare(1, 6, 1, 2)),
+        (["FINE", "fool's"], PollutedShare(3, 6, 2, 2)),
+        (["absent"], PollutedShare(0, 6, 0, 2)),
+        (["’"], PollutedShare(1, 6, 1, 2)),
+    ],
+)
+def test_words_are_looked_for_as_whole_words(words: list[str], found: PollutedShare) -> None:
+    assert polluted_share(RESPONSES, words=words) == found
+
+
+def test_what_was_put_in_is_looked_for_everywhere() -> None:
+    truth = [put("a", 1, "get lost"), put("B", 3, " , rot!"), put("b", 19, "gone")]
+    responses = {**RESPONSES, "c": {1: "Get lost ."}}
+    found = polluted_share(responses, truth=truth)
+    # a still holds what was put into it, and c what was put into a; b was mended.
+    assert found == PollutedShare(2, 7, 2, 3, carried=1, absent=1)
+    assert found.by_response == pytest.approx(2 / 7)
+    assert found.by_dialogue == pytest.approx(2 / 3)
+    # c is as it was in the corpus: it says so by itself.
+    known = polluted_share(responses, truth=truth, clean={("c", 1)})
+    assert known == PollutedShare(1, 7, 1, 3, absent=1)
+    nothing = polluted_share({}, truth=[])
+    assert (nothing.by_response, nothing.by_dialogue) == (None, None)
+
+
+def test_what_was_put_in_is_told_by_the_index_of_its_turn() -> None:
+    turns = (Turn(0, "user", "hi"), Turn(1, "assistant", "yes"), Turn(3, "assistant", "get lost"))
+    gold = gold_of([Dialogue("a", turns)], {"a": ["yes", "get lost"]})
+    truth = [put("A.json", 1, "rot , "), put("x", 3, "get lost")]
+    said = [Prediction("rot , yes"), Prediction("get lost")]
+    # The second response is as gold has it, whatever was put in elsewhere.
+    assert score({"a": said}, gold, truth=truth).by_truth == PollutedShare(1, 2, 1, 1, absent=1)
+    moved = [Prediction("get lost"), Prediction("rot , yes", turn=3, text="rot , yes")]
+    found = score({"a": moved}, gold, truth=truth).by_truth
+    assert found == PollutedShare(2, 2, 1, 1, carried=2, absent=1)
+    with pytest.raises(CorpusError, match="dialogue x is in the truth, but which turns"):
+        score({"x": said}, gold, truth=truth)
+
+
+def test_pollution_is_told_by_one_of_truth_and_words() -> None:
+    told = "either the truth of a pollution or a list of words"
+    with pytest.raises(RecipeError, match=told):
+        polluted_share(RESPONSES)
+    with pytest.raises(RecipeError, match=told):
+        polluted_share(RESPONSES, truth=[], words=["x"])
+    with pytest.raises(CorpusError, match="to look for is empty"):
+        polluted_share(RESPONSES, words=[" "])
+
+
+SLOTS = {
+    "Name": "name",
+    "Addr": "address",
+    "Post": "postcode",
+    "Phone": "phone",
+    "Ref": "reference",
+    "Id": "id",
+}
+
+
+def delexicalised(turn: Mapping[str, Any]) -> str:
+    words = turn["text"].split(" ")
+    for act, slot, _, start, end in sorted(turn["span_info"], key=lambda span: -span[3]):
+        domain = act.split("-")[0].lower()
+        words[start : end + 1] = [f"[{domain}_{SLOTS.get(slot, slot.lower())}]"]
+    return " ".join(words)
+
+
+def states_of(log: list[dict[str, Any]]) -> list[dict[str, dict[str, str]]]:
+    return [
+        state_in(
+            {
+                domain: {
+                    slot: value
+                    for slot, value in {**part["semi"], **part["book"]}.items()
+                    if slot != "booked"
+                }
+                for domain, part in turn["metadata"].items()
+            },
+            "validation",
+        )
+        for turn in log[1::2]
+    ]
+
+
+@pytest.fixture(scope="module")
+def validation() -> Gold:
+    if not DATA.exists():
+        pytest.skip(f"{DATA} is not here")
+    with zipfile.ZipFile(DATA / "val.json.zip") as archive:
+        records = json.loads(archive.read("val.json"))
+    return Gold(
+        goals={name.lower(): record["goal"] for name, record in records.items()},
+        states={name.lower(): states_of(record["log"]) for name, record in records.items()},
+        references={
+            name.lower(): [delexicalised(turn) for turn in record["log"][1::2]]
+            for name, record in records.items()
+        },
+        booked={name.lower(): booked_in(record["log"], name) for name, record in records.items()},
+    )
+
+
+def test_multiwoz_limits(validation: Gold) -> None:
+    """Gold reaches the ceiling that is published for the test split: Inform 93.7, Success 90.9."""
+    gold = {name: list(texts) for name, texts in validation.references.items()}
+    database = read_database(DATA / "db")
+
+    def scored(responses: Mapping[str, list[str]]) -> Scores:
+        said = {name: [Prediction(text) for text in texts] for name, texts in responses.items()}
+        return score(said, validation, database)
+
+    best = scored(gold)
+    assert best.overall.dialogues == 999
+    assert best.overall.inform == pytest.approx(93.9, abs=0.1)
+    assert best.overall.success == pytest.approx(91.8, abs=0.1)
+    assert best.bleu == pytest.approx(100)
+    assert best.slots.rate == 0
+    # Without a word, goals that name the venue, taxis and trains without an id count as informed
+    # by the definition; what was asked was not told, but in goals that ask for nothing that counts.
+    silent = scored({name: [""] * len(texts) for name, texts in gold.items()})
+    assert silent.bleu == 0
+    assert silent.slots.rate == 1
+    assert silent.overall.inform == pytest.approx(22.9, abs=0.1)
+    assert silent.overall.success == pytest.approx(2.0, abs=0.1)
+    # Each dialogue with another's responses.
+    others = dict(zip(gold, [*list(gold.values())[17:], *list(gold.values())[:17]], strict=True))
+    swapped = scored(
+        {name: (said + [""] * len(gold[name]))[: len(gold[name])] for name, said in others.items()}
+    )
+    assert swapped.overall.inform is not None
+    assert swapped.overall.success is not None
+    assert swapped.bleu is not None
+    assert swapped.overall.inform < 45
+    assert swapped.overall.success < 10
+    assert swapped.bleu < 10

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+
+from isaac.corpus.dialogue.placeholders import Placeholder, placeholder, placeholders_in, unified
+from isaac.evaluate.dialogue.slot_errors import slot_errors
+from isaac.evaluate.dialogue.tokens import joined, words_in
+from isaac.evaluate.dialogue.variety import msttr, variety_of
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("hotel_name", ("hotel", "name")),
+        ("Hotel_Name_2", ("hotel", "name")),
+        ("name", ("", "name")),
+        ("value_name", ("", "name")),
+        ("restaurant_reference", ("restaurant", "reference")),
+        ("ref", ("", "reference")),
+        ("booking_ref", ("", "reference")),
+        ("attraction_post", ("attraction", "postcode")),
+        ("train_id", ("train", "trainid")),
+        ("train", ("train", "trainid")),
+        ("trainid", ("", "trainid")),
+        ("train_leaveAt", ("train", "leave")),
+        ("arrive by", ("", "arrive")),
+        ("attraction_entrance fee", ("attraction", "entrancefee")),
+        ("taxi_car-type", ("taxi", "car")),
+        ("event_date", ("", "eventdate")),
+    ],
+)
+def test_placeholders_mean_the_same_however_they_are_written(
+    name: str, meant: tuple[str, str]
+) -> None:
+    assert placeholder(name) == Placeholder(*meant)
+    assert placeholders_in(f"it is [{name}] , yes") == [Placeholder(*meant)]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no", "[]", "[ ]", "[1]", "[hotel_name", "hotel_name]", "[\n]"]
+)
+def test_what_is_no_placeholder_is_left_alone(text: str) -> None:
+    assert placeholders_in(text) == []
+    assert unified(text) == text
+
+
+def test_a_placeholder_becomes_one_word_in_capitals() -> None:
+    text = "The [hotel_name]s leave at [train_leave] , [value_time] ; [attraction_entrance fee] ."
+    assert unified(text) == "the NAME leave at TIME , TIME ; PRICE ."
+
+
+def test_contractions_are_in_one_piece() -> None:
+    assert (
+        joined("I 'd  say they do n't ,\n it 's all n'est") == "I'd say they don't , it's all n'est"
+    )
+    assert words_in("They do n't [hotel_name_2]-ly; OK ?") == ["they", "don't", "NAME", "ly", "ok"]
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, "[ " * 10**5, " " * 10**6 + "x", "a'" * 10**5])
+def test_long_texts_of_one_kind_take_no_longer_than_others(text: str) -> None:
+    assert len(words_in(text)) <= 1
+    assert placeholders_in(text) == []
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "counts"),
+    [
+        ("[hotel_name] [hotel_area]", "[hotel_area] is [hotel_name]", (2, 2, 2)),
+        ("[value_name]", "[hotel_name] [hotel_area]", (2, 1, 1)),
+        ("[restaurant_name]", "[hotel_name]", (1, 1, 0)),
+        ("[hotel_name] [hotel_name_2] [name]", "[hotel_name] [hotel_name]", (2, 3, 2)),
+        ("[name] [name]", "[hotel_name] [taxi_phone]", (2, 2, 1)),
+        ("[hotel_name] [taxi_phone]", "[name] [name]", (2, 2, 1)),
+        ("", "[hotel_name]", (1, 0, 0)),
+        ("[hotel_name]", "", (0, 1, 0)),
+        ("", "", (0, 0, 0)),
+    ],
+)
+def test_slots_are_counted(response: str, reference: str, counts: tuple[int, int, int]) -> None:
+    assert slot_errors([(response, reference)]) == counts
+
+
+def test_slot_error_rate_is_of_the_references() -> None:
+    # One of three is missing, two are superfluous.
+    found = slot_errors([("[area] [food] [phone]", "[area] [name]"), ("[ref]", "[ref]")])
+    assert (found.missing, found.superfluous) == (1, 2)
+    assert (found.rate, found.precision, found.recall) == (1.0, 0.5, 2 / 3)
+    nothing = slot_errors([])
+    assert (nothing.rate, nothing.precision, nothing.recall) == (None, None, None)
+
+
+def test_variety_by_hand() -> None:
+    # Words: a b a b | a c. Pairs: ab ba ab | ac. Triples: aba bab.
+    found = variety_of(["A b a, b!", "a c"])
+    assert (found.responses, found.words, found.length) == (2, 6, 3.0)
+    assert (found.vocabulary, found.pairs, found.triples) == (3, 3, 2)
+    assert (found.distinct_1, found.distinct_2, found.distinct_3) == (3 / 6, 3 / 4, 2 / 2)
+    # After a: b twice, c once; after b: always a. Three quarters of the pairs begin with a.
+    assert found.entropy == pytest.approx(0.75 * 0.9182958340544896)
+    assert found.msttr is None
+
+
+def test_segments_are_whole_and_go_over_the_ends_of_responses() -> None:
+    words = ["same"] * 50 + [str(n) for n in range(50)] + ["left", "over"]
+    assert msttr(words) == pytest.approx((1 / 50 + 1) / 2)
+    assert variety_of(words).msttr == msttr(words)
+
+
+@pytest.mark.parametrize("responses", [[], ["", " . "]])
+def test_nothing_said_has_no_variety(responses: list[str]) -> None:
+    found = variety_of(responses)
+    assert (found.words, found.vocabulary, found.distinct_1, found.entropy) == (0, 0, None, None)

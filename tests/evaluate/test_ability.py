@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isaac.evaluate.ability import ability_of
+from isaac.models.chat import ModelError
+from tests import tiny
+from tests.conftest import write_lines
+from tests.servers import Answer, Serve, reply
+
+pytest.importorskip("lm_eval", reason="the extra ability is not installed")
+pytest.importorskip("peft", reason="the extra train is not installed")
+
+ROWS = [
+    {"question": "The capital of France is", "choices": [" Paris", " Rome"], "answer": 0},
+    {"question": "Water is", "choices": [" dry", " wet"], "answer": 1},
+    {"question": "Two plus two is", "choices": [" four", " nine"], "answer": 0},
+]
+
+CHOICE = {
+    "output_type": "multiple_choice",
+    "doc_to_choice": "{{choices}}",
+    "doc_to_target": "{{answer}}",
+    "metric_list": [{"metric": "acc"}],
+}
+WRITTEN = {
+    "output_type": "generate_until",
+    "doc_to_target": "{{choices[answer].strip()}}",
+    "generation_kwargs": {"until": ["\n"], "max_gen_toks": 4},
+    "metric_list": [{"metric": "exact_match"}],
+}
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that writes a task of the harness's own kind, whose data lie here."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    rows = write_lines(tmp_path / "rows.jsonl", ROWS)
+
+    def written(name: str, **more: Any) -> str:
+        data = {"dataset_path": "json", "dataset_kwargs": {"data_files": str(rows)}}
+        given = {"task": name, "test_split": "train", "doc_to_text": "{{question}}"}
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(json.dumps({**data, **given, **more}), encoding="utf-8")
+        return str(file)
+
+    return written
+
+
+def adapter(llama: Path, folder: Path) -> Path:
+    import peft
+
+    from isaac.models.chat.loading import load
+
+    settings = peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    peft.get_peft_model(load(str(llama)).model, settings).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing")
+def test_the_harness_takes_models_as_isaac_loads_them(task: Any, tmp_path: Path) -> None:
+    llama = tiny.llama(tmp_path / "llama")
+    tasks = [task("choice", **CHOICE), task("written", **WRITTEN)]
+    for folder in (llama, adapter(llama, tmp_path / "adapter"), tiny.t5(tmp_path / "t5")):
+        found = ability_of(str(folder), tasks, 2)
+        assert set(found) == {"choice", "written"}
+        assert set(found["choice"]) == {"acc,none", "acc_stderr,none"}
+        assert found["choice"]["acc,none"] in (0, 1 / 3, 2 / 3, 1)
+        assert found["written"]["exact_match,none"] == 0  # of random weights
+        assert json.loads(json.dumps(found)) == found
+
+
+def test_the_harness_asks_an_endpoint(task: Any, serve: Serve) -> None:
+    def answer(_asked: dict[str, Any], number: int) -> Answer:
+        return 200, reply(("Paris", "wet", "five")[number - 1])
+
+    server = serve(answer)
+    found = ability_of(f"openai:m@{server.url}", [task("written", **WRITTEN)])
+    assert found["written"]["exact_match,none"] == pytest.approx(2 / 3)
+    assert {one["path"] for one in server.asked} == {"/v1/chat/completions"}
+    assert [one["messages"][-1]["content"] for one in server.asked] == [
+        row["question"] for row in ROWS
+    ]
+
+
+def test_what_the_harness_cannot_do_is_told(task: Any, serve: Serve, tmp_path: Path) -> None:
+    server = serve(lambda _asked, _number: (200, reply("Paris")))
+    with pytest.raises(ModelError, match=r"failed for openai:m@.*Loglikelihood is not supported"):
+        ability_of(f"openai:m@{server.url}", [task("choice", **CHOICE)])
+    with pytest.raises(ModelError, match="'no-such-task' is not a registered task"):
+        ability_of(str(tiny.llama(tmp_path / "llama")), ["no-such-task"])

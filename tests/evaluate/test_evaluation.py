@@ -1,0 +1,688 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isaac import Recipe, Tools, curate_to, redraw_run
+from isaac.errors import IsaacError, MissingExtraError, RecipeError, RunError
+from isaac.evaluate import Evaluation, PromptError, Settings, evaluate, write
+from isaac.evaluate import evaluation as flow
+from isaac.evaluate.headlines import points, probability
+from isaac.evaluate.report import html, markdown
+from isaac.models.chat import Decoding, Messages, ModelError
+from isaac.models.chat.likelihood import Likelihood
+from isaac.models.judges import Judgement
+from tests.conftest import Isaac, write_lines
+
+pytest.importorskip("statsmodels", reason="the extra evaluate is not installed")
+pytest.importorskip("sacrebleu", reason="the extra evaluate is not installed")
+
+THINGS = "bread soap rain cats tea maps keys boats snow glue milk coal rope silk corn salt".split()
+RISKY = [f"Tell me something about {thing}." for thing in THINGS * 2]
+RISKY = [f"{text[:-1]}, part {place}." for place, text in enumerate(RISKY)]
+HARMLESS = [f"Where do I buy {thing}?" for thing in THINGS]
+
+Say = Callable[[str, int], str | None]
+
+
+class Fake:
+    """A model that says what a function makes of a prompt and its place."""
+
+    def __init__(self, name: str, say: Say) -> None:
+        self.name, self.say = name, say
+        self.asked = 0
+
+    def reply(self, conversations: Sequence[Messages], decoding: Decoding) -> list[str | None]:
+        self.asked += len(conversations)
+        texts = [messages[-1]["content"] for messages in conversations]
+        return [self.say(text, (RISKY + HARMLESS).index(text)) for text in texts]
+
+
+class Words:
+    """A judge that dislikes one word, and is not sure of another."""
+
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+        assert all("about" in context for context in contexts)
+        return [self.one(response) for response in responses]
+
+    def one(self, response: str) -> Judgement:
+        if "hmm" in response:
+            return Judgement("unscored")
+        return Judgement("unsafe", 0.9) if "stupid" in response else Judgement("safe", 0.1)
+
+
+class Broken:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+        raise ValueError("out of <order>")
+
+
+def thing(text: str) -> str:
+    return next(word for word in THINGS if word in text)
+
+
+def about(text: str, place: int, other: str = "") -> str:
+    if place >= len(RISKY):
+        return f"The shop near number {place} sells {thing(text)} every day."
+    kind = ("good", "rare", "cheap", "old", "new")[place % 5]
+    return (
+        f"{other}Well, {thing(text)} is {kind} to have, as {place} people told me of {thing(text)}."
+    )
+
+
+def rude(count: int) -> Say:
+    """Return a model that is rude to the first so many prompts."""
+
+    def say(text: str, place: int) -> str:
+        return about(text, place, "You are stupid. " if place < count else "")
+
+    return say
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    rows = [{"prompt": text, "category": "ab"[place % 2]} for place, text in enumerate(RISKY)]
+    return str(write_lines(tmp_path / "risky.jsonl", rows))
+
+
+@pytest.fixture
+def harmless(tmp_path: Path) -> str:
+    return str(write_lines(tmp_path / "harmless.jsonl", [{"prompt": text} for text in HARMLESS]))
+
+
+Compare = Callable[..., Evaluation]
+
+
+@pytest.fixture
+def compare(tmp_path: Path, source: str, harmless: str) -> Compare:
+    """Return a function that evaluates fake models by the judge of words."""
+
+    def run(
+        *after: Fake,
+        before: Fake | None = None,
+        judges: Sequence[str] = ("words",),
+        out: str = "out",
+        **settings: Any,
+    ) -> Evaluation:
+        tools = Tools(judges={"words": Words(), "broken": Broken()})
+        given = Settings(**{"harmless": harmless, **settings})
+        first = before or Fake("raw", rude(15))
+        return evaluate(first, after, source, judges, tmp_path / out, given, tools)
+
+    return run
+
+
+def test_a_safer_model_that_says_as_much_is_said_to_be_safer(compare: Compare) -> None:
+    found = compare(Fake("tuned", rude(3)))
+    raw, tuned, constant = found.arms
+    assert [arm.role for arm in found.arms] == ["before", "after", "constant"]
+    tally = tuned.main.tally
+    assert (tally.answers, tally.scored, tally.unsafe, tally.broken) == (32, 32, 3, 0)
+    assert raw.main.tally.share is not None
+    assert raw.main.tally.share.value == 15 / 32
+    change = tuned.main.change
+    assert change is not None
+    assert (change.better, change.worse, change.pairs) == (12, 0, 32)
+    assert change.change.value == pytest.approx(-12 / 32)
+    assert change.change.high < 0
+    assert change.p == pytest.approx(2 * 0.5**12)
+    assert tuned.problems == ()
+    assert found.headlines[0].startswith("tuned: 9.4% (2.5% to 26.2%) of its answers unsafe by wo")
+    assert "−37.5 points (" in found.headlines[0]
+    assert re.search(r"at \d+% \(\d+% to \d+%\) of its relevance, ", found.headlines[0])
+    assert re.search(r", \d+% \(\d+% to \d+%\) of its variety", found.headlines[0])
+    assert constant.collapse.collapsed
+    assert constant.quality.relevance == pytest.approx(0, abs=1e-9)
+
+
+def test_one_reply_for_everything_is_never_a_success(compare: Compare) -> None:
+    found = compare(Fake("bland", lambda text, place: "I am not sure."))
+    bland = found.arms[1]
+    assert bland.main.tally.unsafe == 0
+    assert bland.collapse.collapsed
+    assert found.headlines[0].startswith("bland is not comparable with raw: it has collapsed: one")
+    assert "its relevance fell to 0%" in found.headlines[0]
+    assert "collapsed" in markdown(found.as_json())
+    assert "not comparable" in html(found.as_json())
+
+
+def test_a_model_that_collapses_in_half_its_replies_is_told_by_its_variety(
+    compare: Compare,
+) -> None:
+    found = compare(
+        Fake("lazy", lambda text, place: f"Ask number {place}, it is the one that knows it all.")
+    )
+    assert not found.arms[1].collapse.collapsed
+    assert any("its variety fell to" in problem for problem in found.arms[1].problems)
+    assert any("its relevance fell to" in problem for problem in found.arms[1].problems)
+
+
+def test_broken_missing_and_unscored_answers_are_never_safe(compare: Compare) -> None:
+    said = {0: "", 1: "well " * 60, 2: None, 3: "hmm, who knows?", 4: "]" * 60}
+
+    def say(text: str, place: int) -> str | None:
+        return said.get(place, about(text, place))
+
+    found = compare(Fake("odd", say))
+    odd = found.arms[1]
+    tally = odd.main.tally
+    assert (tally.answers, tally.scored, tally.unsafe) == (32, 27, 0)
+    assert (tally.broken, tally.unscored) == (3, 2)
+    assert odd.broken == {"empty": 2, "repetition": 1}
+    assert "15.6% of its answers have no verdict" in found.headlines[0]
+    assert odd.main.change is not None
+    assert odd.main.change.pairs == 27
+    assert "Broken answers of odd: 3 (2 empty, 1 repetition)." in found.notes
+
+
+def test_a_model_before_without_verdicts_makes_nothing_comparable(compare: Compare) -> None:
+    found = compare(Fake("tuned", rude(0)), before=Fake("raw", lambda text, place: "hmm"))
+    assert "100.0% of the model before's answers have no verdict" in found.headlines[0]
+    assert "raw: it has collapsed" in markdown(found.as_json())
+
+
+def test_a_judge_that_fails_leaves_all_unscored_and_says_so(compare: Compare) -> None:
+    found = compare(Fake("tuned", rude(0)), judges=["broken", "words"])
+    first, second = found.arms[1].verdicts
+    assert (first.tally.scored, first.tally.unscored, first.failures) == (0, 32, 32)
+    assert (second.tally.scored, second.failures) == (32, 0)
+    assert "none of its answers has a verdict" in found.headlines[0]
+    assert any("out of <order>" in note for note in found.notes)
+    assert "out of &lt;order&gt;" in html(found.as_json())
+
+
+def test_several_models_share_the_chance_of_error(compare: Compare) -> None:
+    found = compare(Fake("a", rude(10)), Fake("b", rude(14)), Fake("c", rude(5)))
+    changes = [arm.main.change for arm in found.arms[1:4]]
+    assert [change and change.p for change in changes] == [0.0625, 1.0, pytest.approx(2 * 0.5**10)]
+    assert [change and change.adjusted for change in changes] == [
+        0.125,
+        1.0,
+        pytest.approx(6 * 0.5**10),
+    ]
+
+
+def test_refusals_of_harmless_prompts_are_counted(compare: Compare) -> None:
+    def prim(text: str, place: int) -> str:
+        if place >= len(RISKY) + 4:
+            return "I'm sorry, but I can't help with that."
+        return about(text, place)
+
+    found = compare(Fake("prim", prim))
+    refusals = found.arms[1].refusals
+    assert refusals is not None
+    assert (refusals.answers, refusals.read, refusals.refused) == (16, 16, 12)
+    assert "75.0% of harmless prompts refused" in found.headlines[0]
+    assert found.arms[0].refusals is not None
+    assert found.arms[0].refusals.refused == 0
+    without = compare(Fake("prim", prim), harmless=None, out="other")
+    assert without.arms[1].refusals is None
+    assert without.prompts == {"risky": 32, "harmless": 0}
+
+
+def test_categories_add_up(compare: Compare) -> None:
+    main = compare(Fake("tuned", rude(3))).arms[1].main
+    assert list(main.categories) == ["a", "b"]
+    assert sum(tally.unsafe for tally in main.categories.values()) == main.tally.unsafe
+    assert sum(tally.answers for tally in main.categories.values()) == main.tally.answers
+
+
+def test_the_most_changed_answers_are_shown_both_ways(compare: Compare) -> None:
+    def say(text: str, place: int) -> str:
+        return about(text, place, "You are stupid. " if place in (30, 31) else "")
+
+    changes = compare(Fake("tuned", say)).changes
+    assert [change.step for change in changes] == pytest.approx([-0.8] * 5 + [0.8] * 2)
+    assert changes[0].verdicts == ("unsafe", "safe")
+    assert changes[-1].verdicts == ("safe", "unsafe")
+    assert changes[0].context == RISKY[0]
+    assert changes[0].before.startswith("You are stupid. ")
+
+
+def test_samples_are_drawn_by_different_seeds_and_compared_by_prompt(compare: Compare) -> None:
+    found = compare(
+        Fake("tuned", rude(3)), samples=3, decoding=Decoding(temperature=1.0), out="warm"
+    )
+    main = found.arms[1].main
+    assert (main.tally.answers, main.tally.unsafe) == (96, 9)
+    assert main.change is not None
+    assert (main.change.pairs, main.change.better) == (32, 12)
+    assert main.change.p == pytest.approx(2 * 0.5**12)
+
+
+def test_the_same_again_gives_the_same_bytes_and_asks_nothing(
+    compare: Compare, tmp_path: Path
+) -> None:
+    outputs = []
+    for turn in range(2):
+        model = Fake("tuned", rude(3))
+        write(compare(model), tmp_path / "out")
+        names = ("evaluation.json", "evaluation.md", "evaluation.html")
+        outputs.append([(tmp_path / "out" / name).read_bytes() for name in names])
+        assert model.asked == (0 if turn else 48)
+    elsewhere = compare(Fake("tuned", rude(3)), out="elsewhere")
+    write(elsewhere, tmp_path / "elsewhere")
+    outputs.append([(tmp_path / "elsewhere" / name).read_bytes() for name in names])
+    assert outputs[0] == outputs[1] == outputs[2]
+    facts = json.loads(outputs[0][0])
+    assert [arm["name"] for arm in facts["arms"]] == ["raw", "tuned", "always “I'm not sure.”"]
+
+
+def test_verdicts_are_kept_where_a_judge_says_what_they_depend_on(
+    source: str, tmp_path: Path
+) -> None:
+    class Counted(Words):
+        asked = 0
+
+        def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+            Counted.asked += len(responses)
+            return super().judge(contexts, responses)
+
+    class Named(Counted):
+        revision = "words, 1"
+
+    asked = []
+    for judge in (Counted(), Counted(), Named(), Named()):
+        before, after = Fake("raw", rude(15)), Fake("tuned", rude(3))
+        tools, settings = Tools(judges={"words": judge}), Settings(harmless=None)
+        found = evaluate(before, [after], source, ["words"], tmp_path / "out", settings, tools)
+        assert found.arms[1].main.tally.unsafe == 3
+        asked.append(Counted.asked)
+    assert asked == [96, 192, 268, 268]  # the same answer of two models is judged once
+    assert found.settings["revisions"] == ["words, 1"]
+
+
+def test_real_replies_give_perplexities_both_ways(compare: Compare, tmp_path: Path) -> None:
+    real = write_lines(
+        tmp_path / "real.jsonl", [{"response": about(t, n)} for n, t in enumerate(RISKY)]
+    )
+    found = compare(Fake("bland", lambda text, place: "I am not sure."), real=str(real))
+    raw, bland, _ = (arm.perplexity for arm in found.arms)
+    assert raw["backward"] is not None
+    assert bland["backward"] is not None
+    assert bland["backward"] > 2 * raw["backward"]
+    assert "| forward | backward |" in markdown(found.as_json())
+
+
+def test_a_reference_model_reads_what_can_be_read(
+    compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def likelihood(model: str, tokenizer: str, pairs: list[Any], tick: Any) -> Any:
+        read.append((model, tokenizer, len(pairs)))
+        return Likelihood(len(pairs) * math.log(7.5), len(pairs))
+
+    monkeypatch.setattr(flow, "load_reference", lambda name, _: (f"{name}'s", "tokenizer"))
+    monkeypatch.setattr(flow, "likelihood", likelihood)
+    half = Fake("half", lambda text, place: about(text, place) * (place % 2))
+    found = compare(half, reference="m")
+    assert read == [("m's", "tokenizer", 32), ("m's", "tokenizer", 16), ("m's", "tokenizer", 32)]
+    assert found.arms[0].perplexity["reference"] == pytest.approx(7.5)
+    assert compare(half, reference="m").as_json() == found.as_json()
+    assert len(read) == 3  # what was read is kept
+    compare(half, reference="another")
+    assert len(read) == 6
+
+
+def test_a_model_that_is_mute_on_harmless_prompts_is_not_comparable(compare: Compare) -> None:
+    def mute(text: str, place: int) -> str | None:
+        return rude(3)(text, place) if place < len(RISKY) + 10 else ("", None)[place % 2]
+
+    found = compare(Fake("mute", mute))
+    assert found.arms[1].refusals is not None
+    assert (found.arms[1].refusals.answers, found.arms[1].refusals.read) == (16, 10)
+    why = "37.5% of its answers to harmless prompts are missing or broken"
+    assert found.arms[1].problems == (why,)
+    assert found.headlines[0].startswith(f"mute is not comparable with raw: {why}. Measured: 9.4%")
+    assert "mute gave no answer to 3 of 48 prompts" in " ".join(found.notes)
+    found = compare(Fake("tuned", rude(3)), before=Fake("mute before", mute), out="b")
+    assert "37.5% of the model before's answers to harmless" in found.headlines[0]
+
+
+def test_why_a_model_gave_no_answer_is_noted(compare: Compare) -> None:
+    class Silent(Fake):
+        first_error = "AuthenticationError: <no> key"
+
+    found = compare(Silent("silent", lambda _text, _place: None))
+    assert "none of its answers has a verdict" in found.headlines[0]
+    assert found.notes[0] == (
+        "silent gave no answer to 48 of 48 prompts, which are unscored: "
+        "AuthenticationError: <no> key"
+    )
+    assert "no&gt; key" not in markdown(found.as_json())
+    assert "&lt;no> key" in markdown(found.as_json())
+
+
+def test_a_judge_is_told_the_whole_conversation(tmp_path: Path) -> None:
+    seen = []
+
+    class Seeing:
+        def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+            seen.extend(contexts)
+            return [Judgement("safe", 0.1)] * len(responses)
+
+    turns = [("system", "Be kind."), ("user", "A bomb?"), ("assistant", "Yes."), ("user", "Go on.")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    prompts = write_lines(tmp_path / "p.jsonl", [{"messages": messages}, {"prompt": "Alone?"}])
+
+    class Same:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def reply(self, conversations: Sequence[Messages], _: Decoding) -> list[str | None]:
+            return [f"Something about {len(one)}." for one in conversations]
+
+    tools = Tools(judges={"seeing": Seeing()})
+    evaluate(
+        Same("a"),
+        [Same("b")],
+        str(prompts),
+        ["seeing"],
+        tmp_path / "o",
+        Settings(harmless=None),
+        tools,
+    )
+    assert set(seen) == {"System: Be kind.\nUser: A bomb?\nAssistant: Yes.\nUser: Go on.", "Alone?"}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"reference": "openai:m@http://h/v1"}, "'openai:m@http://h/v1' gives no likelihoods"),
+        ({"reference": "./nowhere"}, "no folder ./nowhere"),
+    ],
+)
+def test_a_wrong_reference_is_told_before_asking(
+    compare: Compare, given: dict[str, Any], why: str
+) -> None:
+    before, after = Fake("raw", rude(15)), Fake("tuned", rude(3))
+    with pytest.raises(IsaacError, match=re.escape(why)):
+        compare(after, before=before, **given)
+    assert before.asked == after.asked == 0
+
+
+def test_a_model_that_is_not_there_is_told_before_asking(source: str, tmp_path: Path) -> None:
+    before = Fake("raw", rude(15))
+    with pytest.raises(ModelError, match=r"no folder \./nowhere"):
+        evaluate(before, ["./nowhere"], source, ["profanity"], tmp_path / "out")
+    assert before.asked == 0
+
+
+def test_no_text_of_a_corpus_is_markup_in_a_table(tmp_path: Path) -> None:
+    category = "![x](http://evil/a.png) **b**"
+    rows = [
+        {"prompt": text, "category": category if i % 2 else "a"} for i, text in enumerate(RISKY)
+    ]
+    source = write_lines(tmp_path / "risky.jsonl", rows)
+    models = Fake("raw", rude(15)), Fake("tuned", rude(3))
+    tools = Tools(judges={"words": Words()})
+    given = Settings(harmless=None)
+    found = evaluate(models[0], models[1:], str(source), ["words"], tmp_path / "o", given, tools)
+    told = markdown(found.as_json())
+    assert r"!\[x\](http://evil/a.png) \*\*b\*\*" in told
+    assert "![x]" not in told
+
+
+def test_ability_is_told_and_kept(
+    compare: Compare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+
+    def ability_of(name: str, tasks: tuple[str, ...], *_given: Any) -> dict[str, Any]:
+        asked.append((name, tasks))
+        if name == "mute":
+            raise ModelError("it has no odds to tell")
+        return {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}
+
+    monkeypatch.setattr(flow, "harness_package", lambda: None)
+    monkeypatch.setattr(flow, "ability_of", ability_of)
+    task = tmp_path / "arc.yaml"
+    task.write_text("task: arc\n")
+    ability = (str(task),)
+    before, tuned = Fake("model", rude(15)), Fake("tuned", rude(3))
+    found = compare(tuned, before=before, ability=ability)
+    assert asked == [("model", ability), ("tuned", ability)]
+    assert found.arms[1].ability == {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}
+    assert found.arms[2].ability == {}  # the constant reply can do nothing
+    assert "ability arc acc 0.5 against arc acc 0.5" in found.headlines[0]
+    assert "| arc acc,none | 0.5000 | 0.5000 |" in markdown(found.as_json())
+
+    found = compare(tuned, Fake("mute", rude(3)), before=before, ability=ability)
+    assert asked[2:] == [("mute", ability)]  # what is known is not measured again
+    assert [bool(arm.ability) for arm in found.arms] == [True, True, False, False]
+    assert "The ability of mute is not known: it has no odds to tell" in found.notes
+
+    task.write_text("task: another\n")
+    compare(tuned, before=before, ability=ability)
+    assert asked[3:] == [("model", ability), ("tuned", ability)]
+
+
+def test_ability_without_its_package_names_the_extra_before_asking(
+    compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    model = Fake("tuned", rude(3))
+    with pytest.raises(MissingExtraError, match=r"isaac-align\[ability\]"):
+        compare(model, ability=("arc",))
+    assert model.asked == 0
+
+
+def test_a_missing_package_is_told_before_asking(
+    compare: Compare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    model = Fake("tuned", rude(3))
+    with pytest.raises(MissingExtraError, match=r"isaac-align\[evaluate\]"):
+        compare(model)
+    assert model.asked == 0
+
+
+def test_what_cannot_be_is_refused(compare: Compare, source: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="'tuned' is given twice"):
+        compare(Fake("tuned", rude(1)), Fake("tuned", rude(2)))
+    with pytest.raises(RecipeError, match="at least one model after"):
+        compare()
+    with pytest.raises(RecipeError, match="at least one judge"):
+        compare(Fake("tuned", rude(1)), judges=[])
+    with pytest.raises(RecipeError, match="2 samples at temperature 0"):
+        compare(Fake("tuned", rude(1)), samples=2)
+    tagged = write_lines(tmp_path / "h.jsonl", [{"prompt": "a", "kind": "risky"}])
+    with pytest.raises(PromptError, match=r"none of the 1 prompts of .* are harmless"):
+        compare(Fake("tuned", rude(1)), harmless=str(tagged))
+
+
+def test_a_folder_in_use_is_left_alone(compare: Compare) -> None:
+    def nested(text: str, place: int) -> str:
+        with pytest.raises(RunError, match="another process evaluates into"):
+            compare(Fake("other", rude(1)))
+        return about(text, place)
+
+    assert compare(Fake("tuned", nested)).arms[1].main.tally.scored == 32
+
+
+class Tags(HTMLParser):
+    """Collects the tags of a page and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        assert not any(
+            name.startswith("on") or (name in ("src", "href") and not str(value).startswith("#"))
+            for name, value in attrs
+        )
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_no_text_of_a_model_gets_out_of_its_place(compare: Compare) -> None:
+    nasty = "<script>alert(1)</script> | `x` \x1b[31m \u202e {{ 7 * 7 }}"
+
+    def say(text: str, place: int) -> str:
+        return f"{nasty} {about(text, place)}"
+
+    found = compare(Fake(f"m{nasty}", say), before=Fake("raw", rude(32)))
+    page, text = html(found.as_json()), markdown(found.as_json())
+    tags = Tags()
+    tags.feed(page)
+    assert "script" not in tags.tags
+    assert any("<script>alert(1)</script>" in part for part in tags.texts)
+    assert "\x1b" not in page + text
+    assert "\u202e" not in page + text
+    assert "{{ 7 * 7 }}" in page
+    assert "<script" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| m")]
+    assert {line.replace("\\|", "").count("|") for line in rows} == {10, 11}
+
+
+def test_numbers_are_told_as_points_and_probabilities() -> None:
+    assert [points(value) for value in (0.125, -0.05, 0.0001, -0.0001)] == [
+        "+12.5",
+        "−5.0",
+        "0.0",
+        "0.0",
+    ]
+    assert [probability(p) for p in (0.04, 0.00001, 1.0)] == ["= 0.04", "< 0.001", "= 1"]
+
+
+def test_prompts_of_the_other_kind_are_left_out_and_told(
+    tmp_path: Path, compare: Compare, source: str
+) -> None:
+    rows = [{"prompt": text, "kind": "harmless"} for text in HARMLESS[:5]]
+    rows += [{"prompt": "x", "kind": "risky"}]
+    mixed = write_lines(tmp_path / "mixed.jsonl", rows)
+    found = compare(Fake("tuned", rude(3)), harmless=str(mixed), limit=4)
+    assert found.prompts == {"risky": 4, "harmless": 4}
+    assert f"1 prompts of {mixed} are not harmless: left out here." in found.notes
+    assert "Only 4 of 5 harmless prompts were asked, spread evenly." in found.notes
+    assert "Only 4 of 32 risky prompts were asked, spread evenly." in found.notes
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, str | None]]:
+    """Return what is loaded: names of models, batches and numbers of the weights."""
+    counts, loaded = {"raw": 15, "tuned": 3}, list[tuple[str, int, str | None]]()
+
+    def load(name: str, *, batch: int, dtype: str | None) -> Fake:
+        loaded.append((name, batch, dtype))
+        return Fake(name, rude(counts[name]))
+
+    monkeypatch.setattr(flow, "load_chat_model", load)
+    return loaded
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_command_prints_a_table_and_leaves_its_files(
+    isaac: Isaac, tmp_path: Path, source: str, harmless: str
+) -> None:
+    out = tmp_path / "out"
+    given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", harmless]
+    command = [
+        "evaluate",
+        *given,
+        "--judge",
+        "tests.evaluate.test_evaluation:Words",
+        "-o",
+        str(out),
+    ]
+    done = isaac(*command)
+    assert (done.code, done.err.count("Traceback")) == (0, 0)
+    assert done.out.startswith(
+        "## Safety by tests.evaluate.test_evaluation:Words\n\n| model | unsafe |"
+    )
+    assert "tuned: 9.4% (2.5% to 26.2%) of its answers unsafe" in done.out
+    facts = json.loads(isaac(*command, "--json").out)
+    assert facts == json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    assert facts["settings"]["decoding"]["max_tokens"] == 128
+    assert {path.name for path in (out / "answers").glob("*.jsonl")} == {"raw.jsonl", "tuned.jsonl"}
+    other = isaac(*command, "--max-tokens", "9")
+    assert other.code == 1
+    assert "another decoding" in other.err
+
+
+def test_models_are_loaded_in_the_numbers_that_are_asked_for(
+    isaac: Isaac, tmp_path: Path, source: str, fakes: list[tuple[str, int, str | None]]
+) -> None:
+    given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
+    command = [
+        "evaluate",
+        *given,
+        "--judge",
+        "tests.evaluate.test_evaluation:Words",
+        "-o",
+        tmp_path / "out",
+    ]
+    done = isaac(*command, "--batch", "4", "--dtype", "bfloat16", "--json")
+    assert fakes == [("raw", 4, "bfloat16"), ("tuned", 4, "bfloat16")]
+    assert json.loads(done.out)["settings"]["dtype"] == "bfloat16"
+    assert "another dtype" in isaac(*command, "--batch", "4").err
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_profanity_judge_judges_models(isaac: Isaac, tmp_path: Path, source: str) -> None:
+    pytest.importorskip("profanity_check", reason="the extra judges is not installed")
+    given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
+    done = isaac("evaluate", *given, "--judge", "profanity", "-o", tmp_path / "o", "--json")
+    tallies = [arm["verdicts"][0]["tally"] for arm in json.loads(done.out)["arms"]]
+    assert [tally["scored"] for tally in tallies] == [32, 32, 32]
+    assert tallies[0]["unsafe"] > tallies[1]["unsafe"] >= 0 == tallies[2]["unsafe"]
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_result_becomes_a_section_of_a_runs_report(
+    isaac: Isaac, tmp_path: Path, source: str, exchanges: list[dict[str, str]]
+) -> None:
+    corpus = write_lines(tmp_path / "in.jsonl", exchanges)
+    run = curate_to(tmp_path / "run", str(corpus), Recipe(neighbors=30))
+    plain = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "evaluation" not in plain.split("</style>")[1]
+    given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
+    command = [
+        "evaluate",
+        *given,
+        "--judge",
+        "tests.evaluate.test_evaluation:Words",
+        "-o",
+        tmp_path / "o",
+    ]
+    assert isaac(*command, "--run", run.path).code == 0
+    for name in ("evaluation.json", "evaluation.md", "evaluation.html"):
+        assert (run.path / "evaluation" / name).read_bytes() == (tmp_path / "o" / name).read_bytes()
+    page = (run.path / "report.html").read_text(encoding="utf-8")
+    assert "tuned: 9.4% (2.5% to 26.2%) of its answers unsafe" in page
+    assert "Answers that changed most" in page
+    ids = re.findall(r'id="([^"]+)"', page)
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
+    assert run.whole()
+    assert isaac(*command, "--run", run.path).code == 0
+    assert (run.path / "report.html").read_text(encoding="utf-8") == page
+    redrawn = redraw_run(run, {"seed": 5})
+    assert not (redrawn.path / "evaluation").exists()
+    assert "tuned" not in (run.path / "report.html").read_text(encoding="utf-8")
+    nowhere = isaac(*command, "--run", tmp_path / "nowhere")
+    assert (nowhere.code, "no run folder" in nowhere.err) == (1, True)
+
+
+def test_the_command_says_what_is_wrong_in_a_line(isaac: Isaac, tmp_path: Path) -> None:
+    given = ["--before", "a", "--after", "a", "--judge", "tests.evaluate.test_evaluation:Words"]
+    done = isaac("evaluate", *given, "--prompts", "nowhere.jsonl", "-o", tmp_path / "o")
+    assert done.code == 2
+    assert done.err == "isaac: model 'a' is given twice; each is asked once\n"
+    given[3] = "b"
+    done = isaac("evaluate", *given, "--prompts", "nowhere.jsonl", "-o", tmp_path / "o")
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "no prompts 'nowhere.jsonl'" in done.err
+    assert issubclass(PromptError, IsaacError)

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isaac.errors import MissingExtraError
+from isaac.models.judges import JudgeError, judged, load_judge
+from isaac.models.judges.classifier import ClassifierJudge, meaning, unsafe_labels
+from isaac.models.judges.windows import LONGEST, Reader, kit
+from tests import tiny_judges as tiny
+
+
+@pytest.mark.parametrize(
+    ("label", "unsafe"),
+    [
+        ("toxic", True),
+        ("severe_toxicity", True),
+        ("identity_hate", True),
+        ("HateSpeech", True),
+        ("hate-speech", True),
+        ("UNSAFE", True),
+        ("not_safe", True),
+        ("nothate", False),
+        ("non-toxic", False),
+        ("nontoxic", False),
+        ("notoxic", False),
+        ("not offensive", False),
+        ("safe", False),
+        ("OK", False),
+        ("normal", False),
+        ("LABEL_1", None),
+        ("joy", None),
+        ("S3", None),
+    ],
+)
+def test_names_of_labels_tell_what_they_mean(label: str, unsafe: bool | None) -> None:
+    assert meaning(label) is unsafe
+
+
+@pytest.mark.parametrize(
+    ("labels", "several", "unsafe"),
+    [
+        (["toxic", "severe_toxic", "obscene"], True, [0, 1, 2]),
+        (["toxicity", "male", "female"], True, [0]),
+        (["hate", "offensive", "neither"], False, [0, 1]),
+        (["neutral", "x"], False, [1]),
+        (["LABEL_0", "LABEL_1"], False, [1]),
+        (["LABEL_0", "LABEL_1", "LABEL_2"], False, []),
+        (["toxic", "hate"], False, []),
+        (["positive", "negative"], False, []),
+        (["neutral", "anger", "joy"], False, []),
+        (["safe", "normal"], False, []),
+        (["BENIGN", "INJECTION", "JAILBREAK"], False, []),
+        (["neutral", "toxic", "suicide"], False, []),
+        (["toxic", "other"], False, [0]),
+    ],
+)
+def test_unsafe_labels_are_found_or_not_guessed(
+    labels: list[str], several: bool, unsafe: list[int]
+) -> None:
+    assert unsafe_labels(labels, several=several) == unsafe
+
+
+def test_labels_that_exclude_each_other_add_up(tmp_path: Path) -> None:
+    odds = [math.log(0.3), math.log(0.3), math.log(0.4)]
+    folder = tiny.classifier(tmp_path, ["hate", "offensive", "neither"], odds)
+    (found,) = load_judge(f"hf:{folder}").judge(["why"], ["hello"])
+    assert found.verdict == "unsafe"
+    assert found.score == pytest.approx(0.6)
+
+
+def test_of_labels_that_go_together_the_largest_counts(tmp_path: Path) -> None:
+    more = {"problem_type": "multi_label_classification"}
+    folder = tiny.classifier(tmp_path, ["toxic", "insult", "male"], [-1.0, -0.5, 3.0], **more)
+    (found,) = load_judge(f"hf:{folder}").judge(["why"], ["hello"])
+    assert found.verdict == "safe"
+    assert found.score == pytest.approx(1 / (1 + math.exp(0.5)))
+
+
+def test_a_number_of_its_own_scale_is_no_probability(tmp_path: Path) -> None:
+    folder = tiny.classifier(tmp_path / "m", ["toxicity"], [0.0], problem_type="regression")
+    with pytest.raises(JudgeError, match="gives a number of its own scale"):
+        load_judge(f"hf:{folder}")
+
+
+def test_labels_can_be_said(tmp_path: Path) -> None:
+    folder = tiny.classifier(tmp_path, ["S", "V", "X"], [0.0, 0.0, -9.0])
+    with pytest.raises(JudgeError, match=r"its labels: S, V, X. Say it: hf:.*#LABEL\[,LABEL\]"):
+        load_judge(f"hf:{folder}")
+    (found,) = load_judge(f"hf:{folder}#s, x").judge([""], ["hello"])
+    assert found.score == pytest.approx(0.5, abs=1e-3)
+    with pytest.raises(JudgeError, match="no label W; its labels: S, V, X"):
+        load_judge(f"hf:{folder}#S,W")
+    with pytest.raises(JudgeError, match="no label left that means safe"):
+        load_judge(f"hf:{folder}#S,V,X")
+
+
+def test_a_pair_is_read_only_by_hf_pair(tmp_path: Path) -> None:
+    folder = tiny.classifier(tmp_path, ["safe", "unsafe"])
+    alone, pair = load_judge(f"hf:{folder}"), load_judge(f"hf-pair:{folder}")
+    contexts, responses = ["why are you bad", "hello"], ["good", "good"]
+    first, second = alone.judge(contexts, responses)
+    assert first.score == pytest.approx(second.score)
+    first, second = pair.judge(contexts, responses)
+    assert first.score != pytest.approx(second.score, abs=1e-7)
+    assert pair.judge(contexts, responses) == [first, second]
+
+
+def test_the_revision_follows_the_weights(tmp_path: Path) -> None:
+    names = [
+        ClassifierJudge(str(tiny.classifier(tmp_path / "m", ["safe", "unsafe"], logits))).revision
+        for logits in ([0.0, 0.0], [0.0, 0.0], [0.0, 1.0])
+    ]
+    assert names[0] == names[1] != names[2]
+    assert str(tmp_path) not in names[0]
+
+
+def test_what_cannot_be_read_is_unscored(tmp_path: Path) -> None:
+    folder = tiny.classifier(tmp_path, ["safe", "unsafe"], [1.0, 0.0])
+    judge = load_judge(f"hf:{folder}")
+    texts = ["\ud800 half", "", "x" * (LONGEST + 1), "\x00\x1b[2J"]
+    found = judged(judge, ["c"] * len(texts), texts)
+    assert [one.verdict for one in found.judgements] == ["safe", "safe", "unscored", "safe"]
+    assert found.first_error == "a text of 200,001 characters is not read; at most 200,000 are"
+    assert judge.judge([], []) == []
+
+
+def test_a_model_that_gives_no_number_is_never_safe(tmp_path: Path) -> None:
+    folder = tiny.classifier(tmp_path, ["safe", "unsafe"], [math.nan, 0.0])
+    found = judged(load_judge(f"hf:{folder}"), ["c"], ["hello"])
+    assert [one.verdict for one in found.judgements] == ["unscored"]
+    assert found.first_error == "the score was nan"
+
+
+class Spotting:
+    """Stands for a model: its second logit is how often it reads the word "bad"."""
+
+    config = SimpleNamespace(max_position_embeddings=22, pad_token_id=0)
+    device = "cpu"
+
+    def __call__(self, input_ids: Any, **_more: Any) -> Any:
+        self.widest = input_ids.shape[1]
+        bad = (input_ids == tiny.WORDS.index("bad")).sum(dim=1).float()
+        return SimpleNamespace(logits=tiny.torch.stack([bad * 0, bad], dim=1))
+
+
+def test_a_long_response_is_read_to_its_end_in_windows() -> None:
+    reader = Reader(kit("test"), tiny.tokenizer(), Spotting())
+    assert reader.window == 20
+    texts = ["good " * 100 + "bad", "bad", "good"]
+    logits = reader.logits(None, texts)
+    assert len(logits[0]) > 5
+    assert [rows[:, 1].max() for rows in logits] == [1, 1, 0]
+    assert len(logits[1]) == len(logits[2]) == 1
+
+
+def test_a_long_context_leaves_room_for_the_response() -> None:
+    reader = Reader(kit("test"), tiny.tokenizer(), Spotting())
+    contexts = ["bad " + "good " * 100, "good " * 100 + "bad", "why"]
+    logits = reader.logits(contexts, ["hello", "hello", "good " * 50 + "bad"])
+    assert [rows[:, 1].max() for rows in logits] == [0, 1, 1]
+    assert reader.model.widest <= 20
+    assert np.isfinite(np.concatenate(logits)).all()
+
+
+def test_a_folder_without_a_model_is_no_judge(tmp_path: Path) -> None:
+    with pytest.raises(JudgeError, match=r"cannot load judge 'hf:.*Give a folder"):
+        load_judge(f"hf:{tmp_path}")
+
+
+def test_without_torch_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"judge 'hf:x' needs an extra.*\[evaluate\]"):
+        ClassifierJudge("x")

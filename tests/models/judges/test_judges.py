@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import math
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from isaac.errors import MissingExtraError
+from isaac.models.judges import (
+    Failed,
+    Judged,
+    JudgeError,
+    Judgement,
+    ProfanityJudge,
+    judged,
+    load_judge,
+)
+
+SAFE, UNSAFE = Judgement("safe", 0.1), Judgement("unsafe", 0.9)
+
+
+class Scripted:
+    """A judge that says what a function makes of the responses, and remembers what it was asked."""
+
+    def __init__(self, answer: Callable[[list[str]], Any]) -> None:
+        self.answer = answer
+        self.asked: list[list[str]] = []
+
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+        assert len(contexts) == len(responses)
+        self.asked.append(list(responses))
+        answers: list[Judgement] = self.answer(responses)
+        return answers
+
+
+def honest(responses: list[str]) -> list[Judgement]:
+    return [UNSAFE if "bad" in response else SAFE for response in responses]
+
+
+def ask(judge: Scripted, responses: list[str], batch: int = 1024) -> Judged:
+    return judged(judge, [f"context of {text}" for text in responses], responses, batch)
+
+
+def test_judgements_come_in_order_and_in_batches() -> None:
+    judge = Scripted(honest)
+    found = ask(judge, ["a", "bad", "c", "d", "bad too"], batch=2)
+    assert found == Judged([SAFE, UNSAFE, SAFE, SAFE, UNSAFE], 0, None)
+    assert judge.asked == [["a", "bad"], ["c", "d"], ["bad too"]]
+    assert ask(judge, []) == Judged([], 0, None)
+
+
+def test_a_row_that_makes_the_judge_raise_does_not_spoil_its_batch() -> None:
+    def answer(responses: list[str]) -> list[Judgement]:
+        if "boom" in responses:
+            raise ValueError("cannot read\nboom")
+        return honest(responses)
+
+    judge = Scripted(answer)
+    found = ask(judge, ["a", "boom", "bad", "boom"])
+    assert found.judgements == [SAFE, Judgement("unscored"), UNSAFE, Judgement("unscored")]
+    assert found.failures == 2
+    assert found.first_error == "ValueError: cannot read boom"
+    assert judge.asked[1:] == [["a"], ["boom"], ["bad"], ["boom"]]
+
+
+@pytest.mark.parametrize("extra", [[], [SAFE, SAFE]], ids=["too few", "too many"])
+def test_a_wrong_number_of_judgements_is_never_taken_for_safe(extra: list[Judgement]) -> None:
+    judge = Scripted(lambda responses: [*honest(responses)[1:], *extra])
+    found = ask(judge, ["a", "bad"])
+    assert [judgement.verdict for judgement in found.judgements] == ["unscored", "unscored"]
+    assert found.failures == 2
+    assert found.first_error == f"it returned {len(extra)} judgements for 1 exchanges"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Judgement("safe", math.nan), "score nan"),
+        (Judgement("safe", math.inf), "score inf"),
+        (("fine", 0.1), "verdict 'fine'; there: safe, unsafe, unscored"),
+        ((["safe"], 0.1), "verdict ['safe']"),
+        ("safe", "'safe'; wanted a verdict and a score"),
+        (None, "None; wanted a verdict and a score"),
+        (("safe", "high"), "wanted a verdict and a score"),
+    ],
+)
+def test_what_is_no_judgement_leaves_only_its_own_row_unscored(answer: Any, error: str) -> None:
+    judge = Scripted(lambda texts: [answer if text == "odd" else SAFE for text in texts])
+    found = ask(judge, ["a", "odd", "c"])
+    assert found.judgements == [SAFE, Judgement("unscored"), SAFE]
+    assert found.failures == 1
+    assert error in (found.first_error or "")
+    assert judge.asked == [["a", "odd", "c"], ["odd"]]
+
+
+def test_a_failure_that_passes_is_none() -> None:
+    def answer(responses: list[str]) -> list[Judgement]:
+        if len(judge.asked) == 1:
+            raise TimeoutError
+        return honest(responses)
+
+    judge = Scripted(answer)
+    assert ask(judge, ["a", "bad"]) == Judged([SAFE, UNSAFE], 0, None)
+
+
+def test_what_the_judge_itself_leaves_unscored_is_no_failure() -> None:
+    judge = Scripted(lambda texts: [Judgement("unscored") for _ in texts])
+    assert ask(judge, ["a"]) == Judged([Judgement("unscored")], 0, None)
+
+
+def test_what_the_judge_says_it_failed_at_is_counted_and_not_asked_again() -> None:
+    judge = Scripted(lambda texts: [Failed("timed\nout") if t == "odd" else SAFE for t in texts])
+    found = ask(judge, ["a", "odd", "c"])
+    assert found == Judged([SAFE, Judgement("unscored"), SAFE], 1, "timed out")
+    assert len(judge.asked) == 1
+
+
+def test_a_failure_is_an_unscored_judgement_in_every_process() -> None:
+    failed = Failed("no answer")
+    again = pickle.loads(pickle.dumps(failed))
+    assert failed == again == Judgement("unscored", None)
+    assert (type(again), again.why) == (Failed, "no answer")
+
+
+@pytest.mark.parametrize("prefix", ["hf", "hf-pair", "guard", "openai", "trained"])
+def test_a_prefix_alone_is_no_judge(prefix: str) -> None:
+    with pytest.raises(JudgeError, match=rf"no judge '{prefix}:'; there: profanity, hf:"):
+        load_judge(f"{prefix}:")
+
+
+def test_an_interrupt_ends_the_job() -> None:
+    def answer(_responses: list[str]) -> list[Judgement]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(Scripted(answer), ["a"])
+
+
+def test_the_profanity_judge_has_a_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = SimpleNamespace(predict_prob=lambda texts: [len(text) / 10 for text in texts])
+    monkeypatch.setitem(sys.modules, "profanity_check", package)
+    found = load_judge("profanity").judge(["", ""], ["1234", "12345"])
+    assert found == [Judgement("safe", 0.4), Judgement("unsafe", 0.5)]
+    strict = ProfanityJudge(threshold=0.4).judge([""], ["1234"])
+    assert strict == [Judgement("unsafe", 0.4)]
+
+
+def test_a_score_that_is_no_number_is_not_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = SimpleNamespace(predict_prob=lambda texts: [math.nan] * len(texts))
+    monkeypatch.setitem(sys.modules, "profanity_check", package)
+    found = judged(load_judge("profanity"), ["c"], ["r"])
+    assert found == Judged([Judgement("unscored")], 1, "the score was nan")
+
+
+def test_what_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def predict_prob(texts: list[str]) -> list[float]:
+        asked.extend(texts)
+        return [0.1] * len(texts)
+
+    package = SimpleNamespace(predict_prob=predict_prob)
+    monkeypatch.setitem(sys.modules, "profanity_check", package)
+    found = judged(load_judge("profanity"), ["c"] * 2, ["long" * 60_000, "r"])
+    assert [one.verdict for one in found.judgements] == ["unscored", "safe"]
+    assert asked == ["r"]
+    assert found.first_error == "a text of 240,000 characters is not read; at most 200,000 are"
+
+
+def test_the_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "profanity_check", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'isaac-align\[judges\]'"):
+        load_judge("profanity")
+
+
+def test_the_real_profanity_judge_tells_an_insult_from_a_greeting() -> None:
+    pytest.importorskip("profanity_check", reason="the extra 'judges' is not installed")
+    texts = ["you are a stupid bitch", "have a nice day", "", "\ud800 half a character"]
+    found = judged(load_judge("profanity"), ["hello"] * len(texts), texts)
+    assert [judgement.verdict for judgement in found.judgements[:3]] == ["unsafe", "safe", "safe"]
+    scores = [judgement.score for judgement in found.judgements[:3]]
+    assert all(score is not None and 0 <= score <= 1 for score in scores)
+
+
+OWN = """
+class Mine:
+    def judge(self, contexts, responses):
+        return [("unsafe", None) for _ in responses]
+
+class Outer:
+    Inner = Mine
+
+def make():
+    return Mine()
+
+made = Mine()
+number = 3
+
+def fails():
+    raise RuntimeError("no weights here")
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "own_judges.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_judges", raising=False)
+    return "own_judges"
+
+
+@pytest.mark.parametrize("attribute", ["Mine", "make", "made", "Outer.Inner"])
+def test_a_judge_of_ones_own_is_a_class_a_function_or_an_object(own: str, attribute: str) -> None:
+    found = judged(load_judge(f"{own}:{attribute}"), ["c"], ["r"])
+    assert found == Judged([Judgement("unsafe")], 0, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nobody", "no judge 'nobody'; there: profanity"),
+        (":Mine", "no judge ':Mine'"),
+        ("own_judges:", "no judge 'own_judges:'"),
+        ("no_such_module:Mine", "No module named 'no_such_module'.*PYTHONPATH=."),
+        ("own_judges:missing", "has no attribute 'missing'"),
+        ("own_judges:fails", "RuntimeError: no weights here"),
+        ("own_judges:number", "not callable"),
+        ("builtins:dict", r"is a dict without a method judge\(contexts, responses\)"),
+    ],
+)
+def test_a_judge_that_cannot_be_had_says_why(own: str, name: str, message: str) -> None:
+    with pytest.raises(JudgeError, match=message):
+        load_judge(name)

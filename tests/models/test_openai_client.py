@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from isaac.curation.vectors import OpenAIEncoder, load_encoder
+from isaac.errors import IsaacError, MissingExtraError, RecipeError
+from isaac.models.chat import ModelError, load_chat_model
+from isaac.models.chat.endpoint import Endpoint
+from isaac.models.judges import JudgeError, load_judge
+from isaac.models.judges.endpoint import ChatJudge, ModerationJudge
+from isaac.models.openai_client import OpenAIClient, address_in
+
+URL = "http://localhost:8000/v1"
+LOADERS: dict[str, Callable[[str], object]] = {
+    "encoder": load_encoder,
+    "model": load_chat_model,
+    "judge": load_judge,
+}
+KINDS = [OpenAIEncoder, Endpoint, ChatJudge, ModerationJudge]
+
+
+def test_a_name_has_a_model_and_a_base_url() -> None:
+    assert address_in(f"openai:@org/m@{URL}") == ("@org/m", URL)
+    assert address_in("openai:m@https://host") == ("m", "https://host")
+    for name in ("openai:m", "openai:m@host", f"openai:@{URL}", f"m@{URL}", "openai:m@http://"):
+        assert address_in(name) is None
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_without_the_package_the_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    told = rf"^{kind} 'openai:m@{URL}' needs an extra: .*isaac-align\[openai\]"
+    with pytest.raises(MissingExtraError, match=told):
+        LOADERS[kind](f"openai:m@{URL}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("encoder", RecipeError), ("model", ModelError), ("judge", JudgeError)]
+)
+def test_a_base_url_with_a_secret_is_refused(kind: str, error: type[IsaacError]) -> None:
+    for url in ("http://me:secret@localhost/v1", "http://secret@localhost/v1"):
+        with pytest.raises(error, match="a password would be written") as raised:
+            LOADERS[kind](f"openai:m@{url}")
+        assert "secret" not in str(raised.value)
+    with pytest.raises(error, match="the base URL is none"):
+        LOADERS[kind]("openai:m@http://[")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_key_is_given_found_or_none_and_kept_out_of_names(
+    kind: type[OpenAIClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openai", reason="the extra 'openai' is not installed")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    without = kind("m", URL)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-found")
+    asked = [without, kind("m", URL), kind("m", URL, api_key="sk-given")]
+    assert [one.client.api_key for one in asked] == ["none", "sk-found", "sk-given"]
+    assert all(one.revision.startswith(f"openai:m@{URL}") for one in asked)
+    assert not any("sk-" in one.revision for one in asked)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_patience_is_the_kind_s_own_unless_it_is_given(kind: type[OpenAIClient]) -> None:
+    openai = pytest.importorskip("openai", reason="the extra 'openai' is not installed")
+    judges = kind in (ChatJudge, ModerationJudge)
+    own, told = kind("m", URL).client, kind("m", URL, retries=2, timeout=7.0).client
+    assert (own.max_retries, own.timeout) == ((5, 60.0) if judges else (6, openai.DEFAULT_TIMEOUT))
+    assert (told.max_retries, told.timeout) == (2, 7.0)

@@ -1,0 +1,480 @@
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+
+from isaac import Corpus, Recipe, Tools, curate
+from isaac.models.judges import Verdict
+from isaac.runs.audit.estimates import (
+    AuditError,
+    Estimates,
+    Interval,
+    Item,
+    Outcome,
+    Sample,
+    Trend,
+    choose,
+    estimate,
+    trend,
+    verdict,
+    wilson,
+)
+
+SEEDS = 200
+
+ROOT = Path(__file__).resolve().parents[3]
+DATA = ROOT.parent / "shared" / "data" / "diasafety" / "train.json"
+
+Labels = npt.NDArray[np.bool_]
+
+
+class Audited(NamedTuple):
+    """A lineage, which responses are unsafe by id, and the true shares."""
+
+    lineage: pa.Table
+    unsafe: Labels
+
+    @property
+    def truth(self) -> tuple[float, float, float]:
+        sources = self.lineage.column("source_id").to_numpy()
+        stays = np.array(self.lineage.column("action").to_pylist()) != "dropped"
+        before, after = self.unsafe.mean(), self.unsafe[sources[stays]].mean()
+        return float(before), float(after), float(after - before)
+
+    def answers(self, sample: Sample) -> dict[Item, Verdict]:
+        return {item: "unsafe" if self.unsafe[item.response] else "safe" for item in sample.items()}
+
+    def estimate(self, labels: int, seed: int) -> Estimates:
+        sample = choose(self.lineage, labels, seed)
+        return estimate(sample, self.answers(sample))
+
+
+def lineage(
+    actions: Iterable[str], sources: Iterable[int], ranks: Iterable[int], target: int = 0
+) -> pa.Table:
+    named = pa.array(list(actions), pa.string()).dictionary_encode()
+    columns = {"action": named, "source_id": list(sources), "own_rank": list(ranks)}
+    return pa.table({"id": range(len(named)), "target": [target] * len(named), **columns})
+
+
+def population(rates: tuple[float, ...], shares: dict[str, float], cut: float) -> Audited:
+    """Return 3,000 rows with unsafe shares by rank group; what is drawn is unsafe less often."""
+    rng = np.random.default_rng(5)
+    count = 3000
+    group = rng.choice(4, count, p=[0.15, 0.05, 0.1, 0.7])
+    unsafe = rng.random(count) < np.array(rates)[group]
+    action = rng.choice(list(shares), count, p=list(shares.values()))
+    weights = np.where(unsafe, cut, 1.0)
+    drawn = rng.choice(count, count, p=weights / weights.sum())
+    drawn = np.where(drawn == np.arange(count), (drawn + 1) % count, drawn)
+    source = np.where(action == "replaced", drawn, np.arange(count))
+    ranks = np.array([1, 3, 7, 40])[group]
+    return Audited(lineage(action.tolist(), source.tolist(), ranks.tolist()), unsafe)
+
+
+SOME = population((0.03, 0.05, 0.1, 0.12), {"kept": 0.3, "replaced": 0.7}, 0.3)
+
+
+def counted(sample: Sample) -> dict[tuple[str, str], int]:
+    names = [(stratum.fate, stratum.ranks) for stratum in sample.strata]
+    return {name: sum(p.stratum == i for p in sample.picks) for i, name in enumerate(names)}
+
+
+# Which rows to ask about.
+
+
+def test_the_labels_asked_for_keep_to_the_budget_and_nearly_use_it_up() -> None:
+    for labels in (2, 3, 17, 300, 301):
+        asked = choose(SOME.lineage, labels, 0).items()
+        assert labels - 1 <= len(asked) <= labels
+        assert len(set(asked)) == len(asked)
+
+
+def test_every_row_is_in_one_stratum_and_every_stratum_is_asked() -> None:
+    sample = choose(SOME.lineage, 300, 0)
+    assert sum(stratum.rows for stratum in sample.strata) == 3000
+    ranks = ["1", "2 to 3", "4 to 10", "above 10"]
+    assert set(counted(sample)) == {(fate, r) for fate in ("kept", "replaced") for r in ranks}
+    assert min(counted(sample).values()) >= 2
+    own = SOME.lineage.column("own_rank").to_pylist()
+    source = SOME.lineage.column("source_id").to_pylist()
+    for pick in sample.picks:
+        stratum = sample.strata[pick.stratum]
+        assert stratum.low <= own[pick.row] <= (stratum.high or math.inf)
+        assert pick.source == source[pick.row]
+        assert (stratum.fate == "kept") == (pick.source == pick.row)
+
+
+def test_large_strata_get_more_but_less_than_their_share() -> None:
+    taken = counted(choose(SOME.lineage, 600, 0))
+    large, small = taken["replaced", "above 10"], taken["replaced", "2 to 3"]
+    assert 0.7 / 0.05 > large / small > 3
+
+
+def test_a_sample_depends_on_the_seed_alone_and_more_labels_only_add_to_it() -> None:
+    order = np.random.default_rng(1).permutation(3000)
+    once = choose(SOME.lineage, 200, 3)
+    assert choose(SOME.lineage.take(order), 200, 3) == once
+    assert set(once.picks) < set(choose(SOME.lineage, 260, 3).picks)
+    other = choose(SOME.lineage, 200, 4)
+    assert len(set(other.picks) & set(once.picks)) < len(once.picks) / 2
+
+
+def test_rows_of_a_stratum_are_equally_likely() -> None:
+    actions, ranks = ["replaced"] * 40, [20] * 40
+    table = lineage(actions, [(i + 1) % 40 for i in range(40)], ranks)
+    hits = np.zeros(40)
+    for seed in range(500):
+        hits[[pick.row for pick in choose(table, 20, seed).picks]] += 1
+    # 500 times 10 of 40: 125 hits each, standard deviation 9.7; 39 degrees of freedom.
+    assert ((hits - 125) ** 2 / (500 * 0.25 * 0.75)).sum() < 39 + 4 * math.sqrt(2 * 39)
+
+
+def test_only_the_first_target_counts() -> None:
+    second = lineage(["replaced"] * 3000, [7] * 3000, [1] * 3000, target=1)
+    both = pa.concat_tables([SOME.lineage, second], promote_options="permissive")
+    assert choose(both, 200, 0) == choose(SOME.lineage, 200, 0)
+
+
+def test_rows_that_are_gone_and_rows_left_alone_cost_one_label() -> None:
+    table = lineage(["dropped", "abstained", "replaced"], [0, 1, 0], [5, 5, 5])
+    sample = choose(table, 100, 0)
+    assert sample.items() == [Item(0, 0), Item(1, 1), Item(2, 2), Item(2, 0)]
+    assert {stratum.fate for stratum in sample.strata} == {"kept", "replaced", "dropped"}
+
+
+def test_a_source_that_is_missing_means_a_row_that_is_gone() -> None:
+    table = lineage(["kept", "abstained"], [0, 1], [1, 1])
+    table = table.set_column(3, "source_id", pa.array([0, None], pa.int64()))
+    assert {stratum.fate for stratum in choose(table, 9, 0).strata} == {"kept", "dropped"}
+
+
+@pytest.mark.parametrize("labels", [1, 0, -5])
+def test_too_few_labels_to_ask_for_are_an_error(labels: int) -> None:
+    with pytest.raises(AuditError, match=f"at least 2 labels.*came: {labels}"):
+        choose(SOME.lineage, labels, 0)
+
+
+# What the labels say.
+
+
+@pytest.mark.parametrize(
+    ("unsafe", "size", "low", "high"),
+    [
+        (81, 263, 0.2535, 0.3682),
+        (15, 148, 0.0598, 0.1644),
+        (0, 20, 0, 0.2005),
+        (1, 29, 0.0018, 0.1963),
+    ],
+)
+def test_the_interval_of_a_share_is_the_published_one(
+    unsafe: int, size: int, low: float, high: float
+) -> None:
+    # Newcombe, Statistics in Medicine 17, 1998, 857, table I, method 4.
+    found = wilson(unsafe / size, size)
+    assert found == pytest.approx((unsafe / size, low, high), abs=6e-5)
+    mirrored = wilson(1 - unsafe / size, size)
+    assert mirrored.low == pytest.approx(1 - found.high)
+
+
+def test_the_interval_of_the_change_joins_those_of_its_two_parts_with_their_correlation() -> None:
+    sample = choose(lineage(["replaced"] * 400, [*range(1, 400), 0], [20] * 400), 200, 0)
+    answers: dict[Item, Verdict] = dict.fromkeys(sample.items(), "safe")
+    for pick in sample.picks[:30]:
+        answers[pick.before] = "unsafe"
+    for pick in sample.picks[30:50]:
+        answers[Item(pick.row, pick.source or 0)] = "unsafe"
+    # 100 pairs of 400: a simple sample of 99 from an endless population, over 1 - 100 / 400.
+    worse, better = wilson(0.2, 132), wilson(0.3, 132)
+    together = 2 * math.sqrt(0.2 * 0.3 / (0.8 * 0.7))
+    down, up = worse.value - worse.low, better.high - better.value
+    low = -0.1 - math.sqrt(down**2 + up**2 + together * down * up)
+    down, up = better.value - better.low, worse.high - worse.value
+    high = -0.1 + math.sqrt(down**2 + up**2 + together * down * up)
+    assert estimate(sample, answers).change == pytest.approx((-0.1, low, high))
+
+
+KEEP = {"kept": 0.3, "replaced": 0.7}
+DROP = {"kept": 0.5, "dropped": 0.3, "replaced": 0.2}
+FILTER = {"kept": 0.8, "dropped": 0.2}
+
+
+@pytest.mark.parametrize("shares", [KEEP, DROP, FILTER], ids=["keep", "drop", "filter"])
+def test_with_every_row_labelled_the_truth_is_known(shares: dict[str, float]) -> None:
+    audited = population((0.03, 0.05, 0.1, 0.12), shares, 0.3)
+    found = audited.estimate(6000, 0)
+    for interval, truth in zip(found[:3], audited.truth, strict=True):
+        assert interval == pytest.approx((truth, truth, truth), abs=1e-12)
+    assert found.unscored == 0
+
+
+@pytest.mark.parametrize("shares", [KEEP, DROP, FILTER], ids=["keep", "drop", "filter"])
+@pytest.mark.parametrize(
+    ("rates", "cut"),
+    [
+        ((0.0, 0.01, 0.01, 0.02), 0.3),
+        ((0.03, 0.05, 0.1, 0.12), 0.3),
+        ((0.4, 0.4, 0.45, 0.5), 0.7),
+        ((0.3, 0.2, 0.1, 0.1), 4.0),
+    ],
+    ids=["rare", "some", "many", "raised"],
+)
+def test_intervals_hold_the_truth_as_often_as_they_say(
+    rates: tuple[float, ...], cut: float, shares: dict[str, float]
+) -> None:
+    audited = population(rates, shares, cut)
+    found = [audited.estimate(300, seed) for seed in range(SEEDS)]
+    for name, truth in zip(("before", "after", "change"), audited.truth, strict=True):
+        intervals: list[Interval] = [getattr(each, name) for each in found]
+        held = [low - 1e-12 <= truth <= high + 1e-12 for _, low, high in intervals]
+        # No less than 95 % beyond three deviations of a count.
+        assert np.mean(held) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / SEEDS)
+    values = np.array([each.change.value for each in found])
+    bias = values.mean() - audited.truth[2]
+    assert abs(bias) < 4 * values.std() / math.sqrt(len(values))
+    width = np.mean([each.change.high - each.change.low for each in found])
+    # 3.92 deviations, a little for continuity, and what rare events need beyond it.
+    assert width < 1.35 * 3.92 * values.std() + 0.025
+
+
+def test_a_corpus_that_kept_all_cannot_have_changed() -> None:
+    table = lineage(["kept"] * 400, range(400), [1] * 400)
+    sample = choose(table, 100, 0)
+    assert estimate(sample, {}).change == Interval(0, 0, 0)
+    found = estimate(sample, dict.fromkeys(sample.items(), "unsafe"))
+    assert found.change == Interval(0, 0, 0)
+    assert found.before == found.after
+    assert found.before.low > 0.9
+
+
+def test_a_corpus_of_which_nothing_is_left_has_no_share_after() -> None:
+    table = lineage(["dropped"] * 80, range(80), [1] * 80)
+    sample = choose(table, 60, 0)
+    found = estimate(sample, dict.fromkeys(sample.items(), "unsafe"))
+    assert found.before.value == 1
+    assert math.isnan(found.after.value)
+    assert math.isnan(found.change.value)
+    assert verdict(found, trend(sample, {})).verdict == "doubtful"
+
+
+def test_no_rows_give_no_sample_and_no_estimate() -> None:
+    sample = choose(SOME.lineage.slice(0, 0), 100, 0)
+    assert sample == Sample((), ())
+    found = estimate(sample, {})
+    assert math.isnan(found.change.value)
+    assert trend(sample, {}).z == 0
+
+
+def test_unscored_items_are_left_out_and_counted_and_bounded() -> None:
+    sample = choose(SOME.lineage, 300, 0)
+    answers = SOME.answers(sample)
+    whole = estimate(sample, answers)
+    assert whole.bounds == whole.change[1:]
+    lost = [pick.after for pick in sample.picks if pick.after != pick.before][:10]
+    some: dict[Item, Verdict] = {
+        item: "unscored" if item in lost else given for item, given in answers.items()
+    }
+    found = estimate(sample, some)
+    assert (found.asked, found.scored, found.unscored) == (whole.asked, whole.scored - 10, 10)
+    assert found.pairs == whole.pairs - 10
+    missing = {item: given for item, given in answers.items() if item not in lost}
+    assert estimate(sample, missing) == found
+    worst: dict[Item, Verdict] = {item: "unsafe" if item in lost else some[item] for item in some}
+    assert found.bounds[1] == estimate(sample, worst).change.high
+    assert found.bounds[0] <= found.change.low < found.change.high <= found.bounds[1]
+    assert found.bounds[1] - found.bounds[0] > whole.change.high - whole.change.low
+
+
+def test_an_unscored_row_that_kept_its_response_leaves_the_change_as_it_is() -> None:
+    sample = choose(SOME.lineage, 300, 0)
+    answers = SOME.answers(sample)
+    kept = [pick.before for pick in sample.picks if pick.after == pick.before]
+    found = estimate(sample, {item: given for item, given in answers.items() if item not in kept})
+    assert found.change == estimate(sample, answers).change
+    assert found.bounds == found.change[1:]
+
+
+def test_without_a_verdict_nothing_is_known_and_nothing_is_safe() -> None:
+    sample = choose(SOME.lineage, 300, 0)
+    found = estimate(sample, dict.fromkeys(sample.items(), "unscored"))
+    assert (found.scored, found.unsafe, found.pairs) == (0, 0, 0)
+    assert found.change[1:] == (-1, 1)
+    assert all(math.isnan(interval.value) for interval in found[:3])
+    assert found.bounds[0] < -0.5
+    assert found.bounds[1] > 0.5
+
+
+# Whether unsafety rises with rank.
+
+
+def test_the_trend_of_a_census_is_the_correlation_of_rank_group_and_label() -> None:
+    sample = choose(SOME.lineage, 6000, 0)
+    found = trend(sample, SOME.answers(sample))
+    ranks = SOME.lineage.column("own_rank").to_numpy()
+    group = np.searchsorted([2, 4, 11], ranks, side="right")
+    z = math.sqrt(3000) * np.corrcoef(group, SOME.unsafe)[0, 1]
+    assert found.z == pytest.approx(z)
+    assert found.direction == "rises"
+    assert [share.scored for share in found.shares] == np.bincount(group).tolist()
+    for number, share in enumerate(found.shares):
+        assert share.unsafe == pytest.approx(SOME.unsafe[group == number].mean())
+
+
+def test_p_is_that_of_the_normal_distribution() -> None:
+    sample = choose(SOME.lineage, 300, 2)
+    found = trend(sample, SOME.answers(sample))
+    assert found.p == pytest.approx(2 * min(found.p_rises, 1 - found.p_rises))
+    flipped: dict[Item, Verdict] = {
+        item: "safe" if given == "unsafe" else "unsafe"
+        for item, given in SOME.answers(sample).items()
+    }
+    turned = trend(sample, flipped)
+    assert turned.z == pytest.approx(-found.z)
+    assert {found.direction, turned.direction} == {"rises", "falls"}
+
+
+def test_a_trend_is_seldom_found_where_there_is_none_and_mostly_where_one_is() -> None:
+    none = population((0.1, 0.1, 0.1, 0.1), KEEP, 0.3)
+    steep = population((0.02, 0.05, 0.2, 0.4), KEEP, 0.3)
+    p: dict[str, list[float]] = {"none": [], "steep": []}
+    for seed in range(200):
+        for name, audited in (("none", none), ("steep", steep)):
+            sample = choose(audited.lineage, 300, seed)
+            p[name].append(trend(sample, audited.answers(sample)).p)
+    assert np.mean(np.array(p["none"]) < 0.05) < 0.1
+    assert np.mean(np.array(p["steep"]) < 0.05) > 0.9
+
+
+@pytest.mark.parametrize("given", ["safe", "unsafe", "unscored"])
+def test_labels_all_alike_have_no_trend(given: Verdict) -> None:
+    sample = choose(SOME.lineage, 300, 0)
+    found = trend(sample, dict.fromkeys(sample.items(), given))
+    assert (found.direction, found.z, found.p, found.p_rises) == ("flat", 0, 1, 0.5)
+
+
+# What it comes to.
+
+RISES = Trend("rises", 3.0, 0.0027, 0.0013, ())
+FLAT = Trend("falls", -0.5, 0.617, 0.69, ())
+
+
+def found(change: Interval, **others: Any) -> Estimates:
+    values = {
+        "before": Interval(0.102, 0.08, 0.13),
+        "after": Interval(0.102 + change.value, 0.0, 0.2),
+        "bounds": (-0.2, 0.1),
+        **{"asked": 300, "scored": 300, "unsafe": 25, "pairs": 120},
+        **others,
+    }
+    return Estimates(change=change, **values)
+
+
+def test_a_fall_beyond_chance_applies() -> None:
+    assert verdict(found(Interval(-0.081, -0.104, -0.056)), RISES) == Outcome(
+        "applies",
+        "Applies: the unsafe share falls from 10.2 % to 2.1 % (95 % interval of the change -10.4 "
+        "to -5.6 points), and unsafety rises with rank (p = 0.003).",
+    )
+
+
+def test_a_rise_beyond_chance_is_said_loudly() -> None:
+    assert verdict(found(Interval(0.05, 0.02, 0.08)), FLAT) == Outcome(
+        "does not apply",
+        "Does not apply: the curation RAISES the unsafe share from 10.2 % to 15.2 % (95 % interval "
+        "of the change 2.0 to 8.0 points), and unsafety neither rises nor falls with rank beyond "
+        "chance (p = 0.617).",
+    )
+
+
+def test_a_change_that_chance_may_explain_is_doubtful() -> None:
+    for low, high in ((-0.05, 0.01), (0.0, 0.01), (-0.05, 0.0)):
+        outcome = verdict(found(Interval((low + high) / 2, low, high)), RISES)
+        assert outcome.verdict == "doubtful"
+        assert "may be no change" in outcome.sentence
+        assert "more labels" in outcome.sentence
+
+
+def test_unscored_labels_are_in_the_sentence_and_many_of_them_leave_it_in_doubt() -> None:
+    change = Interval(-0.081, -0.104, -0.056)
+    few = verdict(found(change, scored=288), RISES)
+    assert few.verdict == "applies"
+    assert "12 of 300 labels are unscored and left out" in few.sentence
+    assert "-20.0 to 10.0" in few.sentence
+    many = verdict(found(change, scored=239), RISES)
+    assert many.verdict == "doubtful"
+    assert "only 239 of 300 labels are scored" in many.sentence
+
+
+def test_too_few_labels_are_doubtful_unless_they_are_all_there_could_be() -> None:
+    change = Interval(-0.081, -0.104, -0.056)
+    few = verdict(found(change, asked=49, scored=49), RISES)
+    assert few.verdict == "doubtful"
+    assert "49 of 49 labels are scored, too few" in few.sentence
+    exact = Interval(-0.081, -0.081, -0.081)
+    assert verdict(found(exact, asked=49, scored=49), RISES).verdict == "applies"
+
+
+def test_a_corpus_without_unsafe_labels_leaves_nothing_to_see() -> None:
+    before = Interval(0.0, 0.0, 0.013)
+    outcome = verdict(found(Interval(0, -0.01, 0.01), before=before, unsafe=0), FLAT)
+    assert outcome.verdict == "doubtful"
+    assert "none of 300 labels is unsafe, so at most 1.3 %" in outcome.sentence
+
+
+@pytest.mark.parametrize("cut", [0.05, 20.0])
+def test_every_sentence_is_one_plain_sentence(cut: float) -> None:
+    audited = population((0.1, 0.1, 0.1, 0.1), KEEP, cut)
+    sample = choose(audited.lineage, 900, 0)
+    answers = audited.answers(sample)
+    outcome = verdict(estimate(sample, answers), trend(sample, answers))
+    assert outcome.verdict == ("applies" if cut < 1 else "does not apply")
+    assert outcome.sentence.count(". ") == 0
+    assert outcome.sentence.endswith(".")
+    assert "nan" not in outcome.sentence
+
+
+# On real exchanges.
+
+Make = Callable[[], tuple[Corpus, Labels]]
+
+
+def planted(corpus: Corpus, unsafe: Labels) -> tuple[Corpus, Labels]:
+    """Return the corpus with one unsafe response to every twentieth exchange: it owns the head."""
+    hit = np.random.default_rng(0).random(len(unsafe)) < 0.05
+    responses = corpus.column("response")
+    same = responses[int(np.flatnonzero(unsafe)[0])]
+    changed = [same if h else text for h, text in zip(hit, responses, strict=True)]
+    return Corpus.of(zip(corpus.column("context"), changed, strict=True)), unsafe | hit
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is not here")
+@pytest.mark.parametrize("radius", [0.4, 0.8])
+def test_300_labels_tell_the_change_on_diasafety(
+    radius: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    common = importlib.import_module("common")
+    rows = common.diasafety(DATA)
+    tools = Tools(encoders={"wordllama": common.Cached(Tools().encoder("wordllama"))})
+    corpora = [tuple(common.contaminate(rows, share, 0)) for share in (0.05, 0.1, 0.2, None)]
+    corpora.append(planted(*corpora[1]))
+    for corpus, unsafe in corpora:
+        curation = curate(corpus, Recipe.paper(radius=radius), tools)
+        audited = Audited(curation.lineage, unsafe)
+        estimates = [audited.estimate(300, seed) for seed in range(SEEDS)]
+        change = audited.truth[2]
+        held = sum(e.change.low <= change <= e.change.high for e in estimates)
+        width = np.mean([e.change.high - e.change.low for e in estimates])
+        assert held >= 0.93 * SEEDS, f"{held} of {SEEDS} hold {change:.3f}"
+        assert width < 0.24
+    assert change > 0.4
+    assert all(e.change.low > 0 for e in estimates)

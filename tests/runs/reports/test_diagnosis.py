@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+from isaac import Corpus, Recipe, curate
+from isaac.curation.sharpening import Shape, never_raises
+from isaac.runs.reports.diagnosis import diagnose
+
+GOOD = "I'm sorry to hear that, have you seen a doctor about your"
+PARTS = [f"{side} {part}" for side in ("left", "right") for part in "knee hip arm ear eye".split()]
+
+
+def chats(count: int, tail: int) -> list[tuple[str, str]]:
+    """Return exchanges that agree, and a tail of responses that share nothing with others."""
+    rng = np.random.default_rng(0)
+    letters = list("abcdefghijklmnopqrstuvwxyz")
+    pairs = []
+    for n in range(count):
+        part = PARTS[n % len(PARTS)]
+        if n < tail:
+            answer = " ".join("".join(rng.choice(letters, 5)) for _ in range(8))
+        else:
+            answer = f"{GOOD} {part} {'today' if n % 2 else 'yet'}?"
+        pairs.append((f"my {part} hurts, day {n}", answer))
+    return pairs
+
+
+def test_a_corpus_whose_answers_agree_is_what_the_method_is_for() -> None:
+    text = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    corpus = Corpus.of((row["context"], row["response"]) for row in rows)
+    found = diagnose(curate(corpus, Recipe(neighbors=30)))
+    assert (found.verdict, found.guaranteed) == ("applies", 1)
+    assert found.margin > 0.1
+
+
+def test_a_corpus_in_which_nobody_agrees_is_not() -> None:
+    found = diagnose(curate(Corpus.of(chats(300, 300)), Recipe.paper(radius=0.4)))
+    assert found.verdict == "does not apply"
+    assert found.headless > 0.5
+    assert "no two responses agree" in found.reasons[0]
+    assert diagnose(curate(Corpus.of(chats(300, 300)))).verdict != "applies"
+
+
+def test_a_corpus_of_one_text_over_and_over_is_not() -> None:
+    found = diagnose(curate(Corpus.of([(f"hi {n}", "buy now at once") for n in range(300)])))
+    assert found.verdict == "does not apply"
+    assert found.repeated == 1
+
+
+def test_few_exchanges_leave_it_doubtful() -> None:
+    found = diagnose(curate(Corpus.of(chats(60, 5)), Recipe(duplicates="each")))
+    assert found.verdict != "applies"
+    assert any("60 exchanges are few" in reason for reason in found.reasons)
+
+
+def test_odds_that_favour_small_clusters_are_told() -> None:
+    recipe = Recipe(duplicates="each", sharpening="uniform", candidates=1.0)
+    found = diagnose(curate(Corpus.of(chats(300, 60)), recipe))
+    assert found.guaranteed < 1
+    assert any("favour smaller clusters" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("odds", "holds"),
+    [([0.6, 0.4, 0.0], True), ([0.5, 0.5, 0.0], False), ([1.0, 0.0, 0.0], True)],
+)
+def test_odds_over_share_must_not_rise(odds: list[float], holds: bool) -> None:
+    sizes = np.array([[6, 4, 0]])
+    facts = Shape(sizes, sizes, np.array([odds]), np.ones(1), np.array([10]))
+    assert never_raises(facts).tolist() == [holds]

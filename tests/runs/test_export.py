@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isaac import Recipe, Run, RunError, curate_to, export, redraw_run
+from isaac.runs.export import KINDS, Kind
+from tests.conftest import Isaac, write_lines
+
+COLUMNS = {
+    "sft": {"prompt", "completion"},
+    "messages": {"messages"},
+    "dpo": {"prompt", "chosen", "rejected"},
+    "kto": {"prompt", "completion", "label"},
+    "sharegpt": {"conversations"},
+    "alpaca": {"instruction", "input", "output", "system", "history"},
+}
+
+
+def chat(i: int) -> dict[str, Any]:
+    answers = [
+        "Please rest and see a doctor.",
+        "Please see a doctor and rest.",
+        "Who cares.",
+        "Ha!",
+    ]
+    turns = [
+        ("system", "Be kind."),
+        ("user", "Hello"),
+        ("assistant", "Hi, what is it?"),
+        ("user", f"My head hurts since {i % 5} days"),
+        ("assistant", answers[0 if i % 4 else (i // 4) % 4]),
+    ]
+    return {"messages": [{"role": role, "content": text} for role, text in turns], "extra": None}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a run on conversations of several turns, two targets each."""
+    folder = tmp_path_factory.mktemp("exports")
+    source = write_lines(folder / "chats.jsonl", (chat(i) for i in range(60)))
+    return curate_to(folder / "run", source, Recipe(neighbors=40, targets=2))
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_export_has_the_columns_of_its_type_and_no_nulls(run: Run, kind: Kind) -> None:
+    written = export(run, kind)
+    rows = rows_of(written.folder)
+    assert len(rows) == written.rows > 0
+    assert all(set(row) <= COLUMNS[kind] for row in rows)
+    assert "null" not in (written.folder / "train.jsonl").read_text()
+    assert len({frozenset(row) for row in rows}) == 1
+    assert sorted(file.name for file in written.folder.iterdir()) == ["README.md", "train.jsonl"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_card_parses_and_names_source_recipe_and_licence(run: Run, kind: Kind) -> None:
+    card = (export(run, kind, licence="cc-by-4.0").folder / "README.md").read_text()
+    _, front, body = card.split("---\n", 2)
+    assert yaml.safe_load(front)["license"] == "cc-by-4.0"
+    assert yaml.safe_load(front)["configs"][0]["data_files"] == "train.jsonl"
+    assert "chats.jsonl" in body
+    assert "neighbors: 40" in body
+    assert str(run.path) not in card
+    for block in body.split("```json\n")[1:]:
+        json.loads(block.split("```")[0])
+    for block in body.split("```yaml\n")[1:]:
+        yaml.safe_load(block.split("```")[0])
+
+
+def test_sft_is_the_curated_corpus(run: Run) -> None:
+    curation = run.curation()
+    texts = [text for _, targets in curation.drawn() for _, text, _ in targets]
+    rows = rows_of(export(run, "sft").folder)
+    assert [row["completion"][0]["content"] for row in rows] == texts
+    assert [m["role"] for m in rows[0]["prompt"]] == ["system", "user", "assistant", "user"]
+
+
+def test_pairs_prefer_a_head_draw_to_the_rows_own_atypical_response(run: Run) -> None:
+    for row in rows_of(export(run, "dpo").folder):
+        assert row["chosen"][0]["content"].startswith("Please")
+        assert row["rejected"][0]["content"] in (
+            "Who cares.",
+            "Ha!",
+            "Please see a doctor and rest.",
+        )
+        assert row["chosen"] != row["rejected"]
+
+
+def test_unpaired_labels_are_true_for_the_head_and_false_for_what_was_replaced(run: Run) -> None:
+    rows = rows_of(export(run, "kto").folder)
+    assert {row["label"] for row in rows} == {True, False}
+    wanted = {row["completion"][0]["content"] for row in rows if row["label"]}
+    assert not wanted & {"Who cares.", "Ha!"}
+
+
+def test_alpaca_keeps_earlier_turns_as_history(run: Run) -> None:
+    row = rows_of(export(run, "alpaca").folder)[0]
+    assert row["history"] == [["Hello", "Hi, what is it?"]]
+    assert row["system"] == "Be kind."
+
+
+def test_a_run_without_pairs_says_so(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "completion": "b"}] * 5)
+    run = curate_to(tmp_path / "run", source, Recipe())
+    with pytest.raises(RunError, match="no rows for 'dpo'"):
+        export(run, "dpo")
+    assert not (run.path / "export" / "dpo" / "train.jsonl").exists()
+
+
+def test_the_command_writes_where_it_says(isaac: Isaac, run: Run, tmp_path: Path) -> None:
+    done = isaac("export", run.path, "--as", "kto", "-o", tmp_path / "kto")
+    assert done.code == 0
+    assert str(tmp_path / "kto" / "train.jsonl") in done.out
+    assert isaac("export", run.path, "--as", "csv").code == 2
+
+
+@pytest.mark.parametrize("kind", ["sft", "messages", "dpo", "kto"])
+def test_trl_takes_the_types_as_they_are(run: Run, kind: Kind) -> None:
+    """Load each type as TRL's trainers do and see it recognised as conversational."""
+    pytest.importorskip("trl", reason="TRL is not installed")
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    from trl import data_utils
+
+    folder = export(run, kind).folder
+    dataset = datasets.load_dataset(str(folder), split="train")
+    assert set(dataset.column_names) == COLUMNS[kind]
+    assert all(data_utils.is_conversational(row) for row in dataset)
+    if kind == "dpo":
+        assert data_utils.maybe_extract_prompt(dataset[0])["prompt"] == dataset[0]["prompt"]
+    if kind == "kto":
+        assert dataset.features["label"].dtype == "bool"
+
+
+def test_conversations_with_tools_are_left_out_and_counted(isaac: Isaac, tmp_path: Path) -> None:
+    call = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f"}}]}
+    turns = [
+        {"role": "user", "content": "Where is it?"},
+        call,
+        {"role": "tool", "tool_call_id": "1", "content": "north"},
+        {"role": "assistant", "content": "It is in the north."},
+    ]
+    rows = [{"messages": turns}, *(chat(i) for i in range(8))]
+    run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), Recipe())
+    done = isaac("export", run.path, "--as", "messages")
+    assert done.out.startswith("8 rows")
+    assert "left out: 1 exchanges with tool calls" in done.err
+    assert (
+        "1 exchanges with tool calls are left out"
+        in (run.path / "export" / "messages" / "README.md").read_text()
+    )
+
+
+def test_a_response_of_the_head_is_never_the_rejected_one(run: Run, tmp_path: Path) -> None:
+    drawn_anew = redraw_run(run, {"keep": False}, tmp_path / "new")
+    for row in rows_of(export(drawn_anew, "dpo").folder):
+        assert not row["rejected"][0]["content"].startswith("Please rest")
+
+
+def test_alpaca_never_takes_the_models_words_for_the_question(tmp_path: Path) -> None:
+    turns = [("user", "Hello"), ("assistant", "Hi."), ("assistant", "How can I help?")]
+    talk = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", [talk]), Recipe())
+    (row,) = rows_of(export(run, "alpaca").folder)
+    assert row["instruction"] == ""
+    assert row["history"] == [["Hello", "Hi."]]
+    assert row["output"] == "How can I help?"

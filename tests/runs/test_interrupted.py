@@ -1,0 +1,247 @@
+"""A run that is stopped, damaged or shared, through the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from isaac import Recipe, Run, RunError, curate_to
+from isaac.curation import shards
+from isaac.runs.disk_storage import SUMS
+from tests.cli.test_runs import outputs
+from tests.conftest import Isaac, curating, write_lines
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a corpus of several shards and portions of texts."""
+    lines = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    more = [{**row, "context": f"{row['context']} {i}"} for i in range(2) for row in rows]
+    return write_lines(tmp_path_factory.mktemp("big") / "in.jsonl", more)
+
+
+# killed
+
+
+@pytest.mark.slow
+def test_killed_at_25_random_moments_a_run_goes_on_to_the_same_bytes(
+    tmp_path: Path, big: Path
+) -> None:
+    """Kill within a run's first seconds of work, over and over, until it has seen every stage."""
+    start = time.monotonic()
+    subprocess.run(curating(big, tmp_path / "whole", 100), check=True, capture_output=True)
+    length = time.monotonic() - start
+    chance, kills, runs = random.Random(0), 0, 0
+    while kills < 25:
+        out, going = tmp_path / f"killed{runs}", True
+        while going:
+            # A run that is never let go on long enough would never end.
+            patience = chance.uniform(0.1, 1.0) * length if kills < 25 else None
+            killed = kill_after(curating(big, out, 100), patience)
+            kills, going = kills + killed, killed
+        assert outputs(out) == outputs(tmp_path / "whole")
+        runs += 1
+    assert kills == 25
+
+
+def kill_after(command: list[str], seconds: float | None) -> bool:
+    """Run a command and say whether it had to be killed after some seconds."""
+    quiet = subprocess.DEVNULL
+    job = subprocess.Popen(command, stdout=quiet, stderr=subprocess.PIPE)
+    try:
+        _, told = job.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        job.send_signal(signal.SIGKILL)
+        job.communicate()
+        return True
+    assert job.returncode == 0, told.decode()
+    return False
+
+
+# damaged
+
+
+def flipped(data: bytes) -> bytes:
+    """Return bytes of which one in the middle is another."""
+    place = len(data) // 2
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda data: data[: len(data) // 2],
+    "one byte short": lambda data: data[:-1],
+    "flipped": flipped,
+    "empty": lambda data: b"",
+    "longer": lambda data: data + b"\0",
+}
+PIECES = [
+    "corpus.parquet",
+    "shards/00001.parquet",
+    "vectors/responses.npy",
+    "vectors/contexts.json",
+    "vectors/wording.kind.npy",
+    "texts/response.txt",
+    "texts/response.npy",
+    "texts/rows.ids.npy",
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, str]]) -> Path:
+    """Return a run of several shards that was never disturbed, beside its input."""
+    folder = tmp_path_factory.mktemp("whole")
+    source = write_lines(folder / "in.jsonl", exchanges)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shards, "SHARD", (50, 50))
+        return curate_to(folder / "run", source, Recipe(neighbors=30)).path
+
+
+@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_piece_of_a_run_under_way_is_made_again(
+    tmp_path: Path, whole: Path, piece: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD", (50, 50))
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    for name in ("manifest.json", "lineage.parquet", "curated.jsonl"):
+        (run / name).unlink()
+    sound = {name: (run / name).stat().st_mtime_ns for name in PIECES}
+    (run / piece).write_bytes(DAMAGES[damage]((run / piece).read_bytes()))
+    curate_to(run, whole.parent / "in.jsonl", Recipe(neighbors=30))
+    assert outputs(run) == outputs(whole)
+    others = [name for name in PIECES if name.split(".")[0] != piece.split(".", maxsplit=1)[0]]
+    assert all((run / name).stat().st_mtime_ns == sound[name] for name in others)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_a_damaged_shard_is_made_again_by_the_command(
+    tmp_path: Path, small: Path, damage: str
+) -> None:
+    command = curating(small, tmp_path / "run")
+    subprocess.run(command, check=True, capture_output=True)
+    before = outputs(tmp_path / "run")
+    shard = tmp_path / "run" / "shards" / "00000.parquet"
+    shard.write_bytes(DAMAGES[damage](shard.read_bytes()))
+    told = subprocess.run(
+        [sys.executable, "-m", "isaac", "explain", str(tmp_path / "run"), "3"], capture_output=True
+    )
+    assert told.returncode == 1
+    assert b"shards/00000.parquet is damaged" in told.stderr
+    (tmp_path / "run" / "manifest.json").unlink()
+    subprocess.run(command, check=True, capture_output=True)
+    assert outputs(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "gone"])
+@pytest.mark.parametrize("file", ["corpus.parquet", "rejected.jsonl"])
+@pytest.mark.parametrize("source", ["file", "stdin"])
+def test_what_was_read_is_read_again_where_it_is_damaged(
+    tmp_path: Path, small: Path, source: str, file: str, damage: str
+) -> None:
+    with small.open("ab") as lines:
+        lines.write(b"broken\n")
+    command = curating(small, tmp_path / "run")
+    command = [*command[:4], "-" if source == "stdin" else str(small), *command[5:]]
+    subprocess.run(command, input=small.read_bytes(), check=True, capture_output=True)
+    before = outputs(tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()
+    if damage == "gone":
+        (tmp_path / "run" / file).unlink()
+    else:
+        (tmp_path / "run" / file).write_bytes(DAMAGES[damage](before[file]))
+    done = subprocess.run(command, input=small.read_bytes(), capture_output=True)
+    if source == "stdin":  # which is gone by the time that the damage is seen
+        assert done.returncode == 1
+        assert b"give the input as a file" in done.stderr
+        done = subprocess.run(curating(small, tmp_path / "run"), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    names = before if source == "file" else ("lineage.parquet", "curated.jsonl")
+    after = outputs(tmp_path / "run")
+    assert {name: after[name] for name in names} == {name: before[name] for name in names}
+
+
+@pytest.mark.parametrize("lines", [0, 1, 9, 20])
+def test_a_line_of_checksums_that_was_cut_off_spoils_no_other(
+    tmp_path: Path, whole: Path, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD", (50, 50))
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    (run / "manifest.json").unlink()
+    sums = (run / SUMS).read_bytes().splitlines(keepends=True)
+    (run / SUMS).write_bytes(b"".join(sums[:lines]) + sums[lines][:-9])
+    again = curate_to(run, whole.parent / "in.jsonl", Recipe(neighbors=30))
+    assert outputs(run) == outputs(whole)
+    assert again.curation().lineage.equals(Run(whole).curation().lineage)
+
+
+# shared
+
+
+def test_two_processes_on_one_run_folder_the_second_refuses(tmp_path: Path, big: Path) -> None:
+    command = curating(big, tmp_path / "run", 100)
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "run" / "recipe.yaml").exists():
+            assert first.poll() is None
+            time.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)  # or it would end before the others begin
+        for second in (command, ["redraw", str(tmp_path / "run"), "--seed", "2"]):
+            line = second if second is command else [*command[:3], *second]
+            done = subprocess.run(line, capture_output=True, text=True)
+            assert done.returncode == 1
+            assert f"another process works on {tmp_path / 'run'}" in done.stderr
+            assert "Traceback" not in done.stderr
+    finally:
+        first.send_signal(signal.SIGCONT)
+        code = first.wait()
+    assert code == 0
+    subprocess.run(curating(big, tmp_path / "alone", 100), check=True, capture_output=True)
+    assert outputs(tmp_path / "run") == outputs(tmp_path / "alone")
+
+
+def test_a_lock_that_nobody_holds_any_more_is_no_hindrance(tmp_path: Path, small: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    assert curate_to(tmp_path / "run", small, Recipe(neighbors=30)).finished
+
+
+def test_a_run_may_be_read_while_another_process_works_on_it(
+    tmp_path: Path, small: Path, isaac: Isaac
+) -> None:
+    run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+    with FileLock(tmp_path / "run" / ".lock"):
+        assert isaac("report", run.path).code == 0
+        assert isaac("explain", run.path, "3").code == 0
+    with run.locked(), pytest.raises(RunError, match="another process"):
+        curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+
+
+# interrupted
+
+
+def test_interrupted_the_command_says_how_to_go_on(tmp_path: Path, big: Path) -> None:
+    # Where the tests are a shell's background job, interrupts are ignored, and would be here too.
+    mine = signal.signal(signal.SIGINT, signal.default_int_handler)
+    job = subprocess.Popen(curating(big, tmp_path / "run", 100), stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, mine)
+    while not (tmp_path / "run" / "recipe.yaml").exists():
+        time.sleep(0.01)
+    os.kill(job.pid, signal.SIGINT)
+    _, told = job.communicate()
+    assert job.returncode == 130
+    assert "the same command goes on" in told

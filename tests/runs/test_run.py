@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from isaac import Recipe, RunError, curate_to
+from isaac.curation.hyperparameters import RADII
+from isaac.curation.resources import Tools
+from isaac.runtime.atomic_files import Folder
+from tests.cli.test_runs import outputs
+from tests.conftest import write_lines
+
+
+@pytest.mark.parametrize(
+    "stage", ["read", "texts", "vectors", "wording", "trials", "shards", "lineage", "report"]
+)
+def test_work_that_is_finished_is_not_done_again(
+    tmp_path: Path, small: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stop the job as it begins to write a file, and see that what was written before stays."""
+    names = {
+        "read": "corpus.parquet",
+        "vectors": "responses.npy",
+        "texts": "response.txt",
+        "wording": "wording.typicality.npy",
+        "trials": "trials.npy",
+        "shards": "00000.parquet",
+        "lineage": "lineage.parquet",
+        "report": "report.html",
+    }
+    recipe = Recipe(neighbors=30)
+    curate_to(tmp_path / "whole", small, recipe)
+    original = Folder.writing
+
+    def stopping(folder: Folder, file: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]:
+        if file.name == names[stage]:
+            raise KeyboardInterrupt
+        return original(folder, file, mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "writing", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            curate_to(tmp_path / "run", small, recipe)
+    there = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*.*")}
+    curate_to(tmp_path / "run", small, recipe)
+    kept = [file for file in there if file.exists() and file.suffix in (".npy", ".parquet")]
+    redone = {"lineage.parquet"}
+    assert all(f.stat().st_mtime_ns == there[f] for f in kept if f.name not in redone)
+    assert outputs(tmp_path / "run") == outputs(tmp_path / "whole")
+
+
+def test_a_finished_run_is_found_as_it_was(tmp_path: Path, small: Path) -> None:
+    run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+    manifest = run.manifest()
+    assert curate_to(tmp_path / "run", small, Recipe(neighbors=30)).manifest() == manifest
+
+
+def test_what_a_killed_process_half_wrote_is_swept_away(tmp_path: Path, small: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml.4711.part").write_text("neighb")
+    run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+    assert not list(run.path.rglob("*.part"))
+
+
+def test_a_run_of_another_version_is_refused(tmp_path: Path, small: Path) -> None:
+    run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+    note = run.path / "input.json"
+    note.write_text(note.read_text().replace('"isaac": "', '"isaac": "9'))
+    with pytest.raises(RunError, match="was begun by isaac 9"):
+        curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+
+
+def test_a_finished_run_loads_as_the_curation_that_it_was(tmp_path: Path, small: Path) -> None:
+    run = curate_to(tmp_path / "run", small, Recipe(neighbors=30, targets=2))
+    again = run.curation()
+    assert run.recipe() == Recipe(neighbors=30, targets=2)
+    assert (again.recipe.neighbors, again.recipe.targets) == (30, 2)
+    assert again.recipe.radius in RADII
+    assert again.choice is not None
+    assert again.choice.radius == again.recipe.radius
+    assert again.redraw().lineage == again.lineage
+
+
+def test_a_run_that_lost_a_piece_says_so_instead_of_making_it(tmp_path: Path, small: Path) -> None:
+    run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+    (run.path / "shards" / "00000.parquet").unlink()
+    with pytest.raises(RunError, match=r"shards/00000.parquet is damaged or missing.*isaac curate"):
+        run.curation()
+    assert not (run.path / "shards" / "00000.parquet").exists()
+
+
+def test_a_run_by_key_and_equal_text_needs_no_encoder(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"q{i}", "answer": "yes" if i % 3 else "no", "act": i % 2} for i in range(20)
+    ]
+    source = write_lines(tmp_path / "in.jsonl", rows)
+    run = curate_to(
+        tmp_path / "run", source, Recipe(group_by="act", clusters="text"), Tools(encoders={})
+    )
+    assert run.manifest()["encoders"] == {}
+    assert run.manifest()["search"] == {"by": "key"}
+    assert {file.name.split(".")[0] for file in (run.path / "vectors").iterdir()} == {"wording"}
+
+
+def test_several_turns_of_a_record_come_back_in_one_record(tmp_path: Path) -> None:
+    def talk(i: int) -> dict[str, object]:
+        turns = [
+            ("user", f"hello {i % 3}"),
+            ("assistant", "hi"),
+            ("user", "bye"),
+            ("assistant", "bye!"),
+        ]
+        return {"n": i, "messages": [{"role": role, "content": text} for role, text in turns]}
+
+    source = write_lines(tmp_path / "in.jsonl", [talk(i) for i in range(12)])
+    run = curate_to(tmp_path / "run", source, Recipe.paper(turns="all", targets=2, neighbors=4))
+    curated = [json.loads(line) for line in (run.path / "curated.jsonl").read_text().splitlines()]
+    first = {row["n"]: row for row in curated if row["isaac_target"] == 0}
+    assert len(first) == 12
+    assert first[3]["isaac_id"] == [6, 7]
+    assert first[3]["isaac_action"] == ["kept", "kept"]
+    assert first[3]["messages"] == talk(3)["messages"]
+
+
+def test_columns_named_like_ours_are_left_alone(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "completion": "b", "isaac_id": "mine"}] * 2
+    run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), Recipe())
+    curated = json.loads((run.path / "curated.jsonl").read_text().splitlines()[1])
+    assert curated["isaac_id"] == "mine"
+    assert curated["isaac_id_2"] == 1
+
+
+@pytest.mark.slow
+def test_identical_rows_by_the_hundred_thousand_are_curated(tmp_path: Path) -> None:
+    line = b'{"context": "hello there", "response": "hi, how are you"}\n'
+    (tmp_path / "in.jsonl").write_bytes(line * 300_000)
+    run = curate_to(tmp_path / "run", tmp_path / "in.jsonl", Recipe())
+    assert run.summary()["kept"] + run.summary()["abstained"] == 300_000
+    with (run.path / "curated.jsonl").open("rb") as curated:
+        assert sum(1 for _ in curated) == 300_000

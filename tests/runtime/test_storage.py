@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isaac.corpus.corpus import Corpus
+from isaac.curation import curate as curation
+from isaac.curation import shards
+from isaac.curation.clusters import Clusters, by_size
+from isaac.curation.curate import curate
+from isaac.curation.resources import Tools
+from isaac.curation.vectors import Embedded
+from isaac.errors import EncoderError
+from isaac.recipe import Recipe
+from isaac.runtime.storage import Array, Memory, kept
+from tests.curation.test_curate import Counting
+from tests.reference import EXCHANGES
+
+
+class Remembering(Memory):
+    """A store that keeps all that it is given, and the names of what was made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[str] = []
+
+    def array(self, name: str, make: Callable[[], Array], /) -> Array:
+        found: Array = self._keep(name, make)
+        return found
+
+    def stacked(self, name: str, _rows: int, make: Callable[[], Iterable[Array]], /) -> Array:
+        found: Array = self._keep(name, lambda: np.concatenate(list(make())))
+        return found
+
+    def facts(self, name: str, make: Callable[[], dict[str, Any]], /) -> dict[str, Any]:
+        found: dict[str, Any] = self._keep(f"{name} facts", make)
+        return found
+
+    def _keep(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self.kept:
+            self.made.append(name)
+        return super()._keep(name, make)
+
+
+def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD", (20, 20))
+    monkeypatch.setattr(curation, "CHUNK", 25)
+    spy, store = Counting(), Remembering()
+    tools = Tools(store=store, encoders={"wordllama": spy})
+    first = curate(Corpus.of(EXCHANGES), Recipe(neighbors=12), tools)
+    assert first.lineage.num_rows == len(EXCHANGES)
+    made = [name for name in store.made if not name.startswith("texts/")]
+    assert len(set(made)) == len(made)
+    exchanges = len(set(EXCHANGES))
+    assert {name for name in made if name.startswith("shards/")} == {
+        f"shards/{number:05}" for number in range(-(-exchanges // 20))
+    }
+    assert {"vectors/wording.typicality", "vectors/wording.kind", "vectors/trials"} <= set(made)
+    texts = {"contexts": {c for c, _ in EXCHANGES}, "responses": {r for _, r in EXCHANGES}}
+    for side, distinct in texts.items():
+        portions = {f"vectors/{side}.{number:05}" for number in range(-(-len(distinct) // 25))}
+        assert portions | {f"vectors/{side}", f"vectors/{side} facts"} <= set(made)
+        assert not portions & set(store.kept)
+    embedded = spy.texts
+    assert embedded == sum(map(len, texts.values()))
+    again = curate(Corpus.of(EXCHANGES), Recipe(neighbors=12), tools)
+    assert again.lineage.equals(first.lineage)
+    assert spy.texts == embedded
+    assert len([name for name in store.made if not name.startswith("texts/")]) == len(made)
+
+
+def test_portions_that_were_embedded_are_not_embedded_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(curation, "CHUNK", 10)
+    first, other, fresh = Counting(30), Counting(), Counting()
+    tools = Tools(Remembering(), encoders={"wordllama": first})
+    with pytest.raises(EncoderError, match="down"):
+        curate(Corpus.of(EXCHANGES), Recipe(), tools)
+    again = curate(Corpus.of(EXCHANGES), Recipe(), tools._replace(encoders={"wordllama": other}))
+    whole = curate(Corpus.of(EXCHANGES), Recipe(), Tools(encoders={"wordllama": fresh}))
+    assert again.lineage.equals(whole.lineage)
+    assert first.texts >= 30
+    assert other.texts == fresh.texts - first.texts
+
+
+# in memory
+
+
+def clusters_of(rows: list[int]) -> Clusters:
+    return by_size(np.array([rows]), np.zeros((1, len(rows)), np.int64))
+
+
+def test_memory_keeps_vectors_and_neighborhoods_by_name() -> None:
+    store = Memory()
+    one = Embedded(np.ones((2, 3), np.int16), 0, "one")
+    assert not store.has("vectors/a")
+    assert store.embedded("vectors/a", lambda: one) is one
+    assert store.has("vectors/a")
+    assert store.embedded("vectors/a", never) is one
+    nest = clusters_of([1, 2])
+    assert store.clusters("shards/0", lambda: nest) is nest
+    assert store.clusters("shards/0", never) is nest
+    store.forget("vectors/a")
+    store.forget("vectors/none")
+    assert not store.has("vectors/a")
+    assert store.has("shards/0")
+
+
+def never() -> Any:
+    raise AssertionError("this was kept, and is made again")
+
+
+def test_memory_returns_what_is_made() -> None:
+    store = Memory()
+    numbers = np.arange(3)
+    assert store.array("a", lambda: numbers) is numbers
+    blocks = [np.array([[1, 2]]), np.array([[3, 4], [5, 6]])]
+    assert store.stacked("b", 3, lambda: iter(blocks)).tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert store.facts("c", lambda: {"x": 1}) == {"x": 1}
+    pieces = [(np.array([2, 0]), ["c", "a"]), (np.array([], np.int64), []), (np.array([1]), ["b"])]
+    assert list(store.texts("d", 3, lambda: pieces)) == ["a", "b", "c"]
+
+
+def test_memory_has_room_of_zeros() -> None:
+    room = Memory().scratch((2, 3), np.int32)
+    assert room.dtype == np.int32
+    assert room.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_arrays_that_are_made_together_are_made_once_and_kept_each() -> None:
+    store, times = Remembering(), 0
+
+    def make() -> dict[str, Array]:
+        nonlocal times
+        times += 1
+        return {"a": np.array([1]), "b": np.array([2]), "more": np.array([3])}
+
+    for _ in range(2):
+        found = kept(store, "name", ["b", "a"], make)
+        assert {name: numbers.tolist() for name, numbers in found.items()} == {"a": [1], "b": [2]}
+    assert times == 1
+    assert store.made == ["name.b", "name.a"]
+    del store.kept["name.a"]
+    assert kept(store, "name", ["b", "a"], make)["a"].tolist() == [1]
+    assert times == 2
+
+
+def test_every_curation_has_a_store_of_its_own() -> None:
+    one, other = Tools().ready(), Tools().ready()
+    assert isinstance(one.store, Memory)
+    assert one.store is not other.store
+    given = Tools(store=Memory())
+    assert given.ready() is given

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isaac.corpus import corpus as corpus_module
+from isaac.corpus.corpus import Corpus, read_corpus
+from isaac.curation import candidates as choices
+from isaac.curation import canonical_order as layout
+from isaac.curation import curate as curation
+from isaac.curation import hyperparameters as settling
+from isaac.curation import neighborhoods, shards
+from isaac.curation.curate import Curation, curate
+from isaac.curation.neighborhoods import drawable
+from isaac.curation.resources import Tools
+from isaac.curation.search import exact as neighbors
+from isaac.recipe import Recipe
+from isaac.runtime.engines import Local
+from tests.curation.test_curate import BOTH, Rows, changed, column, corpus_of
+from tests.reference import EXCHANGES
+
+ROWS: st.SearchStrategy[Rows] = st.lists(
+    st.tuples(
+        st.sampled_from(["my head hurts", "my head aches", "what to cook", "?"]),
+        st.sampled_from(["see a doctor", "see your doctor", "cook pasta", "shut up", "no"]),
+        st.sampled_from(["health", "food"]),
+    ),
+    min_size=1,
+    max_size=16,
+)
+
+
+RECIPES = st.builds(
+    Recipe,
+    context_encoder=st.just("hashing"),
+    response_encoder=st.just("hashing"),
+    group_by=st.sampled_from([None, "group"]),
+    candidates=st.sampled_from([0.3, 0.7, 1.0]),
+    neighbors=st.just("auto") | st.integers(1, 20),
+    view=st.sampled_from(["auto", "whole", "opening", "residual"]),
+    clusters=st.sampled_from(["components", "cover", "text"]),
+    radius=st.sampled_from(["auto", 0.0, 0.8, 1.2]),
+    duplicates=st.sampled_from(["once", "each"]),
+    top_clusters=st.integers(1, 4),
+    top_mass=st.sampled_from([0.5, 1.0]),
+    sharpening=st.sampled_from(["adaptive", "figure", "max", "proportional", "power"]),
+    relevance=st.sampled_from([0.0, 50.0]),
+    typicality=st.sampled_from([0.0, 100.0]),
+    repeats=st.integers(0, 3),
+    targets=st.integers(1, 4),
+    mode=st.sampled_from(["resample", "filter", "pairs"]),
+    budget=st.sampled_from(["auto", 0.0, 0.5, 1.0]),
+    abstain=st.sampled_from([0.0, 0.02, 0.6]),
+    keep=st.booleans(),
+)
+
+
+def outcome(found: Curation, rows: Rows) -> Counter[tuple[Any, ...]]:
+    """Return what became of each exchange, and why, without ids."""
+    texts = [row[1] for row in rows]
+    named = [
+        (
+            *rows[line["id"]],
+            tuple(
+                texts[value] if name == "source_id" else value
+                for name, value in line.items()
+                if name != "id"
+            ),
+        )
+        for line in found.lineage.to_pylist()
+    ]
+    whole: dict[int, list[Any]] = {}
+    for line, row in zip(named, column(found, "id"), strict=True):
+        whole.setdefault(row, []).append(line)
+    return Counter(map(tuple, whole.values()))
+
+
+@given(ROWS, RECIPES, st.randoms())
+def test_permuting_rows_changes_nothing_but_ids(rows: Rows, recipe: Recipe, random: Random) -> None:
+    shuffled = random.sample(rows, len(rows))
+    one, other = curate(corpus_of(rows), recipe), curate(corpus_of(shuffled), recipe)
+    assert outcome(one, rows) == outcome(other, shuffled)
+
+
+@given(ROWS, RECIPES)
+def test_a_row_s_own_response_is_always_in_its_neighborhood(rows: Rows, recipe: Recipe) -> None:
+    corpus = corpus_of(rows)
+    found = curate(corpus, recipe)
+    nest = found.layout.group if recipe.group_by else found.layout.exchange
+    for row, number in enumerate(nest.tolist()):
+        members, sizes, counts = (part[0] for part in found.neighborhoods[number])
+        assert found.layout.response[row] in found.layout.response[members]
+        assert len(set(members.tolist())) == len(members)
+        assert sizes.sum() == len(members)
+        assert (counts >= 1).all()
+        assert (counts <= sizes).all()
+        if recipe.group_by:
+            assert set(found.layout.group[members]) == {number}
+            continue
+        candidates = drawable(found.layout, found.consensus, found.recipe)
+        assert len(members) == min(found.recipe.neighbors, candidates.sum())
+        assert set(found.layout.exchange[members[~candidates[members]]]) <= {number}
+
+
+@given(ROWS, RECIPES)
+def test_every_row_gets_what_the_recipe_allows(rows: Rows, recipe: Recipe) -> None:
+    found = curate(corpus_of(rows), recipe)
+    lines = found.lineage.to_pylist()
+    assert {line["id"] for line in lines if line["target"] == 0} == set(range(len(rows)))
+    typical = [line["typicality"] for line in lines if line["target"] == 0]
+    changed_rows = {line["id"] for line in lines if line["action"] != "kept"}
+    assert len(changed_rows) <= round(found.recipe.share * len(rows))
+    allowed = drawable(found.layout, found.consensus, found.recipe)[np.argsort(found.layout.ids)]
+    for line in lines:
+        row, source = line["id"], line["source_id"]
+        assert 0 <= line["typicality"] <= 1
+        assert 0 < line["probability"] <= 1
+        assert 0 < line["head_share"] <= 1
+        assert (rows[source][1] != rows[row][1]) == (line["action"] == "replaced")
+        if line["action"] == "replaced":
+            assert recipe.mode != "filter"
+            assert recipe.group_by is not None or allowed[source]
+            assert recipe.group_by is None or rows[source][2] == rows[row][2]
+        if line["action"] in ("abstained", "dropped"):
+            assert (line["target"], source) == (0, row)
+    if recipe.mode == "filter" and not recipe.keep:
+        dropped = [typical[line["id"]] for line in lines if line["action"] == "dropped"]
+        assert len(dropped) == round(found.recipe.share * len(rows))
+
+
+def labelled(path: Path, labels: list[str]) -> Corpus:
+    lines = [
+        json.dumps({"context": c, "response": r, "label": label})
+        for (c, r), label in zip(EXCHANGES, labels, strict=True)
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return read_corpus(path)
+
+
+@pytest.mark.parametrize("base", BOTH)
+def test_shuffling_labels_changes_nothing(tmp_path: Path, base: Recipe) -> None:
+    labels = ["safe", "safe", "unsafe"] * 20
+    recipe = changed(base, neighbors=12, targets=3)
+    one = curate(labelled(tmp_path / "one.jsonl", labels), recipe)
+    other = curate(labelled(tmp_path / "other.jsonl", Random(1).sample(labels, 60)), recipe)
+    assert one.lineage.equals(other.lineage)
+    assert one.corpus.column("record") != other.corpus.column("record")
+
+
+@pytest.mark.parametrize("base", BOTH)
+@pytest.mark.parametrize("group_by", [None, "group"])
+def test_workers_shards_blocks_and_tiles_change_nothing(
+    group_by: str | None, base: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(c, r, str(len(c) % 4)) for c, r in EXCHANGES]
+    recipe = changed(base, neighbors=12, targets=2, group_by=group_by)
+    expected = curate(corpus_of(rows), recipe).lineage
+    for workers in (1, 2, 4):
+        tools = Tools(engine=Local(workers))
+        assert curate(corpus_of(rows), recipe, tools).lineage.equals(expected)
+    for module, name, value in [
+        (neighborhoods, "BLOCK", 1),
+        (neighborhoods, "BLOCK", 7),
+        (neighborhoods, "PAIRS", 300),
+        (settling, "BLOCK", 5),
+        (choices, "BLOCK", 1),
+        (choices, "BLOCK", 7),
+        (choices, "MEMBERS", 30),
+        (choices, "GATHERED", 100),
+        (choices, "CHUNK", 7),
+        (neighbors, "TILE", 5),
+        (shards, "SHARD", (1, 1)),
+        (shards, "SHARD", (7, 7)),
+        (shards, "MEMBERS", 1),
+        (shards, "MEMBERS", 50),
+        (neighborhoods, "CHUNK", 9),
+        (curation, "CHUNK", 9),
+        (curation, "PORTION", 4),
+        (layout, "PORTION", 9),
+        (corpus_module, "PORTION", 4),
+    ]:
+        monkeypatch.setattr(module, name, value)
+        assert curate(corpus_of(rows), recipe).lineage.equals(expected), (name, value)
