@@ -40,8 +40,8 @@ from chart import Panel, Point, scatter
 from common import DATA, Row, diasafety, header, mixed, spread, table
 
 from isaac.corpus.records import dumps
+from isaac.intervals import wilson
 from isaac.models.judges import judged, load_judge
-from isaac.runs.audit.estimates import wilson
 
 ARMS = ("raw", "paper", "isaac", "pairs", "random", "profanity", "oracle")
 AS_IS = ["--budget", "0"]

@@ -22,13 +22,14 @@ from typing import NamedTuple
 import numpy as np
 from common import DATA, header, spread, table
 
+from isaac.corpus.dialogue import Dialogue, Lexicon, act_string, delexicalize, slots_of
 from isaac.corpus.formats.task_oriented import BAR
 from isaac.curation.dialogue import clauses as cutting
 from isaac.curation.dialogue import span_relevance as belonging
 from isaac.curation.dialogue.span_relevance import Answers, Belonging, slots_named
-from isaac.curation.vectors import load_encoder
-from isaac.evaluate.dialogue import Dialogue, Lexicon, act_string, delexicalize, pollute, slots_of
+from isaac.evaluate.dialogue import pollute
 from isaac.evaluate.dialogue.files import read_dialogues
+from isaac.models.encoders import load_encoder
 
 
 class Turns(NamedTuple):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from common import DATA, header, table
 
-from isaac.corpus.corpus import read_corpus
+from isaac.corpus.reading import read_corpus
 from isaac.models.judges import judged, load_judge
 from isaac.models.judges.fitting.fit import Fitting, fit
 from isaac.models.judges.fitting.labelled_rows import Found, Labels, Rows, rows_of, split

@@ -23,10 +23,12 @@ from common import DATA, diasafety, header, table
 from threadpoolctl import threadpool_limits
 
 from isaac import embed, load_encoder
+from isaac.curation.arrays import Ints
 from isaac.curation.clusters import remember
-from isaac.curation.neighborhoods import BLOCK, Compared, cluster
-from isaac.curation.search.exact import Ints, find_neighbors
+from isaac.curation.neighborhoods import BLOCK, cluster
+from isaac.curation.search.exact import find_neighbors
 from isaac.curation.vectors import GRID, Grid
+from isaac.curation.views import Compared
 from isaac.recipe import Recipe, Settled
 
 SIDE = 2048

@@ -46,11 +46,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import DATA, header, spread, table
 
+from isaac.corpus.dialogue import Dialogue, Lexicon, Turn, delexicalize, slots_of
 from isaac.corpus.dialogue.predictions import plain_id
 from isaac.corpus.formats.task_oriented import slots_in
 from isaac.corpus.records import dumps
 from isaac.curation.dialogue.clauses import NUMBER
-from isaac.evaluate.dialogue import Dialogue, Lexicon, Turn, delexicalize, round_trip, slots_of
+from isaac.evaluate.dialogue import round_trip
 from isaac.evaluate.dialogue.files import read_dialogues, read_truth_file
 from isaac.evaluate.dialogue.tokens import Phrases, words_in
 from isaac.runs.run import Run

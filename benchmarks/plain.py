@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 from isaac import Recipe, Tools, curate, read_corpus
 from isaac.curation.clusters import Clusters
 from isaac.curation.lineage import decide
-from isaac.curation.neighborhoods import drawable
+from isaac.curation.response_scores import drawable
 from isaac.curation.shards import find_clusters
 from isaac.curation.sharpening import shape
-from isaac.curation.vectors import Floats, as_floats
+from isaac.curation.vectors import as_floats
+from isaac.models.encoders import Floats
 from isaac.recipe import Settled
 
 SEED = 0

@@ -37,9 +37,10 @@ from plain import SEED, decided, plain_rate
 
 from isaac import Run, Tools, embed, load_encoder, read_corpus
 from isaac.corpus.records import dumps
-from isaac.curation.curate import embed_all
+from isaac.curation.embedding import embed_all
 from isaac.curation.unique_texts import Texts
-from isaac.curation.vectors import CHUNK, Floats, as_floats, chunks
+from isaac.curation.vectors import CHUNK, as_floats, chunks
+from isaac.models.encoders import Floats
 from isaac.runs.disk_storage import Kept
 from isaac.runtime.atomic_files import Folder
 

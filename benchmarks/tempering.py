@@ -24,12 +24,12 @@ import numpy as np
 from alignment import Bench, isaac, write
 from common import DATA, Row, diasafety, header, mixed, table
 
-from isaac.curation.vectors import load_encoder
 from isaac.evaluate.quality import quality_of
-from isaac.models.chat import Decoding
+from isaac.intervals import wilson
+from isaac.models.chat.base import Decoding
 from isaac.models.chat.rephraser import load_rephraser
+from isaac.models.encoders import load_encoder
 from isaac.models.judges import judged, load_judge
-from isaac.runs.audit.estimates import wilson
 
 COLUMNS = (
     "stage",

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import isaac
+import isaac.corpus.dialogue
 import isaac.evaluate.dialogue
 
 SOURCE = Path(isaac.__file__).parent
@@ -124,9 +126,10 @@ def test_all_names_are_there_and_documented() -> None:
     assert public == set(isaac.__all__) - {"__version__"}
 
 
-def test_the_names_of_dialogue_are_there_and_documented() -> None:
-    for name in isaac.evaluate.dialogue.__all__:
-        assert getattr(isaac.evaluate.dialogue, name).__doc__ or name == "READERS"
+@pytest.mark.parametrize("face", [isaac.corpus.dialogue, isaac.evaluate.dialogue])
+def test_the_names_of_a_face_are_there_and_documented(face: ModuleType) -> None:
+    for name in face.__all__:
+        assert getattr(face, name).__doc__ or name == "READERS"
 
 
 def test_functions_keep_to_the_house_style() -> None:

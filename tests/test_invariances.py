@@ -12,15 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.corpus import corpus as corpus_module
-from isaac.corpus.corpus import Corpus, read_corpus
+from isaac.corpus.corpus import Corpus
+from isaac.corpus.reading import read_corpus
 from isaac.curation import candidates as choices
 from isaac.curation import canonical_order as layout
 from isaac.curation import curate as curation
 from isaac.curation import hyperparameters as settling
 from isaac.curation import neighborhoods, shards
 from isaac.curation.curate import Curation, curate
-from isaac.curation.neighborhoods import drawable
 from isaac.curation.resources import Tools
+from isaac.curation.response_scores import drawable
 from isaac.curation.search import exact as neighbors
 from isaac.recipe import Recipe
 from isaac.runtime.engines import Local

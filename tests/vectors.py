@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from isaac.curation.vectors import Floats, Grid, embed_chunk
+from isaac.curation.vectors import Grid, embed_chunk
+from isaac.models.encoders import Floats
 
 
 class Given:

@@ -1,18 +1,25 @@
 """Make a language model safer from its own training corpus: no labels, no judges."""
 
 from ._version import __version__
-from .corpus.corpus import Corpus, Exchange, read_corpus
-from .corpus.rejected import Rejected
-from .curation.curate import Curation, curate
+from .corpus import Corpus, Exchange, Rejected, read_corpus
+from .curation import Curation, curate
 from .curation.resources import Tools
-from .curation.vectors import Encoder, embed, load_encoder
-from .errors import CorpusError, EncoderError, IsaacError, MissingExtraError, RecipeError, RunError
-from .healing.retrieval import Healed, Healer
+from .curation.vectors import embed
+from .errors import (
+    CorpusError,
+    EncoderError,
+    IsaacError,
+    MissingExtraError,
+    RecipeError,
+    RunError,
+)
+from .healing import Healed, Healer
+from .models import Encoder, load_encoder
 from .recipe import Recipe
-from .runs.export import export
-from .runs.jobs import curate_to, redraw_run
+from .runs import Run, curate_to, export, redraw_run
+from .runs.reports.diagnosis import diagnose
+from .runs.reports.explanation import explain
 from .runs.reports.summary import summarize
-from .runs.run import Run
 
 __all__ = [
     "Corpus",
@@ -34,7 +41,9 @@ __all__ = [
     "__version__",
     "curate",
     "curate_to",
+    "diagnose",
     "embed",
+    "explain",
     "export",
     "load_encoder",
     "read_corpus",

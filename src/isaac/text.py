@@ -1,9 +1,11 @@
-"""Text from a corpus made fit to be shown."""
+"""Text from a corpus made fit to be shown, and names that are free."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
+from collections.abc import Container
 
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
@@ -48,3 +50,9 @@ def short(text: str, length: int = 100) -> str:
 def said(error: BaseException, length: int = 200) -> str:
     """Return an error on one line, with its kind."""
     return short(f"{type(error).__name__}: {error}", length)
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name itself, or the name with the first number from 2 up that is not taken."""
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return name if name not in taken else next(free for free in numbered if free not in taken)

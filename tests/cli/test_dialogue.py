@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from isaac.evaluate.dialogue import READERS, clean, read_truth, records_in
+from isaac.corpus.dialogue import READERS, records_in
+from isaac.evaluate.dialogue import clean, read_truth
 from tests.conftest import Isaac, write_lines
 from tests.talks import BOOKINGS, Corpus, corpus_in, lines, polluting, scored, talk
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isaac.corpus.corpus import Corpus, context_text, read_corpus
+from isaac.corpus.corpus import Corpus, context_text
 from isaac.corpus.formats import FORMATS, Message, RowError, choose, detect, restore, spec
 from isaac.corpus.formats.base import MAX_CHARACTERS, MAX_TURNS, Format
+from isaac.corpus.reading import read_corpus
 from isaac.corpus.records import dumps
 from isaac.errors import CorpusError
 from isaac.recipe import Recipe

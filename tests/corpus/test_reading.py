@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.corpus.corpus import SAMPLE, SCHEMA, Corpus, Exchange, format_names, read_corpus
+from isaac.corpus.corpus import SCHEMA, Corpus, Exchange, format_names
 from isaac.corpus.formats.base import MAX_CHARACTERS
-from isaac.corpus.inputs import digest_inputs
+from isaac.corpus.reading import SAMPLE, digest_inputs, read_corpus
 from isaac.corpus.records import dumps
 from isaac.corpus.rejected import Rejected
 from isaac.errors import CorpusError

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.corpus import corpus as module
-from isaac.corpus.corpus import SCHEMA, Corpus, read_corpus, read_parts
+from isaac.corpus.corpus import SCHEMA, Corpus
 from isaac.corpus.files import Digest
 from isaac.corpus.formats import FORMATS, spec
 from isaac.corpus.parquet_table import Stored
+from isaac.corpus.reading import read_corpus, read_parts
 from isaac.corpus.records import dumps
 from isaac.corpus.rejected import Rejected, RejectedFile
 from isaac.corpus.source_records import Written

@@ -11,26 +11,27 @@ import numpy.typing as npt
 import pytest
 
 from isaac.corpus.corpus import Corpus
+from isaac.curation.arrays import Ints, Reals
 from isaac.curation.candidates import (
     LONGLIST,
     WIDTH,
     Asked,
     Choices,
-    Relevance,
     Weighted,
     draw_weighted,
     find_choices,
     log_share,
 )
 from isaac.curation.canonical_order import Layout, arrange
-from isaac.curation.clusters import Clusters, by_size
+from isaac.curation.clusters import Clusters, by_size, joined
 from isaac.curation.curate import Curation, curate
-from isaac.curation.neighborhoods import Consensus, drawable, joined
+from isaac.curation.relevance import Relevance
 from isaac.curation.resources import Tools
-from isaac.curation.search.exact import Ints
-from isaac.curation.sharpening import Reals, Shape, shape
+from isaac.curation.response_scores import Consensus, drawable
+from isaac.curation.sharpening import Shape, shape
 from isaac.curation.unique_texts import Texts
-from isaac.curation.vectors import Embedded, Floats, as_floats
+from isaac.curation.vectors import Embedded, as_floats
+from isaac.models.encoders import Floats
 from isaac.recipe import Recipe, Settled
 from isaac.runtime.engines import Local
 from tests.vectors import directions

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.curation import candidates as choosing
+from isaac.curation.arrays import Ints, Reals
 from isaac.curation.candidates import Choices, Weighted, prices
 from isaac.curation.resources import Tools
-from isaac.curation.search.exact import Ints
-from isaac.curation.sharpening import Reals
-from isaac.runtime.storage import Memory
+from isaac.curation.storage import Memory
 from tests.curation.test_candidates import array, drawn_from, rows_of, settled
 
 # prices

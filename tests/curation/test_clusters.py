@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
 from isaac.curation import clusters
+from isaac.curation.arrays import Ints
 from isaac.curation.clusters import by_size, components, cover, remember
-from isaac.curation.search.exact import Ints
 from isaac.curation.vectors import GRID, Grid
 from tests.vectors import directions, on_grid
 

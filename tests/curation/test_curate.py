@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from isaac.corpus.corpus import Corpus, read_corpus
+from isaac.corpus.corpus import Corpus
+from isaac.corpus.reading import read_corpus
 from isaac.curation.curate import Curation, curate
 from isaac.curation.lineage import LINEAGE
 from isaac.curation.resources import Tools
-from isaac.curation.vectors import Floats, HashingEncoder
 from isaac.errors import CorpusError, EncoderError, RecipeError
+from isaac.models.encoders import Floats, HashingEncoder
 from isaac.recipe import DRAW_FIELDS, Recipe
 from tests.reference import EXCHANGES
 

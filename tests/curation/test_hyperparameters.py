@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.corpus.corpus import Corpus, read_corpus
+from isaac.corpus.corpus import Corpus
+from isaac.corpus.reading import read_corpus
 from isaac.curation import hyperparameters as settling
 from isaac.curation.curate import Curation, curate
 from isaac.curation.hyperparameters import FEWEST, MOST, RADII, VIEWS, Choice, size
 from isaac.curation.resources import Tools
-from isaac.curation.vectors import Floats
+from isaac.curation.storage import Memory
 from isaac.curation.views import Ridge
+from isaac.models.encoders import Floats
 from isaac.recipe import Recipe, Settled
 from isaac.runs.jobs import curate_to, redraw_run
 from isaac.runs.run import Run
-from isaac.runtime.storage import Array, Memory
+from isaac.runtime.storage import Array
 from tests.conftest import Isaac, write_lines
 
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}

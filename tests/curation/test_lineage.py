@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isaac.corpus.corpus import Corpus, read_corpus
+from isaac.corpus.corpus import Corpus
+from isaac.corpus.reading import read_corpus
 from isaac.curation.curate import Curation, curate
 from isaac.curation.lineage import LINEAGE, least
 from isaac.recipe import BUDGETS, Recipe

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from isaac.corpus.corpus import Corpus
 from isaac.curation.canonical_order import Layout, arrange
 from isaac.curation.curate import curate
-from isaac.curation.neighborhoods import Compared, Consensus, Searches, drawable, to_search
+from isaac.curation.neighborhoods import Searches, to_search
 from isaac.curation.resources import Tools
+from isaac.curation.response_scores import Consensus, drawable
 from isaac.curation.vectors import Embedded, Grid
+from isaac.curation.views import Compared
 from isaac.errors import CorpusError
 from isaac.models.judges import Judgement
 from isaac.recipe import Recipe, Settled

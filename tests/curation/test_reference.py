@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isaac.curation.clusters import Clusters
+from isaac.curation.clusters import Clusters, chosen, joined
 from isaac.curation.curate import Curation, curate
-from isaac.curation.neighborhoods import chosen, joined
 from isaac.curation.sharpening import shape
 from isaac.curation.vectors import Embedded
 from isaac.recipe import Recipe, Settled

@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 
 from isaac.corpus.corpus import Corpus
 from isaac.curation import neighborhoods, shards
+from isaac.curation.arrays import Ints
 from isaac.curation.canonical_order import Layout, arrange
-from isaac.curation.clusters import Clusters
-from isaac.curation.neighborhoods import Compared, Groups, Searches, chosen, joined, to_search
+from isaac.curation.clusters import Clusters, chosen, joined
+from isaac.curation.neighborhoods import Groups, Searches, to_search
 from isaac.curation.resources import Tools
-from isaac.curation.search.exact import Ints, group_by
+from isaac.curation.search.exact import group_by
 from isaac.curation.shards import Neighborhoods, find_clusters, named
+from isaac.curation.storage import Memory
 from isaac.curation.vectors import Embedded
+from isaac.curation.views import Compared
 from isaac.errors import IsaacError
 from isaac.recipe import Settled
 from isaac.runtime.engines import Local
-from isaac.runtime.storage import Memory
 from tests.reference import EXCHANGES
 from tests.vectors import directions
 

@@ -11,22 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from isaac.curation import sharpening as draws
+from isaac.curation import sampling
+from isaac.curation.arrays import Ints, Ragged, Reals
 from isaac.curation.clusters import Clusters
-from isaac.curation.search.exact import Ints, Ragged
-from isaac.curation.sharpening import (
-    Drawn,
-    Pool,
-    Reals,
-    choose,
-    clip,
-    draw,
-    head,
-    odds,
-    shape,
-    sharpness,
-    uniforms,
-)
+from isaac.curation.sampling import Drawn, Pool, choose, draw, uniforms
+from isaac.curation.sharpening import clip, head, odds, shape, sharpness
 from isaac.recipe import Recipe, Sharpening
 
 RULES: list[Sharpening] = [
@@ -348,16 +337,16 @@ def test_an_exhausted_cluster_leaves_targets_out() -> None:
 def test_a_rare_text_is_found_when_attempts_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     hood = Neighborhood([list(range(1001))], [0] * 999 + [1, 2])
     streams = set()
-    original = draws.uniforms
+    original = sampling.uniforms
 
     def listened(seed: int, keys: Any, *stream: int) -> Reals:
         if len(keys):
             streams.add(stream)
         return original(seed, keys, *stream)
 
-    monkeypatch.setattr(draws, "uniforms", listened)
+    monkeypatch.setattr(sampling, "uniforms", listened)
     first, second, third, fourth = drawn_from(hood, [1.0], 2000, 4)
-    assert (1, draws.ATTEMPTS + 1) in streams
+    assert (1, sampling.ATTEMPTS + 1) in streams
     texts = np.array([0] * 999 + [1, 2, -1])
     for sources in zip(first.source, second.source, third.source, strict=True):
         assert sorted(texts[list(sources)]) == [0, 1, 2]
@@ -368,7 +357,7 @@ def test_a_rare_text_is_found_when_attempts_run_out(monkeypatch: pytest.MonkeyPa
 
 def test_the_last_place_is_not_overrun_when_a_product_rounds_up() -> None:
     chance = np.array([1 - 2**-53])
-    assert draws._place(chance, np.array([3])).tolist() == [2]
+    assert sampling._place(chance, np.array([3])).tolist() == [2]
 
 
 def test_draws_depend_on_the_seed() -> None:

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from isaac.curation import near_duplicates as duplicates
 from isaac.curation import typicality as wording
-from isaac.curation.near_duplicates import Ticker, near_duplicates
-from isaac.curation.search.exact import Ints
+from isaac.curation.arrays import Ints, Reals
+from isaac.curation.near_duplicates import near_duplicates
+from isaac.curation.text_batches import Ticker
 from isaac.curation.typicality import (
     HEAD,
     LONGEST,
     ORDER,
     PRIOR,
     UNSEEN,
-    Reals,
     Wording,
     typicality,
     words,

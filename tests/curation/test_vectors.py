@@ -21,19 +21,17 @@ from isaac.corpus.corpus import Corpus
 from isaac.curation import vectors as embeddings
 from isaac.curation.curate import curate
 from isaac.curation.resources import Tools
-from isaac.curation.vectors import (
-    GRID,
+from isaac.curation.vectors import GRID, as_floats, embed
+from isaac.errors import EncoderError, MissingExtraError, RecipeError
+from isaac.models.encoders import (
     Encoder,
     Floats,
     HashingEncoder,
     OpenAIEncoder,
     WordLlamaEncoder,
-    as_floats,
-    embed,
     load_encoder,
     revision,
 )
-from isaac.errors import EncoderError, MissingExtraError, RecipeError
 from isaac.recipe import Recipe
 from tests.vectors import Given, directions, on_grid
 
@@ -116,8 +114,8 @@ def test_wordllama_sums_huge_texts_in_portions(
 def test_loading_wordllama_leaves_the_root_logger_alone() -> None:
     script = (
         "import logging, sys; root = logging.getLogger(); root.setLevel(logging.ERROR)\n"
-        "import isaac.curation.vectors; assert 'wordllama' not in sys.modules\n"
-        "isaac.curation.vectors.load_encoder('wordllama')\n"
+        "import isaac.models.encoders; assert 'wordllama' not in sys.modules\n"
+        "isaac.models.encoders.load_encoder('wordllama')\n"
         "assert root.level == logging.ERROR and not root.handlers, root.handlers\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from isaac.evaluate.ability import ability_of
-from isaac.models.chat import ModelError
+from isaac.models.chat.base import ModelError
 from tests import tiny
 from tests.conftest import write_lines
 from tests.servers import Answer, Serve, reply

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isaac.curation.vectors import HashingEncoder
 from isaac.evaluate import confidence as ranges
 from isaac.evaluate.arms import kept
 from isaac.evaluate.confidence import Said, intervals
 from isaac.evaluate.quality import relevance, variety_kept
+from isaac.models.encoders import HashingEncoder
 
 ENCODER = HashingEncoder(64)
 WORDS = [f"w{number}" for number in range(60)]

@@ -17,7 +17,7 @@ from isaac.evaluate import Evaluation, PromptError, Settings, evaluate, write
 from isaac.evaluate import evaluation as flow
 from isaac.evaluate.headlines import points, probability
 from isaac.evaluate.report import html, markdown
-from isaac.models.chat import Decoding, Messages, ModelError
+from isaac.models.chat.base import Decoding, Messages, ModelError
 from isaac.models.chat.likelihood import Likelihood
 from isaac.models.judges import Judgement
 from tests.conftest import Isaac, write_lines

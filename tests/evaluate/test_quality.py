@@ -7,7 +7,6 @@ from math import log
 import numpy as np
 import pytest
 
-from isaac.curation.vectors import HashingEncoder
 from isaac.evaluate.perplexity import Triples, perplexities
 from isaac.evaluate.quality import (
     collapse_of,
@@ -18,6 +17,7 @@ from isaac.evaluate.quality import (
     self_bleu,
     variety_kept,
 )
+from isaac.models.encoders import HashingEncoder
 
 TALK = [
     ("Where can I buy fresh bread?", "The bakery by the station sells fresh bread until six."),

@@ -9,7 +9,7 @@ import pytest
 from isaac.errors import RecipeError, RunError
 from isaac.evaluate.prompts import Prompt
 from isaac.evaluate.replies import CHUNK, Answers, Asked, checked, file_name
-from isaac.models.chat import Decoding, Messages
+from isaac.models.chat.base import Decoding, Messages
 
 
 class Parrot:

@@ -13,8 +13,7 @@ from hypothesis import given as told
 from hypothesis import strategies as st
 
 from isaac import Recipe, Run, curate_to
-from isaac.corpus.dialogue.delexicalization import lexicalize, slots_of
-from isaac.corpus.dialogue.delexicalized import delexicalized
+from isaac.corpus.dialogue.delexicalization import delexicalized, lexicalize, slots_of
 from isaac.corpus.dialogue.value_lexicon import Lexicon
 from isaac.corpus.formats import DIALOGUES
 from isaac.evaluate.dialogue import pollution

@@ -7,8 +7,8 @@ import pytest
 
 from isaac import Corpus, Healer, Recipe, RecipeError, curate
 from isaac.curation.curate import Curation
-from isaac.curation.neighborhoods import drawable
 from isaac.curation.resources import Tools
+from isaac.curation.response_scores import drawable
 from isaac.healing.retrieval import least_typical
 
 KIND = ["I'm sorry, please see a doctor soon.", "I'm sorry, do see a doctor soon, please."]
@@ -191,7 +191,7 @@ def test_a_run_by_key_has_nothing_to_search() -> None:
 
 
 def test_another_encoder_than_the_runs_is_refused(curation: Curation) -> None:
-    from isaac.curation.vectors import HashingEncoder
+    from isaac.models.encoders import HashingEncoder
 
     healer = Healer(curation, Tools(encoders={"wordllama": HashingEncoder()}))
     with pytest.raises(RecipeError, match="256 dimensions"):

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from isaac.curation.vectors import OpenAIEncoder, load_encoder
 from isaac.errors import IsaacError, MissingExtraError, RecipeError
-from isaac.models.chat import ModelError, load_chat_model
+from isaac.models.chat import load_chat_model
+from isaac.models.chat.base import ModelError
 from isaac.models.chat.endpoint import Endpoint
+from isaac.models.encoders import OpenAIEncoder, load_encoder
 from isaac.models.judges import JudgeError, load_judge
 from isaac.models.judges.endpoint import ChatJudge, ModerationJudge
 from isaac.models.openai_client import OpenAIClient, address_in

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isaac.curation.arrays import Ragged
 from isaac.curation.clusters import Clusters
-from isaac.curation.search.exact import Ragged
 from isaac.curation.vectors import Embedded
 from isaac.errors import RunError
 from isaac.runs.disk_storage import SMALL, SUMS, Kept

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from isaac import Recipe
-from isaac.corpus.corpus import read_parts
+from isaac.corpus.reading import read_parts
 from isaac.runtime.concurrency import OneThread, ahead, uncollected
 from tests.conftest import write_lines
 

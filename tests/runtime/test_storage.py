@@ -12,10 +12,12 @@ from isaac.curation import shards
 from isaac.curation.clusters import Clusters, by_size
 from isaac.curation.curate import curate
 from isaac.curation.resources import Tools
+from isaac.curation.storage import Memory
 from isaac.curation.vectors import Embedded
 from isaac.errors import EncoderError
 from isaac.recipe import Recipe
-from isaac.runtime.storage import Array, Memory, kept
+from isaac.runtime import storage
+from isaac.runtime.storage import Array, kept
 from tests.curation.test_curate import Counting
 from tests.reference import EXCHANGES
 
@@ -151,7 +153,7 @@ def test_arrays_that_are_made_together_are_made_once_and_kept_each() -> None:
 
 def test_every_curation_has_a_store_of_its_own() -> None:
     one, other = Tools().ready(), Tools().ready()
-    assert isinstance(one.store, Memory)
+    assert isinstance(one.store, storage.Memory)
     assert one.store is not other.store
     given = Tools(store=Memory())
     assert given.ready() is given

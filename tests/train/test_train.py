@@ -20,7 +20,8 @@ pytest.importorskip("trl", reason="TRL is not installed")
 pytest.importorskip("peft", reason="PEFT is not installed")
 
 from isaac.corpus.formats import DIALOGUES
-from isaac.models.chat import Decoding, ModelError, load_chat_model
+from isaac.models.chat import load_chat_model
+from isaac.models.chat.base import Decoding, ModelError
 from isaac.models.chat.rephraser import load_rephraser
 from isaac.runs.export import items
 from isaac.train import Settings, dpo, kto, rephraser, sft

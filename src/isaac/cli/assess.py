@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
-from ..corpus.records import dumps, parse
+from ..corpus.records import dumps
 from ..curation.curate import Curation
 from ..errors import RecipeError
-from ..models.judges import Verdict, judged, load_judge
+from ..models.judges import Verdict
 from ..runs.audit.estimates import Item, choose, estimate, trend, verdict
+from ..runs.audit.labels import column_labels, judge_items, question, read_labels, verdict_of
 from ..runs.reports.comparison import as_table, chart, compared, same_corpus
 from ..runs.reports.diagnosis import diagnose as make_diagnosis
 from ..runs.run import Run
@@ -82,7 +81,7 @@ def audit(
     sample = choose(curation.lineage, budget, seed)
     items = sample.items()
     if questions is not None:
-        lines = (dumps(_question(curation, item)) + "\n" for item in items)
+        lines = (dumps(question(curation, item)) + "\n" for item in items)
         questions.write_text("".join(lines), encoding="utf-8")
         show(f"{len(items):,} questions: {questions}")
         say('set "label" of each to safe or unsafe, and give the file as --labels')
@@ -115,24 +114,6 @@ def audit(
         )
 
 
-def _question(curation: Curation, item: Item) -> dict[str, Any]:
-    return {
-        "context_id": item.context,
-        "response_id": item.response,
-        "context": curation.corpus[item.context].context,
-        "response": _response(curation, item),
-        **({"trimmed": True} if item.trimmed else {}),
-        "label": None,
-    }
-
-
-def _response(curation: Curation, item: Item) -> str:
-    """Return a response as the corpus has it, or if it is another's or trimmed, as was written."""
-    if item.response == item.context and not item.trimmed:
-        return curation.corpus[item.response].response
-    return curation.written_of(np.array([item.response]))[0]
-
-
 def _answers(
     curation: Curation,
     items: list[Item],
@@ -146,12 +127,18 @@ def _answers(
     if sum(source is not None for source in (labels, judge, column)) > 1:
         raise RecipeError("give one of --labels, --judge and --column")
     if labels is not None:
-        return _from_file(labels, items)
+        return read_labels(labels, items)
     if column is not None:
-        known = labels_of(curation, column, unsafe)
-        return {item: _named(known[item.response]) for item in items}
+        known = column_labels(curation, column, unsafe)
+        return {item: verdict_of(known[item.response]) for item in items}
     if judge is not None:
-        return _from_judge(curation, items, judge)
+        found = judge_items(curation, items, judge)
+        if found.failures:
+            say(
+                f"judge {visible(judge)} failed for {found.failures:,} of {len(items):,} "
+                f"exchanges, which stay unscored: {visible(found.first_error or '')}"
+            )
+        return found.verdicts
     if not sys.stdin.isatty():
         raise RecipeError(
             "where are the labels? Give --labels FILE, --judge NAME or --column NAME, write the "
@@ -160,86 +147,16 @@ def _answers(
     return _from_terminal(curation, items)
 
 
-def _named(unsafe: bool | None) -> Verdict:
-    return "unscored" if unsafe is None else "unsafe" if unsafe else "safe"
-
-
-def labels_of(curation: Curation, column: str, unsafe: str) -> list[bool | None]:
-    """Return whether each exchange is unsafe by a column of its record, None without a value.
-
-    Raises `RecipeError` if no record has the column, or none has the value.
-    """
-    found: list[bool | None] = [None] * len(curation.corpus)
-    values = set()
-    for record, ids in curation.corpus.records():
-        value = record.get(column)
-        if value is None:
-            continue
-        values.add(str(value))
-        for number in ids:
-            found[number] = str(value).casefold() == unsafe.casefold()
-    if not values:
-        raise RecipeError(f"no record has a column '{column}'")
-    if unsafe.casefold() not in {value.casefold() for value in values}:
-        some = ", ".join(visible(value) for value in sorted(values)[:5])
-        raise RecipeError(f"no record has {column} = '{unsafe}'; there: {some}. Try --unsafe VALUE")
-    return found
-
-
-def _from_file(path: Path, items: list[Item]) -> Mapping[Item, Verdict]:
-    """Return the labels in a file; a line that is none raises `RecipeError` with its number."""
-    wanted, answers = set(items), dict[Item, Verdict]()
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not text.strip():
-            continue
-        try:
-            record = parse(text)
-            item = Item(
-                int(record["context_id"]), int(record["response_id"]), record.get("trimmed") is True
-            )
-            label = record.get("label")
-        except (ValueError, TypeError, KeyError):
-            raise RecipeError(
-                f"{path} line {number} is no label; wanted context_id, response_id and label, as "
-                "isaac audit --questions writes them"
-            ) from None
-        if label not in ("safe", "unsafe", "unscored", None):
-            raise RecipeError(
-                f'{path} line {number}: label {visible(json.dumps(label))}; wanted "safe", '
-                '"unsafe", or null for unscored'
-            )
-        if item in wanted:
-            answers[item] = label or "unscored"
-    if not answers:
-        raise RecipeError(
-            f"{path} labels none of the {len(items):,} questions; "
-            "the same run, --ask and --seed give the same ones"
-        )
-    return answers
-
-
-def _from_judge(curation: Curation, items: list[Item], name: str) -> Mapping[Item, Verdict]:
-    contexts = [curation.corpus[item.context].context for item in items]
-    responses = [_response(curation, item) for item in items]
-    found = judged(load_judge(name), contexts, responses)
-    if found.failures:
-        say(
-            f"judge {visible(name)} failed for {found.failures:,} of {len(items):,} exchanges, "
-            f"which stay unscored: {visible(found.first_error or '')}"
-        )
-    return {item: one.verdict for item, one in zip(items, found.judgements, strict=True)}
-
-
 def _from_terminal(curation: Curation, items: list[Item]) -> Mapping[Item, Verdict]:
     """Ask about each item in the terminal; q ends it, the rest stays unscored."""
     keys: dict[str, Verdict] = {"s": "safe", "u": "unsafe", "": "unscored"}
     answers: dict[Item, Verdict] = {}
     say("s safe, u unsafe, Enter cannot tell, q enough")
     for number, item in enumerate(items, start=1):
-        question = _question(curation, item)
+        asked = question(curation, item)
         say(f"\n{number} of {len(items)}")
-        say(f"  context:  {clipped(question['context'], 1500)}")
-        say(f"  response: {clipped(question['response'], 1500)}")
+        say(f"  context:  {clipped(asked['context'], 1500)}")
+        say(f"  response: {clipped(asked['response'], 1500)}")
         while (answer := input("safe or unsafe? ").strip().lower()[:1]) not in (*keys, "q"):
             say("s, u, Enter or q")
         if answer == "q":
@@ -261,7 +178,7 @@ def compare(
     """Set runs of one corpus side by side: change, relevance, variety and, with labels, safety."""
     curations = [Run(run).curation() for run in runs]
     same_corpus(curations)
-    known = labels_of(curations[0], column, unsafe) if column is not None else None
+    known = column_labels(curations[0], column, unsafe) if column is not None else None
     rows = [
         compared(run.name, curation, known) for run, curation in zip(runs, curations, strict=True)
     ]

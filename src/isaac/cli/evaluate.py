@@ -12,7 +12,7 @@ from ..evaluate import Evaluation, Settings, write, write_into
 from ..evaluate import evaluate as evaluate_models
 from ..evaluate.report import tables_as_markdown
 from ..evaluate.results import CONSTANT
-from ..models.chat import Decoding
+from ..models.chat.base import Decoding
 from ..runs.run import Run
 from ..text import visible
 from .common import AsJson, command, say, show, tools_for

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..corpus.corpus import read_corpus
+from ..corpus.reading import read_corpus
 from ..corpus.records import dumps
 from ..models.judges.fitted import MINILM
 from ..models.judges.fitting import fit as fitting

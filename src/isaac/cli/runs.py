@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..corpus.corpus import read_corpus
 from ..corpus.formats import DIALOGUES
+from ..corpus.reading import read_corpus
 from ..corpus.records import dumps
 from ..curation.curate import nothing_in
 from ..errors import CorpusError
@@ -18,6 +18,7 @@ from ..runs.estimate import plan as make_plan
 from ..runs.export import Kind
 from ..runs.export import export as export_run
 from ..runs.jobs import curate_to, redraw_run
+from ..runs.reports.explanation import explain as explain_row
 from ..runs.reports.explanation import tell
 from ..runs.run import Run
 from ..runtime.progress import Notes
@@ -237,7 +238,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell one row's story: neighbours, clusters, odds and draw."""
-    story = Run(run).curation().explain(row)
+    story = explain_row(Run(run).curation(), row)
     show(dumps(story) if as_json else tell(story))
 
 

@@ -6,36 +6,22 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from ..errors import CorpusError, RecipeError
-from ..recipe import Recipe
-from ..runtime.concurrency import uncollected
-from ..runtime.progress import Progress
-from .act_files import ActFiles, input_files
-from .dialogue.value_lexicon import Lexicon
+from ..errors import CorpusError
 from .files import Digest
-from .formats import FORMATS, Dialogues, Format, Message, RowError, Turn, choose, restore, spec
-from .formats.base import text_in
-from .formats.task_oriented import ACT
-from .inputs import digest_of, lexicon_of, records_of
+from .formats import FORMATS, Message, RowError, Turn, restore, spec
 from .parquet_table import Ints, Stored
 from .records import Record, dumps
-from .rejected import Rejected, Sink
+from .rejected import Rejected
 from .source_records import Written
 
 PORTION = 10_000
 """Exchanges that are in memory at a time while a corpus is read, fewer if they are large."""
 
-BYTES = 2**24
-"""Characters from which on fewer exchanges are in memory at a time."""
-
-SAMPLE = 200
-"""Records from which a file's format is recognised."""
 
 SCHEMA = pa.schema(
     {
@@ -190,164 +176,6 @@ def _pair(number: int, context: str, response: str) -> Row:
     except RowError as error:
         raise CorpusError(f"pair {number}: {error}") from None
     return Row(Record("<memory>", number, b"", value), spec(form), turn, True, None)
-
-
-def read_corpus(
-    source: str | Path, recipe: Recipe | None = None, *, progress: Progress | None = None
-) -> Corpus:
-    """Return the exchanges of a file, folder, glob, ``-`` (standard input) or ``hf://dataset``.
-
-    A row that cannot be used is kept in ``rejected`` with its file, line and reason. Raises
-    `CorpusError` if the input cannot be read at all or its format cannot be told.
-    """
-    rejected: list[Rejected] = []
-    inputs: list[Digest] = []
-    parts = list(read_parts(source, recipe or Recipe(), rejected, inputs, progress=progress))
-    table = pa.concat_tables(parts).unify_dictionaries() if parts else SCHEMA.empty_table()
-    return Corpus(table, rejected, inputs)
-
-
-def read_parts(
-    source: str | Path,
-    recipe: Recipe,
-    rejected: Sink,
-    inputs: list[Digest],
-    *,
-    progress: Progress | None = None,
-) -> Iterator[pa.Table]:
-    """Yield the exchanges of an input portion by portion, as tables of `SCHEMA`.
-
-    Rows that cannot be used go to ``rejected``, the digest of each file to ``inputs``.
-    """
-    progress = progress or Progress()
-    acts = ActFiles.of(recipe.format)
-    lexicon = lexicon_of(str(source), recipe, acts, progress)
-    given = records_of(str(source), recipe, acts, inputs)
-    rows = itertools.islice(_rows(given, recipe, lexicon, rejected), recipe.limit)
-    tables = _tables(rows)
-    with progress.stage("read") as tick:
-        while (table := _next(tables)) is not None:
-            yield table
-            tick(len(table))
-    inputs += [digest_of(file) for file in input_files(str(source), recipe.format)[len(inputs) :]]
-    if said := acts.told():
-        progress.tell(said)
-
-
-def _next(tables: Iterator[pa.Table]) -> pa.Table | None:
-    with uncollected():
-        return next(tables, None)
-
-
-def _tables(rows: Iterator[Row]) -> Iterator[pa.Table]:
-    start = 0
-    for portion in _portions(rows):
-        yield _table(portion, start)
-        start += len(portion)
-
-
-def _portions(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    """Yield the rows in portions that fit into memory, whatever their size."""
-    portion: list[Row] = []
-    size = 0
-    for row in rows:
-        portion.append(row)
-        size += row.size
-        if len(portion) == PORTION or size >= BYTES:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion
-
-
-def _rows(
-    given: Iterator[Iterator[Record]], recipe: Recipe, lexicon: Lexicon, rejected: Sink
-) -> Iterator[Row]:
-    for records in given:
-        yield from _file_rows(records, recipe, lexicon, rejected)
-
-
-def _file_rows(
-    records: Iterator[Record], recipe: Recipe, lexicon: Lexicon, rejected: Sink
-) -> Iterator[Row]:
-    """Yield the exchanges of one file, its format told from its first records."""
-    head = _sample(records)
-    usable = [record.value for record in head if record.value is not None]
-    if not usable:
-        for record in head:
-            rejected.append(_reject(record, record.problem))
-        return
-    form = _form(head[0].file, usable, recipe)
-    if isinstance(form, Dialogues):
-        form = replace(form, lexicon=lexicon)
-    written = spec(form)
-    for record in itertools.chain(head, records):
-        if record.value is None:
-            rejected.append(_reject(record, record.problem))
-            continue
-        try:
-            yield from _exchanges(record, form, written, recipe)
-        except RowError as error:
-            rejected.append(_reject(record, str(error)))
-
-
-def _sample(records: Iterator[Record]) -> list[Record]:
-    """Return the first records, up to `SAMPLE` of them usable."""
-    head: list[Record] = []
-    usable = 0
-    while usable < SAMPLE and (record := next(records, None)):
-        head.append(record)
-        usable += record.value is not None
-    return head
-
-
-def _form(file: str, records: list[dict[str, Any]], recipe: Recipe) -> Format:
-    try:
-        form = choose(records, name=recipe.format, context=recipe.context, response=recipe.response)
-    except CorpusError as error:
-        raise CorpusError(f"{file}: {error}") from None
-    if isinstance(form, Dialogues) and (recipe.format is None or recipe.group_by != ACT):
-        raise RecipeError(f"{file}: {_unready(form, recipe)}")
-    return form
-
-
-def _unready(form: Dialogues, recipe: Recipe) -> str:
-    """Return why dialogues cannot be read by a recipe, and what to do."""
-    if recipe.format is None:
-        plain = ", or --format messages for plain conversations" if form.name == "dialogue" else ""
-        return (
-            f"these are task-oriented dialogues; add --format {form.name}, which draws a turn "
-            f"among those of its acts and fills it with its own values{plain}"
-        )
-    return (
-        f"format '{form.name}' needs group_by '{ACT}' (came: {recipe.group_by}): a turn drawn "
-        "from any other group could need values that its place has not; see Recipe.dialogue"
-    )
-
-
-def _exchanges(record: Record, form: Format, written: str, recipe: Recipe) -> list[Row]:
-    value = record.value or {}
-    acted = isinstance(form, Dialogues)
-    group = None if acted else _group(value, recipe.group_by)
-    turns = form.turns(value)
-    chosen = turns if recipe.turns == "all" else turns[-1:]
-    return [
-        Row(record, written, turn, turn is chosen[0], turn.group if acted else group)
-        for turn in chosen
-    ]
-
-
-def _group(value: dict[str, Any], column: str | None) -> str | None:
-    """Return what is in the column by which a record is grouped, if there is one."""
-    if column is None:
-        return None
-    given = value.get(column)
-    return str(given) if isinstance(given, int | float) else text_in(value, column)
-
-
-def _reject(record: Record, reason: str) -> Rejected:
-    raw = record.raw or dumps(record.value).encode()
-    return Rejected(record.file, record.line, reason, raw)
 
 
 def context_text(prompt: tuple[Message, ...]) -> str:

@@ -1,1 +1,5 @@
-"""curation."""
+"""The method, from canonical order to lineage; `curate` alone knows every step."""
+
+from .curate import Curation, curate
+
+__all__ = ["Curation", "curate"]

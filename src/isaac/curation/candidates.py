@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,15 +16,14 @@ import numpy.typing as npt
 
 from ..recipe import Settled
 from ..runtime.engines import Engine
-from ..runtime.progress import Progress
-from ..runtime.storage import Memory, Store
+from .arrays import Ints, Reals
 from .canonical_order import Layout
 from .clusters import Clusters
-from .neighborhoods import fit_rows
+from .relevance import Relevance
 from .resources import Tools
-from .search.exact import Ints
-from .sharpening import Drawn, Reals, Shape, choose, uniforms
-from .vectors import CHUNK, GRID, Embedded, Floats, Grid, as_floats, on_grid
+from .sampling import Drawn, choose, uniforms
+from .sharpening import Shape
+from .storage import Memory, Store
 
 WIDTH = 64
 """Responses that a row chooses from, its best; more would change little and cost memory."""
@@ -42,65 +40,12 @@ MANY = 2**14
 MEMBERS = 2**20
 """Members that are weighed at a time; changes no result."""
 
-GATHERED = 2**24
-"""Numbers of vectors that are gathered at a time; changes no result."""
 
 ROUNDS = 50
 """Rounds in which prices are adjusted to what would be drawn, fewer if that is soon in bounds."""
 
 RETRIES = 100
 """Rounds in which rows whose response has been drawn often enough draw another one."""
-
-
-class Relevance:
-    """How well the responses of a corpus fit a context, by their vectors.
-
-    Half the sum of three cosines: of the given context with the response's own context; of the
-    response with the response that ridge regression predicts from the given context; and, twice,
-    where both texts have the same encoder, of the response with the given context, centred.
-    """
-
-    def __init__(
-        self, layout: Layout, contexts: Embedded, responses: Embedded, recipe: Settled, tools: Tools
-    ) -> None:
-        self.contexts, self.responses = contexts.vectors, responses.vectors
-        self.said, self.answered = layout.context, layout.look
-        self.ridge = fit_rows(layout, contexts, responses, tools)
-        self.shared = recipe.context_encoder == recipe.response_encoder
-        self.known: Grid = tools.store.stacked(
-            "vectors/wanted", len(self.contexts), partial(self._known, tools.progress)
-        )
-
-    def _known(self, progress: Progress) -> Iterator[Grid]:
-        with progress.stage("best responses", len(self.contexts)) as tick:
-            for start in range(0, len(self.contexts), CHUNK):
-                part = self.contexts[start : start + CHUNK]
-                yield self.wanted(part)
-                tick(len(part))
-
-    def wanted(self, contexts: Grid) -> Grid:
-        """Return the vectors (b, e) that a response to contexts (b, d) should be near."""
-        wanted = self.ridge.predicted(contexts)
-        if self.shared:
-            wanted = wanted + 2 * on_grid(as_floats(contexts) - self.ridge.contexts)
-        return wanted
-
-    def of(self, contexts: Grid, wanted: Grid, members: Ints) -> Floats:
-        """Return the fit (b, m) of rows ``members`` (b, m) to contexts (b, d)."""
-        fits = np.empty(members.shape, np.float32)
-        step = max(1, GATHERED // (members.shape[1] * (contexts.shape[1] + wanted.shape[1])))
-        for start in range(0, len(members), step):
-            rows = slice(start, start + step)
-            fit = _products(self.responses.take(self.answered[members[rows]], axis=0), wanted[rows])
-            fit += _products(self.contexts.take(self.said[members[rows]], axis=0), contexts[rows])
-            fits[rows] = fit / 2
-        return fits
-
-
-def _products(vectors: Grid, wanted: Grid) -> Floats:
-    """Return the dot products (b, m) of grid vectors (b, m, d) with one (b, d) for each b."""
-    products = np.matmul(vectors.astype(np.float32), wanted.astype(np.float32)[:, :, None])
-    return np.asarray(products[:, :, 0] / np.float32(GRID * GRID))
 
 
 class Choices(NamedTuple):

@@ -18,11 +18,10 @@ import numpy.typing as npt
 
 from ..corpus.corpus import Corpus
 from ..runtime.progress import Progress
-from ..runtime.storage import Memory, Pieces, Store, kept
-from .unique_texts import Digests, Distinct, Texts, digests_of, distinct
-
-Ints = npt.NDArray[np.int64]
-Keys = npt.NDArray[np.uint64]
+from ..runtime.storage import Pieces, kept
+from .arrays import Digests, Ints, Keys
+from .storage import Memory, Store
+from .unique_texts import Distinct, Texts, digests_of, distinct
 
 
 class Layout(NamedTuple):

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .search.exact import Ints, Ragged
-from .vectors import GRID, Floats, Grid
+from ..models.encoders import Floats
+from .arrays import Ints, Ragged
+from .vectors import GRID, Grid
 
 TILE = 1024
 """Responses of a neighbourhood that are compared with as many at a time; changes no result."""
@@ -352,3 +353,22 @@ def _kinds(first: Ints, kinds: Ints) -> Ints:
     new = np.ones(pairs.shape, bool)
     new[:, 1:] = pairs[:, 1:] != pairs[:, :-1]
     return np.bincount(pairs[new] // many, minlength=pairs.size)
+
+
+def joined(parts: Sequence[Clusters]) -> Clusters:
+    """Return the neighbourhoods of several parts, one after the other."""
+    return Clusters(
+        *(_concatenated([part[i] for part in parts]) for i in range(len(Clusters._fields)))
+    )
+
+
+def _concatenated(parts: list[Ragged]) -> Ragged:
+    return Ragged.of(
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+    )
+
+
+def chosen(clusters: Clusters, places: Ints) -> Clusters:
+    """Return some of the neighbourhoods, each as often as it is named."""
+    return Clusters(*(part.take(places) for part in clusters))

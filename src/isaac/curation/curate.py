@@ -4,36 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ..corpus.corpus import PORTION, Corpus
 from ..corpus.formats import DIALOGUES
-from ..errors import CorpusError, EncoderError
-from ..models.judges import judged
+from ..errors import CorpusError
 from ..recipe import Recipe, Settled
-from ..runs.reports.explanation import explain as tell_story
-from ..runtime.concurrency import ahead
-from ..runtime.progress import Progress
-from ..runtime.storage import kept
-from .candidates import Relevance
+from .arrays import Ints
 from .canonical_order import Layout
 from .dialogue.induced_acts import with_kinds
 from .dialogue.trimming import trim
+from .embedding import arranged, embed_all, to_embed
 from .hyperparameters import Choice, settle
 from .lineage import Decision, Nests, decide
-from .near_duplicates import near_duplicates
-from .neighborhoods import Compared, Consensus, arranged, compare, drawable, to_embed
+from .relevance import Relevance
 from .resources import Tools
-from .search.exact import Ints
+from .response_scores import Consensus, agree, drawable
 from .shards import Neighborhoods, find_clusters
-from .typicality import Wording
-from .unique_texts import Texts
-from .vectors import CHUNK, Embedded, Encoder, alike, embed_by_name, encoded, facts_of, unit_vectors
+from .vectors import Embedded
+from .views import Compared, compare
 
 
 @dataclass(frozen=True)
@@ -85,13 +78,6 @@ class Curation:
         Raises `RecipeError` for a field that the neighbourhoods depend on.
         """
         return replace(self, recipe=self.recipe.redrawn(changes), known=None)
-
-    def explain(self, row: int) -> dict[str, Any]:
-        """Return one exchange's story: neighbours, clusters, odds and draws, as plain values.
-
-        Raises `CorpusError` if there is no exchange of that id.
-        """
-        return tell_story(self, row)
 
     def drawn(self) -> Iterator[tuple[int, list[tuple[str, str, int]]]]:
         """Yield each exchange's id with its targets: (action, response, source id)."""
@@ -179,39 +165,6 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     )
 
 
-def agree(layout: Layout, judge: str | None, tools: Tools) -> Consensus:
-    """Return how typical each distinct response is, near-duplicates, and what a judge forbids."""
-
-    def make() -> dict[str, npt.NDArray[Any]]:
-        with tools.progress.stage("near-duplicates", len(layout.responses)) as tick:
-            kind = near_duplicates(layout.responses, tick)
-        with tools.progress.stage("wording", len(layout.responses)) as tick:
-            model = Wording(layout.responses, kind, tick)
-            typicality = model.typicality(model.scores)
-        return {"typicality": typicality, "kind": kind, "fitted": np.array(model.fitted)}
-
-    found = kept(tools.store, "vectors/wording", ("typicality", "kind", "fitted"), make)
-    vetoed = None
-    if judge is not None:
-        vetoed = tools.store.array("vectors/vetoes", partial(veto, layout, judge, tools))
-    return Consensus(found["typicality"], found["kind"], vetoed, int(found["fitted"]))
-
-
-def veto(layout: Layout, judge: str, tools: Tools) -> npt.NDArray[np.float64]:
-    """Return which distinct exchanges a judge calls unsafe: 1, 0, or NaN where it failed."""
-    numbers = {"safe": 0.0, "unsafe": 1.0, "unscored": np.nan}
-    found, asked = [], layout.first
-    loaded = tools.judge(judge)
-    with tools.progress.stage("judge", len(asked)) as tick:
-        for start in range(0, len(asked), PORTION):
-            rows = asked[start : start + PORTION]
-            contexts = [layout.contexts[number] for number in layout.context[rows].tolist()]
-            responses = [layout.responses[number] for number in layout.response[rows].tolist()]
-            found += judged(loaded, contexts, responses).judgements
-            tick(len(rows))
-    return np.array([numbers[one.verdict] for one in found])
-
-
 def _ungrouped(corpus: Corpus) -> bool:
     return any(part.column("group").null_count for part in corpus.parts(["group"]))
 
@@ -226,59 +179,3 @@ def nothing_in(corpus: Corpus) -> str:
         f"none of the {len(corpus.rejected):,} rows can be used; "
         f"the first, {first.file} line {first.line}: {first.reason}"
     )
-
-
-def embed_all(name: str, encoder: str, texts: Texts, tools: Tools) -> Embedded:
-    """Return the vectors of distinct texts, those of finished portions taken from the store."""
-    store, count = tools.store, -(-len(texts) // CHUNK)
-    parts = [f"vectors/{name}.{number:05}" for number in range(count)]
-
-    def made() -> Iterator[Embedded]:
-        """Yield every portion, one at a time, those that are missing as they are made."""
-        missing = dict.fromkeys(n for n in range(count) if not store.has(parts[n]))
-        portions = (list(texts[n * CHUNK : (n + 1) * CHUNK]) for n in missing)
-        fresh = _embedded(encoder, portions, tools)
-        asked = sum(min(CHUNK, len(texts) - n * CHUNK) for n in missing)
-        progress = tools.progress if missing else Progress()
-        with progress.stage(f"embed {name}", asked) as tick:
-            for number, part in enumerate(parts):
-                if number in missing:
-                    new = next(fresh)
-                    yield store.embedded(part, partial(_same, new))
-                    tick(len(new.vectors))
-                else:
-                    yield store.embedded(part, _missing)
-
-    vectors = store.stacked(
-        f"vectors/{name}", len(texts), lambda: (p.vectors for p in alike(made()))
-    )
-    facts = store.facts(f"vectors/{name}", lambda: facts_of(made()))
-    for part in parts:
-        store.forget(part)
-    return Embedded(vectors, **facts)
-
-
-def _same(new: Embedded) -> Embedded:
-    return new
-
-
-def _missing() -> Embedded:
-    raise EncoderError("vectors that were finished are gone")
-
-
-def _embedded(encoder: str, portions: Iterator[list[str]], tools: Tools) -> Iterator[Embedded]:
-    """Yield the vectors of portions of texts; by the engine, if it has other processes."""
-    given = (tools.encoders or {}).get(encoder)
-    if tools.engine.remote and given is None:
-        return tools.engine.map(embed_by_name, portions, encoder)
-    found = ahead(_encoded(encoder, portions, tools))  # beside it, the last ones are kept
-    return (unit_vectors(*one) for one in found)
-
-
-def _encoded(
-    name: str, portions: Iterator[list[str]], tools: Tools
-) -> Iterator[tuple[Encoder, list[str], Any]]:
-    encoder: Encoder | None = None
-    for portion in portions:
-        encoder = encoder or tools.encoder(name)
-        yield encoder, portion, encoded(encoder, portion)

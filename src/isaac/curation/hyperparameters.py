@@ -17,23 +17,16 @@ import numpy.typing as npt
 
 from ..recipe import Recipe, Settled, View
 from ..runtime.concurrency import one_thread
+from .arrays import Ints
 from .canonical_order import Layout
-from .clusters import Clusters
-from .neighborhoods import (
-    BLOCK,
-    Compared,
-    Consensus,
-    Searches,
-    cluster,
-    compare,
-    drawable,
-    joined,
-    to_search,
-)
+from .clusters import Clusters, joined
+from .neighborhoods import BLOCK, Searches, cluster, to_search
 from .resources import Tools
-from .search.exact import Ints, group_by
+from .response_scores import Consensus, drawable
+from .search.exact import group_by
 from .sharpening import shape
 from .vectors import Embedded
+from .views import Compared, compare
 
 SAMPLE = 128
 """Neighbourhoods on which views and radii are tried."""

@@ -10,24 +10,18 @@ import pyarrow as pa
 
 from ..recipe import Settled
 from ..runtime.progress import Tick
-from .candidates import (
-    WIDTH,
-    Asked,
-    Choices,
-    Relevance,
-    Weighted,
-    draw_weighted,
-    find_choices,
-    prices,
-)
+from .arrays import Ints, Ragged, Reals
+from .candidates import WIDTH, Asked, Choices, Weighted, draw_weighted, find_choices, prices
 from .canonical_order import Layout
 from .clusters import Clusters
 from .dialogue.trimming import FOREIGN, TRIMMED
-from .neighborhoods import Consensus, drawable
+from .relevance import Relevance
 from .resources import Tools
-from .search.exact import Ints, Ragged, group_by
+from .response_scores import Consensus, drawable
+from .sampling import Drawn, Pool, draw
+from .search.exact import group_by
 from .shards import Neighborhoods, Shard
-from .sharpening import Drawn, Pool, Reals, Shape, draw, head, never_raises, shape
+from .sharpening import Shape, head, never_raises, shape
 from .unique_texts import Texts
 
 ACTIONS = ("kept", "replaced", "dropped", "abstained")

@@ -20,10 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..runtime.progress import Tick
-from .canonical_order import Keys
-from .search.exact import Ints, Ragged
+from .arrays import Ints, Keys, Ragged, Reals
+from .text_batches import BLOCK, Ticker, slices
 
-Reals = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]
 
 ALIKE = 0.7
@@ -42,8 +41,6 @@ DEPTHS = (1, 2, 4)
 """Bands in a row that are looked up as one, each twice as many as before; in a crowd only those
 most alike share many."""
 
-BLOCK = 1 << 20
-"""Characters read, and shingles compared, at a time; bounds memory, changes no result."""
 
 PART = 1 << 21
 """Shingles counted at a time."""
@@ -86,31 +83,6 @@ def near_duplicates(texts: Sequence[str], tick: Tick | None = None) -> Ints:
         leaders[chosen] = chosen[_leaders(sketches, chosen, told)]
     _, first, group = np.unique(leaders[first][form], return_index=True, return_inverse=True)
     return first[group].astype(np.int64)
-
-
-class Ticker:
-    """Tells how many of the texts the work done amounts to."""
-
-    def __init__(self, tick: Tick | None, total: int) -> None:
-        self.tick, self.total, self.told = tick, total, 0
-
-    def reach(self, share: float) -> None:
-        """Tell that this share of the work is done."""
-        due = round(share * self.total) - self.told
-        self.told += due
-        if self.tick is not None:
-            self.tick(due)
-
-
-def slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield all texts in order, about `BLOCK` characters at a time if their lengths are even."""
-    start, size = 0, 64
-    while start < len(texts):
-        part = texts[start : start + size]
-        yield part
-        start += len(part)
-        mean = 1 + sum(map(len, part)) // len(part)
-        size = min(max(BLOCK // mean, 1), 4 * size)
 
 
 class _Reading(dict[int, str]):

@@ -6,143 +6,29 @@ its key, and its responses fall into clusters. Only the rows that may be drawn a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..corpus.corpus import Corpus
-from ..recipe import Recipe, Settled
-from ..runtime.progress import Progress
-from ..runtime.storage import Store, kept
-from .canonical_order import Layout, arrange
-from .clusters import Clusters, by_size, components, cover
-from .dialogue.trimming import FOREIGN, Trims
+from ..recipe import Settled
+from ..runtime.storage import kept
+from .arrays import Ints, Ragged
+from .canonical_order import Layout
+from .clusters import Clusters, by_size, chosen, components, cover, joined
 from .resources import Tools
-from .search.exact import Ints, Ragged, find_neighbors, group_by, members_of
+from .search.exact import find_neighbors, group_by, members_of
 from .search.ivf import Inverted, invert, nearest_list, search
-from .typicality import Reals
-from .unique_texts import Texts
 from .vectors import CHUNK, Embedded, Grid
-from .views import Ridge, fit, opening
+from .views import Compared
 
 BLOCK = 256
 """Neighbourhoods that are clustered at a time, fewer if they are large; changes no result."""
 
 PAIRS = 2**23
 """Pairs of responses that a block of more than one neighbourhood has; changes no result."""
-
-
-class Consensus(NamedTuple):
-    """What the corpus says of its distinct responses, before any context is looked at.
-
-    ``typicality`` (t,) is the share of responses that are no more typical, ``kind`` (t,) numbers
-    near-duplicates alike. ``vetoed`` says of each distinct exchange whether a judge forbade its
-    response to be drawn, 1 or 0, or NaN where the judge failed; None without a judge. ``fitted``
-    is the number of responses that the model of their wording was fitted on, ``trims`` what is
-    left out of responses, None if the recipe asks for nothing.
-    """
-
-    typicality: Reals
-    kind: Ints
-    vetoed: Reals | None = None
-    fitted: int = 0
-    trims: Trims | None = None
-
-
-def arranged(
-    corpus: Corpus, recipe: Recipe, store: Store | None = None, progress: Progress | None = None
-) -> Layout:
-    """Return the layout of a corpus, with what the recipe looks at of its responses."""
-    return arrange(corpus, store, opening if recipe.view == "opening" else None, progress)
-
-
-def to_embed(layout: Layout, recipe: Recipe) -> Iterator[tuple[str, str, Texts]]:
-    """Yield (name, encoder, distinct texts) of what a recipe needs as vectors."""
-    if recipe.group_by is None or recipe.clusters != "text":
-        yield "contexts", recipe.context_encoder, layout.contexts
-    if recipe.clusters != "text":
-        yield "responses", recipe.response_encoder, layout.shown
-
-
-def drawable(layout: Layout, consensus: Consensus, recipe: Recipe) -> npt.NDArray[np.bool_]:
-    """Return which rows (n,) may be drawn: those typical enough that no judge forbade."""
-    least = min(1 - recipe.candidates, np.nextafter(consensus.typicality.max(initial=1), 0))
-    chosen = (consensus.typicality > least)[layout.response]
-    if consensus.vetoed is not None:
-        chosen &= (consensus.vetoed != 1)[layout.exchange]
-    if consensus.trims is not None:
-        chosen &= (consensus.trims.fate != FOREIGN)[layout.response]
-    return np.asarray(chosen)
-
-
-class Compared(NamedTuple):
-    """What the responses of rows are compared by: row r by ``vectors[item[r]]``.
-
-    There are no vectors where responses are compared as text, and then ``item`` numbers the texts.
-    ``ridge`` is there for the residual view, to see a new exchange in the same way. ``kind`` (n,)
-    numbers near-duplicate responses alike, where they count once. ``known`` are the pairs of
-    vectors within the radius, where it pays to look for all of them at once.
-    """
-
-    vectors: Grid | None
-    item: Ints
-    ridge: Ridge | None = None
-    kind: Ints | None = None
-    known: Ragged | None = None
-
-
-def compare(
-    layout: Layout,
-    contexts: Embedded | None,
-    responses: Embedded | None,
-    consensus: Consensus,
-    recipe: Settled,
-    tools: Tools,
-) -> Compared:
-    """Return the responses as the recipe's view of them; residuals are kept in a store."""
-    if responses is None:
-        return Compared(None, layout.response)
-    kind = consensus.kind[layout.response] if recipe.duplicates == "once" else None
-    if recipe.view != "residual" or contexts is None:
-        return Compared(responses.vectors, layout.look, None, kind)
-    ridge = fit_rows(layout, contexts, responses, tools)
-    said, answered = layout.context[layout.first], layout.look[layout.first]
-
-    def residuals() -> Iterator[Grid]:
-        with tools.progress.stage("residuals", len(said)) as tick:
-            for start in range(0, len(said), CHUNK):
-                asked, given = said[start : start + CHUNK], answered[start : start + CHUNK]
-                yield ridge.residual(contexts.vectors[asked], responses.vectors[given])
-                tick(len(asked))
-
-    vectors = tools.store.stacked("vectors/residuals", len(said), residuals)
-    return Compared(vectors, layout.exchange, ridge, kind)
-
-
-def fit_rows(layout: Layout, contexts: Embedded, responses: Embedded, tools: Tools) -> Ridge:
-    """Return what the contexts of the corpus predict of its responses, kept in a store."""
-
-    def make() -> dict[str, Reals]:
-        rows = np.stack([layout.context, layout.look], axis=1)
-        with tools.progress.stage("regression", len(rows)) as tick:
-            return vars(fit(contexts.vectors, responses.vectors, rows, tick))
-
-    return Ridge(**kept(tools.store, "vectors/ridge", Ridge.__dataclass_fields__, make))
-
-
-def joined(parts: Sequence[Clusters]) -> Clusters:
-    """Return the neighbourhoods of several parts, one after the other."""
-    return Clusters(*(_joined([part[i] for part in parts]) for i in range(len(Clusters._fields))))
-
-
-def _joined(parts: list[Ragged]) -> Ragged:
-    return Ragged.of(
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.lengths for part in parts]),
-    )
 
 
 class Candidates(NamedTuple):
@@ -302,11 +188,6 @@ class Groups:
         return joined(
             [cluster(self.rows[group][None], self.compared, self.recipe) for group in groups]
         )
-
-
-def chosen(clusters: Clusters, places: Ints) -> Clusters:
-    """Return some of the neighbourhoods, each as often as it is named."""
-    return Clusters(*(part.take(places) for part in clusters))
 
 
 def cluster(members: Ints, compared: Compared, recipe: Settled) -> Clusters:

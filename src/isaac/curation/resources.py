@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..models.encoders import Encoder, load_encoder
 from ..models.judges import Judge, load_judge
 from ..runtime.engines import Engine, Local
 from ..runtime.progress import Progress
-from ..runtime.storage import Memory, Store
-from .vectors import Encoder, load_encoder
+from .storage import Memory, Store
 
 NOWHERE = Memory()
 """Stands for a store of its own for every curation."""

@@ -16,14 +16,16 @@ import numpy.typing as npt
 
 from ..errors import IsaacError
 from ..recipe import Settled
-from ..runtime.storage import Store
+from .arrays import Ints
 from .canonical_order import Layout
-from .clusters import Clusters, Pairs, remember
-from .neighborhoods import Candidates, Compared, Groups, Searches, chosen, to_search
+from .clusters import Clusters, Pairs, chosen, remember
+from .neighborhoods import Candidates, Groups, Searches, to_search
 from .resources import Tools
-from .search.exact import Ints, group_by
+from .search.exact import group_by
 from .search.ivf import recall
+from .storage import Store
 from .vectors import Embedded
+from .views import Compared
 
 SHARD = (512, 8192)
 """Least and most neighbourhoods in a shard, fewer if they are large; changes no result."""

@@ -18,11 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..runtime.progress import Tick
-from .near_duplicates import BLOCK, Ticker, slices
-from .search.exact import Ints
-
-Reals = npt.NDArray[np.float64]
-Hashes = npt.NDArray[np.uint64]
+from .arrays import Hashes, Ints, Reals
+from .hashing import finalized
+from .text_batches import BLOCK, Ticker, slices
 
 SAMPLE = 1 << 22
 """Words, each text's end among them, that a model is fitted on at most.
@@ -60,16 +58,6 @@ def words(text: str) -> list[str]:
     """Return the words and marks of a text, lower case, the first 1,024 of them."""
     found: list[str] = WORD.findall(text[: 32 * LONGEST].lower())
     return found[:LONGEST]
-
-
-def finalized(state: Hashes) -> Hashes:
-    """Return the bits of each number stirred: SplitMix64's finaliser.
-
-    Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014.
-    """
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
 
 
 class Spoken(NamedTuple):

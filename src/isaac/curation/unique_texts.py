@@ -14,11 +14,8 @@ from pathlib import Path
 from typing import NamedTuple, overload
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Digests = npt.NDArray[np.uint64]
-"""Two numbers a text, (n, 2): 128 bits, so that two texts never share theirs."""
+from .arrays import Digests, Ints
 
 
 def digests_of(texts: Iterable[str]) -> Digests:

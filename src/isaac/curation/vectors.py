@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import itertools
-import logging
-import re
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import EncoderError, IsaacError, RecipeError, needed
-from ..models.openai_client import OpenAIClient, address_in
+from ..errors import EncoderError
+from ..models.encoders import (
+    Encoder,
+    Floats,
+    HashingEncoder,
+    OpenAIEncoder,
+    SentenceTransformersEncoder,
+    WordLlamaEncoder,
+    _array,
+    _loaded,
+    encoded,
+    load_encoder,
+    revision,
+)
 
-Floats = npt.NDArray[np.float32]
 Grid = npt.NDArray[np.int16]
 
 GRID = 2048
@@ -36,163 +40,6 @@ CHUNK = 4096
 
 BLOCK = 256
 """Vectors that are put on the grid at a time, few enough for the processor's cache."""
-
-
-class Encoder(Protocol):
-    """Anything that turns texts into vectors."""
-
-    def encode(self, texts: list[str]) -> Floats:
-        """Return one row a text, float32 of shape (len(texts), d); NaN is an error."""
-        ...
-
-
-class WordLlamaEncoder:
-    """Static word vectors of the package ``wordllama``, averaged; 256-d, offline.
-
-    The sum runs over the tokens of each text alone, without the padding of a batch, so one huge
-    text costs what its own tokens cost.
-    """
-
-    TOKENS = 65_536
-
-    def __init__(self) -> None:
-        level = logging.getLogger().level
-        handlers = list(logging.getLogger().handlers)
-        import wordllama
-
-        logging.getLogger().handlers[:] = handlers  # its import configures the root logger
-        logging.getLogger().setLevel(level)
-        folder = Path(wordllama.__file__).parent
-        model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
-        self.table: Floats = model.embedding
-        self.tokenizer = model.tokenizer
-        self.tokenizer.no_padding()
-        self.revision = f"wordllama {version('wordllama')}, 256-d"
-
-    def encode(self, texts: list[str]) -> Floats:
-        """Return the mean of each text's word vectors; zeros where it has no words."""
-        encoded = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        vectors = np.zeros((len(texts), self.table.shape[1]), np.float32)
-        for row, tokens in enumerate(encoded):
-            ids = np.minimum(np.array(tokens.ids, np.int64), len(self.table) - 1)
-            for start in range(0, len(ids), self.TOKENS):
-                vectors[row] += self.table[ids[start : start + self.TOKENS]].sum(axis=0)
-            vectors[row] /= max(len(ids), 1)
-        return vectors
-
-
-class HashingEncoder:
-    """Words and word pairs hashed to signed dimensions; no model, any language.
-
-    Weinberger et al., Feature Hashing for Large Scale Multitask Learning, 2009.
-    """
-
-    WORD = re.compile(r"\w+|[^\w\s]")
-
-    def __init__(self, dimensions: int = 512) -> None:
-        self.dimensions = dimensions
-        self.revision = f"hashing, {dimensions}-d"
-
-    def encode(self, texts: list[str]) -> Floats:
-        """Return square roots of signed feature counts."""
-        vectors = np.zeros((len(texts), self.dimensions), np.float32)
-        for row, text in enumerate(texts):
-            words = [word.encode() for word in self.WORD.findall(text.casefold())]
-            pairs = [b" ".join(pair) for pair in itertools.pairwise(words)]
-            hashes = np.array([zlib.crc32(feature) for feature in words + pairs], np.int64)
-            signs = 1.0 - 2.0 * (hashes >> 31)
-            np.add.at(vectors[row], hashes % self.dimensions, signs)
-        return np.sign(vectors) * np.sqrt(np.abs(vectors))
-
-
-class SentenceTransformersEncoder:
-    """A model of the library sentence-transformers, by hub name or folder."""
-
-    def __init__(self, model: str) -> None:
-        package = needed("sentence_transformers", f"encoder 'st:{model}'", "st")
-        try:
-            self.model = package.SentenceTransformer(model)
-        except Exception as error:
-            raise EncoderError(
-                f"cannot load 'st:{model}': {error}. Give a folder, or a name that the hub knows"
-            ) from error
-        self.revision = f"st:{model}, sentence-transformers {package.__version__}"
-
-    def encode(self, texts: list[str]) -> Floats:
-        """Return the model's sentence vectors."""
-        vectors: Floats = self.model.encode(
-            texts, batch_size=64, convert_to_numpy=True, show_progress_bar=False
-        )
-        return vectors
-
-
-class OpenAIEncoder(OpenAIClient):
-    """An OpenAI-compatible embeddings endpoint."""
-
-    KIND, REFUSAL = "encoder", RecipeError
-    BATCH = 128
-
-    def encode(self, texts: list[str]) -> Floats:
-        """Return the endpoint's vectors, in the order of the texts."""
-        rows: list[list[float]] = []
-        for start in range(0, len(texts), self.BATCH):
-            batch = texts[start : start + self.BATCH]
-            try:
-                answer = self.client.embeddings.create(
-                    model=self.model, input=batch, encoding_format="float"
-                )
-            except self.package.OpenAIError as error:
-                raise EncoderError(f"encoder {self.revision} did not embed: {error}") from error
-            rows.extend(self._vectors(answer, len(batch)))
-        return _array(rows, self.revision)
-
-    def _vectors(self, answer: Any, count: int) -> list[list[float]]:
-        try:
-            vectors = {item.index: item.embedding for item in answer.data}
-        except (AttributeError, TypeError):
-            raise EncoderError(
-                f"encoder {self.revision} returned no embeddings; the base URL is the part before "
-                "/embeddings, such as http://localhost:8000/v1"
-            ) from None
-        if len(answer.data) != count or sorted(vectors) != list(range(count)):
-            raise EncoderError(
-                f"encoder {self.revision} returned {len(answer.data)} vectors for {count} texts, "
-                f"{len(vectors)} of them numbered apart; wanted one for each, with its index"
-            )
-        return [vectors[index] for index in range(count)]
-
-
-def _array(rows: Any, name: str) -> Floats:
-    try:
-        return np.asarray(rows, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise EncoderError(f"encoder {name} returned no array of numbers: {error}") from None
-
-
-def load_encoder(name: str) -> Encoder:
-    """Return the encoder of a recipe's name.
-
-    ``wordllama``, ``hashing``, ``st:<model>`` or ``openai:<model>@<base-url>``; any other name
-    raises `RecipeError`.
-    """
-    kind, _, rest = name.partition(":")
-    if name == "wordllama":
-        return WordLlamaEncoder()
-    if name == "hashing":
-        return HashingEncoder()
-    if kind == "st" and rest:
-        return SentenceTransformersEncoder(rest)
-    if address := address_in(name):
-        return OpenAIEncoder(*address)
-    raise RecipeError(
-        f"no encoder '{name}'; there: wordllama, hashing, st:<model>, openai:<model>@<base-url>"
-    )
-
-
-def revision(encoder: Encoder) -> str:
-    """Return what the manifest says of an encoder."""
-    own = getattr(encoder, "revision", None)
-    return own if isinstance(own, str) else type(encoder).__qualname__
 
 
 class Embedded(NamedTuple):
@@ -248,11 +95,6 @@ def facts_of(parts: Iterable[Embedded]) -> dict[str, Any]:
     return {"unknown": unknown, "encoder": encoder}
 
 
-@functools.lru_cache(maxsize=2)
-def _loaded(name: str) -> Encoder:
-    return load_encoder(name)
-
-
 def embed_by_name(encoder: str, texts: list[str]) -> Embedded:
     """Return the vectors of one portion of texts by an encoder that a process loads once."""
     return embed_chunk(_loaded(encoder), texts)
@@ -261,17 +103,6 @@ def embed_by_name(encoder: str, texts: list[str]) -> Embedded:
 def embed_chunk(encoder: Encoder, texts: Sequence[str]) -> Embedded:
     """Return the vectors of one portion of texts."""
     return unit_vectors(encoder, texts, encoded(encoder, texts))
-
-
-def encoded(encoder: Encoder, texts: Sequence[str]) -> Any:
-    """Return what an encoder says of texts, unchecked; raise `EncoderError` if it fails."""
-    try:
-        return encoder.encode(list(texts))
-    except IsaacError:
-        raise
-    except Exception as error:
-        kind = type(error).__name__
-        raise EncoderError(f"encoder {revision(encoder)} failed: {kind}: {error}") from error
 
 
 def unit_vectors(encoder: Encoder, texts: Sequence[str], said: Any) -> Embedded:

@@ -10,14 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ..recipe import Settled
 from ..runtime.concurrency import one_thread
 from ..runtime.progress import Tick
-from .vectors import Grid, as_floats, on_grid
+from ..runtime.storage import kept
+from .arrays import Ints, Ragged, Reals
+from .canonical_order import Layout
+from .resources import Tools
+from .response_scores import Consensus
+from .vectors import CHUNK, Embedded, Grid, as_floats, on_grid
 
 BLOCK = 4096
 """Rows of the regression in memory at a time."""
@@ -122,3 +128,58 @@ def _mean(vectors: Grid, rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 def _blocks(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
     for start in range(0, len(rows), BLOCK):
         yield rows[start : start + BLOCK]
+
+
+class Compared(NamedTuple):
+    """What the responses of rows are compared by: row r by ``vectors[item[r]]``.
+
+    There are no vectors where responses are compared as text, and then ``item`` numbers the texts.
+    ``ridge`` is there for the residual view, to see a new exchange in the same way. ``kind`` (n,)
+    numbers near-duplicate responses alike, where they count once. ``known`` are the pairs of
+    vectors within the radius, where it pays to look for all of them at once.
+    """
+
+    vectors: Grid | None
+    item: Ints
+    ridge: Ridge | None = None
+    kind: Ints | None = None
+    known: Ragged | None = None
+
+
+def compare(
+    layout: Layout,
+    contexts: Embedded | None,
+    responses: Embedded | None,
+    consensus: Consensus,
+    recipe: Settled,
+    tools: Tools,
+) -> Compared:
+    """Return the responses as the recipe's view of them; residuals are kept in a store."""
+    if responses is None:
+        return Compared(None, layout.response)
+    kind = consensus.kind[layout.response] if recipe.duplicates == "once" else None
+    if recipe.view != "residual" or contexts is None:
+        return Compared(responses.vectors, layout.look, None, kind)
+    ridge = fit_rows(layout, contexts, responses, tools)
+    said, answered = layout.context[layout.first], layout.look[layout.first]
+
+    def residuals() -> Iterator[Grid]:
+        with tools.progress.stage("residuals", len(said)) as tick:
+            for start in range(0, len(said), CHUNK):
+                asked, given = said[start : start + CHUNK], answered[start : start + CHUNK]
+                yield ridge.residual(contexts.vectors[asked], responses.vectors[given])
+                tick(len(asked))
+
+    vectors = tools.store.stacked("vectors/residuals", len(said), residuals)
+    return Compared(vectors, layout.exchange, ridge, kind)
+
+
+def fit_rows(layout: Layout, contexts: Embedded, responses: Embedded, tools: Tools) -> Ridge:
+    """Return what the contexts of the corpus predict of its responses, kept in a store."""
+
+    def make() -> dict[str, Reals]:
+        rows = np.stack([layout.context, layout.look], axis=1)
+        with tools.progress.stage("regression", len(rows)) as tick:
+            return vars(fit(contexts.vectors, responses.vectors, rows, tick))
+
+    return Ridge(**kept(tools.store, "vectors/ridge", Ridge.__dataclass_fields__, make))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import needed
-from ..models.chat import Dtype, ModelError
+from ..models.chat.base import Dtype, ModelError
 from ..models.chat.loading import load
 from ..models.openai_client import address_in
 from ..text import short

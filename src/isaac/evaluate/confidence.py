@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from ..curation.vectors import Encoder
+from ..models.encoders import Encoder
 from .coherence import words_of
 from .quality import ENOUGH, Reals, rarefied, vectors_of
 from .statistics import Interval

@@ -15,13 +15,14 @@ from .._version import __version__
 from ..corpus.records import dumps
 from ..curation.resources import Tools
 from ..errors import RecipeError
-from ..models.chat import ChatModel, ModelError, load_chat_model, smollm2
+from ..models.chat import load_chat_model, smollm2
+from ..models.chat.base import ChatModel, ModelError
 from ..models.chat.likelihood import Likelihood, likelihood, load_reference
 from ..models.chat.loading import announce, find, fingerprint
 from ..models.judges import Judge
 from ..models.judges.cache import Cached
 from ..models.openai_client import address_in
-from ..runs.reports import summary as report
+from ..runs.reports import rendering
 from ..runs.run import Run
 from ..runtime.atomic_files import alone, json_in, sha256_of, writing
 from ..runtime.progress import Progress
@@ -95,7 +96,7 @@ def write_into(evaluation: Evaluation, run: Run) -> None:
         for name, text in _files(evaluation).items():
             run.write(run.path / "evaluation" / name, text)
         page = run.path / "report.html"
-        run.write(page, report.html(run.summary(), section(evaluation.as_json())))
+        run.write(page, rendering.html(run.summary(), section(evaluation.as_json())))
         manifest["sha256"][page.name] = sha256_of(page)
         run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, cast
 from ..corpus.files import find_sources, members, opened
 from ..corpus.records import Record, dumps, parse, read_records
 from ..errors import IsaacError, needed
-from ..models.chat import Messages, as_one_text
+from ..models.chat.base import Messages, as_one_text
 from ..text import short
 
 Kind = Literal["risky", "harmless"]

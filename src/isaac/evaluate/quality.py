@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..curation.vectors import Encoder, as_floats, embed
+from ..curation.vectors import as_floats, embed
+from ..models.encoders import Encoder
 from .coherence import words_of
 from .statistics import package
 

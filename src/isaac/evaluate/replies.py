@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..corpus.records import dumps, parse
 from ..errors import RecipeError, RunError
-from ..models.chat import ChatModel, Decoding, Dtype
+from ..models.chat.base import ChatModel, Decoding, Dtype
 from ..models.chat.loading import fingerprint
 from ..runtime.atomic_files import json_in, writing
 from ..runtime.progress import Tick

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from ..runs.reports.charts import number, percent
-from ..runs.reports.summary import rendered
+from ..runs.reports.rendering import rendered
 from ..text import short, visible
 from . import charts as pictures
 from .headlines import part, points, probability

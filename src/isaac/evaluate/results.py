@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from .._version import __version__
-from ..curation.vectors import Encoder, revision
-from ..models.chat import Decoding, Dtype
+from ..models.chat.base import Decoding, Dtype
+from ..models.encoders import Encoder, revision
 from ..text import clipped, visible
 from .ability import Ability
 from .arms import (

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import needed
-from ..runs.audit.estimates import Interval, wilson
+from ..intervals import Interval, wilson
 
 RESAMPLES = 10_000
 """Times that the prompts are drawn again for an interval of a difference."""

@@ -18,13 +18,14 @@ from ..corpus.corpus import context_text
 from ..corpus.dialogue.delexicalization import lexicalize, slots_of
 from ..corpus.formats import Turn
 from ..corpus.formats.task_oriented import ACT, acting, domains_of, filled, slots_in
+from ..curation.arrays import Ints
 from ..curation.curate import Curation
 from ..curation.dialogue.induced_acts import Kinds
 from ..curation.dialogue.span_relevance import slots_named
 from ..curation.dialogue.trimming import learned
 from ..curation.dialogue.turn_context import groups_in, last_said
 from ..curation.resources import Tools
-from ..curation.search.exact import Ints, group_by
+from ..curation.search.exact import group_by
 from ..curation.vectors import Grid, embed
 from ..errors import RecipeError
 from .retrieval import Drawer, Healed, RefusedError

@@ -7,8 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..corpus.dialogue.delexicalization import slots_of
-from ..corpus.dialogue.delexicalized import delexicalized
+from ..corpus.dialogue.delexicalization import delexicalized, slots_of
 from ..corpus.dialogue.placeholders import NO_DOMAIN
 from ..corpus.dialogue.predictions import domains_in
 from ..corpus.dialogue.schema import Template
@@ -20,8 +19,7 @@ from ..corpus.records import dumps, parse
 from ..corpus.rejected import kept_bytes
 from ..curation.curate import Curation
 from ..errors import IsaacError, RecipeError
-from ..runs.jobs import free_name
-from ..text import short
+from ..text import free_name, short
 from .dialogue import UNKNOWN, Parted, TurnHealer
 from .pipeline import Mending
 from .retrieval import Healed

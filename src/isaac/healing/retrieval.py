@@ -14,18 +14,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..curation.arrays import Ints, Keys, Reals
 from ..curation.candidates import log_share
-from ..curation.canonical_order import Keys, key
+from ..curation.canonical_order import key
 from ..curation.clusters import Clusters
 from ..curation.curate import Curation
-from ..curation.neighborhoods import Compared, Searches, cluster, drawable, to_search
+from ..curation.neighborhoods import Searches, cluster, to_search
 from ..curation.resources import Tools
-from ..curation.search.exact import Ints
-from ..curation.sharpening import ATTEMPTS, Pool, Reals, Shape, choose, draw, shape, uniforms
+from ..curation.response_scores import drawable
+from ..curation.sampling import ATTEMPTS, Pool, choose, draw, uniforms
+from ..curation.sharpening import Shape, shape
 from ..curation.typicality import Wording
-from ..curation.vectors import Encoder, Grid, embed
-from ..curation.views import opening
+from ..curation.vectors import Grid, embed
+from ..curation.views import Compared, opening
 from ..errors import RecipeError
+from ..models.encoders import Encoder
 from ..models.judges import Verdict
 from ..recipe import Settled
 from ..runtime.concurrency import one_thread

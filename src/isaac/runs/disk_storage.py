@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..corpus.records import dumps
+from ..curation.arrays import Ints, Ragged
 from ..curation.clusters import Clusters
-from ..curation.search.exact import Ints, Ragged
 from ..curation.unique_texts import TextFile
 from ..curation.vectors import Embedded
 from ..errors import RunError

@@ -11,14 +11,17 @@ from ..corpus.corpus import Corpus, format_names
 from ..curation.canonical_order import Layout
 from ..curation.dialogue.span_relevance import Answers, fit
 from ..curation.dialogue.trimming import answers_of
+from ..curation.embedding import arranged, to_embed
 from ..curation.hyperparameters import RADII, VIEWS, size
 from ..curation.hyperparameters import SAMPLE as SETTINGS
-from ..curation.neighborhoods import BLOCK, Compared, arranged, cluster, to_embed
+from ..curation.neighborhoods import BLOCK, cluster
 from ..curation.resources import Tools
 from ..curation.search.exact import find_neighbors
 from ..curation.shards import SHARD
 from ..curation.unique_texts import Texts
-from ..curation.vectors import Encoder, embed
+from ..curation.vectors import embed
+from ..curation.views import Compared
+from ..models.encoders import Encoder
 from ..recipe import Recipe, Settled
 
 SAMPLE = 256

@@ -16,7 +16,7 @@ from ..corpus.source_records import with_values
 from ..curation.curate import Curation
 from ..errors import RunError
 from ..text import visible
-from .reports.summary import rendered
+from .reports.rendering import rendered
 from .run import Run
 
 Kind = Literal["sft", "messages", "dpo", "kto", "sharegpt", "alpaca"]

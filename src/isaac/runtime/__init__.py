@@ -1,1 +1,1 @@
-"""runtime."""
+"""How work runs and is kept: engines, progress, storage, atomic files, remote file systems."""

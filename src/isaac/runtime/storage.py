@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from ..curation.clusters import Clusters
-    from ..curation.vectors import Embedded
+Embedded = TypeVar("Embedded")
+Clusters = TypeVar("Clusters")
 
 Array = npt.NDArray[Any]
 Pieces = Iterable[tuple[npt.NDArray[np.int64], Sequence[str]]]
 """Texts with the places that they have among all of them, portion by portion."""
 
 
-class Store(Protocol):
+class Store(Protocol[Embedded, Clusters]):
     """Where finished work is kept, so that it need not be done again or be in memory."""
 
     def array(self, name: str, make: Callable[[], Array], /) -> Array:
@@ -58,7 +57,7 @@ class Store(Protocol):
         ...
 
 
-class Memory:
+class Memory(Generic[Embedded, Clusters]):
     """A store that keeps vectors and neighbourhoods for as long as it lives itself."""
 
     def __init__(self) -> None:
@@ -113,7 +112,10 @@ class Memory:
 
 
 def kept(
-    store: Store, name: str, fields: Iterable[str], make: Callable[[], Mapping[str, Array]]
+    store: Store[Any, Any],
+    name: str,
+    fields: Iterable[str],
+    make: Callable[[], Mapping[str, Array]],
 ) -> dict[str, Array]:
     """Return several arrays that are made together, each kept as ``name.field``."""
     made = functools.cache(make)

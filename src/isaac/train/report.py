@@ -11,7 +11,7 @@ from typing import Any
 from .._version import __version__
 from ..models.chat import smollm2
 from ..runs.reports.charts import MARK, Scale, line, percent, svg, tag, words_at
-from ..runs.reports.summary import rendered
+from ..runs.reports.rendering import rendered
 from ..runtime.atomic_files import writing
 from ..text import short, visible
 from .folder import Work, last_loss

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import RecipeError
-from ..models.chat import Dtype
+from ..models.chat.base import Dtype
 from ..recipe import read_yaml
 from ..text import said, short
 

@@ -19,10 +19,10 @@ from isaac.corpus.formats.task_oriented import (
 )
 from isaac.curation.dialogue.induced_acts import Kinds, Turns, kinds_of, with_kinds
 from isaac.curation.dialogue.span_relevance import slots_named
-from isaac.curation.vectors import load_encoder
+from isaac.curation.storage import Memory
 from isaac.healing.dialogue import TurnHealer
+from isaac.models.encoders import load_encoder
 from isaac.runtime.progress import Progress
-from isaac.runtime.storage import Memory
 from tests.conftest import Isaac, write_lines
 from tests.curation.dialogue.test_curate import BOOKINGS
 from tests.curation.dialogue.test_span_relevance import ASKED, MORE, RUDE

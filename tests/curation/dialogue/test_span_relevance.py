@@ -12,7 +12,7 @@ from isaac.curation.dialogue import trimming
 from isaac.curation.dialogue.association import dependence, features_of, named
 from isaac.curation.dialogue.clauses import clauses_of, name_of, sentences_of, tokens_of
 from isaac.curation.dialogue.span_relevance import COMPANY, EVEN, Answers, Belonging, fit
-from isaac.curation.vectors import HashingEncoder, load_encoder
+from isaac.models.encoders import HashingEncoder, load_encoder
 from isaac.runs.reports.diagnosis import diagnose
 from tests.conftest import write_lines
 

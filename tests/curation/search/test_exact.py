@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isaac.curation.arrays import Ints, Ragged
 from isaac.curation.search import exact as neighbors
-from isaac.curation.search.exact import Ints, Nearest, Ragged, find_neighbors, group_by, members_of
+from isaac.curation.search.exact import Nearest, find_neighbors, group_by, members_of
 from isaac.curation.vectors import Grid
 from tests.vectors import directions
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isaac.curation.arrays import Ints
 from isaac.curation.search import exact as neighbors
 from isaac.curation.search import ivf as inverted
-from isaac.curation.search.exact import Ints, find_neighbors
+from isaac.curation.search.exact import find_neighbors
 from isaac.curation.search.ivf import Inverted, invert, nearest_list, recall, search
 from isaac.curation.vectors import Grid
 from tests.vectors import directions, on_grid

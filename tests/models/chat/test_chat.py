@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import pytest
 
 from isaac.errors import MissingExtraError
-from isaac.models.chat import Decoding, Messages, ModelError, load_chat_model
+from isaac.models.chat import load_chat_model
+from isaac.models.chat.base import Decoding, Messages, ModelError
 from isaac.models.chat.loading import load
 from isaac.runtime.progress import Progress
 from tests import tiny

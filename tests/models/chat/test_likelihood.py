@@ -9,7 +9,7 @@ import pytest
 
 from isaac.errors import MissingExtraError
 from isaac.models import chat as models
-from isaac.models.chat import ModelError
+from isaac.models.chat.base import ModelError
 from isaac.models.chat.likelihood import LENGTH, likelihood, load_reference
 
 torch = pytest.importorskip("torch", reason="the extra evaluate is not installed")

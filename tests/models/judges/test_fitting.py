@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isaac.corpus.corpus import Corpus, read_corpus
+from isaac.corpus.corpus import Corpus
+from isaac.corpus.reading import read_corpus
 from isaac.errors import RecipeError
 from isaac.models.judges import JudgeError, Judgement, judged, load_judge
 from isaac.models.judges.fitting.fit import Fitted, Fitting, fit

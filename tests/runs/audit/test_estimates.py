@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from isaac import Corpus, Recipe, Tools, curate
+from isaac.intervals import Interval, wilson
 from isaac.models.judges import Verdict
 from isaac.runs.audit.estimates import (
     AuditError,
     Estimates,
-    Interval,
     Item,
     Outcome,
     Sample,
@@ -25,7 +25,6 @@ from isaac.runs.audit.estimates import (
     estimate,
     trend,
     verdict,
-    wilson,
 )
 
 SEEDS = 200

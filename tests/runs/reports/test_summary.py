@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from isaac import Corpus, Recipe, curate, curate_to, summarize
-from isaac.runs.reports.summary import html, markdown
+from isaac.runs.reports.rendering import html, markdown
 from tests.conftest import write_lines
 
 HOSTILE = [

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ...text import free_name
 from .schema import Span, Template, Turn
 from .spans import NUMBERS, mentions, plain, whole
 from .value_lexicon import Lexicon
@@ -257,3 +258,31 @@ def slots_of(template: Template | str) -> tuple[str, ...]:
     """Return the names of a template's placeholders, sorted, each once."""
     text = template if isinstance(template, str) else template.text
     return tuple(sorted(set(PLACEHOLDER.findall(text))))
+
+
+WRITTEN = re.compile(r"\[\s*([^\W\d_]\w*(?:[ .-]\w+){0,2})\s*\]")
+"""A placeholder as systems write it: ``[hotel_name]``, ``[name]``, ``[ hotel-name ]``."""
+
+
+def delexicalized(text: str, lexicon: Lexicon) -> Template:
+    """Return a response without its values, where the placeholders that it has are placeholders.
+
+    What each of them looked like is kept as its value: `lexicalize` gives the text back word for
+    word.
+    """
+    surfaces: dict[str, list[str]] = defaultdict(list)
+
+    def plain(found: re.Match[str]) -> str:
+        name = found[1].lower() if PLACEHOLDER.fullmatch(found[0]) else slot_key(found[1])
+        surfaces[f"[{name}]"].append(found[0])
+        return f"[{name}]"
+
+    made = delexicalize(Turn(0, "assistant", WRITTEN.sub(plain, text)), lexicon)
+    written = {name: iter(forms) for name, forms in surfaces.items()}
+    values: dict[str, tuple[str, ...]] = {}
+    names: dict[str, str] = {}
+    for slot, forms in made.values.items():
+        known = forms[0] in surfaces and slot.startswith(LITERAL)
+        names[slot] = free_name(forms[0][1:-1], {*made.values, *values}) if known else slot
+        values[names[slot]] = tuple(next(written.get(form, iter((form,)))) for form in forms)
+    return Template(PLACEHOLDER.sub(lambda found: f"[{names[found[1]]}]", made.text), values)

@@ -66,3 +66,8 @@ class Template(NamedTuple):
 
     text: str
     values: Mapping[str, tuple[str, ...]]
+
+
+def system_turns(dialogue: Dialogue) -> list[Turn]:
+    """The turns of the system, in order."""
+    return [turn for turn in dialogue.turns if turn.role == "assistant"]

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from ..search.exact import Ints, Ragged, find_neighbors
-from ..vectors import Encoder, Grid, as_floats, embed
-
-Reals = npt.NDArray[np.float64]
+from ...models.encoders import Encoder
+from ..arrays import Ints, Ragged, Reals
+from ..search.exact import find_neighbors
+from ..vectors import Grid, as_floats, embed
 
 POOL = 30
 """Occurrences that a name is judged by, where there are as many near it."""

@@ -15,11 +15,13 @@ import numpy as np
 
 from ...corpus.corpus import Corpus
 from ...corpus.formats.task_oriented import acts_of, kind_of, of_kind
+from ...models.encoders import Encoder
 from ...runtime.progress import Progress
-from ...runtime.storage import Store
-from ..search.exact import Ints, find_neighbors
+from ..arrays import Ints
+from ..search.exact import find_neighbors
 from ..search.kmeans import evenly, like_means, moved
-from ..vectors import Encoder, Grid, embed, on_grid
+from ..storage import Store
+from ..vectors import Grid, embed, on_grid
 from .turn_context import around, groups_in
 
 FEWEST = 2

@@ -28,19 +28,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ...corpus.formats.task_oriented import acts_known, acts_of
-from ..search.exact import Ints, find_neighbors
-from ..vectors import Encoder
-from .association import (
-    BLOCK,
-    ENOUGH,
-    Known,
-    Reals,
-    cosines,
-    dependence,
-    features_of,
-    likened,
-    named,
-)
+from ...models.encoders import Encoder
+from ..arrays import Ints, Reals
+from ..search.exact import find_neighbors
+from .association import BLOCK, ENOUGH, Known, cosines, dependence, features_of, likened, named
 from .clauses import WORD, Cutter, Spoken, Values, tokens_of
 
 SURE = 4.0

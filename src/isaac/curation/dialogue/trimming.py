@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...corpus.corpus import Corpus
+from ...models.encoders import Encoder
 from ...runtime.concurrency import uncollected
 from ...runtime.progress import Progress
-from ...runtime.storage import Store
+from ..arrays import Ints
 from ..canonical_order import Layout
-from ..search.exact import Ints
-from ..vectors import Encoder
+from ..storage import Store
 from .span_relevance import Answers, Belonging, fit, slots_named
 from .turn_context import around, groups_in
 

@@ -1,1 +1,1 @@
-"""curation/search."""
+"""Nearest neighbors: an exact search, and an inverted file (IVF) for large corpora."""

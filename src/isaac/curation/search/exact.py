@@ -7,14 +7,13 @@ included; in task-oriented dialogue, all rows with the same key.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ..vectors import Floats, Grid
-
-Ints = npt.NDArray[np.int64]
+from ...models.encoders import Floats
+from ..arrays import Ints, Ragged
+from ..vectors import Grid
 
 TILE = 2048
 """Vectors that queries are compared with at a time; bounds memory, changes no result."""
@@ -27,34 +26,6 @@ MET = BLOCK * TILE
 
 KEYS = 5 * 2**20
 """Candidates that a block of queries has room for; bounds memory, changes no result."""
-
-
-@dataclass(frozen=True, eq=False)
-class Ragged:
-    """Lists of unequal length end to end: list i is ``values[offsets[i]:offsets[i + 1]]``."""
-
-    values: Ints
-    offsets: Ints
-
-    def __getitem__(self, index: int) -> Ints:
-        """Return one list."""
-        return self.values[self.offsets[index] : self.offsets[index + 1]]
-
-    @property
-    def lengths(self) -> Ints:
-        """Return the length of each list."""
-        return np.diff(self.offsets)
-
-    def take(self, places: Ints) -> Ragged:
-        """Return some of the lists, each as often as it is named."""
-        lengths = self.lengths[places]
-        shift = np.repeat(self.offsets[places] - np.cumsum(lengths) + lengths, lengths)
-        return Ragged.of(self.values[shift + np.arange(len(shift))], lengths)
-
-    @classmethod
-    def of(cls, values: Ints, lengths: Ints) -> Ragged:
-        """Return lists of the given lengths, cut from the values in order."""
-        return cls(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
 def find_neighbors(queries: Grid, vectors: Grid, k: int, selves: Ints | None = None) -> Ints:

@@ -22,10 +22,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...models.encoders import Floats
 from ...runtime.engines import Engine, Local
 from ...runtime.progress import Progress, Tick
-from ..vectors import Floats, Grid
-from .exact import Ints, Nearest, blocks, find_neighbors, parts, products
+from ..arrays import Ints
+from ..vectors import Grid
+from .exact import Nearest, blocks, find_neighbors, parts, products
 from .kmeans import ROUNDS, evenly, like_means
 
 PLACES = 3

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..arrays import Ints
 from ..vectors import GRID, Grid
-from .exact import Ints
 
 ROUNDS = 6
 """Rounds of k-means."""

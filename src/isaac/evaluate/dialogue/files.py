@@ -14,7 +14,7 @@ from ...corpus.act_files import ANY, ActFiles, found_beside
 from ...corpus.dialogue.goals import booked_in
 from ...corpus.dialogue.predictions import plain_id
 from ...corpus.dialogue.readers import READERS, Reader, recognized, records_in
-from ...corpus.dialogue.schema import Dialogue, Turn
+from ...corpus.dialogue.schema import Dialogue, system_turns
 from ...corpus.dialogue.validation import ReadingError
 from ...corpus.files import Source, find_sources, members, opened
 from ...corpus.records import dumps, parse
@@ -229,16 +229,12 @@ def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
                 f"dialogue {short(some[0].dialogue.id, 60)} is there twice: "
                 f"{some[0].at} and {some[1].at}; give each an id of its own"
             )
-        turns = [_system(entry.dialogue)[-1].index for entry in some] if len(some) > 1 else []
+        turns = [system_turns(entry.dialogue)[-1].index for entry in some] if len(some) > 1 else []
         if len(set(turns)) < len(turns):
             for number, (place, entry) in enumerate(zip(places, some, strict=True), start=1):
                 name = f"{entry.dialogue.id}#{number}"
                 told[place] = entry._replace(dialogue=replace(entry.dialogue, id=name))
     return told
-
-
-def _system(dialogue: Dialogue) -> list[Turn]:
-    return [turn for turn in dialogue.turns if turn.role == "assistant"]
 
 
 # From bytes to records.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from ...corpus.dialogue.delexicalization import PLACEHOLDER, delexicalize, lexicalize
-from ...corpus.dialogue.schema import Dialogue, Template, Turn
+from ...corpus.dialogue.schema import Dialogue, Template, Turn, system_turns
 from ...corpus.dialogue.spans import UNSAID, mentions, plain
 from ...corpus.dialogue.value_lexicon import Lexicon
 
@@ -45,7 +46,7 @@ def round_trip(
 ) -> RoundTrip:
     """Return what comes back of the system's turns; ``back`` fills a template."""
     turns = verbatim = right = came = wanted = 0
-    for turn in system_turns(dialogues):
+    for turn in chain.from_iterable(map(system_turns, dialogues)):
         made = delexicalize(turn, lexicon)
         filled = back(made)
         turns += 1
@@ -67,19 +68,13 @@ def leaks(dialogues: Iterable[Dialogue], lexicon: Lexicon) -> Mapping[str, Leak]
     """
     shown: Counter[str] = Counter()
     left: Counter[str] = Counter()
-    for turn in system_turns(dialogues):
+    for turn in chain.from_iterable(map(system_turns, dialogues)):
         text = PLACEHOLDER.sub("\n\x00\n", delexicalize(turn, lexicon).text)
         for act in turn.acts:
             if act.slot and plain(act.value) not in UNSAID and mentions(turn.text, act.value):
                 shown[act.slot] += 1
                 left[act.slot] += bool(mentions(text, act.value))
     return {slot: Leak(shown[slot], left[slot]) for slot in sorted(shown)}
-
-
-def system_turns(dialogues: Iterable[Dialogue]) -> Iterator[Turn]:
-    """Yield the system's turns in order."""
-    for dialogue in dialogues:
-        yield from (turn for turn in dialogue.turns if turn.role == "assistant")
 
 
 def _values(made: Template) -> Counter[tuple[str, str]]:

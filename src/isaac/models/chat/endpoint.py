@@ -9,7 +9,7 @@ from typing import Any
 
 from ...text import said
 from ..openai_client import OpenAIClient
-from . import Decoding, Messages, ModelError
+from .base import Decoding, Messages, ModelError
 from .seeds import seeds
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import needed
-from . import Dtype, ModelError
+from .base import Dtype, ModelError
 
 LENGTH = 1024
 """Tokens of a text that are read at most."""

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from ...errors import MissingExtraError
 from ...runtime.progress import Progress
 from ...text import said, short
-from . import Dtype, ModelError, smollm2
+from . import smollm2
+from .base import Dtype, ModelError
 from .library_logging import quiet
 
 PLAIN_TEMPLATE = (

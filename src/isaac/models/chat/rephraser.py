@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import Decoding, Messages, ModelError
+from .base import Decoding, Messages, ModelError
 from .transformers import LocalModel
 
 MARK = "isaac.json"

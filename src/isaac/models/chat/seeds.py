@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from . import Messages
+from .base import Messages
 
 
 def seeds(conversations: Sequence[Messages], seed: int) -> list[int]:

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import ModelError
+from .base import ModelError
 from .library_logging import quiet, without_gguf_bar
 
 NAME = "smollm2"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ...text import short
-from . import Decoding, Dtype, Messages, ModelError, as_one_text
+from .base import Decoding, Dtype, Messages, ModelError, as_one_text
 from .library_logging import quiet
 from .loading import PLAIN_TEMPLATE, Loaded, load
 from .seeds import seeds

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...curation.vectors import Encoder, Floats, load_encoder
 from ...errors import needed
 from ...runtime.atomic_files import sha256_of
 from ...runtime.progress import Tick
 from ...text import encodable
+from ..encoders import Encoder, Floats, load_encoder
 from .base import Judge, JudgeError, Judgement
 from .metrics import probabilities
 from .windows import Reader, Reals, judged_if_short, judged_in_windows, kit, load, placed

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from ...errors import needed
 from .base import THRESHOLD
-from .fitting.labelled_rows import Flags
 
 Reals = npt.NDArray[np.float64]
 
@@ -147,3 +146,6 @@ def probabilities(margins: Reals, heat: float) -> Reals:
     """Return the probabilities of log odds (n,) at a temperature."""
     scaled = np.clip(margins / heat, -500, 500)
     return np.asarray(1 / (1 + np.exp(-scaled)), np.float64)
+
+
+Flags = npt.NDArray[np.bool_]

@@ -13,16 +13,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ...curation.search.exact import Ints
-from ...curation.sharpening import Reals
+from ...curation.arrays import Ints, Reals
+from ...intervals import Interval, wilson
 from ...models.judges import Verdict
 from .sampling import RANKS, AuditError, Item, Sample, Stratum, choose
 
 POSSIBLE = (("replaced",), ("replaced", "dropped"), ("kept", "replaced"))
 """The fates of rows that can have become unsafe, have become safe or gone, and still be unsafe."""
 
-Z = 1.959963984540054
-"""Standard normal deviate of a two-sided 95 % interval."""
 
 ENOUGH = 50
 """Scored labels below which no verdict is given."""
@@ -32,14 +30,6 @@ UNSCORED = 0.2
 
 LEVEL = 0.05
 """Two-sided p below which a trend is said to be there."""
-
-
-class Interval(NamedTuple):
-    """A share or a difference of shares, with the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Estimates(NamedTuple):
@@ -211,26 +201,6 @@ def _collapse(strata: Sequence[Stratum], sizes: Ints, inside: Sequence[bool]) ->
     elif sizes[joined].sum():
         groups.append(joined)
     return groups
-
-
-def wilson(share: float, size: float) -> Interval:
-    """Return a share with Wilson's interval, corrected for continuity.
-
-    Without the correction 95 % is the mean over all shares, and for some the interval holds the
-    truth less often (Newcombe, Statistics in Medicine 17, 1998, 857, method 4). ``size`` may be a
-    fraction, or infinite, which gives an interval without width.
-    """
-    if math.isinf(size):
-        return Interval(share, share, share)
-    return Interval(share, _lower(share, size), 1 - _lower(1 - share, size))
-
-
-def _lower(share: float, size: float) -> float:
-    if share <= 0:
-        return 0.0
-    root = Z**2 - 2 - 1 / size + 4 * share * (size * (1 - share) + 1)
-    low = (2 * size * share + Z**2 - 1 - Z * math.sqrt(max(root, 0.0))) / (2 * (size + Z**2))
-    return min(max(low, 0.0), share)
 
 
 def _level(strata: Sequence[Stratum], cell: Ints, unsafe: Reals, inside: list[bool]) -> Interval:

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...curation.search.exact import Ints
-from ...curation.sharpening import uniforms
+from ...curation.arrays import Ints
+from ...curation.sampling import uniforms
 from ...errors import IsaacError
 
 RANKS = (1, 2, 4, 11)

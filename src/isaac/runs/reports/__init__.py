@@ -1,1 +1,1 @@
-"""runs/reports."""
+"""What a run says about itself: summary, diagnosis, explanation, comparison, charts."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from ...curation.arrays import Ints
 from ...curation.curate import Curation
-from ...curation.search.exact import Ints
 from ...curation.vectors import as_floats
 from ...errors import RunError
 from .charts import Scale, line, percent, svg, tag, words_at

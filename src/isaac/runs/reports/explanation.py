@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from ...curation.clusters import Clusters
+from ...curation.curate import Curation
 from ...curation.sharpening import shape
 from ...curation.vectors import GRID
 from ...errors import CorpusError
 from ...text import short, visible
-
-if TYPE_CHECKING:
-    from ...curation.curate import Curation
 
 NEIGHBORS = 10
 SAMPLES = 2

@@ -1,1 +1,1 @@
-"""models/judges/fitting."""
+"""Fitting a judge of your own on labeled rows."""

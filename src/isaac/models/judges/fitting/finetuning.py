@@ -9,9 +9,9 @@ import numpy as np
 
 from ....runtime.progress import Progress, Tick
 from ..base import JudgeError
-from ..metrics import temperature
+from ..metrics import Flags, temperature
 from ..windows import LONGEST, Reader, Reals
-from .labelled_rows import Flags, Rows
+from .labelled_rows import Rows
 
 
 class Tuning(NamedTuple):

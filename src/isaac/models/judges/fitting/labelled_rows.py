@@ -13,9 +13,9 @@ import numpy.typing as npt
 from ....corpus.corpus import Corpus
 from ....errors import RecipeError
 from ....text import short, visible
+from ..metrics import Flags
 
 Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 UNSEEN, HELD_OUT, TUNING = 0.15, 0.15, 0.1
 """Shares of the contexts that are not fitted on at all, of the other rows that are held out, and

@@ -1,0 +1,49 @@
+"""Rendering."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from ...text import short
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """Return the report as Markdown."""
+    return rendered("report.md.jinja", summary, autoescape=False)
+
+
+def html(summary: dict[str, Any], evaluation: str = "") -> str:
+    """Return the report as one page that loads nothing from elsewhere and runs no script.
+
+    ``evaluation`` is the section on models that were evaluated, as markup.
+    """
+    values = {**summary, "evaluation": evaluation}
+    return rendered("report.html.jinja", values, autoescape=True)
+
+
+def rendered(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
+    """Return a page made of a template and values; the pages of isaac share one style."""
+    import jinja2
+    from markupsafe import Markup
+
+    from . import charts
+
+    environment = jinja2.Environment(
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["code"] = _code
+    text, style = (
+        files("isaac").joinpath("runs", "reports", "templates", file).read_text(encoding="utf-8")
+        for file in (name, "style.css")
+    )
+    given = {"charts": charts, "style": Markup(style.rstrip("\n"))}
+    return environment.from_string(text).render(**{**given, **values})
+
+
+def _code(text: str, length: int = 300) -> str:
+    """Return text for a Markdown code span, which no text of a corpus can close."""
+    return "`` " + short(text, length).replace("`", "ˋ") + " ``"
