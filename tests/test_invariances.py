@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,13 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.corpus import corpus as corpus_module
+from isaac.corpus import reading
 from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
 from isaac.curation import candidates as choices
 from isaac.curation import canonical_order as layout
-from isaac.curation import curate as curation
+from isaac.curation import (
+    embedding,
+    neighborhoods,
+    relevance,
+    response_scores,
+    shards,
+    views,
+)
 from isaac.curation import hyperparameters as settling
-from isaac.curation import neighborhoods, shards
 from isaac.curation.curate import Curation, curate
 from isaac.curation.resources import Tools
 from isaac.curation.response_scores import drawable
@@ -27,6 +35,8 @@ from isaac.recipe import Recipe
 from isaac.runtime.engines import Local
 from tests.curation.test_curate import BOTH, Rows, changed, column, corpus_of
 from tests.reference import EXCHANGES
+
+curation = importlib.import_module("isaac.curation.curate")  # the package exports the function
 
 ROWS: st.SearchStrategy[Rows] = st.lists(
     st.tuples(
@@ -175,18 +185,21 @@ def test_workers_shards_blocks_and_tiles_change_nothing(
         (choices, "BLOCK", 1),
         (choices, "BLOCK", 7),
         (choices, "MEMBERS", 30),
-        (choices, "GATHERED", 100),
-        (choices, "CHUNK", 7),
+        (relevance, "GATHERED", 100),
+        (relevance, "CHUNK", 7),
         (neighbors, "TILE", 5),
         (shards, "SHARD", (1, 1)),
         (shards, "SHARD", (7, 7)),
         (shards, "MEMBERS", 1),
         (shards, "MEMBERS", 50),
         (neighborhoods, "CHUNK", 9),
-        (curation, "CHUNK", 9),
+        (views, "CHUNK", 9),
+        (embedding, "CHUNK", 9),
         (curation, "PORTION", 4),
+        (response_scores, "PORTION", 4),
         (layout, "PORTION", 9),
         (corpus_module, "PORTION", 4),
+        (reading, "PORTION", 4),
     ]:
         monkeypatch.setattr(module, name, value)
         assert curate(corpus_of(rows), recipe).lineage.equals(expected), (name, value)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.corpus import corpus as module
+from isaac.corpus import reading
 from isaac.corpus.corpus import SCHEMA, Corpus
 from isaac.corpus.files import Digest
 from isaac.corpus.formats import FORMATS, spec
@@ -49,7 +50,8 @@ def test_portions_are_the_corpus(
     path = write_lines(tmp_path / "in.jsonl", MIXED * 3)
     expected = read_corpus(path)
     monkeypatch.setattr(module, "PORTION", portion)
-    monkeypatch.setattr(module, "BYTES", size)
+    monkeypatch.setattr(reading, "PORTION", portion)
+    monkeypatch.setattr(reading, "BYTES", size)
     parts, rejected, inputs = parts_of(path)
     assert max(map(len, parts)) <= portion
     assert all(part.schema == SCHEMA for part in parts)
@@ -69,7 +71,7 @@ def test_a_portion_ends_where_its_rows_are_large_enough(
     texts = ["x" * length for length in (10, 10, 500, 1, 1, 1, 900, 900, 1)]
     rows = [{"context": "c", "response": text} for text in texts]
     path = write_lines(tmp_path / "in.jsonl", rows)
-    monkeypatch.setattr(module, "BYTES", 1000)
+    monkeypatch.setattr(reading, "BYTES", 1000)
     parts, *_ = parts_of(path)
     assert (
         [part.column("response").to_pylist() for part in parts]
@@ -86,7 +88,7 @@ def test_the_size_of_a_record_counts_once(tmp_path: Path, monkeypatch: pytest.Mo
     both = ("user", "assistant")
     turns = [{"role": role, "content": f"{role} {n}"} for n in range(10) for role in both]
     path = write_lines(tmp_path / "in.jsonl", [{"messages": turns, "note": "x" * 5000}])
-    monkeypatch.setattr(module, "BYTES", 5000)
+    monkeypatch.setattr(reading, "BYTES", 5000)
     parts = list(read_parts(path, Recipe(turns="all"), [], []))
     assert [len(part) for part in parts] == [1, 9]
 

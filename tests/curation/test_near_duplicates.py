@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isaac.curation import near_duplicates as duplicates
+from isaac.curation import text_batches
 from isaac.curation.near_duplicates import near_duplicates
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
@@ -193,6 +194,7 @@ def test_blocks_change_no_group(texts: list[str], size: int) -> None:
     groups = near_duplicates(texts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "BLOCK", size)
+        patch.setattr(text_batches, "BLOCK", size)
         assert np.array_equal(near_duplicates(texts), groups)
 
 
@@ -212,6 +214,8 @@ def test_the_bounds_of_memory_change_no_group() -> None:
     for name, size in {"PART": 1000, "KNOWN": 10, "SPILL": 5000, "BLOCK": 1000}.items():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(duplicates, name, size)
+            if name == "BLOCK":
+                patch.setattr(text_batches, name, size)
             assert np.array_equal(near_duplicates(texts), groups), name
 
 
@@ -275,6 +279,7 @@ def peak_of(work: Callable[[], object]) -> int:
 def test_memory_does_not_grow_with_the_length_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, size in {"BLOCK": 1 << 14, "PART": 1 << 14, "SPILL": 1 << 16, "KNOWN": 64}.items():
         monkeypatch.setattr(duplicates, name, size)
+    monkeypatch.setattr(text_batches, "BLOCK", 1 << 14)
     random = Random(8)
     short = [" ".join(random.choices(WORDS, k=15)) for _ in range(2000)]
     long = [" ".join(random.choices(WORDS, k=300)) for _ in range(500)]

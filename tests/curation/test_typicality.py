@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isaac.curation import near_duplicates as duplicates
+from isaac.curation import text_batches
 from isaac.curation import typicality as wording
 from isaac.curation.arrays import Ints, Reals
 from isaac.curation.near_duplicates import near_duplicates
@@ -410,14 +410,14 @@ def test_blocks_change_no_score(responses: list[str], monkeypatch: pytest.Monkey
         scores = Wording(texts, apart(texts)).scores
         with monkeypatch.context() as patch:
             patch.setattr(wording, "BLOCK", 512)
-            patch.setattr(duplicates, "BLOCK", 512)
+            patch.setattr(text_batches, "BLOCK", 512)
             assert Wording(texts, apart(texts)).scores.tobytes() == scores.tobytes()
 
 
 def test_all_texts_are_ticked(responses: list[str]) -> None:
     ticks: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "BLOCK", 1024)
+        patch.setattr(text_batches, "BLOCK", 1024)
         typicality(responses, apart(responses), ticks.append)
     assert sum(ticks) == len(responses)
     assert min(ticks) >= 0
@@ -426,7 +426,7 @@ def test_all_texts_are_ticked(responses: list[str]) -> None:
 
 def test_memory_grows_with_the_number_of_texts_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wording, "SAMPLE", 2000)
-    for module in (wording, duplicates):
+    for module in (wording, text_batches):
         monkeypatch.setattr(module, "BLOCK", 1 << 13)
     random = Random(2)
 

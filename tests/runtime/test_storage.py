@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from isaac.corpus.corpus import Corpus
-from isaac.curation import curate as curation
-from isaac.curation import shards
+from isaac.curation import embedding, shards
 from isaac.curation.clusters import Clusters, by_size
 from isaac.curation.curate import curate
 from isaac.curation.resources import Tools
@@ -49,7 +48,7 @@ class Remembering(Memory):
 
 def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "SHARD", (20, 20))
-    monkeypatch.setattr(curation, "CHUNK", 25)
+    monkeypatch.setattr(embedding, "CHUNK", 25)
     spy, store = Counting(), Remembering()
     tools = Tools(store=store, encoders={"wordllama": spy})
     first = curate(Corpus.of(EXCHANGES), Recipe(neighbors=12), tools)
@@ -77,7 +76,7 @@ def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.Monk
 def test_portions_that_were_embedded_are_not_embedded_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(curation, "CHUNK", 10)
+    monkeypatch.setattr(embedding, "CHUNK", 10)
     first, other, fresh = Counting(30), Counting(), Counting()
     tools = Tools(Remembering(), encoders={"wordllama": first})
     with pytest.raises(EncoderError, match="down"):
