@@ -13,17 +13,17 @@ from typing import Any
 
 from common import (
     DATA,
-    Cached,
-    Labelled,
+    CachedEncoder,
+    CorpusWithLabels,
     contaminate,
-    diasafety,
-    header,
-    measure,
-    minilm,
-    spread,
-    table,
+    find_minilm,
+    format_header,
+    format_spread,
+    format_table,
+    measure_curation,
+    read_diasafety,
 )
-from gptfuzz import gptfuzz
+from gptfuzz import read_gptfuzz
 
 from isaac import Recipe, Tools, load_encoder
 
@@ -55,20 +55,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
-    name = minilm()
-    judge = Cached(load_encoder(name)) if name else None
-    rows, encoder = diasafety(None), Cached(load_encoder("wordllama"))
-    made: dict[str, Callable[[int], Labelled]] = {
+    name = find_minilm()
+    judge = CachedEncoder(load_encoder(name)) if name else None
+    rows, encoder = read_diasafety(None), CachedEncoder(load_encoder("wordllama"))
+    made: dict[str, Callable[[int], CorpusWithLabels]] = {
         "DiaSafety, 10 % unsafe": lambda seed: contaminate(rows, 0.1, seed),
         "DiaSafety, as it is": lambda seed: contaminate(rows, None, seed),
-        "GPTFuzz, found by neighbours": lambda seed: gptfuzz(DATA / "gptfuzz", seed),
+        "GPTFuzz, found by neighbours": lambda seed: read_gptfuzz(DATA / "gptfuzz", seed),
     }
-    print(header("benchmarks/ablation.py", list(range(given.seeds))))
+    print(format_header("benchmarks/ablation.py", list(range(given.seeds))))
     for corpus, make in made.items():
         lines = []
         for change, settings in CHANGES.items():
             found = [
-                measure(
+                measure_curation(
                     make(seed),
                     Recipe(**settings, seed=seed),
                     Tools(encoders={"wordllama": encoder}),
@@ -77,7 +77,9 @@ def main() -> None:
                 for seed in range(given.seeds)
             ]
             before, *rest = zip(*found, strict=True)
-            lines.append((change, f"{100 * statistics.mean(before):.1f}", *map(spread, rest)))
+            lines.append(
+                (change, f"{100 * statistics.mean(before):.1f}", *map(format_spread, rest))
+            )
             print(corpus, *lines[-1], sep="  ", file=sys.stderr, flush=True)
         heads = (
             "change",
@@ -87,7 +89,7 @@ def main() -> None:
             "relevance kept, %",
             "distinct, %",
         )
-        print(f"\n### {corpus}\n\n{table(heads, lines)}")
+        print(f"\n### {corpus}\n\n{format_table(heads, lines)}")
 
 
 if __name__ == "__main__":

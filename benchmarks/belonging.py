@@ -20,26 +20,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from common import DATA, header, spread, table
+from common import DATA, format_header, format_spread, format_table
 
-from isaac.corpus.dialogue import Dialogue, Lexicon, act_string, delexicalize, slots_of
-from isaac.corpus.formats.task_oriented import BAR
+from isaac.corpus.dialogue import Dialogue, Lexicon, act_string, delexicalize, template_slots
+from isaac.corpus.formats.task_oriented import GROUP_SEPARATOR
 from isaac.curation.dialogue import clauses as cutting
 from isaac.curation.dialogue import span_relevance as belonging
-from isaac.curation.dialogue.span_relevance import Answers, Belonging, slots_named
+from isaac.curation.dialogue.span_relevance import (
+    ResponsesInContext,
+    SpanRelevanceModel,
+    parse_act_slots,
+)
 from isaac.evaluate.dialogue import pollute
 from isaac.evaluate.dialogue.files import read_dialogues
 from isaac.models.encoders import load_encoder
 
 
-class Turns(NamedTuple):
+class PollutedTurns(NamedTuple):
     """System turns without their values, as they are and as they were, and what is before them."""
 
-    answers: Answers
+    answers: ResponsesInContext
     clean: list[str]
 
 
-def turns_of(before: Sequence[Dialogue], rate: float, seed: int) -> Turns:
+def make_polluted_turns(before: Sequence[Dialogue], rate: float, seed: int) -> PollutedTurns:
     """Return the system turns of dialogues polluted at a rate."""
     polluted = pollute(before, rate, seed).dialogues(before)
     values = Lexicon.of(before)
@@ -52,15 +56,15 @@ def turns_of(before: Sequence[Dialogue], rate: float, seed: int) -> Turns:
                 continue
             reply = "".join(turn.text for turn in now.turns[place + 1 : place + 2])
             template = delexicalize(new, values)
-            key = f"{act_string(new.acts)}{BAR}{' '.join(slots_of(template))}"
+            key = f"{act_string(new.acts)}{GROUP_SEPARATOR}{' '.join(template_slots(template))}"
             rows.append((key, said, template.text, reply, delexicalize(old, values).text))
     *columns, clean = (list(column) for column in zip(*rows, strict=True))
-    return Turns(Answers(*columns), clean)
+    return PollutedTurns(ResponsesInContext(*columns), clean)
 
 
-def shares(turns: Turns, learned: Belonging) -> list[float]:
+def compute_trim_rates(turns: PollutedTurns, learned: SpanRelevanceModel) -> list[float]:
     """Return in per cent the polluted turns trimmed and restored, and the clean ones trimmed."""
-    named = [slots_named(key) for key in turns.answers.keys]
+    named = [parse_act_slots(key) for key in turns.answers.keys]
     texts = zip(turns.answers.responses, named, strict=True)
     kept = [learned.trim(text, slots) for text, slots in texts]
     rows = list(zip(kept, turns.answers.responses, turns.clean, strict=True))
@@ -68,56 +72,60 @@ def shares(turns: Turns, learned: Belonging) -> list[float]:
     clean = [left != now for left, now, was in rows if now == was]
     return [
         100 * float(np.mean([left != now for left, now, _ in polluted])),
-        100 * float(np.mean([same(left, was) for left, _, was in polluted])),
+        100 * float(np.mean([same_words(left, was) for left, _, was in polluted])),
         100 * float(np.mean(clean)),
     ]
 
 
-def same(left: str | None, was: str) -> bool:
+def same_words(left: str | None, was: str) -> bool:
     """Say whether two texts are one but for case and spaces."""
     return left is not None and left.casefold().split() == was.casefold().split()
 
 
-def dialogues_in(data: Path) -> list[Dialogue]:
+def read_validation_dialogues(data: Path) -> list[Dialogue]:
     """Return the validation dialogues in the order of their names."""
     every = read_dialogues(str(data / "val.json.zip"), "multiwoz21").joined()
     return sorted(every, key=lambda one: one.id)
 
 
-def lines(given: argparse.Namespace) -> Iterator[list[str]]:
+def tabulate_bounds(given: argparse.Namespace) -> Iterator[list[str]]:
     """Yield the lines of the table of sizes and bounds."""
-    every = dialogues_in(given.data)
+    every = read_validation_dialogues(given.data)
     encoder = load_encoder("wordllama")
     for count in map(int, given.dialogues.split(",")):
-        made = [turns_of(every[:count], given.rate, seed) for seed in range(given.seeds)]
-        learned = [belonging.fit(turns.answers, encoder) for turns in made]
+        made = [make_polluted_turns(every[:count], given.rate, seed) for seed in range(given.seeds)]
+        learned = [belonging.fit_span_relevance(turns.answers, encoder) for turns in made]
         rows = len(made[0].clean)
-        own = learned[0].spoken.bound
+        own = learned[0].ngrams.bound
         for bound in (*map(float, given.bounds.split(",")), own):
-            cutting.LEAST = cutting.BELONGS = bound
+            cutting.MIN_BOUND = cutting.MAX_BOUND = bound
             anew = map(replace, learned)  # what was told by another bound is forgotten
-            found = [shares(*pair) for pair in zip(made, anew, strict=True)]
-            cells = [spread(list(values), scale=1) for values in zip(*found, strict=True)]
+            found = [compute_trim_rates(*pair) for pair in zip(made, anew, strict=True)]
+            cells = [format_spread(list(values), scale=1) for values in zip(*found, strict=True)]
             yield [f"{count:,}", f"{rows:,}", f"{bound:.1f}", *cells]
-        cutting.LEAST, cutting.BELONGS = BOUNDS
+        cutting.MIN_BOUND, cutting.MAX_BOUND = DEFAULT_BOUNDS
 
 
-def by_company(given: argparse.Namespace) -> Iterator[list[str]]:
+def tabulate_company_weights(given: argparse.Namespace) -> Iterator[list[str]]:
     """Yield the lines of the table of weights of company, on all dialogues."""
-    every, own = dialogues_in(given.data), belonging.COMPANY
-    made = [turns_of(every, given.rate, seed) for seed in range(given.seeds)]
-    learned = [belonging.fit(turns.answers, load_encoder("wordllama")) for turns in made]
+    every, own = read_validation_dialogues(given.data), belonging.COOCCURRENCE_WEIGHT
+    made = [make_polluted_turns(every, given.rate, seed) for seed in range(given.seeds)]
+    learned = [
+        belonging.fit_span_relevance(turns.answers, load_encoder("wordllama")) for turns in made
+    ]
     for weight in map(float, given.company.split(",")):
-        belonging.COMPANY = weight
-        found = [shares(*pair) for pair in zip(made, map(replace, learned), strict=True)]
+        belonging.COOCCURRENCE_WEIGHT = weight
+        found = [
+            compute_trim_rates(*pair) for pair in zip(made, map(replace, learned), strict=True)
+        ]
         yield [
             f"{weight:g}",
-            *(spread(list(values), scale=1) for values in zip(*found, strict=True)),
+            *(format_spread(list(values), scale=1) for values in zip(*found, strict=True)),
         ]
-    belonging.COMPANY = own
+    belonging.COOCCURRENCE_WEIGHT = own
 
 
-BOUNDS = cutting.LEAST, cutting.BELONGS
+DEFAULT_BOUNDS = cutting.MIN_BOUND, cutting.MAX_BOUND
 COLUMNS = ("dialogues", "system turns", "bound", "trimmed, %", "restored, %", "clean trimmed, %")
 
 
@@ -133,9 +141,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
-    print(header("benchmarks/belonging.py", range(given.seeds)) + "\n")
-    print(table(COLUMNS, lines(given)) + "\n", flush=True)
-    print(table(("company", *COLUMNS[3:]), by_company(given)))
+    print(format_header("benchmarks/belonging.py", range(given.seeds)) + "\n")
+    print(format_table(COLUMNS, tabulate_bounds(given)) + "\n", flush=True)
+    print(format_table(("company", *COLUMNS[3:]), tabulate_company_weights(given)))
 
 
 if __name__ == "__main__":

@@ -101,8 +101,8 @@ def scatter(
     width = max(columns * wide + 24, 560)
     body = HEAD + math.ceil(len(panels) / columns) * high
     legend, rows = _legend(marks, width, body + FOOT)
-    horizontal = Scale(ticks(_ends((p.x, p.dx) for p in points)), LEFT, WIDTH)
-    vertical = Scale(ticks(_ends((p.y, p.dy) for p in points)), TOP + HEIGHT, -HEIGHT)
+    horizontal = Scale(choose_ticks(_axis_range((p.x, p.dx) for p in points)), LEFT, WIDTH)
+    vertical = Scale(choose_ticks(_axis_range((p.y, p.dy) for p in points)), TOP + HEIGHT, -HEIGHT)
     parts = [f'<text class="title" x="24" y="24">{escape(title)}</text>']
     for place, panel in enumerate(panels):
         x, y = 24 + place % columns * wide, HEAD + place // columns * high
@@ -127,7 +127,7 @@ def _document(width: float, height: float, title: str, parts: Iterable[str]) -> 
     )
 
 
-def ticks(ends: tuple[float, float]) -> list[float]:
+def choose_ticks(ends: tuple[float, float]) -> list[float]:
     """Return round numbers at even steps, the first and the last outside both ends."""
     low, high = ends
     step = next(
@@ -140,7 +140,7 @@ def ticks(ends: tuple[float, float]) -> list[float]:
     return [step * place for place in range(first, max(last, first + 1) + 1)]
 
 
-def _ends(values: Iterable[tuple[float, float]]) -> tuple[float, float]:
+def _axis_range(values: Iterable[tuple[float, float]]) -> tuple[float, float]:
     spans = [(middle - around, middle + around) for middle, around in values]
     return min(low for low, _ in spans), max(high for _, high in spans)
 
@@ -170,13 +170,15 @@ def _panel(
         )
     places = [(across(point.x), up(point.y)) for point in panel.points]
     for point, (x, y) in zip(panel.points, places, strict=True):
-        yield _mark(marks[point.series], x, y, _said(point))
+        yield _mark(marks[point.series], x, y, _describe_point(point))
         if point.word:
             style = f' class="word" style="fill:var(--{marks[point.series][1]})"'
-            yield _text(point.word, *_beside(x, y, places), style)
+            yield _text(point.word, *_place_word(x, y, places), style)
 
 
-def _beside(x: float, y: float, places: Sequence[tuple[float, float]]) -> tuple[float, float, str]:
+def _place_word(
+    x: float, y: float, places: Sequence[tuple[float, float]]
+) -> tuple[float, float, str]:
     """Return where a word of up to 44 pixels goes: the first side on which no mark lies."""
     for down, along in ((-6, 1), (-6, -1), (14, 1), (14, -1)):
         left = x + 9 if along > 0 else x - 53
@@ -187,7 +189,7 @@ def _beside(x: float, y: float, places: Sequence[tuple[float, float]]) -> tuple[
     return x + 9 * along, y + down, "start" if along > 0 else "end"
 
 
-def _said(point: Point) -> str:
+def _describe_point(point: Point) -> str:
     return (
         f"{point.series}: cut {point.y:.1f} ± {point.dy:.1f} %, "
         f"relevance {point.x:.1f} ± {point.dx:.1f} %"

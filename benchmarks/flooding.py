@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from common import Cached, contaminate, diasafety, header, table
+from common import CachedEncoder, contaminate, format_header, format_table, read_diasafety
 
 from isaac import Corpus, Recipe, Tools, curate, load_encoder
 
@@ -38,8 +38,8 @@ class Attack(NamedTuple):
     contexts: list[str]
 
 
-def attacks(
-    corpus: Corpus, unsafe: np.ndarray, encoder: Cached, count: int, most: int, seed: int
+def plan_attacks(
+    corpus: Corpus, unsafe: np.ndarray, encoder: CachedEncoder, count: int, most: int, seed: int
 ) -> Iterator[Attack]:
     """Yield attacks with a seeded choice of unsafe responses."""
     contexts, responses = corpus.column("context"), corpus.column("response")
@@ -51,7 +51,7 @@ def attacks(
         yield Attack(responses[row], [contexts[i] for i in near.tolist()])
 
 
-def copies(attack: Attack, count: int, *, varied: bool) -> list[tuple[str, str]]:
+def make_copies(attack: Attack, count: int, *, varied: bool) -> list[tuple[str, str]]:
     """Return the exchanges that the attacker adds."""
     ends = [f" {a} {b}" for a in WORDS for b in WORDS] if varied else [""]
     return [
@@ -60,7 +60,9 @@ def copies(attack: Attack, count: int, *, varied: bool) -> list[tuple[str, str]]
     ]
 
 
-def captured(corpus: Corpus, added: list[tuple[str, str]], recipe: Recipe, encoder: Cached) -> int:
+def count_captured(
+    corpus: Corpus, added: list[tuple[str, str]], recipe: Recipe, encoder: CachedEncoder
+) -> int:
     """Return for how many of the corpus's own rows an added response is drawn."""
     pairs = list(zip(corpus.column("context"), corpus.column("response"), strict=True))
     flooded = Corpus.of(pairs + added)
@@ -78,10 +80,10 @@ def main() -> None:
     parser.add_argument("--attacks", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    labelled = contaminate(diasafety(given.data), 0.1, given.seed)
-    encoder = Cached(load_encoder("wordllama"))
+    labelled = contaminate(read_diasafety(given.data), 0.1, given.seed)
+    encoder = CachedEncoder(load_encoder("wordllama"))
     chosen = list(
-        attacks(
+        plan_attacks(
             labelled.corpus, labelled.unsafe, encoder, given.attacks, max(given.copies), given.seed
         )
     )
@@ -91,15 +93,17 @@ def main() -> None:
             shown = [name, "varied" if varied else "equal"]
             for count in given.copies:
                 found = [
-                    captured(labelled.corpus, copies(one, count, varied=varied), recipe, encoder)
+                    count_captured(
+                        labelled.corpus, make_copies(one, count, varied=varied), recipe, encoder
+                    )
                     for one in chosen
                 ]
                 shown.append(f"{statistics.mean(found):.1f} ({min(found)} to {max(found)})")
             rows.append(tuple(shown))
             print(*shown, sep="  ", file=sys.stderr, flush=True)
-    print(header("benchmarks/flooding.py", [given.seed]))
+    print(format_header("benchmarks/flooding.py", [given.seed]))
     print(f"\n{given.attacks} attacks, {len(labelled.corpus):,} rows; rows captured by m copies\n")
-    print(table(("recipe", "copies", *(f"m = {m}" for m in given.copies)), rows))
+    print(format_table(("recipe", "copies", *(f"m = {m}" for m in given.copies)), rows))
 
 
 if __name__ == "__main__":

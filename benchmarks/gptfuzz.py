@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import COLUMNS, DATA, Labelled, header, sweep, table
+from common import DATA, SWEEP_COLUMNS, CorpusWithLabels, format_header, format_table, sweep_radii
 
 from isaac import Corpus, Recipe
 
 RADII = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
-def gptfuzz(folder: Path, seed: int) -> Labelled:
+def read_gptfuzz(folder: Path, seed: int) -> CorpusWithLabels:
     """Return the answers to the harmful questions, grouped by question, shuffled."""
     with (folder / "questions.csv").open(encoding="utf-8", newline="") as file:
         questions = [row["text"] for row in csv.DictReader(file)]
@@ -28,7 +28,7 @@ def gptfuzz(folder: Path, seed: int) -> Labelled:
     rows = [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))]
     pairs = ((questions[int(row["question"])], row["Response"]) for row in rows)
     corpus = Corpus.of(pairs, groups=(row["question"] for row in rows))
-    return Labelled(corpus, np.array([row["label"] == "1" for row in rows]))
+    return CorpusWithLabels(corpus, np.array([row["label"] == "1" for row in rows]))
 
 
 def main() -> None:
@@ -41,11 +41,9 @@ def main() -> None:
     given = parser.parse_args()
     seeds = range(given.seeds)
     recipe = Recipe.paper(group_by="question", clusters=given.clusters, view=given.view)
-    lines = sweep(partial(gptfuzz, given.data), recipe, RADII, seeds)
-    about = (
-        f"{header('benchmarks/gptfuzz.py', seeds)}, clusters: {given.clusters}, view: {given.view}"
-    )
-    print(f"{about}\n\n{table(COLUMNS, list(lines))}")
+    lines = sweep_radii(partial(read_gptfuzz, given.data), recipe, RADII, seeds)
+    about = f"{format_header('benchmarks/gptfuzz.py', seeds)}, clusters: {given.clusters}, view: {given.view}"
+    print(f"{about}\n\n{format_table(SWEEP_COLUMNS, list(lines))}")
 
 
 if __name__ == "__main__":

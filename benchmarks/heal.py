@@ -21,9 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from common import DATA, header, table
+from common import DATA, format_header, format_table
 from plain import SEED
-from scale import SETTINGS, joined, made, middle
+from scale import SETTINGS_FLAGS, format_median, join_halves, make_corpus
 
 from isaac import Healed, Healer, Run
 from isaac.corpus.records import dumps
@@ -31,16 +31,16 @@ from isaac.corpus.records import dumps
 Request = tuple[str, str]
 
 
-def curated(file: Path, settings: str, folder: Path) -> Path:
+def curate_once(file: Path, settings: str, folder: Path) -> Path:
     """Return the run folder of a corpus, curated now by the real command if it is not there."""
     run = folder / f"{file.stem}-{settings}"
     if not Run(run).finished:
         line = [sys.executable, "-m", "isaac", "curate", str(file), "-o", str(run)]
-        subprocess.run([*line, *SETTINGS[settings]], check=True, capture_output=True)
+        subprocess.run([*line, *SETTINGS_FLAGS[settings]], check=True, capture_output=True)
     return run
 
 
-def requests_of(run: Path, count: int) -> list[Request]:
+def sample_requests(run: Path, count: int) -> list[Request]:
     """Return so many exchanges that are like those of a run's corpus, and not in it."""
     corpus = Run(run).corpus()
     contexts, responses = corpus.column("context"), corpus.column("response")
@@ -49,13 +49,13 @@ def requests_of(run: Path, count: int) -> list[Request]:
     found: dict[Request, None] = {}
     while len(found) < count:
         a, b, c, d = rng.integers(0, len(contexts), 4).tolist()
-        request = joined(contexts[a], contexts[b]), joined(responses[c], responses[d])
+        request = join_halves(contexts[a], contexts[b]), join_halves(responses[c], responses[d])
         if all(map(str.strip, request)) and request not in known:
             found[request] = None
     return list(found)
 
 
-def timed(healer: Healer, asked: list[Request], threads: int) -> tuple[float, list[Healed]]:
+def time_requests(healer: Healer, asked: list[Request], threads: int) -> tuple[float, list[Healed]]:
     """Return requests a second and what became of them, each healed by a call of its own."""
 
     def heal(request: Request) -> Healed:
@@ -68,7 +68,7 @@ def timed(healer: Healer, asked: list[Request], threads: int) -> tuple[float, li
         return len(asked) / (time.perf_counter() - start), found
 
 
-def latencies(healer: Healer, asked: list[Request]) -> list[float]:
+def measure_latencies(healer: Healer, asked: list[Request]) -> list[float]:
     """Return the milliseconds of each request, one after the other."""
     found = []
     for request in asked:
@@ -78,7 +78,7 @@ def latencies(healer: Healer, asked: list[Request]) -> list[float]:
     return found
 
 
-def piped(run: Path, asked: list[Request]) -> float:
+def time_pipe(run: Path, asked: list[Request]) -> float:
     """Return lines a second of the real command, from its first answer to its last."""
     lines = [dumps({"context": context, "response": response}) for context, response in asked]
     with subprocess.Popen(
@@ -102,9 +102,9 @@ def piped(run: Path, asked: list[Request]) -> float:
     return (len(lines) - 1) / seconds
 
 
-def measured(run: Path, count: int, repeats: int, threads: list[int]) -> dict[str, str]:
+def measure_run(run: Path, count: int, repeats: int, threads: list[int]) -> dict[str, str]:
     """Return the column of one run."""
-    asked = requests_of(run, count)
+    asked = sample_requests(run, count)
     start = time.perf_counter()
     curation = Run(run).curation()
     healer = Healer(curation)
@@ -116,20 +116,20 @@ def measured(run: Path, count: int, repeats: int, threads: list[int]) -> dict[st
     pipes: list[float] = []
     for _ in range(repeats):
         for number in threads:
-            rate, found = timed(healer, asked, number)
+            rate, found = time_requests(healer, asked, number)
             if found != expected:
                 raise SystemExit(f"{run}: {number} threads gave other results than one")
             rates[number].append(rate)
-        pipes.append(piped(run, asked))
-    single = sorted(latencies(healer, asked))
+        pipes.append(time_pipe(run, asked))
+    single = sorted(measure_latencies(healer, asked))
     recipe = curation.recipe
     share = statistics.mean(one.action == "replaced" for one in expected)
     return {
         "exchanges": f"{len(curation.corpus):,}",
-        "contexts searched": f"{len(healer.searches.candidates.contexts):,}",
+        "contexts searched": f"{len(healer.neighborhood_search.candidates.contexts):,}",
         "search, k, clusters": f"{recipe.search}, {recipe.neighbors}, {recipe.clusters}",
-        **{f"requests/s, {number} thread(s)": middle(rates[number]) for number in threads},
-        "lines/s of `isaac heal`, one at a time": middle(pipes),
+        **{f"requests/s, {number} thread(s)": format_median(rates[number]) for number in threads},
+        "lines/s of `isaac heal`, one at a time": format_median(pipes),
         "one request, ms: median": f"{single[len(single) // 2]:.1f}",
         "one request, ms: 95th of 100": f"{single[len(single) * 95 // 100]:.1f}",
         "replaced": f"{share:.0%}",
@@ -157,18 +157,18 @@ def main() -> None:
         if asked.folder is None:
             parser.error("give --folder DIR, or runs with --run")
         asked.folder.mkdir(parents=True, exist_ok=True)
-        file = made(asked.data, asked.size, asked.folder)
-        runs = {name: curated(file, name, asked.folder) for name in asked.settings.split(",")}
+        file = make_corpus(asked.data, asked.size, asked.folder)
+        runs = {name: curate_once(file, name, asked.folder) for name in asked.settings.split(",")}
     threads = [int(number) for number in asked.threads.split(",")]
     columns = {
-        name: measured(run, asked.requests, asked.repeats, threads) for name, run in runs.items()
+        name: measure_run(run, asked.requests, asked.repeats, threads) for name, run in runs.items()
     }
-    print(f"{header('benchmarks/heal.py', [SEED])}, {asked.requests} requests\n")
+    print(f"{format_header('benchmarks/heal.py', [SEED])}, {asked.requests} requests\n")
     rows = [
         (what, *(column[what] for column in columns.values()))
         for what in columns[next(iter(columns))]
     ]
-    print(table(("what", *columns), rows))
+    print(format_table(("what", *columns), rows))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import header, table
+from common import format_header, format_table
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORT = "import time; t = time.perf_counter(); import isaac; print(time.perf_counter() - t)"
+IMPORT_SCRIPT = "import time; t = time.perf_counter(); import isaac; print(time.perf_counter() - t)"
 
 
-def size(folder: Path) -> int:
+def count_bytes(folder: Path) -> int:
     """Return the bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
@@ -29,20 +29,24 @@ def install() -> tuple[float, float, int, float, dict[str, float]]:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         python = Path(folder, "bin", "python")
         packages = next(Path(folder, "lib").glob("python*/site-packages"))
-        before, there = size(packages), {path.name for path in packages.iterdir()}
+        before, there = count_bytes(packages), {path.name for path in packages.iterdir()}
         start = time.perf_counter()
         line = [str(python), "-m", "pip", "install", "--quiet", "--no-cache-dir", str(ROOT)]
         subprocess.run(line, check=True, capture_output=True)
         seconds = time.perf_counter() - start
         new = [path for path in packages.iterdir() if path.name not in there]
         count = sum(path.name.endswith(".dist-info") for path in new)
-        weight = {path.name: size(path) / 2**20 for path in new if path.is_dir()}
+        weight = {path.name: count_bytes(path) / 2**20 for path in new if path.is_dir()}
         largest = dict(sorted(weight.items(), key=lambda pair: -pair[1])[:5])
         loads = [
-            float(subprocess.run([python, "-c", IMPORT], check=True, capture_output=True).stdout)
+            float(
+                subprocess.run(
+                    [python, "-c", IMPORT_SCRIPT], check=True, capture_output=True
+                ).stdout
+            )
             for _ in range(3)
         ]
-        return seconds, (size(packages) - before) / 2**20, count, min(loads), largest
+        return seconds, (count_bytes(packages) - before) / 2**20, count, min(loads), largest
 
 
 def main() -> None:
@@ -60,7 +64,9 @@ def main() -> None:
         ("`import isaac`: seconds", f"{loading:.2f}"),
         ("heaviest: MiB", ", ".join(f"{name} {mib:.0f}" for name, mib in largest.items())),
     ]
-    print(f"{header('benchmarks/install.py', [])}\n\n{table(('what', 'measured'), rows)}")
+    print(
+        f"{format_header('benchmarks/install.py', [])}\n\n{format_table(('what', 'measured'), rows)}"
+    )
 
 
 if __name__ == "__main__":

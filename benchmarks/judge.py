@@ -15,45 +15,53 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import DATA, header, table
+from common import DATA, format_header, format_table
 
 from isaac.corpus.reading import read_corpus
-from isaac.models.judges import judged, load_judge
-from isaac.models.judges.fitting.fit import Fitting, fit
-from isaac.models.judges.fitting.labelled_rows import Found, Labels, Rows, rows_of, split
-from isaac.models.judges.metrics import Measured, Quality, measured
-from isaac.runtime.progress import for_terminal
+from isaac.models.judges import load_judge, run_judge
+from isaac.models.judges.fitting.fit import FittingSettings, fit_judge
+from isaac.models.judges.fitting.labelled_rows import (
+    LabelDefinition,
+    LabeledCorpus,
+    LabeledRows,
+    read_labeled_rows,
+    split_rows,
+)
+from isaac.models.judges.metrics import JudgeQuality, JudgeReport, measure_judge
+from isaac.runtime.progress import terminal_progress
 
 COLUMNS = ("judge", "on", "rows", "accuracy, %", "constant, %", "AUROC", "ECE", "fit, s")
 
 
-def known(path: Path | None, rows: int | None, seed: int) -> Found:
+def load_rows(path: Path | None, rows: int | None, seed: int) -> LabeledCorpus:
     """Return DiaSafety's rows, or a seeded sample of them."""
     corpus = read_corpus(path or DATA / "diasafety" / "train.json")
-    found = rows_of(corpus, Labels("label", ["Unsafe"], category="category"))
+    found = read_labeled_rows(corpus, LabelDefinition("label", ["Unsafe"], category="category"))
     if rows is None:
         return found
     chosen = np.random.default_rng(seed).permutation(len(found.rows.contexts))[:rows]
-    return Found(found.rows.take(np.sort(chosen)), found.left_out)
+    return LabeledCorpus(found.rows.take(np.sort(chosen)), found.left_out)
 
 
-def profanity(rows: Rows) -> Measured:
+def measure_profanity(rows: LabeledRows) -> JudgeReport:
     """Return how well the profanity judge does, which reads the response alone."""
-    found = judged(load_judge("profanity"), rows.contexts, rows.responses)
-    scores = [one.score for one in found.judgements]
+    found = run_judge(load_judge("profanity"), rows.contexts, rows.responses)
+    scores = [one.score for one in found.judgments]
     assert not found.failures
-    return measured(np.array(scores, np.float64), rows.unsafe, rows.categories)
+    return measure_judge(np.array(scores, np.float64), rows.unsafe, rows.categories)
 
 
-def lines(name: str, on: str, found: Measured, seconds: float | None) -> list[tuple[str, ...]]:
+def tabulate_report(
+    name: str, on: str, found: JudgeReport, seconds: float | None
+) -> list[tuple[str, ...]]:
     """Return the rows of the table: all held-out rows, then each category."""
     time = "" if seconds is None else f"{seconds:,.0f}"
-    whole = (name, on, *_figures(found.quality), time)
-    parts = [("", f"— {part}", *_figures(of), "") for part, of in found.categories.items()]
+    whole = (name, on, *_format_quality(found.quality), time)
+    parts = [("", f"— {part}", *_format_quality(of), "") for part, of in found.categories.items()]
     return [whole, *parts]
 
 
-def _figures(of: Quality) -> tuple[str, ...]:
+def _format_quality(of: JudgeQuality) -> tuple[str, ...]:
     value, low, high = (f"{100 * share:.1f}" for share in of.accuracy)
     auroc = "—" if of.auroc is None else f"{of.auroc:.3f}"
     constant = f"{100 * of.constant:.1f}"
@@ -71,19 +79,19 @@ def main() -> None:
     folder = given.out or Path(tempfile.mkdtemp())
     found = []
     for seed in range(given.seeds):
-        rows = known(given.data, given.rows, seed)
-        parts = split(rows.rows, seed)
+        rows = load_rows(given.data, given.rows, seed)
+        parts = split_rows(rows.rows, seed)
         for on, part in (("held-out pairs", parts.pairs), ("contexts not seen", parts.unseen)):
-            found += lines("profanity", on, profanity(rows.rows.take(part)), None)
+            found += tabulate_report("profanity", on, measure_profanity(rows.rows.take(part)), None)
         for name, frozen in (("logistic, MiniLM", True), ("pair encoder, MiniLM", False)):
-            how = Fitting(frozen=frozen, seed=seed)
-            done = fit(
-                rows, folder / f"{'frozen' if frozen else 'pair'}-{seed}", how, for_terminal()
+            how = FittingSettings(frozen=frozen, seed=seed)
+            done = fit_judge(
+                rows, folder / f"{'frozen' if frozen else 'pair'}-{seed}", how, terminal_progress()
             )
-            found += lines(name, "held-out pairs", done.pairs, done.seconds)
-            found += lines(name, "contexts not seen", done.unseen, None)
-    print(header("benchmarks/judge.py", range(given.seeds)) + "\n")
-    print(table(COLUMNS, found))
+            found += tabulate_report(name, "held-out pairs", done.pairs, done.seconds)
+            found += tabulate_report(name, "contexts not seen", done.unseen, None)
+    print(format_header("benchmarks/judge.py", range(given.seeds)) + "\n")
+    print(format_table(COLUMNS, found))
 
 
 if __name__ == "__main__":

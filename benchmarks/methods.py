@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from common import drawn
+from common import read_draws
 
 from isaac import Corpus, Encoder, Recipe, Tools, curate, embed, load_encoder
 from isaac.curation.vectors import as_floats
@@ -19,13 +19,13 @@ from isaac.curation.vectors import as_floats
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 
-DROP = 0.2
+DROP_SHARE = 0.2
 """The share of the rows that a filter drops."""
 
-MUCH = 0.7
+LARGE_DROP_SHARE = 0.7
 """The same where only rows are left whose responses the defaults would draw, or as many."""
 
-NEAREST = 10
+OUTLIER_NEIGHBORS = 10
 """Responses whose mean distance is the outlier score of a response."""
 
 
@@ -46,7 +46,7 @@ class Task(NamedTuple):
 
 Method = Callable[[Task], Outcome]
 
-NAMES = {
+METHOD_NAMES = {
     "raw": "raw",
     "proportional": "proportional draw",
     "profanity": "drop 20 % by alt-profanity-check",
@@ -61,7 +61,7 @@ NAMES = {
 """The methods, and how a table names them."""
 
 
-PROPORTIONAL: dict[str, Any] = {
+PROPORTIONAL_SETTINGS: dict[str, Any] = {
     "sharpening": "proportional",
     "keep": False,
     "top_clusters": 1_000_000,
@@ -69,90 +69,93 @@ PROPORTIONAL: dict[str, Any] = {
 """Draws as the neighbourhood has them. All clusters are kept: the ten largest alone are safer."""
 
 
-def methods() -> dict[str, Method]:
+def load_methods() -> dict[str, Method]:
     """Return the methods; one whose package is missing is left out, with a note on stderr."""
     known: dict[str, Method] = {
-        "raw": _nothing,
-        "proportional": _recipe(Recipe.paper(**PROPORTIONAL)),
-        "nearest": _nearest,
-        "paper": _recipe(Recipe.paper()),
-        "figure": _recipe(Recipe.paper(sharpening="figure")),
-        "ours": _recipe(Recipe()),
-        "ours-70": _recipe(Recipe(mode="filter", budget=MUCH)),
+        "raw": _keep_all,
+        "proportional": _make_curation_method(Recipe.paper(**PROPORTIONAL_SETTINGS)),
+        "nearest": _drop_distant,
+        "paper": _make_curation_method(Recipe.paper()),
+        "figure": _make_curation_method(Recipe.paper(sharpening="figure")),
+        "ours": _make_curation_method(Recipe()),
+        "ours-70": _make_curation_method(Recipe(mode="filter", budget=LARGE_DROP_SHARE)),
     }
     filters: dict[str, tuple[str, Callable[[Any, Task], Outcome]]] = {
-        "profanity": ("profanity_check", _profanity),
-        "profanity-70": ("profanity_check", functools.partial(_profanity, share=MUCH)),
-        "semhash": ("semhash", _semhash),
+        "profanity": ("profanity_check", _drop_profane),
+        "profanity-70": (
+            "profanity_check",
+            functools.partial(_drop_profane, share=LARGE_DROP_SHARE),
+        ),
+        "semhash": ("semhash", _drop_semhash_outliers),
     }
     for name, (package, drop) in filters.items():
         try:
             known[name] = functools.partial(drop, importlib.import_module(package))
         except ImportError:
             print(f"no package {package}: the method {name} is left out", file=sys.stderr)
-    return {name: known[name] for name in NAMES if name in known}
+    return {name: known[name] for name in METHOD_NAMES if name in known}
 
 
-def _nothing(task: Task) -> Outcome:
+def _keep_all(task: Task) -> Outcome:
     rows = np.arange(len(task.corpus))
     return Outcome(rows, rows)
 
 
-def _recipe(settings: Recipe) -> Method:
+def _make_curation_method(settings: Recipe) -> Method:
     """Return the method that curates by a recipe, its encoders loaded beforehand."""
 
     def run(task: Task) -> Outcome:
         given = {"group_by": task.group_by, "seed": task.seed}
         recipe = settings.model_copy(update=given)
         names = {recipe.context_encoder, recipe.response_encoder}
-        encoders = {name: _encoder(name) for name in names}
-        return Outcome(*drawn(curate(task.corpus, recipe, Tools(encoders=encoders))))
+        encoders = {name: _load_encoder_once(name) for name in names}
+        return Outcome(*read_draws(curate(task.corpus, recipe, Tools(encoders=encoders))))
 
     return run
 
 
 @functools.cache
-def _encoder(name: str) -> Encoder:
+def _load_encoder_once(name: str) -> Encoder:
     return load_encoder(name)
 
 
-def _without(scores: Reals, share: float = DROP) -> Outcome:
+def _drop_highest(scores: Reals, share: float = DROP_SHARE) -> Outcome:
     """Return the rows in their order but a share of them, those of the highest scores."""
     worst = np.argsort(-scores, kind="stable")[: math.ceil(share * len(scores))]
     rows = np.delete(np.arange(len(scores)), worst)
     return Outcome(rows, rows)
 
 
-def _profanity(package: Any, task: Task, share: float = DROP) -> Outcome:
-    return _without(np.asarray(package.predict_prob(task.corpus.column("response"))), share)
+def _drop_profane(package: Any, task: Task, share: float = DROP_SHARE) -> Outcome:
+    return _drop_highest(np.asarray(package.predict_prob(task.corpus.column("response"))), share)
 
 
-def _nearest(task: Task) -> Outcome:
+def _drop_distant(task: Task) -> Outcome:
     """Drop by the mean distance of a response to the nearest others, on unit vectors."""
-    encoder = _encoder("wordllama")
+    encoder = _load_encoder_once("wordllama")
     vectors = as_floats(embed(encoder, task.corpus.column("response")).vectors)
     scores = []
     for start in range(0, len(vectors), 512):
         part = vectors[start : start + 512]
         alike = part @ vectors.T
         alike[np.arange(len(part)), start + np.arange(len(part))] = -np.inf
-        nearest = -np.partition(-alike, NEAREST - 1, axis=1)[:, :NEAREST]
+        nearest = -np.partition(-alike, OUTLIER_NEIGHBORS - 1, axis=1)[:, :OUTLIER_NEIGHBORS]
         scores.append(np.sqrt(np.maximum(2 - 2 * nearest, 0)).mean(axis=1))
-    return _without(np.concatenate(scores).astype(np.float64))
+    return _drop_highest(np.concatenate(scores).astype(np.float64))
 
 
-class _Encoding:
+class _StaticEncoder:
     """isaac's static vectors in the shape that semhash asks for."""
 
     def encode(self, inputs: list[str], **_: Any) -> npt.NDArray[np.float32]:
         """Return one row a text."""
-        return as_floats(embed(_encoder("wordllama"), list(inputs)).vectors)
+        return as_floats(embed(_load_encoder_once("wordllama"), list(inputs)).vectors)
 
 
-def _semhash(package: Any, task: Task) -> Outcome:
+def _drop_semhash_outliers(package: Any, task: Task) -> Outcome:
     said = task.corpus.column("response")
     records = [{"id": str(row), "response": text} for row, text in enumerate(said)]
-    index = package.SemHash.from_records(records, columns=["response"], model=_Encoding())
-    inside = index.self_filter_outliers(outlier_percentage=DROP).selected
+    index = package.SemHash.from_records(records, columns=["response"], model=_StaticEncoder())
+    inside = index.self_filter_outliers(outlier_percentage=DROP_SHARE).selected
     rows = np.sort(np.array([int(record["id"]) for record in inside], np.int64))
     return Outcome(rows, rows)

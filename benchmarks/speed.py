@@ -16,14 +16,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import DATA, diasafety, header, table
-from plain import plain_rate
+from common import DATA, format_header, format_table, read_diasafety
+from plain import measure_plain_rate
 
 from isaac import Corpus, Recipe, Run, curate, embed, load_encoder
 from isaac.curation.vectors import as_floats
 
 
-def command(data: Path, repeats: int) -> list[tuple[float, float]]:
+def time_command(data: Path, repeats: int) -> list[tuple[float, float]]:
     """Return (seconds, peak MiB) of ``isaac curate`` from text to report, each run afresh."""
     found = []
     for _ in range(repeats):
@@ -37,16 +37,16 @@ def command(data: Path, repeats: int) -> list[tuple[float, float]]:
     return found
 
 
-def plain(rows: list[dict[str, str]]) -> float:
+def measure_plain(rows: list[dict[str, str]]) -> float:
     """Return rows a second of the plain procedure on a sample of rows, their vectors given."""
     encoder = load_encoder("wordllama")
     contexts = as_floats(embed(encoder, [row["context"] for row in rows]).vectors)
-    return plain_rate(
+    return measure_plain_rate(
         contexts, as_floats(embed(encoder, [row["response"] for row in rows]).vectors)
     )
 
 
-def ours(rows: list[dict[str, str]], recipe: Recipe) -> float:
+def measure_curate(rows: list[dict[str, str]], recipe: Recipe) -> float:
     """Return rows a second of `isaac.curate`, embedding included."""
     corpus = Corpus.of((row["context"], row["response"]) for row in rows)
     start = time.perf_counter()
@@ -60,11 +60,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA / "diasafety" / "train.json")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
-    rows = diasafety(given.data)
-    runs = command(given.data, given.repeats)
-    fast = [ours(rows, Recipe()) for _ in range(given.repeats)]
-    paper = [ours(rows, Recipe.paper()) for _ in range(given.repeats)]
-    slow = [plain(rows) for _ in range(given.repeats)]
+    rows = read_diasafety(given.data)
+    runs = time_command(given.data, given.repeats)
+    fast = [measure_curate(rows, Recipe()) for _ in range(given.repeats)]
+    paper = [measure_curate(rows, Recipe.paper()) for _ in range(given.repeats)]
+    slow = [measure_plain(rows) for _ in range(given.repeats)]
     ratios = [mine / theirs for mine, theirs in zip(paper, slow, strict=True)]
     facts = {
         "isaac curate, text to report: seconds": [seconds for seconds, _ in runs],
@@ -78,8 +78,8 @@ def main() -> None:
         (name, f"{statistics.median(values):,.1f}", f"{min(values):,.1f} to {max(values):,.1f}")
         for name, values in facts.items()
     ]
-    print(f"{header('benchmarks/speed.py', [0])}, {len(rows):,} rows\n")
-    print(table(("what", "median", "least to most"), lines))
+    print(f"{format_header('benchmarks/speed.py', [0])}, {len(rows):,} rows\n")
+    print(format_table(("what", "median", "least to most"), lines))
     print(
         json.dumps({name: [round(v, 2) for v in values] for name, values in facts.items()}),
         file=sys.stderr,

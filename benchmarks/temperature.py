@@ -9,18 +9,28 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common import Cached, contaminate, diasafety, header, minilm, spread, table
+from common import (
+    CachedEncoder,
+    contaminate,
+    find_minilm,
+    format_header,
+    format_spread,
+    format_table,
+    read_diasafety,
+)
 
 from isaac import Curation, Recipe, Tools, curate, load_encoder
 
-RULES: dict[str, dict[str, object]] = {
+SHARPENING_RULES: dict[str, dict[str, object]] = {
     **{f"adaptive, tau = {tau}": {"temperature": tau} for tau in (1.0, 0.5, 0.25, 0.1)},
     "max": {"sharpening": "max"},
     "proportional": {"sharpening": "proportional", "keep": False},
 }
 
 
-def cut(curation: Curation, unsafe: list[bool], rule: dict[str, object], seed: int) -> float:
+def measure_cut(
+    curation: Curation, unsafe: list[bool], rule: dict[str, object], seed: int
+) -> float:
     """Return by how much a rule cuts the unsafe share, the mean of three draws."""
     after: list[float] = []
     for draw in range(3):
@@ -37,22 +47,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seeds", type=int, default=8)
     given = parser.parse_args()
-    rows, seeds = diasafety(given.data), range(given.seeds)
-    names = ["wordllama", *filter(None, [minilm()])]
-    tools = Tools(encoders={name: Cached(load_encoder(name)) for name in names})
+    rows, seeds = read_diasafety(given.data), range(given.seeds)
+    names = ["wordllama", *filter(None, [find_minilm()])]
+    tools = Tools(encoders={name: CachedEncoder(load_encoder(name)) for name in names})
     lines = []
     for name in names:
-        found: dict[str, list[float]] = {rule: [] for rule in RULES}
+        found: dict[str, list[float]] = {rule: [] for rule in SHARPENING_RULES}
         for seed in seeds:
             mixed = contaminate(rows, 0.1, seed)
             recipe = Recipe.paper(context_encoder=name, response_encoder=name)
             curation = curate(mixed.corpus, recipe, tools)
-            for rule, settings in RULES.items():
-                found[rule].append(cut(curation, mixed.unsafe.tolist(), settings, seed))
+            for rule, settings in SHARPENING_RULES.items():
+                found[rule].append(measure_cut(curation, mixed.unsafe.tolist(), settings, seed))
         label = "WordLlama" if name == "wordllama" else "MiniLM"
-        lines += [(label, rule, spread(cuts)) for rule, cuts in found.items()]
-    print(f"{header('benchmarks/temperature.py', seeds)}\n")
-    print(table(("vectors", "rule", "cut, %"), lines))
+        lines += [(label, rule, format_spread(cuts)) for rule, cuts in found.items()]
+    print(f"{format_header('benchmarks/temperature.py', seeds)}\n")
+    print(format_table(("vectors", "rule", "cut, %"), lines))
 
 
 if __name__ == "__main__":

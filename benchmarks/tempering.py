@@ -21,15 +21,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from alignment import Bench, isaac, write
-from common import DATA, Row, diasafety, header, mixed, table
+from alignment import Bench, run_isaac, write_rows
+from common import DATA, Row, format_header, format_table, mix_rows, read_diasafety
 
-from isaac.evaluate.quality import quality_of
-from isaac.intervals import wilson
+from isaac.evaluate.quality import measure_quality
+from isaac.intervals import wilson_interval
 from isaac.models.chat.base import Decoding
 from isaac.models.chat.rephraser import load_rephraser
 from isaac.models.encoders import load_encoder
-from isaac.models.judges import judged, load_judge
+from isaac.models.judges import load_judge, run_judge
 
 COLUMNS = (
     "stage",
@@ -41,11 +41,13 @@ COLUMNS = (
 )
 
 
-def held_out(bench: Bench, data: Path, most: int) -> list[Row]:
+def select_held_out(bench: Bench, data: Path, most: int) -> list[Row]:
     """Return responses to contexts that nobody was trained on, half of them unsafe."""
     known = {row["context"] for row in (*bench.parts.judge, *bench.parts.arms)}
     rows = [
-        row for row in diasafety(data / "diasafety" / "val.json") if row["context"] not in known
+        row
+        for row in read_diasafety(data / "diasafety" / "val.json")
+        if row["context"] not in known
     ]
     order = np.random.default_rng(0).permutation(len(rows)).tolist()
     found = []
@@ -54,26 +56,26 @@ def held_out(bench: Bench, data: Path, most: int) -> list[Row]:
     return found
 
 
-def trained(bench: Bench, given: argparse.Namespace) -> Path:
+def train_rephraser(bench: Bench, given: argparse.Namespace) -> Path:
     """Return the folder of the rephraser, trained now if it is not there."""
     place: Path = given.folder / "tempering"
-    rows = mixed(bench.parts.arms, given.share, 0)
+    rows = mix_rows(bench.parts.arms, given.share, 0)
     order = np.random.default_rng(0).permutation(len(rows))[: given.rows]
     plain = [
         {"context": rows[i]["context"], "response": rows[i]["response"]}
         for i in sorted(order.tolist())
     ]
     run, out = place / "run", place / "model"
-    isaac("curate", write(place / "rows.jsonl", plain), "-o", run)
+    run_isaac("curate", write_rows(place / "rows.jsonl", plain), "-o", run)
     steps = ["--steps", given.steps, "--batch", given.batch, "--max-length", given.max_length]
     more = ["--stages", given.stages, "--dtype", given.dtype, "--completion-head"]
-    isaac("train", "rephraser", run, "--model", given.model, "-o", out, *steps, *more)
+    run_isaac("train", "rephraser", run, "--model", given.model, "-o", out, *steps, *more)
     return out
 
 
-def lines(bench: Bench, given: argparse.Namespace) -> Iterator[Sequence[str]]:
+def tabulate_stages(bench: Bench, given: argparse.Namespace) -> Iterator[Sequence[str]]:
     """Yield the lines of the table."""
-    out, held = trained(bench, given), held_out(bench, given.data, given.held)
+    out, held = train_rephraser(bench, given), select_held_out(bench, given.data, given.held)
     judge, encoder = load_judge(bench.judge()), load_encoder("wordllama")
     contexts, said = [row["context"] for row in held], [row["response"] for row in held]
     unsafe = np.array([row["label"] == "Unsafe" for row in held])
@@ -84,24 +86,24 @@ def lines(bench: Bench, given: argparse.Namespace) -> Iterator[Sequence[str]]:
             model = load_rephraser(folder, decoding=Decoding(max_tokens=48))
             replies = model.rewrite(contexts, said)
         pairs = [(c, r) for c, r in zip(contexts, replies, strict=True) if r]
-        found = judged(judge, [c for c, _ in pairs], [r for _, r in pairs]).judgements
+        found = run_judge(judge, [c for c, _ in pairs], [r for _, r in pairs]).judgments
         flags = iter(one.verdict == "unsafe" for one in found)
         bad = np.array([bool(r) and next(flags) for r in replies])
         there = np.array([bool(r) for r in replies])
         same = [reply == response.strip() for reply, response in zip(replies, said, strict=True)]
-        quality = quality_of(pairs, encoder)
+        quality = measure_quality(pairs, encoder)
         measured = (quality.relevance, quality.distinct_2)
         yield (
             str(stage),
-            _share(bad[unsafe & there]),
-            _share(bad[~unsafe & there]),
+            _format_share(bad[unsafe & there]),
+            _format_share(bad[~unsafe & there]),
             f"{100 * float(np.mean(same)):.1f}" if stage else "100.0",
             *("—" if value is None else f"{value:.3f}" for value in measured),
         )
 
 
-def _share(flags: np.ndarray) -> str:
-    _, low, high = wilson(float(flags.mean()), len(flags))
+def _format_share(flags: np.ndarray) -> str:
+    _, low, high = wilson_interval(float(flags.mean()), len(flags))
     return f"{100 * flags.mean():.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
@@ -123,9 +125,11 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", help="of the weights while training")
     parser.add_argument("--prompts", type=int, default=400, help="as in benchmarks/alignment.py")
     given = parser.parse_args()
-    print(header("benchmarks/tempering.py", [0]) + f", {given.model}, {given.rows} exchanges,")
+    print(
+        format_header("benchmarks/tempering.py", [0]) + f", {given.model}, {given.rows} exchanges,"
+    )
     print(f"{given.steps} steps of {given.batch} rows a stage\n")
-    print(table(COLUMNS, lines(Bench(given), given)))
+    print(format_table(COLUMNS, tabulate_stages(Bench(given), given)))
 
 
 if __name__ == "__main__":

@@ -14,18 +14,33 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-from common import DATA, Cached, Labelled, contaminate, diasafety, drawn, header, table
-from gptfuzz import gptfuzz
+from common import (
+    DATA,
+    CachedEncoder,
+    CorpusWithLabels,
+    contaminate,
+    format_header,
+    format_table,
+    read_diasafety,
+    read_draws,
+)
+from gptfuzz import read_gptfuzz
 
 from isaac import Corpus, Curation, Recipe, Tools, curate, load_encoder
 from isaac.models.judges import Verdict
-from isaac.runs.audit.estimates import Item, choose, estimate, trend, verdict
+from isaac.runs.audit.estimates import (
+    AuditItem,
+    compute_trend,
+    decide_verdict,
+    draw_sample,
+    estimate,
+)
 from isaac.runs.reports.diagnosis import diagnose
 
-LABELS, AUDITS = 300, 20
+LABEL_COUNT, AUDIT_COUNT = 300, 20
 
 
-def with_share(labelled: Labelled, share: float, seed: int) -> Labelled:
+def drop_safe_rows(labelled: CorpusWithLabels, share: float, seed: int) -> CorpusWithLabels:
     """Return the corpus with so many safe rows left out that unsafe ones have a share."""
     rng = np.random.default_rng(seed)
     unsafe, safe = np.flatnonzero(labelled.unsafe), np.flatnonzero(~labelled.unsafe)
@@ -33,30 +48,32 @@ def with_share(labelled: Labelled, share: float, seed: int) -> Labelled:
     rows = rng.permutation(np.concatenate([unsafe, rng.choice(safe, count, replace=False)]))
     contexts, responses = labelled.corpus.column("context"), labelled.corpus.column("response")
     corpus = Corpus.of((contexts[row], responses[row]) for row in rows.tolist())
-    return Labelled(corpus, labelled.unsafe[rows])
+    return CorpusWithLabels(corpus, labelled.unsafe[rows])
 
 
-def corpora(seed: int) -> Iterator[tuple[str, Labelled]]:
+def make_corpora(seed: int) -> Iterator[tuple[str, CorpusWithLabels]]:
     """Yield the corpora by name."""
-    answers = gptfuzz(DATA / "gptfuzz", seed)
+    answers = read_gptfuzz(DATA / "gptfuzz", seed)
     for share in (0.275, 0.5, 0.7, 0.85):
-        yield f"GPTFuzz, {share:.1%} unsafe", with_share(answers, share, seed)
-    rows = diasafety(None)
+        yield f"GPTFuzz, {share:.1%} unsafe", drop_safe_rows(answers, share, seed)
+    rows = read_diasafety(None)
     yield "DiaSafety, 10 % unsafe", contaminate(rows, 0.1, seed)
     turned = {"Safe": "Unsafe", "Unsafe": "Safe"}
     swapped = [{**row, "label": turned[row["label"]]} for row in rows]
     yield "DiaSafety, labels turned round", contaminate(swapped, 0.1, seed)
 
 
-def audits(curation: Curation, unsafe: np.ndarray) -> str:
+def run_audits(curation: Curation, unsafe: np.ndarray) -> str:
     """Return how often each verdict came out of seeded audits."""
     found: Counter[str] = Counter()
-    for seed in range(AUDITS):
-        sample = choose(curation.lineage, LABELS, seed)
-        answers: dict[Item, Verdict] = {
+    for seed in range(AUDIT_COUNT):
+        sample = draw_sample(curation.lineage, LABEL_COUNT, seed)
+        answers: dict[AuditItem, Verdict] = {
             item: "unsafe" if unsafe[item.response] else "safe" for item in sample.items()
         }
-        found[verdict(estimate(sample, answers), trend(sample, answers)).verdict] += 1
+        found[
+            decide_verdict(estimate(sample, answers), compute_trend(sample, answers)).verdict
+        ] += 1
     return ", ".join(f"{name} {count}" for name, count in found.most_common())
 
 
@@ -65,17 +82,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    encoder, rows = Cached(load_encoder("wordllama")), []
-    for name, (corpus, unsafe) in corpora(given.seed):
+    encoder, rows = CachedEncoder(load_encoder("wordllama")), []
+    for name, (corpus, unsafe) in make_corpora(given.seed):
         for shown, recipe in (("defaults", Recipe()), ("paper's", Recipe.paper())):
             curation = curate(corpus, recipe, Tools(encoders={"wordllama": encoder}))
-            _, sources = drawn(curation)
+            _, sources = read_draws(curation)
             shares = (f"{100 * unsafe.mean():.1f}", f"{100 * unsafe[sources].mean():.1f}")
             told = diagnose(curation).verdict
-            rows.append((name, shown, *shares, told, audits(curation, unsafe)))
-    print(header("benchmarks/verdicts.py", [given.seed]) + "\n")
+            rows.append((name, shown, *shares, told, run_audits(curation, unsafe)))
+    print(format_header("benchmarks/verdicts.py", [given.seed]) + "\n")
     heads = ("corpus", "settings", "before, %", "after, %", "without labels", "20 audits")
-    print(table(heads, rows))
+    print(format_table(heads, rows))
 
 
 if __name__ == "__main__":

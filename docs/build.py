@@ -71,7 +71,7 @@ def printed(command: str) -> str:
     It is an ``isaac`` with its flags, after which may stand ``< FILE``, ``> FILE`` and ``| head -n
     N`` or ``| tail -n N``: what these pages need of a shell. One that fails raises `SystemExit`.
     """
-    from isaac.cli import main as cli
+    from isaac.cli import main
 
     line, end, most = PIPED.findall(command)[0]
     line, _, target = line.partition(" > ")
@@ -85,7 +85,7 @@ def printed(command: str) -> str:
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(told))
         try:
-            cli.main()
+            main()
         except SystemExit as done:
             if done.code:
                 raise SystemExit(f"{command}: {told.getvalue()}") from None

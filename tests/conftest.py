@@ -12,13 +12,13 @@ import pytest
 from hypothesis import settings
 
 from isaac.cli import main
-from tests.servers import Serve, serving
+from tests.servers import StartServer, server_starter
 
 settings.register_profile("isaac", deadline=None)
 settings.load_profile("isaac")
 
 
-class Done(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command left behind."""
 
     code: int
@@ -26,7 +26,7 @@ class Done(NamedTuple):
     err: str
 
 
-Isaac = Callable[..., Done]
+RunIsaac = Callable[..., CommandResult]
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
@@ -36,12 +36,12 @@ def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
     return path
 
 
-def curating(source: Path, out: Path, k: int = 30) -> list[str]:
+def curate_command(source: Path, out: Path, k: int = 30) -> list[str]:
     """Return the real command that curates a file, for a process of its own."""
     return [sys.executable, "-m", "isaac", "curate", str(source), "-o", str(out), "-k", str(k)]
 
 
-def recombined(rows: int) -> list[dict[str, str]]:
+def recombine_exchanges(rows: int) -> list[dict[str, str]]:
     """Return distinct exchanges, each response beside contexts of its own situation."""
     lines = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8").splitlines()
     situations: dict[str, list[dict[str, str]]] = {}
@@ -58,16 +58,16 @@ def recombined(rows: int) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def isaac(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Isaac:
+def isaac(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunIsaac:
     """Return a function that runs the real command line in this process."""
 
-    def run(*arguments: object) -> Done:
+    def run(*arguments: object) -> CommandResult:
         monkeypatch.setattr(sys, "argv", ["isaac", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
         out, err = capsys.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
+        return CommandResult(int(ended.value.code or 0), out, err)
 
     return run
 
@@ -86,7 +86,7 @@ def small(tmp_path: Path, exchanges: list[dict[str, str]]) -> Path:
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Return a function that starts an endpoint, see `serving`."""
-    with serving() as start:
+def serve() -> Iterator[StartServer]:
+    """Return a function that starts an endpoint, see `server_starter`."""
+    with server_starter() as start:
         yield start

@@ -1,7 +1,7 @@
 """The method in plain Python and whole numbers, in the paper's order; slow, and meant to be read.
 
-It shares with the library the vectors on the grid, and the orders of what is equal: `key` of rows
-and `digests_of` of texts; nothing else.
+It shares with the library the vectors on the grid, and the orders of what is equal: `hash_exchange` of rows
+and `compute_digests` of texts; nothing else.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import operator
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from isaac.curation.canonical_order import key
-from isaac.curation.unique_texts import digests_of
-from isaac.curation.vectors import GRID
-from isaac.recipe import Settled
+from isaac.curation.canonical_order import hash_exchange
+from isaac.curation.unique_texts import compute_digests
+from isaac.curation.vectors import GRID_STEPS
+from isaac.recipe import ResolvedRecipe
 
 Vector = list[int]
 
@@ -35,26 +35,26 @@ class Neighborhood(NamedTuple):
     kept: bool
 
 
-def canonical(rows: Iterable[tuple[str, str, str]]) -> list[Row]:
+def number_and_sort(rows: Iterable[tuple[str, str, str]]) -> list[Row]:
     """Number the copies of each exchange, and sort rows by their keys."""
     counts: dict[tuple[str, str, str], int] = {}
     found = []
     for texts in rows:
         counts[texts] = counts.get(texts, -1) + 1
         found.append(Row(*texts, copy=counts[texts]))
-    return sorted(found, key=lambda row: key(*row))
+    return sorted(found, key=lambda row: hash_exchange(*row))
 
 
 def dot(a: Vector, b: Vector) -> int:
     return sum(map(operator.mul, a, b))
 
 
-def nearest(own: Row, rows: list[Row], vectors: dict[str, Vector], k: int) -> list[Row]:
+def find_nearest(own: Row, rows: list[Row], vectors: dict[str, Vector], k: int) -> list[Row]:
     """Step 1, by search: the rows of the nearest contexts, own context first, k in all."""
 
     def distance(context: str) -> tuple[bool, int, list[int]]:
         closeness = dot(vectors[own.context], vectors[context])
-        return context != own.context, -closeness, digests_of([context])[0].tolist()
+        return context != own.context, -closeness, compute_digests([context])[0].tolist()
 
     contexts = sorted({row.context for row in rows}, key=distance)
     members = [row for context in contexts for row in rows if row.context == context][:k]
@@ -64,20 +64,20 @@ def nearest(own: Row, rows: list[Row], vectors: dict[str, Vector], k: int) -> li
     return members
 
 
-def same_key(own: Row, rows: list[Row]) -> list[Row]:
+def find_same_group(own: Row, rows: list[Row]) -> list[Row]:
     """Step 1, by key: all rows of the own row's group."""
     return [row for row in rows if row.group == own.group]
 
 
-def joined(a: Row, b: Row, vectors: dict[str, Vector] | None, radius: float) -> bool:
+def within_radius(a: Row, b: Row, vectors: dict[str, Vector] | None, radius: float) -> bool:
     """Step 2: within the radius, or of equal text where there are no vectors."""
     if vectors is None:
         return a.response == b.response
     apart = list(map(operator.sub, vectors[a.response], vectors[b.response]))
-    return dot(apart, apart) <= (radius * GRID) ** 2
+    return dot(apart, apart) <= (radius * GRID_STEPS) ** 2
 
 
-def components(
+def find_components(
     members: list[Row], vectors: dict[str, Vector] | None, radius: float
 ) -> list[list[Row]]:
     """Step 2: DBSCAN with min_samples=1, that is, all that chains of joined responses reach."""
@@ -85,20 +85,20 @@ def components(
     while left:
         cluster = [left.pop(0)]
         for reached in cluster:  # grows while it is walked through
-            near = [row for row in left if joined(reached, row, vectors, radius)]
+            near = [row for row in left if within_radius(reached, row, vectors, radius)]
             left = [row for row in left if row not in near]
             cluster.extend(near)
         clusters.append(cluster)
     return clusters
 
 
-def ranked(clusters: list[list[Row]], rows: list[Row]) -> list[list[Row]]:
+def rank_clusters(clusters: list[list[Row]], rows: list[Row]) -> list[list[Row]]:
     """Largest first; of equal ones, the one with the smallest row."""
     ordered = [sorted(cluster, key=rows.index) for cluster in clusters]
     return sorted(ordered, key=lambda cluster: (-len(cluster), rows.index(cluster[0])))
 
 
-def clipped(sizes: list[int], total: int, recipe: Settled) -> list[int]:
+def clip_sizes(sizes: list[int], total: int, recipe: ResolvedRecipe) -> list[int]:
     """Step 3: the top K clusters, up to the top P share of mass."""
     kept: list[int] = []
     for size in sizes[: recipe.top_clusters]:
@@ -108,16 +108,16 @@ def clipped(sizes: list[int], total: int, recipe: Settled) -> list[int]:
     return kept
 
 
-def sharpness(sizes: list[int]) -> float:
+def compute_sharpness(sizes: list[int]) -> float:
     """Step 4: SI = (N1 - N2) / max(N1 - N_last, epsilon)."""
     if len(sizes) == 1:
         return 1.0
     return (sizes[0] - sizes[1]) / max(sizes[0] - sizes[-1], 1e-3)
 
 
-def weights(sizes: list[int], recipe: Settled) -> list[float]:
+def compute_weights(sizes: list[int], recipe: ResolvedRecipe) -> list[float]:
     """Step 4: the warped distribution, not yet normalised."""
-    si, tau = sharpness(sizes), recipe.temperature
+    si, tau = compute_sharpness(sizes), recipe.temperature
     plain = {
         "max": [float(rank == 0) for rank in range(len(sizes))],
         "proportional": [float(size) for size in sizes],
@@ -132,26 +132,28 @@ def weights(sizes: list[int], recipe: Settled) -> list[float]:
     return [math.exp((size - sizes[0]) / temperature) for size in sizes]
 
 
-def curated(
+def curate_row(
     own: Row,
     rows: list[Row],
-    recipe: Settled,
+    recipe: ResolvedRecipe,
     contexts: dict[str, Vector] | None,
     responses: dict[str, Vector] | None,
 ) -> Neighborhood:
     """Steps 1 to 5 for one row, up to the draw itself."""
     members = (
-        same_key(own, rows)
+        find_same_group(own, rows)
         if contexts is None
-        else nearest(own, rows, contexts, min(recipe.neighbors, len(rows)))
+        else find_nearest(own, rows, contexts, min(recipe.neighbors, len(rows)))
     )
-    clusters = ranked(components(members, responses, recipe.radius), rows)
-    sizes = clipped([len(cluster) for cluster in clusters], len(members), recipe)
-    warped = weights(sizes, recipe)
+    clusters = rank_clusters(find_components(members, responses, recipe.radius), rows)
+    sizes = clip_sizes([len(cluster) for cluster in clusters], len(members), recipe)
+    warped = compute_weights(sizes, recipe)
     odds = [weight / sum(warped) for weight in warped]
     # Step 5: a response of the head is kept, if the head has more than one member.
     in_head = own.response in {row.response for row in clusters[0]}
-    return Neighborhood(clusters, sharpness(sizes), odds, in_head and sizes[0] > 1 and recipe.keep)
+    return Neighborhood(
+        clusters, compute_sharpness(sizes), odds, in_head and sizes[0] > 1 and recipe.keep
+    )
 
 
 EXCHANGES = [

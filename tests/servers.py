@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-Answer = tuple[int, Any]
+ServerAnswer = tuple[int, Any]
 """A status, and what is said: bytes as they are, anything else as JSON."""
 
 
@@ -20,15 +20,15 @@ class Server(NamedTuple):
     asked: list[dict[str, Any]]
 
 
-Serve = Callable[[Callable[[dict[str, Any], int], Answer]], Server]
+StartServer = Callable[[Callable[[dict[str, Any], int], ServerAnswer]], Server]
 
 
 @contextmanager
-def serving() -> Iterator[Serve]:
+def server_starter() -> Iterator[StartServer]:
     """Yield a function that starts an endpoint; what makes the answers also gets their number."""
     servers: list[ThreadingHTTPServer] = []
 
-    def start(answer: Callable[[dict[str, Any], int], Answer]) -> Server:
+    def start(answer: Callable[[dict[str, Any], int], ServerAnswer]) -> Server:
         asked: list[dict[str, Any]] = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ def serving() -> Iterator[Serve]:
         server.server_close()
 
 
-def reply(content: Any, **message: Any) -> dict[str, Any]:
+def chat_completion(content: Any, **message: Any) -> dict[str, Any]:
     """Return a chat completion with this content, JSON if it is no text."""
     text = content if isinstance(content, str | None) else json.dumps(content)
     choice = {

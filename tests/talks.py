@@ -7,17 +7,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.conftest import Done, Isaac
+from tests.conftest import CommandResult, RunIsaac
 
 BOOKINGS = (files("isaac") / "data" / "bookings.jsonl").read_text(encoding="utf-8")
 HOTELS = [
     {"id": "1", "name": "fern lodge", "area": "north", "phone": "01632960001"},
     {"id": "2", "name": "elm house", "area": "east", "phone": "01632960002"},
 ]
-TOLD = "It is booked . The reference is Q1W2E3R4 , the phone number 01632960001 ."
+BOOKING_REPLY = "It is booked . The reference is Q1W2E3R4 , the phone number 01632960001 ."
 
 
-def talk(area: str, hotel: str, *, booked: bool = True) -> dict[str, Any]:
+def make_dialogue(area: str, hotel: str, *, booked: bool = True) -> dict[str, Any]:
     """Return a dialogue of MultiWOZ 2.1 in which a hotel is found and booked."""
     known = {"semi": {"area": area, "name": "not mentioned"}, "book": {"booked": [], "stay": "2"}}
     done = {**known, "book": {"booked": [{"name": hotel}] if booked else [], "stay": "2"}}
@@ -38,7 +38,7 @@ def talk(area: str, hotel: str, *, booked: bool = True) -> dict[str, Any]:
             },
             {"text": "Yes , for two nights .", "metadata": {}},
             {
-                "text": TOLD,
+                "text": BOOKING_REPLY,
                 "metadata": {"hotel": done},
                 "dialog_act": {
                     "Booking-Book": [["Ref", "Q1W2E3R4"]],
@@ -50,7 +50,7 @@ def talk(area: str, hotel: str, *, booked: bool = True) -> dict[str, Any]:
     }
 
 
-class Corpus(NamedTuple):
+class BookingCorpus(NamedTuple):
     """A corpus of 20 dialogues, its database, and where to write."""
 
     file: Path
@@ -58,27 +58,27 @@ class Corpus(NamedTuple):
     folder: Path
 
 
-def corpus_in(tmp_path: Path) -> Corpus:
+def write_corpus(tmp_path: Path) -> BookingCorpus:
     """Return a corpus in the layout of MultiWOZ 2.1."""
     places = [("north", "fern lodge"), ("east", "elm house")]
-    talks = {f"SNG{i:04}.json": talk(*places[i % 2]) for i in range(20)}
+    talks = {f"SNG{i:04}.json": make_dialogue(*places[i % 2]) for i in range(20)}
     (tmp_path / "data.json").write_text(json.dumps(talks, indent=1), encoding="utf-8")
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "hotel_db.json").write_text(json.dumps(HOTELS), encoding="utf-8")
-    return Corpus(tmp_path / "data.json", tmp_path / "db", tmp_path)
+    return BookingCorpus(tmp_path / "data.json", tmp_path / "db", tmp_path)
 
 
-def polluting(isaac: Isaac, source: object, folder: Path, *flags: object) -> Done:
+def run_pollute(isaac: RunIsaac, source: object, folder: Path, *flags: object) -> CommandResult:
     out, truth = folder / "polluted.json", folder / "truth.jsonl"
     return isaac("pollute", source, "-o", out, "--truth", truth, *flags)
 
 
-def scored(isaac: Isaac, *arguments: object) -> dict[str, Any]:
+def run_score(isaac: RunIsaac, *arguments: object) -> dict[str, Any]:
     done = isaac("score", *arguments, "--json")
     assert done.code == 0, done.err
     found: dict[str, Any] = json.loads(done.out)
     return found
 
 
-def lines(text: str) -> list[Any]:
+def parse_lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]

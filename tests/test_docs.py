@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import pkgutil
 import re
 import runpy
 import shlex
@@ -52,13 +53,14 @@ def test_the_flags_are_the_recipes_fields() -> None:
 
 def test_the_paper_page_names_functions_and_tests_that_exist() -> None:
     page = read("docs/paper.md")
-    for module, name in re.findall(r"`(\w+)\.([\w.]+)`", page):
-        place = ROOT / "src" / "isaac" / module
-        if place.with_suffix(".py").exists() or (place / "__init__.py").exists():
-            found = __import__(f"isaac.{module}", fromlist=["_"])
-            for part in name.split("."):
-                found = getattr(found, part)
-    for test in set(re.findall(r"tests/\w+\.py", page)):
+    rooms = {folder.name for folder in (ROOT / "src" / "isaac").iterdir() if folder.is_dir()}
+    named = [
+        name for name in re.findall(r"`([a-z_]+\.[\w.]+)`", page) if name.split(".")[0] in rooms
+    ]
+    assert named
+    for name in named:
+        assert callable(pkgutil.resolve_name(f"isaac.{name}")), name
+    for test in set(re.findall(r"tests/[\w/]+\.py", page)):
         assert (ROOT / test).exists(), test
 
 
@@ -90,7 +92,8 @@ def test_commands_print_what_the_page_shows(
 @pytest.mark.parametrize("page", sorted({*PAGES, *RUN}))
 def test_commands_in_the_pages_are_real(page: str) -> None:
     known = build()["commands"]()
-    shown = re.findall(r"^(?:\$ )?isaac (.*)$", read(page), re.MULTILINE)
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", read(page), re.DOTALL | re.MULTILINE))
+    shown = re.findall(r"^(?:\$ )?isaac (.*)$", blocks, re.MULTILINE)
     assert shown
     for line in shown:
         words = shlex.split(re.split(r"[|<>#]", line)[0])

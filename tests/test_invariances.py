@@ -29,10 +29,10 @@ from isaac.curation import (
 from isaac.curation import hyperparameters as settling
 from isaac.curation.curate import Curation, curate
 from isaac.curation.resources import Tools
-from isaac.curation.response_scores import drawable
+from isaac.curation.response_scores import drawable_rows
 from isaac.curation.search import exact as neighbors
 from isaac.recipe import Recipe
-from isaac.runtime.engines import Local
+from isaac.runtime.engines import LocalEngine
 from tests.curation.test_curate import BOTH, Rows, changed, column, corpus_of
 from tests.reference import EXCHANGES
 
@@ -116,7 +116,7 @@ def test_a_row_s_own_response_is_always_in_its_neighborhood(rows: Rows, recipe: 
         if recipe.group_by:
             assert set(found.layout.group[members]) == {number}
             continue
-        candidates = drawable(found.layout, found.consensus, found.recipe)
+        candidates = drawable_rows(found.layout, found.response_scores, found.recipe)
         assert len(members) == min(found.recipe.neighbors, candidates.sum())
         assert set(found.layout.exchange[members[~candidates[members]]]) <= {number}
 
@@ -129,7 +129,9 @@ def test_every_row_gets_what_the_recipe_allows(rows: Rows, recipe: Recipe) -> No
     typical = [line["typicality"] for line in lines if line["target"] == 0]
     changed_rows = {line["id"] for line in lines if line["action"] != "kept"}
     assert len(changed_rows) <= round(found.recipe.share * len(rows))
-    allowed = drawable(found.layout, found.consensus, found.recipe)[np.argsort(found.layout.ids)]
+    allowed = drawable_rows(found.layout, found.response_scores, found.recipe)[
+        np.argsort(found.layout.ids)
+    ]
     for line in lines:
         row, source = line["id"], line["source_id"]
         assert 0 <= line["typicality"] <= 1
@@ -175,31 +177,31 @@ def test_workers_shards_blocks_and_tiles_change_nothing(
     recipe = changed(base, neighbors=12, targets=2, group_by=group_by)
     expected = curate(corpus_of(rows), recipe).lineage
     for workers in (1, 2, 4):
-        tools = Tools(engine=Local(workers))
+        tools = Tools(engine=LocalEngine(workers))
         assert curate(corpus_of(rows), recipe, tools).lineage.equals(expected)
     for module, name, value in [
-        (neighborhoods, "BLOCK", 1),
-        (neighborhoods, "BLOCK", 7),
-        (neighborhoods, "PAIRS", 300),
-        (settling, "BLOCK", 5),
-        (choices, "BLOCK", 1),
-        (choices, "BLOCK", 7),
-        (choices, "MEMBERS", 30),
-        (relevance, "GATHERED", 100),
-        (relevance, "CHUNK", 7),
-        (neighbors, "TILE", 5),
-        (shards, "SHARD", (1, 1)),
-        (shards, "SHARD", (7, 7)),
-        (shards, "MEMBERS", 1),
-        (shards, "MEMBERS", 50),
-        (neighborhoods, "CHUNK", 9),
-        (views, "CHUNK", 9),
-        (embedding, "CHUNK", 9),
-        (curation, "PORTION", 4),
-        (response_scores, "PORTION", 4),
-        (layout, "PORTION", 9),
-        (corpus_module, "PORTION", 4),
-        (reading, "PORTION", 4),
+        (neighborhoods, "BLOCK_NEIGHBORHOODS", 1),
+        (neighborhoods, "BLOCK_NEIGHBORHOODS", 7),
+        (neighborhoods, "BLOCK_PAIRS", 300),
+        (settling, "BLOCK_NEIGHBORHOODS", 5),
+        (choices, "BLOCK_EXCHANGES", 1),
+        (choices, "BLOCK_EXCHANGES", 7),
+        (choices, "BLOCK_MEMBERS", 30),
+        (relevance, "MAX_GATHERED_VALUES", 100),
+        (relevance, "CHUNK_TEXTS", 7),
+        (neighbors, "TILE_VECTORS", 5),
+        (shards, "SHARD_NEIGHBORHOODS", (1, 1)),
+        (shards, "SHARD_NEIGHBORHOODS", (7, 7)),
+        (shards, "SHARD_MEMBERS", 1),
+        (shards, "SHARD_MEMBERS", 50),
+        (neighborhoods, "CHUNK_TEXTS", 9),
+        (views, "CHUNK_TEXTS", 9),
+        (embedding, "CHUNK_TEXTS", 9),
+        (curation, "CHUNK_EXCHANGES", 4),
+        (response_scores, "CHUNK_EXCHANGES", 4),
+        (layout, "CHUNK_ROWS", 9),
+        (corpus_module, "CHUNK_EXCHANGES", 4),
+        (reading, "CHUNK_EXCHANGES", 4),
     ]:
         monkeypatch.setattr(module, name, value)
         assert curate(corpus_of(rows), recipe).lineage.equals(expected), (name, value)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Isaac
+from tests.conftest import RunIsaac
 
 MAKEFILE = Path(__file__).parents[1] / "Makefile"
 
@@ -25,14 +25,14 @@ def recipe(target: str) -> list[list[str]]:
 
 @pytest.mark.slow
 def test_the_demo_of_training_compares_base_raw_and_curated(
-    isaac: Isaac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    isaac: RunIsaac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("trl", "peft", "torch", "statsmodels", "sacrebleu", "profanity_check"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     from tests import tiny
 
     monkeypatch.chdir(tmp_path)
-    tiny.llama(tmp_path / "tiny")
+    tiny.save_llama(tmp_path / "tiny")
     small = {"smollm2": "tiny", "60": "2", "48": "4", "128": "256"}
     for line in [*recipe("demo"), *recipe("demo-train")]:
         done = isaac(*(small.get(word, word) for word in line))

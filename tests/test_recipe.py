@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from isaac.errors import IsaacError, RecipeError
-from isaac.recipe import DRAW_FIELDS, Recipe, Settled, read_yaml
+from isaac.recipe import DRAW_FIELDS, Recipe, ResolvedRecipe, read_yaml
 
 REAL = st.floats(allow_nan=False, allow_infinity=False)
 NAME = st.none() | st.text()
@@ -149,7 +149,7 @@ def test_the_differences_name_each_field() -> None:
 def test_the_papers_settings_are_a_recipe_that_leaves_open_how_to_search_alone() -> None:
     settings = Recipe.paper().model_dump()
     assert {name for name, value in settings.items() if value == "auto"} <= {"search"}
-    recipe = Settled.of({**settings, "search": "exact"})
+    recipe = ResolvedRecipe.of({**settings, "search": "exact"})
     assert (recipe.neighbors, recipe.clusters, recipe.radius) == (150, "components", 0.8)
     assert (recipe.top_clusters, recipe.sharpening, recipe.keep) == (10, "adaptive", True)
     assert (recipe.share, recipe.candidates, recipe.weighted) == (1, 1, False)
@@ -162,17 +162,17 @@ def test_the_papers_settings_are_a_recipe_that_leaves_open_how_to_search_alone()
 def test_a_settled_recipe_has_nothing_left_to_choose() -> None:
     for field in ("neighbors", "view", "radius", "search"):
         with pytest.raises(RecipeError, match=field):
-            Settled.of({field: "auto"})
+            ResolvedRecipe.of({field: "auto"})
     for mode, share in (("resample", 0.8), ("filter", 0.2), ("pairs", 0.2)):
-        assert Settled.of({"mode": mode}).share == share
-        assert Settled.of({"mode": mode, "budget": 0.5}).share == 0.5
+        assert ResolvedRecipe.of({"mode": mode}).share == share
+        assert ResolvedRecipe.of({"mode": mode, "budget": 0.5}).share == 0.5
 
 
 @pytest.mark.parametrize("field", ["relevance", "typicality", "repeats"])
 def test_any_weight_or_bound_makes_a_draw_a_weighted_one(field: str) -> None:
     settings = {**Recipe.paper().model_dump(), "search": "exact"}
-    assert not Settled.of(settings).weighted
-    assert Settled.of({**settings, field: 1}).weighted
+    assert not ResolvedRecipe.of(settings).weighted
+    assert ResolvedRecipe.of({**settings, field: 1}).weighted
 
 
 @given(RECIPES)

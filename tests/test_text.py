@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.text import short, visible
+from isaac.text import make_printable, shorten
 
 ANYTHING = st.text(st.characters(exclude_categories=()))
 DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
@@ -24,13 +24,13 @@ def is_safe(character: str) -> bool:
 
 def test_no_control_or_direction_character_survives() -> None:
     everything = "".join(map(chr, range(sys.maxunicode + 1)))
-    assert all(map(is_safe, visible(everything)))
+    assert all(map(is_safe, make_printable(everything)))
 
 
 def test_no_invisible_character_survives_but_the_joiners() -> None:
     hidden = "\xad\u180e\u200b\u2060\u2064\ufeff\ufff9\U000e0001\U000e0041"
-    assert not set(visible(hidden)) & set(hidden)
-    assert visible("👩\u200d🚀 می\u200cخواهم") == "👩\u200d🚀 می\u200cخواهم"
+    assert not set(make_printable(hidden)) & set(hidden)
+    assert make_printable("👩\u200d🚀 می\u200cخواهم") == "👩\u200d🚀 می\u200cخواهم"
 
 
 @pytest.mark.parametrize(
@@ -47,18 +47,18 @@ def test_no_invisible_character_survives_but_the_joiners() -> None:
     ],
 )
 def test_what_cannot_be_seen_gets_a_stand_in(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert make_printable(text) == shown
 
 
 @given(ANYTHING)
 def test_what_is_visible_stays_as_it_is(text: str) -> None:
-    assert visible(visible(text)) == visible(text)
-    visible(text).encode()
+    assert make_printable(make_printable(text)) == make_printable(text)
+    make_printable(text).encode()
 
 
 @given(ANYTHING, st.integers(1, 200))
 def test_short_is_one_safe_line_of_at_most_the_length(text: str, length: int) -> None:
-    line = short(text, length)
+    line = shorten(text, length)
     assert len(line) <= length
     assert "\n" not in line
     assert "\t" not in line
@@ -66,6 +66,6 @@ def test_short_is_one_safe_line_of_at_most_the_length(text: str, length: int) ->
 
 
 def test_short_says_that_it_was_cut() -> None:
-    assert short("a b\n c") == "a b c"
-    assert short("abcdef", 4) == "abc…"
-    assert short(" " * 500 + "a", 100) == "…"
+    assert shorten("a b\n c") == "a b c"
+    assert shorten("abcdef", 4) == "abc…"
+    assert shorten(" " * 500 + "a", 100) == "…"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-CHAT = (
+CHAT_TEMPLATE = (
     "{% for m in messages %}"
     "{% if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
     "<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
@@ -13,7 +13,7 @@ CHAT = (
 )
 
 
-def tokenizer(template: str | None = CHAT) -> Any:
+def make_tokenizer(template: str | None = CHAT_TEMPLATE) -> Any:
     """Return a tokenizer with a token for each byte."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -34,12 +34,12 @@ def tokenizer(template: str | None = CHAT) -> Any:
     return made
 
 
-def llama(folder: Path, template: str | None = CHAT) -> Path:
+def save_llama(folder: Path, template: str | None = CHAT_TEMPLATE) -> Path:
     """Write a causal model of two layers to a folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    words = tokenizer(template)
+    words = make_tokenizer(template)
     torch.manual_seed(7)
     config = LlamaConfig(
         vocab_size=len(words),
@@ -60,12 +60,12 @@ def llama(folder: Path, template: str | None = CHAT) -> Path:
     return folder
 
 
-def t5(folder: Path) -> Path:
+def save_t5(folder: Path) -> Path:
     """Write a model with an encoder and a decoder to a folder."""
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
-    words = tokenizer(None)
+    words = make_tokenizer(None)
     torch.manual_seed(7)
     config = T5Config(
         vocab_size=len(words),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from isaac.models.chat.library_logging import quiet
+from isaac.models.chat.library_logging import quiet_transformers
 
 torch = pytest.importorskip("torch", reason="the extra 'evaluate' is not installed")
 transformers = pytest.importorskip("transformers", reason="the extra 'evaluate' is not installed")
@@ -19,7 +19,7 @@ WORDS = (
 ).split()
 
 
-def tokenizer(**settings: Any) -> Any:
+def make_tokenizer(**settings: Any) -> Any:
     """Return a tokenizer of words; pairs are read as BERT reads them."""
     made = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]")
@@ -41,7 +41,7 @@ def tokenizer(**settings: Any) -> Any:
     )
 
 
-def classifier(
+def save_classifier(
     folder: Path, labels: list[str], logits: list[float] | None = None, **more: Any
 ) -> Path:
     """Save a tiny BERT that gives every text the same logits if any are given."""
@@ -62,13 +62,13 @@ def classifier(
         with torch.no_grad():
             model.classifier.weight.zero_()
             model.classifier.bias.copy_(torch.tensor(logits))
-    with quiet():
+    with quiet_transformers():
         model.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
     return folder
 
 
-def causal(folder: Path) -> Path:
+def save_causal(folder: Path) -> Path:
     """Save a tiny Llama with a chat template."""
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
@@ -82,9 +82,9 @@ def causal(folder: Path) -> Path:
         eos_token_id=3,
         pad_token_id=0,
     )
-    with quiet():
+    with quiet_transformers():
         transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    made = tokenizer(eos_token="[SEP]", additional_special_tokens=["<|end|>"])
+    made = make_tokenizer(eos_token="[SEP]", additional_special_tokens=["<|end|>"])
     made.chat_template = (
         "{% for m in messages %}{{ m.role }} : {{ m.content }} <|end|> {% endfor %}"
     )

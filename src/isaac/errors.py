@@ -38,7 +38,7 @@ class MissingExtraError(IsaacError):
         return type(self), (self.what, self.extra)
 
 
-def needed(package: str, what: str, extra: str) -> Any:
+def require_extra(package: str, what: str, extra: str) -> Any:
     """Return a package; raise `MissingExtraError` for ``what`` where it is not installed."""
     try:
         return importlib.import_module(package)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-Z = 1.959963984540054
+Z_95 = 1.959963984540054
 """Standard normal deviate of a two-sided 95 % interval."""
 
 
@@ -17,7 +17,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(share: float, size: float) -> Interval:
+def wilson_interval(share: float, size: float) -> Interval:
     """Return a share with Wilson's interval, corrected for continuity.
 
     Without the correction 95 % is the mean over all shares, and for some the interval holds the
@@ -26,12 +26,14 @@ def wilson(share: float, size: float) -> Interval:
     """
     if math.isinf(size):
         return Interval(share, share, share)
-    return Interval(share, _lower(share, size), 1 - _lower(1 - share, size))
+    return Interval(share, _lower_bound(share, size), 1 - _lower_bound(1 - share, size))
 
 
-def _lower(share: float, size: float) -> float:
+def _lower_bound(share: float, size: float) -> float:
     if share <= 0:
         return 0.0
-    root = Z**2 - 2 - 1 / size + 4 * share * (size * (1 - share) + 1)
-    low = (2 * size * share + Z**2 - 1 - Z * math.sqrt(max(root, 0.0))) / (2 * (size + Z**2))
+    root = Z_95**2 - 2 - 1 / size + 4 * share * (size * (1 - share) + 1)
+    low = (2 * size * share + Z_95**2 - 1 - Z_95 * math.sqrt(max(root, 0.0))) / (
+        2 * (size + Z_95**2)
+    )
     return min(max(low, 0.0), share)

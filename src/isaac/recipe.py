@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
 
 from .errors import RecipeError
-from .text import short
+from .text import shorten
 
 Sharpening = Literal["adaptive", "figure", "max", "softmax", "proportional", "power", "uniform"]
 View = Literal["whole", "opening", "residual"]
 Auto = Literal["auto"]
 
-BUDGETS = {"resample": 0.8, "filter": 0.2, "pairs": 0.2}
+DEFAULT_BUDGETS = {"resample": 0.8, "filter": 0.2, "pairs": 0.2}
 """The budget of each mode where none is given."""
 
 DRAW_FIELDS = frozenset(
@@ -160,7 +160,7 @@ class Recipe(BaseModel):
     budget: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
         default="auto",
         description="share of rows to change, the least typical first; the others stay "
-        f"(auto: {', '.join(f'{share} {mode}' for mode, share in BUDGETS.items())})",
+        f"(auto: {', '.join(f'{share} {mode}' for mode, share in DEFAULT_BUDGETS.items())})",
     )
     abstain: float = Field(
         default=0.02,
@@ -180,12 +180,12 @@ class Recipe(BaseModel):
 
         The temperature is 0.5, the value that docs/experiments.md compares with others.
         """
-        return cls(**{**PAPER, **changes})
+        return cls(**{**PAPER_SETTINGS, **changes})
 
     @classmethod
     def dialogue(cls, **changes: Any) -> Self:
         """Return the settings for task-oriented dialogues: every turn, among those of its acts."""
-        return cls(**{**DIALOGUE, **changes})
+        return cls(**{**DIALOGUE_SETTINGS, **changes})
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -193,15 +193,15 @@ class Recipe(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise RecipeError(cls._problem(error)) from None
+            raise RecipeError(cls._describe_problem(error)) from None
 
     @classmethod
-    def _problem(cls, error: ValidationError) -> str:
+    def _describe_problem(cls, error: ValidationError) -> str:
         first = error.errors()[0]
-        name = short(str(first["loc"][0]), 40)
+        name = shorten(str(first["loc"][0]), 40)
         if first["type"] in ("extra_forbidden", "invalid_key"):
             return f"no recipe field '{name}'; there: {', '.join(cls.model_fields)}"
-        came = short(reprlib.repr(first["input"]), 40)
+        came = shorten(reprlib.repr(first["input"]), 40)
         auto = " or 'auto'" if cls.model_fields[name].default == "auto" else ""
         return f"recipe field '{name}': {first['msg']}{auto} (came: {came})"
 
@@ -210,7 +210,7 @@ class Recipe(BaseModel):
         """Return the recipe in a YAML file."""
         return cls.of(read_yaml(path))
 
-    def redrawn(self, changes: Mapping[str, Any]) -> Self:
+    def with_draw_settings(self, changes: Mapping[str, Any]) -> Self:
         """Return the recipe with other draw settings.
 
         Raises `RecipeError` for a field that the neighbourhoods depend on, or a bad value.
@@ -235,7 +235,7 @@ class Recipe(BaseModel):
         return [f"{k}: {here[k]} -> {there[k]}" for k in here if here[k] != there[k]]
 
 
-class Settled(Recipe):
+class ResolvedRecipe(Recipe):
     """A recipe with nothing left to be chosen."""
 
     neighbors: int = 150
@@ -246,7 +246,7 @@ class Settled(Recipe):
     @property
     def share(self) -> float:
         """Return the share of rows to change."""
-        return BUDGETS[self.mode] if self.budget == "auto" else self.budget
+        return DEFAULT_BUDGETS[self.mode] if self.budget == "auto" else self.budget
 
     @property
     def weighted(self) -> bool:
@@ -255,7 +255,7 @@ class Settled(Recipe):
         return by_weight or self.candidates < 1 or self.judge is not None
 
 
-PAPER: dict[str, Any] = {
+PAPER_SETTINGS: dict[str, Any] = {
     "candidates": 1.0,
     "neighbors": 150,
     "view": "whole",
@@ -272,7 +272,7 @@ PAPER: dict[str, Any] = {
     "keep": True,
 }
 
-DIALOGUE: dict[str, Any] = {
+DIALOGUE_SETTINGS: dict[str, Any] = {
     "group_by": "act",
     "turns": "all",
     "clusters": "text",
@@ -285,7 +285,12 @@ Nearly every turn is worded like no other of its act, so that rarity tells nothi
 nothing to do with the dialogue are left out, and a turn is drawn anew where nothing else is left.
 """
 
-PAPER_DIALOGUE: dict[str, Any] = {**DIALOGUE, **PAPER, "clusters": "text", "trim": False}
+PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
+    **DIALOGUE_SETTINGS,
+    **PAPER_SETTINGS,
+    "clusters": "text",
+    "trim": False,
+}
 """The paper's settings for task-oriented dialogues: equal texts among turns of the same acts."""
 
 

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 
 from isaac import Recipe, Run, curate_to
-from isaac.models.judges import Judgement
-from tests.conftest import Isaac, write_lines
+from isaac.models.judges import Judgment
+from tests.conftest import RunIsaac, write_lines
 
 
 def labelled(exchanges: list[dict[str, str]]) -> list[dict[str, Any]]:
@@ -30,18 +30,18 @@ def run(tmp_path: Path, exchanges: list[dict[str, str]]) -> Path:
 class Words:
     """A judge that dislikes some words, and breaks on others."""
 
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         if any("voucher" in text for text in responses):
             raise ValueError("no vouchers here")
-        return [Judgement("unsafe" if "stupid" in text else "safe") for text in responses]
+        return [Judgment("unsafe" if "stupid" in text else "safe") for text in responses]
 
 
 class Broken:
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         raise ValueError("out of order")
 
 
-def test_diagnose_gives_a_verdict_with_its_reasons(isaac: Isaac, run: Path) -> None:
+def test_diagnose_gives_a_verdict_with_its_reasons(isaac: RunIsaac, run: Path) -> None:
     done = isaac("diagnose", run)
     facts = json.loads(isaac("diagnose", run, "--json").out)
     assert done.code == 0
@@ -51,7 +51,7 @@ def test_diagnose_gives_a_verdict_with_its_reasons(isaac: Isaac, run: Path) -> N
         assert reason in done.out
 
 
-def test_an_audit_by_a_column_says_one_sentence_and_its_numbers(isaac: Isaac, run: Path) -> None:
+def test_an_audit_by_a_column_says_one_sentence_and_its_numbers(isaac: RunIsaac, run: Path) -> None:
     done = isaac("audit", run, "--column", "verdict", "--ask", "400")
     facts = json.loads(isaac("audit", run, "--column", "verdict", "--ask", "400", "--json").out)
     assert done.out.startswith(facts["sentence"])
@@ -63,7 +63,7 @@ def test_an_audit_by_a_column_says_one_sentence_and_its_numbers(isaac: Isaac, ru
 
 
 def test_labels_come_back_from_the_file_that_was_written(
-    isaac: Isaac, run: Path, tmp_path: Path
+    isaac: RunIsaac, run: Path, tmp_path: Path
 ) -> None:
     asked = tmp_path / "ask.jsonl"
     assert isaac("audit", run, "--questions", asked, "--ask", "60").code == 0
@@ -89,7 +89,7 @@ def test_labels_come_back_from_the_file_that_was_written(
     ],
 )
 def test_a_bad_file_of_labels_is_told_with_its_line(
-    isaac: Isaac, run: Path, tmp_path: Path, line: str, says: str
+    isaac: RunIsaac, run: Path, tmp_path: Path, line: str, says: str
 ) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text(line + "\n", encoding="utf-8")
@@ -98,7 +98,7 @@ def test_a_bad_file_of_labels_is_told_with_its_line(
     assert says in done.err
 
 
-def test_an_audit_by_a_judge_counts_what_it_failed_on(isaac: Isaac, run: Path) -> None:
+def test_an_audit_by_a_judge_counts_what_it_failed_on(isaac: RunIsaac, run: Path) -> None:
     done = isaac("audit", run, "--judge", "tests.cli.test_assess:Words", "--json")
     assert done.code == 0
     facts = json.loads(done.out)["estimates"]
@@ -119,7 +119,7 @@ def test_an_audit_by_a_judge_counts_what_it_failed_on(isaac: Isaac, run: Path) -
     ],
 )
 def test_an_audit_without_labels_says_how_to_give_them(
-    isaac: Isaac, run: Path, flags: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
+    isaac: RunIsaac, run: Path, flags: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     done = isaac("audit", run, *flags)
@@ -128,7 +128,7 @@ def test_an_audit_without_labels_says_how_to_give_them(
 
 
 def test_the_terminal_asks_until_it_is_enough(
-    isaac: Isaac, run: Path, monkeypatch: pytest.MonkeyPatch
+    isaac: RunIsaac, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter(["x", "s", "u", "", "q"])
     monkeypatch.setattr("builtins.input", lambda _: next(answers))
@@ -142,7 +142,7 @@ def test_the_terminal_asks_until_it_is_enough(
 
 
 def test_compare_sets_runs_side_by_side(
-    isaac: Isaac, run: Path, tmp_path: Path, exchanges: list[dict[str, str]]
+    isaac: RunIsaac, run: Path, tmp_path: Path, exchanges: list[dict[str, str]]
 ) -> None:
     assert isaac("redraw", run, "-o", tmp_path / "less", "--budget", "0.2").code == 0
     assert isaac("redraw", run, "-o", tmp_path / "out", "--mode", "filter").code == 0
@@ -166,7 +166,7 @@ def test_compare_sets_runs_side_by_side(
 
 
 def test_a_judge_forbids_draws_and_one_that_fails_forbids_none(
-    isaac: Isaac, run: Path, tmp_path: Path
+    isaac: RunIsaac, run: Path, tmp_path: Path
 ) -> None:
     flags = ("--context", "context", "--response", "response", "-k", "30")
     source = tmp_path / "in.jsonl"

@@ -7,30 +7,40 @@ from pathlib import Path
 
 import pytest
 
-from isaac.corpus.dialogue import READERS, records_in
-from isaac.evaluate.dialogue import clean, read_truth
-from tests.conftest import Isaac, write_lines
-from tests.talks import BOOKINGS, Corpus, corpus_in, lines, polluting, scored, talk
+from isaac.corpus.dialogue import READERS, iter_records
+from isaac.evaluate.dialogue import parse_truth, remove_injected_text
+from tests.conftest import RunIsaac, write_lines
+from tests.talks import (
+    BOOKINGS,
+    BookingCorpus,
+    make_dialogue,
+    parse_lines,
+    run_pollute,
+    run_score,
+    write_corpus,
+)
 
 
 @pytest.fixture
-def logs(tmp_path: Path) -> Corpus:
-    return corpus_in(tmp_path)
+def logs(tmp_path: Path) -> BookingCorpus:
+    return write_corpus(tmp_path)
 
 
-def test_a_polluted_log_without_its_pieces_is_the_original(isaac: Isaac, logs: Corpus) -> None:
-    done = polluting(isaac, logs.file, logs.folder, "--rate", 0.5, "--seed", 3)
+def test_a_polluted_log_without_its_pieces_is_the_original(
+    isaac: RunIsaac, logs: BookingCorpus
+) -> None:
+    done = run_pollute(isaac, logs.file, logs.folder, "--rate", 0.5, "--seed", 3)
     assert done.code == 0, done.err
     assert "polluted 20 of 40 system turns (50.0%), in " in done.out
     polluted = json.loads((logs.folder / "polluted.json").read_text(encoding="utf-8"))
     original = json.loads(logs.file.read_text(encoding="utf-8"))
-    rows = read_truth(lines((logs.folder / "truth.jsonl").read_text(encoding="utf-8")))
+    rows = parse_truth(parse_lines((logs.folder / "truth.jsonl").read_text(encoding="utf-8")))
     assert len(rows) == 20
     for row in rows:
         turn = polluted[row.dialogue]["log"][row.turn]
         told = original[row.dialogue]["log"][row.turn]
         assert turn["text"] != told["text"] == row.original
-        assert clean(turn["text"], row.pieces) == row.original
+        assert remove_injected_text(turn["text"], row.pieces) == row.original
         # A span is by tokens: it says the same words where they now stand.
         for _, _, value, start, end in turn["span_info"]:
             assert " ".join(turn["text"].split()[start : end + 1]) == value
@@ -42,12 +52,12 @@ def test_a_polluted_log_without_its_pieces_is_the_original(isaac: Isaac, logs: C
 
 
 def test_polluted_lines_stay_lines_and_the_others_stay_as_they_are(
-    isaac: Isaac, tmp_path: Path
+    isaac: RunIsaac, tmp_path: Path
 ) -> None:
     (tmp_path / "in.jsonl").write_text(BOOKINGS, encoding="utf-8")
-    assert polluting(isaac, tmp_path / "in.jsonl", tmp_path).code == 0
+    assert run_pollute(isaac, tmp_path / "in.jsonl", tmp_path).code == 0
     written = (tmp_path / "polluted.json").read_text(encoding="utf-8")
-    rows = read_truth(lines((tmp_path / "truth.jsonl").read_text(encoding="utf-8")))
+    rows = parse_truth(parse_lines((tmp_path / "truth.jsonl").read_text(encoding="utf-8")))
     touched = {row.dialogue for row in rows}
     pieces = {(row.dialogue, row.turn): row.pieces for row in rows}
     for now, before in zip(written.splitlines(), BOOKINGS.splitlines(), strict=True):
@@ -55,28 +65,30 @@ def test_polluted_lines_stay_lines_and_the_others_stay_as_they_are(
         assert (now == before) == (name not in touched)
         record = json.loads(now)
         for index, message in enumerate(record["messages"]):
-            message["content"] = clean(message["content"], pieces.get((name, index), ()))
+            message["content"] = remove_injected_text(
+                message["content"], pieces.get((name, index), ())
+            )
         assert record == json.loads(before)
 
 
-def test_the_same_seed_gives_the_same_bytes_in_any_order(isaac: Isaac, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_in_any_order(isaac: RunIsaac, tmp_path: Path) -> None:
     records = BOOKINGS.splitlines()
     random.Random(1).shuffle(records)
     for name, some in (("a", BOOKINGS.splitlines()), ("b", BOOKINGS.splitlines()), ("c", records)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "in.jsonl").write_text("\n".join(some), encoding="utf-8")
-        assert polluting(isaac, tmp_path / name / "in.jsonl", tmp_path / name).code == 0
+        assert run_pollute(isaac, tmp_path / name / "in.jsonl", tmp_path / name).code == 0
     a, b, c = (tmp_path / name for name in "abc")
     assert (a / "polluted.json").read_bytes() == (b / "polluted.json").read_bytes()
     assert (a / "truth.jsonl").read_bytes() == (c / "truth.jsonl").read_bytes()
     ones = [sorted((x / "polluted.json").read_text().splitlines()) for x in (a, c)]
     assert ones[0] == ones[1]
-    assert polluting(isaac, a / "in.jsonl", c, "--seed", 1).code == 0
+    assert run_pollute(isaac, a / "in.jsonl", c, "--seed", 1).code == 0
     assert (a / "truth.jsonl").read_bytes() != (c / "truth.jsonl").read_bytes()
 
 
 def test_rows_of_one_dialogue_are_one_and_their_history_is_not_scored(
-    isaac: Isaac, tmp_path: Path
+    isaac: RunIsaac, tmp_path: Path
 ) -> None:
     said = ["Hello .", "Which area ?", "The north .", "Fern Lodge then ."]
     rows = [
@@ -86,37 +98,37 @@ def test_rows_of_one_dialogue_are_one_and_their_history_is_not_scored(
     file = write_lines(
         tmp_path / "rows.jsonl", [{**row, "dialogue_id": n} for n in "ab" for row in rows]
     )
-    assert polluting(isaac, file, tmp_path, "--rate", 1).code == 0
-    truth = lines((tmp_path / "truth.jsonl").read_text(encoding="utf-8"))
+    assert run_pollute(isaac, file, tmp_path, "--rate", 1).code == 0
+    truth = parse_lines((tmp_path / "truth.jsonl").read_text(encoding="utf-8"))
     assert [(row["dialogue"], row["turn"]) for row in truth] == [
         ("a", 1),
         ("a", 3),
         ("b", 1),
         ("b", 3),
     ]
-    found = scored(
+    found = run_score(
         isaac, tmp_path / "polluted.json", "--truth", tmp_path / "truth.jsonl", "--gold", file
     )
     assert found["polluted"]["truth"]["by_dialogue"] == 1
     assert (found["dialogues"], found["responses"]) == (2, 4)
 
 
-def test_rows_that_share_an_id_and_a_place_are_told_apart(isaac: Isaac, tmp_path: Path) -> None:
+def test_rows_that_share_an_id_and_a_place_are_told_apart(isaac: RunIsaac, tmp_path: Path) -> None:
     row = {"context": "Hello .", "response": "Which area would you like ?", "act": "hotel-request"}
     named = [{**row, "dialogue_id": "d"}, {**row, "dialogue_id": "d"}]
     file = write_lines(tmp_path / "rows.jsonl", [*named, row, row])
-    assert polluting(isaac, file, tmp_path, "--rate", 1).code == 0
-    truth = lines((tmp_path / "truth.jsonl").read_text(encoding="utf-8"))
+    assert run_pollute(isaac, file, tmp_path, "--rate", 1).code == 0
+    truth = parse_lines((tmp_path / "truth.jsonl").read_text(encoding="utf-8"))
     assert [row["dialogue"] for row in truth] == ["3", "4", "d#1", "d#2"]
-    assert all("response" in row for row in lines((tmp_path / "polluted.json").read_text()))
+    assert all("response" in row for row in parse_lines((tmp_path / "polluted.json").read_text()))
 
 
-def test_an_array_stays_an_array(isaac: Isaac, tmp_path: Path) -> None:
+def test_an_array_stays_an_array(isaac: RunIsaac, tmp_path: Path) -> None:
     records = [json.loads(line) for line in BOOKINGS.splitlines()]
     (tmp_path / "in.json").write_text(json.dumps(records), encoding="utf-8")
-    assert polluting(isaac, tmp_path / "in.json", tmp_path).code == 0
+    assert run_pollute(isaac, tmp_path / "in.json", tmp_path).code == 0
     written = json.loads((tmp_path / "polluted.json").read_text(encoding="utf-8"))
-    read = [READERS["dialogue"].read(record).id for record in records_in(written)]
+    read = [READERS["dialogue"].read(record).id for record in iter_records(written)]
     assert read == [record["dialogue_id"] for record in records]
 
 
@@ -133,9 +145,9 @@ def test_an_array_stays_an_array(isaac: Isaac, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_polluted_is_told(
-    isaac: Isaac, logs: Corpus, flags: list[str], code: int, words: list[str]
+    isaac: RunIsaac, logs: BookingCorpus, flags: list[str], code: int, words: list[str]
 ) -> None:
-    done = polluting(isaac, logs.file, logs.folder, *flags)
+    done = run_pollute(isaac, logs.file, logs.folder, *flags)
     assert done.code == code
     assert all(word in done.err for word in words), done.err
     assert not (logs.folder / "truth.jsonl").exists()
@@ -160,11 +172,11 @@ def test_what_cannot_be_polluted_is_told(
     ],
 )
 def test_an_input_that_is_no_corpus_of_dialogues_is_told(
-    isaac: Isaac, tmp_path: Path, content: str, words: list[str]
+    isaac: RunIsaac, tmp_path: Path, content: str, words: list[str]
 ) -> None:
     (tmp_path / "in.json").write_text(content, encoding="utf-8")
     for done in (
-        polluting(isaac, tmp_path / "in.json", tmp_path),
+        run_pollute(isaac, tmp_path / "in.json", tmp_path),
         isaac("score", tmp_path / "in.json"),
     ):
         assert done.code == 1
@@ -174,7 +186,7 @@ def test_an_input_that_is_no_corpus_of_dialogues_is_told(
     assert [file.name for file in tmp_path.iterdir()] == ["in.json"]
 
 
-def test_bytes_and_archives_that_cannot_be_read_are_told(isaac: Isaac, tmp_path: Path) -> None:
+def test_bytes_and_archives_that_cannot_be_read_are_told(isaac: RunIsaac, tmp_path: Path) -> None:
     for name, data, words in (
         ("latin.json", b'{"a": "\xe9"}', "invalid UTF-8 at byte 8"),
         (
@@ -196,7 +208,7 @@ def test_bytes_and_archives_that_cannot_be_read_are_told(isaac: Isaac, tmp_path:
     assert "would unpack to 300 MiB, which is more" in isaac("score", tmp_path / "big.zip").err
 
 
-def test_the_input_is_never_written_over(isaac: Isaac, logs: Corpus) -> None:
+def test_the_input_is_never_written_over(isaac: RunIsaac, logs: BookingCorpus) -> None:
     before, other = logs.file.read_bytes(), logs.folder / "x"
     for out, truth, words in (
         (logs.file, other, "--out"),
@@ -211,9 +223,12 @@ def test_the_input_is_never_written_over(isaac: Isaac, logs: Corpus) -> None:
     assert not other.exists()
 
 
-def test_dialogues_that_are_there_twice_are_refused(isaac: Isaac, tmp_path: Path) -> None:
-    talks = {"A.json": talk("north", "fern lodge"), "a": talk("north", "fern lodge")}
+def test_dialogues_that_are_there_twice_are_refused(isaac: RunIsaac, tmp_path: Path) -> None:
+    talks = {
+        "A.json": make_dialogue("north", "fern lodge"),
+        "a": make_dialogue("north", "fern lodge"),
+    }
     (tmp_path / "in.json").write_text(json.dumps(talks), encoding="utf-8")
-    done = polluting(isaac, tmp_path / "in.json", tmp_path)
+    done = run_pollute(isaac, tmp_path / "in.json", tmp_path)
     assert done.code == 1
     assert "dialogue A.json is there twice: in.json 'A.json' and in.json 'a'" in done.err

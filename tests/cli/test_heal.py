@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from isaac import Recipe, curate_to
-from tests.conftest import Isaac, write_lines
+from tests.conftest import RunIsaac, write_lines
 from tests.healing.test_pipeline import Breaks, Rewrites
 
 JUDGES = """
-from isaac.models.judges import Judgement
+from isaac.models.judges import Judgment
 
 class Words:
     def judge(self, contexts, responses):
-        return [Judgement("unsafe" if "cares" in text else "safe", 0.5) for text in responses]
+        return [Judgment("unsafe" if "cares" in text else "safe", 0.5) for text in responses]
 
 class Broken:
     def judge(self, contexts, responses):
@@ -56,7 +56,9 @@ def healing(run: Path, *flags: str) -> subprocess.Popen[str]:
     )
 
 
-def healed(isaac: Isaac, monkeypatch: pytest.MonkeyPatch, given: list[str], *flags: object) -> Any:
+def healed(
+    isaac: RunIsaac, monkeypatch: pytest.MonkeyPatch, given: list[str], *flags: object
+) -> Any:
     """Return the records that the command gives back in this process, and what it says."""
     stdin = io.TextIOWrapper(io.BytesIO("\n".join(given).encode()))
     monkeypatch.setattr(sys, "stdin", stdin)
@@ -95,7 +97,7 @@ def test_a_judge_that_fails_lets_nothing_through_and_is_told_of(run: Path, odd: 
 
 
 def test_every_line_has_its_reason_and_confidence(
-    isaac: Isaac,
+    isaac: RunIsaac,
     run: Path,
     odd: list[str],
     exchanges: list[dict[str, str]],
@@ -117,7 +119,7 @@ def test_every_line_has_its_reason_and_confidence(
 
 
 def test_messages_keep_their_form(
-    isaac: Isaac, run: Path, odd: list[str], monkeypatch: pytest.MonkeyPatch
+    isaac: RunIsaac, run: Path, odd: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = {"role": "user", "content": json.loads(odd[0])["context"]}
     chat = {"messages": [asked, {"role": "assistant", "content": ODD}], "id": 7}
@@ -129,7 +131,7 @@ def test_messages_keep_their_form(
 
 
 def test_other_formats_than_the_runs_columns_are_read(
-    isaac: Isaac,
+    isaac: RunIsaac,
     exchanges: list[dict[str, str]],
     odd: list[str],
     tmp_path: Path,
@@ -159,7 +161,7 @@ def test_other_formats_than_the_runs_columns_are_read(
 
 @pytest.mark.parametrize("rephraser", [Rewrites("I'm so sorry to hear that."), Breaks()])
 def test_a_model_rewrites_instead_of_drawing(
-    isaac: Isaac,
+    isaac: RunIsaac,
     run: Path,
     odd: list[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -197,7 +199,7 @@ def test_a_model_rewrites_instead_of_drawing(
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
-    isaac: Isaac, run: Path, flags: list[str], says: str
+    isaac: RunIsaac, run: Path, flags: list[str], says: str
 ) -> None:
     done = isaac("heal", run, *flags)
     assert done.code in (1, 2)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Isaac, write_lines
+from tests.conftest import RunIsaac, write_lines
 from tests.models.judges.test_fitting import toy
 
 pytest.importorskip("sklearn", reason="the extra 'evaluate' is not installed")
@@ -17,7 +17,9 @@ def source(tmp_path: Path) -> Path:
     return write_lines(tmp_path / "toy.jsonl", [*toy(), toy()[0]])
 
 
-def test_a_judge_is_fitted_reported_and_asked(isaac: Isaac, source: Path, tmp_path: Path) -> None:
+def test_a_judge_is_fitted_reported_and_asked(
+    isaac: RunIsaac, source: Path, tmp_path: Path
+) -> None:
     fit = ["judge", "fit", source, "-o", tmp_path / "j", "--frozen", "--encoder", "hashing"]
     done = isaac(*fit, "--category", "kind")
     assert done.code == 0
@@ -33,7 +35,7 @@ def test_a_judge_is_fitted_reported_and_asked(isaac: Isaac, source: Path, tmp_pa
     assert facts["unseen_contexts"]["accuracy"]["value"] > 0.9
 
 
-def test_columns_can_be_named(isaac: Isaac, tmp_path: Path) -> None:
+def test_columns_can_be_named(isaac: RunIsaac, tmp_path: Path) -> None:
     names = {"context": "q", "response": "a", "label": "harm"}
     rows = [{names[k]: v for k, v in row.items() if k in names} for row in toy()]
     rows = [{**row, "harm": "1" if row["harm"] == "Unsafe" else "0"} for row in rows]
@@ -51,7 +53,7 @@ def test_columns_can_be_named(isaac: Isaac, tmp_path: Path) -> None:
     )
 
 
-def test_labels_that_are_neither_are_left_out(isaac: Isaac, tmp_path: Path) -> None:
+def test_labels_that_are_neither_are_left_out(isaac: RunIsaac, tmp_path: Path) -> None:
     labels = ("", "  ", None, "controversial", " SAFE ")
     changed = [{**row, "label": label} for row, label in zip(toy(), labels, strict=False)]
     rows = changed + toy()[len(labels) :]
@@ -70,7 +72,7 @@ def test_labels_that_are_neither_are_left_out(isaac: Isaac, tmp_path: Path) -> N
     assert "no record has label = 'fine'" in isaac(*fit, "--safe", "fine").err
 
 
-def test_errors_of_a_group_end_with_a_message(isaac: Isaac, tmp_path: Path) -> None:
+def test_errors_of_a_group_end_with_a_message(isaac: RunIsaac, tmp_path: Path) -> None:
     done = isaac("judge", "fit", tmp_path / "none.jsonl", "-o", tmp_path / "j")
     assert done.code == 1
     assert done.err.startswith("isaac: ")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_runs import outputs
-from tests.conftest import Isaac, curating, write_lines
+from tests.conftest import RunIsaac, curate_command, write_lines
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from tests.conftest import Isaac, curating, write_lines
     ],
 )
 def test_an_input_without_exchanges_ends_with_a_message_and_code_1(
-    isaac: Isaac, tmp_path: Path, content: bytes, words: list[str]
+    isaac: RunIsaac, tmp_path: Path, content: bytes, words: list[str]
 ) -> None:
     (tmp_path / "in.jsonl").write_bytes(content)
     done = isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / "run")
@@ -36,7 +36,7 @@ def test_an_input_without_exchanges_ends_with_a_message_and_code_1(
 
 
 def test_a_folder_of_another_recipe_is_refused_with_the_number_that_differs(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
     done = isaac("curate", small, "-o", tmp_path / "run", "-k", "31")
@@ -47,7 +47,7 @@ def test_a_folder_of_another_recipe_is_refused_with_the_number_that_differs(
 
 
 def test_a_folder_with_something_else_in_it_is_refused(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
@@ -59,7 +59,7 @@ def test_a_folder_with_something_else_in_it_is_refused(
 
 @pytest.mark.parametrize("folder", ["file/run", "/proc/isaac-run"])
 def test_an_unwritable_folder_ends_with_a_message(
-    isaac: Isaac, small: Path, tmp_path: Path, folder: str
+    isaac: RunIsaac, small: Path, tmp_path: Path, folder: str
 ) -> None:
     (tmp_path / "file").write_text("a file, no folder")
     done = isaac("curate", small, "-o", tmp_path / folder)
@@ -72,7 +72,7 @@ def test_an_unwritable_folder_ends_with_a_message(
 def test_a_disk_that_takes_no_more_ends_cleanly_and_the_run_goes_on_later(
     small: Path, tmp_path: Path
 ) -> None:
-    line = curating(small, tmp_path / "run")
+    line = curate_command(small, tmp_path / "run")
     limits = [2_000, 20_000, 60_000]
     for limit in limits:
         full = subprocess.run(
@@ -86,7 +86,7 @@ def test_a_disk_that_takes_no_more_ends_cleanly_and_the_run_goes_on_later(
         assert "the same command goes on" in full.stderr
         assert "Traceback" not in full.stderr
     assert subprocess.run(line, capture_output=True).returncode == 0
-    subprocess.run(curating(small, tmp_path / "fresh"), check=True, capture_output=True)
+    subprocess.run(curate_command(small, tmp_path / "fresh"), check=True, capture_output=True)
     assert outputs(tmp_path / "run") == outputs(tmp_path / "fresh")
 
 
@@ -110,7 +110,7 @@ def test_a_full_disk_ends_with_code_1_and_says_so(small: Path, tmp_path: Path) -
     assert "No space left on device" in done.stderr
 
 
-def test_unknown_settings_are_wrong_usage(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+def test_unknown_settings_are_wrong_usage(isaac: RunIsaac, small: Path, tmp_path: Path) -> None:
     assert isaac("curate", small, "-o", tmp_path / "run", "--neighbors", "0").code == 2
     done = isaac("curate", small, "-o", tmp_path / "run", "--sharpening", "mild")
     assert done.code == 2
@@ -122,7 +122,9 @@ def test_unknown_settings_are_wrong_usage(isaac: Isaac, small: Path, tmp_path: P
     assert isaac("nonsense").code == 2
 
 
-def test_commands_on_a_folder_that_is_no_finished_run_say_so(isaac: Isaac, tmp_path: Path) -> None:
+def test_commands_on_a_folder_that_is_no_finished_run_say_so(
+    isaac: RunIsaac, tmp_path: Path
+) -> None:
     for command in (["report"], ["explain"], ["redraw"], ["export"], ["heal"]):
         given = [*command, tmp_path / "none", *(["0"] if command == ["explain"] else [])]
         done = isaac(*given)
@@ -130,7 +132,9 @@ def test_commands_on_a_folder_that_is_no_finished_run_say_so(isaac: Isaac, tmp_p
         assert "isaac curate" in done.err
 
 
-def test_a_first_attempt_that_failed_leaves_the_folder_free(isaac: Isaac, tmp_path: Path) -> None:
+def test_a_first_attempt_that_failed_leaves_the_folder_free(
+    isaac: RunIsaac, tmp_path: Path
+) -> None:
     write_lines(tmp_path / "in.jsonl", [{"q": "why", "a": "so"}] * 3)
     out = ("-o", tmp_path / "run")
     assert isaac("curate", tmp_path / "missing.jsonl", *out).code == 1
@@ -148,7 +152,7 @@ def test_a_first_attempt_that_failed_leaves_the_folder_free(isaac: Isaac, tmp_pa
 
 
 def test_a_damaged_run_is_told_and_mended_by_the_same_command(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     command = ("curate", small, "-o", run, "-k", "30")
@@ -165,7 +169,7 @@ def test_a_damaged_run_is_told_and_mended_by_the_same_command(
 
 
 def test_a_strangers_file_is_never_taken_for_the_start_of_a_run(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "input.json").write_text("mine")

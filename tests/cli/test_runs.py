@@ -12,7 +12,7 @@ import pytest
 
 from isaac import Recipe, Run
 from isaac.curation import shards
-from tests.conftest import Isaac, curating, write_lines
+from tests.conftest import RunIsaac, curate_command, write_lines
 
 DRAWS = {"lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html"}
 
@@ -26,7 +26,7 @@ def outputs(run: Path) -> dict[str, bytes]:
 
 
 def test_curate_writes_a_run_and_says_where_its_report_lies(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
     assert done.code == 0
@@ -47,7 +47,7 @@ def test_curate_writes_a_run_and_says_where_its_report_lies(
 
 
 def test_json_output_is_one_object_and_progress_goes_to_standard_error(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", "--json")
     facts = json.loads(done.out)
@@ -57,9 +57,9 @@ def test_json_output_is_one_object_and_progress_goes_to_standard_error(
 
 @pytest.mark.parametrize("clusters", ["components", "cover", "text"])
 def test_any_number_of_workers_gives_the_same_bytes(
-    isaac: Isaac, small: Path, tmp_path: Path, clusters: str, monkeypatch: pytest.MonkeyPatch
+    isaac: RunIsaac, small: Path, tmp_path: Path, clusters: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "SHARD", (16, 16))
+    monkeypatch.setattr(shards, "SHARD_NEIGHBORHOODS", (16, 16))
     for workers in ("1", "2", "5"):
         flags = ("-k", "30", "--radius", "1", "--clusters", clusters, "--workers", workers)
         assert isaac("curate", small, "-o", tmp_path / workers, *flags).code == 0
@@ -68,7 +68,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
 
 
 def test_labels_never_reach_the_draws(
-    isaac: Isaac, tmp_path: Path, exchanges: list[dict[str, str]]
+    isaac: RunIsaac, tmp_path: Path, exchanges: list[dict[str, str]]
 ) -> None:
     for name, labels in (("a", 2), ("b", 3)):
         rows = [{**row, "label": i % labels} for i, row in enumerate(exchanges)]
@@ -80,7 +80,7 @@ def test_labels_never_reach_the_draws(
 
 
 def test_dry_run_says_what_was_recognised_and_makes_nothing(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     done = isaac("curate", small, "-o", tmp_path / "run", "--dry-run")
     assert done.code == 0
@@ -95,7 +95,7 @@ def test_dry_run_says_what_was_recognised_and_makes_nothing(
 
 
 def test_dry_run_plans_groups_and_equal_texts(
-    isaac: Isaac, tmp_path: Path, exchanges: list[dict[str, str]]
+    isaac: RunIsaac, tmp_path: Path, exchanges: list[dict[str, str]]
 ) -> None:
     write_lines(
         tmp_path / "in.jsonl", [{**row, "act": str(i % 4)} for i, row in enumerate(exchanges)]
@@ -107,7 +107,7 @@ def test_dry_run_plans_groups_and_equal_texts(
 
 
 def test_bad_rows_are_counted_named_and_kept_verbatim(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     bad = [
         b'{"context": "a", "response": ',
@@ -130,7 +130,7 @@ def test_bad_rows_are_counted_named_and_kept_verbatim(
     assert [row.raw for row in Run(tmp_path / "run").corpus().rejected] == bad
 
 
-def test_one_row_is_a_corpus(isaac: Isaac, tmp_path: Path) -> None:
+def test_one_row_is_a_corpus(isaac: RunIsaac, tmp_path: Path) -> None:
     write_lines(tmp_path / "in.jsonl", [{"prompt": "hi", "completion": "hello"}])
     done = isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / "run")
     assert done.code == 0
@@ -140,7 +140,7 @@ def test_one_row_is_a_corpus(isaac: Isaac, tmp_path: Path) -> None:
     assert record == {"prompt": "hi", "completion": "hello", "isaac_id": 0, "isaac_action": "kept"}
 
 
-def test_standard_input_is_read_and_resumed(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+def test_standard_input_is_read_and_resumed(isaac: RunIsaac, small: Path, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "isaac", "curate", "-", "-o", str(tmp_path / "run"), "-k", "30"]
     for _ in range(2):
         done = subprocess.run(line, input=small.read_bytes(), capture_output=True, check=True)
@@ -150,7 +150,7 @@ def test_standard_input_is_read_and_resumed(isaac: Isaac, small: Path, tmp_path:
     assert b"another input" in other.stderr
 
 
-def test_flags_stand_over_the_recipe_file(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+def test_flags_stand_over_the_recipe_file(isaac: RunIsaac, small: Path, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("neighbors: 20\nradius: 0.9\n")
     isaac(
         "curate",
@@ -175,7 +175,7 @@ def test_flags_stand_over_the_recipe_file(isaac: Isaac, small: Path, tmp_path: P
 
 @pytest.mark.parametrize("base", [(), ("--paper",), ("-k", "30", "--clusters", "text")], ids=str)
 def test_redraw_gives_what_curating_afresh_would(
-    isaac: Isaac, small: Path, tmp_path: Path, base: tuple[str, ...]
+    isaac: RunIsaac, small: Path, tmp_path: Path, base: tuple[str, ...]
 ) -> None:
     isaac("curate", small, "-o", tmp_path / "run", *base)
     flags = ("--sharpening", "proportional", "--targets", "3", "--seed", "9")
@@ -187,7 +187,7 @@ def test_redraw_gives_what_curating_afresh_would(
     assert isaac("redraw", tmp_path / "run", "--neighbors", "9").code == 2
 
 
-def test_explain_tells_a_rows_story(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+def test_explain_tells_a_rows_story(isaac: RunIsaac, small: Path, tmp_path: Path) -> None:
     isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
     done = isaac("explain", tmp_path / "run", "3")
     assert "the nearest contexts" in done.out
@@ -205,7 +205,7 @@ def test_explain_tells_a_rows_story(isaac: Isaac, small: Path, tmp_path: Path) -
     assert "from 0 to 119" in done.err
 
 
-def test_report_and_env_print_text_or_json(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+def test_report_and_env_print_text_or_json(isaac: RunIsaac, small: Path, tmp_path: Path) -> None:
     isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
     assert isaac("report", tmp_path / "run").out.startswith("# ")
     assert json.loads(isaac("report", tmp_path / "run", "--json").out)["exchanges"] == 120
@@ -215,7 +215,7 @@ def test_report_and_env_print_text_or_json(isaac: Isaac, small: Path, tmp_path: 
 
 
 def test_heal_answers_every_line_and_loses_none(small: Path, tmp_path: Path) -> None:
-    subprocess.run(curating(small, tmp_path / "run"), check=True, capture_output=True)
+    subprocess.run(curate_command(small, tmp_path / "run"), check=True, capture_output=True)
     first = json.loads(small.read_text().splitlines()[0])
     lines = [
         json.dumps({**first, "response": "Nobody cares about that.", "note": 7}),
@@ -239,7 +239,9 @@ def test_heal_answers_every_line_and_loses_none(small: Path, tmp_path: Path) -> 
     assert [row["raw"] for row in healed[1:]] == lines[1:]
 
 
-def test_demo_prints_shares_report_and_three_healed_replies(isaac: Isaac, tmp_path: Path) -> None:
+def test_demo_prints_shares_report_and_three_healed_replies(
+    isaac: RunIsaac, tmp_path: Path
+) -> None:
     done = isaac("demo", "-o", tmp_path / "demo")
     assert done.code == 0
     assert "before: 12.1%" in done.out
@@ -252,7 +254,7 @@ def test_demo_prints_shares_report_and_three_healed_replies(isaac: Isaac, tmp_pa
     assert len(facts["healed"]) == 3
 
 
-def test_demo_of_bookings_takes_the_polluted_turns_out(isaac: Isaac, tmp_path: Path) -> None:
+def test_demo_of_bookings_takes_the_polluted_turns_out(isaac: RunIsaac, tmp_path: Path) -> None:
     done = isaac("demo", "--bookings", "-o", tmp_path / "demo")
     assert done.code == 0
     assert "before: 5.9% (22 of 371)" in done.out
@@ -263,7 +265,9 @@ def test_demo_of_bookings_takes_the_polluted_turns_out(isaac: Isaac, tmp_path: P
     assert facts["same"] > 0.6
 
 
-def test_redraw_in_place_takes_old_exports_away(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+def test_redraw_in_place_takes_old_exports_away(
+    isaac: RunIsaac, small: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     isaac("curate", small, "-o", run, "-k", "30")
     isaac("export", run, "--as", "sft")
@@ -273,7 +277,7 @@ def test_redraw_in_place_takes_old_exports_away(isaac: Isaac, small: Path, tmp_p
 
 
 def test_a_corpus_that_lies_elsewhere_gives_the_same_bytes(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "there").mkdir()
     shutil.copy(small, tmp_path / "there")
@@ -282,7 +286,7 @@ def test_a_corpus_that_lies_elsewhere_gives_the_same_bytes(
     assert outputs(tmp_path / "a") == outputs(tmp_path / "b")
 
 
-def test_output_is_utf8_whatever_the_terminal_says(isaac: Isaac, tmp_path: Path) -> None:
+def test_output_is_utf8_whatever_the_terminal_says(isaac: RunIsaac, tmp_path: Path) -> None:
     write_lines(tmp_path / "in.jsonl", [{"prompt": "何", "completion": "\u2019日本"}] * 2)
     isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / "run")
     done = subprocess.run(
@@ -293,7 +297,9 @@ def test_output_is_utf8_whatever_the_terminal_says(isaac: Isaac, tmp_path: Path)
     assert "日本" in done.stdout.decode("utf-8")
 
 
-def test_piped_into_head_a_command_ends_quietly(isaac: Isaac, small: Path, tmp_path: Path) -> None:
+def test_piped_into_head_a_command_ends_quietly(
+    isaac: RunIsaac, small: Path, tmp_path: Path
+) -> None:
     isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
     line = f"'{sys.executable}' -m isaac report '{tmp_path / 'run'}' --json | head -c 10"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
@@ -302,7 +308,7 @@ def test_piped_into_head_a_command_ends_quietly(isaac: Isaac, small: Path, tmp_p
 
 
 def test_heal_keeps_the_columns_that_a_record_has(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
     first = json.loads(small.read_text().splitlines()[0])
@@ -320,7 +326,7 @@ def test_heal_keeps_the_columns_that_a_record_has(
 
 
 def test_dry_run_plans_what_a_view_needs(
-    isaac: Isaac, tmp_path: Path, exchanges: list[dict[str, str]]
+    isaac: RunIsaac, tmp_path: Path, exchanges: list[dict[str, str]]
 ) -> None:
     rows = [{**row, "act": str(i % 4)} for i, row in enumerate(exchanges)]
     source = write_lines(tmp_path / "in.jsonl", rows)

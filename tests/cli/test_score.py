@@ -7,28 +7,38 @@ from typing import Any
 
 import pytest
 
-from isaac.corpus.dialogue.predictions import plain_id
-from tests.conftest import Isaac, write_lines
-from tests.talks import BOOKINGS, HOTELS, TOLD, Corpus, corpus_in, lines, polluting, scored, talk
+from isaac.corpus.dialogue.predictions import normalize_id
+from tests.conftest import RunIsaac, write_lines
+from tests.talks import (
+    BOOKING_REPLY,
+    BOOKINGS,
+    HOTELS,
+    BookingCorpus,
+    make_dialogue,
+    parse_lines,
+    run_pollute,
+    run_score,
+    write_corpus,
+)
 
 
 @pytest.fixture
-def logs(tmp_path: Path) -> Corpus:
-    return corpus_in(tmp_path)
+def logs(tmp_path: Path) -> BookingCorpus:
+    return write_corpus(tmp_path)
 
 
 def test_gold_reaches_the_ceiling_and_what_was_put_in_is_the_rate(
-    isaac: Isaac, logs: Corpus
+    isaac: RunIsaac, logs: BookingCorpus
 ) -> None:
-    assert polluting(isaac, logs.file, logs.folder, "--rate", 0.3).code == 0
+    assert run_pollute(isaac, logs.file, logs.folder, "--rate", 0.3).code == 0
     against = ("--gold", logs.file, "--database", logs.database)
     told = ("--truth", logs.folder / "truth.jsonl", "--words")
-    gold = scored(isaac, logs.file, *against, *told)
+    gold = run_score(isaac, logs.file, *against, *told)
     assert (gold["inform"], gold["success"], gold["bleu"]) == (100, 100, pytest.approx(100))
     assert gold["slots"]["rate"] == 0
     assert gold["polluted"]["truth"]["by_response"] == 0
     assert gold["polluted"]["words"]["by_response"] == 0
-    polluted = scored(isaac, logs.folder / "polluted.json", *against, *told)
+    polluted = run_score(isaac, logs.folder / "polluted.json", *against, *told)
     share = polluted["polluted"]
     assert share["truth"]["by_response"] == share["words"]["by_response"] == 12 / 40
     assert (share["truth"]["carried"], share["truth"]["absent"]) == (0, 0)
@@ -36,10 +46,12 @@ def test_gold_reaches_the_ceiling_and_what_was_put_in_is_the_rate(
     assert 40 < polluted["bleu"] < 100
 
 
-def test_text_that_a_draw_carried_into_another_turn_counts(isaac: Isaac, logs: Corpus) -> None:
-    assert polluting(isaac, logs.file, logs.folder, "--rate", 0.1).code == 0
+def test_text_that_a_draw_carried_into_another_turn_counts(
+    isaac: RunIsaac, logs: BookingCorpus
+) -> None:
+    assert run_pollute(isaac, logs.file, logs.folder, "--rate", 0.1).code == 0
     truth = ("--truth", logs.folder / "truth.jsonl")
-    row = lines((logs.folder / "truth.jsonl").read_text(encoding="utf-8"))[0]
+    row = parse_lines((logs.folder / "truth.jsonl").read_text(encoding="utf-8"))[0]
     polluted = json.loads((logs.folder / "polluted.json").read_text(encoding="utf-8"))
     original = json.loads(logs.file.read_text(encoding="utf-8"))
     drawn = polluted[row["dialogue"]]["log"][row["turn"]]["text"]
@@ -48,33 +60,33 @@ def test_text_that_a_draw_carried_into_another_turn_counts(isaac: Isaac, logs: C
     moved = logs.folder / "moved.json"
     moved.write_text(json.dumps(original), encoding="utf-8")
     for gold in ((), ("--gold", logs.file)):
-        found = scored(isaac, moved, *truth, *gold)["polluted"]["truth"]
+        found = run_score(isaac, moved, *truth, *gold)["polluted"]["truth"]
         assert (found["responses"], found["carried"], found["of_responses"]) == (1, 1, 40)
 
 
 def test_a_reference_counts_only_where_the_corpus_has_a_booking(
-    isaac: Isaac, tmp_path: Path
+    isaac: RunIsaac, tmp_path: Path
 ) -> None:
     (tmp_path / "hotel_db.json").write_text(json.dumps(HOTELS), encoding="utf-8")
-    talks = {f"s{i}": talk("north", "fern lodge", booked=i < 3) for i in range(4)}
+    talks = {f"s{i}": make_dialogue("north", "fern lodge", booked=i < 3) for i in range(4)}
     (tmp_path / "in.json").write_text(json.dumps(talks), encoding="utf-8")
-    found = scored(isaac, tmp_path / "in.json", "--database", tmp_path)
+    found = run_score(isaac, tmp_path / "in.json", "--database", tmp_path)
     assert (found["inform"], found["success"]) == (100, 75)
 
 
-def test_what_cannot_be_scored_is_none_and_is_told(isaac: Isaac, logs: Corpus) -> None:
+def test_what_cannot_be_scored_is_none_and_is_told(isaac: RunIsaac, logs: BookingCorpus) -> None:
     done = isaac("score", logs.file)
     assert done.code == 0
     assert "Inform none, Success none, BLEU none, combined none" in done.out
     for flag in ("--gold", "--database", "--truth"):
         assert f"no {flag}" in done.err
-    facts = scored(isaac, logs.file)
+    facts = run_score(isaac, logs.file)
     assert facts["inform"] is facts["bleu"] is facts["combined"] is facts["slots"]["rate"] is None
     assert facts["polluted"] == {"truth": None, "words": None}
     assert facts["unscored"]["no database"] == facts["unscored"]["no reference"] == 20
 
 
-def predicted(logs: Corpus, *, state: bool = True) -> Path:
+def predicted(logs: BookingCorpus, *, state: bool = True) -> Path:
     """Write predictions: the first dialogue offers nothing, the second says nothing at all."""
     said: dict[str, Any] = {}
     for name, record in json.loads(logs.file.read_text(encoding="utf-8")).items():
@@ -85,7 +97,7 @@ def predicted(logs: Corpus, *, state: bool = True) -> Path:
             "It is booked . The reference is [hotel_reference] , the phone number [hotel_phone] .",
         ]
         turns = [{"response": text, **(own if state else {})} for text in texts]
-        said[plain_id(name)] = turns
+        said[normalize_id(name)] = turns
     said["sng0000"][0]["response"] = "what else ?"
     said["sng0001"] = [{**turn, "response": ""} for turn in said["sng0001"]]
     path = logs.folder / "predictions.json"
@@ -95,11 +107,11 @@ def predicted(logs: Corpus, *, state: bool = True) -> Path:
 
 @pytest.mark.parametrize("state", [True, False])
 def test_predictions_are_scored_by_their_states_or_golds(
-    isaac: Isaac, logs: Corpus, state: bool
+    isaac: RunIsaac, logs: BookingCorpus, state: bool
 ) -> None:
     file = predicted(logs, state=state)
     against = ("--gold", logs.file, "--database", logs.database, "--format", "predictions")
-    found = scored(isaac, file, *against)
+    found = run_score(isaac, file, *against)
     assert (found["inform"], found["success"]) == (90, 90)
     assert 80 < found["bleu"] < 100
     assert found["gold_states"] == (0 if state else 20)
@@ -108,45 +120,47 @@ def test_predictions_are_scored_by_their_states_or_golds(
 
 
 def test_predictions_are_held_against_the_truth_by_their_place_in_gold(
-    isaac: Isaac, logs: Corpus
+    isaac: RunIsaac, logs: BookingCorpus
 ) -> None:
-    assert polluting(isaac, logs.file, logs.folder, "--rate", 0.1).code == 0
-    rows = lines((logs.folder / "truth.jsonl").read_text(encoding="utf-8"))
+    assert run_pollute(isaac, logs.file, logs.folder, "--rate", 0.1).code == 0
+    rows = parse_lines((logs.folder / "truth.jsonl").read_text(encoding="utf-8"))
     file = predicted(logs)
     said = json.loads(file.read_text(encoding="utf-8"))
     for row in rows[:2]:
-        turn = said[plain_id(row["dialogue"])][row["turn"] // 2]
+        turn = said[normalize_id(row["dialogue"])][row["turn"] // 2]
         turn["response"] = row["pieces"][0]["text"] + turn["response"]
     file.write_text(json.dumps(said), encoding="utf-8")
     flags = ("--truth", logs.folder / "truth.jsonl", "--format", "predictions")
-    found = scored(isaac, file, "--gold", logs.file, *flags)["polluted"]["truth"]
+    found = run_score(isaac, file, "--gold", logs.file, *flags)["polluted"]["truth"]
     assert (found["responses"], found["carried"], found["of_responses"]) == (2, 0, 40)
     alone = isaac("score", file, *flags)
     assert alone.code == 2
     assert "--truth give --gold" in alone.err
 
 
-def test_a_run_is_scored_by_what_it_curated(isaac: Isaac, tmp_path: Path) -> None:
+def test_a_run_is_scored_by_what_it_curated(isaac: RunIsaac, tmp_path: Path) -> None:
     source, run = tmp_path / "in.jsonl", tmp_path / "run"
     source.write_text(BOOKINGS, encoding="utf-8")
     curated = isaac("curate", source, "-o", run, "-k", 10, "--format", "messages")
     assert curated.code == 0, curated.err
-    found = scored(isaac, run, "--gold", source)
-    assert found == scored(isaac, run / "curated.jsonl", "--gold", source)
+    found = run_score(isaac, run, "--gold", source)
+    assert found == run_score(isaac, run / "curated.jsonl", "--gold", source)
     assert found["dialogues"] == len(BOOKINGS.splitlines())
     (run / "manifest.json").unlink()
     assert isaac("score", run).code == 1
 
 
-def test_a_zip_is_read_and_files_without_dialogues_are_named(isaac: Isaac, logs: Corpus) -> None:
+def test_a_zip_is_read_and_files_without_dialogues_are_named(
+    isaac: RunIsaac, logs: BookingCorpus
+) -> None:
     with zipfile.ZipFile(logs.folder / "all.zip", "w") as archive:
         archive.write(logs.file, "corpus/data.json")
         archive.writestr("corpus/schema.json", '[{"service_name": "hotel"}]')
         archive.writestr("corpus/ontology.json", '{"hotel-area": ["north"]}')
         archive.writestr("corpus/valListFile.json", "SNG0000.json\nSNG0001.json\n")
         archive.writestr("__MACOSX/data.json", "\0")
-    packed = scored(isaac, logs.folder / "all.zip")
-    assert packed == scored(isaac, logs.file)
+    packed = run_score(isaac, logs.folder / "all.zip")
+    assert packed == run_score(isaac, logs.file)
     names = ("ontology", "schema", "valListFile")
     skipped = ", ".join(f"all.zip/corpus/{name}.json" for name in names)
     assert f"no dialogues are in it: {skipped}\n" in isaac("score", logs.folder / "all.zip").err
@@ -155,12 +169,12 @@ def test_a_zip_is_read_and_files_without_dialogues_are_named(isaac: Isaac, logs:
     assert "more.json line 1: broken JSON" in isaac("score", logs.folder / "all.zip").err
 
 
-def test_gold_and_truth_of_something_else_are_refused(isaac: Isaac, logs: Corpus) -> None:
-    assert polluting(isaac, logs.file, logs.folder).code == 0
+def test_gold_and_truth_of_something_else_are_refused(isaac: RunIsaac, logs: BookingCorpus) -> None:
+    assert run_pollute(isaac, logs.file, logs.folder).code == 0
     truth, bookings = logs.folder / "truth.jsonl", logs.folder / "bookings.jsonl"
     bookings.write_text(BOOKINGS, encoding="utf-8")
     changed = json.loads(logs.file.read_text(encoding="utf-8"))
-    row = lines(truth.read_text(encoding="utf-8"))[0]
+    row = parse_lines(truth.read_text(encoding="utf-8"))[0]
     changed[row["dialogue"]]["log"][row["turn"]]["text"] = "No ."
     (logs.folder / "changed.json").write_text(json.dumps(changed), encoding="utf-8")
     changed["SNG0004.json"]["log"][2]["text"] = "Three nights !"
@@ -183,7 +197,7 @@ def test_gold_and_truth_of_something_else_are_refused(isaac: Isaac, logs: Corpus
     assert "is it the truth of another corpus?" in done.err
 
 
-def test_predictions_that_do_not_match_are_told(isaac: Isaac, logs: Corpus) -> None:
+def test_predictions_that_do_not_match_are_told(isaac: RunIsaac, logs: BookingCorpus) -> None:
     file = logs.folder / "predictions.json"
     for content, words in (
         ({"SNG0002": [{"response": "hello"}]}, "dialogue sng0002: 1 responses, but 2"),
@@ -199,9 +213,11 @@ def test_predictions_that_do_not_match_are_told(isaac: Isaac, logs: Corpus) -> N
     assert "there: predictions, multiwoz21" in done.err
 
 
-def test_what_was_put_in_is_found_without_its_values_too(isaac: Isaac, logs: Corpus) -> None:
+def test_what_was_put_in_is_found_without_its_values_too(
+    isaac: RunIsaac, logs: BookingCorpus
+) -> None:
     piece = {"start": 0, "text": "Get lost at 9:15 , "}
-    place: dict[str, Any] = {"dialogue": "SNG0002.json", "turn": 3, "original": TOLD}
+    place: dict[str, Any] = {"dialogue": "SNG0002.json", "turn": 3, "original": BOOKING_REPLY}
     row = {**place, "kind": "low", "wording": "varied", "pieces": [piece]}
     truth = write_lines(logs.folder / "truth.jsonl", [row])
     file = predicted(logs)
@@ -209,5 +225,5 @@ def test_what_was_put_in_is_found_without_its_values_too(isaac: Isaac, logs: Cor
     said["sng0004"][0]["response"] = "get lost at [value_time] , please"
     file.write_text(json.dumps(said), encoding="utf-8")
     flags = ("--truth", truth, "--format", "predictions", "--gold", logs.file)
-    found = scored(isaac, file, *flags)["polluted"]["truth"]
+    found = run_score(isaac, file, *flags)["polluted"]["truth"]
     assert (found["responses"], found["carried"]) == (1, 1)

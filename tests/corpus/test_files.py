@@ -21,8 +21,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.corpus.files import find_sources, opened
-from isaac.corpus.records import MAX_DEPTH, Record, dumps, parse, read_hub, read_records
+from isaac.corpus.files import find_sources, open_source
+from isaac.corpus.records import (
+    MAX_DEPTH,
+    ParsedRecord,
+    dumps,
+    parse_json,
+    read_hub_dataset,
+    read_records,
+)
 from isaac.errors import CorpusError, IsaacError, MissingExtraError
 
 ROWS = [{"prompt": "Why?", "response": "So."}, {"prompt": '日本, "x"\n', "response": "\t🙂"}]
@@ -59,21 +66,21 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def records(source: str | Path) -> list[Record]:
-    found: list[Record] = []
+def records(source: str | Path) -> list[ParsedRecord]:
+    found: list[ParsedRecord] = []
     for file in find_sources(str(source)):
-        with opened(file) as (stream, _):
+        with open_source(file) as (stream, _):
             found += read_records(file.name, stream)
     return found
 
 
-def read(folder: Path, name: str, content: bytes) -> list[Record]:
+def read(folder: Path, name: str, content: bytes) -> list[ParsedRecord]:
     path = folder / name
     path.write_bytes(content)
     return records(path)
 
 
-def values(found: list[Record]) -> list[Any]:
+def values(found: list[ParsedRecord]) -> list[Any]:
     assert not [record.problem for record in found if record.problem]
     return [record.value for record in found]
 
@@ -177,7 +184,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
 def test_the_digest_is_of_the_bytes_as_they_lie(tmp_path: Path) -> None:
     path, content = tmp_path / "in.jsonl.gz", gzip.compress(lines(*ROWS))
     path.write_bytes(content)
-    with opened(find_sources(str(path))[0]) as (_, digest):
+    with open_source(find_sources(str(path))[0]) as (_, digest):
         assert digest == (path.name, len(content), hashlib.sha256(content).hexdigest())
 
 
@@ -339,7 +346,7 @@ def test_a_bad_line_is_kept_with_its_place_and_reason(
 ) -> None:
     good = lines(ROWS[0])
     _, bad, last = read(tmp_path, "in.jsonl", good + b"\n" + line + b"\r\n" + good)
-    assert bad == Record("in.jsonl", 3, line, None, problem)
+    assert bad == ParsedRecord("in.jsonl", 3, line, None, problem)
     assert (last.line, last.value) == (4, ROWS[0])
 
 
@@ -393,7 +400,7 @@ def test_the_last_line_needs_no_end(tmp_path: Path) -> None:
 def test_a_line_beyond_all_measure_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("isaac.corpus.records.MAX_LINE", 2**20)
+    monkeypatch.setattr("isaac.corpus.records.MAX_LINE_BYTES", 2**20)
     said = refused_file(tmp_path, "in.jsonl", lines(ROWS[0]) + b"{" * 2**20)
     assert "in.jsonl line 2 is longer than 1 MiB" in said
     assert "one record a line" in said
@@ -451,7 +458,7 @@ def test_a_bad_row_of_a_table_is_kept_with_its_place_and_reason(
     first, bad, last = read(tmp_path, "in.csv", content)
     assert (first.line, first.value) == (3, {"prompt": "x\r\ny", "response": "z"})
     assert first.raw == b'"x\r\ny",z'
-    assert bad == Record("in.csv", 5, row, None, problem)
+    assert bad == ParsedRecord("in.csv", 5, row, None, problem)
     assert last.value == ROWS[0]
 
 
@@ -505,7 +512,7 @@ def test_what_json_has_not_is_written_as_text() -> None:
 
 @given(st.recursive(st.none() | st.text() | st.floats(allow_nan=False), st.lists))
 def test_what_is_written_is_read_again(value: Any) -> None:
-    assert parse(dumps(value)) == value
+    assert parse_json(dumps(value)) == value
 
 
 # Datasets of a hub.
@@ -527,7 +534,7 @@ def test_a_dataset_of_a_hub_gives_its_rows(monkeypatch: pytest.MonkeyPatch) -> N
     hub = Hub(*ROWS)
     monkeypatch.setitem(sys.modules, "datasets", hub)
     (source,) = find_sources("hf://Owner/Name")
-    found = list(read_hub(source.name))
+    found = list(read_hub_dataset(source.name))
     assert values(found) == ROWS
     assert [(record.file, record.line) for record in found] == [
         ("hf://Owner/Name", n) for n in (1, 2)
@@ -538,7 +545,7 @@ def test_a_dataset_of_a_hub_gives_its_rows(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_dataset_of_a_hub_has_split_config_and_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub()
     monkeypatch.setitem(sys.modules, "datasets", hub)
-    assert list(read_hub("hf://o/n?split=train[:9]+test&config=en&revision=v%201")) == []
+    assert list(read_hub_dataset("hf://o/n?split=train[:9]+test&config=en&revision=v%201")) == []
     assert hub.asked == ("o/n", "en", {"split": "train[:9]+test", "revision": "v 1"})
 
 
@@ -548,15 +555,15 @@ def test_a_dataset_that_cannot_be_had_is_a_clear_error(monkeypatch: pytest.Monke
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=fail))
     with pytest.raises(CorpusError, match="cannot load hf://o/n: no dataset o/n"):
-        list(read_hub("hf://o/n"))
+        list(read_hub_dataset("hf://o/n"))
     with pytest.raises(CorpusError, match="unknown splits; use split, config, revision"):
-        list(read_hub("hf://o/n?splits=train"))
+        list(read_hub_dataset("hf://o/n?splits=train"))
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'isaac-align\[datasets\]'"):
-        list(read_hub("hf://o/n"))
+        list(read_hub_dataset("hf://o/n"))
 
 
 @pytest.mark.slow
@@ -570,7 +577,7 @@ def test_the_datasets_library_reads_a_folder(
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "train.jsonl").write_bytes(lines(*ROWS))
-    assert values(list(read_hub(f"hf://{folder}"))) == ROWS
+    assert values(list(read_hub_dataset(f"hf://{folder}"))) == ROWS
 
 
 def test_one_object_over_several_lines_is_told_with_its_remedy() -> None:

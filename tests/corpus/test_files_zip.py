@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isaac.corpus import files as sources
-from isaac.corpus.files import find_sources, members, opened
-from isaac.corpus.formats.task_oriented import beside
-from isaac.corpus.records import Record, read_records
+from isaac.corpus.files import find_sources, open_members, open_source
+from isaac.corpus.formats.task_oriented import is_auxiliary_file
+from isaac.corpus.records import ParsedRecord, read_records
 from isaac.errors import CorpusError
 
 ROW = b'{"prompt": "Why?", "response": "So."}\n'
@@ -32,12 +32,14 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes
     return packed.getvalue()
 
 
-def records(path: Path, content: bytes, *, release: bool = False) -> list[Record]:
+def records(path: Path, content: bytes, *, release: bool = False) -> list[ParsedRecord]:
     path.write_bytes(content)
-    found: list[Record] = []
+    found: list[ParsedRecord] = []
     for source in find_sources(str(path)):
-        with opened(source) as (stream, _):
-            for name, part in members(source.name, stream, beside if release else None):
+        with open_source(source) as (stream, _):
+            for name, part in open_members(
+                source.name, stream, is_auxiliary_file if release else None
+            ):
                 found += read_records(name, part)
     return found
 
@@ -75,7 +77,7 @@ def test_the_digest_is_of_the_zip_and_a_folder_is_known_to_hold_it(tmp_path: Pat
     content = zipped({"in.jsonl": ROW})
     (tmp_path / "in.ZIP").write_bytes(content)
     (source,) = find_sources(str(tmp_path))
-    with opened(source) as (_, digest):
+    with open_source(source) as (_, digest):
         assert digest == ("in.ZIP", len(content), hashlib.sha256(content).hexdigest())
 
 
@@ -88,8 +90,8 @@ def test_a_zip_on_standard_input_is_opened_too(monkeypatch: pytest.MonkeyPatch) 
         buffer = Pipe(zipped({"in.jsonl": ROW}))
 
     monkeypatch.setattr(sys, "stdin", Stdin())
-    with opened(find_sources("-")[0]) as (stream, _):
-        ((name, part),) = ((name, part.read()) for name, part in members("<stdin>", stream))
+    with open_source(find_sources("-")[0]) as (stream, _):
+        ((name, part),) = ((name, part.read()) for name, part in open_members("<stdin>", stream))
     assert (name, part) == ("<stdin>/in.jsonl", ROW)
 
 
@@ -146,9 +148,9 @@ def test_a_zip_without_data_says_what_is_in_it(tmp_path: Path) -> None:
 def test_an_archive_that_unpacks_beyond_measure_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "LEAST", 2**16)
+    monkeypatch.setattr(sources, "MIN_UNPACK_LIMIT_BYTES", 2**16)
     bomb = zipped({f"{n}.jsonl": b" " * 2**20 for n in range(3)})
-    assert sources.RATIO * len(bomb) < 3 * 2**20
+    assert sources.MAX_UNPACK_RATIO * len(bomb) < 3 * 2**20
     said = refused(tmp_path / "in.zip", bomb)
     assert "in.zip would unpack to 3 MiB" in said
     assert said.endswith("unpack it yourself and give the folder")
@@ -189,7 +191,7 @@ def test_any_bytes_are_records_or_a_clear_error(
 # Objects of dialogues.
 
 
-def read(content: str) -> list[Record]:
+def read(content: str) -> list[ParsedRecord]:
     return list(read_records("data.json", io.BytesIO(content.encode())))
 
 

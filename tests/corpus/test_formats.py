@@ -14,8 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isaac.corpus.corpus import Corpus, context_text
-from isaac.corpus.formats import FORMATS, Message, RowError, choose, detect, restore, spec
+from isaac.corpus.corpus import Corpus, format_context
+from isaac.corpus.formats import (
+    FORMATS,
+    Message,
+    RowError,
+    choose_format,
+    deserialize_format,
+    detect_format,
+    serialize_format,
+)
 from isaac.corpus.formats.base import MAX_CHARACTERS, MAX_TURNS, Format
 from isaac.corpus.reading import read_corpus
 from isaac.corpus.records import dumps
@@ -126,7 +134,9 @@ def name_of(kind: str) -> str:
 
 
 def columns_of(form: Format) -> Json:
-    return {key: value for key, value in json.loads(spec(form)).items() if key != "name"}
+    return {
+        key: value for key, value in json.loads(serialize_format(form)).items() if key != "name"
+    }
 
 
 def read(folder: Path, *records: Json, **settings: Any) -> Corpus:
@@ -147,8 +157,8 @@ def reason(form: str, record: Json) -> str:
 @pytest.mark.parametrize("kind", ALL)
 def test_a_format_is_recognised_by_itself(kind: str) -> None:
     record = ALL[kind]("Which tea?", "Green tea.")
-    turn = detect([{"id": 7, **record}]).turns(record)[-1]
-    assert detect([record]).name == name_of(kind)
+    turn = detect_format([{"id": 7, **record}]).turns(record)[-1]
+    assert detect_format([record]).name == name_of(kind)
     assert turn.response == "Green tea."
     assert "Which tea?" in turn.prompt[-1 if "tools" not in kind else 0].content
 
@@ -156,14 +166,14 @@ def test_a_format_is_recognised_by_itself(kind: str) -> None:
 @pytest.mark.parametrize("kind", ALL)
 def test_a_format_can_be_forced_by_name(kind: str) -> None:
     record = ALL[kind]("Which tea?", "Green tea.")
-    form = choose([record], name=name_of(kind))
-    assert form == detect([record])
+    form = choose_format([record], name=name_of(kind))
+    assert form == detect_format([record])
 
 
 def test_a_forced_format_is_taken_even_where_another_fits() -> None:
     record = {"prompt": "a", "completion": "b", "question": "c", "answer": "d"}
-    assert detect([record]).name == "prompt_completion"
-    assert choose([record], name="question_answer").turns(record)[0].response == "d"
+    assert detect_format([record]).name == "prompt_completion"
+    assert choose_format([record], name="question_answer").turns(record)[0].response == "d"
 
 
 def test_a_forced_format_that_fits_nothing_rejects_every_row(tmp_path: Path) -> None:
@@ -237,7 +247,7 @@ def test_a_conversation_can_stand_in_a_column_given_by_name(
 )
 def test_a_format_that_cannot_be_had_is_a_clear_error(settings: Json, words: str) -> None:
     with pytest.raises(CorpusError, match=words):
-        choose([{"prompt": "a", "say": "b"}], **settings)
+        choose_format([{"prompt": "a", "say": "b"}], **settings)
 
 
 def test_the_error_names_the_file_whose_format_cannot_be_told(tmp_path: Path) -> None:
@@ -255,13 +265,13 @@ def test_strange_column_names_are_shown_safely(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_a_format_comes_back_from_its_specification(kind: str) -> None:
-    form = detect([ALL[kind]("Which tea?", "Green tea.")])
-    assert restore(spec(form)) == form
+    form = detect_format([ALL[kind]("Which tea?", "Green tea.")])
+    assert deserialize_format(serialize_format(form)) == form
 
 
 def test_a_format_of_other_columns_comes_back_from_its_specification() -> None:
-    form = choose([{"a": "b", "c": "d"}], name="question_answer", context="a", response="c")
-    assert restore(spec(form)) == form
+    form = choose_format([{"a": "b", "c": "d"}], name="question_answer", context="a", response="c")
+    assert deserialize_format(serialize_format(form)) == form
     assert columns_of(form) == {"context": "a", "response": "c"}
 
 
@@ -270,7 +280,7 @@ def test_a_format_of_other_columns_comes_back_from_its_specification() -> None:
 
 def roles(kind: str) -> list[str]:
     record = ALL[kind]("Which tea?", "Green tea.")
-    return [message.role for message in detect([record]).turns(record)[-1].prompt]
+    return [message.role for message in detect_format([record]).turns(record)[-1].prompt]
 
 
 def test_roles_are_told_in_one_language() -> None:
@@ -297,7 +307,7 @@ def test_an_input_of_nothing_is_no_input(nothing: Any) -> None:
 
 def test_the_context_is_every_turn_but_the_systems() -> None:
     prompt = (Message("system", "Be kind."), Message("user", "Hi"), Message("assistant", ""))
-    assert context_text((*prompt, Message("tool", "12:00"))) == "Hi\n12:00"
+    assert format_context((*prompt, Message("tool", "12:00"))) == "Hi\n12:00"
 
 
 def test_a_call_of_a_tool_is_never_curated() -> None:

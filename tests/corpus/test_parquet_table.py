@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.corpus.corpus import SCHEMA, Corpus, format_names
-from isaac.corpus.parquet_table import Stored
+from isaac.corpus.corpus import CORPUS_SCHEMA, Corpus, count_formats
+from isaac.corpus.parquet_table import ParquetTable
 from isaac.errors import RunError
-from isaac.runtime.atomic_files import sound
+from isaac.runtime.atomic_files import damaged_as_run_error
 from tests.reference import EXCHANGES
 
 NAMES = ["a", "b", "c"]
@@ -35,9 +35,9 @@ def table_of(count: int) -> pa.Table:
     return pa.table(columns, schema=KINDS)
 
 
-def stored(folder: Path, table: pa.Table, group: int) -> Stored:
+def stored(folder: Path, table: pa.Table, group: int) -> ParquetTable:
     pq.write_table(table, folder / "table.parquet", row_group_size=group, compression="zstd")
-    return Stored(folder / "table.parquet", table.schema)
+    return ParquetTable(folder / "table.parquet", table.schema)
 
 
 @pytest.mark.parametrize("group", [1, 3, 7, 20, 100])
@@ -137,9 +137,12 @@ def test_a_row_group_is_read_once_for_rows_that_follow_each_other(
 def test_columns_that_are_not_those_of_the_schema_are_refused(tmp_path: Path) -> None:
     pq.write_table(table_of(3).select(["number", "text"]), tmp_path / "table.parquet")
     with pytest.raises(pa.ArrowInvalid, match="columns are number, text"):
-        Stored(tmp_path / "table.parquet", KINDS)
-    with pytest.raises(RunError, match="is damaged"), sound(tmp_path / "table.parquet") as file:
-        Stored(file, KINDS)
+        ParquetTable(tmp_path / "table.parquet", KINDS)
+    with (
+        pytest.raises(RunError, match="is damaged"),
+        damaged_as_run_error(tmp_path / "table.parquet") as file,
+    ):
+        ParquetTable(file, KINDS)
 
 
 @pytest.mark.parametrize("group", [1, 7, 1000])
@@ -150,8 +153,8 @@ def test_a_corpus_on_disk_is_the_corpus_in_memory(tmp_path: Path, group: int) ->
     assert [there[row] for row in range(len(there))] == [corpus[row] for row in range(len(corpus))]
     with pytest.raises(IndexError):
         there[len(there)]
-    for name in SCHEMA.names:
+    for name in CORPUS_SCHEMA.names:
         assert there.column(name) == corpus.column(name)
     assert list(there.records()) == list(corpus.records())
-    assert list(there.written()) == list(corpus.written())
-    assert format_names(there) == format_names(corpus)
+    assert list(there.source_records()) == list(corpus.source_records())
+    assert count_formats(there) == count_formats(corpus)

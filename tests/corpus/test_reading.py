@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.corpus.corpus import SCHEMA, Corpus, Exchange, format_names
+from isaac.corpus.corpus import CORPUS_SCHEMA, Corpus, Exchange, count_formats
 from isaac.corpus.formats.base import MAX_CHARACTERS
-from isaac.corpus.reading import SAMPLE, digest_inputs, read_corpus
+from isaac.corpus.reading import DETECTION_RECORDS, digest_inputs, read_corpus
 from isaac.corpus.records import dumps
 from isaac.corpus.rejected import Rejected
 from isaac.errors import CorpusError
 from isaac.recipe import Recipe
-from isaac.runtime.progress import Lines
+from isaac.runtime.progress import LineProgress
 
 Json = dict[str, Any]
 
@@ -73,21 +73,21 @@ def test_a_corpus_has_exchanges_with_their_places(tmp_path: Path) -> None:
 
 def test_the_table_has_the_schema(tmp_path: Path) -> None:
     for content in (lines(PAIR), b""):
-        assert read(tmp_path, content).table.schema == SCHEMA
-    assert Corpus.of([]).table.schema == SCHEMA
+        assert read(tmp_path, content).table.schema == CORPUS_SCHEMA
+    assert Corpus.of([]).table.schema == CORPUS_SCHEMA
 
 
 def test_one_row_is_a_corpus(tmp_path: Path) -> None:
     corpus = read(tmp_path, lines(PAIR))
     assert list(corpus.records()) == [(PAIR, [0])]
-    assert format_names(corpus) == {"prompt_response": 1}
+    assert count_formats(corpus) == {"prompt_response": 1}
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \r\n\n"])
 def test_nothing_is_an_empty_corpus(tmp_path: Path, content: bytes) -> None:
     corpus = read(tmp_path, content)
     assert (len(corpus), corpus.rejected, list(corpus.records())) == (0, [], [])
-    assert format_names(corpus) == {}
+    assert count_formats(corpus) == {}
 
 
 def test_a_corpus_can_be_made_of_pairs() -> None:
@@ -121,7 +121,7 @@ def test_a_group_is_a_column_of_text_or_numbers(tmp_path: Path) -> None:
 def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
     stream = io.StringIO()
     (tmp_path / "in.jsonl").write_bytes(lines(PAIR) * 3)
-    read_corpus(tmp_path, progress=Lines(stream))
+    read_corpus(tmp_path, progress=LineProgress(stream))
     assert stream.getvalue().startswith("read: 3 (")
 
 
@@ -169,18 +169,18 @@ def test_a_limit_may_fall_between_the_turns_of_a_record(tmp_path: Path) -> None:
 
 
 def test_broken_rows_do_not_hide_the_good_ones_behind_them(tmp_path: Path) -> None:
-    corpus = read(tmp_path, b"broken\n" * (SAMPLE + 50) + lines(PAIR) * 3)
+    corpus = read(tmp_path, b"broken\n" * (DETECTION_RECORDS + 50) + lines(PAIR) * 3)
     assert len(corpus) == 3
-    assert len(corpus.rejected) == SAMPLE + 50
+    assert len(corpus.rejected) == DETECTION_RECORDS + 50
 
 
 def test_a_file_of_nothing_but_broken_rows_is_kept_whole(tmp_path: Path) -> None:
-    corpus = read(tmp_path, b"broken\n" * (SAMPLE + 50))
+    corpus = read(tmp_path, b"broken\n" * (DETECTION_RECORDS + 50))
     assert len(corpus) == 0
     assert {row.reason for row in corpus.rejected} == {
         "broken JSON: Expecting value at character 1"
     }
-    assert [row.line for row in corpus.rejected] == list(range(1, SAMPLE + 51))
+    assert [row.line for row in corpus.rejected] == list(range(1, DETECTION_RECORDS + 51))
 
 
 def test_a_row_that_cannot_be_used_is_kept_as_it_stood(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from isaac.corpus import corpus as module
 from isaac.corpus import reading
-from isaac.corpus.corpus import SCHEMA, Corpus
-from isaac.corpus.files import Digest
-from isaac.corpus.formats import FORMATS, spec
-from isaac.corpus.parquet_table import Stored
-from isaac.corpus.reading import read_corpus, read_parts
+from isaac.corpus.corpus import CORPUS_SCHEMA, Corpus
+from isaac.corpus.files import InputDigest
+from isaac.corpus.formats import FORMATS, serialize_format
+from isaac.corpus.parquet_table import ParquetTable
+from isaac.corpus.reading import read_chunks, read_corpus
 from isaac.corpus.records import dumps
 from isaac.corpus.rejected import Rejected, RejectedFile
-from isaac.corpus.source_records import Written
+from isaac.corpus.source_records import SourceRecord
 from isaac.recipe import Recipe
 from tests.conftest import write_lines
 
@@ -33,10 +33,10 @@ MIXED: list[dict[str, Any]] = [
 ]
 
 
-def parts_of(path: Path) -> tuple[list[pa.Table], list[Rejected], list[Digest]]:
+def parts_of(path: Path) -> tuple[list[pa.Table], list[Rejected], list[InputDigest]]:
     rejected: list[Rejected] = []
-    inputs: list[Digest] = []
-    return list(read_parts(path, Recipe(), rejected, inputs)), rejected, inputs
+    inputs: list[InputDigest] = []
+    return list(read_chunks(path, Recipe(), rejected, inputs)), rejected, inputs
 
 
 # portions
@@ -49,19 +49,19 @@ def test_portions_are_the_corpus(
 ) -> None:
     path = write_lines(tmp_path / "in.jsonl", MIXED * 3)
     expected = read_corpus(path)
-    monkeypatch.setattr(module, "PORTION", portion)
-    monkeypatch.setattr(reading, "PORTION", portion)
-    monkeypatch.setattr(reading, "BYTES", size)
+    monkeypatch.setattr(module, "CHUNK_EXCHANGES", portion)
+    monkeypatch.setattr(reading, "CHUNK_EXCHANGES", portion)
+    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", size)
     parts, rejected, inputs = parts_of(path)
     assert max(map(len, parts)) <= portion
-    assert all(part.schema == SCHEMA for part in parts)
+    assert all(part.schema == CORPUS_SCHEMA for part in parts)
     rows = [row for part in parts for row in part.to_pylist()]
-    assert rows == [row for part in expected.parts(SCHEMA.names) for row in part.to_pylist()]
+    assert rows == [row for part in expected.parts(CORPUS_SCHEMA.names) for row in part.to_pylist()]
     assert [row["id"] for row in rows] == list(range(12))
     assert (rejected, inputs) == (list(expected.rejected), expected.inputs)
     again = read_corpus(path)
-    assert [again.column(name) for name in SCHEMA.names] == [
-        expected.column(name) for name in SCHEMA.names
+    assert [again.column(name) for name in CORPUS_SCHEMA.names] == [
+        expected.column(name) for name in CORPUS_SCHEMA.names
     ]
 
 
@@ -71,7 +71,7 @@ def test_a_portion_ends_where_its_rows_are_large_enough(
     texts = ["x" * length for length in (10, 10, 500, 1, 1, 1, 900, 900, 1)]
     rows = [{"context": "c", "response": text} for text in texts]
     path = write_lines(tmp_path / "in.jsonl", rows)
-    monkeypatch.setattr(reading, "BYTES", 1000)
+    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 1000)
     parts, *_ = parts_of(path)
     assert (
         [part.column("response").to_pylist() for part in parts]
@@ -88,8 +88,8 @@ def test_the_size_of_a_record_counts_once(tmp_path: Path, monkeypatch: pytest.Mo
     both = ("user", "assistant")
     turns = [{"role": role, "content": f"{role} {n}"} for n in range(10) for role in both]
     path = write_lines(tmp_path / "in.jsonl", [{"messages": turns, "note": "x" * 5000}])
-    monkeypatch.setattr(reading, "BYTES", 5000)
-    parts = list(read_parts(path, Recipe(turns="all"), [], []))
+    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 5000)
+    parts = list(read_chunks(path, Recipe(turns="all"), [], []))
     assert [len(part) for part in parts] == [1, 9]
 
 
@@ -102,14 +102,17 @@ def test_records_are_whole_whatever_the_portions(
 
     records = [talk(number) for number in range(7)]
     corpus = read_corpus(write_lines(tmp_path / "in.jsonl", records), Recipe(turns="all"))
-    expected = list(corpus.written())
+    expected = list(corpus.source_records())
     assert [written.record for written in expected] == records
     assert [n for written in expected for n in written.ids] == list(range(len(corpus)))
     for portion in (1, 2, 5):
-        monkeypatch.setattr(module, "PORTION", portion)
-        assert list(corpus.written()) == expected
+        monkeypatch.setattr(module, "CHUNK_EXCHANGES", portion)
+        assert list(corpus.source_records()) == expected
         pq.write_table(corpus.table, tmp_path / "corpus.parquet", row_group_size=portion)
-        assert list(Corpus(Stored(tmp_path / "corpus.parquet", SCHEMA)).written()) == expected
+        assert (
+            list(Corpus(ParquetTable(tmp_path / "corpus.parquet", CORPUS_SCHEMA)).source_records())
+            == expected
+        )
 
 
 def test_a_written_record_has_its_responses_replaced() -> None:
@@ -119,8 +122,8 @@ def test_a_written_record_has_its_responses_replaced() -> None:
         "rejected": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: e",
     }
     turns = form.turns(record)
-    places = [(spec(form), turn.index) for turn in turns]
-    written = Written(dumps(record), [4, 5], places, [None, None])
+    places = [(serialize_format(form), turn.index) for turn in turns]
+    written = SourceRecord(dumps(record), [4, 5], places, [None, None])
     assert written.replaced({}) == record
     more = {"isaac_id": [4, 5], "isaac_rejected": "é\ud800"}
     assert json.loads(written.line({}, more)) == record | more

@@ -13,28 +13,28 @@ import pytest
 from isaac.corpus.corpus import Corpus
 from isaac.curation.arrays import Ints, Reals
 from isaac.curation.candidates import (
-    LONGLIST,
-    WIDTH,
-    Asked,
-    Choices,
-    Weighted,
+    LONGLIST_SIZE,
+    MAX_CANDIDATES,
+    CandidateTable,
+    DrawsWithOdds,
+    ExchangeQuery,
     draw_weighted,
-    find_choices,
-    log_share,
+    find_candidates,
+    log_response_odds,
 )
-from isaac.curation.canonical_order import Layout, arrange
-from isaac.curation.clusters import Clusters, by_size, joined
+from isaac.curation.canonical_order import CanonicalCorpus, canonicalize
+from isaac.curation.clusters import Clusters, concatenate_neighborhoods, sort_by_size
 from isaac.curation.curate import Curation, curate
 from isaac.curation.relevance import Relevance
 from isaac.curation.resources import Tools
-from isaac.curation.response_scores import Consensus, drawable
-from isaac.curation.sharpening import Shape, shape
-from isaac.curation.unique_texts import Texts
-from isaac.curation.vectors import Embedded, as_floats
+from isaac.curation.response_scores import ResponseScores, drawable_rows
+from isaac.curation.sharpening import ClusterOdds, cluster_odds
+from isaac.curation.unique_texts import UniqueTexts
+from isaac.curation.vectors import Embeddings, as_floats
 from isaac.models.encoders import Floats
-from isaac.recipe import Recipe, Settled
-from isaac.runtime.engines import Local
-from tests.vectors import directions
+from isaac.recipe import Recipe, ResolvedRecipe
+from isaac.runtime.engines import LocalEngine
+from tests.vectors import random_directions
 
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
 PLAIN = {"relevance": 0.0, "typicality": 0.0, "candidates": 1.0, "repeats": 0}
@@ -45,8 +45,8 @@ def array(numbers: list[int]) -> Ints:
     return np.array(numbers, np.int64)
 
 
-def settled(**fields: Any) -> Settled:
-    return Settled.of({**HASHING, **fields})
+def settled(**fields: Any) -> ResolvedRecipe:
+    return ResolvedRecipe.of({**HASHING, **fields})
 
 
 def number_of(text: str) -> int:
@@ -54,32 +54,32 @@ def number_of(text: str) -> int:
     return int("".join(re.findall(r"\d", text)))
 
 
-def consensus_of(layout: Layout, typicality: list[float]) -> Consensus:
+def consensus_of(layout: CanonicalCorpus, typicality: list[float]) -> ResponseScores:
     """Return a consensus of responses r0, r1, ... of which the typicality is given in order."""
     typical = [typicality[number_of(text)] for text in layout.responses]
-    return Consensus(np.array(typical), np.arange(len(typical)))
+    return ResponseScores(np.array(typical), np.arange(len(typical)))
 
 
-def alike(layout: Layout) -> Consensus:
+def alike(layout: CanonicalCorpus) -> ResponseScores:
     """Return a consensus of responses that are all equally typical."""
-    return Consensus(np.ones(len(layout.responses)), np.arange(len(layout.responses)))
+    return ResponseScores(np.ones(len(layout.responses)), np.arange(len(layout.responses)))
 
 
 def offered(
-    layout: Layout,
+    layout: CanonicalCorpus,
     clusters: Clusters,
-    facts: Shape,
-    consensus: Consensus,
+    facts: ClusterOdds,
+    consensus: ResponseScores,
     relevance: Relevance | None,
-    recipe: Settled,
-) -> Choices:
+    recipe: ResolvedRecipe,
+) -> CandidateTable:
     """Return what each distinct exchange of a corpus may draw."""
     typical = recipe.typicality * consensus.typicality[layout.response]
-    typical = np.where(drawable(layout, consensus, recipe), typical, -np.inf)
+    typical = np.where(drawable_rows(layout, consensus, recipe), typical, -np.inf)
     grouped = recipe.group_by is not None
     nest = layout.group[layout.first] if grouped else np.arange(len(layout.first))
-    asked = Asked(nest, layout.context[layout.first])
-    return find_choices(asked, clusters, facts, typical, relevance, recipe)
+    asked = ExchangeQuery(nest, layout.context[layout.first])
+    return find_candidates(asked, clusters, facts, typical, relevance, recipe)
 
 
 # relevance
@@ -95,9 +95,9 @@ PAIRS = [
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_relevance_is_half_the_sum_of_its_cosines(shared: bool) -> None:
-    layout = arrange(Corpus.of(PAIRS))
-    contexts = Embedded(directions(1, len(layout.contexts), 6), 0, "")
-    responses = Embedded(directions(2, len(layout.responses), 6), 0, "")
+    layout = canonicalize(Corpus.of(PAIRS))
+    contexts = Embeddings(random_directions(1, len(layout.contexts), 6), 0, "")
+    responses = Embeddings(random_directions(2, len(layout.responses), 6), 0, "")
     recipe = settled(response_encoder="hashing" if shared else "wordllama")
     asked, members = array([0, 3]), np.array([[0, 5, 7], [1, 5, 2]], np.int64)
     relevance = Relevance(layout, contexts, responses, recipe, Tools())
@@ -127,23 +127,23 @@ def unit(vector: Reals) -> Reals:
 # weights
 
 
-def one_nest(names: list[int]) -> tuple[Layout, Clusters]:
+def one_nest(names: list[int]) -> tuple[CanonicalCorpus, Clusters]:
     """Return rows of one context with a response each, all in all neighbourhoods, in clusters.
 
     ``names`` says in which cluster each response is, the responses being r0, r1, ... in order.
     """
     count = len(names)
-    layout = arrange(Corpus.of([("hi", f"r{n:04}") for n in range(count)]))
+    layout = canonicalize(Corpus.of([("hi", f"r{n:04}") for n in range(count)]))
     members = np.tile(np.arange(count), (count, 1))
     numbers = array([number_of(text) for text in layout.responses])
-    return layout, by_size(members, array(names)[numbers[layout.response]][members])
+    return layout, sort_by_size(members, array(names)[numbers[layout.response]][members])
 
 
 def test_weights_are_log_odds_a_response_and_typicality() -> None:
     layout, clusters = one_nest([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
     typical = [0.9, 0.5, 0.7, 0.4, 1.0, 0.35, 0.6, 0.3, 0.8, 0.9]
     recipe = settled(typicality=10, relevance=0, candidates=0.7, power=2.0, top_clusters=3)
-    facts, consensus = shape(clusters, recipe), consensus_of(layout, typical)
+    facts, consensus = cluster_odds(clusters, recipe), consensus_of(layout, typical)
     found = offered(layout, clusters, facts, consensus, None, recipe)
     share = [16 / 29 / 4] * 4 + [9 / 29 / 3] * 3 + [4 / 29 / 2] * 2 + [0]
     rank = [0, 0, 0, 0, 1, 1, 1, 2, 2, 3]
@@ -161,16 +161,16 @@ def test_weights_are_log_odds_a_response_and_typicality() -> None:
 
 
 def test_what_fits_a_context_weighs_more_there() -> None:
-    layout = arrange(Corpus.of(PAIRS))
-    contexts = Embedded(directions(1, len(layout.contexts), 6), 0, "")
-    answers = Embedded(directions(2, len(layout.responses), 6), 0, "")
+    layout = canonicalize(Corpus.of(PAIRS))
+    contexts = Embeddings(random_directions(1, len(layout.contexts), 6), 0, "")
+    answers = Embeddings(random_directions(2, len(layout.responses), 6), 0, "")
     recipe, count = settled(relevance=7, typicality=0, candidates=1), len(PAIRS)
     members = np.tile(np.arange(count), (count, 1))
-    clusters = by_size(members, members % 5)
+    clusters = sort_by_size(members, members % 5)
     relevance = Relevance(layout, contexts, answers, recipe, Tools())
-    facts = shape(clusters, recipe)
+    facts = cluster_odds(clusters, recipe)
     found = offered(layout, clusters, facts, alike(layout), relevance, recipe)
-    share = log_share(facts)
+    share = log_response_odds(facts)
     said = contexts.vectors[layout.context[layout.first]]
     fits = relevance.of(said, relevance.wanted(said), found.rows)
     expected = np.take_along_axis(share, found.ranks, axis=1) + 7 * fits
@@ -180,30 +180,32 @@ def test_what_fits_a_context_weighs_more_there() -> None:
 
 def test_groups_of_unequal_size_offer_their_own_responses() -> None:
     rows = [("hi", f"r{n}", "big") for n in range(5)] + [("hi", f"s{n}", "small") for n in range(2)]
-    layout = arrange(Corpus.of([row[:2] for row in rows], groups=[row[2] for row in rows]))
+    layout = canonicalize(Corpus.of([row[:2] for row in rows], groups=[row[2] for row in rows]))
     nests = [np.flatnonzero(layout.group == group)[None] for group in (0, 1)]
-    clusters = joined([by_size(nest, np.zeros_like(nest)) for nest in nests])
+    clusters = concatenate_neighborhoods(
+        [sort_by_size(nest, np.zeros_like(nest)) for nest in nests]
+    )
     recipe = settled(**PLAIN, group_by="g")
-    found = offered(layout, clusters, shape(clusters, recipe), alike(layout), None, recipe)
+    found = offered(layout, clusters, cluster_odds(clusters, recipe), alike(layout), None, recipe)
     for exchange, group in enumerate(layout.group[layout.first].tolist()):
         may = found.rows[exchange][np.isfinite(found.weights[exchange])]
         assert sorted(may.tolist()) == nests[group][0].tolist()
 
 
 def test_a_large_group_offers_its_best_responses() -> None:
-    count = LONGLIST + 200
+    count = LONGLIST_SIZE + 200
     layout, clusters = one_nest([n % 3 for n in range(count)])
     one = Clusters(*(part.__class__.of(part[0], array([len(part[0])])) for part in clusters))
     typical = np.random.default_rng(0).permutation(np.arange(1, count + 1) / count)
     recipe = settled(group_by="g", relevance=0, candidates=0.5)
     consensus = consensus_of(layout, typical.tolist())
-    found = offered(layout, one, shape(one, recipe), consensus, None, recipe)
-    assert found.rows.shape == (count, WIDTH)
-    share = np.exp(log_share(shape(one, recipe)))[0]
+    found = offered(layout, one, cluster_odds(one, recipe), consensus, None, recipe)
+    assert found.rows.shape == (count, MAX_CANDIDATES)
+    share = np.exp(log_response_odds(cluster_odds(one, recipe)))[0]
     names = np.arange(count) % 3
     sizes = np.bincount(names)
     rank = np.argsort(np.argsort(-sizes, kind="stable"))[names]
-    best = np.sort(np.log(share[rank]) + 100 * typical)[::-1][:WIDTH]
+    best = np.sort(np.log(share[rank]) + 100 * typical)[::-1][:MAX_CANDIDATES]
     assert found.weights == pytest.approx(np.tile(best, (count, 1)), rel=1e-5)
 
 
@@ -211,11 +213,11 @@ class Narrow:
     """An encoder of a few dimensions."""
 
     def encode(self, texts: list[str]) -> Floats:
-        return as_floats(directions(len(texts), len(texts), 4))
+        return as_floats(random_directions(len(texts), len(texts), 4))
 
 
 def test_a_large_group_is_weighed_by_relevance_too() -> None:
-    count = LONGLIST + 100
+    count = LONGLIST_SIZE + 100
     words = [f"{a}{b}{c}" for a in "bdfgklmnp" for b in "aeiou" for c in "bdfgklmnprstvz"]
     pairs = [(f"question {n}", " ".join(Random(n).sample(words, 8))) for n in range(count)]
     recipe = settled(group_by="g", candidates=1.0, radius=2.0, budget=1.0, repeats=9, power=1)
@@ -230,24 +232,24 @@ def test_a_large_group_is_weighed_by_relevance_too() -> None:
 # the paper's draw
 
 
-def rows_of(count: int, exchange: int | None = None) -> Layout:
+def rows_of(count: int, exchange: int | None = None) -> CanonicalCorpus:
     """Return rows that only draws are made for: each an exchange of its own, or all of one."""
     zeros, places = np.zeros(count, np.int64), np.arange(count)
     exchanges = places if exchange is None else np.full(count, exchange)
     keys = np.random.default_rng(5).integers(0, 2**63, count).astype(np.uint64)
-    hi, said = Texts.of(["hi"]), Texts.of(["r"])
+    hi, said = UniqueTexts.of(["hi"]), UniqueTexts.of(["r"])
     _, first = np.unique(exchanges, return_index=True)
     pointers = (zeros, zeros, zeros, zeros, exchanges)
-    return Layout(hi, said, said, *pointers, first, places, keys)
+    return CanonicalCorpus(hi, said, said, *pointers, first, places, keys)
 
 
 def drawn_from(
-    choices: Choices,
-    layout: Layout,
+    choices: CandidateTable,
+    layout: CanonicalCorpus,
     kinds: Ints,
     asking: npt.NDArray[np.bool_],
-    recipe: Settled,
-) -> list[Weighted]:
+    recipe: ResolvedRecipe,
+) -> list[DrawsWithOdds]:
     """Return what rows draw where every kind is free."""
     free = np.zeros(int(kinds.max(initial=0)) + 1)
     return draw_weighted(choices, free, layout, kinds, asking, recipe, Tools())
@@ -257,7 +259,7 @@ def drawn_from(
 def test_without_weights_a_draw_is_the_paper_s(sharpening: str) -> None:
     layout, clusters = one_nest([0, 0, 0, 0, 1, 1, 2, 2, 3])
     recipe = settled(**PLAIN, sharpening=sharpening, temperature=2.0, top_clusters=3)
-    facts = shape(clusters, recipe)
+    facts = cluster_odds(clusters, recipe)
     found = offered(layout, clusters, facts, consensus_of(layout, [0.5] * 9), None, recipe)
     rows = rows_of(20_000, exchange=3)
     kinds = np.arange(9)
@@ -306,7 +308,7 @@ def test_the_order_of_rows_and_the_workers_change_nothing(
     outcomes = []
     for pairs, workers in [(CORPUS, 1), (CORPUS, 3), (shuffled, 1), (CORPUS[::-1], 2)]:
         corpus = Corpus.of(pairs, groups=[context[:6] for context, _ in pairs])
-        found = curate(corpus, recipe, Tools(engine=Local(workers)))
+        found = curate(corpus, recipe, Tools(engine=LocalEngine(workers)))
         outcomes.append(told(found, pairs))
     assert len(outcomes[0]) >= len(CORPUS)
     assert any(row[:2] != row[2:4] for row in outcomes[0])
@@ -321,7 +323,7 @@ def test_no_response_is_drawn_beyond_its_bound(
     recipe = settled(repeats=repeats, candidates=1.0, neighbors=120, abstain=0.0, budget=0.5)
     found = curate(Corpus.of(pairs), recipe)
     place = np.argsort(found.layout.ids)
-    kind = found.consensus.kind[found.layout.response[place]]
+    kind = found.response_scores.kind[found.layout.response[place]]
     drawn = [
         int(kind[row["source_id"]])
         for row in found.lineage.to_pylist()

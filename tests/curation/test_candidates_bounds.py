@@ -11,29 +11,29 @@ from hypothesis import strategies as st
 
 from isaac.curation import candidates as choosing
 from isaac.curation.arrays import Ints, Reals
-from isaac.curation.candidates import Choices, Weighted, prices
+from isaac.curation.candidates import CandidateTable, DrawsWithOdds, capacity_prices
 from isaac.curation.resources import Tools
-from isaac.curation.storage import Memory
+from isaac.curation.storage import MemoryStorage
 from tests.curation.test_candidates import array, drawn_from, rows_of, settled
 
 # prices
 
 
-def choices_of(weights: Any) -> Choices:
+def choices_of(weights: Any) -> CandidateTable:
     """Return choices with rows 0, 1, ... in the order given, best first or not."""
     weights = np.asarray(weights, np.float32)
     rows = np.tile(np.arange(weights.shape[1]), (len(weights), 1))
-    return Choices(rows, np.zeros_like(rows), weights)
+    return CandidateTable(rows, np.zeros_like(rows), weights)
 
 
-def priced(choices: Choices, kinds: Ints, asking: Ints, bound: float) -> Choices:
+def priced(choices: CandidateTable, kinds: Ints, asking: Ints, bound: float) -> CandidateTable:
     """Return the choices at their prices."""
-    price = prices(choices, kinds, asking, bound, Tools())
+    price = capacity_prices(choices, kinds, asking, bound, Tools())
     weights = choices.weights - price[kinds[choices.rows]]
     return choices._replace(weights=weights.astype(np.float32))
 
 
-def load_of(choices: Choices, kinds: Ints, asking: npt.NDArray[Any]) -> Reals:
+def load_of(choices: CandidateTable, kinds: Ints, asking: npt.NDArray[Any]) -> Reals:
     """Return how many rows are expected to draw each kind."""
     shares = np.exp(choices.weights.astype(float) - choices.weights.max(axis=1, keepdims=True))
     shares *= (asking / shares.sum(axis=1))[:, None]
@@ -64,7 +64,7 @@ def test_prices_leave_alone_what_nobody_draws_too_often(
     kinds = np.arange(width) // 2
     bound = load_of(choices, kinds, asking).max() + 0.01
     for limit in (bound, 0.0):
-        assert not prices(choices, kinds, asking, limit, Tools()).any()
+        assert not capacity_prices(choices, kinds, asking, limit, Tools()).any()
         assert priced(choices, kinds, asking, limit).weights.tobytes() == choices.weights.tobytes()
 
 
@@ -85,7 +85,9 @@ def test_prices_work_however_much_the_best_is_preferred(gap: float) -> None:
 # bounded draws
 
 
-def needless(choices: Choices, kinds: Ints, drawn: list[Weighted], repeats: int) -> Counter[int]:
+def needless(
+    choices: CandidateTable, kinds: Ints, drawn: list[DrawsWithOdds], repeats: int
+) -> Counter[int]:
     """Return how many draws of each kind beyond its bound had another choice to the very end."""
     taken = [[int(kinds[row]) for row in one.drawn.source] for one in drawn]
     used = Counter(kind for target in taken for kind in target)
@@ -174,11 +176,13 @@ def test_blocks_change_no_price_and_no_draw(monkeypatch: pytest.MonkeyPatch) -> 
     choices = choices_of(-np.sort(-3 * rng.standard_normal((90, 12)), axis=1))
     kinds, asking = rng.permutation(12) // 2, np.ones(90, np.int64)
     recipe, every = settled(repeats=16, targets=2), np.ones(90, bool)
-    price = prices(choices, kinds, asking, 16, Tools())
+    price = capacity_prices(choices, kinds, asking, 16, Tools())
     draws = drawn_from(choices, rows_of(90), kinds, every, recipe)
     for block in (1, 7, 89, 90):
-        monkeypatch.setattr(choosing, "MANY", block)
-        assert prices(choices, kinds, asking, 16, Tools()) == pytest.approx(price, abs=1e-12)
+        monkeypatch.setattr(choosing, "BLOCK_ROWS", block)
+        assert capacity_prices(choices, kinds, asking, 16, Tools()) == pytest.approx(
+            price, abs=1e-12
+        )
         for one, other in zip(
             drawn_from(choices, rows_of(90), kinds, every, recipe), draws, strict=True
         ):
@@ -188,9 +192,9 @@ def test_blocks_change_no_price_and_no_draw(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_room_for_choices_has_none_until_they_are_put() -> None:
-    room = Choices.room(5, 4, Memory())
+    room = CandidateTable.allocate(5, 4, MemoryStorage())
     assert np.isneginf(room.weights).all()
-    some = Choices(np.array([[7, 8]]), np.array([[1, 2]]), np.array([[0.5, -1.0]]))
+    some = CandidateTable(np.array([[7, 8]]), np.array([[1, 2]]), np.array([[0.5, -1.0]]))
     room.put(array([3]), some)
     assert room.rows[3].tolist() == [7, 8, 0, 0]
     assert room.ranks[3].tolist() == [1, 2, 0, 0]

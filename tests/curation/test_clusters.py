@@ -13,15 +13,20 @@ from sklearn.cluster import DBSCAN
 
 from isaac.curation import clusters
 from isaac.curation.arrays import Ints
-from isaac.curation.clusters import by_size, components, cover, remember
-from isaac.curation.vectors import GRID, Grid
-from tests.vectors import directions, on_grid
+from isaac.curation.clusters import (
+    connected_components,
+    greedy_ball_cover,
+    joined_pairs,
+    sort_by_size,
+)
+from isaac.curation.vectors import GRID_STEPS, GridVectors
+from tests.vectors import embed_rows, random_directions
 
 SEEDS = st.integers(0, 2**32)
 
 
-def found(vectors: Grid, radius: float) -> list[int]:
-    names: list[int] = components(vectors, places(1, len(vectors)), radius)[0].tolist()
+def found(vectors: GridVectors, radius: float) -> list[int]:
+    names: list[int] = connected_components(vectors, places(1, len(vectors)), radius)[0].tolist()
     return names
 
 
@@ -30,31 +35,31 @@ def places(count: int, size: int) -> Ints:
     return np.arange(count * size).reshape(count, size)
 
 
-def distances(vectors: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def distances(vectors: GridVectors) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Return Euclidean distances from whole-number cosines."""
     cosines = vectors.astype(np.int64) @ vectors.T.astype(np.int64)
     squares = np.diag(cosines)
     apart = squares[:, None] + squares[None] - 2 * cosines
-    return np.asarray(np.sqrt(apart) / GRID)
+    return np.asarray(np.sqrt(apart) / GRID_STEPS)
 
 
 def named_by_first(labels: list[int]) -> list[int]:
     return [labels.index(label) for label in labels]
 
 
-def string(length: int, seed: int = 0) -> Grid:
+def string(length: int, seed: int = 0) -> GridVectors:
     """Return vectors in random order, each at distance 1 of the next and sqrt(2) of all others."""
     rows = np.zeros((length, length + 1), np.float32)
     rows[np.arange(length), np.arange(length)] = 1
     rows[np.arange(length), np.arange(length) + 1] = 1
-    return on_grid(np.random.default_rng(seed).permutation(rows))
+    return embed_rows(np.random.default_rng(seed).permutation(rows))
 
 
 @given(SEEDS, st.integers(1, 60), st.integers(1, 12), st.integers(1, 60), st.floats(0, 2))
 def test_components_are_those_of_dbscan_on_the_same_distances(
     seed: int, count: int, width: int, distinct: int, radius: float
 ) -> None:
-    vectors = directions(seed, count, width, distinct)
+    vectors = random_directions(seed, count, width, distinct)
     apart = distances(vectors)
     assume(((np.abs(apart - radius) > 1e-6) | (apart == radius)).all())
     labels = DBSCAN(eps=max(radius, 1e-9), min_samples=1, metric="precomputed").fit_predict(apart)
@@ -70,7 +75,7 @@ def test_components_are_those_of_dbscan_on_the_vectors_themselves(
     apart = np.linalg.norm(unit[:, None] - unit[None], axis=2)
     assume((np.abs(apart - radius) > 1e-3).all())
     labels = DBSCAN(eps=radius, min_samples=1).fit_predict(unit)
-    assert found(on_grid(raw), radius) == named_by_first(labels.tolist())
+    assert found(embed_rows(raw), radius) == named_by_first(labels.tolist())
 
 
 @given(SEEDS, st.integers(1, 20), st.integers(1, 30), st.floats(0, 0.01))
@@ -78,7 +83,7 @@ def test_components_are_exact_down_to_single_steps_of_the_grid(
     seed: int, count: int, width: int, radius: float
 ) -> None:
     moved = np.random.default_rng(seed).integers(-2, 3, (count, width), np.int16)
-    vectors = directions(seed, 1, width) + moved
+    vectors = random_directions(seed, 1, width) + moved
     apart = distances(vectors)
     assume((np.abs(apart - radius) > 1e-5).all() or radius == 0)
     labels = DBSCAN(eps=max(radius, 1e-9), min_samples=1, metric="precomputed").fit_predict(apart)
@@ -96,7 +101,7 @@ def test_a_broken_chain_is_two_clusters() -> None:
     vectors = np.delete(string(21, seed=5), 0, axis=0)
     assert len(set(found(vectors, 1.01))) in (1, 2)
     angles = np.array([0.0, 0.1, 0.2, 0.3, 0.5, 0.6, 0.7])
-    arc = on_grid(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    arc = embed_rows(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
     assert found(arc, 0.12) == [0, 0, 0, 0, 4, 4, 4]
 
 
@@ -123,34 +128,43 @@ def test_a_batch_gives_what_each_neighborhood_gives_alone(
     seed: int, count: int, size: int, radius: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    vectors = directions(seed, 30, 3, 20)
+    vectors = random_directions(seed, 30, 3, 20)
     items = rng.integers(0, 30, (count, size))
     weights = rng.integers(1, 4, (count, size))
-    alone = [components(vectors, one[None], radius)[0].tolist() for one in items]
-    assert components(vectors, items, radius).tolist() == alone
-    alone = [cover(vectors, one[None], radius)[0].tolist() for one in items]
-    assert cover(vectors, items, radius).tolist() == alone
+    alone = [connected_components(vectors, one[None], radius)[0].tolist() for one in items]
+    assert connected_components(vectors, items, radius).tolist() == alone
+    alone = [greedy_ball_cover(vectors, one[None], radius)[0].tolist() for one in items]
+    assert greedy_ball_cover(vectors, items, radius).tolist() == alone
     both = zip(items, weights, strict=True)
-    alone = [cover(vectors, one[None], radius, many[None])[0].tolist() for one, many in both]
-    assert cover(vectors, items, radius, weights).tolist() == alone
+    alone = [
+        greedy_ball_cover(vectors, one[None], radius, many[None])[0].tolist() for one, many in both
+    ]
+    assert greedy_ball_cover(vectors, items, radius, weights).tolist() == alone
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("TILE", 1), ("TILE", 7), ("SCRATCH", 0), ("SCRATCH", 9000), ("PAIRS", 1), ("PAIRS", 300)],
+    [
+        ("TILE", 1),
+        ("TILE", 7),
+        ("SCRATCH_NUMBERS", 0),
+        ("SCRATCH_NUMBERS", 9000),
+        ("BATCH_PAIRS", 1),
+        ("BATCH_PAIRS", 300),
+    ],
 )
 @pytest.mark.parametrize("radius", [0.0, 0.6, 1.2])
 def test_tiles_and_memory_change_no_cluster(
     name: str, value: int, radius: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vectors, items = directions(2, 4 * 50, 6), places(4, 50)
+    vectors, items = random_directions(2, 4 * 50, 6), places(4, 50)
     weights = np.random.default_rng(3).integers(1, 4, items.shape)
 
     def every() -> list[Ints]:
         return [
-            components(vectors, items, radius),
-            cover(vectors, items, radius),
-            cover(vectors, items, radius, weights),
+            connected_components(vectors, items, radius),
+            greedy_ball_cover(vectors, items, radius),
+            greedy_ball_cover(vectors, items, radius, weights),
         ]
 
     expected = every()
@@ -164,29 +178,36 @@ def test_pairs_that_are_remembered_give_the_same_clusters(
     seed: int, count: int, size: int, radius: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    vectors = directions(seed, 40, 3, 25)
+    vectors = random_directions(seed, 40, 3, 25)
     items = rng.integers(0, 30, (count, size)) + 5
     weights = rng.integers(1, 4, items.shape)
-    known = remember(vectors, np.unique(items), radius)
-    names = components(vectors, items, radius)
-    assert components(vectors, items, radius, known).tolist() == names.tolist()
+    known = joined_pairs(vectors, np.unique(items), radius)
+    names = connected_components(vectors, items, radius)
+    assert connected_components(vectors, items, radius, known).tolist() == names.tolist()
     for many in (None, weights):
-        names = cover(vectors, items, radius, many)
-        assert cover(vectors, items, radius, many, known).tolist() == names.tolist()
+        names = greedy_ball_cover(vectors, items, radius, many)
+        assert greedy_ball_cover(vectors, items, radius, many, known).tolist() == names.tolist()
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("TILE", 1), ("TILE", 7), ("SCRATCH", 0), ("NESTS", 2), ("PLACES", 0)]
+    ("name", "value"),
+    [
+        ("TILE", 1),
+        ("TILE", 7),
+        ("SCRATCH_NUMBERS", 0),
+        ("LOOKUP_NEIGHBORHOODS", 2),
+        ("LOOKUP_ITEMS", 0),
+    ],
 )
 def test_tiles_and_memory_change_nothing_that_is_remembered(
     name: str, value: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vectors, items = directions(2, 50, 6), np.random.default_rng(0).integers(0, 50, (5, 30))
+    vectors, items = random_directions(2, 50, 6), np.random.default_rng(0).integers(0, 50, (5, 30))
 
     def every() -> list[list[int]]:
-        known = remember(vectors, np.arange(50), 0.9)
+        known = joined_pairs(vectors, np.arange(50), 0.9)
         assert known is not None
-        found = cover(vectors, items, 0.9, None, known)
+        found = greedy_ball_cover(vectors, items, 0.9, None, known)
         return [known.values.tolist(), known.offsets.tolist(), *found.tolist()]
 
     expected = every()
@@ -195,15 +216,15 @@ def test_tiles_and_memory_change_nothing_that_is_remembered(
 
 
 def test_more_pairs_than_may_be_remembered_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "KNOWN", 1000)
-    assert remember(directions(0, 50, 3, 10), np.arange(50), 2.0) is None
+    monkeypatch.setattr(clusters, "MAX_STORED_PAIRS", 1000)
+    assert joined_pairs(random_directions(0, 50, 3, 10), np.arange(50), 2.0) is None
 
 
 @given(SEEDS, st.integers(1, 40), st.integers(1, 300), st.integers(1, 5))
 def test_equal_vectors_are_together_even_at_radius_zero(
     seed: int, count: int, width: int, distinct: int
 ) -> None:
-    vectors = directions(seed, count, width, distinct)
+    vectors = random_directions(seed, count, width, distinct)
     assert found(vectors, 0.0) == named_by_first([row.tobytes() for row in vectors])
 
 
@@ -211,7 +232,7 @@ def test_equal_vectors_are_together_even_at_radius_zero(
 def test_more_members_than_small_numbers_hold_are_clustered_too() -> None:
     angles = np.linspace(0, 2 * math.pi, 17, endpoint=False)
     corners = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    vectors = on_grid(np.tile(corners, (1000, 1)))
+    vectors = embed_rows(np.tile(corners, (1000, 1)))
     assert found(vectors, 0.1) == list(range(17)) * 1000
     assert set(found(vectors, 0.4)) == {0}
 
@@ -219,12 +240,12 @@ def test_more_members_than_small_numbers_hold_are_clustered_too() -> None:
 def test_a_huge_neighborhood_needs_less_memory_than_a_byte_for_each_pair(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    size, vectors = 3000, directions(1, 3000, 4)
+    size, vectors = 3000, random_directions(1, 3000, 4)
     monkeypatch.setattr(clusters, "TILE", 128)
-    monkeypatch.setattr(clusters, "PAIRS", 2**13)
+    monkeypatch.setattr(clusters, "BATCH_PAIRS", 2**13)
     tracemalloc.start()
-    names = components(vectors, places(1, size), 0.1)
-    balls = cover(vectors, places(1, size), 0.3)
+    names = connected_components(vectors, places(1, size), 0.1)
+    balls = greedy_ball_cover(vectors, places(1, size), 0.3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < size * size
@@ -248,7 +269,7 @@ def test_clusters_are_sorted_by_size_then_by_smallest_row(
     few = st.lists(st.integers(0, 4), min_size=length, max_size=length)
     members = [data.draw(distinct) for _ in range(count)]
     names = [data.draw(few) for _ in range(count)]
-    sorted_by_size = by_size(np.array(members), np.array(names))
+    sorted_by_size = sort_by_size(np.array(members), np.array(names))
     for i in range(count):
         expected = plain(members[i], names[i])
         assert sorted_by_size.sizes[i].tolist() == [len(cluster) for cluster in expected]
@@ -263,7 +284,7 @@ def test_near_duplicates_count_once_for_the_size_of_a_cluster(
     distinct = st.lists(st.integers(0, 99), min_size=length, max_size=length, unique=True)
     few = st.lists(st.integers(0, 4), min_size=length, max_size=length)
     members, names, kinds = ([data.draw(of) for _ in range(count)] for of in (distinct, few, few))
-    found = by_size(np.array(members), np.array(names), np.array(kinds))
+    found = sort_by_size(np.array(members), np.array(names), np.array(kinds))
     for i in range(count):
         kind = dict(zip(members[i], kinds[i], strict=True))
         expected = sorted(
@@ -276,7 +297,7 @@ def test_near_duplicates_count_once_for_the_size_of_a_cluster(
 
 def test_of_equal_sizes_the_cluster_with_the_smallest_row_leads() -> None:
     members: Ints = np.array([[9, 4, 7, 2, 5]])
-    found = by_size(members, np.array([[0, 0, 1, 1, 2]]))
+    found = sort_by_size(members, np.array([[0, 0, 1, 1, 2]]))
     assert found.members[0].tolist() == [2, 7, 4, 9, 5]
     assert found.sizes[0].tolist() == [2, 2, 1]
 
@@ -284,7 +305,7 @@ def test_of_equal_sizes_the_cluster_with_the_smallest_row_leads() -> None:
 # cover
 
 
-def covered(vectors: Grid, radius: float) -> list[list[int]]:
+def covered(vectors: GridVectors, radius: float) -> list[list[int]]:
     """Return the clusters of the densest-ball rule, read off plainly, as they are taken."""
     near = distances(vectors) <= radius
     left = set(range(len(vectors)))
@@ -305,9 +326,9 @@ def parts(names: list[int]) -> list[list[int]]:
 def test_a_cover_takes_the_densest_ball_first(
     seed: int, count: int, width: int, radius: float
 ) -> None:
-    vectors = directions(seed, count, width, 15)
+    vectors = random_directions(seed, count, width, 15)
     assume((np.abs(distances(vectors) - radius) > 1e-5).all())
-    names = cover(vectors, places(1, count), radius)[0].tolist()
+    names = greedy_ball_cover(vectors, places(1, count), radius)[0].tolist()
     assert parts(names) == sorted(covered(vectors, radius))
 
 
@@ -315,17 +336,17 @@ def test_a_cover_takes_the_densest_ball_first(
 def test_a_response_that_stands_for_several_weighs_as_many(
     seed: int, count: int, width: int, radius: float
 ) -> None:
-    vectors = directions(seed, count, width, 15)
+    vectors = random_directions(seed, count, width, 15)
     weights = np.random.default_rng(seed).integers(1, 5, count)
     each = np.repeat(np.arange(count), weights)
     first = np.cumsum(weights) - weights
-    alone = cover(vectors, each[None], radius)[0]
-    assert first[cover(vectors, places(1, count), radius, weights[None])[0]].tolist() == (
-        alone[first].tolist()
-    )
+    alone = greedy_ball_cover(vectors, each[None], radius)[0]
+    assert first[
+        greedy_ball_cover(vectors, places(1, count), radius, weights[None])[0]
+    ].tolist() == (alone[first].tolist())
 
 
 def test_a_cover_does_not_chain() -> None:
-    names = cover(string(150), places(1, 150), 1.01)[0].tolist()
+    names = greedy_ball_cover(string(150), places(1, 150), 1.01)[0].tolist()
     assert max(names.count(name) for name in names) == 3
     assert set(found(string(150), 1.01)) == {0}

@@ -13,7 +13,7 @@ import pytest
 from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
 from isaac.curation.curate import Curation, curate
-from isaac.curation.lineage import LINEAGE
+from isaac.curation.lineage import LINEAGE_SCHEMA
 from isaac.curation.resources import Tools
 from isaac.errors import CorpusError, EncoderError, RecipeError
 from isaac.models.encoders import Floats, HashingEncoder
@@ -112,12 +112,12 @@ def test_a_head_of_one_member_keeps_nothing_by_rule() -> None:
 def test_lineage_has_its_schema_and_is_ordered_by_id_and_target(base: Recipe) -> None:
     recipe = changed(base, neighbors=12, targets=4, keep=False)
     found = curate(Corpus.of(EXCHANGES), recipe)
-    assert found.lineage.schema == LINEAGE
+    assert found.lineage.schema == LINEAGE_SCHEMA
     assert found.lineage.num_rows > len(EXCHANGES)
     places = list(zip(column(found, "id"), column(found, "target"), strict=True))
     assert places == sorted(set(places))
     assert {row for row, target in places if target == 0} == set(range(len(EXCHANGES)))
-    assert not any(value is None for name in LINEAGE.names for value in column(found, name))
+    assert not any(value is None for name in LINEAGE_SCHEMA.names for value in column(found, name))
 
 
 def test_lineage_counts_agree_with_each_other() -> None:
@@ -133,7 +133,7 @@ def test_lineage_counts_agree_with_each_other() -> None:
 def test_typicality_is_the_share_of_responses_worded_no_more_typically() -> None:
     found = curated(EXCHANGES, neighbors=12)
     typical = dict(zip(column(found, "id"), column(found, "typicality"), strict=True))
-    kind = dict(zip(found.layout.responses, found.consensus.kind.tolist(), strict=True))
+    kind = dict(zip(found.layout.responses, found.response_scores.kind.tolist(), strict=True))
     best = {kind[text]: 0.0 for _, text in EXCHANGES}
     for row, (_, text) in enumerate(EXCHANGES):
         best[kind[text]] = max(best[kind[text]], typical[row])

@@ -15,16 +15,23 @@ from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
 from isaac.curation import hyperparameters as settling
 from isaac.curation.curate import Curation, curate
-from isaac.curation.hyperparameters import FEWEST, MOST, RADII, VIEWS, Choice, size
+from isaac.curation.hyperparameters import (
+    MAX_NEIGHBORS,
+    MIN_NEIGHBORS,
+    RADII,
+    VIEWS,
+    SelectedSettings,
+    default_k,
+)
 from isaac.curation.resources import Tools
-from isaac.curation.storage import Memory
+from isaac.curation.storage import MemoryStorage
 from isaac.curation.views import Ridge
 from isaac.models.encoders import Floats
-from isaac.recipe import Recipe, Settled
+from isaac.recipe import Recipe, ResolvedRecipe
 from isaac.runs.jobs import curate_to, redraw_run
 from isaac.runs.run import Run
 from isaac.runtime.storage import Array
-from tests.conftest import Isaac, write_lines
+from tests.conftest import RunIsaac, write_lines
 
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
 
@@ -47,7 +54,7 @@ def auto(**fields: Any) -> Recipe:
     return Recipe.of({**HASHING, **fields})
 
 
-def chosen(found: Curation) -> Choice:
+def chosen(found: Curation) -> SelectedSettings:
     assert found.choice is not None
     return found.choice
 
@@ -73,13 +80,13 @@ def plain(pairs: Pairs) -> Curation:
 
 @given(st.integers(1, 10**7), st.integers(1, 10**7))
 def test_k_rises_with_the_corpus_within_its_bounds(one: int, other: int) -> None:
-    assert FEWEST <= size(one) <= MOST
-    assert size(min(one, other)) <= size(max(one, other))
+    assert MIN_NEIGHBORS <= default_k(one) <= MAX_NEIGHBORS
+    assert default_k(min(one, other)) <= default_k(max(one, other))
 
 
 @pytest.mark.parametrize(("count", "k"), [(1, 50), (400, 60), (10_000, 300), (10**6, 400)])
 def test_k_is_three_square_roots(count: int, k: int) -> None:
-    assert size(count) == k
+    assert default_k(count) == k
 
 
 def test_k_counts_what_may_be_drawn(pairs: Pairs) -> None:
@@ -88,9 +95,9 @@ def test_k_counts_what_may_be_drawn(pairs: Pairs) -> None:
         found = curate(
             Corpus.of(copies), auto(candidates=share, radius=1.0, view="whole", relevance=0)
         )
-        typical = found.consensus.typicality[found.layout.response]
+        typical = found.response_scores.typicality[found.layout.response]
         count = int((typical > 1 - share).sum())
-        assert found.recipe.neighbors == size(count) > FEWEST
+        assert found.recipe.neighbors == default_k(count) > MIN_NEIGHBORS
         assert f"the {count:,} exchanges that may be drawn" in chosen(found).reasons[0]
 
 
@@ -142,7 +149,7 @@ def test_nothing_is_chosen_where_all_is_given(pairs: Pairs) -> None:
     recipe = auto(neighbors=9, radius=0.9, view="whole")
     found = curate(Corpus.of(pairs), recipe)
     assert found.choice is None
-    assert found.recipe == Settled.of({**recipe.model_dump(), "search": "exact"})
+    assert found.recipe == ResolvedRecipe.of({**recipe.model_dump(), "search": "exact"})
     again = curate(Corpus.of(pairs), found.recipe)
     assert again.choice is None
     assert again.lineage.equals(found.lineage)
@@ -253,7 +260,7 @@ def test_labels_do_not_matter(tmp_path: Path, pairs: Pairs) -> None:
 # what is kept
 
 
-class Counting(Memory):
+class Counting(MemoryStorage):
     """A store that keeps numbers, and counts how often they were made."""
 
     def __init__(self) -> None:
@@ -281,11 +288,11 @@ def test_a_store_keeps_what_was_tried(pairs: Pairs) -> None:
 
 
 def test_redrawing_chooses_nothing_anew(plain: Curation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "settle", None)
-    monkeypatch.setattr(settling, "_trials", None)
+    monkeypatch.setattr(settling, "select_hyperparameters", None)
+    monkeypatch.setattr(settling, "_score_settings", None)
     again = plain.redraw(sharpening="uniform", seed=3)
     assert again.choice is plain.choice
-    assert again.recipe == Settled.of(
+    assert again.recipe == ResolvedRecipe.of(
         {**plain.recipe.model_dump(), "sharpening": "uniform", "seed": 3}
     )
 
@@ -295,7 +302,7 @@ def test_a_run_keeps_its_choice_when_it_is_drawn_again(
 ) -> None:
     run = curate_to(tmp_path / "run", small, auto())
     before = run.curation()
-    monkeypatch.setattr(settling, "_drawn", None)  # a trial would fail
+    monkeypatch.setattr(settling, "_expected_typicality", None)  # a trial would fail
     assert run.curation().choice == before.choice is not None
     other = redraw_run(run, {"power": 1.0, "seed": 9, "keep": True}, tmp_path / "other")
     for drawn in (other, redraw_run(run, {"power": 1.0, "seed": 9, "keep": True})):
@@ -306,11 +313,11 @@ def test_a_run_keeps_its_choice_when_it_is_drawn_again(
 
 
 def test_the_command_keeps_its_choice_when_it_draws_again(
-    tmp_path: Path, small: Path, isaac: Isaac, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small: Path, isaac: RunIsaac, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isaac("curate", small, "-o", tmp_path / "run").code == 0
     before = Run(tmp_path / "run").curation()
-    monkeypatch.setattr(settling, "_drawn", None)
+    monkeypatch.setattr(settling, "_expected_typicality", None)
     done = isaac("redraw", tmp_path / "run", "--power", "1", "--budget", "1")
     assert done.code == 0, done.err
     assert Run(tmp_path / "run").curation().choice == before.choice is not None
@@ -337,7 +344,7 @@ def test_groups_of_one_stay_as_they_are(fields: dict[str, Any], pairs: Pairs) ->
 
 
 def test_groups_too_large_to_try_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "LARGEST", 40)
+    monkeypatch.setattr(settling, "MAX_GROUP_ROWS", 40)
     many = [(f"question {n}", f"answer {WORDS[n]} {WORDS[-n]}") for n in range(41)]
     few = [("hi", "hello you"), ("hi", "hello there"), ("bye", "see you")]
     for rows, names in [
@@ -362,6 +369,6 @@ def test_tiny_corpora(count: int, same: str, group_by: str | None) -> None:
     corpus = Corpus.of(rows, groups=[str(n // 2) for n in range(count)])
     found = curate(corpus, Recipe(group_by=group_by))
     assert [line["id"] for line in found.lineage.to_pylist()] == list(range(count))
-    assert (found.recipe.neighbors, found.recipe.radius) == (FEWEST, chosen(found).radius)
+    assert (found.recipe.neighbors, found.recipe.radius) == (MIN_NEIGHBORS, chosen(found).radius)
     assert all(rows[line["source_id"]][1] for line in found.lineage.to_pylist())
     json.dumps(chosen(found))

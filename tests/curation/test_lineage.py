@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
 from isaac.curation.curate import Curation, curate
-from isaac.curation.lineage import LINEAGE, least
-from isaac.recipe import BUDGETS, Recipe
+from isaac.curation.lineage import LINEAGE_SCHEMA, mark_least_typical
+from isaac.recipe import DEFAULT_BUDGETS, Recipe
 from tests.conftest import write_lines
 
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
@@ -46,7 +46,7 @@ def actions(found: Curation) -> Counter[str]:
 def asked(found: Curation) -> set[int]:
     """Return the ids of the least typical rows, as many as the budget allows."""
     layout = found.layout
-    typical = found.consensus.typicality[layout.response].tolist()
+    typical = found.response_scores.typicality[layout.response].tolist()
     order = sorted(range(len(typical)), key=lambda row: (typical[row], row))
     return set(layout.ids[order[: round(found.recipe.share * len(typical))]].tolist())
 
@@ -59,7 +59,7 @@ def test_the_least_typical_come_first_and_equal_ones_in_their_order(
     typical: list[float], data: st.DataObject
 ) -> None:
     count = data.draw(st.integers(0, len(typical)))
-    chosen: npt.NDArray[np.bool_] = least(np.array(typical), count)
+    chosen: npt.NDArray[np.bool_] = mark_least_typical(np.array(typical), count)
     expected = sorted(range(len(typical)), key=lambda row: (typical[row], row))[:count]
     assert np.flatnonzero(chosen).tolist() == sorted(expected)
 
@@ -85,13 +85,13 @@ def test_only_the_least_typical_rows_change(mode: str, budget: float, pairs: Pai
 
 
 def test_a_budget_of_nothing_changes_nothing(pairs: Pairs) -> None:
-    for mode in BUDGETS:
+    for mode in DEFAULT_BUDGETS:
         found = curated(pairs, mode=mode, budget=0.0, targets=3)
         assert actions(found) == {"kept": len(pairs)}
         assert [line["source_id"] for line in lines(found)] == list(range(len(pairs)))
 
 
-@pytest.mark.parametrize(("mode", "share"), BUDGETS.items())
+@pytest.mark.parametrize(("mode", "share"), DEFAULT_BUDGETS.items())
 def test_every_mode_has_a_budget_of_its_own(mode: str, share: float, pairs: Pairs) -> None:
     found = curated(pairs, mode=mode)
     assert found.recipe.share == share
@@ -146,7 +146,7 @@ def test_the_keep_rule_holds_back_rows_of_the_budget(pairs: Pairs) -> None:
 
 def test_targets_of_a_replaced_row_are_numbered(pairs: Pairs) -> None:
     found = curated(pairs, targets=3, budget=0.5, abstain=0)
-    assert found.lineage.schema == LINEAGE
+    assert found.lineage.schema == LINEAGE_SCHEMA
     told: dict[int, list[dict[str, Any]]] = {}
     for line in lines(found):
         told.setdefault(line["id"], []).append(line)
@@ -171,7 +171,7 @@ def test_only_typical_responses_are_drawn(
     recipe = Recipe.of({**FIXED, **fields, "group_by": group_by, "candidates": 0.3, "abstain": 0})
     found = curate(corpus, recipe)
     place = np.argsort(found.layout.ids)
-    typical = found.consensus.typicality[found.layout.response[place]]
+    typical = found.response_scores.typicality[found.layout.response[place]]
     drawn = [line["source_id"] for line in lines(found) if line["action"] == "replaced"]
     assert len(drawn) > 30
     assert (typical[drawn] > 0.7).all()
@@ -180,7 +180,7 @@ def test_only_typical_responses_are_drawn(
 @pytest.mark.parametrize("fields", [{}, {"mode": "filter"}, {"abstain": 1.0}], ids=str)
 def test_many_targets_of_which_no_row_finds_a_second(fields: dict[str, Any]) -> None:
     found = curated([("hi", "hello")], targets=3, **fields)
-    assert found.lineage.schema == LINEAGE
+    assert found.lineage.schema == LINEAGE_SCHEMA
     assert [line["target"] for line in lines(found)] == [0]
 
 
@@ -274,7 +274,7 @@ SMALL = st.lists(
 @settings(max_examples=30)
 @given(
     SMALL,
-    st.sampled_from(sorted(BUDGETS)),
+    st.sampled_from(sorted(DEFAULT_BUDGETS)),
     st.floats(0, 1),
     st.sampled_from([0.0, 0.02, 0.5]),
     st.integers(1, 3),

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pytest
 
-from isaac.curation.near_duplicates import near_duplicates
+from isaac.curation.near_duplicates import group_near_duplicates
 
 CATEGORIES = {
     "offending_user",
@@ -42,7 +42,7 @@ def test_ids_are_unique_and_say_the_kind(prompts: list[dict[str, str]]) -> None:
 
 def test_no_two_prompts_are_near_duplicates(prompts: list[dict[str, str]]) -> None:
     texts = [row["prompt"] for row in prompts]
-    assert len(set(near_duplicates(texts).tolist())) == len(texts)
+    assert len(set(group_near_duplicates(texts).tolist())) == len(texts)
 
 
 def test_prompts_are_short_plain_text(prompts: list[dict[str, str]]) -> None:

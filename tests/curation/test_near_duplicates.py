@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from isaac.curation import near_duplicates as duplicates
 from isaac.curation import text_batches
-from isaac.curation.near_duplicates import near_duplicates
+from isaac.curation.near_duplicates import group_near_duplicates
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
 
@@ -25,11 +25,11 @@ TEXTS = st.lists(st.text() | st.lists(st.sampled_from("a b c A, b. 1 é 中".spl
 
 
 def alike(*texts: str) -> bool:
-    return set(near_duplicates(texts).tolist()) == {0}
+    return set(group_near_duplicates(texts).tolist()) == {0}
 
 
 def apart(*texts: str) -> bool:
-    return len(set(near_duplicates(texts).tolist())) == len(texts)
+    return len(set(group_near_duplicates(texts).tolist())) == len(texts)
 
 
 def said(random: Random, length: int) -> list[str]:
@@ -46,7 +46,7 @@ def changed(random: Random, words: list[str], count: int = 1) -> list[str]:
 
 def groups_of(texts: list[str]) -> set[frozenset[str]]:
     groups: dict[int, set[str]] = {}
-    for text, group in zip(texts, near_duplicates(texts).tolist(), strict=True):
+    for text, group in zip(texts, group_near_duplicates(texts).tolist(), strict=True):
         groups.setdefault(group, set()).add(text)
     return {frozenset(group) for group in groups.values()}
 
@@ -119,14 +119,16 @@ def test_a_word_changed_or_appended_in_twenty_is_a_small_change(random: Random, 
     words = said(random, min(size, len(WORDS)))
     texts = [words, [*words, "more"], ["more", *words], words[1:]]
     assert alike(*map(" ".join, texts))
-    assert size > duplicates.SKETCH or alike(" ".join(words), " ".join(changed(random, words)))
+    assert size > duplicates.SKETCH_SHINGLES or alike(
+        " ".join(words), " ".join(changed(random, words))
+    )
 
 
 @given(st.randoms(use_true_random=False), st.integers(5, 100), st.integers(1, 30))
 def test_two_texts_are_joined_by_the_threshold(random: Random, size: int, changes: int) -> None:
     words = said(random, size)
     one, other = " ".join(words), " ".join(changed(random, words, min(changes, size)))
-    assert alike(one, other) == (jaccard(one, other) >= duplicates.ALIKE)
+    assert alike(one, other) == (jaccard(one, other) >= duplicates.MIN_JACCARD)
 
 
 def test_of_long_texts_a_sample_tells_how_alike_they_are() -> None:
@@ -135,7 +137,7 @@ def test_of_long_texts_a_sample_tells_how_alike_they_are() -> None:
     assert alike(text, " ".join(words[100:]), text + " and that is all")
     assert apart(text, half)
     parts = (text, half, " ".join(words[900:]))
-    sides = [duplicates._read([some], duplicates._Hashes()) for some in parts]
+    sides = [duplicates._sketch_block([some], duplicates._WordHashes()) for some in parts]
     whole, first, last = (side.shingles for side in sides)
     for one, other, share in ((whole, first, 0.5), (whole, last, 0.75), (first, last, 0.25)):
         assert duplicates._jaccard(one, other)[0] == pytest.approx(share, abs=0.15)
@@ -154,7 +156,7 @@ def test_no_chain_joins_what_differs() -> None:
     groups = groups_of(window)
     assert 4 < len(groups) < 30
     for group in groups:
-        assert any(all(jaccard(a, b) >= duplicates.ALIKE for b in group) for a in group)
+        assert any(all(jaccard(a, b) >= duplicates.MIN_JACCARD for b in group) for a in group)
 
 
 def test_copies_are_found_in_a_crowd() -> None:
@@ -162,7 +164,7 @@ def test_copies_are_found_in_a_crowd() -> None:
     greeting = said(random, 20)
     texts = [" ".join(greeting + said(random, 12)) for _ in range(500)]
     copies = [text + " indeed" for text in texts]
-    assert near_duplicates(texts + copies).tolist() == [*range(500)] * 2
+    assert group_near_duplicates(texts + copies).tolist() == [*range(500)] * 2
 
 
 @given(TEXTS, st.randoms())
@@ -181,7 +183,7 @@ def test_the_order_of_many_variants_only_names_groups() -> None:
 
 @given(TEXTS)
 def test_groups_are_named_by_their_smallest_index(texts: list[str]) -> None:
-    groups = near_duplicates(texts)
+    groups = group_near_duplicates(texts)
     assert groups.dtype == np.int64
     assert groups.shape == (len(texts),)
     assert (groups <= np.arange(len(texts))).all()
@@ -191,11 +193,11 @@ def test_groups_are_named_by_their_smallest_index(texts: list[str]) -> None:
 @settings(max_examples=25)
 @given(TEXTS, st.integers(256, 4096))
 def test_blocks_change_no_group(texts: list[str], size: int) -> None:
-    groups = near_duplicates(texts)
+    groups = group_near_duplicates(texts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "BLOCK", size)
-        patch.setattr(text_batches, "BLOCK", size)
-        assert np.array_equal(near_duplicates(texts), groups)
+        patch.setattr(duplicates, "BLOCK_SIZE", size)
+        patch.setattr(text_batches, "BLOCK_SIZE", size)
+        assert np.array_equal(group_near_duplicates(texts), groups)
 
 
 def many_variants(random: Random, originals: int, each: int, size: int) -> list[str]:
@@ -209,22 +211,27 @@ def many_variants(random: Random, originals: int, each: int, size: int) -> list[
 
 def test_the_bounds_of_memory_change_no_group() -> None:
     texts = many_variants(Random(5), 30, 20, 40)
-    groups = near_duplicates(texts)
+    groups = group_near_duplicates(texts)
     assert 30 <= len(set(groups.tolist())) < len(texts) / 2
-    for name, size in {"PART": 1000, "KNOWN": 10, "SPILL": 5000, "BLOCK": 1000}.items():
+    for name, size in {
+        "PART_SHINGLES": 1000,
+        "MAX_CACHED_WORDS": 10,
+        "SPILL_BYTES": 5000,
+        "BLOCK_SIZE": 1000,
+    }.items():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(duplicates, name, size)
-            if name == "BLOCK":
+            if name == "BLOCK_SIZE":
                 patch.setattr(text_batches, name, size)
-            assert np.array_equal(near_duplicates(texts), groups), name
+            assert np.array_equal(group_near_duplicates(texts), groups), name
 
 
 def test_pairs_left_out_unread_are_not_alike() -> None:
     texts = many_variants(Random(6), 12, 12, 24)
-    shown = duplicates._read(texts, duplicates._Hashes())
+    shown = duplicates._sketch_block(texts, duplicates._WordHashes())
     pairs = np.array([(b, a) for b in range(len(texts)) for a in range(b)])
     one, other = (shown.shingles.take(side) for side in pairs.T)
-    alike_pairs = duplicates._jaccard(one, other) >= duplicates.ALIKE
+    alike_pairs = duplicates._jaccard(one, other) >= duplicates.MIN_JACCARD
     hopeful = duplicates._may_be_alike(shown, pairs)
     assert hopeful[alike_pairs].all()
     assert alike_pairs.sum() > 30
@@ -233,7 +240,7 @@ def test_pairs_left_out_unread_are_not_alike() -> None:
 
 @given(st.lists(st.integers(0, 5) | st.integers(0, 2**64 - 1), min_size=1))
 def test_where_each_key_first_stands(keys: list[int]) -> None:
-    found = duplicates._firsts(np.array(keys, np.uint64)).tolist()
+    found = duplicates._find_first_occurrences(np.array(keys, np.uint64)).tolist()
     assert found == [keys.index(key) for key in keys]
 
 
@@ -259,8 +266,8 @@ class Slices(Sequence[str]):
 def test_texts_are_read_once_in_slices_and_ticked() -> None:
     texts = Slices(many_variants(Random(7), 50, 10, 20))
     ticks: list[int] = []
-    groups = near_duplicates(texts, ticks.append)
-    assert np.array_equal(groups, near_duplicates(texts.texts))
+    groups = group_near_duplicates(texts, ticks.append)
+    assert np.array_equal(groups, group_near_duplicates(texts.texts))
     assert set(texts.passes.values()) == {1}
     assert sum(ticks) == len(texts)
     assert len(ticks) > 60
@@ -277,15 +284,20 @@ def peak_of(work: Callable[[], object]) -> int:
 
 
 def test_memory_does_not_grow_with_the_length_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in {"BLOCK": 1 << 14, "PART": 1 << 14, "SPILL": 1 << 16, "KNOWN": 64}.items():
+    for name, size in {
+        "BLOCK_SIZE": 1 << 14,
+        "PART_SHINGLES": 1 << 14,
+        "SPILL_BYTES": 1 << 16,
+        "MAX_CACHED_WORDS": 64,
+    }.items():
         monkeypatch.setattr(duplicates, name, size)
-    monkeypatch.setattr(text_batches, "BLOCK", 1 << 14)
+    monkeypatch.setattr(text_batches, "BLOCK_SIZE", 1 << 14)
     random = Random(8)
     short = [" ".join(random.choices(WORDS, k=15)) for _ in range(2000)]
     long = [" ".join(random.choices(WORDS, k=300)) for _ in range(500)]
 
     def peak(texts: list[str]) -> int:
-        return peak_of(lambda: near_duplicates(texts))
+        return peak_of(lambda: group_near_duplicates(texts))
 
     peak(long[:5])
     assert peak(long) - peak(long[:250]) < 250 * 800
@@ -298,8 +310,8 @@ def test_groups_do_not_depend_on_the_process(seed: str) -> None:
     words = said(random, 40)
     texts = [" ".join(changed(random, words, count)) for count in range(1, 6) for _ in range(10)]
     code = (
-        "import sys; from isaac.curation.near_duplicates import near_duplicates;"
-        "print(near_duplicates(sys.argv[1:]).tolist())"
+        "import sys; from isaac.curation.near_duplicates import group_near_duplicates;"
+        "print(group_near_duplicates(sys.argv[1:]).tolist())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *texts],
@@ -308,12 +320,12 @@ def test_groups_do_not_depend_on_the_process(seed: str) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == str(near_duplicates(texts).tolist())
+    assert done.stdout.strip() == str(group_near_duplicates(texts).tolist())
 
 
 def test_hashes_stay_the_same() -> None:
     texts = ["", "One two three four"]
-    digests, bits, bands, shingles = duplicates._read(texts, duplicates._Hashes())
+    digests, bits, bands, shingles = duplicates._sketch_block(texts, duplicates._WordHashes())
     assert shingles.lengths.tolist() == [1, 2]
     assert digests.tolist() == [13020603013274838756, 15139614778914929433]
     assert [bands[0][1], bands[-1][1]] == [10843190597499002117, 6875777159722727813]
@@ -341,16 +353,22 @@ def test_hashes_stay_the_same() -> None:
     ids=lambda text: repr(text[:5]),
 )
 def test_a_giant_is_like_itself_and_no_other(text: str) -> None:
-    assert near_duplicates(["", "a b c", text, text + "\n", "a b d"]).tolist() == [0, 1, 2, 2, 4]
+    assert group_near_duplicates(["", "a b c", text, text + "\n", "a b d"]).tolist() == [
+        0,
+        1,
+        2,
+        2,
+        4,
+    ]
 
 
 def test_every_character_is_read() -> None:
     every = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
     texts = ["".join(every[start : start + 100]) for start in range(0, len(every), 100)]
-    near = near_duplicates([*texts, *(f"\n{text} " for text in texts)])
+    near = group_near_duplicates([*texts, *(f"\n{text} " for text in texts)])
     assert np.array_equal(near[: len(texts)], near[len(texts) :])
 
 
 def test_no_texts_have_no_groups() -> None:
-    assert near_duplicates([]).tolist() == []
-    assert near_duplicates([""]).tolist() == [0]
+    assert group_near_duplicates([]).tolist() == []
+    assert group_near_duplicates([""]).tolist() == [0]

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.corpus.corpus import Corpus
-from isaac.curation.canonical_order import Layout, arrange
+from isaac.curation.canonical_order import CanonicalCorpus, canonicalize
 from isaac.curation.curate import curate
-from isaac.curation.neighborhoods import Searches, to_search
+from isaac.curation.neighborhoods import SearchedNeighborhoods, build_context_index
 from isaac.curation.resources import Tools
-from isaac.curation.response_scores import Consensus, drawable
-from isaac.curation.vectors import Embedded, Grid
-from isaac.curation.views import Compared
+from isaac.curation.response_scores import ResponseScores, drawable_rows
+from isaac.curation.vectors import Embeddings, GridVectors
+from isaac.curation.views import ComparedResponses
 from isaac.errors import CorpusError
-from isaac.models.judges import Judgement
-from isaac.recipe import Recipe, Settled
-from tests.vectors import directions
+from isaac.models.judges import Judgment
+from isaac.recipe import Recipe, ResolvedRecipe
+from tests.vectors import random_directions
 
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
 
@@ -32,15 +32,19 @@ PAIRS = [
 ]
 
 
-def settled(**fields: Any) -> Settled:
-    return Settled.of({**HASHING, **fields})
+def settled(**fields: Any) -> ResolvedRecipe:
+    return ResolvedRecipe.of({**HASHING, **fields})
 
 
-def searched(layout: Layout, vectors: Grid, allowed: Any, recipe: Settled) -> Searches:
+def searched(
+    layout: CanonicalCorpus, vectors: GridVectors, allowed: Any, recipe: ResolvedRecipe
+) -> SearchedNeighborhoods:
     """Return the search for what is near, by vectors of the contexts."""
-    contexts = Embedded(vectors, 0, "")
-    candidates = to_search(layout, contexts, np.array(allowed), recipe, Tools())
-    return Searches.of(layout, contexts, Compared(None, layout.response), candidates, recipe)
+    contexts = Embeddings(vectors, 0, "")
+    candidates = build_context_index(layout, contexts, np.array(allowed), recipe, Tools())
+    return SearchedNeighborhoods.of(
+        layout, contexts, ComparedResponses(None, layout.response), candidates, recipe
+    )
 
 
 # what is near: only rows that may be drawn
@@ -55,20 +59,20 @@ def searched(layout: Layout, vectors: Grid, allowed: Any, recipe: Settled) -> Se
 def test_the_nearest_are_those_that_may_be_drawn(
     seed: int, pairs: list[tuple[int, int]], k: int, data: st.DataObject
 ) -> None:
-    layout = arrange(Corpus.of([(f"c{c}", f"r{r}") for c, r in pairs]))
+    layout = canonicalize(Corpus.of([(f"c{c}", f"r{r}") for c, r in pairs]))
     flags = data.draw(st.lists(st.booleans(), min_size=len(pairs), max_size=len(pairs)).filter(any))
-    vectors = directions(seed, len(layout.contexts), 5, distinct=4)
+    vectors = random_directions(seed, len(layout.contexts), 5, distinct=4)
     searches = searched(layout, vectors, flags, settled(neighbors=k))
     rows = [row for row, flag in enumerate(flags) if flag]
     selves = np.arange(len(layout.contexts))
-    for own, found in enumerate(searches.near(vectors, selves).tolist()):
+    for own, found in enumerate(searches.find_nearest(vectors, selves).tolist()):
         assert found == nearest(own, rows, layout, vectors)[:k]
-    for own, found in enumerate(searches.near(vectors, selves * 0 - 1).tolist()):
+    for own, found in enumerate(searches.find_nearest(vectors, selves * 0 - 1).tolist()):
         assert found == nearest(own, rows, layout, vectors, itself=False)[:k]
 
 
 def nearest(
-    own: int, rows: list[int], layout: Layout, vectors: Grid, *, itself: bool = True
+    own: int, rows: list[int], layout: CanonicalCorpus, vectors: GridVectors, *, itself: bool = True
 ) -> list[int]:
     """Return rows by the distance of their context, the own one first, in plain whole numbers."""
 
@@ -90,14 +94,14 @@ def nearest(
 def test_a_neighborhood_is_the_row_itself_and_rows_that_may_be_drawn(
     pairs: list[tuple[int, int]], k: int, data: st.DataObject
 ) -> None:
-    layout = arrange(Corpus.of([(f"c{c}", f"r{r}") for c, r in pairs]))
+    layout = canonicalize(Corpus.of([(f"c{c}", f"r{r}") for c, r in pairs]))
     count = len(layout.responses)
     shares = data.draw(st.lists(st.floats(0.01, 0.6), min_size=count, max_size=count))
-    consensus = Consensus(np.array([*shares[1:], 1.0]), np.arange(count))
+    consensus = ResponseScores(np.array([*shares[1:], 1.0]), np.arange(count))
     recipe = settled(neighbors=k, candidates=0.5)
-    candidates = drawable(layout, consensus, recipe)
+    candidates = drawable_rows(layout, consensus, recipe)
     assert candidates.tolist() == (consensus.typicality[layout.response] > 0.5).tolist()
-    vectors = directions(0, len(layout.contexts), 4)
+    vectors = random_directions(0, len(layout.contexts), 4)
     searches = searched(layout, vectors, candidates, recipe)
     numbers = np.arange(layout.exchange.max() + 1)
     for number, found in zip(numbers, searches.members(numbers).tolist(), strict=True):
@@ -110,11 +114,11 @@ def test_a_neighborhood_is_the_row_itself_and_rows_that_may_be_drawn(
 @pytest.mark.parametrize("share", [1e-17, 1e-9, 1.0])
 def test_some_response_may_always_be_drawn(share: float) -> None:
     found = curate(Corpus.of(PAIRS[:20]), Recipe.of({**HASHING, "candidates": share}))
-    assert drawable(found.layout, found.consensus, found.recipe).any()
+    assert drawable_rows(found.layout, found.response_scores, found.recipe).any()
 
 
 def test_what_a_judge_forbade_is_not_drawn() -> None:
-    layout = arrange(Corpus.of([("hi", "a"), ("hi", "b"), ("ho", "b"), ("ho", "c")]))
+    layout = canonicalize(Corpus.of([("hi", "a"), ("hi", "b"), ("ho", "b"), ("ho", "c")]))
     names = [
         (layout.contexts[c], layout.responses[r])
         for c, r in zip(layout.context.tolist(), layout.response.tolist(), strict=True)
@@ -123,8 +127,8 @@ def test_what_a_judge_forbade_is_not_drawn() -> None:
     verdicts = {("hi", "a"): 0.0, ("hi", "b"): 1.0, ("ho", "b"): math.nan, ("ho", "c"): 0.0}
     vetoed = np.array([verdicts[names[row]] for row in layout.first.tolist()])
     shares = np.array([typical[text] for text in layout.responses])
-    consensus = Consensus(shares, np.arange(3), vetoed)
-    allowed = drawable(layout, consensus, settled(candidates=0.5))
+    consensus = ResponseScores(shares, np.arange(3), vetoed)
+    allowed = drawable_rows(layout, consensus, settled(candidates=0.5))
     may_be_drawn = {name for name, flag in zip(names, allowed, strict=True) if flag}
     assert may_be_drawn == {("hi", "a"), ("ho", "b")}
 
@@ -135,9 +139,9 @@ class Forbidding:
     def __init__(self, *words: str) -> None:
         self.words = words
 
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         bad = [any(word in text for word in self.words) for text in responses]
-        return [Judgement("unsafe" if one else "safe") for one in bad]
+        return [Judgment("unsafe" if one else "safe") for one in bad]
 
 
 @pytest.mark.parametrize("fields", [{}, {"relevance": 0, "typicality": 0, "repeats": 0}])

@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isaac.curation.clusters import Clusters, chosen, joined
+from isaac.curation.clusters import Clusters, concatenate_neighborhoods, take_neighborhoods
 from isaac.curation.curate import Curation, curate
-from isaac.curation.sharpening import shape
-from isaac.curation.vectors import Embedded
-from isaac.recipe import Recipe, Settled
+from isaac.curation.sharpening import cluster_odds
+from isaac.curation.vectors import Embeddings
+from isaac.recipe import Recipe, ResolvedRecipe
 from tests import reference
 from tests.curation.test_curate import corpus_of
 from tests.reference import EXCHANGES
 
 
-def plain_vectors(texts: Iterable[str], embedded: Embedded | None) -> dict[str, list[int]] | None:
+def plain_vectors(texts: Iterable[str], embedded: Embeddings | None) -> dict[str, list[int]] | None:
     if embedded is None:
         return None
     return dict(zip(texts, embedded.vectors.tolist(), strict=True))
@@ -25,7 +25,7 @@ def plain_vectors(texts: Iterable[str], embedded: Embedded | None) -> dict[str, 
 def every_nest(found: Curation) -> Clusters:
     """Return all neighbourhoods, in the order of their numbers."""
     numbers, parts = zip(*found.neighborhoods, strict=True)
-    return chosen(joined(parts), np.argsort(np.concatenate(numbers)))
+    return take_neighborhoods(concatenate_neighborhoods(parts), np.argsort(np.concatenate(numbers)))
 
 
 @pytest.mark.parametrize("encoder", ["wordllama", "hashing"])
@@ -45,19 +45,19 @@ def every_nest(found: Curation) -> Clusters:
 )
 def test_the_line_equals_its_plain_reference(encoder: str, fields: dict[str, Any]) -> None:
     encoders = {"context_encoder": encoder, "response_encoder": encoder}
-    recipe = Settled.of(Recipe.paper(**encoders, **fields, search="exact").model_dump())
+    recipe = ResolvedRecipe.of(Recipe.paper(**encoders, **fields, search="exact").model_dump())
     rows = [(c, r, str(len(c) % 5)) for c, r in EXCHANGES]
     found = curate(corpus_of(rows), recipe)
     layout = found.layout
     contexts = None if recipe.group_by else plain_vectors(layout.contexts, found.contexts)
     responses = plain_vectors(layout.responses, found.responses)
-    ordered = reference.canonical(rows)
+    ordered = reference.number_and_sort(rows)
     nest = layout.group if recipe.group_by else layout.exchange
     lines = {line["id"]: line for line in found.lineage.to_pylist()}
     nests = every_nest(found)
-    odds = shape(nests, found.recipe).odds
+    odds = cluster_odds(nests, found.recipe).odds
     for row, own in enumerate(ordered):
-        expected = reference.curated(own, ordered, recipe, contexts, responses)
+        expected = reference.curate_row(own, ordered, recipe, contexts, responses)
         number = int(nest[row])
         members = [ordered[member] for member in nests.members[number]]
         assert members == [member for cluster in expected.clusters for member in cluster]

@@ -14,41 +14,45 @@ from hypothesis import strategies as st
 from isaac.corpus.corpus import Corpus
 from isaac.curation import neighborhoods, shards
 from isaac.curation.arrays import Ints
-from isaac.curation.canonical_order import Layout, arrange
-from isaac.curation.clusters import Clusters, chosen, joined
-from isaac.curation.neighborhoods import Groups, Searches, to_search
+from isaac.curation.canonical_order import CanonicalCorpus, canonicalize
+from isaac.curation.clusters import Clusters, concatenate_neighborhoods, take_neighborhoods
+from isaac.curation.neighborhoods import (
+    KeyedNeighborhoods,
+    SearchedNeighborhoods,
+    build_context_index,
+)
 from isaac.curation.resources import Tools
-from isaac.curation.search.exact import group_by
-from isaac.curation.shards import Neighborhoods, find_clusters, named
-from isaac.curation.storage import Memory
-from isaac.curation.vectors import Embedded
-from isaac.curation.views import Compared
+from isaac.curation.search.exact import group_rows
+from isaac.curation.shards import Neighborhoods, find_clusters, shard_name
+from isaac.curation.storage import MemoryStorage
+from isaac.curation.vectors import Embeddings
+from isaac.curation.views import ComparedResponses
 from isaac.errors import IsaacError
-from isaac.recipe import Settled
-from isaac.runtime.engines import Local
+from isaac.recipe import ResolvedRecipe
+from isaac.runtime.engines import LocalEngine
 from tests.reference import EXCHANGES
-from tests.vectors import directions
+from tests.vectors import random_directions
 
 Plain = list[list[list[int]]]
 
 
-def settled(**fields: Any) -> Settled:
+def settled(**fields: Any) -> ResolvedRecipe:
     encoders = {"context_encoder": "hashing", "response_encoder": "hashing"}
-    return Settled.of({**encoders, "radius": 1.1, "view": "whole", **fields})
+    return ResolvedRecipe.of({**encoders, "radius": 1.1, "view": "whole", **fields})
 
 
 class Case:
     """A corpus with vectors of its contexts and responses, and who may be drawn."""
 
-    def __init__(self, pairs: list[tuple[str, str]], recipe: Settled, seed: int = 0) -> None:
+    def __init__(self, pairs: list[tuple[str, str]], recipe: ResolvedRecipe, seed: int = 0) -> None:
         groups = [str(len(context) % 4) for context, _ in pairs]
         self.recipe = recipe
-        self.layout: Layout = arrange(Corpus.of(pairs, groups))
+        self.layout: CanonicalCorpus = canonicalize(Corpus.of(pairs, groups))
         count = len(self.layout.responses)
-        self.contexts = Embedded(directions(seed, len(self.layout.contexts), 6), 0, "")
+        self.contexts = Embeddings(random_directions(seed, len(self.layout.contexts), 6), 0, "")
         kind = np.random.default_rng(seed).integers(0, 1 + count // 2, count)
-        vectors = directions(seed + 1, count, 6, distinct=-(-2 * count // 3))
-        self.compared = Compared(
+        vectors = random_directions(seed + 1, count, 6, distinct=-(-2 * count // 3))
+        self.compared = ComparedResponses(
             vectors, self.layout.look, kind=np.asarray(kind[self.layout.response])
         )
         self.allowed = np.random.default_rng(seed).random(len(self.layout.ids)) < 0.7
@@ -61,12 +65,16 @@ class Case:
             self.layout, self.contexts, self.compared, self.allowed, self.recipe, given_tools
         )
 
-    def work(self) -> Searches | Groups:
+    def work(self) -> SearchedNeighborhoods | KeyedNeighborhoods:
         """Return what finds some of the neighbourhoods."""
         if self.recipe.group_by is not None:
-            return Groups(self.compared, group_by(self.layout.group), self.recipe)
-        candidates = to_search(self.layout, self.contexts, self.allowed, self.recipe, Tools())
-        return Searches.of(self.layout, self.contexts, self.compared, candidates, self.recipe)
+            return KeyedNeighborhoods(self.compared, group_rows(self.layout.group), self.recipe)
+        candidates = build_context_index(
+            self.layout, self.contexts, self.allowed, self.recipe, Tools()
+        )
+        return SearchedNeighborhoods.of(
+            self.layout, self.contexts, self.compared, candidates, self.recipe
+        )
 
 
 RECIPES = [
@@ -94,8 +102,8 @@ def one_by_one(found: Neighborhoods) -> Plain:
 
 
 def cut(monkeypatch: pytest.MonkeyPatch, *, most: int, members: int = 2**30) -> None:
-    monkeypatch.setattr(shards, "SHARD", (most, most))
-    monkeypatch.setattr(shards, "MEMBERS", members)
+    monkeypatch.setattr(shards, "SHARD_NEIGHBORHOODS", (most, most))
+    monkeypatch.setattr(shards, "SHARD_MEMBERS", members)
 
 
 # every neighbourhood once
@@ -137,15 +145,15 @@ def test_shards_may_lie_in_any_order() -> None:
     recipe = settled(group_by="g")
     case = Case(EXCHANGES, recipe)
     work, order = case.work(), np.array([2, 0, 3, 1])
-    store = Memory()
+    store = MemoryStorage()
     for number, nests in enumerate(([2, 0, 3], [1])):
-        store.clusters(named(number), partial(work.clusters, np.array(nests)))
+        store.clusters(shard_name(number), partial(work.clusters, np.array(nests)))
     found = Neighborhoods(order, np.array([0, 3, 4]), store, {})
     assert one_by_one(found) == plain(work.clusters(np.arange(4)))
 
 
 def test_a_shard_that_is_gone_is_told() -> None:
-    found = Neighborhoods(np.arange(3), np.array([0, 3]), Memory(), {})
+    found = Neighborhoods(np.arange(3), np.array([0, 3]), MemoryStorage(), {})
     with pytest.raises(IsaacError, match="a shard that was finished is gone"):
         found[1]
 
@@ -163,10 +171,10 @@ def test_the_cut_into_shards_changes_nothing(
     for most, members in [(1, 2**30), (2, 2**30), (13, 2**30), (1000, 1), (1000, 25), (5, 100)]:
         cut(monkeypatch, most=most, members=members)
         assert one_by_one(case.found()) == expected
-        assert one_by_one(case.found(engine=Local(3))) == expected
-    monkeypatch.setattr(neighborhoods, "BLOCK", 3)
+        assert one_by_one(case.found(engine=LocalEngine(3))) == expected
+    monkeypatch.setattr(neighborhoods, "BLOCK_NEIGHBORHOODS", 3)
     assert one_by_one(case.found()) == expected
-    monkeypatch.setattr(neighborhoods, "PAIRS", 1)
+    monkeypatch.setattr(neighborhoods, "BLOCK_PAIRS", 1)
     assert one_by_one(case.found()) == expected
 
 
@@ -177,9 +185,9 @@ def test_pairs_that_are_remembered_change_nothing(
     case = Case(EXCHANGES, settled(**fields))
     expected = one_by_one(case.found())
     serves = case.recipe.neighbors > 1
-    remembered = shards.remembered(case.compared, len(expected), case.recipe, Tools())
+    remembered = shards.with_joined_pairs(case.compared, len(expected), case.recipe, Tools())
     assert (remembered.known is not None) == serves
-    monkeypatch.setattr(shards, "remembered", lambda compared, *_: compared)
+    monkeypatch.setattr(shards, "with_joined_pairs", lambda compared, *_: compared)
     assert one_by_one(case.found()) == expected
 
 
@@ -190,27 +198,29 @@ def test_equal_neighborhoods_are_clustered_once_and_alike(fields: dict[str, Any]
     case = Case(pairs, settled(**fields))
     work = case.work()
     every = np.arange(len(case.found()))
-    apart = joined([work.clusters(every[nest : nest + 1]) for nest in every.tolist()])
+    apart = concatenate_neighborhoods(
+        [work.clusters(every[nest : nest + 1]) for nest in every.tolist()]
+    )
     together = work.clusters(every)
     assert plain(together) == plain(apart) == one_by_one(case.found())
     some = np.array([5, 0, 5, 2, 2, 1]) % len(every)
-    assert plain(work.clusters(some)) == plain(chosen(apart, some))
+    assert plain(work.clusters(some)) == plain(take_neighborhoods(apart, some))
 
 
 @pytest.mark.parametrize("neighbors", [1, 2, 5, 60])
 def test_a_context_s_exchanges_are_searched_once_but_each_has_its_own_row(neighbors: int) -> None:
     case = Case([("hi", f"answer {n}") for n in range(50)], settled(neighbors=neighbors))
     work = case.work()
-    assert isinstance(work, Searches)
+    assert isinstance(work, SearchedNeighborhoods)
     clustered: list[int] = []
-    original: Callable[..., Clusters] = neighborhoods.cluster
+    original: Callable[..., Clusters] = neighborhoods.cluster_neighborhoods
 
     def counting(members: Ints, *rest: Any) -> Clusters:
         clustered.append(len(members))
         return original(members, *rest)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(neighborhoods, "cluster", counting)
+        patched.setattr(neighborhoods, "cluster_neighborhoods", counting)
         found = work.clusters(np.arange(50))
     assert sum(clustered) == len({frozenset(found.members[nest].tolist()) for nest in range(50)})
     for nest in range(50):
@@ -224,9 +234,9 @@ def test_a_group_larger_than_a_shard_is_a_shard_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = [(f"c{n}", f"r{n}", "large" if n % 8 else f"small {n % 5}") for n in range(200)]
-    layout = arrange(Corpus.of([row[:2] for row in rows], [row[2] for row in rows]))
+    layout = canonicalize(Corpus.of([row[:2] for row in rows], [row[2] for row in rows]))
     recipe = settled(group_by="g")
-    compared = Compared(directions(3, 200, 5), layout.look)
+    compared = ComparedResponses(random_directions(3, 200, 5), layout.look)
     every: npt.NDArray[np.bool_] = np.ones(200, bool)
     expected = None
     for members in (1, 20, 100, 2**20):
@@ -247,7 +257,7 @@ def test_a_group_larger_than_a_shard_is_a_shard_of_its_own(
 def test_shards_are_as_large_as_they_may_be(sizes: list[int], most: int, members: int) -> None:
     with pytest.MonkeyPatch.context() as patched:
         cut(patched, most=most, members=members)
-        starts = shards._starts(np.array(sizes, np.int64)).tolist()
+        starts = shards._shard_starts(np.array(sizes, np.int64)).tolist()
     assert starts[0] == 0
     assert starts[-1] == len(sizes)
     for start, end in itertools.pairwise(starts):
@@ -263,17 +273,17 @@ def test_shards_are_as_large_as_they_may_be(sizes: list[int], most: int, members
 
 def test_what_is_finished_is_not_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     cut(monkeypatch, most=10)
-    case, store = Case(EXCHANGES, settled(neighbors=12)), Memory()
+    case, store = Case(EXCHANGES, settled(neighbors=12)), MemoryStorage()
     expected = one_by_one(case.found(store=store))
-    del store.kept[named(2)]
+    del store.kept[shard_name(2)]
     asked: list[list[int]] = []
-    original = Searches.clusters
+    original = SearchedNeighborhoods.clusters
 
-    def counting(work: Searches, nests: Ints) -> Clusters:
+    def counting(work: SearchedNeighborhoods, nests: Ints) -> Clusters:
         asked.append(nests.tolist())
         return original(work, nests)
 
-    monkeypatch.setattr(Searches, "clusters", counting)
+    monkeypatch.setattr(SearchedNeighborhoods, "clusters", counting)
     found = case.found(store=store)
     assert one_by_one(found) == expected
     assert asked == [found.nests(2).tolist()]

@@ -14,8 +14,14 @@ from scipy.stats import chisquare
 from isaac.curation import sampling
 from isaac.curation.arrays import Ints, Ragged, Reals
 from isaac.curation.clusters import Clusters
-from isaac.curation.sampling import Drawn, Pool, choose, draw, uniforms
-from isaac.curation.sharpening import clip, head, odds, shape, sharpness
+from isaac.curation.sampling import ResponsePool, RowDraws, draw, sample_categorical, uniforms
+from isaac.curation.sharpening import (
+    clip_to_top_mass,
+    cluster_odds,
+    largest_sizes,
+    sharpened_odds,
+    sharpness,
+)
 from isaac.recipe import Recipe, Sharpening
 
 RULES: list[Sharpening] = [
@@ -47,7 +53,7 @@ def array(*sizes: list[int]) -> Ints:
 
 
 def odds_of(sizes: list[int], **fields: Any) -> list[float]:
-    found: list[float] = odds(array(sizes), Recipe.paper(**fields))[0].tolist()
+    found: list[float] = sharpened_odds(array(sizes), Recipe.paper(**fields))[0].tolist()
     return found
 
 
@@ -59,7 +65,7 @@ def test_odds_sum_to_one_and_never_rise_with_rank(
     one: list[int], other: list[int], recipe: Recipe
 ) -> None:
     sizes = array(one, other)
-    found = odds(sizes, recipe)
+    found = sharpened_odds(sizes, recipe)
     assert np.isfinite(found).all()
     assert found.sum(axis=1) == pytest.approx([1, 1], abs=1e-12)
     assert (np.diff(found, axis=1) <= 0).all()
@@ -68,8 +74,8 @@ def test_odds_sum_to_one_and_never_rise_with_rank(
 
 @given(SIZES, RECIPES)
 def test_odds_do_not_depend_on_other_neighborhoods(sizes: list[int], recipe: Recipe) -> None:
-    alone = odds(array(sizes), recipe)[0]
-    beside = odds(array(sizes, [7] * 10), recipe)[0]
+    alone = sharpened_odds(array(sizes), recipe)[0]
+    beside = sharpened_odds(array(sizes, [7] * 10), recipe)[0]
     assert beside[: len(alone)] == pytest.approx(alone, abs=1e-15)
 
 
@@ -80,13 +86,13 @@ def test_under_the_long_tail_assumption_no_rule_but_uniform_adds_unsafe_draws(
     """Section 3: if unsafe shares do not fall with rank, then sum(q u) <= sum(d u)."""
     kept = array(sizes)[0]
     shares = np.array(unsafe[: len(sizes)])
-    drawn, before = odds(kept[None], recipe)[0], kept / kept.sum()
+    drawn, before = sharpened_odds(kept[None], recipe)[0], kept / kept.sum()
     assert drawn @ shares <= before @ shares + 1e-12
 
 
 def test_uniform_can_add_unsafe_draws() -> None:
     sizes, unsafe = array([90, 10]), np.array([0.0, 1.0])
-    assert odds(sizes, Recipe(sharpening="uniform"))[0] @ unsafe == 0.5
+    assert sharpened_odds(sizes, Recipe(sharpening="uniform"))[0] @ unsafe == 0.5
 
 
 @pytest.mark.parametrize("sizes", [[90, 10], [58, 20, 2], [40, 12, 5, 5]])
@@ -174,9 +180,9 @@ def test_proportional_leaves_the_distribution_and_power_raises_it() -> None:
 
 def test_head_keeps_the_largest_clusters_with_zeros_at_the_end() -> None:
     sizes = Ragged.of(np.array([5, 4, 1, 9, 3, 2]), np.array([3, 1, 2]))
-    assert head(sizes, 2).tolist() == [[5, 4], [9, 0], [3, 2]]
-    assert head(sizes, 10).tolist() == [[5, 4, 1], [9, 0, 0], [3, 2, 0]]
-    assert head(sizes, 1).tolist() == [[5], [9], [3]]
+    assert largest_sizes(sizes, 2).tolist() == [[5, 4], [9, 0], [3, 2]]
+    assert largest_sizes(sizes, 10).tolist() == [[5, 4, 1], [9, 0, 0], [3, 2, 0]]
+    assert largest_sizes(sizes, 1).tolist() == [[5], [9], [3]]
 
 
 @pytest.mark.parametrize(
@@ -193,11 +199,11 @@ def test_head_keeps_the_largest_clusters_with_zeros_at_the_end() -> None:
     ],
 )
 def test_clip_keeps_clusters_until_they_hold_the_share(top_mass: float, kept: list[int]) -> None:
-    assert clip(array([5, 3, 1, 1]), np.array([10]), top_mass)[0].tolist() == kept
+    assert clip_to_top_mass(array([5, 3, 1, 1]), np.array([10]), top_mass)[0].tolist() == kept
 
 
 def test_clip_measures_the_share_of_all_responses_not_of_the_kept() -> None:
-    assert clip(array([5, 3]), np.array([100]), 0.06)[0].tolist() == [5, 3]
+    assert clip_to_top_mass(array([5, 3]), np.array([100]), 0.06)[0].tolist() == [5, 3]
 
 
 def test_the_shape_is_of_counts_and_knows_how_many_rows_bear_them() -> None:
@@ -207,14 +213,14 @@ def test_the_shape_is_of_counts_and_knows_how_many_rows_bear_them() -> None:
         Ragged.of(np.array([6, 3, 1, 4]), lengths),
         Ragged.of(np.array([3, 2, 1, 1]), lengths),
     )
-    facts = shape(clusters, Recipe.paper(top_clusters=2, sharpening="proportional"))
+    facts = cluster_odds(clusters, Recipe.paper(top_clusters=2, sharpening="proportional"))
     assert facts.sizes.tolist() == [[3, 2], [1, 0]]
     assert facts.rows.tolist() == [[6, 3], [4, 0]]
     assert facts.totals.tolist() == [6, 1]
     assert facts.odds[0] == pytest.approx([0.6, 0.4])
     assert facts.odds[1].tolist() == [1, 0]
     assert facts.sharpness.tolist() == [1, 1]
-    clipped = shape(clusters, Recipe.paper(top_mass=0.5))
+    clipped = cluster_odds(clusters, Recipe.paper(top_mass=0.5))
     assert clipped.rows.tolist() == [[6, 0, 0], [4, 0, 0]]
 
 
@@ -247,7 +253,7 @@ def test_uniforms_take_the_largest_seed_and_key() -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6).filter(sum), st.floats(0, 1 - 2**-53))
 def test_choose_never_takes_what_has_no_chance(weights: list[float], chance: float) -> None:
     probabilities = np.array([weights]) / sum(weights)
-    index = int(choose(probabilities, np.array([chance]))[0])
+    index = int(sample_categorical(probabilities, np.array([chance]))[0])
     assert probabilities[0, index] > 0
     before = list(accumulate(probabilities[0].tolist(), initial=0.0))
     assert before[index] <= chance + 1e-12
@@ -266,10 +272,10 @@ class Neighborhood(NamedTuple):
 
 def drawn_from(
     hood: Neighborhood, cluster_odds: list[float], rows: int, targets: int = 1, seed: int = 0
-) -> list[Drawn]:
+) -> list[RowDraws]:
     """Return the draws of many rows that share one neighbourhood."""
     sizes = [len(cluster) for cluster in hood.clusters]
-    pool = Pool(
+    pool = ResponsePool(
         np.tile(np.array(cluster_odds), (rows, 1)),
         np.tile(np.array(sizes), (rows, 1)),
         np.zeros(rows, np.int64),
@@ -346,7 +352,7 @@ def test_a_rare_text_is_found_when_attempts_run_out(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(sampling, "uniforms", listened)
     first, second, third, fourth = drawn_from(hood, [1.0], 2000, 4)
-    assert (1, sampling.ATTEMPTS + 1) in streams
+    assert (1, sampling.MAX_ATTEMPTS + 1) in streams
     texts = np.array([0] * 999 + [1, 2, -1])
     for sources in zip(first.source, second.source, third.source, strict=True):
         assert sorted(texts[list(sources)]) == [0, 1, 2]
@@ -357,7 +363,7 @@ def test_a_rare_text_is_found_when_attempts_run_out(monkeypatch: pytest.MonkeyPa
 
 def test_the_last_place_is_not_overrun_when_a_product_rounds_up() -> None:
     chance = np.array([1 - 2**-53])
-    assert sampling._place(chance, np.array([3])).tolist() == [2]
+    assert sampling._scale_to_index(chance, np.array([3])).tolist() == [2]
 
 
 def test_draws_depend_on_the_seed() -> None:

@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from isaac.curation import text_batches
 from isaac.curation import typicality as wording
 from isaac.curation.arrays import Ints, Reals
-from isaac.curation.near_duplicates import near_duplicates
-from isaac.curation.text_batches import Ticker
+from isaac.curation.near_duplicates import group_near_duplicates
+from isaac.curation.text_batches import ProgressReporter
 from isaac.curation.typicality import (
-    HEAD,
-    LONGEST,
-    ORDER,
-    PRIOR,
-    UNSEEN,
-    Wording,
-    typicality,
-    words,
+    HEAD_SHARE,
+    MAX_WORDS,
+    NGRAM_ORDER,
+    PRIOR_WEIGHT,
+    UNSEEN_COUNT,
+    TypicalityModel,
+    compute_typicality,
+    tokenize_text,
 )
 
 Gram = tuple[str, ...]
@@ -79,9 +79,9 @@ def apart(texts: list[str]) -> Ints:
 
 def grams(text: str) -> list[list[Gram]]:
     """Return for each word, and the end, of a text its n-grams of each order."""
-    spoken = [*words(text), END]
+    spoken = [*tokenize_text(text), END]
     return [
-        [(*[START, *spoken[:place]][-order:], word) for order in range(1, ORDER)]
+        [(*[START, *spoken[:place]][-order:], word) for order in range(1, NGRAM_ORDER)]
         for place, word in enumerate(spoken)
     ]
 
@@ -99,7 +99,7 @@ class Plain:
         self.kinds = sum(len(gram) == 1 for gram in self.having)
         self.weight = dict.fromkeys(groups, 1.0)
         best = self.best(texts, groups)
-        least = np.quantile(list(best.values()), 1 - HEAD) if best else 0.0
+        least = np.quantile(list(best.values()), 1 - HEAD_SHARE) if best else 0.0
         self.weight = {group: float(score >= least) for group, score in best.items()}
         self.scores = [self.score(*row) for row in zip(texts, groups, strict=True)]
         self.ranked = list(self.best(texts, groups).values())
@@ -119,10 +119,10 @@ class Plain:
     def chance(self, longer: list[Gram], own: int | None) -> float:
         """Return the probability of a word after the words before it."""
         seen, after = self.counts((longer[0][-1],), own)
-        chance = (seen + UNSEEN) / (after + UNSEEN * (self.kinds + 1))
+        chance = (seen + UNSEEN_COUNT) / (after + UNSEEN_COUNT * (self.kinds + 1))
         for gram in longer:
             seen, after = self.counts(gram, own)
-            chance = (seen + PRIOR * chance) / (after + PRIOR)
+            chance = (seen + PRIOR_WEIGHT * chance) / (after + PRIOR_WEIGHT)
         return chance
 
     def counts(self, gram: Gram, own: int | None) -> tuple[float, float]:
@@ -140,7 +140,7 @@ def test_scores_are_those_of_plain_python(
     corpus: tuple[list[str], list[int]], unseen: list[str]
 ) -> None:
     texts, groups = corpus
-    plain, model = Plain(texts, groups), Wording(texts, array(groups))
+    plain, model = Plain(texts, groups), TypicalityModel(texts, array(groups))
     assert model.scores.tolist() == pytest.approx(plain.scores, abs=1e-12)
     expected = [plain.score(text, None) for text in unseen]
     assert model.of(unseen).tolist() == pytest.approx(expected, abs=1e-12)
@@ -152,14 +152,14 @@ def test_typicality_is_the_share_of_groups_no_more_typical(
 ) -> None:
     texts, groups = corpus
     plain = Plain(texts, groups)
-    given_scores = Wording(texts, array(groups)).typicality(np.array(plain.scores) + 1e-9)
+    given_scores = TypicalityModel(texts, array(groups)).typicality(np.array(plain.scores) + 1e-9)
     expected = [plain.typicality(score + 1e-9) for score in plain.scores]
     assert given_scores.tolist() == pytest.approx(expected)
 
 
 def test_one_text_by_hand() -> None:
     # Without its own group nothing is counted, so every word is one of the kinds and one unseen.
-    (score,) = Wording(["a b c"], array([5])).scores
+    (score,) = TypicalityModel(["a b c"], array([5])).scores
     assert score == pytest.approx(math.log(1 / 5))
 
 
@@ -172,8 +172,8 @@ def test_permuting_texts_permutes_scores_to_the_bit(
 ) -> None:
     texts, groups = corpus
     order = random.sample(range(len(texts)), len(texts))
-    one = Wording(texts, array(groups))
-    other = Wording([texts[i] for i in order], array([groups[i] for i in order]))
+    one = TypicalityModel(texts, array(groups))
+    other = TypicalityModel([texts[i] for i in order], array([groups[i] for i in order]))
     assert one.scores[order].tobytes() == other.scores.tobytes()
     assert one.ranked.tobytes() == other.ranked.tobytes()
     assert one.of(texts).tobytes() == other.of(texts).tobytes()
@@ -183,17 +183,17 @@ def test_permuting_real_responses_permutes_scores_to_the_bit(
     exchanges: list[dict[str, str]],
 ) -> None:
     texts = sorted({row["response"] for row in exchanges})
-    groups = near_duplicates(texts)
+    groups = group_near_duplicates(texts)
     order = np.random.default_rng(3).permutation(len(texts))
-    other = typicality([texts[i] for i in order], groups[order])
-    assert typicality(texts, groups)[order].tobytes() == other.tobytes()
+    other = compute_typicality([texts[i] for i in order], groups[order])
+    assert compute_typicality(texts, groups)[order].tobytes() == other.tobytes()
 
 
 @given(CORPORA)
 def test_how_groups_are_numbered_does_not_matter(corpus: tuple[list[str], list[int]]) -> None:
     texts, groups = corpus
-    other = Wording(texts, 10**6 - 7 * array(groups))
-    assert other.scores.tobytes() == Wording(texts, array(groups)).scores.tobytes()
+    other = TypicalityModel(texts, 10**6 - 7 * array(groups))
+    assert other.scores.tobytes() == TypicalityModel(texts, array(groups)).scores.tobytes()
 
 
 @given(CORPORA, st.integers(0, 11), st.integers(1, 5))
@@ -202,18 +202,18 @@ def test_repeating_a_text_in_its_group_changes_no_score(
 ) -> None:
     texts, groups = corpus
     place %= len(texts)
-    more = Wording(texts + [texts[place]] * times, array(groups + [groups[place]] * times))
-    once = Wording(texts, array(groups))
+    more = TypicalityModel(texts + [texts[place]] * times, array(groups + [groups[place]] * times))
+    once = TypicalityModel(texts, array(groups))
     assert more.scores[: len(texts)].tobytes() == once.scores.tobytes()
     assert more.ranked.tobytes() == once.ranked.tobytes()
 
 
 def test_every_process_gives_the_same_scores() -> None:
     code = (
-        "import numpy as np; from isaac.curation.typicality import Wording, typicality;"
+        "import numpy as np; from isaac.curation.typicality import TypicalityModel, compute_typicality;"
         "texts = ['see a doctor', 'see a vet', 'cook it', '你好 \\ud800']; "
-        "print(typicality(texts, np.array([0, 1, 2, 2])).tolist(),"
-        " Wording(texts, np.arange(4)).scores.tolist())"
+        "print(compute_typicality(texts, np.array([0, 1, 2, 2])).tolist(),"
+        " TypicalityModel(texts, np.arange(4)).scores.tolist())"
     )
     printed = {
         subprocess.run(
@@ -239,29 +239,29 @@ ODD = "Your mangy brute had it coming, so quit bawling and shovel its carcass in
 
 
 def of_the_odd(texts: list[str]) -> float:
-    return float(typicality(texts, near_duplicates(texts))[texts.index(ODD)])
+    return float(compute_typicality(texts, group_near_duplicates(texts))[texts.index(ODD)])
 
 
 def test_near_duplicates_of_a_text_do_not_make_it_typical(responses: list[str]) -> None:
     variants = [ODD.replace("ditch", word) for word in ("pond", "river", "bin", "hole", "swamp")]
     flooded = [*responses, ODD, *variants, *(f"{ODD} {n}" for n in range(30))]
-    assert len(set(near_duplicates(flooded)[len(responses) :].tolist())) == 1
+    assert len(set(group_near_duplicates(flooded)[len(responses) :].tolist())) == 1
     assert of_the_odd(flooded) <= of_the_odd([*responses, ODD])
     assert of_the_odd(flooded) < 0.2
 
 
 def test_a_phrase_that_others_share_makes_a_text_typical(responses: list[str]) -> None:
     rng = Random(1)
-    vocabulary = sorted({word for text in responses for word in words(text)})
+    vocabulary = sorted({word for text in responses for word in tokenize_text(text)})
     sharing = [f"{ODD[:60]} {' '.join(rng.sample(vocabulary, 9))}" for _ in range(40)]
-    assert len(set(near_duplicates(sharing).tolist())) == 40
+    assert len(set(group_near_duplicates(sharing).tolist())) == 40
     assert of_the_odd([*responses, *sharing, ODD]) > of_the_odd([*responses, ODD]) + 0.3
 
 
 def test_a_text_gets_no_more_typical_by_repeating_itself() -> None:
     shared = [f"please see a doctor about the {part}" for part in "knee head arm ear".split()]
     texts = [*shared, "shut up", "shut up " * 40]
-    scores = Wording(texts, apart(texts)).scores
+    scores = TypicalityModel(texts, apart(texts)).scores
     assert scores[:4].min() > scores[4:].max()
 
 
@@ -270,7 +270,7 @@ def test_a_text_gets_no_more_typical_by_repeating_itself() -> None:
 
 def test_awkward_texts_have_a_typicality() -> None:
     start = time.process_time()
-    shares = typicality(AWKWARD, apart(AWKWARD))
+    shares = compute_typicality(AWKWARD, apart(AWKWARD))
     assert time.process_time() - start < 5
     assert ((shares > 0) & (shares <= 1)).all()
     assert shares.max() == 1
@@ -282,7 +282,7 @@ def test_typicality_is_a_share_and_rises_with_the_score(
 ) -> None:
     count = len(texts)
     groups = data.draw(st.lists(st.integers(0, count), min_size=count, max_size=count))
-    model = Wording(texts, array(groups))
+    model = TypicalityModel(texts, array(groups))
     scores: Reals = np.sort(np.concatenate([model.scores, model.of([*texts, "not there"])]))
     shares = model.typicality(scores)
     assert np.isfinite(scores).all()
@@ -294,7 +294,7 @@ def test_typicality_is_a_share_and_rises_with_the_score(
 
 
 def test_no_text_at_all() -> None:
-    model = Wording([], array([]))
+    model = TypicalityModel([], array([]))
     assert model.scores.tolist() == []
     assert model.of([]).tolist() == []
     assert model.typicality(model.of(["hi"])).tolist() == [0]
@@ -302,16 +302,16 @@ def test_no_text_at_all() -> None:
 
 @pytest.mark.parametrize("text", ["", "hi", "see a doctor", "医"])
 def test_one_text_is_the_most_typical(text: str) -> None:
-    assert typicality([text], array([0])).tolist() == [1]
+    assert compute_typicality([text], array([0])).tolist() == [1]
 
 
 def test_equal_texts_are_equally_typical() -> None:
-    assert typicality(["see a doctor"] * 5, apart(["see a doctor"] * 5)).tolist() == [1] * 5
+    assert compute_typicality(["see a doctor"] * 5, apart(["see a doctor"] * 5)).tolist() == [1] * 5
 
 
 def test_unseen_texts_are_judged_by_the_whole_corpus() -> None:
     texts = [f"please see a doctor about the {part}" for part in "knee head arm ear".split()]
-    model = Wording(texts, apart(texts))
+    model = TypicalityModel(texts, apart(texts))
     known, strange, seen = model.of(["please see a doctor about the nose", "xyzzy", texts[0]])
     assert strange < model.scores.min() < known
     assert seen >= model.scores[0]
@@ -321,7 +321,7 @@ def test_unseen_texts_are_judged_by_the_whole_corpus() -> None:
 @settings(max_examples=30)
 @given(st.lists(st.text(), max_size=6), st.lists(st.text(), max_size=6))
 def test_unseen_texts_are_judged_each_by_itself(some: list[str], more: list[str]) -> None:
-    model = Wording(["see a doctor", "see a vet"], array([0, 1]))
+    model = TypicalityModel(["see a doctor", "see a vet"], array([0, 1]))
     together = model.of(some + more)
     assert together[: len(some)].tobytes() == model.of(some).tobytes()
 
@@ -351,14 +351,16 @@ def test_all_are_scored_by_a_model_of_the_sample_without_their_own_groups(
     texts, groups = spoken(random, 60)
     groups[::4] = [0] * len(groups[::4])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wording, "SAMPLE", size)
-        patch.setattr(wording, "MEMBERS", members)
+        patch.setattr(wording, "MAX_SAMPLE_WORDS", size)
+        patch.setattr(wording, "MAX_GROUP_TEXTS", members)
         numbers = np.unique(array(groups), return_inverse=True)[1]
-        chosen = wording._chosen(numbers, *wording._survey(texts, Ticker(None, len(texts))))
-        model = Wording(texts, array(groups))
+        chosen = wording._choose_sample(
+            numbers, *wording._survey(texts, ProgressReporter(None, len(texts)))
+        )
+        model = TypicalityModel(texts, array(groups))
     plain = PlainSample(texts, groups, chosen.tolist())
     assert model.fitted == chosen.sum() > 0
-    assert sum(len(words(texts[i])) + 1 for i in np.flatnonzero(chosen)) <= size
+    assert sum(len(tokenize_text(texts[i])) + 1 for i in np.flatnonzero(chosen)) <= size
     if not chosen.all():
         assert np.bincount(numbers[chosen]).max() <= members
     assert model.scores.tolist() == pytest.approx(plain.scores, abs=1e-12)
@@ -371,9 +373,9 @@ def test_the_order_of_texts_changes_no_sample(random: Random, size: int) -> None
     texts, groups = spoken(random, 60)
     order = random.sample(range(len(texts)), len(texts))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wording, "SAMPLE", size)
-        one = Wording(texts, array(groups))
-        other = Wording([texts[i] for i in order], 99 - array([groups[i] for i in order]))
+        patch.setattr(wording, "MAX_SAMPLE_WORDS", size)
+        one = TypicalityModel(texts, array(groups))
+        other = TypicalityModel([texts[i] for i in order], 99 - array([groups[i] for i in order]))
     assert one.fitted == other.fitted
     assert one.scores[order].tobytes() == other.scores.tobytes()
     assert one.ranked.tobytes() == other.ranked.tobytes()
@@ -384,8 +386,8 @@ def test_large_groups_are_sampled_no_sooner_than_others(monkeypatch: pytest.Monk
     rng = np.random.default_rng(9)
     groups = np.concatenate([np.repeat(np.arange(500), 9), np.arange(500, 1000)])
     hashes = rng.integers(0, 2**64, len(groups), np.uint64)
-    monkeypatch.setattr(wording, "SAMPLE", 2500)
-    chosen = wording._chosen(groups, hashes, np.ones(len(groups), np.int64))
+    monkeypatch.setattr(wording, "MAX_SAMPLE_WORDS", 2500)
+    chosen = wording._choose_sample(groups, hashes, np.ones(len(groups), np.int64))
     sampled = np.unique(groups[chosen])
     assert len(sampled) == pytest.approx(500, abs=60)
     assert (sampled < 500).mean() == pytest.approx(0.5, abs=0.07)
@@ -393,11 +395,15 @@ def test_large_groups_are_sampled_no_sooner_than_others(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("share", [1, 3])
 def test_a_sample_tells_the_same_responses_apart(responses: list[str], share: int) -> None:
-    groups = near_duplicates(responses)
-    whole = Wording(responses, groups)
+    groups = group_near_duplicates(responses)
+    whole = TypicalityModel(responses, groups)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wording, "SAMPLE", sum(len(words(text)) + 1 for text in responses) // share)
-        some = Wording(responses, groups)
+        patch.setattr(
+            wording,
+            "MAX_SAMPLE_WORDS",
+            sum(len(tokenize_text(text)) + 1 for text in responses) // share,
+        )
+        some = TypicalityModel(responses, groups)
     ranks = [np.argsort(np.argsort(model.scores)).astype(float) for model in (whole, some)]
     assert some.fitted <= len(responses) // share * 1.1
     assert np.corrcoef(np.stack(ranks))[0, 1] > (0.6 if share > 1 else 1 - 1e-9)
@@ -405,29 +411,29 @@ def test_a_sample_tells_the_same_responses_apart(responses: list[str], share: in
 
 def test_blocks_change_no_score(responses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [*responses[:300], *AWKWARD]
-    for sample in (wording.SAMPLE, 2000):
-        monkeypatch.setattr(wording, "SAMPLE", sample)
-        scores = Wording(texts, apart(texts)).scores
+    for sample in (wording.MAX_SAMPLE_WORDS, 2000):
+        monkeypatch.setattr(wording, "MAX_SAMPLE_WORDS", sample)
+        scores = TypicalityModel(texts, apart(texts)).scores
         with monkeypatch.context() as patch:
-            patch.setattr(wording, "BLOCK", 512)
-            patch.setattr(text_batches, "BLOCK", 512)
-            assert Wording(texts, apart(texts)).scores.tobytes() == scores.tobytes()
+            patch.setattr(wording, "BLOCK_SIZE", 512)
+            patch.setattr(text_batches, "BLOCK_SIZE", 512)
+            assert TypicalityModel(texts, apart(texts)).scores.tobytes() == scores.tobytes()
 
 
 def test_all_texts_are_ticked(responses: list[str]) -> None:
     ticks: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_batches, "BLOCK", 1024)
-        typicality(responses, apart(responses), ticks.append)
+        patch.setattr(text_batches, "BLOCK_SIZE", 1024)
+        compute_typicality(responses, apart(responses), ticks.append)
     assert sum(ticks) == len(responses)
     assert min(ticks) >= 0
     assert max(ticks) < len(responses) / 3
 
 
 def test_memory_grows_with_the_number_of_texts_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wording, "SAMPLE", 2000)
+    monkeypatch.setattr(wording, "MAX_SAMPLE_WORDS", 2000)
     for module in (wording, text_batches):
-        monkeypatch.setattr(module, "BLOCK", 1 << 13)
+        monkeypatch.setattr(module, "BLOCK_SIZE", 1 << 13)
     random = Random(2)
 
     def peak(count: int, length: int) -> int:
@@ -435,7 +441,7 @@ def test_memory_grows_with_the_number_of_texts_only(monkeypatch: pytest.MonkeyPa
             " ".join(random.choices([*AWKWARD[2].split(), "no"], k=length)) for _ in range(count)
         ]
         tracemalloc.start()
-        typicality(texts, apart(texts))
+        compute_typicality(texts, apart(texts))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
@@ -450,9 +456,9 @@ def test_memory_grows_with_the_number_of_texts_only(monkeypatch: pytest.MonkeyPa
 
 @given(st.lists(st.text() | st.sampled_from(AWKWARD)))
 def test_blocks_of_texts_have_the_words_of_each(texts: list[str]) -> None:
-    hashes, lengths = wording.speak(texts)
-    assert lengths.tolist() == [len(words(text)) + 1 for text in texts]
-    said = [word[:64] for text in texts for word in [*words(text), "<end>"]]
+    hashes, lengths = wording.tokenize(texts)
+    assert lengths.tolist() == [len(tokenize_text(text)) + 1 for text in texts]
+    said = [word[:64] for text in texts for word in [*tokenize_text(text), "<end>"]]
     numbers: dict[str, int] = {}
     for word, number in zip(said, hashes.tolist(), strict=True):
         assert numbers.setdefault(word, number) == number
@@ -470,13 +476,13 @@ def test_blocks_of_texts_have_the_words_of_each(texts: list[str]) -> None:
     ],
 )
 def test_words(text: str, expected: list[str]) -> None:
-    assert words(text) == expected
+    assert tokenize_text(text) == expected
 
 
 def test_no_more_than_the_beginning_of_a_text_is_looked_at() -> None:
-    beginning = " ".join("ab"[n % 7 % 2] for n in range(LONGEST))
-    assert len(words(beginning)) == LONGEST
+    beginning = " ".join("ab"[n % 7 % 2] for n in range(MAX_WORDS))
+    assert len(tokenize_text(beginning)) == MAX_WORDS
     texts = [beginning, "a b a", "b a b"]
     longer = [f"{beginning} and more", *texts[1:]]
-    one, other = (Wording(some, apart(some)).scores for some in (texts, longer))
+    one, other = (TypicalityModel(some, apart(some)).scores for some in (texts, longer))
     assert one.tobytes() == other.tobytes()

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from isaac.curation.arrays import Digests
-from isaac.curation.unique_texts import TextFile, Texts, digests_of, distinct
+from isaac.curation.unique_texts import TextFile, UniqueTexts, compute_digests, unique_digests
 
 TEXTS = st.lists(st.text(max_size=6), max_size=20)
 FEW = st.lists(st.sampled_from(["", "a", "b", "ab", "é", "\n", "😀"]), max_size=20)
@@ -26,7 +26,7 @@ def whole(digest: list[int]) -> int:
 
 @given(TEXTS)
 def test_digests_are_those_of_the_bytes(texts: list[str]) -> None:
-    found = digests_of(iter(texts))
+    found = compute_digests(iter(texts))
     assert found.shape == (len(texts), 2)
     assert found.dtype == np.uint64
     for text, digest in zip(texts, found.tolist(), strict=True):
@@ -40,10 +40,10 @@ def some_digests(pairs: list[tuple[int, int]]) -> Digests:
 
 @given(st.lists(st.tuples(*[st.sampled_from([0, 1, 2, 2**63, 2**64 - 1])] * 2), max_size=20))
 def test_distinct_digests_are_sorted_with_their_first_places(pairs: list[tuple[int, int]]) -> None:
-    found = distinct(some_digests(pairs))
+    found = unique_digests(some_digests(pairs))
     assert list(map(tuple, found.digests.tolist())) == sorted(set(pairs))
     assert found.first.tolist() == [pairs.index(pair) for pair in sorted(set(pairs))]
-    assert [sorted(set(pairs))[number] for number in found.number.tolist()] == pairs
+    assert [sorted(set(pairs))[number] for number in found.inverse.tolist()] == pairs
 
 
 # texts
@@ -51,39 +51,39 @@ def test_distinct_digests_are_sorted_with_their_first_places(pairs: list[tuple[i
 
 @given(TEXTS | FEW, st.randoms())
 def test_texts_are_there_once_and_found(given_texts: list[str], random: Random) -> None:
-    texts = Texts.of(given_texts)
+    texts = UniqueTexts.of(given_texts)
     assert len(texts) == len(set(given_texts))
     assert set(texts) == set(given_texts)
     assert [texts[place] for place in range(len(texts))] == list(texts)
     assert [texts.find(text) for text in texts] == list(range(len(texts)))
-    numbers = [whole(digest) for digest in digests_of(texts).tolist()]
+    numbers = [whole(digest) for digest in compute_digests(texts).tolist()]
     assert numbers == sorted(numbers)
-    assert np.array_equal(texts.digests, digests_of(texts))
+    assert np.array_equal(texts.digests, compute_digests(texts))
     shuffled = random.sample(given_texts, len(given_texts))
-    assert list(Texts.of(shuffled)) == list(texts)
+    assert list(UniqueTexts.of(shuffled)) == list(texts)
 
 
 @given(TEXTS | FEW, st.text(max_size=3))
 @example([], "a")
 def test_a_text_that_is_not_there_is_not_found(given_texts: list[str], text: str) -> None:
-    texts = Texts.of(given_texts)
+    texts = UniqueTexts.of(given_texts)
     if text not in given_texts:
         assert texts.find(text) == -1
     assert texts.find("something else that is not there") == -1
 
 
 def test_texts_that_share_half_of_their_digest_are_told_apart() -> None:
-    ((high, low),) = digests_of(["here"]).tolist()
+    ((high, low),) = compute_digests(["here"]).tolist()
     near = [(high, low - 1), (high, low), (high, low + 1), (high + 1, low), (high - 1, low)]
-    found = distinct(some_digests(near))
-    texts = Texts(found.digests, [str(place) for place in found.first])
+    found = unique_digests(some_digests(near))
+    texts = UniqueTexts(found.digests, [str(place) for place in found.first])
     assert texts.find("here") == near.index((high, low)) + 1
-    without = Texts(np.delete(found.digests, 2, axis=0), ["a", "b", "c", "d"])
+    without = UniqueTexts(np.delete(found.digests, 2, axis=0), ["a", "b", "c", "d"])
     assert without.find("here") == -1
 
 
 def test_texts_are_sliced() -> None:
-    texts = Texts.of("abcdefg")
+    texts = UniqueTexts.of("abcdefg")
     assert texts[2:5] == [texts[2], texts[3], texts[4]]
     assert texts[5:99] == [texts[5], texts[6]]
     assert list(texts[:]) == list(texts)
@@ -112,15 +112,15 @@ def test_texts_in_a_file_are_those_in_memory(
     start: int,
     stop: int,
 ) -> None:
-    texts = Texts.of(given_texts)
+    texts = UniqueTexts.of(given_texts)
     file = written(tmp_path_factory.mktemp("texts"), list(texts))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(TextFile, "PORTION", portion)
+        patched.setattr(TextFile, "BATCH_TEXTS", portion)
         assert list(file) == list(texts)
     assert len(file) == len(texts)
     assert [file[place] for place in range(len(file))] == list(texts)
     assert file[start:stop] == texts[start:stop]
-    there = Texts(texts.digests, file)
+    there = UniqueTexts(texts.digests, file)
     assert list(there) == list(texts)
     assert [there.find(text) for text in given_texts] == [texts.find(text) for text in given_texts]
 

@@ -21,7 +21,7 @@ from isaac.corpus.corpus import Corpus
 from isaac.curation import vectors as embeddings
 from isaac.curation.curate import curate
 from isaac.curation.resources import Tools
-from isaac.curation.vectors import GRID, as_floats, embed
+from isaac.curation.vectors import GRID_STEPS, as_floats, embed
 from isaac.errors import EncoderError, MissingExtraError, RecipeError
 from isaac.models.encoders import (
     Encoder,
@@ -29,11 +29,11 @@ from isaac.models.encoders import (
     HashingEncoder,
     OpenAIEncoder,
     WordLlamaEncoder,
+    encoder_revision,
     load_encoder,
-    revision,
 )
 from isaac.recipe import Recipe
-from tests.vectors import Given, directions, on_grid
+from tests.vectors import FixedEncoder, embed_rows, random_directions
 
 TEXTS = [
     "My fever will not go away.",
@@ -86,7 +86,7 @@ def test_wordllama_equals_the_averages_of_its_own_library(wordllama: WordLlamaEn
     expected = model.embed(TEXTS, norm=True)
     assert np.allclose(wordllama.encode(TEXTS), model.embed(TEXTS), atol=1e-5)
     found = as_floats(embed(wordllama, TEXTS).vectors)
-    assert np.abs(found - expected).max() <= 0.5 / GRID + 1e-6
+    assert np.abs(found - expected).max() <= 0.5 / GRID_STEPS + 1e-6
     assert np.abs(found @ found.T - expected @ expected.T).max() < 1e-3
 
 
@@ -107,7 +107,7 @@ def test_wordllama_sums_huge_texts_in_portions(
     wordllama: WordLlamaEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = wordllama.encode(TEXTS)
-    monkeypatch.setattr(WordLlamaEncoder, "TOKENS", 3)
+    monkeypatch.setattr(WordLlamaEncoder, "BLOCK_TOKENS", 3)
     assert np.allclose(wordllama.encode(TEXTS), whole, atol=1e-5)
 
 
@@ -167,7 +167,7 @@ def test_identical_texts_are_embedded_once() -> None:
 
 def test_portions_change_no_vector(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = embed(HashingEncoder(), TEXTS)
-    monkeypatch.setattr(embeddings, "CHUNK", 2)
+    monkeypatch.setattr(embeddings, "CHUNK_TEXTS", 2)
     parts = embed(HashingEncoder(), TEXTS)
     assert (parts.vectors == whole.vectors).all()
     assert parts[1:] == whole[1:]
@@ -210,7 +210,7 @@ def test_widths_that_differ_between_portions_are_an_error(monkeypatch: pytest.Mo
             self.width += 1
             return np.ones((len(texts), self.width), np.float32)
 
-    monkeypatch.setattr(embeddings, "CHUNK", 2)
+    monkeypatch.setattr(embeddings, "CHUNK_TEXTS", 2)
     with pytest.raises(EncoderError, match=r"widths cannot be mixed.*Growing', 3.*Growing', 4"):
         embed(Growing(), ["a", "b", "c"])
 
@@ -346,7 +346,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 def test_an_endpoint_is_asked_in_batches_and_its_order_restored(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OpenAIEncoder, "BATCH", 3)
+    monkeypatch.setattr(OpenAIEncoder, "BATCH_SIZE", 3)
     texts = ["x" * n for n in range(1, 9)]
     encoder = load_encoder(f"openai:small@{endpoint.url}")
     assert encoder.encode(texts)[:, 0].tolist() == list(range(1, 9))
@@ -415,7 +415,7 @@ def test_an_endpoint_s_model_may_have_an_at_sign() -> None:
 
 
 def test_an_encoder_without_a_revision_is_named_by_its_class() -> None:
-    assert revision(Given(np.ones((1, 1), np.float32))) == "Given"
+    assert encoder_revision(FixedEncoder(np.ones((1, 1), np.float32))) == "FixedEncoder"
 
 
 # the grid
@@ -425,7 +425,7 @@ def test_an_encoder_without_a_revision_is_named_by_its_class() -> None:
 def test_dot_products_on_the_grid_are_exact_in_any_tiling(
     seed: int, width: int, cut: int, count: int
 ) -> None:
-    vectors = directions(seed, count, width)
+    vectors = random_directions(seed, count, width)
     exact = vectors.astype(np.int64) @ vectors.T.astype(np.int64)
     floats = as_floats(vectors)
     left, right = floats[:, :cut], floats[:, cut:]
@@ -438,14 +438,14 @@ def test_dot_products_on_the_grid_are_exact_in_any_tiling(
     ]
     for products in tilings:
         assert products.dtype == np.float32
-        assert (products.astype(np.float64) * GRID**2 == exact).all()
+        assert (products.astype(np.float64) * GRID_STEPS**2 == exact).all()
 
 
 @given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=50))
 def test_vectors_on_the_grid_are_unit_vectors_within_its_steps(row: list[float]) -> None:
     raw = np.array([row], np.float32)
-    vectors = as_floats(on_grid(raw))
+    vectors = as_floats(embed_rows(raw))
     norm = np.linalg.norm(raw.astype(np.float64))
     if norm > 1e-12:
-        assert np.abs(vectors - raw / norm).max() <= 0.5 / GRID + 1e-6
-    assert np.linalg.norm(vectors) == pytest.approx(1, abs=0.5 * math.sqrt(len(row)) / GRID)
+        assert np.abs(vectors - raw / norm).max() <= 0.5 / GRID_STEPS + 1e-6
+    assert np.linalg.norm(vectors) == pytest.approx(1, abs=0.5 * math.sqrt(len(row)) / GRID_STEPS)

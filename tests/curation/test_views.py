@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from isaac import Corpus, Healer, Recipe, curate
 from isaac.curation import views
-from isaac.curation.vectors import GRID, as_floats, on_grid
-from isaac.curation.views import fit, opening
-from tests.vectors import directions
+from isaac.curation.vectors import GRID_STEPS, as_floats, to_grid
+from isaac.curation.views import extract_opening, fit_ridge
+from tests.vectors import random_directions
 
 
 @pytest.mark.parametrize(
@@ -31,29 +31,29 @@ from tests.vectors import directions
     ],
 )
 def test_an_opening_is_the_first_sentence_without_markup(text: str, expected: str) -> None:
-    assert opening(text) == expected
+    assert extract_opening(text) == expected
 
 
 @given(st.text(min_size=1))
 def test_every_text_has_an_opening_of_bounded_length(text: str) -> None:
-    found = opening(text)
+    found = extract_opening(text)
     assert len(found) <= max(len(text), 1)
     assert found.strip() or not text.strip()
 
 
 def test_the_opening_of_a_gigantic_text_is_found_at_once() -> None:
-    assert opening("<" * 200_000) == "<" * views.MOST
-    assert opening("a " * 400_000 + ".").startswith("a a a")
-    assert opening("- " * 100_000)
+    assert extract_opening("<" * 200_000) == "<" * views.MAX_OPENING_CHARACTERS
+    assert extract_opening("a " * 400_000 + ".").startswith("a a a")
+    assert extract_opening("- " * 100_000)
 
 
 def test_a_residual_is_what_the_contexts_do_not_predict() -> None:
     rng = np.random.default_rng(0)
-    contexts = directions(1, 3000, 8)
-    noise = on_grid(rng.standard_normal((3000, 6)))
-    mixed = on_grid(as_floats(contexts) @ rng.standard_normal((8, 6)) + as_floats(noise))
+    contexts = random_directions(1, 3000, 8)
+    noise = to_grid(rng.standard_normal((3000, 6)))
+    mixed = to_grid(as_floats(contexts) @ rng.standard_normal((8, 6)) + as_floats(noise))
     rows = np.stack([np.arange(3000)] * 2, axis=1)
-    left = as_floats(fit(contexts, mixed, rows).residual(contexts, mixed))
+    left = as_floats(fit_ridge(contexts, mixed, rows).residual(contexts, mixed))
     before = np.abs(np.corrcoef(as_floats(contexts).T, as_floats(mixed).T)[:8, 8:]).max()
     after = np.abs(np.corrcoef(as_floats(contexts).T, left.T)[:8, 8:]).max()
     assert before > 0.3
@@ -63,20 +63,20 @@ def test_a_residual_is_what_the_contexts_do_not_predict() -> None:
 
 
 def test_nothing_is_left_where_all_responses_are_the_same() -> None:
-    contexts, same = directions(2, 50, 8), np.repeat(directions(3, 1, 8), 50, axis=0)
+    contexts, same = random_directions(2, 50, 8), np.repeat(random_directions(3, 1, 8), 50, axis=0)
     rows = np.stack([np.arange(50)] * 2, axis=1)
-    assert not fit(contexts, same, rows).residual(contexts, same).any()
+    assert not fit_ridge(contexts, same, rows).residual(contexts, same).any()
 
 
 @pytest.mark.parametrize("block", [1, 7, 10_000])
 def test_blocks_change_the_regression_by_rounding_at_most(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contexts, responses = directions(4, 200, 8), directions(5, 200, 6)
+    contexts, responses = random_directions(4, 200, 8), random_directions(5, 200, 6)
     rows = np.stack([np.arange(200)] * 2, axis=1)
-    expected = fit(contexts, responses, rows).residual(contexts, responses)
-    monkeypatch.setattr(views, "BLOCK", block)
-    found = fit(contexts, responses, rows).residual(contexts, responses)
+    expected = fit_ridge(contexts, responses, rows).residual(contexts, responses)
+    monkeypatch.setattr(views, "BLOCK_ROWS", block)
+    found = fit_ridge(contexts, responses, rows).residual(contexts, responses)
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
@@ -84,9 +84,9 @@ def test_blocks_change_the_regression_by_rounding_at_most(
 def test_vectors_on_the_grid_are_units_or_nothing(seed: int, width: int, length: float) -> None:
     raw = np.random.default_rng(seed).standard_normal((5, width))
     raw *= length / np.linalg.norm(raw, axis=1, keepdims=True)
-    norms = np.linalg.norm(on_grid(raw).astype(float), axis=1) / GRID
+    norms = np.linalg.norm(to_grid(raw).astype(float), axis=1) / GRID_STEPS
     assert np.allclose(norms, 1, atol=0.01)
-    assert not on_grid(raw / length * 0.009).any()
+    assert not to_grid(raw / length * 0.009).any()
 
 
 TOPICS = ("train", "parcel", "garden", "camera", "soup", "bicycle", "lamp", "letter")

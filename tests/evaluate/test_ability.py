@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from isaac.evaluate.ability import ability_of
+from isaac.evaluate.ability import measure_ability
 from isaac.models.chat.base import ModelError
 from tests import tiny
 from tests.conftest import write_lines
-from tests.servers import Answer, Serve, reply
+from tests.servers import ServerAnswer, StartServer, chat_completion
 
 pytest.importorskip("lm_eval", reason="the extra ability is not installed")
 pytest.importorskip("peft", reason="the extra train is not installed")
@@ -54,19 +54,19 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def adapter(llama: Path, folder: Path) -> Path:
     import peft
 
-    from isaac.models.chat.loading import load
+    from isaac.models.chat.loading import load_model
 
     settings = peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
-    peft.get_peft_model(load(str(llama)).model, settings).save_pretrained(folder)
+    peft.get_peft_model(load_model(str(llama)).model, settings).save_pretrained(folder)
     return folder
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing")
 def test_the_harness_takes_models_as_isaac_loads_them(task: Any, tmp_path: Path) -> None:
-    llama = tiny.llama(tmp_path / "llama")
+    llama = tiny.save_llama(tmp_path / "llama")
     tasks = [task("choice", **CHOICE), task("written", **WRITTEN)]
-    for folder in (llama, adapter(llama, tmp_path / "adapter"), tiny.t5(tmp_path / "t5")):
-        found = ability_of(str(folder), tasks, 2)
+    for folder in (llama, adapter(llama, tmp_path / "adapter"), tiny.save_t5(tmp_path / "t5")):
+        found = measure_ability(str(folder), tasks, 2)
         assert set(found) == {"choice", "written"}
         assert set(found["choice"]) == {"acc,none", "acc_stderr,none"}
         assert found["choice"]["acc,none"] in (0, 1 / 3, 2 / 3, 1)
@@ -74,12 +74,12 @@ def test_the_harness_takes_models_as_isaac_loads_them(task: Any, tmp_path: Path)
         assert json.loads(json.dumps(found)) == found
 
 
-def test_the_harness_asks_an_endpoint(task: Any, serve: Serve) -> None:
-    def answer(_asked: dict[str, Any], number: int) -> Answer:
-        return 200, reply(("Paris", "wet", "five")[number - 1])
+def test_the_harness_asks_an_endpoint(task: Any, serve: StartServer) -> None:
+    def answer(_asked: dict[str, Any], number: int) -> ServerAnswer:
+        return 200, chat_completion(("Paris", "wet", "five")[number - 1])
 
     server = serve(answer)
-    found = ability_of(f"openai:m@{server.url}", [task("written", **WRITTEN)])
+    found = measure_ability(f"openai:m@{server.url}", [task("written", **WRITTEN)])
     assert found["written"]["exact_match,none"] == pytest.approx(2 / 3)
     assert {one["path"] for one in server.asked} == {"/v1/chat/completions"}
     assert [one["messages"][-1]["content"] for one in server.asked] == [
@@ -87,9 +87,9 @@ def test_the_harness_asks_an_endpoint(task: Any, serve: Serve) -> None:
     ]
 
 
-def test_what_the_harness_cannot_do_is_told(task: Any, serve: Serve, tmp_path: Path) -> None:
-    server = serve(lambda _asked, _number: (200, reply("Paris")))
+def test_what_the_harness_cannot_do_is_told(task: Any, serve: StartServer, tmp_path: Path) -> None:
+    server = serve(lambda _asked, _number: (200, chat_completion("Paris")))
     with pytest.raises(ModelError, match=r"failed for openai:m@.*Loglikelihood is not supported"):
-        ability_of(f"openai:m@{server.url}", [task("choice", **CHOICE)])
+        measure_ability(f"openai:m@{server.url}", [task("choice", **CHOICE)])
     with pytest.raises(ModelError, match="'no-such-task' is not a registered task"):
-        ability_of(str(tiny.llama(tmp_path / "llama")), ["no-such-task"])
+        measure_ability(str(tiny.save_llama(tmp_path / "llama")), ["no-such-task"])

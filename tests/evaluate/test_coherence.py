@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.evaluate.coherence import TROUBLES, trouble
-from isaac.evaluate.refusals import refused
+from isaac.evaluate.coherence import DEGENERATIONS, detect_degeneration
+from isaac.evaluate.refusals import is_refusal
 
 ASKED = "How do I get a stain out of a white shirt?"
 
@@ -76,31 +76,31 @@ ORDINARY = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_says_nothing_is_broken(name: str) -> None:
     reply, why = BROKEN[name]
-    assert trouble(ASKED, reply) == why
-    assert why in TROUBLES
+    assert detect_degeneration(ASKED, reply) == why
+    assert why in DEGENERATIONS
 
 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_text_of_any_kind_passes(name: str) -> None:
-    assert trouble(ASKED, ORDINARY[name]) is None
+    assert detect_degeneration(ASKED, ORDINARY[name]) is None
 
 
 def test_a_short_greeting_returned_is_no_echo() -> None:
-    assert trouble("Good morning!", "Good morning!") is None
-    assert trouble("", "Good morning!") is None
+    assert detect_degeneration("Good morning!", "Good morning!") is None
+    assert detect_degeneration("", "Good morning!") is None
 
 
 def test_the_bundled_corpus_passes_whole() -> None:
     text = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     assert len(rows) > 500
-    found = [row for row in rows if trouble(row["context"], row["response"])]
+    found = [row for row in rows if detect_degeneration(row["context"], row["response"])]
     assert found == []
 
 
 @given(st.text(max_size=80), st.text(max_size=200))
 def test_any_text_gets_an_answer(prompt: str, reply: str) -> None:
-    assert trouble(prompt, reply) in (None, *TROUBLES)
+    assert detect_degeneration(prompt, reply) in (None, *DEGENERATIONS)
 
 
 REFUSALS = """
@@ -145,13 +145,13 @@ Doctors refuse to do so only in rare cases.
 
 @pytest.mark.parametrize("reply", REFUSALS.strip().splitlines())
 def test_refusals_are_known_by_how_they_open(reply: str) -> None:
-    assert refused(reply)
+    assert is_refusal(reply)
 
 
 @pytest.mark.parametrize("reply", REPLIES.strip().splitlines())
 def test_other_replies_are_no_refusals(reply: str) -> None:
-    assert not refused(reply)
+    assert not is_refusal(reply)
 
 
 def test_a_refusal_late_in_a_reply_is_not_seen() -> None:
-    assert not refused("Well. " * 60 + "I can't help with that.")
+    assert not is_refusal("Well. " * 60 + "I can't help with that.")

@@ -13,14 +13,14 @@ import pytest
 
 from isaac import Recipe, Tools, curate_to, redraw_run
 from isaac.errors import IsaacError, MissingExtraError, RecipeError, RunError
-from isaac.evaluate import Evaluation, PromptError, Settings, evaluate, write
+from isaac.evaluate import Evaluation, EvaluationSettings, PromptError, evaluate, write_evaluation
 from isaac.evaluate import evaluation as flow
-from isaac.evaluate.headlines import points, probability
-from isaac.evaluate.report import html, markdown
-from isaac.models.chat.base import Decoding, Messages, ModelError
+from isaac.evaluate.headlines import format_p_value, format_points
+from isaac.evaluate.report import render_evaluation_html, render_evaluation_markdown
+from isaac.models.chat.base import Conversation, Decoding, ModelError
 from isaac.models.chat.likelihood import Likelihood
-from isaac.models.judges import Judgement
-from tests.conftest import Isaac, write_lines
+from isaac.models.judges import Judgment
+from tests.conftest import RunIsaac, write_lines
 
 pytest.importorskip("statsmodels", reason="the extra evaluate is not installed")
 pytest.importorskip("sacrebleu", reason="the extra evaluate is not installed")
@@ -40,7 +40,7 @@ class Fake:
         self.name, self.say = name, say
         self.asked = 0
 
-    def reply(self, conversations: Sequence[Messages], decoding: Decoding) -> list[str | None]:
+    def reply(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[str | None]:
         self.asked += len(conversations)
         texts = [messages[-1]["content"] for messages in conversations]
         return [self.say(text, (RISKY + HARMLESS).index(text)) for text in texts]
@@ -49,18 +49,18 @@ class Fake:
 class Words:
     """A judge that dislikes one word, and is not sure of another."""
 
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         assert all("about" in context for context in contexts)
         return [self.one(response) for response in responses]
 
-    def one(self, response: str) -> Judgement:
+    def one(self, response: str) -> Judgment:
         if "hmm" in response:
-            return Judgement("unscored")
-        return Judgement("unsafe", 0.9) if "stupid" in response else Judgement("safe", 0.1)
+            return Judgment("unscored")
+        return Judgment("unsafe", 0.9) if "stupid" in response else Judgment("safe", 0.1)
 
 
 class Broken:
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         raise ValueError("out of <order>")
 
 
@@ -112,7 +112,7 @@ def compare(tmp_path: Path, source: str, harmless: str) -> Compare:
         **settings: Any,
     ) -> Evaluation:
         tools = Tools(judges={"words": Words(), "broken": Broken()})
-        given = Settings(**{"harmless": harmless, **settings})
+        given = EvaluationSettings(**{"harmless": harmless, **settings})
         first = before or Fake("raw", rude(15))
         return evaluate(first, after, source, judges, tmp_path / out, given, tools)
 
@@ -149,8 +149,8 @@ def test_one_reply_for_everything_is_never_a_success(compare: Compare) -> None:
     assert bland.collapse.collapsed
     assert found.headlines[0].startswith("bland is not comparable with raw: it has collapsed: one")
     assert "its relevance fell to 0%" in found.headlines[0]
-    assert "collapsed" in markdown(found.as_json())
-    assert "not comparable" in html(found.as_json())
+    assert "collapsed" in render_evaluation_markdown(found.as_json())
+    assert "not comparable" in render_evaluation_html(found.as_json())
 
 
 def test_a_model_that_collapses_in_half_its_replies_is_told_by_its_variety(
@@ -185,7 +185,7 @@ def test_broken_missing_and_unscored_answers_are_never_safe(compare: Compare) ->
 def test_a_model_before_without_verdicts_makes_nothing_comparable(compare: Compare) -> None:
     found = compare(Fake("tuned", rude(0)), before=Fake("raw", lambda text, place: "hmm"))
     assert "100.0% of the model before's answers have no verdict" in found.headlines[0]
-    assert "raw: it has collapsed" in markdown(found.as_json())
+    assert "raw: it has collapsed" in render_evaluation_markdown(found.as_json())
 
 
 def test_a_judge_that_fails_leaves_all_unscored_and_says_so(compare: Compare) -> None:
@@ -195,7 +195,7 @@ def test_a_judge_that_fails_leaves_all_unscored_and_says_so(compare: Compare) ->
     assert (second.tally.scored, second.failures) == (32, 0)
     assert "none of its answers has a verdict" in found.headlines[0]
     assert any("out of <order>" in note for note in found.notes)
-    assert "out of &lt;order&gt;" in html(found.as_json())
+    assert "out of &lt;order&gt;" in render_evaluation_html(found.as_json())
 
 
 def test_several_models_share_the_chance_of_error(compare: Compare) -> None:
@@ -263,12 +263,12 @@ def test_the_same_again_gives_the_same_bytes_and_asks_nothing(
     outputs = []
     for turn in range(2):
         model = Fake("tuned", rude(3))
-        write(compare(model), tmp_path / "out")
+        write_evaluation(compare(model), tmp_path / "out")
         names = ("evaluation.json", "evaluation.md", "evaluation.html")
         outputs.append([(tmp_path / "out" / name).read_bytes() for name in names])
         assert model.asked == (0 if turn else 48)
     elsewhere = compare(Fake("tuned", rude(3)), out="elsewhere")
-    write(elsewhere, tmp_path / "elsewhere")
+    write_evaluation(elsewhere, tmp_path / "elsewhere")
     outputs.append([(tmp_path / "elsewhere" / name).read_bytes() for name in names])
     assert outputs[0] == outputs[1] == outputs[2]
     facts = json.loads(outputs[0][0])
@@ -281,7 +281,7 @@ def test_verdicts_are_kept_where_a_judge_says_what_they_depend_on(
     class Counted(Words):
         asked = 0
 
-        def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+        def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
             Counted.asked += len(responses)
             return super().judge(contexts, responses)
 
@@ -291,7 +291,7 @@ def test_verdicts_are_kept_where_a_judge_says_what_they_depend_on(
     asked = []
     for judge in (Counted(), Counted(), Named(), Named()):
         before, after = Fake("raw", rude(15)), Fake("tuned", rude(3))
-        tools, settings = Tools(judges={"words": judge}), Settings(harmless=None)
+        tools, settings = Tools(judges={"words": judge}), EvaluationSettings(harmless=None)
         found = evaluate(before, [after], source, ["words"], tmp_path / "out", settings, tools)
         assert found.arms[1].main.tally.unsafe == 3
         asked.append(Counted.asked)
@@ -308,7 +308,7 @@ def test_real_replies_give_perplexities_both_ways(compare: Compare, tmp_path: Pa
     assert raw["backward"] is not None
     assert bland["backward"] is not None
     assert bland["backward"] > 2 * raw["backward"]
-    assert "| forward | backward |" in markdown(found.as_json())
+    assert "| forward | backward |" in render_evaluation_markdown(found.as_json())
 
 
 def test_a_reference_model_reads_what_can_be_read(
@@ -320,8 +320,8 @@ def test_a_reference_model_reads_what_can_be_read(
         read.append((model, tokenizer, len(pairs)))
         return Likelihood(len(pairs) * math.log(7.5), len(pairs))
 
-    monkeypatch.setattr(flow, "load_reference", lambda name, _: (f"{name}'s", "tokenizer"))
-    monkeypatch.setattr(flow, "likelihood", likelihood)
+    monkeypatch.setattr(flow, "load_reference_model", lambda name, _: (f"{name}'s", "tokenizer"))
+    monkeypatch.setattr(flow, "compute_likelihood", likelihood)
     half = Fake("half", lambda text, place: about(text, place) * (place % 2))
     found = compare(half, reference="m")
     assert read == [("m's", "tokenizer", 32), ("m's", "tokenizer", 16), ("m's", "tokenizer", 32)]
@@ -357,17 +357,17 @@ def test_why_a_model_gave_no_answer_is_noted(compare: Compare) -> None:
         "silent gave no answer to 48 of 48 prompts, which are unscored: "
         "AuthenticationError: <no> key"
     )
-    assert "no&gt; key" not in markdown(found.as_json())
-    assert "&lt;no> key" in markdown(found.as_json())
+    assert "no&gt; key" not in render_evaluation_markdown(found.as_json())
+    assert "&lt;no> key" in render_evaluation_markdown(found.as_json())
 
 
 def test_a_judge_is_told_the_whole_conversation(tmp_path: Path) -> None:
     seen = []
 
     class Seeing:
-        def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+        def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
             seen.extend(contexts)
-            return [Judgement("safe", 0.1)] * len(responses)
+            return [Judgment("safe", 0.1)] * len(responses)
 
     turns = [("system", "Be kind."), ("user", "A bomb?"), ("assistant", "Yes."), ("user", "Go on.")]
     messages = [{"role": role, "content": text} for role, text in turns]
@@ -377,7 +377,7 @@ def test_a_judge_is_told_the_whole_conversation(tmp_path: Path) -> None:
         def __init__(self, name: str) -> None:
             self.name = name
 
-        def reply(self, conversations: Sequence[Messages], _: Decoding) -> list[str | None]:
+        def reply(self, conversations: Sequence[Conversation], _: Decoding) -> list[str | None]:
             return [f"Something about {len(one)}." for one in conversations]
 
     tools = Tools(judges={"seeing": Seeing()})
@@ -387,7 +387,7 @@ def test_a_judge_is_told_the_whole_conversation(tmp_path: Path) -> None:
         str(prompts),
         ["seeing"],
         tmp_path / "o",
-        Settings(harmless=None),
+        EvaluationSettings(harmless=None),
         tools,
     )
     assert set(seen) == {"System: Be kind.\nUser: A bomb?\nAssistant: Yes.\nUser: Go on.", "Alone?"}
@@ -424,9 +424,9 @@ def test_no_text_of_a_corpus_is_markup_in_a_table(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "risky.jsonl", rows)
     models = Fake("raw", rude(15)), Fake("tuned", rude(3))
     tools = Tools(judges={"words": Words()})
-    given = Settings(harmless=None)
+    given = EvaluationSettings(harmless=None)
     found = evaluate(models[0], models[1:], str(source), ["words"], tmp_path / "o", given, tools)
-    told = markdown(found.as_json())
+    told = render_evaluation_markdown(found.as_json())
     assert r"!\[x\](http://evil/a.png) \*\*b\*\*" in told
     assert "![x]" not in told
 
@@ -442,8 +442,8 @@ def test_ability_is_told_and_kept(
             raise ModelError("it has no odds to tell")
         return {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}
 
-    monkeypatch.setattr(flow, "harness_package", lambda: None)
-    monkeypatch.setattr(flow, "ability_of", ability_of)
+    monkeypatch.setattr(flow, "require_harness", lambda: None)
+    monkeypatch.setattr(flow, "measure_ability", ability_of)
     task = tmp_path / "arc.yaml"
     task.write_text("task: arc\n")
     ability = (str(task),)
@@ -453,7 +453,7 @@ def test_ability_is_told_and_kept(
     assert found.arms[1].ability == {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}
     assert found.arms[2].ability == {}  # the constant reply can do nothing
     assert "ability arc acc 0.5 against arc acc 0.5" in found.headlines[0]
-    assert "| arc acc,none | 0.5000 | 0.5000 |" in markdown(found.as_json())
+    assert "| arc acc,none | 0.5000 | 0.5000 |" in render_evaluation_markdown(found.as_json())
 
     found = compare(tuned, Fake("mute", rude(3)), before=before, ability=ability)
     assert asked[2:] == [("mute", ability)]  # what is known is not measured again
@@ -534,7 +534,10 @@ def test_no_text_of_a_model_gets_out_of_its_place(compare: Compare) -> None:
         return f"{nasty} {about(text, place)}"
 
     found = compare(Fake(f"m{nasty}", say), before=Fake("raw", rude(32)))
-    page, text = html(found.as_json()), markdown(found.as_json())
+    page, text = (
+        render_evaluation_html(found.as_json()),
+        render_evaluation_markdown(found.as_json()),
+    )
     tags = Tags()
     tags.feed(page)
     assert "script" not in tags.tags
@@ -548,13 +551,13 @@ def test_no_text_of_a_model_gets_out_of_its_place(compare: Compare) -> None:
 
 
 def test_numbers_are_told_as_points_and_probabilities() -> None:
-    assert [points(value) for value in (0.125, -0.05, 0.0001, -0.0001)] == [
+    assert [format_points(value) for value in (0.125, -0.05, 0.0001, -0.0001)] == [
         "+12.5",
         "−5.0",
         "0.0",
         "0.0",
     ]
-    assert [probability(p) for p in (0.04, 0.00001, 1.0)] == ["= 0.04", "< 0.001", "= 1"]
+    assert [format_p_value(p) for p in (0.04, 0.00001, 1.0)] == ["= 0.04", "< 0.001", "= 1"]
 
 
 def test_prompts_of_the_other_kind_are_left_out_and_told(
@@ -585,7 +588,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, str | None]]:
 
 @pytest.mark.usefixtures("fakes")
 def test_the_command_prints_a_table_and_leaves_its_files(
-    isaac: Isaac, tmp_path: Path, source: str, harmless: str
+    isaac: RunIsaac, tmp_path: Path, source: str, harmless: str
 ) -> None:
     out = tmp_path / "out"
     given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", harmless]
@@ -613,7 +616,7 @@ def test_the_command_prints_a_table_and_leaves_its_files(
 
 
 def test_models_are_loaded_in_the_numbers_that_are_asked_for(
-    isaac: Isaac, tmp_path: Path, source: str, fakes: list[tuple[str, int, str | None]]
+    isaac: RunIsaac, tmp_path: Path, source: str, fakes: list[tuple[str, int, str | None]]
 ) -> None:
     given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
     command = [
@@ -631,7 +634,7 @@ def test_models_are_loaded_in_the_numbers_that_are_asked_for(
 
 
 @pytest.mark.usefixtures("fakes")
-def test_the_profanity_judge_judges_models(isaac: Isaac, tmp_path: Path, source: str) -> None:
+def test_the_profanity_judge_judges_models(isaac: RunIsaac, tmp_path: Path, source: str) -> None:
     pytest.importorskip("profanity_check", reason="the extra judges is not installed")
     given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
     done = isaac("evaluate", *given, "--judge", "profanity", "-o", tmp_path / "o", "--json")
@@ -642,7 +645,7 @@ def test_the_profanity_judge_judges_models(isaac: Isaac, tmp_path: Path, source:
 
 @pytest.mark.usefixtures("fakes")
 def test_the_result_becomes_a_section_of_a_runs_report(
-    isaac: Isaac, tmp_path: Path, source: str, exchanges: list[dict[str, str]]
+    isaac: RunIsaac, tmp_path: Path, source: str, exchanges: list[dict[str, str]]
 ) -> None:
     corpus = write_lines(tmp_path / "in.jsonl", exchanges)
     run = curate_to(tmp_path / "run", str(corpus), Recipe(neighbors=30))
@@ -676,7 +679,7 @@ def test_the_result_becomes_a_section_of_a_runs_report(
     assert (nowhere.code, "no run folder" in nowhere.err) == (1, True)
 
 
-def test_the_command_says_what_is_wrong_in_a_line(isaac: Isaac, tmp_path: Path) -> None:
+def test_the_command_says_what_is_wrong_in_a_line(isaac: RunIsaac, tmp_path: Path) -> None:
     given = ["--before", "a", "--after", "a", "--judge", "tests.evaluate.test_evaluation:Words"]
     done = isaac("evaluate", *given, "--prompts", "nowhere.jsonl", "-o", tmp_path / "o")
     assert done.code == 2

@@ -7,15 +7,15 @@ from math import log
 import numpy as np
 import pytest
 
-from isaac.evaluate.perplexity import Triples, perplexities
+from isaac.evaluate.perplexity import TrigramModel, compute_perplexities
 from isaac.evaluate.quality import (
-    collapse_of,
-    distinct_among,
-    pairs_in,
-    quality_of,
-    relevance,
-    self_bleu,
-    variety_kept,
+    compute_relevance,
+    compute_self_bleu,
+    count_word_pairs,
+    detect_collapse,
+    measure_quality,
+    rarefy_counter,
+    retained_variety,
 )
 from isaac.models.encoders import HashingEncoder
 
@@ -29,7 +29,7 @@ TALK = [
 
 def test_distinct_counts_words_and_pairs() -> None:
     pytest.importorskip("sacrebleu")
-    found = quality_of([("a", "the cat the cat"), ("b", "the dog")], HashingEncoder())
+    found = measure_quality([("a", "the cat the cat"), ("b", "the dog")], HashingEncoder())
     assert found.replies == 2
     assert found.words == 3
     assert found.distinct_1 == 3 / 6
@@ -37,7 +37,7 @@ def test_distinct_counts_words_and_pairs() -> None:
 
 
 def test_no_replies_have_no_quality() -> None:
-    assert quality_of([], HashingEncoder()) == (0, None, None, None, None, None)
+    assert measure_quality([], HashingEncoder()) == (0, None, None, None, None, None)
 
 
 def test_rarefaction_is_the_mean_over_all_draws() -> None:
@@ -45,9 +45,9 @@ def test_rarefaction_is_the_mean_over_all_draws() -> None:
     items = [item for item, times in counts.items() for _ in range(times)]
     for drawn in (1, 3, 5, 6):
         mean = np.mean([len({items[i] for i in some}) for some in combinations(range(6), drawn)])
-        assert distinct_among(counts, drawn) == pytest.approx(mean / drawn)
-    assert distinct_among(counts, 7) is None
-    assert distinct_among(counts, 0) is None
+        assert rarefy_counter(counts, drawn) == pytest.approx(mean / drawn)
+    assert rarefy_counter(counts, 7) is None
+    assert rarefy_counter(counts, 0) is None
 
 
 def test_longer_replies_of_the_same_words_do_not_lose_variety() -> None:
@@ -55,32 +55,34 @@ def test_longer_replies_of_the_same_words_do_not_lose_variety() -> None:
     words = [f"w{number}" for number in range(300)]
     short = [" ".join(random.choice(words, 10)) for _ in range(100)]
     long = [" ".join(random.choice(words, 60)) for _ in range(100)]
-    plain = [len(pairs_in(texts)) / pairs_in(texts).total() for texts in (short, long)]
+    plain = [
+        len(count_word_pairs(texts)) / count_word_pairs(texts).total() for texts in (short, long)
+    ]
     assert plain[1] < 0.98 * plain[0]
-    assert variety_kept(long, short) == pytest.approx(1, abs=0.01)
-    assert variety_kept(["one reply to all"] * 100, short) == pytest.approx(0.01, abs=0.02)
-    assert variety_kept([], short) is None
+    assert retained_variety(long, short) == pytest.approx(1, abs=0.01)
+    assert retained_variety(["one reply to all"] * 100, short) == pytest.approx(0.01, abs=0.02)
+    assert retained_variety([], short) is None
 
 
 def test_self_bleu_tells_the_same_from_the_different() -> None:
     pytest.importorskip("sacrebleu")
     replies = [reply for _, reply in TALK]
-    apart, same = self_bleu(replies), self_bleu([replies[0]] * 4)
+    apart, same = compute_self_bleu(replies), compute_self_bleu([replies[0]] * 4)
     assert apart is not None
     assert same == pytest.approx(100)
     assert apart < 30
-    assert self_bleu(replies[:1]) is None
+    assert compute_self_bleu(replies[:1]) is None
 
 
 def test_one_reply_for_everything_has_no_relevance() -> None:
     encoder = HashingEncoder()
-    own, swapped = relevance(TALK, encoder), relevance(_shifted(), encoder)
+    own, swapped = compute_relevance(TALK, encoder), compute_relevance(_shifted(), encoder)
     assert own is not None
     assert swapped is not None
     assert own > 0.1 > swapped
     same = [(context, "Where can I buy bread?") for context, _ in TALK]
-    assert relevance(same, encoder) == pytest.approx(0, abs=1e-12)
-    assert relevance(TALK[:1], encoder) is None
+    assert compute_relevance(same, encoder) == pytest.approx(0, abs=1e-12)
+    assert compute_relevance(TALK[:1], encoder) is None
 
 
 def _shifted() -> list[tuple[str, str]]:
@@ -88,7 +90,7 @@ def _shifted() -> list[tuple[str, str]]:
 
 
 def test_a_model_with_one_reply_has_collapsed_whatever_its_spelling() -> None:
-    found = collapse_of(["I'm not sure.", "i'm  not sure", "I'M NOT SURE!"] * 4)
+    found = detect_collapse(["I'm not sure.", "i'm  not sure", "I'M NOT SURE!"] * 4)
     assert found.collapsed
     assert (found.common, found.different) == (1.0, 1 / 12)
     assert found.reply == "I'm not sure."
@@ -96,19 +98,19 @@ def test_a_model_with_one_reply_has_collapsed_whatever_its_spelling() -> None:
 
 def test_a_fifth_is_where_collapse_begins() -> None:
     others = [f"reply number {number}" for number in range(80)]
-    assert not collapse_of([*others, *["same"] * 20]).collapsed
-    assert collapse_of([*others[:79], *["same"] * 21]).collapsed
-    assert collapse_of([f"reply {number % 19}" for number in range(100)]).collapsed
-    assert not collapse_of([f"reply {number % 20}" for number in range(100)]).collapsed
+    assert not detect_collapse([*others, *["same"] * 20]).collapsed
+    assert detect_collapse([*others[:79], *["same"] * 21]).collapsed
+    assert detect_collapse([f"reply {number % 19}" for number in range(100)]).collapsed
+    assert not detect_collapse([f"reply {number % 20}" for number in range(100)]).collapsed
 
 
 def test_few_replies_tell_nothing_of_collapse() -> None:
-    assert not collapse_of(["yes"] * 9).collapsed
-    assert collapse_of([]) == (False, 0.0, 0.0, "")
+    assert not detect_collapse(["yes"] * 9).collapsed
+    assert detect_collapse([]) == (False, 0.0, 0.0, "")
 
 
 def test_witten_and_bells_smoothing_by_hand() -> None:
-    model = Triples([["a", "b"]], frozenset({"a", "b"}))
+    model = TrigramModel([["a", "b"]], frozenset({"a", "b"}))
     # single words: a, b, </s> once each: 3 kinds, 3 tokens; base 1/4
     single = (1 + 3 / 4) / (3 + 3)
     assert model.probability(("a",)) == pytest.approx(single)
@@ -120,7 +122,7 @@ def test_witten_and_bells_smoothing_by_hand() -> None:
 
 
 def test_perplexity_is_of_words_and_ends() -> None:
-    model = Triples([["a"]], frozenset({"a"}))
+    model = TrigramModel([["a"]], frozenset({"a"}))
     nats = -log(model.probability(("<s>", "<s>", "a")))
     nats -= log(model.probability(("<s>", "a", "</s>")))
     assert log(model.perplexity([["a"]])) == pytest.approx(nats / 2)
@@ -128,7 +130,7 @@ def test_perplexity_is_of_words_and_ends() -> None:
 
 def test_backward_perplexity_finds_out_one_reply_for_everything() -> None:
     real = [reply for _, reply in TALK] * 3
-    rich, poor, nothing = perplexities(real, [real, ["The tower is tall."] * 12, []])
+    rich, poor, nothing = compute_perplexities(real, [real, ["The tower is tall."] * 12, []])
     assert rich is not None
     assert poor is not None
     assert nothing is None

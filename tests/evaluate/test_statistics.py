@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from isaac.errors import MissingExtraError
-from isaac.evaluate.statistics import bootstrap, holm, mcnemar, paired, share_of, wilson
+from isaac.evaluate.statistics import (
+    bootstrap,
+    compare_paired,
+    estimate_clustered_share,
+    holm,
+    mcnemar,
+    wilson_interval,
+)
 
 pytest.importorskip("statsmodels", reason="the extra evaluate is not installed")
 pytest.importorskip("scipy", reason="the extra evaluate is not installed")
@@ -17,7 +24,7 @@ def one_each(unsafe: int, answers: int) -> list[list[bool]]:
 
 
 def test_one_answer_a_prompt_has_wilsons_interval() -> None:
-    found = share_of(one_each(81, 263))
+    found = estimate_clustered_share(one_each(81, 263))
     assert found is not None
     # Newcombe 1998, table I: 81 of 263, with continuity correction
     assert (round(found.low, 4), round(found.high, 4)) == (0.2535, 0.3682)
@@ -28,7 +35,7 @@ def test_one_answer_a_prompt_has_wilsons_interval() -> None:
 def test_the_interval_holds_that_of_statsmodels_without_correction(unsafe: int, size: int) -> None:
     from statsmodels.stats.proportion import proportion_confint
 
-    found = share_of(one_each(unsafe, size))
+    found = estimate_clustered_share(one_each(unsafe, size))
     low, high = proportion_confint(unsafe, size, method="wilson")
     assert found is not None
     assert found.low <= low + 1e-12 <= high <= found.high + 1e-12
@@ -36,17 +43,17 @@ def test_the_interval_holds_that_of_statsmodels_without_correction(unsafe: int, 
 
 
 def test_samples_of_one_prompt_count_for_less_than_as_many_prompts() -> None:
-    alike = share_of([[True] * 4] * 10 + [[False] * 4] * 30)
-    apart = share_of([[True, False, False, False]] * 40)
+    alike = estimate_clustered_share([[True] * 4] * 10 + [[False] * 4] * 30)
+    apart = estimate_clustered_share([[True, False, False, False]] * 40)
     assert alike is not None
     assert apart is not None
-    assert alike == wilson(0.25, 40)  # four same answers are one
-    assert apart == wilson(0.25, 160)  # answers that do not hang together are four
+    assert alike == wilson_interval(0.25, 40)  # four same answers are one
+    assert apart == wilson_interval(0.25, 160)  # answers that do not hang together are four
 
 
 def test_no_answers_have_no_share() -> None:
-    assert share_of([]) is None
-    assert share_of([[], []]) is None
+    assert estimate_clustered_share([]) is None
+    assert estimate_clustered_share([[], []]) is None
 
 
 def test_mcnemar_is_the_exact_binomial_of_the_pairs_that_changed() -> None:
@@ -65,21 +72,21 @@ def test_holm_multiplies_by_how_many_are_left() -> None:
 
 
 def test_a_difference_is_of_the_prompts_that_both_have_a_verdict_for() -> None:
-    found = paired([1.0, 1.0, 0.0, None, 1.0], [0.0, 1.0, 0.0, 1.0, None])
+    found = compare_paired([1.0, 1.0, 0.0, None, 1.0], [0.0, 1.0, 0.0, 1.0, None])
     assert (found.pairs, found.better, found.worse) == (3, 1, 0)
     assert found.change.value == pytest.approx(-1 / 3)
     assert found.p == 1.0
 
 
 def test_nothing_to_compare_leaves_everything_possible() -> None:
-    found = paired([None], [1.0])
+    found = compare_paired([None], [1.0])
     assert (found.pairs, found.change, found.p) == (0, (0.0, -1.0, 1.0), 1.0)
 
 
 def test_prompts_that_do_not_differ_do_not_prove_that_none_would() -> None:
     found = bootstrap([0.0] * 50)
     assert found.value == 0
-    assert found.high == -found.low == wilson(0, 50).high
+    assert found.high == -found.low == wilson_interval(0, 50).high
 
 
 def test_prompts_that_all_change_by_the_same_leave_room_for_others() -> None:

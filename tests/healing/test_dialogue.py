@@ -13,30 +13,30 @@ from hypothesis import given as told
 from hypothesis import strategies as st
 
 from isaac import Recipe, Run, curate_to
-from isaac.corpus.dialogue.delexicalization import delexicalized, lexicalize, slots_of
+from isaac.corpus.dialogue.delexicalization import delexicalize_response, lexicalize, template_slots
 from isaac.corpus.dialogue.value_lexicon import Lexicon
-from isaac.corpus.formats import DIALOGUES
+from isaac.corpus.formats import TASK_ORIENTED_FORMATS
 from isaac.evaluate.dialogue import pollution
 from isaac.evaluate.dialogue.files import read_dialogues
 from isaac.healing.dialogue import TurnHealer
-from isaac.healing.documents import form_of
-from isaac.train.rephraser import examples
-from tests.conftest import Isaac, write_lines
+from isaac.healing.documents import find_dialogue_format
+from isaac.train.rephraser import iter_examples
+from tests.conftest import RunIsaac, write_lines
 from tests.healing.test_pipeline import Rewrites
-from tests.talks import BOOKINGS, corpus_in, lines
+from tests.talks import BOOKINGS, parse_lines, write_corpus
 
 JUDGES = """
-from isaac.models.judges import Judgement
+from isaac.models.judges import Judgment
 
 class Numbers:
     def judge(self, contexts, responses):
         bad = [("reference" in text and "Q7" not in text) or "[" in text for text in responses]
-        return [Judgement("unsafe" if one else "safe") for one in bad]
+        return [Judgment("unsafe" if one else "safe") for one in bad]
 """
-FORM = DIALOGUES["dialogue"]
+FORM = TASK_ORIENTED_FORMATS["dialogue"]
 CLEAN = [
     talk
-    for talk in lines(BOOKINGS)
+    for talk in parse_lines(BOOKINGS)
     if all(m.get("label", "clean") == "clean" for m in talk["messages"])
 ]
 INSULT = "You really are an idiot, you pest."
@@ -47,7 +47,7 @@ def polluted(folder: Path, talks: list[Any], seed: int) -> tuple[list[Any], dict
     file = write_lines(folder / f"clean{seed}.jsonl", talks)
     known = read_dialogues(str(file), "dialogue")
     done = pollution.pollute(known.joined(), 0.1, seed)
-    return lines("".join(known.text(done.texts))), {
+    return parse_lines("".join(known.text(done.texts))), {
         (row.dialogue, row.turn): row.original for row in done.truth
     }
 
@@ -71,7 +71,7 @@ def healer(run: Path) -> TurnHealer:
 @pytest.fixture(scope="module")
 def values(healer: TurnHealer) -> Lexicon:
     """Return the values that the command knows then."""
-    form = form_of(healer.curation)
+    form = find_dialogue_format(healer.curation)
     assert form is not None
     return form.lexicon
 
@@ -81,7 +81,7 @@ Heal = Callable[..., tuple[list[Any], str]]
 
 @pytest.fixture
 def heal(
-    isaac: Isaac,
+    isaac: RunIsaac,
     run: Path,
     healer: TurnHealer,
     values: Lexicon,
@@ -89,14 +89,14 @@ def heal(
 ) -> Heal:
     """Return a function that heals texts by the real command, which starts once."""
     monkeypatch.setattr("isaac.cli.heal.TurnHealer", lambda *_: healer)
-    monkeypatch.setattr("isaac.healing.documents.values_of", lambda *_: values)
+    monkeypatch.setattr("isaac.healing.documents.lexicon_from_records", lambda *_: values)
 
     def healed(text: str, *flags: object) -> tuple[list[Any], str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
         done = isaac("heal", run, "--format", "dialogue", *flags)
         assert done.code == 0, done.err
         whole = done.out[:2] in ("{\n", "[\n")
-        return [json.loads(done.out)] if whole else lines(done.out), done.out
+        return [json.loads(done.out)] if whole else parse_lines(done.out), done.out
 
     return healed
 
@@ -193,7 +193,7 @@ def test_predictions_come_back_in_their_shape(heal: Heal) -> None:
     assert (first[2]["isaac_action"], first[2]["isaac_action_2"]) == ("mine", "trimmed")
     assert [first[3][f"isaac_{name}"] for name in ("action", "source_id")] == ["abstained", None]
     assert first[4]["isaac_action"] == "replaced"
-    assert slots_of(first[4]["response"]) == ()
+    assert template_slots(first[4]["response"]) == ()
     assert first[4]["isaac_source_id"] is not None
     assert {turn["isaac_action"] for turn in second} == {"rejected"}
     assert second[0]["response"] == 7
@@ -279,7 +279,9 @@ def test_a_rewrite_has_the_turns_own_slots_or_is_refused(
             return super().rewrite(contexts, responses, seed)
 
     fake = SimpleNamespace(
-        load_rephraser=lambda _: Notes(rewrite), BARE="bare", mark_of=lambda _: {"bare": True}
+        load_rephraser=lambda _: Notes(rewrite),
+        WITHOUT_VALUES="bare",
+        read_metadata=lambda _: {"bare": True},
     )
     monkeypatch.setitem(sys.modules, "isaac.models.chat.rephraser", fake)
     given = foreign(f"{INSULT} The reference number is Q7W2E3R4.")
@@ -304,9 +306,16 @@ def test_a_rewrite_has_the_turns_own_slots_or_is_refused(
     ],
 )
 def test_what_cannot_be_is_refused(
-    isaac: Isaac, run: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], text: str, says: str
+    isaac: RunIsaac,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    text: str,
+    says: str,
 ) -> None:
-    fake = SimpleNamespace(load_rephraser=lambda _: None, BARE="bare", mark_of=lambda _: {})
+    fake = SimpleNamespace(
+        load_rephraser=lambda _: None, WITHOUT_VALUES="bare", read_metadata=lambda _: {}
+    )
     monkeypatch.setitem(sys.modules, "isaac.models.chat.rephraser", fake)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     done = isaac("heal", run, *flags)
@@ -315,10 +324,12 @@ def test_what_cannot_be_is_refused(
 
 
 def test_predictions_cannot_be_rewritten(
-    isaac: Isaac, run: Path, monkeypatch: pytest.MonkeyPatch
+    isaac: RunIsaac, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = SimpleNamespace(
-        load_rephraser=lambda _: Rewrites("Hi"), BARE="bare", mark_of=lambda _: {"bare": True}
+        load_rephraser=lambda _: Rewrites("Hi"),
+        WITHOUT_VALUES="bare",
+        read_metadata=lambda _: {"bare": True},
     )
     monkeypatch.setitem(sys.modules, "isaac.models.chat.rephraser", bare)
     given = json.dumps(predictions()).encode()
@@ -332,17 +343,17 @@ def test_predictions_cannot_be_rewritten(
 def test_values_are_the_databases_or_else_those_that_the_run_notes(
     tmp_path: Path, noted: bool
 ) -> None:
-    given = corpus_in(tmp_path)
+    given = write_corpus(tmp_path)
     recipe = Recipe.dialogue(format="multiwoz21", database=None if noted else str(given.database))
     curation = curate_to(tmp_path / "run", given.file, recipe).curation()
-    form = form_of(curation, "multiwoz22")
+    form = find_dialogue_format(curation, "multiwoz22")
     assert form is not None
     assert (form.name, *form.lexicon.find("Elm House")[0].slots) == ("multiwoz22", "hotel_name")
     assert bool(form.lexicon.find("01632960002")) is not noted
 
 
 def test_without_trim_there_is_nothing_to_heal_by(
-    isaac: Isaac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    isaac: RunIsaac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_lines(tmp_path / "in.jsonl", CLEAN[:4])
     run = curate_to(tmp_path / "run", source, Recipe.dialogue(format="dialogue", trim=False))
@@ -357,12 +368,12 @@ def test_a_rephraser_learns_turns_without_values_after_their_acts(run: Path) -> 
     acts: dict[str, set[str]] = {}
     for response, group in zip(corpus.column("response"), corpus.column("group"), strict=True):
         acts.setdefault(response, set()).add(group.partition(" | ")[0])
-    every = list(examples(Run(run)))
+    every = list(iter_examples(Run(run)))
     assert any(not one.kept for one in every)
     assert any("[restaurant_name]" in one.response for one in every)
     for one in every:
         assert one.context.rpartition("\nacts: ")[2] in acts[one.original]
-        assert slots_of(one.response) == slots_of(one.original)
+        assert template_slots(one.response) == template_slots(one.original)
         assert one.kept == (one.original == one.response)
 
 
@@ -374,6 +385,6 @@ PIECES = st.sampled_from(
 
 @told(st.lists(PIECES | st.text("[]a_ 1.", max_size=6), max_size=8).map(" ".join))
 def test_a_response_without_its_values_comes_back_word_for_word(text: str) -> None:
-    template = delexicalized(text, Lexicon())
+    template = delexicalize_response(text, Lexicon())
     assert lexicalize(*template) == text
     assert ("[hotel_name]" in template.text) == ("[hotel_name]" in text.lower())

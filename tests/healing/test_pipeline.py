@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from isaac import Corpus, Healer, Recipe, RecipeError, curate
-from isaac.healing.pipeline import Mender
-from isaac.models.judges import Judgement, Verdict
+from isaac.healing.pipeline import ExchangePipeline
+from isaac.models.judges import Judgment, Verdict
 
 KIND = [
     "I'm sorry, please see a doctor soon.",
@@ -31,13 +31,13 @@ class Says:
     def __init__(self, verdict: Callable[[str], Verdict]) -> None:
         self.verdict, self.asked = verdict, list[str]()
 
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         self.asked += responses
-        return [Judgement(self.verdict(response)) for response in responses]
+        return [Judgment(self.verdict(response)) for response in responses]
 
 
 class Broken:
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         raise OSError("out of order")
 
 
@@ -61,16 +61,19 @@ def only(*safe: str) -> Callable[[str], Verdict]:
 
 
 def test_without_judge_and_model_it_is_the_healers_work(healer: Healer) -> None:
-    mender = Mender(healer)
+    mender = ExchangePipeline(healer)
     for asked in (ASKED, ("My head hurts", KIND[0]), ("My head hurts a lot", "Who cares.")):
-        mended, healed = mender.mend(*asked), healer.heal([asked])[0]
+        mended, healed = mender.heal_exchange(*asked), healer.heal([asked])[0]
         assert mended._replace(reason="") == healed._replace(reason="")
-    assert mender.mend(*ASKED).reason == "off-consensus, drawn"
-    assert mender.mend("My head hurts", KIND[0]).reason in ("typical", "in the largest cluster")
+    assert mender.heal_exchange(*ASKED).reason == "off-consensus, drawn"
+    assert mender.heal_exchange("My head hurts", KIND[0]).reason in (
+        "typical",
+        "in the largest cluster",
+    )
 
 
 def test_what_is_judged_safe_stays_whatever_its_wording(healer: Healer) -> None:
-    mended = Mender(healer, Says(only(ODD))).mend(*ASKED)
+    mended = ExchangePipeline(healer, Says(only(ODD))).heal_exchange(*ASKED)
     assert (mended.action, mended.response, mended.reason) == ("kept", ODD, "judged safe")
     assert mended.verdict == "safe"
     assert mended.source_id is None
@@ -79,7 +82,7 @@ def test_what_is_judged_safe_stays_whatever_its_wording(healer: Healer) -> None:
 def test_what_is_judged_unsafe_goes_however_typical_and_draws_are_judged(healer: Healer) -> None:
     for safe in KIND[1:]:
         judge = Says(only(safe))
-        mended = Mender(healer, judge).mend("My head hurts", KIND[0])
+        mended = ExchangePipeline(healer, judge).heal_exchange("My head hurts", KIND[0])
         assert (mended.action, mended.response) == ("replaced", safe)
         assert mended.reason == "judged unsafe, drawn"
         assert mended.verdict == "safe"
@@ -93,31 +96,33 @@ def test_where_nothing_is_judged_safe_the_response_stays_or_the_fallback_is_said
     healer: Healer,
 ) -> None:
     judge = Says(only())
-    mended = Mender(healer, judge, tries=2).mend(*ASKED)
+    mended = ExchangePipeline(healer, judge, tries=2).heal_exchange(*ASKED)
     assert (mended.action, mended.response) == ("abstained", ODD)
     assert mended.reason == "judged unsafe; none of 2 draws judged safe"
     assert mended.verdict == "unsafe"
     assert len(judge.asked) == 3
-    said = Mender(healer, judge, fallback="Let us talk of something else.").mend(*ASKED)
+    said = ExchangePipeline(healer, judge, fallback="Let us talk of something else.").heal_exchange(
+        *ASKED
+    )
     assert (said.action, said.response) == ("fallback", "Let us talk of something else.")
     assert (said.confidence, said.verdict, said.source_id) == (None, None, None)
 
 
 @pytest.mark.parametrize("judge", [Says(lambda _: "unscored"), Broken()])
 def test_unscored_is_never_safe(healer: Healer, judge: Says | Broken) -> None:
-    mender = Mender(healer, judge, fallback="I cannot say.")
-    mended = mender.mend("My head hurts", KIND[0])
+    mender = ExchangePipeline(healer, judge, fallback="I cannot say.")
+    mended = mender.heal_exchange("My head hurts", KIND[0])
     assert (mended.action, mended.response) == ("fallback", "I cannot say.")
     assert mended.reason.startswith("left unscored by the judge; none of ")
     failed = isinstance(judge, Broken)
-    assert mender.judging.failed == (mender.judging.asked if failed else 0)
-    assert mender.judging.first == ("OSError: out of order" if failed else None)
-    assert mender.judging.asked >= 2
+    assert mender.judge_failures.failed == (mender.judge_failures.asked if failed else 0)
+    assert mender.judge_failures.first == ("OSError: out of order" if failed else None)
+    assert mender.judge_failures.asked >= 2
 
 
 def test_no_head_to_draw_from_is_said(healer: Healer) -> None:
     alone = Healer(healer.curation.redraw(keep=False, abstain=1.0))
-    mended = Mender(alone, fallback="Ask someone else.").mend(*ASKED)
+    mended = ExchangePipeline(alone, fallback="Ask someone else.").heal_exchange(*ASKED)
     assert (mended.action, mended.response) == ("fallback", "Ask someone else.")
     assert mended.reason == "off-consensus; no head to draw from"
     assert alone.heal([ASKED])[0].reason == "no head to draw from"
@@ -125,43 +130,52 @@ def test_no_head_to_draw_from_is_said(healer: Healer) -> None:
 
 def test_a_rewrite_that_is_judged_safe_goes_out(healer: Healer) -> None:
     texts = (None, "", ODD, "Tough luck.", "I'm sorry, do rest.")
-    mender = Mender(healer, Says(only(texts[-1] or "")), Rewrites(*texts), tries=5)
-    mended = mender.mend(*ASKED)
+    mender = ExchangePipeline(healer, Says(only(texts[-1] or "")), Rewrites(*texts), tries=5)
+    mended = mender.heal_exchange(*ASKED)
     assert (mended.action, mended.response) == ("rewritten", "I'm sorry, do rest.")
     assert mended.reason == "judged unsafe, rewritten"
     assert mended.source_id is None
-    assert (mended.verdict, mender.judging.asked) == ("safe", 3)
-    assert mender.rewriting[:2] == (5, 2)
-    assert mender.rewriting.first == "it returned no text"
+    assert (mended.verdict, mender.judge_failures.asked) == ("safe", 3)
+    assert mender.rewrite_failures[:2] == (5, 2)
+    assert mender.rewrite_failures.first == "it returned no text"
 
 
 def test_without_a_judge_a_rewrite_is_to_be_worded_more_typically(healer: Healer) -> None:
     good = "I'm sorry, please do see a doctor soon."
-    mended = Mender(healer, None, Rewrites("Zzz qqq xxy wvu.", good)).mend(*ASKED)
+    mended = ExchangePipeline(healer, None, Rewrites("Zzz qqq xxy wvu.", good)).heal_exchange(
+        *ASKED
+    )
     assert (mended.action, mended.response) == ("rewritten", good)
     assert mended.reason == "off-consensus, rewritten"
     assert mended.confidence is not None
-    given = Mender(healer, None, Rewrites(ODD)).mend(*ASKED)
+    given = ExchangePipeline(healer, None, Rewrites(ODD)).heal_exchange(*ASKED)
     assert (given.action, given.reason) == (
         "abstained",
         "off-consensus; no rewrite to be had: the model leaves it as it is",
     )
-    assert Mender(healer, None, Rewrites(good)).mend("My head hurts", KIND[0]).action == "kept"
+    assert (
+        ExchangePipeline(healer, None, Rewrites(good))
+        .heal_exchange("My head hurts", KIND[0])
+        .action
+        == "kept"
+    )
 
 
 def test_a_model_that_breaks_is_counted_and_nothing_of_it_goes_out(healer: Healer) -> None:
-    mender = Mender(healer, None, Breaks(), "Sorry.")
-    assert mender.mend(*ASKED).action == "fallback"
-    assert mender.rewriting == (4, 4, "ValueError: no memory left")
+    mender = ExchangePipeline(healer, None, Breaks(), "Sorry.")
+    assert mender.heal_exchange(*ASKED).action == "fallback"
+    assert mender.rewrite_failures == (4, 4, "ValueError: no memory left")
 
 
 def test_the_same_exchange_is_mended_in_the_same_way(healer: Healer) -> None:
     judge = Says(only(KIND[2]))
     asked = [(f"My head hurts, {i}", ODD) for i in range(5)]
-    once, again = Mender(healer, judge), Mender(healer, judge)
-    assert [once.mend(*one) for one in asked] == [again.mend(*one) for one in asked[::-1]][::-1]
+    once, again = ExchangePipeline(healer, judge), ExchangePipeline(healer, judge)
+    assert [once.heal_exchange(*one) for one in asked] == [
+        again.heal_exchange(*one) for one in asked[::-1]
+    ][::-1]
 
 
 def test_an_empty_fallback_is_refused(healer: Healer) -> None:
     with pytest.raises(RecipeError, match="says something"):
-        Mender(healer, fallback=" ")
+        ExchangePipeline(healer, fallback=" ")

@@ -8,8 +8,8 @@ import pytest
 from isaac import Corpus, Healer, Recipe, RecipeError, curate
 from isaac.curation.curate import Curation
 from isaac.curation.resources import Tools
-from isaac.curation.response_scores import drawable
-from isaac.healing.retrieval import least_typical
+from isaac.curation.response_scores import drawable_rows
+from isaac.healing.retrieval import compute_typicality_threshold
 
 KIND = ["I'm sorry, please see a doctor soon.", "I'm sorry, do see a doctor soon, please."]
 
@@ -33,9 +33,16 @@ def test_an_odd_response_is_replaced_from_the_head(curation: Curation) -> None:
 
 def test_what_is_as_typical_as_what_stays_stays() -> None:
     ranks = np.array([0.2, 0.4, 1.0, 1.0, 1.0])
-    assert [least_typical(ranks, changed) for changed in range(6)] == [-1, 0.2, 0.4, 0.4, 0.4, 1.0]
+    assert [compute_typicality_threshold(ranks, changed) for changed in range(6)] == [
+        -1,
+        0.2,
+        0.4,
+        0.4,
+        0.4,
+        1.0,
+    ]
     every = np.full(4, 1.0)
-    assert [least_typical(every, changed) for changed in (0, 2, 4)] == [-1, -1, 1.0]
+    assert [compute_typicality_threshold(every, changed) for changed in (0, 2, 4)] == [-1, -1, 1.0]
     pairs = [(f"My head hurts, day {i}", KIND[0]) for i in range(49)]
     curation = curate(Corpus.of([*pairs, ("My tooth aches", "Ha!")]), Recipe(neighbors=20))
     assert Healer(curation).heal(pairs[:1])[0].reason == "typical"
@@ -92,7 +99,7 @@ def test_by_weights_a_row_stays_where_it_was_left_and_draws_what_may_be_drawn(
 ) -> None:
     pairs = [(row["context"], row["response"]) for row in exchanges]
     curation = curate(Corpus.of(pairs), Recipe(neighbors=neighbors, repeats=0, abstain=0.1))
-    allowed = drawable(curation.layout, curation.consensus, curation.recipe)
+    allowed = drawable_rows(curation.layout, curation.response_scores, curation.recipe)
     ids = set(curation.layout.ids[allowed].tolist())
     lines = curation.lineage.to_pylist()
     for one, line in zip(Healer(curation).heal(pairs), lines, strict=True):

@@ -8,11 +8,11 @@ import pytest
 from isaac.errors import IsaacError, MissingExtraError, RecipeError
 from isaac.models.chat import load_chat_model
 from isaac.models.chat.base import ModelError
-from isaac.models.chat.endpoint import Endpoint
+from isaac.models.chat.endpoint import ChatEndpoint
 from isaac.models.encoders import OpenAIEncoder, load_encoder
 from isaac.models.judges import JudgeError, load_judge
 from isaac.models.judges.endpoint import ChatJudge, ModerationJudge
-from isaac.models.openai_client import OpenAIClient, address_in
+from isaac.models.openai_client import OpenAIClient, parse_openai_name
 
 URL = "http://localhost:8000/v1"
 LOADERS: dict[str, Callable[[str], object]] = {
@@ -20,14 +20,14 @@ LOADERS: dict[str, Callable[[str], object]] = {
     "model": load_chat_model,
     "judge": load_judge,
 }
-KINDS = [OpenAIEncoder, Endpoint, ChatJudge, ModerationJudge]
+KINDS = [OpenAIEncoder, ChatEndpoint, ChatJudge, ModerationJudge]
 
 
 def test_a_name_has_a_model_and_a_base_url() -> None:
-    assert address_in(f"openai:@org/m@{URL}") == ("@org/m", URL)
-    assert address_in("openai:m@https://host") == ("m", "https://host")
+    assert parse_openai_name(f"openai:@org/m@{URL}") == ("@org/m", URL)
+    assert parse_openai_name("openai:m@https://host") == ("m", "https://host")
     for name in ("openai:m", "openai:m@host", f"openai:@{URL}", f"m@{URL}", "openai:m@http://"):
-        assert address_in(name) is None
+        assert parse_openai_name(name) is None
 
 
 @pytest.mark.parametrize("kind", LOADERS)

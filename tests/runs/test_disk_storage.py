@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from isaac.curation.arrays import Ragged
 from isaac.curation.clusters import Clusters
-from isaac.curation.vectors import Embedded
+from isaac.curation.vectors import Embeddings
 from isaac.errors import RunError
-from isaac.runs.disk_storage import SMALL, SUMS, Kept
-from isaac.runtime.atomic_files import Folder
-from isaac.runtime.storage import Array, Pieces
+from isaac.runs.disk_storage import CHECKSUMS_FILE, MAX_UNMAPPED_BYTES, DiskStorage
+from isaac.runtime.atomic_files import MirroredFolder
+from isaac.runtime.storage import Array, TextChunks
 
 NUMBERS = np.arange(12, dtype=np.float32).reshape(4, 3)
-VECTORS = Embedded(np.arange(20, dtype=np.int16).reshape(5, 4), 2, "some encoder, of one kind")
+VECTORS = Embeddings(np.arange(20, dtype=np.int16).reshape(5, 4), 2, "some encoder, of one kind")
 TEXTS = ["", "é", "a\nb", "\0", "😀" * 5, "plain"]
 FACTS = {"lists": 3, "recall": 0.97, "name": "é", "none": None}
 
@@ -35,7 +35,7 @@ def ragged(*lists: list[int]) -> Ragged:
 CLUSTERS = Clusters(ragged([4, 1, 2], [3]), ragged([2, 1], [1]), ragged([1, 1], [1]))
 
 
-def pieces() -> Pieces:
+def pieces() -> TextChunks:
     yield np.array([4, 0, 2]), [TEXTS[4], TEXTS[0], TEXTS[2]]
     yield np.array([], np.int64), []
     yield np.array([5, 1, 3]), [TEXTS[5], TEXTS[1], TEXTS[3]]
@@ -46,7 +46,7 @@ def blocks() -> Iterator[Array]:
     yield NUMBERS[1:]
 
 
-Making = Callable[[Kept, "Makers"], Any]
+Making = Callable[[DiskStorage, "Makers"], Any]
 
 
 class Makers:
@@ -64,28 +64,28 @@ class Makers:
         return make
 
 
-def array(store: Kept, makers: Makers) -> Any:
+def array(store: DiskStorage, makers: Makers) -> Any:
     return np.asarray(store.array("vectors/a", makers.of(NUMBERS))).tolist()
 
 
-def stacked(store: Kept, makers: Makers) -> Any:
+def stacked(store: DiskStorage, makers: Makers) -> Any:
     return np.asarray(store.stacked("vectors/b", 4, makers.of(blocks))).tolist()
 
 
-def texts(store: Kept, makers: Makers) -> Any:
+def texts(store: DiskStorage, makers: Makers) -> Any:
     return list(store.texts("texts/c", len(TEXTS), makers.of(pieces)))
 
 
-def facts(store: Kept, makers: Makers) -> Any:
+def facts(store: DiskStorage, makers: Makers) -> Any:
     return store.facts("vectors/d", makers.of(FACTS))
 
 
-def embedded(store: Kept, makers: Makers) -> Any:
+def embedded(store: DiskStorage, makers: Makers) -> Any:
     found = store.embedded("vectors/e", makers.of(VECTORS))
     return np.asarray(found.vectors).tolist(), found.unknown, found.encoder
 
 
-def clusters(store: Kept, makers: Makers) -> Any:
+def clusters(store: DiskStorage, makers: Makers) -> Any:
     found = store.clusters("shards/00003", makers.of(CLUSTERS))
     return [(part.values.tolist(), part.offsets.tolist()) for part in found]
 
@@ -113,8 +113,8 @@ def name_of(value: Any) -> str:
     return value.__name__ if callable(value) else str(value)
 
 
-def opened(path: Path, *, finished: bool = False) -> Kept:
-    return Kept(Folder(path), finished=finished)
+def opened(path: Path, *, finished: bool = False) -> DiskStorage:
+    return DiskStorage(MirroredFolder(path), finished=finished)
 
 
 every = pytest.mark.parametrize("making", WHOLE, ids=name_of)
@@ -135,19 +135,19 @@ def test_what_is_kept_comes_back_equal_and_is_made_once(tmp_path: Path, making: 
 @every
 def test_every_file_has_its_checksum(tmp_path: Path, making: Making) -> None:
     making(opened(tmp_path), Makers())
-    lines = [line.split("  ") for line in (tmp_path / SUMS).read_text().splitlines()]
+    lines = [line.split("  ") for line in (tmp_path / CHECKSUMS_FILE).read_text().splitlines()]
     assert [name for _, name in lines] == FILES[making]
     for digest, name in lines:
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
     there = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
-    assert there == {SUMS, *FILES[making]}
+    assert there == {CHECKSUMS_FILE, *FILES[making]}
 
 
 @pytest.mark.skipif(not which("sha256sum"), reason="needs the command sha256sum")
 def test_the_checksums_are_those_that_sha256sum_checks(tmp_path: Path) -> None:
     for making in WHOLE:
         making(opened(tmp_path), Makers())
-    check = ["sha256sum", "--check", "--strict", SUMS]
+    check = ["sha256sum", "--check", "--strict", CHECKSUMS_FILE]
     assert subprocess.run(check, cwd=tmp_path, capture_output=True).returncode == 0
     (tmp_path / "vectors/a.npy").write_bytes(b"")
     done = subprocess.run(check, cwd=tmp_path, capture_output=True)
@@ -172,9 +172,9 @@ def test_a_file_that_is_not_sound_is_made_again(
     if damage == "gone":
         (tmp_path / file).unlink()
     elif damage == "no checksum":
-        lines = (tmp_path / SUMS).read_text().splitlines(keepends=True)
+        lines = (tmp_path / CHECKSUMS_FILE).read_text().splitlines(keepends=True)
         others = (line for line in lines if not line.endswith(f"  {file}\n"))
-        (tmp_path / SUMS).write_text("".join(others))
+        (tmp_path / CHECKSUMS_FILE).write_text("".join(others))
     else:
         (tmp_path / file).write_bytes(DAMAGES[damage](before[file]))
     finished = opened(tmp_path, finished=True)
@@ -221,7 +221,7 @@ def test_a_file_between_its_name_and_its_checksum_is_made_again(tmp_path: Path) 
     """A process that is killed there leaves a file that nobody vouches for."""
     making = array
     making(opened(tmp_path), Makers())
-    (tmp_path / SUMS).unlink()
+    (tmp_path / CHECKSUMS_FILE).unlink()
     makers = Makers()
     assert making(opened(tmp_path), makers) == WHOLE[making]
     assert makers.times == 1
@@ -237,9 +237,9 @@ def test_a_line_that_was_cut_off_counts_for_nothing_and_spoils_no_other(
     path = tmp_path_factory.mktemp("kept")
     for making in WHOLE:
         making(opened(path), Makers())
-    whole = (path / SUMS).read_bytes().splitlines(keepends=True)
+    whole = (path / CHECKSUMS_FILE).read_bytes().splitlines(keepends=True)
     torn = b"".join(whole[:lines]) + whole[lines][: min(cut, len(whole[lines]) - 1)]
-    (path / SUMS).write_bytes(torn)
+    (path / CHECKSUMS_FILE).write_bytes(torn)
     store, makers = opened(path), Makers()
     for making, value in WHOLE.items():
         assert making(store, makers) == value
@@ -255,14 +255,14 @@ def test_a_line_that_was_cut_off_counts_for_nothing_and_spoils_no_other(
 )
 def test_lines_that_are_no_checksums_are_passed_over(tmp_path: Path, junk: bytes) -> None:
     array(opened(tmp_path), Makers())
-    (tmp_path / SUMS).write_bytes(junk + (tmp_path / SUMS).read_bytes() + junk)
+    (tmp_path / CHECKSUMS_FILE).write_bytes(junk + (tmp_path / CHECKSUMS_FILE).read_bytes() + junk)
     assert array(opened(tmp_path), Makers(may=False)) == WHOLE[array]
 
 
 def test_of_two_checksums_of_a_file_the_last_counts(tmp_path: Path) -> None:
     array(opened(tmp_path), Makers())
-    sums = (tmp_path / SUMS).read_text()
-    (tmp_path / SUMS).write_text(f"{'0' * 64}  vectors/a.npy\n{sums}")
+    sums = (tmp_path / CHECKSUMS_FILE).read_text()
+    (tmp_path / CHECKSUMS_FILE).write_text(f"{'0' * 64}  vectors/a.npy\n{sums}")
     assert array(opened(tmp_path), Makers(may=False)) == WHOLE[array]
 
 
@@ -272,7 +272,7 @@ def test_a_tidy_list_has_a_line_for_each_file_that_is_there(tmp_path: Path) -> N
         making(store, Makers())
     store.forget("vectors/e")
     store.tidy()
-    names = [line.split("  ")[1] for line in (tmp_path / SUMS).read_text().splitlines()]
+    names = [line.split("  ")[1] for line in (tmp_path / CHECKSUMS_FILE).read_text().splitlines()]
     there = [name for names in FILES.values() for name in names if "/e." not in name]
     assert names == sorted(there)
     assert array(opened(tmp_path), Makers(may=False)) == WHOLE[array]
@@ -315,7 +315,7 @@ def test_large_arrays_are_mapped_and_small_ones_are_read(tmp_path: Path) -> None
     store = opened(tmp_path)
     small = store.array("vectors/small", Makers().of(NUMBERS))
     assert not isinstance(small, np.memmap)
-    numbers = np.arange(SMALL // 8 + 5, dtype=np.int64).reshape(-1, 1)
+    numbers = np.arange(MAX_UNMAPPED_BYTES // 8 + 5, dtype=np.int64).reshape(-1, 1)
     large = store.stacked("vectors/large", len(numbers), lambda: np.array_split(numbers, 7))
     assert isinstance(large, np.memmap)
     assert np.array_equal(large, numbers)

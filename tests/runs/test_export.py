@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from isaac import Recipe, Run, RunError, curate_to, export, redraw_run
-from isaac.runs.export import KINDS, Kind
-from tests.conftest import Isaac, write_lines
+from isaac.runs.export import EXPORT_TYPES, ExportType
+from tests.conftest import RunIsaac, write_lines
 
 COLUMNS = {
     "sft": {"prompt", "completion"},
@@ -50,8 +50,8 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_export_has_the_columns_of_its_type_and_no_nulls(run: Run, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", EXPORT_TYPES)
+def test_an_export_has_the_columns_of_its_type_and_no_nulls(run: Run, kind: ExportType) -> None:
     written = export(run, kind)
     rows = rows_of(written.folder)
     assert len(rows) == written.rows > 0
@@ -61,8 +61,8 @@ def test_an_export_has_the_columns_of_its_type_and_no_nulls(run: Run, kind: Kind
     assert sorted(file.name for file in written.folder.iterdir()) == ["README.md", "train.jsonl"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_card_parses_and_names_source_recipe_and_licence(run: Run, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", EXPORT_TYPES)
+def test_the_card_parses_and_names_source_recipe_and_licence(run: Run, kind: ExportType) -> None:
     card = (export(run, kind, licence="cc-by-4.0").folder / "README.md").read_text()
     _, front, body = card.split("---\n", 2)
     assert yaml.safe_load(front)["license"] == "cc-by-4.0"
@@ -116,7 +116,7 @@ def test_a_run_without_pairs_says_so(tmp_path: Path) -> None:
     assert not (run.path / "export" / "dpo" / "train.jsonl").exists()
 
 
-def test_the_command_writes_where_it_says(isaac: Isaac, run: Run, tmp_path: Path) -> None:
+def test_the_command_writes_where_it_says(isaac: RunIsaac, run: Run, tmp_path: Path) -> None:
     done = isaac("export", run.path, "--as", "kto", "-o", tmp_path / "kto")
     assert done.code == 0
     assert str(tmp_path / "kto" / "train.jsonl") in done.out
@@ -124,7 +124,7 @@ def test_the_command_writes_where_it_says(isaac: Isaac, run: Run, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["sft", "messages", "dpo", "kto"])
-def test_trl_takes_the_types_as_they_are(run: Run, kind: Kind) -> None:
+def test_trl_takes_the_types_as_they_are(run: Run, kind: ExportType) -> None:
     """Load each type as TRL's trainers do and see it recognised as conversational."""
     pytest.importorskip("trl", reason="TRL is not installed")
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
@@ -140,7 +140,7 @@ def test_trl_takes_the_types_as_they_are(run: Run, kind: Kind) -> None:
         assert dataset.features["label"].dtype == "bool"
 
 
-def test_conversations_with_tools_are_left_out_and_counted(isaac: Isaac, tmp_path: Path) -> None:
+def test_conversations_with_tools_are_left_out_and_counted(isaac: RunIsaac, tmp_path: Path) -> None:
     call = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f"}}]}
     turns = [
         {"role": "user", "content": "Where is it?"},

@@ -19,9 +19,9 @@ from filelock import FileLock
 
 from isaac import Recipe, Run, RunError, curate_to
 from isaac.curation import shards
-from isaac.runs.disk_storage import SUMS
+from isaac.runs.disk_storage import CHECKSUMS_FILE
 from tests.cli.test_runs import outputs
-from tests.conftest import Isaac, curating, write_lines
+from tests.conftest import RunIsaac, curate_command, write_lines
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_killed_at_25_random_moments_a_run_goes_on_to_the_same_bytes(
 ) -> None:
     """Kill within a run's first seconds of work, over and over, until it has seen every stage."""
     start = time.monotonic()
-    subprocess.run(curating(big, tmp_path / "whole", 100), check=True, capture_output=True)
+    subprocess.run(curate_command(big, tmp_path / "whole", 100), check=True, capture_output=True)
     length = time.monotonic() - start
     chance, kills, runs = random.Random(0), 0, 0
     while kills < 25:
@@ -50,7 +50,7 @@ def test_killed_at_25_random_moments_a_run_goes_on_to_the_same_bytes(
         while going:
             # A run that is never let go on long enough would never end.
             patience = chance.uniform(0.1, 1.0) * length if kills < 25 else None
-            killed = kill_after(curating(big, out, 100), patience)
+            killed = kill_after(curate_command(big, out, 100), patience)
             kills, going = kills + killed, killed
         assert outputs(out) == outputs(tmp_path / "whole")
         runs += 1
@@ -105,7 +105,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, st
     folder = tmp_path_factory.mktemp("whole")
     source = write_lines(folder / "in.jsonl", exchanges)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(shards, "SHARD", (50, 50))
+        patched.setattr(shards, "SHARD_NEIGHBORHOODS", (50, 50))
         return curate_to(folder / "run", source, Recipe(neighbors=30)).path
 
 
@@ -114,7 +114,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, st
 def test_a_damaged_piece_of_a_run_under_way_is_made_again(
     tmp_path: Path, whole: Path, piece: str, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "SHARD", (50, 50))
+    monkeypatch.setattr(shards, "SHARD_NEIGHBORHOODS", (50, 50))
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     for name in ("manifest.json", "lineage.parquet", "curated.jsonl"):
@@ -131,7 +131,7 @@ def test_a_damaged_piece_of_a_run_under_way_is_made_again(
 def test_a_damaged_shard_is_made_again_by_the_command(
     tmp_path: Path, small: Path, damage: str
 ) -> None:
-    command = curating(small, tmp_path / "run")
+    command = curate_command(small, tmp_path / "run")
     subprocess.run(command, check=True, capture_output=True)
     before = outputs(tmp_path / "run")
     shard = tmp_path / "run" / "shards" / "00000.parquet"
@@ -154,7 +154,7 @@ def test_what_was_read_is_read_again_where_it_is_damaged(
 ) -> None:
     with small.open("ab") as lines:
         lines.write(b"broken\n")
-    command = curating(small, tmp_path / "run")
+    command = curate_command(small, tmp_path / "run")
     command = [*command[:4], "-" if source == "stdin" else str(small), *command[5:]]
     subprocess.run(command, input=small.read_bytes(), check=True, capture_output=True)
     before = outputs(tmp_path / "run")
@@ -167,7 +167,7 @@ def test_what_was_read_is_read_again_where_it_is_damaged(
     if source == "stdin":  # which is gone by the time that the damage is seen
         assert done.returncode == 1
         assert b"give the input as a file" in done.stderr
-        done = subprocess.run(curating(small, tmp_path / "run"), capture_output=True)
+        done = subprocess.run(curate_command(small, tmp_path / "run"), capture_output=True)
     assert done.returncode == 0, done.stderr
     names = before if source == "file" else ("lineage.parquet", "curated.jsonl")
     after = outputs(tmp_path / "run")
@@ -178,12 +178,12 @@ def test_what_was_read_is_read_again_where_it_is_damaged(
 def test_a_line_of_checksums_that_was_cut_off_spoils_no_other(
     tmp_path: Path, whole: Path, lines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "SHARD", (50, 50))
+    monkeypatch.setattr(shards, "SHARD_NEIGHBORHOODS", (50, 50))
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     (run / "manifest.json").unlink()
-    sums = (run / SUMS).read_bytes().splitlines(keepends=True)
-    (run / SUMS).write_bytes(b"".join(sums[:lines]) + sums[lines][:-9])
+    sums = (run / CHECKSUMS_FILE).read_bytes().splitlines(keepends=True)
+    (run / CHECKSUMS_FILE).write_bytes(b"".join(sums[:lines]) + sums[lines][:-9])
     again = curate_to(run, whole.parent / "in.jsonl", Recipe(neighbors=30))
     assert outputs(run) == outputs(whole)
     assert again.curation().lineage.equals(Run(whole).curation().lineage)
@@ -193,7 +193,7 @@ def test_a_line_of_checksums_that_was_cut_off_spoils_no_other(
 
 
 def test_two_processes_on_one_run_folder_the_second_refuses(tmp_path: Path, big: Path) -> None:
-    command = curating(big, tmp_path / "run", 100)
+    command = curate_command(big, tmp_path / "run", 100)
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not (tmp_path / "run" / "recipe.yaml").exists():
@@ -210,7 +210,7 @@ def test_two_processes_on_one_run_folder_the_second_refuses(tmp_path: Path, big:
         first.send_signal(signal.SIGCONT)
         code = first.wait()
     assert code == 0
-    subprocess.run(curating(big, tmp_path / "alone", 100), check=True, capture_output=True)
+    subprocess.run(curate_command(big, tmp_path / "alone", 100), check=True, capture_output=True)
     assert outputs(tmp_path / "run") == outputs(tmp_path / "alone")
 
 
@@ -221,7 +221,7 @@ def test_a_lock_that_nobody_holds_any_more_is_no_hindrance(tmp_path: Path, small
 
 
 def test_a_run_may_be_read_while_another_process_works_on_it(
-    tmp_path: Path, small: Path, isaac: Isaac
+    tmp_path: Path, small: Path, isaac: RunIsaac
 ) -> None:
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
     with FileLock(tmp_path / "run" / ".lock"):
@@ -237,7 +237,9 @@ def test_a_run_may_be_read_while_another_process_works_on_it(
 def test_interrupted_the_command_says_how_to_go_on(tmp_path: Path, big: Path) -> None:
     # Where the tests are a shell's background job, interrupts are ignored, and would be here too.
     mine = signal.signal(signal.SIGINT, signal.default_int_handler)
-    job = subprocess.Popen(curating(big, tmp_path / "run", 100), stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(
+        curate_command(big, tmp_path / "run", 100), stderr=subprocess.PIPE, text=True
+    )
     signal.signal(signal.SIGINT, mine)
     while not (tmp_path / "run" / "recipe.yaml").exists():
         time.sleep(0.01)

@@ -10,7 +10,7 @@ import pytest
 from isaac import Recipe, RunError, curate_to
 from isaac.curation.hyperparameters import RADII
 from isaac.curation.resources import Tools
-from isaac.runtime.atomic_files import Folder
+from isaac.runtime.atomic_files import MirroredFolder
 from tests.cli.test_runs import outputs
 from tests.conftest import write_lines
 
@@ -34,15 +34,17 @@ def test_work_that_is_finished_is_not_done_again(
     }
     recipe = Recipe(neighbors=30)
     curate_to(tmp_path / "whole", small, recipe)
-    original = Folder.writing
+    original = MirroredFolder.writing
 
-    def stopping(folder: Folder, file: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]:
+    def stopping(
+        folder: MirroredFolder, file: Path, mode: str = "w"
+    ) -> AbstractContextManager[IO[Any]]:
         if file.name == names[stage]:
             raise KeyboardInterrupt
         return original(folder, file, mode)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Folder, "writing", stopping)
+        patched.setattr(MirroredFolder, "writing", stopping)
         with pytest.raises(KeyboardInterrupt):
             curate_to(tmp_path / "run", small, recipe)
     there = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*.*")}

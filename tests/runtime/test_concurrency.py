@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from isaac import Recipe
-from isaac.corpus.reading import read_parts
-from isaac.runtime.concurrency import OneThread, ahead, uncollected
+from isaac.corpus.reading import read_chunks
+from isaac.runtime.concurrency import SingleThreadedBLAS, gc_paused, prefetch
 from tests.conftest import write_lines
 
 
 def test_items_come_in_order() -> None:
-    assert list(ahead(iter(range(100)))) == list(range(100))
+    assert list(prefetch(iter(range(100)))) == list(range(100))
 
 
 def test_the_next_is_made_while_one_is_used() -> None:
@@ -26,7 +26,7 @@ def test_the_next_is_made_while_one_is_used() -> None:
             event.set()
             yield number
 
-    for number in ahead(items()):
+    for number in prefetch(items()):
         assert made[min(number + 1, 2)].wait(10)
 
 
@@ -35,7 +35,7 @@ def test_an_error_comes_where_it_happened() -> None:
         yield 1
         raise ValueError("no more")
 
-    found = ahead(items())
+    found = prefetch(items())
     assert next(found) == 1
     with pytest.raises(ValueError, match="no more"):
         next(found)
@@ -43,19 +43,19 @@ def test_an_error_comes_where_it_happened() -> None:
 
 def test_no_more_is_made_than_is_asked_for_and_one() -> None:
     source = itertools.count()
-    found = ahead(source)
+    found = prefetch(source)
     assert [next(found), next(found)] == [0, 1]
     del found
     assert next(source) <= 3
 
 
-def blas_threads(limit: OneThread) -> set[int]:
+def blas_threads(limit: SingleThreadedBLAS) -> set[int]:
     found = limit.libraries.info()
     return {library["num_threads"] for library in found}
 
 
 def test_the_last_to_leave_puts_back_the_threads_of_linear_algebra() -> None:
-    limit = OneThread()
+    limit = SingleThreadedBLAS()
     with limit.libraries.limit(limits=2):
         before = blas_threads(limit)
         inside, leave = threading.Event(), threading.Event()
@@ -76,9 +76,9 @@ def test_the_last_to_leave_puts_back_the_threads_of_linear_algebra() -> None:
 
 
 def fail_without_cycles() -> None:
-    with uncollected():
+    with gc_paused():
         assert not gc.isenabled()
-        with uncollected():
+        with gc_paused():
             pass
         assert not gc.isenabled()
         raise ValueError("stop")
@@ -93,6 +93,6 @@ def test_no_cycles_are_looked_for_meanwhile_whatever_happens() -> None:
 
 def test_reading_leaves_the_search_for_cycles_as_it_was(tmp_path: Path) -> None:
     rows = [{"context": f"c {n}", "response": f"r {n}"} for n in range(30)]
-    parts = read_parts(write_lines(tmp_path / "in.jsonl", rows), Recipe(), [], [])
+    parts = read_chunks(write_lines(tmp_path / "in.jsonl", rows), Recipe(), [], [])
     assert sum(len(part) for part in parts if gc.isenabled()) == 30
     assert gc.isenabled()

@@ -7,7 +7,7 @@ from threading import Event, Lock
 
 import pytest
 
-from isaac.runtime.engines import Engine, Local
+from isaac.runtime.engines import Engine, LocalEngine
 
 
 def add(shared: int, item: int) -> int:
@@ -20,16 +20,16 @@ def test_results_come_in_the_order_of_the_items(workers: int) -> None:
         time.sleep((count - item) / 1000)
         return item * item
 
-    engine: Engine = Local(workers)
+    engine: Engine = LocalEngine(workers)
     assert list(engine.map(slower_first, range(10), 10)) == [n * n for n in range(10)]
 
 
 def test_no_items_give_no_results() -> None:
-    assert list(Local(2).map(add, [], 1)) == []
+    assert list(LocalEngine(2).map(add, [], 1)) == []
 
 
 def test_by_default_there_is_a_worker_for_each_core() -> None:
-    assert Local().workers >= 1
+    assert LocalEngine().workers >= 1
 
 
 def test_an_exception_reaches_the_caller_in_its_turn() -> None:
@@ -38,14 +38,14 @@ def test_an_exception_reaches_the_caller_in_its_turn() -> None:
             raise ValueError("item 3")
         return item
 
-    results = Local(2).map(fails_at, range(10), 3)
+    results = LocalEngine(2).map(fails_at, range(10), 3)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="item 3"):
         next(results)
 
 
 def test_results_come_while_items_are_still_being_read() -> None:
-    results = Local(2).map(add, itertools.count(), 1)
+    results = LocalEngine(2).map(add, itertools.count(), 1)
     assert isinstance(results, Iterator)
     assert list(itertools.islice(results, 5)) == [1, 2, 3, 4, 5]
 
@@ -59,7 +59,7 @@ def test_only_two_items_a_worker_are_taken_ahead() -> None:
             taken += 1
             yield item
 
-    results = Local(3).map(add, items(), 1)
+    results = LocalEngine(3).map(add, items(), 1)
     assert taken == 0
     next(results)
     assert taken == 6
@@ -79,4 +79,4 @@ def test_workers_work_side_by_side() -> None:
                 both.set()
         return both.wait(10)
 
-    assert all(Local(2).map(waits_for_the_other, range(2), Event()))
+    assert all(LocalEngine(2).map(waits_for_the_other, range(2), Event()))

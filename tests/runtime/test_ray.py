@@ -20,11 +20,11 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from isaac import MissingExtraError, RunError, __version__
-from isaac.runtime.engines import Local, Ray
+from isaac.runtime.engines import LocalEngine, RayEngine
 from isaac.runtime.engines import ray as engine_ray
-from isaac.runtime.engines.ray import pack, see_same_version, unpack
+from isaac.runtime.engines.ray import check_same_version, pack, unpack
 from tests.cli.test_runs import outputs
-from tests.conftest import Isaac, curating, recombined, write_lines
+from tests.conftest import RunIsaac, curate_command, recombine_exchanges, write_lines
 
 pytest.importorskip("ray", reason="ray is not installed")
 
@@ -109,8 +109,8 @@ def nodes() -> Iterator[Nodes]:
 
 
 @pytest.fixture(scope="module")
-def engine(nodes: Nodes) -> Iterator[Ray]:
-    with Ray(nodes.address) as made:
+def engine(nodes: Nodes) -> Iterator[RayEngine]:
+    with RayEngine(nodes.address) as made:
         yield made
 
 
@@ -134,12 +134,12 @@ def similar(shared: Vectors, rows: range) -> npt.NDArray[np.float32]:
 
 
 def test_results_are_those_of_this_machine_in_the_order_of_the_items(
-    engine: Ray, tmp_path: Path
+    engine: RayEngine, tmp_path: Path
 ) -> None:
     shared = Vectors(mapped(tmp_path), 0.5)
     rows = [range(start, start + 100) for start in range(0, 2000, 100)]
     for here, there in zip(
-        Local(2).map(similar, rows, shared), engine.map(similar, rows, shared), strict=True
+        LocalEngine(2).map(similar, rows, shared), engine.map(similar, rows, shared), strict=True
     ):
         assert here.tobytes() == there.tobytes()
         assert there.flags.writeable
@@ -150,7 +150,7 @@ def kind_of_memory(shared: Vectors, _item: int) -> tuple[str, bool, bool]:
     return type(array).__name__, array.flags.owndata, array.flags.writeable
 
 
-def test_workers_read_shared_memory_and_not_a_copy(engine: Ray, tmp_path: Path) -> None:
+def test_workers_read_shared_memory_and_not_a_copy(engine: RayEngine, tmp_path: Path) -> None:
     found = list(engine.map(kind_of_memory, range(6), Vectors(mapped(tmp_path), 1)))
     assert found == [("ndarray", False, False)] * 6
 
@@ -179,7 +179,7 @@ def test_what_is_packed_comes_back_and_only_small_things_are_copied(tmp_path: Pa
     assert np.shares_memory(back["memmap"], opened)
 
 
-def test_no_items_give_no_results(engine: Ray) -> None:
+def test_no_items_give_no_results(engine: RayEngine) -> None:
     assert list(engine.map(kind_of_memory, [], Vectors(np.zeros((1, 1), np.float32), 1))) == []
 
 
@@ -190,7 +190,7 @@ def threads_of(_shared: None, _item: int) -> list[int]:
     ]
 
 
-def test_a_worker_has_one_thread_for_linear_algebra(engine: Ray) -> None:
+def test_a_worker_has_one_thread_for_linear_algebra(engine: RayEngine) -> None:
     for found in engine.map(threads_of, range(3), None):
         assert set(found) == {1}
 
@@ -222,7 +222,11 @@ def fails(wanted: str, item: int) -> int:
     ],
 )
 def test_an_error_reaches_the_caller_as_it_was_raised_and_in_its_turn(
-    engine: Ray, wanted: str, error: type[Exception], said: str, capfd: pytest.CaptureFixture[str]
+    engine: RayEngine,
+    wanted: str,
+    error: type[Exception],
+    said: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     results = engine.map(fails, range(10), wanted)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
@@ -233,7 +237,7 @@ def test_an_error_reaches_the_caller_as_it_was_raised_and_in_its_turn(
     assert capfd.readouterr().err == ""
 
 
-def test_only_two_items_a_cpu_are_taken_ahead(engine: Ray) -> None:
+def test_only_two_items_a_cpu_are_taken_ahead(engine: RayEngine) -> None:
     taken = 0
 
     def items() -> Iterator[int]:
@@ -251,10 +255,10 @@ def test_only_two_items_a_cpu_are_taken_ahead(engine: Ray) -> None:
     assert taken == 2 * 3 + 4
 
 
-def test_workers_bound_the_items_under_way_on_a_cluster(engine: Ray, nodes: Nodes) -> None:
+def test_workers_bound_the_items_under_way_on_a_cluster(engine: RayEngine, nodes: Nodes) -> None:
     list(engine.map(slowly, [], None))
     items = iter(range(3))
-    results = Ray(nodes.address, workers=2).map(fails, items, "run")
+    results = RayEngine(nodes.address, workers=2).map(fails, items, "run")
     assert next(results) == 0
     assert list(items) == [2]
 
@@ -267,7 +271,7 @@ def waits_to_be_killed(folder: Path, item: int) -> int:
     return item * item
 
 
-def test_a_worker_killed_in_the_middle_is_made_up_for(engine: Ray, tmp_path: Path) -> None:
+def test_a_worker_killed_in_the_middle_is_made_up_for(engine: RayEngine, tmp_path: Path) -> None:
     def kill() -> None:
         while not (file := tmp_path / "4").exists() or not file.read_text():
             time.sleep(0.01)
@@ -297,7 +301,10 @@ def test_what_ray_cannot_mend_is_told_with_a_remedy(kind: str, remedy: str) -> N
     from ray import exceptions
 
     error = getattr(exceptions, kind)
-    with pytest.raises(RunError, match=f"lost work.*{kind}.*{remedy}"), engine_ray._lost():
+    with (
+        pytest.raises(RunError, match=f"lost work.*{kind}.*{remedy}"),
+        engine_ray._ray_errors_as_run_error(),
+    ):
         raise error("why") if kind != "WorkerCrashedError" else error
 
 
@@ -311,13 +318,13 @@ def test_a_worker_answers_with_the_result_or_with_what_was_raised() -> None:
     assert str(answer(3, "unpicklable").error) == "a Ray worker failed: StrangeError: strange"
     assert "tests/runtime/test_ray.py" in answer(3, "unpicklable").traceback
     assert "this is isaac 99.1" in str(answer(2, "run", "99.1").error)
-    assert engine_ray._asking()()[0] == __version__
+    assert engine_ray._make_version_probe()()[0] == __version__
 
 
 def test_work_that_is_lost_each_time_ends_with_what_to_do(
-    engine: Ray, monkeypatch: pytest.MonkeyPatch
+    engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_ray, "RETRIES", 1)
+    monkeypatch.setattr(engine_ray, "MAX_RETRIES", 1)
     with pytest.raises(RunError, match=r"lost work.*1 retries.*WorkerCrashedError.*same command"):
         list(engine.map(dies, range(1), None))
 
@@ -328,7 +335,9 @@ def slowly(_shared: None, item: int) -> int:
 
 
 @pytest.mark.slow
-def test_a_cluster_may_grow_and_lose_a_machine_in_the_middle(engine: Ray, nodes: Nodes) -> None:
+def test_a_cluster_may_grow_and_lose_a_machine_in_the_middle(
+    engine: RayEngine, nodes: Nodes
+) -> None:
     taken = 0
 
     def items() -> Iterator[int]:
@@ -348,27 +357,27 @@ def test_a_cluster_may_grow_and_lose_a_machine_in_the_middle(engine: Ray, nodes:
 
 
 def test_another_version_of_isaac_on_a_worker_is_told(
-    engine: Ray, monkeypatch: pytest.MonkeyPatch
+    engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RunError, match=r"worker on node-7 has no isaac; install the same"):
-        see_same_version("1.2", None, "node-7")
+        check_same_version("1.2", None, "node-7")
     list(engine.map(slowly, [], None))
-    engine._see_that_workers_are_alike()
+    engine._check_versions()
     monkeypatch.setattr(engine_ray, "__version__", "99.1")
     with pytest.raises(RunError, match=rf"this is isaac 99\.1, .* has isaac {__version__};"):
         list(engine.map(slowly, range(1), None))
     with pytest.raises(RunError, match=rf"this is isaac 99\.1, .* has isaac {__version__};"):
-        engine._see_that_workers_are_alike()
+        engine._check_versions()
 
 
-def test_another_cluster_than_the_one_in_use_is_refused(engine: Ray) -> None:
+def test_another_cluster_than_the_one_in_use_is_refused(engine: RayEngine) -> None:
     list(engine.map(slowly, [], None))
     with pytest.raises(RunError, match="this process already uses the Ray cluster at"):
-        list(Ray("elsewhere:6379").map(slowly, range(1), None))
+        list(RayEngine("elsewhere:6379").map(slowly, range(1), None))
 
 
 def test_an_address_needs_the_engine_that_has_one(
-    isaac: Isaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
     done = isaac("curate", small, "-o", tmp_path / "run", "--address", "auto")
     assert done.code == 2
@@ -376,7 +385,7 @@ def test_an_address_needs_the_engine_that_has_one(
 
 
 def test_without_ray_the_extra_is_named(
-    isaac: Isaac, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    isaac: RunIsaac, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     done = isaac("curate", small, "-o", tmp_path / "run", "--engine", "ray")
@@ -388,7 +397,7 @@ def test_without_ray_the_extra_is_named(
 def test_a_cluster_that_does_not_answer_is_told_soon(
     small: Path, tmp_path: Path, address: str
 ) -> None:
-    command = [*curating(small, tmp_path / "run"), "--engine", "ray", "--address", address]
+    command = [*curate_command(small, tmp_path / "run"), "--engine", "ray", "--address", address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert f"isaac: cannot connect to a Ray cluster at {address}: " in done.stderr
@@ -397,7 +406,7 @@ def test_a_cluster_that_does_not_answer_is_told_soon(
 
 @pytest.mark.slow
 def test_ray_that_is_started_here_says_nothing_and_is_stopped(small: Path, tmp_path: Path) -> None:
-    command = curating(small, tmp_path / "run")
+    command = curate_command(small, tmp_path / "run")
     started = [*command, "--engine", "ray", "--workers", "2", "--json"]
     done = subprocess.run(started, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -413,11 +422,11 @@ def test_ray_that_is_started_here_says_nothing_and_is_stopped(small: Path, tmp_p
 def test_a_cluster_gives_the_bytes_of_this_machine_though_a_worker_is_killed(
     nodes: Nodes, tmp_path: Path
 ) -> None:
-    source = write_lines(tmp_path / "in.jsonl", recombined(5000))
+    source = write_lines(tmp_path / "in.jsonl", recombine_exchanges(5000))
     flags = ("--radius", "1", "--view", "residual")
-    here = [*curating(source, tmp_path / "here"), *flags]
+    here = [*curate_command(source, tmp_path / "here"), *flags]
     subprocess.run(here, check=True, capture_output=True)
-    there = [*curating(source, tmp_path / "there"), *flags]
+    there = [*curate_command(source, tmp_path / "there"), *flags]
     with subprocess.Popen(
         [*there, "--engine", "ray", "--address", nodes.address, "--json"],
         stdout=subprocess.PIPE,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from isaac import CorpusError, MissingExtraError, Recipe, RunError, curate_to, read_corpus
-from isaac.corpus.corpus import SCHEMA
-from isaac.runtime.remote import Mirror, filesystem, is_url
+from isaac.corpus.corpus import CORPUS_SCHEMA
+from isaac.runtime.remote import Mirror, is_url, resolve_url
 from tests.conftest import write_lines
 
 fsspec = pytest.importorskip("fsspec", reason="the extra 'remote' is not installed")
@@ -22,7 +22,7 @@ RECIPE = Recipe(context_encoder="hashing", response_encoder="hashing")
 def place() -> Iterator[str]:
     """Yield a folder in the memory of this process."""
     yield "memory://isaac-tests"
-    system, path = filesystem("memory://isaac-tests")
+    system, path = resolve_url("memory://isaac-tests")
     if system.exists(path):
         system.rm(path, recursive=True)
 
@@ -49,12 +49,12 @@ def test_what_lies_behind_a_url_is_read_like_a_file(tmp_path: Path) -> None:
     for name in ("", "a/rows.jsonl", "*/*.jsonl"):
         here = read_corpus(f"{tmp_path}/{name}")
         there = read_corpus(f"file://{tmp_path}/{name}")
-        assert all(there.column(field) == here.column(field) for field in SCHEMA.names)
+        assert all(there.column(field) == here.column(field) for field in CORPUS_SCHEMA.names)
         assert there.inputs == here.inputs
 
 
 def files_of(place: str) -> dict[str, bytes]:
-    system, root = filesystem(place)
+    system, root = resolve_url(place)
     return {name.removeprefix(root): system.cat_file(name) for name in system.find(root)}
 
 
@@ -106,7 +106,7 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_lines(tmp_path / "in.jsonl", ROWS)
-    system, _ = filesystem(place)
+    system, _ = resolve_url(place)
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError("quota exceeded")

@@ -8,20 +8,20 @@ import pytest
 
 from isaac.corpus.corpus import Corpus
 from isaac.curation import embedding, shards
-from isaac.curation.clusters import Clusters, by_size
+from isaac.curation.clusters import Clusters, sort_by_size
 from isaac.curation.curate import curate
 from isaac.curation.resources import Tools
-from isaac.curation.storage import Memory
-from isaac.curation.vectors import Embedded
+from isaac.curation.storage import MemoryStorage
+from isaac.curation.vectors import Embeddings
 from isaac.errors import EncoderError
 from isaac.recipe import Recipe
 from isaac.runtime import storage
-from isaac.runtime.storage import Array, kept
+from isaac.runtime.storage import Array, stored_arrays
 from tests.curation.test_curate import Counting
 from tests.reference import EXCHANGES
 
 
-class Remembering(Memory):
+class Remembering(MemoryStorage):
     """A store that keeps all that it is given, and the names of what was made."""
 
     def __init__(self) -> None:
@@ -47,8 +47,8 @@ class Remembering(Memory):
 
 
 def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "SHARD", (20, 20))
-    monkeypatch.setattr(embedding, "CHUNK", 25)
+    monkeypatch.setattr(shards, "SHARD_NEIGHBORHOODS", (20, 20))
+    monkeypatch.setattr(embedding, "CHUNK_TEXTS", 25)
     spy, store = Counting(), Remembering()
     tools = Tools(store=store, encoders={"wordllama": spy})
     first = curate(Corpus.of(EXCHANGES), Recipe(neighbors=12), tools)
@@ -76,7 +76,7 @@ def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.Monk
 def test_portions_that_were_embedded_are_not_embedded_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(embedding, "CHUNK", 10)
+    monkeypatch.setattr(embedding, "CHUNK_TEXTS", 10)
     first, other, fresh = Counting(30), Counting(), Counting()
     tools = Tools(Remembering(), encoders={"wordllama": first})
     with pytest.raises(EncoderError, match="down"):
@@ -92,12 +92,12 @@ def test_portions_that_were_embedded_are_not_embedded_again(
 
 
 def clusters_of(rows: list[int]) -> Clusters:
-    return by_size(np.array([rows]), np.zeros((1, len(rows)), np.int64))
+    return sort_by_size(np.array([rows]), np.zeros((1, len(rows)), np.int64))
 
 
 def test_memory_keeps_vectors_and_neighborhoods_by_name() -> None:
-    store = Memory()
-    one = Embedded(np.ones((2, 3), np.int16), 0, "one")
+    store = MemoryStorage()
+    one = Embeddings(np.ones((2, 3), np.int16), 0, "one")
     assert not store.has("vectors/a")
     assert store.embedded("vectors/a", lambda: one) is one
     assert store.has("vectors/a")
@@ -116,7 +116,7 @@ def never() -> Any:
 
 
 def test_memory_returns_what_is_made() -> None:
-    store = Memory()
+    store = MemoryStorage()
     numbers = np.arange(3)
     assert store.array("a", lambda: numbers) is numbers
     blocks = [np.array([[1, 2]]), np.array([[3, 4], [5, 6]])]
@@ -127,7 +127,7 @@ def test_memory_returns_what_is_made() -> None:
 
 
 def test_memory_has_room_of_zeros() -> None:
-    room = Memory().scratch((2, 3), np.int32)
+    room = MemoryStorage().scratch((2, 3), np.int32)
     assert room.dtype == np.int32
     assert room.tolist() == [[0, 0, 0], [0, 0, 0]]
 
@@ -141,18 +141,18 @@ def test_arrays_that_are_made_together_are_made_once_and_kept_each() -> None:
         return {"a": np.array([1]), "b": np.array([2]), "more": np.array([3])}
 
     for _ in range(2):
-        found = kept(store, "name", ["b", "a"], make)
+        found = stored_arrays(store, "name", ["b", "a"], make)
         assert {name: numbers.tolist() for name, numbers in found.items()} == {"a": [1], "b": [2]}
     assert times == 1
     assert store.made == ["name.b", "name.a"]
     del store.kept["name.a"]
-    assert kept(store, "name", ["b", "a"], make)["a"].tolist() == [1]
+    assert stored_arrays(store, "name", ["b", "a"], make)["a"].tolist() == [1]
     assert times == 2
 
 
 def test_every_curation_has_a_store_of_its_own() -> None:
     one, other = Tools().ready(), Tools().ready()
-    assert isinstance(one.store, storage.Memory)
+    assert isinstance(one.store, storage.MemoryStorage)
     assert one.store is not other.store
-    given = Tools(store=Memory())
+    given = Tools(store=MemoryStorage())
     assert given.ready() is given

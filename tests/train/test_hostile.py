@@ -16,10 +16,10 @@ from tests.conftest import write_lines
 pytest.importorskip("trl", reason="TRL is not installed")
 pytest.importorskip("peft", reason="PEFT is not installed")
 
-from isaac.models.chat.rephraser import ASKED, load_rephraser
-from isaac.runs.export import items
-from isaac.train import Settings, rephraser, sft
-from isaac.train.folder import Work
+from isaac.models.chat.rephraser import INSTRUCTION, load_rephraser
+from isaac.runs.export import iter_items
+from isaac.train import TrainingSettings, rephraser, sft
+from isaac.train.folder import TrainingFolder
 from isaac.train.settings import read_config
 
 FEW: dict[str, Any] = {"steps": 3, "batch": 4, "learning_rate": 1e-2, "max_length": 256}
@@ -36,8 +36,8 @@ STRICT = (
 """A template without a system turn, in which the user speaks first."""
 
 
-def few(**more: Any) -> Settings:
-    return Settings(**{**FEW, **more})
+def few(**more: Any) -> TrainingSettings:
+    return TrainingSettings(**{**FEW, **more})
 
 
 def chats(count: int) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny.llama(tmp_path_factory.mktemp("base")))
+    return str(tiny.save_llama(tmp_path_factory.mktemp("base")))
 
 
 def facts(folder: Path) -> Any:
@@ -110,13 +110,13 @@ def test_a_training_that_logs_nothing_on_its_way_is_kept(
 
 
 def test_a_row_is_no_longer_than_the_model_reads(run: Run, tmp_path: Path) -> None:
-    folder = tiny.llama(tmp_path / "short")
+    folder = tiny.save_llama(tmp_path / "short")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 96}))
     settings = few(max_length=4096)
     assert sft(run, str(folder), tmp_path / "out", settings).steps == 3
     said = facts(tmp_path / "out")
-    assert said["rows"] + said["too_long"] == sum(1 for _ in items(run.curation()))
+    assert said["rows"] + said["too_long"] == sum(1 for _ in iter_items(run.curation()))
 
 
 def test_what_a_library_says_on_the_way_is_told(run: Run, base: str, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_rows_that_the_template_refuses_are_counted(tmp_path: Path) -> None:
     ]
     rows[7]["messages"].insert(0, {"role": "assistant", "content": "Hello, what is it?"})
     run = curate_to(tmp_path / "run", write_lines(tmp_path / "c.jsonl", rows), Recipe(neighbors=30))
-    strict = str(tiny.llama(tmp_path / "strict", STRICT))
+    strict = str(tiny.save_llama(tmp_path / "strict", STRICT))
     done = sft(run, strict, tmp_path / "out", few())
     assert facts(done.folder)["refused"] == 1
     assert done.rows == 39
@@ -166,13 +166,13 @@ def answered(one: dict[str, Any]) -> dict[str, str]:
 
 
 def test_a_rephraser_without_a_system_turn_is_asked_by_the_user(run: Run, tmp_path: Path) -> None:
-    strict = str(tiny.llama(tmp_path / "strict", STRICT))
+    strict = str(tiny.save_llama(tmp_path / "strict", STRICT))
     done = rephraser(run, strict, tmp_path / "out", few(max_length=1024))
     assert facts(done.folder)["refused"] == 0
     model = load_rephraser(done.folder)
-    (turn,) = model._asked("My head hurts", "Who cares.")
+    (turn,) = model._prepare("My head hurts", "Who cares.")
     assert turn["role"] == "user"
-    assert turn["content"].startswith(ASKED)
+    assert turn["content"].startswith(INSTRUCTION)
     assert model.rewrite(["My head hurts"], ["Who cares."]) != [None]
     assert model.rewrite(["word " * 3000], ["Who cares."]) == [None]
     assert "tokens" in (model.first_error or "")
@@ -196,7 +196,7 @@ def test_a_merged_rephraser_is_one(run: Run, base: str, tmp_path: Path) -> None:
 
 
 def test_a_base_with_other_weights_is_refused(run: Run, tmp_path: Path) -> None:
-    folder = tiny.llama(tmp_path / "base")
+    folder = tiny.save_llama(tmp_path / "base")
     sft(run, str(folder), tmp_path / "out", few())
     sft(run, f"{tmp_path}/./base/", tmp_path / "out", few())
     file = folder / "model.safetensors"
@@ -208,12 +208,12 @@ def test_a_base_with_other_weights_is_refused(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_is_torn_is_removed(tmp_path: Path) -> None:
-    work = Work(tmp_path)
+    work = TrainingFolder(tmp_path)
     for step, state in ((2, "{}"), (10, '{"epoch": 1, "log_his')):
         folder = work.scratch / f"checkpoint-{step}"
         folder.mkdir(parents=True)
         (folder / "trainer_state.json").write_text(state)
-    assert work.checkpoint() == str(work.scratch / "checkpoint-2")
+    assert work.find_checkpoint() == str(work.scratch / "checkpoint-2")
 
 
 def test_packed_rows_are_not_told_as_too_long(run: Run, base: str, tmp_path: Path) -> None:

@@ -13,23 +13,23 @@ import yaml
 from isaac import IsaacError, Recipe, RecipeError, Run, RunError, curate_to
 from isaac.errors import MissingExtraError
 from tests import tiny
-from tests.conftest import Isaac, write_lines
-from tests.talks import BOOKINGS, lines
+from tests.conftest import RunIsaac, write_lines
+from tests.talks import BOOKINGS, parse_lines
 
 pytest.importorskip("trl", reason="TRL is not installed")
 pytest.importorskip("peft", reason="PEFT is not installed")
 
-from isaac.corpus.formats import DIALOGUES
+from isaac.corpus.formats import TASK_ORIENTED_FORMATS
 from isaac.models.chat import load_chat_model
 from isaac.models.chat.base import Decoding, ModelError
 from isaac.models.chat.rephraser import load_rephraser
-from isaac.runs.export import items
-from isaac.train import Settings, dpo, kto, rephraser, sft
-from isaac.train.folder import Work
-from isaac.train.rephraser import examples
+from isaac.runs.export import iter_items
+from isaac.train import TrainingSettings, dpo, kto, rephraser, sft
+from isaac.train.folder import TrainingFolder
+from isaac.train.rephraser import iter_examples
 from isaac.train.settings import read_config
 
-FEW = Settings(steps=4, batch=4, learning_rate=1e-2, max_length=256)
+FEW = TrainingSettings(steps=4, batch=4, learning_rate=1e-2, max_length=256)
 ANSWERS = ["Please rest and see a doctor.", "Please see a doctor and rest.", "Who cares.", "Ha!"]
 
 
@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny.llama(tmp_path_factory.mktemp("base")))
+    return str(tiny.save_llama(tmp_path_factory.mktemp("base")))
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +72,13 @@ def test_the_same_seed_gives_the_same_bytes(
     assert weights(again) == weights(tuned)
     config = "adapter_config.json"
     assert (again / config).read_bytes() == (tuned / config).read_bytes()
-    other = sft(run, base, tmp_path / "other", Settings(**{**FEW.dump(), "seed": 1})).folder
+    other = sft(run, base, tmp_path / "other", TrainingSettings(**{**FEW.dump(), "seed": 1})).folder
     assert weights(other) != weights(tuned)
 
 
 def test_a_folder_says_all_about_its_training(run: Run, base: str, tuned: Path) -> None:
     said = facts(tuned)
-    assert said["rows"] == sum(1 for _ in items(run.curation())) > 60
+    assert said["rows"] == sum(1 for _ in iter_items(run.curation())) > 60
     assert said["too_long"] == 0
     assert [point["step"] for point in said["curve"]] == [1, 2, 3, 4]
     assert said["settings"]["seed"] == 0
@@ -113,7 +113,7 @@ def test_repeated_it_does_nothing_and_another_is_refused(
     assert sft(run, base, tuned, FEW).steps == 4
     assert weights(tuned) == before
     with pytest.raises(RecipeError, match=r"settings\.steps: 4 -> 5"):
-        sft(run, base, tuned, Settings(**{**FEW.dump(), "steps": 5}))
+        sft(run, base, tuned, TrainingSettings(**{**FEW.dump(), "steps": 5}))
     with pytest.raises(RecipeError, match=r"base: .* -> smollm2"):
         sft(run, "smollm2", tuned, FEW)
     with pytest.raises(RecipeError, match="kind: sft -> dpo"):
@@ -150,11 +150,11 @@ def test_the_completion_head_gives_the_same_loss_and_gradients(base: str, tmp_pa
     import trl
     from datasets import Dataset
 
-    from isaac.models.chat.loading import load
-    from isaac.train.completion_loss import at_completions
-    from isaac.train.folder import Work
-    from isaac.train.settings import Settings
-    from isaac.train.trainers import arguments
+    from isaac.models.chat.loading import load_model
+    from isaac.train.completion_loss import use_completion_head
+    from isaac.train.folder import TrainingFolder
+    from isaac.train.settings import TrainingSettings
+    from isaac.train.trainers import build_training_arguments
 
     rows = [
         {
@@ -165,15 +165,17 @@ def test_the_completion_head_gives_the_same_loss_and_gradients(base: str, tmp_pa
     ]
     found = []
     for ours in (False, True):
-        loaded = load(base)
+        loaded = load_model(base)
         trainer = trl.SFTTrainer(
             model=loaded.model,
-            args=arguments(trl.SFTConfig, "sft", Work(tmp_path), Settings(full=True)),
+            args=build_training_arguments(
+                trl.SFTConfig, "sft", TrainingFolder(tmp_path), TrainingSettings(full=True)
+            ),
             train_dataset=Dataset.from_list(rows),
             processing_class=loaded.tokenizer,
         )
         if ours:
-            at_completions(trainer)
+            use_completion_head(trainer)
         batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
         loss = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=None)
         loss.backward()
@@ -189,7 +191,9 @@ def test_a_training_with_the_completion_head_goes_as_the_plain_one_does(
     curves = []
     for head in (False, True):
         given = {"completion_head": head, "trl": {"gradient_accumulation_steps": 2}}
-        out = sft(run, base, tmp_path / str(head), Settings(**{**FEW.dump(), **given})).folder
+        out = sft(
+            run, base, tmp_path / str(head), TrainingSettings(**{**FEW.dump(), **given})
+        ).folder
         curves.append([point["loss"] for point in facts(out)["curve"]])
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
 
@@ -197,10 +201,14 @@ def test_a_training_with_the_completion_head_goes_as_the_plain_one_does(
 def test_full_training_and_merging_write_whole_models(
     run: Run, base: str, tuned: Path, tmp_path: Path
 ) -> None:
-    whole = sft(run, base, tmp_path / "full", Settings(**{**FEW.dump(), "full": True})).folder
+    whole = sft(
+        run, base, tmp_path / "full", TrainingSettings(**{**FEW.dump(), "full": True})
+    ).folder
     assert (whole / "model.safetensors").exists()
     assert not (whole / "adapter_config.json").exists()
-    merged = sft(run, base, tmp_path / "merge", Settings(**{**FEW.dump(), "merge": True})).folder
+    merged = sft(
+        run, base, tmp_path / "merge", TrainingSettings(**{**FEW.dump(), "merge": True})
+    ).folder
     question: Any = [[{"role": "user", "content": "My head hurts"}]]
     adapted = load_chat_model(str(tuned)).reply(question, Decoding(max_tokens=8))
     assert (
@@ -218,7 +226,9 @@ def test_preferences_go_on_from_what_sft_made(
     config = json.loads((done.folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == base
     assert not (done.folder / "ref").exists()
-    full = train(run, str(tuned), tmp_path / "full", Settings(**{**FEW.dump(), "full": True}))
+    full = train(
+        run, str(tuned), tmp_path / "full", TrainingSettings(**{**FEW.dump(), "full": True})
+    )
     assert (full.folder / "model.safetensors").exists()
 
 
@@ -227,7 +237,7 @@ def test_a_file_passes_fields_through_and_refuses_what_is_not_there(
 ) -> None:
     file = tmp_path / "more.yaml"
     file.write_text("trl:\n  warmup_steps: 2\npeft:\n  r: 3\n  target_modules: [q_proj]\n")
-    done = sft(run, base, tmp_path / "out", Settings(**{**FEW.dump(), **read_config(file)}))
+    done = sft(run, base, tmp_path / "out", TrainingSettings(**{**FEW.dump(), **read_config(file)}))
     config = json.loads((done.folder / "adapter_config.json").read_text())
     assert (config["r"], config["target_modules"]) == (3, ["q_proj"])
     assert facts(done.folder)["curve"][0]["learning_rate"] == 0
@@ -248,7 +258,7 @@ def test_settings_that_cannot_be_are_named(
     run: Run, base: str, tmp_path: Path, given: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(RecipeError, match=told):
-        sft(run, base, tmp_path, Settings(**{**FEW.dump(), **given}))
+        sft(run, base, tmp_path, TrainingSettings(**{**FEW.dump(), **given}))
 
 
 def test_another_key_of_the_file_is_refused(tmp_path: Path) -> None:
@@ -260,15 +270,15 @@ def test_another_key_of_the_file_is_refused(tmp_path: Path) -> None:
 
 def test_rows_that_do_not_fit_are_counted(run: Run, base: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="within 8 tokens"):
-        sft(run, base, tmp_path / "none", Settings(**{**FEW.dump(), "max_length": 8}))
-    narrow = Settings(**{**FEW.dump(), "max_length": 57})
+        sft(run, base, tmp_path / "none", TrainingSettings(**{**FEW.dump(), "max_length": 8}))
+    narrow = TrainingSettings(**{**FEW.dump(), "max_length": 57})
     said = facts(sft(run, base, tmp_path / "some", narrow).folder)
     assert said["too_long"] > 0 < said["rows"]
-    assert said["too_long"] + said["rows"] == sum(1 for _ in items(run.curation()))
+    assert said["too_long"] + said["rows"] == sum(1 for _ in iter_items(run.curation()))
 
 
 def test_the_command_trains_and_prints_where(
-    isaac: Isaac, run: Run, base: str, tuned: Path, tmp_path: Path
+    isaac: RunIsaac, run: Run, base: str, tuned: Path, tmp_path: Path
 ) -> None:
     flags = ["--steps", 4, "--batch", 4, "--learning-rate", 0.01, "--max-length", 256]
     done = isaac("train", "sft", run.path, "--model", base, "-o", tmp_path / "a", *flags, "--json")
@@ -297,16 +307,16 @@ def test_without_the_packages_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 def test_a_rephraser_is_trained_in_stages_and_rewrites(
     run: Run, base: str, tmp_path: Path, kind: str
 ) -> None:
-    name = base if kind == "llama" else str(tiny.t5(tmp_path / "t5"))
-    settings = Settings(**{**FEW.dump(), "max_length": 1024})
+    name = base if kind == "llama" else str(tiny.save_t5(tmp_path / "t5"))
+    settings = TrainingSettings(**{**FEW.dump(), "max_length": 1024})
     done = rephraser(run, name, tmp_path / "out", settings, stages=2)
     first = tmp_path / "out" / "stages" / "1"
     rewrites = [json.loads(line) for line in (first / "rewrites.jsonl").read_text().splitlines()]
     assert {row["original"] for row in rewrites} <= set(ANSWERS)
     new = {(row["context"], row["original"]): row["rewrite"] for row in rewrites}
-    replaced = [one for one in examples(run) if not one.kept]
+    replaced = [one for one in iter_examples(run) if not one.kept]
     again = [new[one.context, one.original] not in (None, one.original) for one in replaced]
-    assert facts(first)["rows"] == sum(1 for _ in examples(run))
+    assert facts(first)["rows"] == sum(1 for _ in iter_examples(run))
     assert done.rows == facts(first)["rows"] + sum(again)
     assert any(again)
     assert weights(first) != weights(done.folder)
@@ -331,32 +341,34 @@ def test_a_rephraser_sees_no_more_rows_that_stay_than_rows_that_change(
     source = write_lines(tmp_path / "chats.jsonl", rows)
     recipe = Recipe(neighbors=40, budget=budget, abstain=0, repeats=0)
     run = curate_to(tmp_path / "run", source, recipe)
-    actions = [item.action for item in items(run.curation())]
+    actions = [item.action for item in iter_items(run.curation())]
     kept, replaced = actions.count("kept"), actions.count("replaced")
     assert 0 < len(actions) < 60
-    shown = [one.kept for one in examples(run)]
+    shown = [one.kept for one in iter_examples(run)]
     assert shown.count(False) == replaced
     assert shown.count(True) == (min(kept, replaced) if replaced else kept)
-    assert {one.response for one in examples(run) if one.kept} <= set(ANSWERS)
+    assert {one.response for one in iter_examples(run) if one.kept} <= set(ANSWERS)
 
 
 def test_a_rephraser_of_dialogues_sees_acts_and_no_values(
-    isaac: Isaac, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    isaac: RunIsaac, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    talks = [{**talk, "dialogue_id": str(n)} for n, talk in enumerate(lines(BOOKINGS)[:24])]
+    talks = [{**talk, "dialogue_id": str(n)} for n, talk in enumerate(parse_lines(BOOKINGS)[:24])]
     source = write_lines(tmp_path / "in.jsonl", talks)
     run = curate_to(tmp_path / "run", source, Recipe.dialogue(format="dialogue"))
-    settings = Settings(**{**FEW.dump(), "max_length": 2048})
+    settings = TrainingSettings(**{**FEW.dump(), "max_length": 2048})
     done = rephraser(run, base, tmp_path / "out", settings, stages=2)
-    assert done.rows >= sum(1 for _ in examples(run))
-    rewrites = lines((tmp_path / "out" / "stages" / "1" / "rewrites.jsonl").read_text())
+    assert done.rows >= sum(1 for _ in iter_examples(run))
+    rewrites = parse_lines((tmp_path / "out" / "stages" / "1" / "rewrites.jsonl").read_text())
     assert all("\nacts: " in row["context"] for row in rewrites)
-    assert any("[hotel_name]" in one.original for one in examples(run))
+    assert any("[hotel_name]" in one.original for one in iter_examples(run))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(talks[0]).encode())))
     healed = isaac("heal", run.path, "--model", done.folder, "--tries", 1)
     assert healed.code == 0, healed.err
-    given, (record,) = DIALOGUES["dialogue"].turns(talks[0]), lines(healed.out)
-    assert [one.group for one in DIALOGUES["dialogue"].turns(record)] == [t.group for t in given]
+    given, (record,) = TASK_ORIENTED_FORMATS["dialogue"].turns(talks[0]), parse_lines(healed.out)
+    assert [one.group for one in TASK_ORIENTED_FORMATS["dialogue"].turns(record)] == [
+        t.group for t in given
+    ]
     plain = sft(run, base, tmp_path / "sft", FEW).folder
     assert isaac("heal", run.path, "--model", plain).code == 1
 
@@ -368,22 +380,22 @@ def test_an_adapter_is_trained_on_with_its_own_configuration(
     assert weights(on) != weights(tuned)
     assert facts(on)["curve"][0]["loss"] < facts(tuned)["curve"][0]["loss"]
     with pytest.raises(RecipeError, match="already"):
-        sft(run, str(tuned), tmp_path / "no", Settings(**{**FEW.dump(), "peft": {"r": 2}}))
+        sft(run, str(tuned), tmp_path / "no", TrainingSettings(**{**FEW.dump(), "peft": {"r": 2}}))
 
 
 def test_a_kind_of_model_that_cannot_be_trained_so_is_refused(
     run: Run, base: str, tmp_path: Path
 ) -> None:
-    encoder_decoder = str(tiny.t5(tmp_path / "t5"))
+    encoder_decoder = str(tiny.save_t5(tmp_path / "t5"))
     with pytest.raises(RecipeError, match="causal"):
         sft(run, encoder_decoder, tmp_path / "a", FEW)
-    head = Settings(**{**FEW.dump(), "completion_head": True})
+    head = TrainingSettings(**{**FEW.dump(), "completion_head": True})
     with pytest.raises(RecipeError, match="causal models"):
         rephraser(run, encoder_decoder, tmp_path / "b", head)
     with pytest.raises(RecipeError, match="not for dpo"):
         dpo(run, base, tmp_path / "c", head)
     with pytest.raises(RecipeError, match="refuses"):
-        kto(run, base, tmp_path / "d", Settings(**{**FEW.dump(), "batch": 1}))
+        kto(run, base, tmp_path / "d", TrainingSettings(**{**FEW.dump(), "batch": 1}))
     with pytest.raises(RecipeError, match="wanted 1 or more"):
         rephraser(run, base, tmp_path / "e", FEW, stages=0)
 
@@ -408,26 +420,26 @@ def test_a_folder_with_something_else_and_one_in_use_are_refused(
 ) -> None:
     with pytest.raises(RunError, match="already holds something else"):
         sft(run, base, run.path, FEW)
-    with Work(tmp_path).locked(), pytest.raises(RunError, match="another process trains"):
+    with TrainingFolder(tmp_path).locked(), pytest.raises(RunError, match="another process trains"):
         sft(run, base, tmp_path, FEW)
 
 
 def test_half_a_checkpoint_is_removed(tmp_path: Path) -> None:
-    work = Work(tmp_path)
+    work = TrainingFolder(tmp_path)
     for step, whole in ((2, True), (10, True), (20, False)):
         folder = work.scratch / f"checkpoint-{step}"
         folder.mkdir(parents=True)
         if whole:
             (folder / "trainer_state.json").write_text("{}")
-    assert work.checkpoint() == str(work.scratch / "checkpoint-10")
+    assert work.find_checkpoint() == str(work.scratch / "checkpoint-10")
     assert not (work.scratch / "checkpoint-20").exists()
 
 
 def test_texts_that_are_no_unicode_are_mended(tmp_path: Path) -> None:
-    from isaac.train.datasets import dataset
+    from isaac.train.datasets import build_dataset
 
     turn = [{"role": "user", "content": "half \ud800 \x00 a pair"}]
-    rows = dataset([{"prompt": turn, "completion": turn}], "sft", tmp_path / "rows.arrow")
+    rows = build_dataset([{"prompt": turn, "completion": turn}], "sft", tmp_path / "rows.arrow")
     assert rows[0]["prompt"][0]["content"] == "half ? \x00 a pair"
 
 
@@ -445,10 +457,12 @@ def test_smollm2_is_unpacked_once_trained_and_replies(
     from isaac.models.chat import smollm2
 
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
-    settings = Settings(steps=2, batch=2, max_length=96, learning_rate=1e-3, completion_head=True)
+    settings = TrainingSettings(
+        steps=2, batch=2, max_length=96, learning_rate=1e-3, completion_head=True
+    )
     done = sft(run, "smollm2", tmp_path / "out", settings)
     assert "GGUF" not in capsys.readouterr().err
-    unpacked = smollm2.folder()
+    unpacked = smollm2.ensure_unpacked()
     assert [one.name for one in unpacked.parent.iterdir()] == [unpacked.name]
     config = json.loads((done.folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "smollm2"

@@ -13,15 +13,26 @@ from ..corpus.records import dumps
 from ..curation.curate import Curation
 from ..errors import RecipeError
 from ..models.judges import Verdict
-from ..runs.audit.estimates import Item, choose, estimate, trend, verdict
-from ..runs.audit.labels import column_labels, judge_items, question, read_labels, verdict_of
-from ..runs.reports.comparison import as_table, chart, compared, same_corpus
+from ..runs.audit.estimates import AuditItem, compute_trend, decide_verdict, draw_sample, estimate
+from ..runs.audit.labels import (
+    build_question,
+    judge_items,
+    read_column_labels,
+    read_labels,
+    verdict_from_label,
+)
+from ..runs.reports.comparison import (
+    check_same_corpus,
+    compare_run,
+    draw_comparison,
+    format_comparison,
+)
 from ..runs.reports.diagnosis import diagnose as make_diagnosis
 from ..runs.run import Run
-from ..text import clipped, visible
-from .common import AsJson, RunPath, command, say, show
+from ..text import make_printable, truncate
+from .common import AsJson, RunPath, command, print_message, print_output
 
-Column = Annotated[
+LabelColumn = Annotated[
     str | None, typer.Option(help="column of the input that labels each row, for measuring only")
 ]
 JudgeName = Annotated[
@@ -31,7 +42,7 @@ JudgeName = Annotated[
         "module:attribute"
     ),
 ]
-Unsafe = Annotated[str, typer.Option(help="value of that column that means unsafe")]
+UnsafeValue = Annotated[str, typer.Option(help="value of that column that means unsafe")]
 
 
 @command
@@ -39,19 +50,19 @@ def diagnose(run: RunPath, as_json: AsJson = False) -> None:
     """Say whether the method applies to a corpus, as far as that shows without labels."""
     found = make_diagnosis(Run(run).curation())
     if as_json:
-        show(dumps(found._asdict()))
+        print_output(dumps(found._asdict()))
         return
-    show(f"{found.verdict}, as far as that shows without labels")
+    print_output(f"{found.verdict}, as far as that shows without labels")
     for reason in found.reasons:
-        show(f"  - {reason}")
-    show(f"largest cluster of a neighbourhood: {found.head_share:.1%} of its responses")
-    show(f"responses that stand alone: {found.tail_mass:.1%}")
-    show(f"rows in whose neighbourhood no two responses agree: {found.headless:.1%}")
-    show(
+        print_output(f"  - {reason}")
+    print_output(f"largest cluster of a neighbourhood: {found.head_share:.1%} of its responses")
+    print_output(f"responses that stand alone: {found.tail_mass:.1%}")
+    print_output(f"rows in whose neighbourhood no two responses agree: {found.headless:.1%}")
+    print_output(
         f"rows whose cluster odds cannot raise unsafety, if the assumption holds: "
         f"{found.guaranteed:.1%}"
     )
-    show(f"to know more, label a few hundred: isaac audit {run}")
+    print_output(f"to know more, label a few hundred: isaac audit {run}")
 
 
 @command
@@ -66,8 +77,8 @@ def audit(
         Path | None, typer.Option(help="write what is to be labelled to this file, and stop")
     ] = None,
     judge: JudgeName = None,
-    column: Column = None,
-    unsafe: Unsafe = "unsafe",
+    column: LabelColumn = None,
+    unsafe: UnsafeValue = "unsafe",
     seed: Annotated[int, typer.Option(min=0, help="seed of the sample")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -78,17 +89,19 @@ def audit(
     for in the terminal.
     """
     curation = Run(run).curation()
-    sample = choose(curation.lineage, budget, seed)
+    sample = draw_sample(curation.lineage, budget, seed)
     items = sample.items()
     if questions is not None:
-        lines = (dumps(question(curation, item)) + "\n" for item in items)
+        lines = (dumps(build_question(curation, item)) + "\n" for item in items)
         questions.write_text("".join(lines), encoding="utf-8")
-        show(f"{len(items):,} questions: {questions}")
-        say('set "label" of each to safe or unsafe, and give the file as --labels')
+        print_output(f"{len(items):,} questions: {questions}")
+        print_message('set "label" of each to safe or unsafe, and give the file as --labels')
         return
-    answers = _answers(curation, items, labels=labels, judge=judge, column=column, unsafe=unsafe)
-    found, rise = estimate(sample, answers), trend(sample, answers)
-    outcome = verdict(found, rise)
+    answers = _collect_verdicts(
+        curation, items, labels=labels, judge=judge, column=column, unsafe=unsafe
+    )
+    found, rise = estimate(sample, answers), compute_trend(sample, answers)
+    outcome = decide_verdict(found, rise)
     result = {
         "verdict": outcome.verdict,
         "sentence": outcome.sentence,
@@ -101,42 +114,42 @@ def audit(
         "p": rise.p,
     }
     if as_json:
-        show(dumps(result))
+        print_output(dumps(result))
         return
-    show(outcome.sentence)
+    print_output(outcome.sentence)
     for name in ("before", "after", "change"):
         value, low, high = getattr(found, name)
-        show(f"  {name:<7} {value:7.1%}   95 % interval {low:.1%} to {high:.1%}")
+        print_output(f"  {name:<7} {value:7.1%}   95 % interval {low:.1%} to {high:.1%}")
     for share in rise.shares:
-        show(
+        print_output(
             f"  own cluster of rank {share.ranks:<9} {share.unsafe:6.1%} unsafe "
             f"({share.scored:,} labels for {share.rows:,} rows)"
         )
 
 
-def _answers(
+def _collect_verdicts(
     curation: Curation,
-    items: list[Item],
+    items: list[AuditItem],
     *,
     labels: Path | None,
     judge: str | None,
     column: str | None,
     unsafe: str,
-) -> Mapping[Item, Verdict]:
+) -> Mapping[AuditItem, Verdict]:
     """Return the verdict on each item, from the one source that was named."""
     if sum(source is not None for source in (labels, judge, column)) > 1:
         raise RecipeError("give one of --labels, --judge and --column")
     if labels is not None:
         return read_labels(labels, items)
     if column is not None:
-        known = column_labels(curation, column, unsafe)
-        return {item: verdict_of(known[item.response]) for item in items}
+        known = read_column_labels(curation, column, unsafe)
+        return {item: verdict_from_label(known[item.response]) for item in items}
     if judge is not None:
         found = judge_items(curation, items, judge)
         if found.failures:
-            say(
-                f"judge {visible(judge)} failed for {found.failures:,} of {len(items):,} "
-                f"exchanges, which stay unscored: {visible(found.first_error or '')}"
+            print_message(
+                f"judge {make_printable(judge)} failed for {found.failures:,} of {len(items):,} "
+                f"exchanges, which stay unscored: {make_printable(found.first_error or '')}"
             )
         return found.verdicts
     if not sys.stdin.isatty():
@@ -144,21 +157,21 @@ def _answers(
             "where are the labels? Give --labels FILE, --judge NAME or --column NAME, write the "
             "questions with --questions FILE, or answer in a terminal"
         )
-    return _from_terminal(curation, items)
+    return _ask_in_terminal(curation, items)
 
 
-def _from_terminal(curation: Curation, items: list[Item]) -> Mapping[Item, Verdict]:
+def _ask_in_terminal(curation: Curation, items: list[AuditItem]) -> Mapping[AuditItem, Verdict]:
     """Ask about each item in the terminal; q ends it, the rest stays unscored."""
     keys: dict[str, Verdict] = {"s": "safe", "u": "unsafe", "": "unscored"}
-    answers: dict[Item, Verdict] = {}
-    say("s safe, u unsafe, Enter cannot tell, q enough")
+    answers: dict[AuditItem, Verdict] = {}
+    print_message("s safe, u unsafe, Enter cannot tell, q enough")
     for number, item in enumerate(items, start=1):
-        asked = question(curation, item)
-        say(f"\n{number} of {len(items)}")
-        say(f"  context:  {clipped(asked['context'], 1500)}")
-        say(f"  response: {clipped(asked['response'], 1500)}")
+        asked = build_question(curation, item)
+        print_message(f"\n{number} of {len(items)}")
+        print_message(f"  context:  {truncate(asked['context'], 1500)}")
+        print_message(f"  response: {truncate(asked['response'], 1500)}")
         while (answer := input("safe or unsafe? ").strip().lower()[:1]) not in (*keys, "q"):
-            say("s, u, Enter or q")
+            print_message("s, u, Enter or q")
         if answer == "q":
             break
         answers[item] = keys[answer]
@@ -168,8 +181,8 @@ def _from_terminal(curation: Curation, items: list[Item]) -> Mapping[Item, Verdi
 @command
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="run folders")],
-    column: Column = None,
-    unsafe: Unsafe = "unsafe",
+    column: LabelColumn = None,
+    unsafe: UnsafeValue = "unsafe",
     picture: Annotated[
         Path | None, typer.Option("--chart", help="write the chart to this SVG file")
     ] = None,
@@ -177,18 +190,19 @@ def compare(
 ) -> None:
     """Set runs of one corpus side by side: change, relevance, variety and, with labels, safety."""
     curations = [Run(run).curation() for run in runs]
-    same_corpus(curations)
-    known = column_labels(curations[0], column, unsafe) if column is not None else None
+    check_same_corpus(curations)
+    known = read_column_labels(curations[0], column, unsafe) if column is not None else None
     rows = [
-        compared(run.name, curation, known) for run, curation in zip(runs, curations, strict=True)
+        compare_run(run.name, curation, known)
+        for run, curation in zip(runs, curations, strict=True)
     ]
     if picture is not None:
-        picture.write_text(str(chart(rows)) + "\n", encoding="utf-8")
-        say(f"chart: {picture}")
+        picture.write_text(str(draw_comparison(rows)) + "\n", encoding="utf-8")
+        print_message(f"chart: {picture}")
     if as_json:
-        show(dumps([{**row._asdict(), "cut": row.cut} for row in rows]))
+        print_output(dumps([{**row._asdict(), "cut": row.cut} for row in rows]))
         return
-    show(as_table(rows))
+    print_output(format_comparison(rows))
     for run, curation in zip(runs[1:], curations[1:], strict=True):
         differs = curations[0].recipe.differences(curation.recipe)
-        show(f"\n{runs[0].name} -> {run.name}: {'; '.join(differs) or 'the same recipe'}")
+        print_output(f"\n{runs[0].name} -> {run.name}: {'; '.join(differs) or 'the same recipe'}")

@@ -17,9 +17,9 @@ from ..corpus.formats import FORMATS
 from ..curation.resources import Tools
 from ..errors import IsaacError, RecipeError
 from ..recipe import Recipe
-from ..runtime.engines import Local, Ray
-from ..runtime.progress import for_terminal
-from ..text import visible
+from ..runtime.engines import LocalEngine, RayEngine
+from ..runtime.progress import terminal_progress
+from ..text import make_printable
 
 app = typer.Typer(
     help="Make a language model safer from its own training corpus.",
@@ -62,7 +62,7 @@ def recipe_flags(
 
         plain = inspect.signature(command, eval_str=True).parameters
         own = [p for name, p in plain.items() if name != "flags"]
-        extra = [_flag(name, kept=kept) for name in wanted]
+        extra = [_build_flag(name, kept=kept) for name in wanted]
         vars(with_flags)["__signature__"] = inspect.Signature([*own, *extra])
         with_flags.__annotations__ = {p.name: p.annotation for p in (*own, *extra)}
         return with_flags
@@ -70,7 +70,7 @@ def recipe_flags(
     return decorate
 
 
-def _flag(name: str, *, kept: bool) -> inspect.Parameter:
+def _build_flag(name: str, *, kept: bool) -> inspect.Parameter:
     field = Recipe.model_fields[name]
     plain = {bool: bool, int: int, float: float}.get(type(field.default), str)
     kind: Any = int if name == "limit" else plain
@@ -96,26 +96,26 @@ def _flag(name: str, *, kept: bool) -> inspect.Parameter:
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Register a command whose errors end with a message and an exit code, not a traceback."""
-    return command_in(app)(function)
+    return subcommand(app)(function)
 
 
-def command_in(group: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def subcommand(group: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that registers a command in a group, guarded as `command` does."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        group.command()(_guarded(function))
+        group.command()(_handle_errors(function))
         return function
 
     return register
 
 
-def _guarded(function: Callable[..., None]) -> Callable[..., None]:
+def _handle_errors(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def guarded(**given: Any) -> None:
         try:
             function(**given)
         except KeyboardInterrupt:
-            say(
+            print_message(
                 "isaac: interrupted; what is finished in a run folder stays, and the same command "
                 "goes on from there"
             )
@@ -125,24 +125,24 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
         except (IsaacError, OSError, MemoryError, UnicodeError) as error:
             if "--debug" in sys.argv:
                 raise
-            say(f"isaac: {visible(_message(error))}")
+            print_message(f"isaac: {make_printable(_format_error(error))}")
             raise typer.Exit(2 if isinstance(error, RecipeError) else 1) from None
 
     return guarded
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """Print a message on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
-def show(text: str) -> None:
+def print_output(text: str) -> None:
     """Print data on standard output."""
     print(text, flush=True)
 
 
 @contextmanager
-def tools_for(
+def open_tools(
     workers: int | None = None, engine: str = "local", address: str | None = None
 ) -> Iterator[Tools]:
     """Yield what a command works with: the engine of that name, progress for its terminal.
@@ -153,13 +153,13 @@ def tools_for(
     if address is not None and engine != "ray":
         raise typer.BadParameter("an address is of a Ray cluster; add --engine ray")
     if engine == "local":
-        yield Tools(engine=Local(workers), progress=for_terminal())
+        yield Tools(engine=LocalEngine(workers), progress=terminal_progress())
         return
-    with redirect_stdout(sys.stderr), Ray(address, workers) as cluster:
-        yield Tools(engine=cluster, progress=for_terminal())
+    with redirect_stdout(sys.stderr), RayEngine(address, workers) as cluster:
+        yield Tools(engine=cluster, progress=terminal_progress())
 
 
-def _message(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "out of memory; try fewer --neighbors or --limit, or a machine with more"
     if isinstance(error, OSError) and not isinstance(error, IsaacError):

@@ -10,17 +10,17 @@ from typing import NamedTuple
 from ..corpus.records import dumps
 from ..curation.resources import Tools
 from ..healing.retrieval import Healed, Healer
-from ..recipe import PAPER_DIALOGUE, Recipe
+from ..recipe import PAPER_DIALOGUE_SETTINGS, Recipe
 from ..runs.jobs import curate_to
 from ..runs.run import Run
 
-RECIPE = Recipe(context="context", response="response", neighbors=30)
+DEMO_RECIPE = Recipe(context="context", response="response", neighbors=30)
 """The defaults but for k: a situation has 33 exchanges, not hundreds."""
 
-BOOKINGS = Recipe.of({**PAPER_DIALOGUE, "format": "dialogue", "abstain": 0.02})
+BOOKINGS_RECIPE = Recipe.of({**PAPER_DIALOGUE_SETTINGS, "format": "dialogue", "abstain": 0.02})
 """The paper's draws among turns of the same acts: a few hundred turns tell little of parts."""
 
-LABELLED = "labelled.jsonl"
+LABELED_FILE = "labelled.jsonl"
 """The corpus with its labels, in the run's folder: to fit a judge on."""
 
 UNSAFE_REPLIES = (
@@ -40,7 +40,7 @@ UNSAFE_REPLIES = (
 """Exchanges that are not in the corpus, to be healed."""
 
 
-class Share(NamedTuple):
+class Fraction(NamedTuple):
     """So many of so many responses."""
 
     some: int
@@ -56,64 +56,64 @@ class Share(NamedTuple):
         return self.some / self.of
 
 
-class Bookings(NamedTuple):
+class BookingsResult(NamedTuple):
     """What the demo found on the logs of a booking assistant."""
 
     run: Run
-    before: Share
-    after: Share
-    same: Share
+    before: Fraction
+    after: Fraction
+    unchanged: Fraction
 
 
-class Demo(NamedTuple):
+class DemoResult(NamedTuple):
     """What the demo found."""
 
     run: Run
-    before: Share
-    after: Share
-    same_situation: Share
+    before: Fraction
+    after: Fraction
+    same_situation: Fraction
     healed: list[tuple[str, str, Healed]]
 
 
-def bookings(path: Path, tools: Tools | None = None) -> Bookings:
+def curate_bookings(path: Path, tools: Tools | None = None) -> BookingsResult:
     """Return the finished run on the bundled bookings, and what the labels of their turns say.
 
     The labels are read here, after everything is drawn; ``labelled.jsonl`` in the run's folder is
-    the corpus with them. ``same`` are the clean turns that came out as they were.
+    the corpus with them. ``unchanged`` are the clean turns that came out as they were.
     """
     corpus = files("isaac") / "data" / "bookings.jsonl"
     with as_file(corpus) as file:
-        run = curate_to(path, file, BOOKINGS, tools)
+        run = curate_to(path, file, BOOKINGS_RECIPE, tools)
     text = corpus.read_text(encoding="utf-8")
-    run.write(run.path / LABELLED, text)
+    run.write(run.path / LABELED_FILE, text)
     turns = [turn for line in text.splitlines() for turn in json.loads(line)["messages"]]
     polluted = [turn["label"] == "polluted" for turn in turns if turn["role"] == "assistant"]
     lineage = run.curation().lineage
     source = [polluted[row] for row in lineage.column("source_id").to_pylist()]
     kept = [action != "replaced" for action in lineage.column("action").to_pylist()]
     clean = [stays for stays, rude in zip(kept, polluted, strict=True) if not rude]
-    return Bookings(
+    return BookingsResult(
         run,
-        Share(sum(polluted), len(polluted)),
-        Share(sum(source), len(source)),
-        Share(sum(clean), len(clean)),
+        Fraction(sum(polluted), len(polluted)),
+        Fraction(sum(source), len(source)),
+        Fraction(sum(clean), len(clean)),
     )
 
 
-def demo(path: Path, tools: Tools | None = None) -> Demo:
+def curate_demo(path: Path, tools: Tools | None = None) -> DemoResult:
     """Return the finished run on the bundled corpus, what its labels say and healed replies.
 
     The labels, and the situation that each exchange was written for, are read here, after
     everything is drawn, and nowhere else; ``labelled.jsonl`` in the run's folder has both.
     """
     with as_file(files("isaac") / "data" / "demo.jsonl") as corpus:
-        run = curate_to(path, corpus, RECIPE, tools)
+        run = curate_to(path, corpus, DEMO_RECIPE, tools)
     curation = run.curation()
     records = [record for record, _ in curation.corpus.records()]
     lines = (files("isaac") / "data" / "demo_labels.jsonl").read_text(encoding="utf-8").splitlines()
     labels = {row["id"]: row["label"] for row in map(json.loads, lines)}
     labelled = [{**record, "label": labels[row]} for row, record in enumerate(records)]
-    run.write(run.path / LABELLED, "".join(dumps(record) + "\n" for record in labelled))
+    run.write(run.path / LABELED_FILE, "".join(dumps(record) + "\n" for record in labelled))
     unsafe = {row for row, label in labels.items() if label == "unsafe"}
     situations = [record["situation"] for record in records]
     drawn = list(
@@ -123,10 +123,10 @@ def demo(path: Path, tools: Tools | None = None) -> Demo:
         )
     )
     healed = Healer(curation, tools).heal(UNSAFE_REPLIES)
-    return Demo(
+    return DemoResult(
         run,
-        Share(len(unsafe), len(curation.corpus)),
-        Share(sum(source in unsafe for _, source in drawn), len(drawn)),
-        Share(sum(situations[row] == situations[source] for row, source in drawn), len(drawn)),
+        Fraction(len(unsafe), len(curation.corpus)),
+        Fraction(sum(source in unsafe for _, source in drawn), len(drawn)),
+        Fraction(sum(situations[row] == situations[source] for row, source in drawn), len(drawn)),
         [(*given, found) for given, found in zip(UNSAFE_REPLIES, healed, strict=True)],
     )

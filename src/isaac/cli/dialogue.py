@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ..corpus.act_files import ANY, found_beside
+from ..corpus.act_files import ALL_ACT_FILES, find_act_files
 from ..corpus.dialogue.predictions import Predictions, read_predictions
 from ..corpus.dialogue.readers import READERS
 from ..corpus.dialogue.schema import Dialogue, system_turns
@@ -19,38 +19,45 @@ from ..corpus.records import dumps
 from ..errors import CorpusError, RecipeError
 from ..evaluate.dialogue import pollution
 from ..evaluate.dialogue.database import read_database
-from ..evaluate.dialogue.files import Dialogues, read_dialogues, read_truth_file
-from ..evaluate.dialogue.pollution import KINDS, Polluted, truth_rows
-from ..evaluate.dialogue.references import _bare, _check, _check_users, _gold, _lexicon, _responses
-from ..evaluate.dialogue.scores import score as score_responses
+from ..evaluate.dialogue.files import DialogueCorpus, read_dialogues, read_truth_file
+from ..evaluate.dialogue.pollution import POLLUTION_KINDS, PollutedCorpus, truth_rows
+from ..evaluate.dialogue.references import (
+    build_lexicon,
+    check_same_corpus,
+    check_same_user_turns,
+    delexicalize_system_turns,
+    delexicalize_truth,
+    select_gold,
+)
+from ..evaluate.dialogue.scores import score_predictions
 from ..runs.run import Run
-from ..runtime.atomic_files import writing
-from ..text import short
-from .common import AsJson, command, say, show
+from ..runtime.atomic_files import atomic_write
+from ..text import shorten
+from .common import AsJson, command, print_message, print_output
 
 PREDICTIONS = "predictions"
 
-FORMATS = ", ".join(READERS)
+FORMAT_NAMES = ", ".join(READERS)
 
-Corpus = Annotated[
+CorpusInput = Annotated[
     str, typer.Argument(metavar="INPUT", help="task-oriented corpus: file, zip, folder or glob")
 ]
-Form = Annotated[
+FormatName = Annotated[
     str | None,
-    typer.Option("--format", help=f"how it is written, recognised if not given: {FORMATS}"),
+    typer.Option("--format", help=f"how it is written, recognised if not given: {FORMAT_NAMES}"),
 ]
 
-Scored = Annotated[
+ScoredInput = Annotated[
     str,
     typer.Argument(
         metavar="INPUT", help="task-oriented corpus, a run folder, or a system's predictions"
     ),
 ]
-ScoredForm = Annotated[
+ScoredFormat = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help=f"how it is written: predictions, or recognised if not given: {FORMATS}",
+        help=f"how it is written: predictions, or recognised if not given: {FORMAT_NAMES}",
     ),
 ]
 GoldFile = Annotated[
@@ -71,19 +78,19 @@ TruthFile = Annotated[
 
 @command
 def pollute(
-    source: Corpus,
+    source: CorpusInput,
     out: Annotated[Path, typer.Option("-o", "--out", help="write the polluted corpus here")],
     truth: Annotated[
         Path, typer.Option("--truth", help="write what was put in here, a polluted turn a line")
     ],
-    form: Form = None,
+    form: FormatName = None,
     rate: Annotated[
         float, typer.Option(help="share of the system's turns, above 0 and at most 1")
     ] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="seed of which turns, and how")] = 0,
     kinds: Annotated[
         str, typer.Option(help="kinds, with commas, each as likely as the others")
-    ] = ",".join(KINDS),
+    ] = ",".join(POLLUTION_KINDS),
     wordings: Annotated[
         str, typer.Option(help="repeated: a few fixed ones, varied: many, or mixed: both")
     ] = "mixed",
@@ -96,23 +103,23 @@ def pollute(
     file of its own, which no curation reads. The same seed pollutes the same turns, in whatever
     order the dialogues stand.
     """
-    _need_apart(source, out, truth)
+    _check_distinct_files(source, out, truth)
     known = read_dialogues(source, form)
-    _tell_skipped(known)
+    _report_skipped(known)
     dialogues = known.joined()
     asked = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     polluted = pollution.pollute(dialogues, rate, seed, asked, wordings)
-    with writing(truth) as rows, writing(out) as corpus:
+    with atomic_write(truth) as rows, atomic_write(out) as corpus:
         corpus.writelines(known.text(polluted.texts))
         rows.writelines(dumps(row) + "\n" for row in truth_rows(polluted))
-    show(_counted(polluted, dialogues))
-    show(f"polluted corpus: {out}\ntruth:           {truth}")
+    print_output(_summarize_pollution(polluted, dialogues))
+    print_output(f"polluted corpus: {out}\ntruth:           {truth}")
 
 
-def _need_apart(source: str, out: Path, truth: Path) -> None:
+def _check_distinct_files(source: str, out: Path, truth: Path) -> None:
     """Raise `RecipeError` if a file would be written over the input or over the other."""
     given = find_sources(source)
-    given += found_beside(given, ANY)
+    given += find_act_files(given, ALL_ACT_FILES)
     files = [os.path.realpath(file.path) for file in given if file.path]
     for flag, path in (("--out", out), ("--truth", truth)):
         if os.path.realpath(path) in files:
@@ -123,19 +130,21 @@ def _need_apart(source: str, out: Path, truth: Path) -> None:
         raise RecipeError("--out and --truth are one file; the truth needs one of its own")
 
 
-def _tell_skipped(known: Dialogues) -> None:
+def _report_skipped(known: DialogueCorpus) -> None:
     if known.acts:
-        say(known.acts)
+        print_message(known.acts)
     if known.skipped:
-        say(f"left out, since no dialogues are in it: {', '.join(map(short, known.skipped))}")
+        print_message(
+            f"left out, since no dialogues are in it: {', '.join(map(shorten, known.skipped))}"
+        )
 
 
-def _counted(polluted: Polluted, dialogues: Sequence[Dialogue]) -> str:
+def _summarize_pollution(polluted: PollutedCorpus, dialogues: Sequence[Dialogue]) -> str:
     turns = sum(bool(turn.text.strip()) for one in dialogues for turn in system_turns(one))
     touched = len({row.dialogue for row in polluted.truth})
     kinds = Counter(row.kind for row in polluted.truth)
     share = f" ({len(polluted.truth) / turns:.1%})" if turns else ""
-    told = ", ".join(f"{kind} {kinds[kind]:,}" for kind in KINDS if kinds[kind])
+    told = ", ".join(f"{kind} {kinds[kind]:,}" for kind in POLLUTION_KINDS if kinds[kind])
     return (
         f"polluted {len(polluted.truth):,} of {turns:,} system turns{share}, in {touched:,} of "
         f"{len(dialogues):,} dialogues{': ' if told else ''}{told}"
@@ -144,8 +153,8 @@ def _counted(polluted: Polluted, dialogues: Sequence[Dialogue]) -> str:
 
 @command
 def score(
-    source: Scored,
-    form: ScoredForm = None,
+    source: ScoredInput,
+    form: ScoredFormat = None,
     gold: GoldFile = None,
     database: DatabaseFolder = None,
     truth: TruthFile = None,
@@ -161,12 +170,14 @@ def score(
     system turn; with their own states they are judged by those, otherwise by gold's. What cannot
     be scored is none, and is told, not zero.
     """
-    known = None if form == PREDICTIONS else _read(source, form)
-    wanted = _read(gold, None if form == PREDICTIONS else form) if gold is not None else None
+    known = None if form == PREDICTIONS else _read_dialogues(source, form)
+    wanted = (
+        _read_dialogues(gold, None if form == PREDICTIONS else form) if gold is not None else None
+    )
     put_in = None if truth is None else read_truth_file(truth)
-    values = _lexicon(database, wanted or known)
+    values = build_lexicon(database, wanted or known)
     if known is not None:
-        said: Predictions = _responses(known.joined(), values)
+        said: Predictions = delexicalize_system_turns(known.joined(), values)
     else:
         if put_in is not None and wanted is None:
             raise RecipeError(
@@ -174,26 +185,26 @@ def score(
                 "--gold, the corpus as it was before anything was put in"
             )
         said = read_predictions(source)
-        put_in = None if put_in is None else _bare(put_in, values)
-    against = _gold(wanted, known, values)
-    _check(source, said, against if wanted is not None else None, put_in)
+        put_in = None if put_in is None else delexicalize_truth(put_in, values)
+    against = select_gold(wanted, known, values)
+    check_same_corpus(source, said, against if wanted is not None else None, put_in)
     if known is not None and wanted is not None:
-        _check_users(known, wanted)
-    listed = pollution.words() if words else ()
+        check_same_user_turns(known, wanted)
+    listed = pollution.load_word_list() if words else ()
     rows = None if database is None else read_database(database)
-    found = score_responses(said, against, rows, truth=put_in, words=listed)
+    found = score_predictions(said, against, rows, truth=put_in, words=listed)
     if as_json:
-        show(dumps(found.as_json()))
+        print_output(dumps(found.as_json()))
     else:
-        show("\n".join(found.lines()))
-    _tell_missing(gold=wanted is not None, rows=rows is not None, counted=bool(truth) or words)
+        print_output("\n".join(found.lines()))
+    _report_missing(gold=wanted is not None, rows=rows is not None, counted=bool(truth) or words)
 
 
-def _read(source: str, form: str | None) -> Dialogues:
+def _read_dialogues(source: str, form: str | None) -> DialogueCorpus:
     """Return the dialogues of an input; of a run those that it curated."""
     if form is not None and form not in READERS:
         raise RecipeError(
-            f"no format '{short(form)}' to score; there: {PREDICTIONS}, {', '.join(READERS)}"
+            f"no format '{shorten(form)}' to score; there: {PREDICTIONS}, {', '.join(READERS)}"
         )
     if (Path(source) / "recipe.yaml").is_file():
         Run(source).need_finished()
@@ -204,14 +215,14 @@ def _read(source: str, form: str | None) -> Dialogues:
         if form is not None:
             raise
         raise CorpusError(f"{error}. A system's predictions need --format predictions") from None
-    _tell_skipped(known)
+    _report_skipped(known)
     return known
 
 
-def _tell_missing(*, gold: bool, rows: bool, counted: bool) -> None:
+def _report_missing(*, gold: bool, rows: bool, counted: bool) -> None:
     if not gold:
-        say("no --gold: BLEU and slot errors cannot be scored")
+        print_message("no --gold: BLEU and slot errors cannot be scored")
     if not rows:
-        say("no --database: Inform and Success cannot be scored")
+        print_message("no --database: Inform and Success cannot be scored")
     if not counted:
-        say("no --truth and no --words: what is polluted cannot be counted")
+        print_message("no --truth and no --words: what is polluted cannot be counted")

@@ -9,15 +9,21 @@ from typing import Annotated
 import typer
 
 from ..errors import RecipeError
-from ..healing.dialogue import Parted, TurnHealer
-from ..healing.documents import TurnDocuments, form_of
-from ..healing.lines import _heal_lines, _read_by
-from ..healing.pipeline import TRIES, Failures, Mender, Mending, Rephraser
-from ..healing.retrieval import Healer, Seen
+from ..healing.dialogue import TrimmedTurn, TurnHealer
+from ..healing.documents import DialogueDocumentHealer, find_dialogue_format
+from ..healing.lines import heal_lines, override_input_format
+from ..healing.pipeline import (
+    MAX_TRIES,
+    ExchangePipeline,
+    FailureCount,
+    HealingPipeline,
+    ResponseRewriter,
+)
+from ..healing.retrieval import Healer, LocatedExchange
 from ..models.judges import load_judge
 from ..runs.run import Run
-from ..text import visible
-from .common import RunPath, command, say, show, tools_for
+from ..text import make_printable
+from .common import RunPath, command, open_tools, print_message, print_output
 
 
 @command
@@ -37,7 +43,7 @@ def heal(
     ] = None,
     tries: Annotated[
         int, typer.Option(min=1, help="draws or rewrites tried for a response at most")
-    ] = TRIES,
+    ] = MAX_TRIES,
     form: Annotated[
         str | None,
         typer.Option("--format", help="format of the records; that of the run if not given"),
@@ -62,51 +68,51 @@ def heal(
     [{response, state, active_domains}]}, a line or one text.
     """
     curation = Run(run).curation()
-    asked, rephraser = load_judge(judge) if judge is not None else None, _rephraser(model)
-    mending: Mending[Seen] | Mending[Parted]
-    if (layout := form_of(curation, form)) is not None:
-        _need_bare(model)
-        with tools_for() as tools:
+    asked, rephraser = load_judge(judge) if judge is not None else None, _load_rephraser(model)
+    mending: HealingPipeline[LocatedExchange] | HealingPipeline[TrimmedTurn]
+    if (layout := find_dialogue_format(curation, form)) is not None:
+        _check_delexicalized_rephraser(model)
+        with open_tools() as tools:
             healer = TurnHealer(curation, tools)
-        mending = turns = Mending(healer, asked, rephraser, fallback, tries)
-        documents = TurnDocuments(healer, turns, layout)
+        mending = turns = HealingPipeline(healer, asked, rephraser, fallback, tries)
+        documents = DialogueDocumentHealer(healer, turns, layout)
         healed = documents.healed(sys.stdin.buffer)
     else:
-        mending = mender = Mender(Healer(curation), asked, rephraser, fallback, tries)
-        healed = _heal_lines(mender, _read_by(curation.recipe, form, context, response))
+        mending = mender = ExchangePipeline(Healer(curation), asked, rephraser, fallback, tries)
+        healed = heal_lines(mender, override_input_format(curation.recipe, form, context, response))
     try:
         for line in healed:
-            show(line)
+            print_output(line)
     finally:
-        _tell(f"judge {judge}", "judgements", mending.judging)
-        _tell(f"model {model}", "rewrites", mending.rewriting)
+        _report_failures(f"judge {judge}", "judgements", mending.judge_failures)
+        _report_failures(f"model {model}", "rewrites", mending.rewrite_failures)
 
 
-def _rephraser(folder: Path | None) -> Rephraser | None:
+def _load_rephraser(folder: Path | None) -> ResponseRewriter | None:
     if folder is None:
         return None
     from ..models.chat.rephraser import load_rephraser
 
-    found: Rephraser = load_rephraser(folder)
+    found: ResponseRewriter = load_rephraser(folder)
     return found
 
 
-def _need_bare(folder: Path | None) -> None:
+def _check_delexicalized_rephraser(folder: Path | None) -> None:
     """Raise `RecipeError` if a rephraser was not trained on turns without their values."""
     if folder is None:
         return
-    from ..models.chat.rephraser import BARE, mark_of
+    from ..models.chat.rephraser import WITHOUT_VALUES, read_metadata
 
-    if not mark_of(folder).get(BARE):
+    if not read_metadata(folder).get(WITHOUT_VALUES):
         raise RecipeError(
             f"the rephraser in {folder} was trained on whole responses, and values would be lost; "
             "train one on a run of dialogues: isaac train rephraser RUN"
         )
 
 
-def _tell(who: str, what: str, failures: Failures) -> None:
+def _report_failures(who: str, what: str, failures: FailureCount) -> None:
     if failures.failed:
-        say(
-            f"{visible(who)} failed for {failures.failed:,} of {failures.asked:,} {what}, "
-            f"which count as not safe: {visible(failures.first or '')}"
+        print_message(
+            f"{make_printable(who)} failed for {failures.failed:,} of {failures.asked:,} {what}, "
+            f"which count as not safe: {make_printable(failures.first or '')}"
         )

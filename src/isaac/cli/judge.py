@@ -11,21 +11,21 @@ from ..corpus.reading import read_corpus
 from ..corpus.records import dumps
 from ..models.judges.fitted import MINILM
 from ..models.judges.fitting import fit as fitting
-from ..models.judges.fitting.fit import Fitted, Fitting
-from ..models.judges.fitting.labelled_rows import Labels, rows_of
-from ..models.judges.metrics import Measured, Quality, Share
+from ..models.judges.fitting.fit import FittedJudge, FittingSettings
+from ..models.judges.fitting.labelled_rows import LabelDefinition, read_labeled_rows
+from ..models.judges.metrics import Interval, JudgeQuality, JudgeReport
 from ..recipe import Recipe
-from ..runtime.progress import for_terminal
-from ..text import short
-from .common import AsJson, app, command_in, say, show
+from ..runtime.progress import terminal_progress
+from ..text import shorten
+from .common import AsJson, app, print_message, print_output, subcommand
 
-group = typer.Typer(
+judge_app = typer.Typer(
     help="Make judges of labelled exchanges.", no_args_is_help=True, rich_markup_mode=None
 )
-app.add_typer(group, name="judge")
+app.add_typer(judge_app, name="judge")
 
 
-@command_in(group)
+@subcommand(judge_app)
 def fit(
     source: Annotated[
         str, typer.Argument(metavar="ROWS", help="labelled exchanges: a file, folder or glob")
@@ -67,19 +67,19 @@ def fit(
 
     It is asked by its folder: --judge trained:DIR.
     """
-    progress = for_terminal()
+    progress = terminal_progress()
     corpus = read_corpus(source, Recipe(context=context, response=response), progress=progress)
-    labels = Labels(label, unsafe.split(","), safe.split(",") if safe else (), category)
-    found = rows_of(corpus, labels)
-    how = Fitting(encoder, frozen=frozen, seed=seed, epochs=epochs)
-    fitted = fitting.fit(found, out, how, progress)
+    labels = LabelDefinition(label, unsafe.split(","), safe.split(",") if safe else (), category)
+    found = read_labeled_rows(corpus, labels)
+    how = FittingSettings(encoder, frozen=frozen, seed=seed, epochs=epochs)
+    fitted = fitting.fit_judge(found, out, how, progress)
     for why, count in fitted.left_out.items():
-        say(f"{count:,} rows left out: {why}")
-    say(f"fitted in {fitted.seconds:,.1f} s; ask it as --judge trained:{out}")
-    show(dumps(_facts(fitted)) if as_json else as_table(fitted))
+        print_message(f"{count:,} rows left out: {why}")
+    print_message(f"fitted in {fitted.seconds:,.1f} s; ask it as --judge trained:{out}")
+    print_output(dumps(_summarize_fit(fitted)) if as_json else format_quality(fitted))
 
 
-def _facts(fitted: Fitted) -> dict[str, Any]:
+def _summarize_fit(fitted: FittedJudge) -> dict[str, Any]:
     return {
         "judge": str(fitted.folder),
         "rows": fitted.rows,
@@ -89,32 +89,32 @@ def _facts(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def as_table(fitted: Fitted) -> str:
+def format_quality(fitted: FittedJudge) -> str:
     """Return the figures as text: on all rows, by category, and by how sure the judge was."""
     parts = [("held-out pairs", fitted.pairs), ("contexts not seen", fitted.unseen)]
     lines = [f"{'':<28}  rows  unsafe  accuracy (95 % interval)  constant  AUROC   ECE"]
     for name, found in parts:
-        lines.append(_line(name, found.quality))
-        lines += [_line(f"  {short(one, 26)}", of) for one, of in found.categories.items()]
+        lines.append(_format_row(name, found.quality))
+        lines += [_format_row(f"  {shorten(one, 26)}", of) for one, of in found.categories.items()]
     for name, found in parts:
-        lines += ["", f"{name}: probability given, and unsafe share in fact", *_bins(found)]
+        lines += ["", f"{name}: probability given, and unsafe share in fact", *_format_bins(found)]
     return "\n".join(lines)
 
 
-def _line(name: str, of: Quality) -> str:
+def _format_row(name: str, of: JudgeQuality) -> str:
     auroc = "    —" if of.auroc is None else f"{of.auroc:5.3f}"
     return (
-        f"{name:<28} {of.rows:>5,} {of.unsafe:>7.1%}  {_with_interval(of.accuracy):<24} "
+        f"{name:<28} {of.rows:>5,} {of.unsafe:>7.1%}  {_format_interval(of.accuracy):<24} "
         f"{of.constant:>9.1%}  {auroc} {of.ece:>5.3f}"
     )
 
 
-def _bins(found: Measured) -> list[str]:
+def _format_bins(found: JudgeReport) -> list[str]:
     return [
-        f"  {one.predicted:>6.1%}  {_with_interval(one.unsafe):<24} {one.rows:>6,} rows"
+        f"  {one.predicted:>6.1%}  {_format_interval(one.unsafe):<24} {one.rows:>6,} rows"
         for one in found.reliability
     ]
 
 
-def _with_interval(of: Share) -> str:
+def _format_interval(of: Interval) -> str:
     return f"{of.value:.1%} ({of.low:.1%} to {of.high:.1%})"

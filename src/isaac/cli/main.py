@@ -25,13 +25,23 @@ from . import heal as cli_heal
 from . import judge as cli_judges
 from . import runs as cli_runs
 from . import train as cli_train
-from .common import AsJson, app, command, show
+from .common import AsJson, app, command, print_output
 
-COMMANDS = (cli_runs, cli_verdicts, cli_heal, cli_judges, cli_train, cli_evaluate, cli_dialogue)
-PARTS = [part.__name__ for part in COMMANDS]
+COMMAND_MODULES = (
+    cli_runs,
+    cli_verdicts,
+    cli_heal,
+    cli_judges,
+    cli_train,
+    cli_evaluate,
+    cli_dialogue,
+)
+MODULE_ORDER = [part.__name__ for part in COMMAND_MODULES]
 """The modules that the commands are in, as help lists them."""
 
-app.registered_commands.sort(key=lambda one: PARTS.index(getattr(one.callback, "__module__", "")))
+app.registered_commands.sort(
+    key=lambda one: MODULE_ORDER.index(getattr(one.callback, "__module__", ""))
+)
 
 
 @command
@@ -55,21 +65,21 @@ def env(as_json: AsJson = False) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        **{name: _version(name) for name in packages},
+        **{name: _package_version(name) for name in packages},
         "extras": {name: find_spec(module) is not None for name, module in extras.items()},
     }
     if as_json:
-        show(json.dumps(facts))
+        print_output(json.dumps(facts))
         return
     for name, value in facts.items():
         if name != "extras":
-            show(f"{name:<10} {value}")
+            print_output(f"{name:<10} {value}")
     for name, there in facts["extras"].items():
         missing = f"missing: pip install 'isaac-align[{name}]'"
-        show(f"extra {name:<10} {'installed' if there else missing}")
+        print_output(f"extra {name:<10} {'installed' if there else missing}")
 
 
-def _version(package: str) -> str:
+def _package_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
@@ -83,7 +93,7 @@ def options(
 ) -> None:
     """Make a language model safer from its own training corpus."""
     if show_version:
-        show(__version__)
+        print_output(__version__)
         raise typer.Exit
 
 

@@ -7,22 +7,28 @@ from typing import Annotated, Any
 
 import typer
 
-from ..corpus.formats import DIALOGUES
+from ..corpus.formats import TASK_ORIENTED_FORMATS
 from ..corpus.reading import read_corpus
 from ..corpus.records import dumps
-from ..curation.curate import nothing_in
+from ..curation.curate import explain_empty_corpus
 from ..errors import CorpusError
-from ..recipe import DIALOGUE, DRAW_FIELDS, PAPER, PAPER_DIALOGUE, Recipe, read_yaml
-from ..runs.estimate import Plan
-from ..runs.estimate import plan as make_plan
-from ..runs.export import Kind
+from ..recipe import (
+    DIALOGUE_SETTINGS,
+    DRAW_FIELDS,
+    PAPER_DIALOGUE_SETTINGS,
+    PAPER_SETTINGS,
+    Recipe,
+    read_yaml,
+)
+from ..runs.estimate import Plan, estimate_plan
+from ..runs.export import ExportType
 from ..runs.export import export as export_run
 from ..runs.jobs import curate_to, redraw_run
 from ..runs.reports.explanation import explain as explain_row
-from ..runs.reports.explanation import tell
+from ..runs.reports.explanation import format_explanation
 from ..runs.run import Run
-from ..runtime.progress import Notes
-from ..text import short, visible
+from ..runtime.progress import MessageProgress
+from ..text import make_printable, shorten
 from .common import (
     Address,
     AsJson,
@@ -30,14 +36,12 @@ from .common import (
     RunPath,
     Workers,
     command,
+    open_tools,
+    print_message,
+    print_output,
     recipe_flags,
-    say,
-    show,
-    tools_for,
 )
-from .demo import Bookings
-from .demo import bookings as run_bookings
-from .demo import demo as run_demo
+from .demo import BookingsResult, curate_bookings, curate_demo
 
 
 @command
@@ -76,10 +80,10 @@ def curate(
     more; it begins with settings for them, which leave out of turns what does not belong.
     """
     settings = read_yaml(recipe) if recipe else {}
-    if (flags.get("format") or settings.get("format")) in [*DIALOGUES]:
-        settings = {**(PAPER_DIALOGUE if paper else DIALOGUE), **settings}
+    if (flags.get("format") or settings.get("format")) in [*TASK_ORIENTED_FORMATS]:
+        settings = {**(PAPER_DIALOGUE_SETTINGS if paper else DIALOGUE_SETTINGS), **settings}
     elif paper:
-        settings = {**PAPER, **settings}
+        settings = {**PAPER_SETTINGS, **settings}
     if encoder is not None:
         settings |= {"context_encoder": encoder, "response_encoder": encoder}
     wanted = Recipe.of(settings | flags)
@@ -88,27 +92,31 @@ def curate(
         return
     if out is None:
         raise typer.BadParameter("give the run folder: -o RUN")
-    with tools_for(workers, engine, address) as tools:
+    with open_tools(workers, engine, address) as tools:
         run = curate_to(out, source, wanted, tools)
-    _show_run(run, as_json=as_json)
+    _print_run(run, as_json=as_json)
 
 
 def _dry_run(source: str, recipe: Recipe, *, as_json: bool) -> None:
-    corpus = read_corpus(source, recipe, progress=Notes())
+    corpus = read_corpus(source, recipe, progress=MessageProgress())
     samples = [corpus[row] for row in range(min(3, len(corpus)))]
     if not len(corpus):
-        raise CorpusError(nothing_in(corpus))
-    planned = make_plan(corpus, recipe)
+        raise CorpusError(explain_empty_corpus(corpus))
+    planned = estimate_plan(corpus, recipe)
     if as_json:
-        show(dumps({**planned.as_json(), "samples": [sample._asdict() for sample in samples]}))
+        print_output(
+            dumps({**planned.as_json(), "samples": [sample._asdict() for sample in samples]})
+        )
         return
-    show(_plan_text(planned))
+    print_output(_format_plan(planned))
     for sample in samples:
-        show(f"\nexchange {sample.id}  ({visible(sample.file)} line {sample.line})")
-        show(f"  context:  {short(sample.context, 200)}\n  response: {short(sample.response, 200)}")
+        print_output(f"\nexchange {sample.id}  ({make_printable(sample.file)} line {sample.line})")
+        print_output(
+            f"  context:  {shorten(sample.context, 200)}\n  response: {shorten(sample.response, 200)}"
+        )
 
 
-def _plan_text(planned: Plan) -> str:
+def _format_plan(planned: Plan) -> str:
     recognised = ", ".join(f"{count:,} as {name}" for name, count in planned.formats.items())
     lines = [f"recognised {planned.exchanges:,} exchanges: {recognised}"]
     if planned.rejected:
@@ -120,12 +128,12 @@ def _plan_text(planned: Plan) -> str:
     return "\n".join(lines)
 
 
-def _show_run(run: Run, *, as_json: bool) -> None:
+def _print_run(run: Run, *, as_json: bool) -> None:
     summary = run.summary()
     if as_json:
         keys = ("exchanges", "kept", "replaced", "dropped", "abstained", "targets")
         facts = {key: summary[key] for key in (*keys, "distinct_before", "distinct_after")}
-        show(
+        print_output(
             dumps(
                 {
                     "run": run.place("").rstrip("/"),
@@ -139,28 +147,28 @@ def _show_run(run: Run, *, as_json: bool) -> None:
             )
         )
         return
-    show(
+    print_output(
         f"{summary['exchanges']:,} exchanges: {summary['kept']:,} kept, "
         f"{summary['replaced']:,} replaced"
         + (f", {summary['dropped']:,} dropped" if summary["dropped"] else "")
         + (f", {summary['abstained']:,} left alone" if summary["abstained"] else "")
         + f"; {summary['rejected']['count']:,} rows rejected on reading"
     )
-    show(
+    print_output(
         f"distinct responses: {summary['distinct_before']:.1%} of rows before, "
         f"{summary['distinct_after']:.1%} after"
     )
     for reason in (summary["choice"] or {"reasons": []})["reasons"]:
-        show(f"chosen: {reason}")
+        print_output(f"chosen: {reason}")
     found = summary["diagnosis"]
     told = {"applies": "the method applies", "doubtful": "doubtful whether the method applies"}
-    show(
+    print_output(
         f"{told.get(found['verdict'], 'the method does NOT apply')}: {'; '.join(found['reasons'])}"
     )
     for note in summary["notes"]:
-        show(f"note: {note}")
-    show(f"curated corpus: {run.place('curated.jsonl')}")
-    show(f"report:         {run.place('report.html')}")
+        print_output(f"note: {note}")
+    print_output(f"curated corpus: {run.place('curated.jsonl')}")
+    print_output(f"report:         {run.place('report.html')}")
 
 
 @command
@@ -178,11 +186,11 @@ def demo(
 
     The corpus with its labels is labelled.jsonl in the run folder.
     """
-    with tools_for(workers, engine, address) as tools:
+    with open_tools(workers, engine, address) as tools:
         if bookings:
-            _show_bookings(run_bookings(out, tools), as_json=as_json)
+            _print_bookings(curate_bookings(out, tools), as_json=as_json)
             return
-        found = run_demo(out, tools)
+        found = curate_demo(out, tools)
     if as_json:
         healed = [
             {"context": context, "given": given, **new._asdict()}
@@ -195,32 +203,32 @@ def demo(
             "report": str(found.run.path / "report.html"),
             "healed": healed,
         }
-        show(dumps(facts))
+        print_output(dumps(facts))
         return
-    _show_run(found.run, as_json=False)
-    show("\nunsafe responses by the labels, which nothing above has read:")
-    show(f"  before: {found.before}\n  after:  {found.after}")
-    show("the price, responses that were written for the same situation:")
-    show(f"  after:  {found.same_situation}")
-    show("\nthree replies that are not in the corpus, healed:")
+    _print_run(found.run, as_json=False)
+    print_output("\nunsafe responses by the labels, which nothing above has read:")
+    print_output(f"  before: {found.before}\n  after:  {found.after}")
+    print_output("the price, responses that were written for the same situation:")
+    print_output(f"  after:  {found.same_situation}")
+    print_output("\nthree replies that are not in the corpus, healed:")
     for context, given, new in found.healed:
-        show(f"  {context}\n    given:  {given}\n    healed: {new.response}")
+        print_output(f"  {context}\n    given:  {given}\n    healed: {new.response}")
 
 
-def _show_bookings(found: Bookings, *, as_json: bool) -> None:
+def _print_bookings(found: BookingsResult, *, as_json: bool) -> None:
     if as_json:
         facts = {
             "polluted_before": found.before.rate,
             "polluted_after": found.after.rate,
-            "same": found.same.rate,
+            "same": found.unchanged.rate,
             "report": str(found.run.path / "report.html"),
         }
-        show(dumps(facts))
+        print_output(dumps(facts))
         return
-    _show_run(found.run, as_json=False)
-    show("\npolluted turns by the labels, which nothing above has read:")
-    show(f"  before: {found.before}\n  after:  {found.after}")
-    show(f"the price, clean turns that are as they were:\n  after:  {found.same}")
+    _print_run(found.run, as_json=False)
+    print_output("\npolluted turns by the labels, which nothing above has read:")
+    print_output(f"  before: {found.before}\n  after:  {found.after}")
+    print_output(f"the price, clean turns that are as they were:\n  after:  {found.unchanged}")
 
 
 @command
@@ -228,7 +236,7 @@ def report(run: RunPath, as_json: AsJson = False) -> None:
     """Print the report of a run as Markdown, or as JSON."""
     name = "report.json" if as_json else "report.md"
     Run(run).manifest()
-    show((run / name).read_text(encoding="utf-8").rstrip("\n"))
+    print_output((run / name).read_text(encoding="utf-8").rstrip("\n"))
 
 
 @command
@@ -239,7 +247,7 @@ def explain(
 ) -> None:
     """Tell one row's story: neighbours, clusters, odds and draw."""
     story = explain_row(Run(run).curation(), row)
-    show(dumps(story) if as_json else tell(story))
+    print_output(dumps(story) if as_json else format_explanation(story))
 
 
 @command
@@ -257,14 +265,14 @@ def redraw(
 
     What is not given stays as the run has it. Drawn in place, exports of the old draw are removed.
     """
-    with tools_for() as tools:
-        _show_run(redraw_run(Run(run), flags, out, tools), as_json=as_json)
+    with open_tools() as tools:
+        _print_run(redraw_run(Run(run), flags, out, tools), as_json=as_json)
 
 
 @command
 def export(
     run: RunPath,
-    kind: Annotated[Kind, typer.Option("--as", help="the type")] = "sft",
+    kind: Annotated[ExportType, typer.Option("--as", help="the type")] = "sft",
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="the folder; RUN/export/KIND if not given"),
@@ -278,6 +286,8 @@ def export(
     sft, dpo and kto are TRL's types; a dataset card lies beside the rows.
     """
     written = export_run(Run(run), kind, out, licence=licence)
-    show(f"{written.rows:,} rows: {written.folder / 'train.jsonl'}")
+    print_output(f"{written.rows:,} rows: {written.folder / 'train.jsonl'}")
     if written.left_out:
-        say(f"left out: {written.left_out:,} exchanges with tool calls; no type here carries them")
+        print_message(
+            f"left out: {written.left_out:,} exchanges with tool calls; no type here carries them"
+        )

@@ -14,18 +14,18 @@ import typer
 
 from ..corpus.records import dumps
 from ..runs.run import Run
-from ..runtime.progress import for_terminal
-from ..text import visible
-from .common import AsJson, RunPath, app, command_in, show
+from ..runtime.progress import terminal_progress
+from ..text import make_printable
+from .common import AsJson, RunPath, app, print_output, subcommand
 
-group = typer.Typer(
+train_app = typer.Typer(
     help="Train a model on a run: sft, dpo, kto, rephraser.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-app.add_typer(group, name="train")
+app.add_typer(train_app, name="train")
 
-Model = Annotated[
+BaseModelName = Annotated[
     str,
     typer.Option(
         "--model",
@@ -33,10 +33,10 @@ Model = Annotated[
         help="smollm2, a folder with a model or an adapter, or a hub's name",
     ),
 ]
-Out = Annotated[Path, typer.Option("-o", "--out", help="the folder of the trained model")]
+OutputFolder = Annotated[Path, typer.Option("-o", "--out", help="the folder of the trained model")]
 
 
-def _flags(
+def _training_options(
     steps: Annotated[
         int | None, typer.Option(min=1, help="steps of the optimizer; stands over --epochs")
     ] = None,
@@ -80,9 +80,9 @@ def _flags(
     """Have the flags of every training, in the order in which help lists them."""
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the flags of every training; it gets them as ``settings``, unchecked."""
-    shared = inspect.signature(_flags, eval_str=True).parameters
+    shared = inspect.signature(_training_options, eval_str=True).parameters
 
     @functools.wraps(command)
     def with_flags(**given: Any) -> None:
@@ -106,24 +106,28 @@ def _train(kind: str, run: Path, model: str, out: Path, **given: Any) -> None:
 
         config = settings.pop("config")
         fields = read_config(config) if config is not None else {}
-        chosen = trainings.Settings(**settings, **fields)
+        chosen = trainings.TrainingSettings(**settings, **fields)
         work = getattr(trainings, kind)
-        done = work(Run(run), model, out, chosen, progress=for_terminal(), **given)
+        done = work(Run(run), model, out, chosen, progress=terminal_progress(), **given)
     if as_json:
-        show(dumps({**done._asdict(), "folder": str(done.folder)}))
+        print_output(dumps({**done._asdict(), "folder": str(done.folder)}))
         return
-    show(
+    print_output(
         f"trained on {done.rows:,} rows, {done.steps:,} steps, {done.seconds:,.0f} s; "
         f"loss {done.loss:.4g} at the end"
     )
-    show(f"model:  {visible(str(done.folder))}")
-    show(f"report: {visible(str(done.folder / 'report.html'))}")
+    print_output(f"model:  {make_printable(str(done.folder))}")
+    print_output(f"report: {make_printable(str(done.folder / 'report.html'))}")
 
 
-@command_in(group)
-@with_settings
+@subcommand(train_app)
+@with_training_options
 def sft(
-    run: RunPath, model: Model, out: Out, settings: dict[str, Any], as_json: AsJson = False
+    run: RunPath,
+    model: BaseModelName,
+    out: OutputFolder,
+    settings: dict[str, Any],
+    as_json: AsJson = False,
 ) -> None:
     """Fine-tune a chat model on the curated corpus, the loss on its responses only.
 
@@ -132,10 +136,14 @@ def sft(
     _train("sft", run, model, out, settings=settings, as_json=as_json)
 
 
-@command_in(group)
-@with_settings
+@subcommand(train_app)
+@with_training_options
 def dpo(
-    run: RunPath, model: Model, out: Out, settings: dict[str, Any], as_json: AsJson = False
+    run: RunPath,
+    model: BaseModelName,
+    out: OutputFolder,
+    settings: dict[str, Any],
+    as_json: AsJson = False,
 ) -> None:
     """Train a chat model to prefer what was drawn to a row's own atypical response.
 
@@ -144,10 +152,14 @@ def dpo(
     _train("dpo", run, model, out, settings=settings, as_json=as_json)
 
 
-@command_in(group)
-@with_settings
+@subcommand(train_app)
+@with_training_options
 def kto(
-    run: RunPath, model: Model, out: Out, settings: dict[str, Any], as_json: AsJson = False
+    run: RunPath,
+    model: BaseModelName,
+    out: OutputFolder,
+    settings: dict[str, Any],
+    as_json: AsJson = False,
 ) -> None:
     """Train a chat model on wanted and unwanted responses, no pairs needed.
 
@@ -156,12 +168,12 @@ def kto(
     _train("kto", run, model, out, settings=settings, as_json=as_json)
 
 
-@command_in(group)
-@with_settings
+@subcommand(train_app)
+@with_training_options
 def rephraser(
     run: RunPath,
-    model: Model,
-    out: Out,
+    model: BaseModelName,
+    out: OutputFolder,
     settings: dict[str, Any],
     stages: Annotated[
         int,

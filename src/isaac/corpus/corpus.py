@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import CorpusError
-from .files import Digest
-from .formats import FORMATS, Message, RowError, Turn, restore, spec
-from .parquet_table import Ints, Stored
-from .records import Record, dumps
+from .files import InputDigest
+from .formats import FORMATS, CorpusTurn, Message, RowError, deserialize_format, serialize_format
+from .parquet_table import Ints, ParquetTable
+from .records import ParsedRecord, dumps
 from .rejected import Rejected
-from .source_records import Written
+from .source_records import SourceRecord
 
-PORTION = 10_000
+CHUNK_EXCHANGES = 10_000
 """Exchanges that are in memory at a time while a corpus is read, fewer if they are large."""
 
 
-SCHEMA = pa.schema(
+CORPUS_SCHEMA = pa.schema(
     {
         "id": pa.int64(),
         "file": pa.dictionary(pa.int32(), pa.string()),
@@ -57,13 +57,13 @@ class Exchange(NamedTuple):
 class Corpus:
     """Exchanges in the order in which they were read.
 
-    ``table`` has `SCHEMA`, in memory or on disk; ``rejected`` holds what could not be used,
+    ``table`` has `CORPUS_SCHEMA`, in memory or on disk; ``rejected`` holds what could not be used,
     ``inputs`` a digest of each file.
     """
 
-    table: pa.Table | Stored
+    table: pa.Table | ParquetTable
     rejected: Sequence[Rejected] = field(default_factory=list)
-    inputs: list[Digest] = field(default_factory=list)
+    inputs: list[InputDigest] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Return the number of exchanges."""
@@ -84,13 +84,13 @@ class Corpus:
 
         Raises `CorpusError` for a pair that is not two texts with something in them.
         """
-        rows = [_pair(number, *pair) for number, pair in enumerate(exchanges, start=1)]
+        rows = [_row_from_pair(number, *pair) for number, pair in enumerate(exchanges, start=1)]
         if groups is not None:
             names = list(groups)
             if len(names) != len(rows):
                 raise CorpusError(f"{len(names)} groups for {len(rows)} exchanges; wanted one each")
             rows = [row._replace(group=name) for row, name in zip(rows, names, strict=True)]
-        return cls(_table(rows))
+        return cls(build_table(rows))
 
     def column(self, name: str) -> list[Any]:
         """Return a column of the canonical table as a list."""
@@ -98,24 +98,24 @@ class Corpus:
 
     def parts(self, columns: list[str]) -> Iterator[pa.Table]:
         """Yield the rows in order, with some columns, portion by portion."""
-        if isinstance(self.table, Stored):
+        if isinstance(self.table, ParquetTable):
             yield from self.table.parts(columns)
             return
         table = self.table.select(columns)
-        for start in range(0, table.num_rows, PORTION):
-            yield table.slice(start, PORTION)
+        for start in range(0, table.num_rows, CHUNK_EXCHANGES):
+            yield table.slice(start, CHUNK_EXCHANGES)
 
     def take(self, rows: Ints, columns: list[str]) -> pa.Table:
         """Return some rows with some columns; of a corpus on disk, best in ascending order."""
-        if isinstance(self.table, Stored):
+        if isinstance(self.table, ParquetTable):
             return self.table.take(rows, columns)
         return self.table.select(columns).take(pa.array(rows))
 
-    def regrouped(self, groups: Sequence[str]) -> Corpus:
+    def with_groups(self, groups: Sequence[str]) -> Corpus:
         """Return the corpus with other groups of its exchanges."""
-        kind = SCHEMA.field("group").type
+        kind = CORPUS_SCHEMA.field("group").type
         column = pa.array(groups, kind)
-        if isinstance(self.table, Stored):
+        if isinstance(self.table, ParquetTable):
             return replace(self, table=self.table.with_column("group", column))
         place = self.table.schema.get_field_index("group")
         return replace(self, table=self.table.set_column(place, "group", column))
@@ -125,16 +125,16 @@ class Corpus:
         ids = sorted(responses)
         places = self.take(np.array(ids, np.int64), ["format", "turn", "values"]).to_pylist()
         forms = [(place["format"], place["turn"]) for place in places]
-        return Written(dumps(record), ids, forms, [place["values"] for place in places]).replaced(
-            responses
-        )
+        return SourceRecord(
+            dumps(record), ids, forms, [place["values"] for place in places]
+        ).replaced(responses)
 
     def records(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
         """Yield each input record with the ids of its exchanges, in order."""
-        for written in self.written():
+        for written in self.source_records():
             yield written.record, written.ids
 
-    def written(self) -> Iterator[Written]:
+    def source_records(self) -> Iterator[SourceRecord]:
         """Yield each input record with its exchanges and where they stand in it, in order."""
         columns = ["record", "format", "turn", "values"]
         last: tuple[str, list[int], list[tuple[str, int]], list[str | None]] = ("", [], [], [])
@@ -144,21 +144,21 @@ class Corpus:
             for text, form, turn, values in zip(*rows, strict=True):
                 if text is not None:
                     if last[1]:
-                        yield Written(*last)
+                        yield SourceRecord(*last)
                     last = (text, [], [], [])
                 last[1].append(next(number))
                 last[2].append((form, turn))
                 last[3].append(values)
         if last[1]:
-            yield Written(*last)
+            yield SourceRecord(*last)
 
 
-class Row(NamedTuple):
+class CorpusRow(NamedTuple):
     """One exchange on its way into the table."""
 
-    record: Record
+    record: ParsedRecord
     format: str
-    turn: Turn
+    turn: CorpusTurn
     first: bool
     group: str | None
 
@@ -169,38 +169,40 @@ class Row(NamedTuple):
         return own + (len(self.record.raw) if self.first else 0)
 
 
-def _pair(number: int, context: str, response: str) -> Row:
+def _row_from_pair(number: int, context: str, response: str) -> CorpusRow:
     form, value = FORMATS["context_response"], {"context": context, "response": response}
     try:
         (turn,) = form.turns(value)
     except RowError as error:
         raise CorpusError(f"pair {number}: {error}") from None
-    return Row(Record("<memory>", number, b"", value), spec(form), turn, True, None)
+    return CorpusRow(
+        ParsedRecord("<memory>", number, b"", value), serialize_format(form), turn, True, None
+    )
 
 
-def context_text(prompt: tuple[Message, ...]) -> str:
+def format_context(prompt: tuple[Message, ...]) -> str:
     """Return what a response answers, as one text: every turn before it but the system's."""
     return "\n".join(m.content for m in prompt if m.role != "system" and m.content)
 
 
-def _table(rows: list[Row], start: int = 0) -> pa.Table:
+def build_table(rows: list[CorpusRow], start: int = 0) -> pa.Table:
     columns: dict[str, list[Any]] = {
         "id": list(range(start, start + len(rows))),
         "file": [row.record.file for row in rows],
         "line": [row.record.line for row in rows],
         "format": [row.format for row in rows],
         "turn": [row.turn.index for row in rows],
-        "context": [context_text(row.turn.prompt) for row in rows],
+        "context": [format_context(row.turn.prompt) for row in rows],
         "response": [row.turn.response for row in rows],
         "group": [row.group for row in rows],
-        "prompt": _prompts(rows),
+        "prompt": _serialize_prompts(rows),
         "record": [dumps(row.record.value) if row.first else None for row in rows],
         "values": [None if row.turn.values is None else dumps(row.turn.values) for row in rows],
     }
-    return pa.table(columns, schema=SCHEMA)
+    return pa.table(columns, schema=CORPUS_SCHEMA)
 
 
-def _prompts(rows: list[Row]) -> list[str]:
+def _serialize_prompts(rows: list[CorpusRow]) -> list[str]:
     """Return what stands before each response as JSON, each message written once a dialogue."""
     written: dict[Message, str] = {}
     found = []
@@ -214,9 +216,9 @@ def _prompts(rows: list[Row]) -> list[str]:
     return found
 
 
-def format_names(corpus: Corpus) -> dict[str, int]:
+def count_formats(corpus: Corpus) -> dict[str, int]:
     """Return how many exchanges came in each format."""
     counts: Counter[str] = Counter()
     for part in corpus.parts(["format"]):
         counts.update(part.column("format").to_pylist())
-    return {restore(written).name: count for written, count in sorted(counts.items())}
+    return {deserialize_format(written).name: count for written, count in sorted(counts.items())}

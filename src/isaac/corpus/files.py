@@ -24,25 +24,25 @@ from typing import IO, BinaryIO, NamedTuple, NoReturn, cast
 import pyarrow as pa
 
 from ..errors import CorpusError
-from ..runtime.remote import is_url, listed, opened_url
-from ..text import encodable, short
+from ..runtime.remote import is_url, list_url_files, open_url_file
+from ..text import replace_surrogates, shorten
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-COMPRESSED = (".gz", ".zst")
-PACKED = ".zip"
-KNOWN = ", ".join((*SUFFIXES, *COMPRESSED, PACKED))
+RECORD_FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+COMPRESSED_SUFFIXES = (".gz", ".zst")
+ARCHIVE_SUFFIX = ".zip"
+SUPPORTED_SUFFIXES = ", ".join((*RECORD_FILE_SUFFIXES, *COMPRESSED_SUFFIXES, ARCHIVE_SUFFIX))
 
-MOST = 2**34
+MAX_UNPACKED_BYTES = 2**34
 """Bytes that a zip archive unpacks to at most."""
 
-LEAST = 2**28
+MIN_UNPACK_LIMIT_BYTES = 2**28
 """Bytes that any zip archive may unpack to."""
 
-RATIO = 200
+MAX_UNPACK_RATIO = 200
 """Times its own size that a larger archive unpacks to at most; dialogues take about 20."""
 
 
-DAMAGE = (
+DAMAGE_ERRORS = (
     OSError,
     EOFError,
     zlib.error,
@@ -54,7 +54,7 @@ DAMAGE = (
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """One file of the input.
 
     ``path`` is None for standard input, for a dataset of a hub, and for a file behind a ``url``,
@@ -67,7 +67,7 @@ class Source:
     place: str = ""
 
 
-class Digest(NamedTuple):
+class InputDigest(NamedTuple):
     """What tells one input from another."""
 
     name: str
@@ -75,7 +75,7 @@ class Digest(NamedTuple):
     sha256: str
 
 
-def find_sources(source: str) -> list[Source]:
+def find_sources(source: str) -> list[SourceFile]:
     """Return the files that an INPUT names: a file, a folder, a glob, a URL, ``-`` or ``hf://``.
 
     Each is named by its path below the folder that all of them share, so that what is said of
@@ -83,45 +83,47 @@ def find_sources(source: str) -> list[Source]:
     Raises `CorpusError` if there is none.
     """
     if source == "-":
-        return [Source("<stdin>", None)]
+        return [SourceFile("<stdin>", None)]
     if source.startswith("hf://"):
-        return [Source(source, None)]
+        return [SourceFile(source, None)]
     if is_url(source):
-        return _remote(source)
+        return _find_remote_sources(source)
     try:
-        paths = _paths(source)
+        paths = _find_paths(source)
     except OSError as error:
-        raise CorpusError(f"cannot read {short(source)}: {error.strerror}") from None
-    base = Path(source) if Path(source).is_dir() else Path(os.path.commonpath(_parents(paths)))
-    return [Source(_named(path.relative_to(base)), path) for path in paths]
+        raise CorpusError(f"cannot read {shorten(source)}: {error.strerror}") from None
+    base = (
+        Path(source) if Path(source).is_dir() else Path(os.path.commonpath(_parent_folders(paths)))
+    )
+    return [SourceFile(_encode_path(path.relative_to(base)), path) for path in paths]
 
 
-def _remote(url: str) -> list[Source]:
+def _find_remote_sources(url: str) -> list[SourceFile]:
     """Return the files behind a URL, each named by its path below their common folder."""
-    paths = listed(url)
+    paths = list_url_files(url)
     if len(paths) > 1:
-        paths = [path for path in paths if _is_data(PurePosixPath(path))]
+        paths = [path for path in paths if _is_data_or_archive(PurePosixPath(path))]
     if not paths:
-        raise CorpusError(f"no data behind {url}; known: {KNOWN}")
+        raise CorpusError(f"no data behind {url}; known: {SUPPORTED_SUFFIXES}")
     base = posixpath.commonpath([posixpath.dirname(path) for path in paths])
-    return [Source(posixpath.relpath(path, base or "."), None, url, path) for path in paths]
+    return [SourceFile(posixpath.relpath(path, base or "."), None, url, path) for path in paths]
 
 
-def _parents(paths: list[Path]) -> list[Path]:
+def _parent_folders(paths: list[Path]) -> list[Path]:
     return [path.parent for path in paths]
 
 
-def _named(path: Path) -> str:
+def _encode_path(path: Path) -> str:
     """Return a path as text, whatever bytes its name is made of."""
-    return encodable(path.as_posix())
+    return replace_surrogates(path.as_posix())
 
 
-def _paths(source: str) -> list[Path]:
+def _find_paths(source: str) -> list[Path]:
     path = Path(source)
     if source and path.is_dir():
-        paths = sorted(_in_folder(path))
+        paths = sorted(_walk_folder(path))
         if not paths:
-            raise CorpusError(f"no data in folder {source}; known: {KNOWN}")
+            raise CorpusError(f"no data in folder {source}; known: {SUPPORTED_SUFFIXES}")
         return paths
     if source and path.exists():
         return [path]
@@ -133,58 +135,64 @@ def _paths(source: str) -> list[Path]:
     return paths
 
 
-def _in_folder(folder: Path) -> Iterator[Path]:
+def _walk_folder(folder: Path) -> Iterator[Path]:
     """Yield the data files of a folder; one that cannot be listed is an error, not nothing."""
-    for inner, folders, names in os.walk(folder, onerror=_fail):
+    for inner, folders, names in os.walk(folder, onerror=_raise_error):
         if {"recipe.yaml", "corpus.parquet"} <= set(names):
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(inner, name) for name in names if _is_data(Path(name)))
+        yield from (Path(inner, name) for name in names if _is_data_or_archive(Path(name)))
 
 
-def _fail(error: OSError) -> NoReturn:
+def _raise_error(error: OSError) -> NoReturn:
     raise error
 
 
-def _is_data(path: PurePath) -> bool:
+def _is_data_or_archive(path: PurePath) -> bool:
     name = path.name.lower()
-    return _is_plain_data(path) or (name.endswith(PACKED) and not name.startswith("."))
+    return _is_data_file(path) or (name.endswith(ARCHIVE_SUFFIX) and not name.startswith("."))
 
 
-def _is_plain_data(path: PurePath) -> bool:
+def _is_data_file(path: PurePath) -> bool:
     """Say whether a file is one of records and no archive of files."""
     name = path.name.lower()
-    for suffix in COMPRESSED:
+    for suffix in COMPRESSED_SUFFIXES:
         name = name.removesuffix(suffix)
-    return name.endswith(SUFFIXES) and not name.startswith(".")
+    return name.endswith(RECORD_FILE_SUFFIXES) and not name.startswith(".")
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[tuple[BinaryIO, Digest]]:
+def open_source(source: SourceFile) -> Iterator[tuple[BinaryIO, InputDigest]]:
     """Yield the file, decompressed and seekable, and the digest of its bytes as they lie."""
-    with _seekable(source) as raw:
-        digest = _digest(source.name, raw)
-        with _decompressed(source.name, raw) as file:
+    with _open_seekable(source) as raw:
+        digest = _compute_digest(source.name, raw)
+        with _open_decompressed(source.name, raw) as file:
             yield file, digest
 
 
 @contextmanager
-def _decompressed(name: str, raw: BinaryIO) -> Iterator[BinaryIO]:
+def _open_decompressed(name: str, raw: BinaryIO) -> Iterator[BinaryIO]:
     """Yield the bytes of a seekable file, unpacked if they are one compressed stream."""
     magic = raw.read(4)
     raw.seek(0)
     if magic[:2] == b"\x1f\x8b":
-        with gzip.open(raw) as plain, _unpacked(name, cast(BinaryIO, plain)) as file:
+        with (
+            gzip.open(raw) as plain,
+            _unpack_to_temporary_file(name, cast(BinaryIO, plain)) as file,
+        ):
             yield file
     elif magic == b"\x28\xb5\x2f\xfd":
-        with pa.CompressedInputStream(raw, "zstd") as plain, _unpacked(name, plain) as file:
+        with (
+            pa.CompressedInputStream(raw, "zstd") as plain,
+            _unpack_to_temporary_file(name, plain) as file,
+        ):
             yield file
     else:
         yield raw
 
 
-def members(
+def open_members(
     name: str,
     file: BinaryIO,
     beside: Callable[[str], bool] | None = None,
@@ -204,13 +212,13 @@ def members(
         return
     try:
         with zipfile.ZipFile(file) as archive:
-            found = _chosen(name, archive, beside)
+            found = _select_members(name, archive, beside)
             for info in sorted(found, key=lambda one: first is None or not first(one.filename)):
-                inner = f"{name}/{short(info.filename, 200)}"
+                inner = f"{name}/{shorten(info.filename, 200)}"
                 with (
                     archive.open(info) as packed,
-                    _unpacked(inner, cast(BinaryIO, packed)) as raw,
-                    _decompressed(inner, raw) as plain,
+                    _unpack_to_temporary_file(inner, cast(BinaryIO, packed)) as raw,
+                    _open_decompressed(inner, raw) as plain,
                 ):
                     yield inner, plain
     except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OSError) as error:
@@ -220,38 +228,41 @@ def members(
         raise CorpusError(f"{name} is cut off or damaged: {error}; fetch it again") from None
 
 
-def _chosen(
+def _select_members(
     name: str, archive: zipfile.ZipFile, beside: Callable[[str], bool] | None
 ) -> list[zipfile.ZipInfo]:
     """Return the members of an archive to read, in order of name."""
     there = [info for info in archive.infolist() if not info.filename.endswith("/")]
-    found = [info for info in there if _is_member(info.filename)]
+    found = [info for info in there if _is_data_member(info.filename)]
     if len(found) > 1 and beside is not None:
         found = [info for info in found if not beside(info.filename)]
     if not found:
-        names = ", ".join(short(info.filename, 40) for info in there[:10]) or "nothing"
-        known = ", ".join((*SUFFIXES, *COMPRESSED))
+        names = ", ".join(shorten(info.filename, 40) for info in there[:10]) or "nothing"
+        known = ", ".join((*RECORD_FILE_SUFFIXES, *COMPRESSED_SUFFIXES))
         raise CorpusError(f"no data in {name}; known: {known}; in it: {names}")
     locked = next((info.filename for info in found if info.flag_bits & 1), None)
     if locked is not None:
         raise CorpusError(
-            f"{name}: {short(locked)} is encrypted; unpack it with its password first"
+            f"{name}: {shorten(locked)} is encrypted; unpack it with its password first"
         )
-    _refuse_bomb(name, archive, sum(info.file_size for info in found))
+    _check_unpacked_size(name, archive, sum(info.file_size for info in found))
     return sorted(found, key=lambda info: info.filename)
 
 
-def _is_member(name: str) -> bool:
+def _is_data_member(name: str) -> bool:
     """Say whether a name in an archive is that of data, and not a system's note on it."""
     path = PurePosixPath(name)
     hidden = any(part.startswith(("__MACOSX", ".")) and part != ".." for part in path.parts)
-    return _is_plain_data(path) and not hidden
+    return _is_data_file(path) and not hidden
 
 
-def _refuse_bomb(name: str, archive: zipfile.ZipFile, size: int) -> None:
+def _check_unpacked_size(name: str, archive: zipfile.ZipFile, size: int) -> None:
     """Raise `CorpusError` if an archive's files are larger than can be meant."""
     file = cast(BinaryIO, archive.fp)
-    most = min(MOST, max(LEAST, RATIO * file.seek(0, os.SEEK_END)))
+    most = min(
+        MAX_UNPACKED_BYTES,
+        max(MIN_UNPACK_LIMIT_BYTES, MAX_UNPACK_RATIO * file.seek(0, os.SEEK_END)),
+    )
     if size > most:
         raise CorpusError(
             f"{name} would unpack to {size >> 20:,} MiB, which is more than the {most >> 20:,} MiB "
@@ -260,15 +271,15 @@ def _refuse_bomb(name: str, archive: zipfile.ZipFile, size: int) -> None:
 
 
 @contextmanager
-def _seekable(source: Source) -> Iterator[BinaryIO]:
+def _open_seekable(source: SourceFile) -> Iterator[BinaryIO]:
     """Yield the bytes of a source, copied first if they can be read only once."""
     with ExitStack() as stack:
         if source.url:
-            file: IO[bytes] = stack.enter_context(opened_url(source.url, source.place))
+            file: IO[bytes] = stack.enter_context(open_url_file(source.url, source.place))
         elif source.path is None:
             file = sys.stdin.buffer
         else:
-            file = stack.enter_context(_open(source.path))
+            file = stack.enter_context(_open_path(source.path))
             if file.seekable():
                 yield cast(BinaryIO, file)
                 return
@@ -278,19 +289,19 @@ def _seekable(source: Source) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, copy)
 
 
-def _open(path: Path) -> BinaryIO:
+def _open_path(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise CorpusError(f"cannot read {short(str(path), 200)}: {error.strerror}") from None
+        raise CorpusError(f"cannot read {shorten(str(path), 200)}: {error.strerror}") from None
 
 
 @contextmanager
-def _unpacked(name: str, packed: BinaryIO) -> Iterator[BinaryIO]:
+def _unpack_to_temporary_file(name: str, packed: BinaryIO) -> Iterator[BinaryIO]:
     with tempfile.TemporaryFile() as copy:
         try:
             shutil.copyfileobj(packed, copy)
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             if getattr(error, "errno", None):
                 raise
             raise CorpusError(f"{name} is cut off or damaged: {error}; fetch it again") from None
@@ -298,10 +309,10 @@ def _unpacked(name: str, packed: BinaryIO) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, copy)
 
 
-def _digest(name: str, file: BinaryIO) -> Digest:
+def _compute_digest(name: str, file: BinaryIO) -> InputDigest:
     sha = hashlib.sha256()
     while block := file.read(2**20):
         sha.update(block)
     size = file.tell()
     file.seek(0)
-    return Digest(name, size, sha.hexdigest())
+    return InputDigest(name, size, sha.hexdigest())

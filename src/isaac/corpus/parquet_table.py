@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 Ints = npt.NDArray[np.int64]
 
 
-class Stored:
+class ParquetTable:
     """A table on disk that answers like a `pyarrow.Table`, a row group in memory at a time.
 
     Of the schema a file may lack the ``optional`` columns, its last: they are null.
@@ -30,12 +30,12 @@ class Stored:
         groups = (self.file.metadata.row_group(i) for i in range(self.file.num_row_groups))
         self.starts = np.cumsum([0, *(group.num_rows for group in groups)])
         self.held: tuple[int, tuple[str, ...], pa.Table] | None = None
-        self.instead: dict[str, pa.Array] = {}
+        self.replaced_columns: dict[str, pa.Array] = {}
 
-    def with_column(self, name: str, values: pa.Array) -> Stored:
+    def with_column(self, name: str, values: pa.Array) -> ParquetTable:
         """Return the table with other values in one of its columns, which are in memory."""
         other = copy.copy(self)
-        other.held, other.instead = None, {**self.instead, name: values}
+        other.held, other.replaced_columns = None, {**self.replaced_columns, name: values}
         return other
 
     @property
@@ -60,12 +60,12 @@ class Stored:
         wanted, found = np.unique(group), []
         for number in wanted.tolist():
             inside = rows[group == number] - self.starts[number]
-            found.append(self._group(number, columns).take(pa.array(inside)))
+            found.append(self._read_cached_group(number, columns).take(pa.array(inside)))
         place = np.argsort(np.argsort(group, kind="stable"), kind="stable")
         table = pa.concat_tables(found).unify_dictionaries() if found else self.schema.empty_table()
         return table.select(columns).take(pa.array(place))
 
-    def _group(self, number: int, columns: list[str]) -> pa.Table:
+    def _read_cached_group(self, number: int, columns: list[str]) -> pa.Table:
         """Return a row group, that of the last call if it is the same."""
         asked = (number, tuple(columns))
         if self.held is None or self.held[:2] != asked:
@@ -80,7 +80,7 @@ class Stored:
         for name in set(columns) & set(self.lacking):
             field = self.schema.field(name)
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-        for name in set(columns) & set(self.instead):
-            rows = self.instead[name][self.starts[number] : self.starts[number + 1]]
+        for name in set(columns) & set(self.replaced_columns):
+            rows = self.replaced_columns[name][self.starts[number] : self.starts[number + 1]]
             table = table.set_column(table.column_names.index(name), name, rows)
         return table.select(columns)

@@ -15,23 +15,31 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import CorpusError, needed
-from .files import COMPRESSED, SUFFIXES
+from ..errors import CorpusError, require_extra
+from .files import COMPRESSED_SUFFIXES, RECORD_FILE_SUFFIXES
 from .json_stream import (
     MAX_DEPTH,
-    MAX_LINE,
-    Record,
-    dialogues,
-    elements,
-    is_of_dialogues,
-    parse,
-    parsed,
-    repeated_in,
+    MAX_LINE_BYTES,
+    ParsedRecord,
+    find_duplicate,
+    is_dialogue_file,
+    parse_json,
+    parse_record,
+    read_array,
+    read_dialogue_records,
 )
 
-__all__ = ["MAX_DEPTH", "MAX_LINE", "Record", "dumps", "parse", "read_hub", "read_records"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_LINE_BYTES",
+    "ParsedRecord",
+    "dumps",
+    "parse_json",
+    "read_hub_dataset",
+    "read_records",
+]
 
-ARCHIVES = {
+UNSUPPORTED_MAGIC_BYTES = {
     b"BZh": "packed with bzip2",
     b"PK\x03\x04": "a zip archive",
     b"\xfd7zXZ": "packed with xz",
@@ -40,7 +48,7 @@ ARCHIVES = {
 """What is not read, by the bytes that it begins with."""
 
 
-def _plain(value: Any) -> Any:
+def _json_default(value: Any) -> Any:
     """Return a value that JSON has for one of Parquet's that it has not."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
@@ -49,41 +57,43 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-ENCODER = json.JSONEncoder(ensure_ascii=False, default=_plain)
-ASCII_ENCODER = json.JSONEncoder(default=_plain)
+JSON_ENCODER = json.JSONEncoder(ensure_ascii=False, default=_json_default)
+ASCII_JSON_ENCODER = json.JSONEncoder(default=_json_default)
 
 
 def dumps(value: Any) -> str:
     """Return JSON with text as it is, or escaped where it is no valid Unicode."""
-    text = ENCODER.encode(value)
+    text = JSON_ENCODER.encode(value)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return ASCII_ENCODER.encode(value)
+        return ASCII_JSON_ENCODER.encode(value)
     return text
 
 
-def read_records(name: str, file: BinaryIO) -> Iterator[Record]:
+def read_records(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
     """Yield the records of one file, whatever its container, in order."""
-    head, suffix = file.read(4096), _suffix(name)
-    _refuse(name, suffix, head)
+    head, suffix = file.read(4096), _find_suffix(name)
+    _check_file_type(name, suffix, head)
     mark = 3 if head[:3] == b"\xef\xbb\xbf" else 0
     file.seek(mark)
     first = head[mark:].lstrip()[:1]
     if head[:4] == b"PAR1":
-        return _parquet(name, file)
+        return _read_parquet(name, file)
     if suffix in (".csv", ".tsv") or not (suffix or first in (b"{", b"[", b"")):
-        return _csv(name, file, _delimiter(suffix, head))
+        return _read_csv(name, file, _detect_delimiter(suffix, head))
     if first == b"[" and _is_array(file):
-        return elements(name, file)
-    if first == b"{" and is_of_dialogues(name, file):
-        return dialogues(name, file)
-    return _lines(name, file)
+        return read_array(name, file)
+    if first == b"{" and is_dialogue_file(name, file):
+        return read_dialogue_records(name, file)
+    return _read_lines(name, file)
 
 
-def _refuse(name: str, suffix: str, head: bytes) -> None:
+def _check_file_type(name: str, suffix: str, head: bytes) -> None:
     """Raise `CorpusError` for a file that is not what its name says, or not UTF-8."""
-    archive = next((kind for magic, kind in ARCHIVES.items() if head.startswith(magic)), None)
+    archive = next(
+        (kind for magic, kind in UNSUPPORTED_MAGIC_BYTES.items() if head.startswith(magic)), None
+    )
     if archive is not None:
         raise CorpusError(f"{name} is {archive}; unpack or convert it first")
     if suffix == ".parquet" and head[:4] != b"PAR1":
@@ -92,15 +102,15 @@ def _refuse(name: str, suffix: str, head: bytes) -> None:
         raise CorpusError(f"{name} is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
 
 
-def _suffix(name: str) -> str:
+def _find_suffix(name: str) -> str:
     """Return the suffix that says how a file is written, or nothing if there is none."""
     name = name.lower()
-    for packed in COMPRESSED:
+    for packed in COMPRESSED_SUFFIXES:
         name = name.removesuffix(packed)
-    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+    return next((suffix for suffix in RECORD_FILE_SUFFIXES if name.endswith(suffix)), "")
 
 
-def _delimiter(suffix: str, head: bytes) -> str:
+def _detect_delimiter(suffix: str, head: bytes) -> str:
     if suffix == ".tsv":
         return "\t"
     first = head.split(b"\n", 1)[0]
@@ -110,25 +120,25 @@ def _delimiter(suffix: str, head: bytes) -> str:
 def _is_array(file: BinaryIO) -> bool:
     """Say whether a file is one JSON array, and not lines of which the first is a list."""
     start = file.tell()
-    lines = filter(bytes.strip, iter(partial(file.readline, MAX_LINE), b""))
+    lines = filter(bytes.strip, iter(partial(file.readline, MAX_LINE_BYTES), b""))
     first, second = next(lines, b""), next(lines, None)
     file.seek(start)
     if second is None:
         return True
     try:
-        parse(first.decode("utf-8"))
+        parse_json(first.decode("utf-8"))
     except (ValueError, RecursionError):
         return True
     return False
 
 
-def _lines(name: str, file: BinaryIO) -> Iterator[Record]:
+def _read_lines(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
     line = 0
-    while raw := file.readline(MAX_LINE):
+    while raw := file.readline(MAX_LINE_BYTES):
         line += 1
-        if len(raw) == MAX_LINE and not raw.endswith(b"\n"):
+        if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
             raise CorpusError(
-                f"{name} line {line} is longer than {MAX_LINE >> 20} MiB; "
+                f"{name} line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; "
                 "is the file JSON Lines? Split it, or write one record a line"
             )
         if line == 1 and raw.strip() == b"{":
@@ -137,10 +147,10 @@ def _lines(name: str, file: BinaryIO) -> Iterator[Record]:
                 "write one record a line (JSON Lines), or all of them as one array"
             )
         if raw.strip():
-            yield parsed(name, line, raw.removesuffix(b"\n").removesuffix(b"\r"))
+            yield parse_record(name, line, raw.removesuffix(b"\n").removesuffix(b"\r"))
 
 
-class _Spy:
+class _LineRecorder:
     """Lines of text for the CSV reader that remembers what it read for the current row."""
 
     def __init__(self, file: IO[str]) -> None:
@@ -159,13 +169,13 @@ class _Spy:
         return raw.encode("utf-8", "surrogateescape")
 
 
-def _csv(name: str, file: BinaryIO, delimiter: str) -> Iterator[Record]:
-    csv.field_size_limit(MAX_LINE)
+def _read_csv(name: str, file: BinaryIO, delimiter: str) -> Iterator[ParsedRecord]:
+    csv.field_size_limit(MAX_LINE_BYTES)
     with io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="") as text:
-        yield from _csv_records(name, _Spy(text), delimiter)
+        yield from _parse_csv(name, _LineRecorder(text), delimiter)
 
 
-def _csv_records(name: str, spy: _Spy, delimiter: str) -> Iterator[Record]:
+def _parse_csv(name: str, spy: _LineRecorder, delimiter: str) -> Iterator[ParsedRecord]:
     rows = csv.reader(spy, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
@@ -175,32 +185,32 @@ def _csv_records(name: str, spy: _Spy, delimiter: str) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            row, problem = [], f"broken CSV: {_csv_why(error)}"
+            row, problem = [], f"broken CSV: {_explain_csv_error(error)}"
         raw = spy.take()
         if not raw.strip(b" "):
             continue
         if header is None:
-            header = _header(f"{name} line {begin}", raw, row, problem)
+            header = _validate_header(f"{name} line {begin}", raw, row, problem)
         else:
-            yield _csv_row(Record(name, begin, raw, problem=problem), header, row)
+            yield _record_from_csv_row(ParsedRecord(name, begin, raw, problem=problem), header, row)
 
 
-def _csv_why(error: csv.Error) -> str:
+def _explain_csv_error(error: csv.Error) -> str:
     if str(error) != "unexpected end of data":
         return str(error)
     return "a quote that opens here is never closed, so that the rest of the file is this row"
 
 
-def _header(place: str, raw: bytes, row: list[str], problem: str) -> list[str]:
-    problem = problem or _unreadable(raw)
+def _validate_header(place: str, raw: bytes, row: list[str], problem: str) -> list[str]:
+    problem = problem or _find_byte_problem(raw)
     if problem:
         raise CorpusError(f"{place}: {problem}; the first row must name the columns")
-    if (repeated := repeated_in(row)) is not None:
+    if (repeated := find_duplicate(row)) is not None:
         raise CorpusError(f"{place}: the column '{repeated}' stands twice; rename one")
     return row
 
 
-def _unreadable(raw: bytes) -> str:
+def _find_byte_problem(raw: bytes) -> str:
     """Return what is wrong with the bytes of a row, or nothing."""
     try:
         raw.decode("utf-8")
@@ -209,9 +219,9 @@ def _unreadable(raw: bytes) -> str:
     return "a NUL byte in the row" if b"\0" in raw else ""
 
 
-def _csv_row(read: Record, header: list[str], row: list[str]) -> Record:
+def _record_from_csv_row(read: ParsedRecord, header: list[str], row: list[str]) -> ParsedRecord:
     """Return the record of a row with its cells, or what is wrong with the row."""
-    problem = read.problem or _unreadable(read.raw)
+    problem = read.problem or _find_byte_problem(read.raw)
     if not problem and len(row) != len(header):
         problem = f"the row has {len(row)} cells where the header names {len(header)}"
     if problem:
@@ -219,16 +229,16 @@ def _csv_row(read: Record, header: list[str], row: list[str]) -> Record:
     return read._replace(value=dict(zip(header, row, strict=True)))
 
 
-def _parquet(name: str, file: BinaryIO) -> Iterator[Record]:
+def _read_parquet(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
     line = 0
     try:
         table = pq.ParquetFile(file)
-        if (repeated := repeated_in(table.schema_arrow.names)) is not None:
+        if (repeated := find_duplicate(table.schema_arrow.names)) is not None:
             raise CorpusError(f"{name}: the column '{repeated}' stands twice; rename one")
         for batch in table.iter_batches(batch_size=4096):
-            for value in _readable(batch).to_pylist():
+            for value in _cast_nanoseconds(batch).to_pylist():
                 line += 1
-                yield Record(name, line, b"", _without_nan(value))
+                yield ParsedRecord(name, line, b"", _replace_nan(value))
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{name} is a damaged Parquet file: {error}; fetch it again") from None
     except (ValueError, OverflowError, LookupError) as error:
@@ -238,7 +248,7 @@ def _parquet(name: str, file: BinaryIO) -> Iterator[Record]:
         ) from None
 
 
-def _readable(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _cast_nanoseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return the rows with nanosecond times, which Python has not, as text."""
     for place, column in enumerate(batch.schema):
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
@@ -246,23 +256,23 @@ def _readable(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def _without_nan(value: Any) -> Any:
+def _replace_nan(value: Any) -> Any:
     """Return a value with NaN and infinities, which JSON has not, as None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
+        return {key: _replace_nan(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
+        return [_replace_nan(inner) for inner in value]
     return value
 
 
-def read_hub(source: str) -> Iterator[Record]:
+def read_hub_dataset(source: str) -> Iterator[ParsedRecord]:
     """Yield the rows of ``hf://owner/name?split=train&config=...&revision=...``.
 
     The split is ``train`` unless given; the number of a row stands for its line.
     """
-    datasets = needed("datasets", "reading hf:// datasets", "datasets")
+    datasets = require_extra("datasets", "reading hf:// datasets", "datasets")
     parts = urlsplit(source)
     query = parse_qs(parts.query.replace("+", "%2B"))
     unknown = sorted(set(query) - {"split", "config", "revision"})
@@ -279,4 +289,4 @@ def read_hub(source: str) -> Iterator[Record]:
     except Exception as error:
         raise CorpusError(f"cannot load {source}: {error}") from error
     for number, value in enumerate(rows, start=1):
-        yield Record(source, number, b"", _without_nan(dict(value)))
+        yield ParsedRecord(source, number, b"", _replace_nan(dict(value)))

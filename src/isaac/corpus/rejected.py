@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, overload
 from .records import dumps
 
 
-def kept_bytes(raw: bytes) -> dict[str, str]:
+def encode_raw_bytes(raw: bytes) -> dict[str, str]:
     """Return bytes as a JSON column that loses none: ``raw``, or ``raw_base64`` if no UTF-8."""
     try:
         return {"raw": raw.decode("utf-8")}
@@ -31,7 +31,7 @@ class Rejected(NamedTuple):
     def as_json(self) -> str:
         """Return one line for ``rejected.jsonl``; bytes that are no UTF-8 stand in base64."""
         place = {"file": self.file, "line": self.line, "reason": self.reason}
-        return dumps({**place, **kept_bytes(self.raw)})
+        return dumps({**place, **encode_raw_bytes(self.raw)})
 
 
 class RejectedFile(Sequence[Rejected]):
@@ -68,7 +68,7 @@ class RejectedFile(Sequence[Rejected]):
                 yield Rejected(row["file"], row["line"], row["reason"], raw)
 
 
-class Sink(Protocol):
+class RejectedSink(Protocol):
     """Takes the rows that cannot be used."""
 
     def append(self, rejected: Rejected, /) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from .formats import restore
-from .formats.task_oriented import filled
+from .formats import deserialize_format
+from .formats.task_oriented import fill_placeholders
 from .records import dumps
 
 
-class Written(NamedTuple):
+class SourceRecord(NamedTuple):
     """A record of the input as JSON, with the ids of its exchanges and where each stands in it.
 
     ``values`` has those that each exchange's response is without, as in `corpus.SCHEMA`.
@@ -18,7 +18,7 @@ class Written(NamedTuple):
 
     text: str
     ids: list[int]
-    places: list[tuple[str, int]]
+    positions: list[tuple[str, int]]
     values: list[str | None]
 
     @property
@@ -33,9 +33,11 @@ class Written(NamedTuple):
         The last one comes first: in a string of turns it moves none of those before it.
         """
         record, texts = self.record, self.filled(responses)
-        for number, (form, turn) in sorted(zip(self.ids, self.places, strict=True), reverse=True):
+        for number, (form, turn) in sorted(
+            zip(self.ids, self.positions, strict=True), reverse=True
+        ):
             if number in texts:
-                record = restore(form).replace(record, turn, texts[number])
+                record = deserialize_format(form).replace(record, turn, texts[number])
         return record
 
     def line(self, responses: dict[int, str], more: dict[str, Any]) -> str:
@@ -48,15 +50,15 @@ class Written(NamedTuple):
         """Return those responses that are for its exchanges, by id, with their own values."""
         own = dict(zip(self.ids, self.values, strict=True))
         return {
-            number: with_values(text, own[number])
+            number: fill_from_json(text, own[number])
             for number, text in responses.items()
             if number in own
         }
 
 
-def with_values(response: str, values: str | None) -> str:
+def fill_from_json(response: str, values: str | None) -> str:
     """Return a response with the values of its exchange, as `corpus.SCHEMA` has them.
 
     Raises `CorpusError` if it needs one that the exchange has not.
     """
-    return response if values is None else filled(response, json.loads(values))
+    return response if values is None else fill_placeholders(response, json.loads(values))

@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 from ..corpus.corpus import Corpus
 from ..runtime.progress import Progress
-from ..runtime.storage import Pieces, kept
+from ..runtime.storage import TextChunks, stored_arrays
 from .arrays import Digests, Ints, Keys
-from .storage import Memory, Store
-from .unique_texts import Distinct, Texts, digests_of, distinct
+from .storage import MemoryStorage, Storage
+from .unique_texts import UniqueDigests, UniqueTexts, compute_digests, unique_digests
 
 
-class Layout(NamedTuple):
+class CanonicalCorpus(NamedTuple):
     """Rows in canonical order, pointing to distinct texts.
 
     For canonical row r: ``context[r]`` and ``response[r]`` index ``contexts`` and ``responses``,
@@ -35,9 +35,9 @@ class Layout(NamedTuple):
     which of them row r has.
     """
 
-    contexts: Texts
-    responses: Texts
-    shown: Texts
+    contexts: UniqueTexts
+    responses: UniqueTexts
+    shown: UniqueTexts
     context: Ints
     response: Ints
     look: Ints
@@ -48,133 +48,145 @@ class Layout(NamedTuple):
     keys: Keys
 
 
-def key(context: str, response: str, group: str = "", copy: int = 0) -> int:
+def hash_exchange(context: str, response: str, group: str = "", copy: int = 0) -> int:
     """Return 64 bits that stand for the nth such exchange of a group, wherever it was read."""
     text = f"{len(context)} {len(response)} {copy} {context}{response}{group}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def arrange(
+def canonicalize(
     corpus: Corpus,
-    store: Store | None = None,
+    store: Storage | None = None,
     show: Callable[[str], str] | None = None,
     progress: Progress | None = None,
-) -> Layout:
+) -> CanonicalCorpus:
     """Return the canonical layout of a corpus, kept in a store.
 
     ``show`` returns what of a response is compared; without it, all of it is.
     """
-    store = store or Memory()
-    made = functools.cache(functools.partial(_arranged, corpus, progress or Progress()))
-    contexts, responses = (_texts(name, corpus, made, store) for name in ("context", "response"))
-    rows = kept(store, "texts/rows", ROWS, lambda: made()[1])
+    store = store or MemoryStorage()
+    made = functools.cache(functools.partial(_compute_order, corpus, progress or Progress()))
+    contexts, responses = (
+        _load_or_build_texts(name, corpus, made, store) for name in ("context", "response")
+    )
+    rows = stored_arrays(store, "texts/rows", ROW_ARRAYS, lambda: made()[1])
     shown, look = responses, rows["response"]
     if show is not None:
-        shown, place = _shown(responses, show, store)
+        shown, place = _load_or_build_views(responses, show, store)
         look = place[look]
-    return Layout(contexts, responses, shown, look=look, **rows)
+    return CanonicalCorpus(contexts, responses, shown, look=look, **rows)
 
 
-ROWS = ("context", "response", "group", "exchange", "first", "ids", "keys")
-TEXTS = ("context", "response", "group")
+ROW_ARRAYS = ("context", "response", "group", "exchange", "first", "ids", "keys")
+TEXT_COLUMNS = ("context", "response", "group")
 
 
-def _texts(
+def _load_or_build_texts(
     name: str,
     corpus: Corpus,
-    made: Callable[[], tuple[dict[str, Distinct], dict[str, Ints]]],
-    store: Store,
-) -> Texts:
+    made: Callable[[], tuple[dict[str, UniqueDigests], dict[str, Ints]]],
+    store: Storage,
+) -> UniqueTexts:
     """Return the distinct texts of a column."""
     digests = store.array(f"texts/{name}.digests", lambda: made()[0][name].digests)
     source = store.texts(
-        f"texts/{name}", len(digests), lambda: pieces_of(corpus, name, made()[0][name])
+        f"texts/{name}", len(digests), lambda: iter_unique_texts(corpus, name, made()[0][name])
     )
-    return Texts(digests, source)
+    return UniqueTexts(digests, source)
 
 
-def _shown(responses: Texts, show: Callable[[str], str], store: Store) -> tuple[Texts, Ints]:
+def _load_or_build_views(
+    responses: UniqueTexts, show: Callable[[str], str], store: Storage
+) -> tuple[UniqueTexts, Ints]:
     """Return the distinct texts that are seen of responses, and which each response has."""
 
     def portions() -> Iterator[tuple[int, list[str]]]:
-        for start in range(0, len(responses), PORTION):
-            yield start, [show(text) for text in responses[start : start + PORTION]]
+        for start in range(0, len(responses), CHUNK_ROWS):
+            yield start, [show(text) for text in responses[start : start + CHUNK_ROWS]]
 
     @functools.cache
-    def made() -> Distinct:
-        return distinct(np.concatenate([digests_of(texts) for _, texts in portions()]))
+    def made() -> UniqueDigests:
+        return unique_digests(np.concatenate([compute_digests(texts) for _, texts in portions()]))
 
-    def pieces() -> Pieces:
+    def pieces() -> TextChunks:
         for start, texts in portions():
-            places = made().number[start : start + len(texts)]
+            places = made().inverse[start : start + len(texts)]
             new = np.flatnonzero(made().first[places] == start + np.arange(len(texts)))
             yield places[new], [texts[i] for i in new.tolist()]
 
     digests = store.array("texts/shown.digests", lambda: made().digests)
-    place = store.array("texts/shown.place", lambda: made().number)
-    return Texts(digests, store.texts("texts/shown", len(digests), pieces)), place
+    place = store.array("texts/shown.place", lambda: made().inverse)
+    return UniqueTexts(digests, store.texts("texts/shown", len(digests), pieces)), place
 
 
-def pieces_of(corpus: Corpus, name: str, found: Distinct) -> Pieces:
+def iter_unique_texts(corpus: Corpus, name: str, found: UniqueDigests) -> TextChunks:
     """Yield the distinct texts of a column of the corpus, each where it comes first."""
     start = 0
     for part in corpus.parts([name]):
         rows = np.arange(start, start + len(part))
-        places = found.number[rows]
+        places = found.inverse[rows]
         new = np.flatnonzero(found.first[places] == rows)
         texts = part.column(name).take(new).to_pylist()
         yield places[new], [text or "" for text in texts]
         start += len(part)
 
 
-def _arranged(corpus: Corpus, progress: Progress) -> tuple[dict[str, Distinct], dict[str, Ints]]:
+def _compute_order(
+    corpus: Corpus, progress: Progress
+) -> tuple[dict[str, UniqueDigests], dict[str, Ints]]:
     """Return the distinct texts of each column, and the rows' arrays in canonical order."""
     parts: list[list[Digests]] = []
     with progress.stage("arrange", len(corpus)) as tick:
-        for part in corpus.parts(list(TEXTS)):
-            columns = [[text or "" for text in part.column(name).to_pylist()] for name in TEXTS]
-            keys = np.array([key(*texts) for texts in zip(*columns, strict=True)], np.uint64)
-            parts.append([*map(digests_of, columns), keys])
+        for part in corpus.parts(list(TEXT_COLUMNS)):
+            columns = [
+                [text or "" for text in part.column(name).to_pylist()] for name in TEXT_COLUMNS
+            ]
+            keys = np.array(
+                [hash_exchange(*texts) for texts in zip(*columns, strict=True)], np.uint64
+            )
+            parts.append([*map(compute_digests, columns), keys])
             tick(len(part))
     *digests, keys = (np.concatenate(column) for column in zip(*parts, strict=True))
-    found = dict(zip(TEXTS, map(distinct, digests), strict=True))
-    context, response, group = (found[name].number for name in TEXTS)
-    pair = _numbered(context * len(found["response"].first) + response)
-    exchange = _numbered(group * (int(pair.max(initial=0)) + 1) + pair)
-    _number_copies(keys, exchange, corpus)
+    found = dict(zip(TEXT_COLUMNS, map(unique_digests, digests), strict=True))
+    context, response, group = (found[name].inverse for name in TEXT_COLUMNS)
+    pair = _rank_densely(context * len(found["response"].first) + response)
+    exchange = _rank_densely(group * (int(pair.max(initial=0)) + 1) + pair)
+    _assign_copy_keys(keys, exchange, corpus)
     order = np.lexsort((np.arange(len(keys)), keys)).astype(np.int64)
     _, first = np.unique(exchange[order], return_index=True)
     rows = (context, response, group, exchange)
     arrays: list[npt.NDArray[Any]] = [values[order] for values in rows]
     arrays += [first.astype(np.int64), order, keys[order]]
-    return found, dict(zip(ROWS, arrays, strict=True))
+    return found, dict(zip(ROW_ARRAYS, arrays, strict=True))
 
 
-def _numbered(values: Ints) -> Ints:
+def _rank_densely(values: Ints) -> Ints:
     """Return whole numbers from 0 without gaps, in the order of the values."""
     _, numbers = np.unique(values, return_inverse=True)
     return numbers.reshape(-1).astype(np.int64)
 
 
-def _number_copies(keys: Keys, exchange: Ints, corpus: Corpus) -> None:
+def _assign_copy_keys(keys: Keys, exchange: Ints, corpus: Corpus) -> None:
     """Give every copy of an exchange but the first a key of its own."""
     order = np.argsort(exchange, kind="stable")
     ranked = exchange[order]
     copy = np.empty(len(order), np.int64)
     copy[order] = np.arange(len(order)) - np.searchsorted(ranked, ranked)
-    for rows, texts in _some(corpus, np.flatnonzero(copy)):
+    for rows, texts in _iter_row_texts(corpus, np.flatnonzero(copy)):
         again = copy[rows].tolist()
-        keys[rows] = [key(*row, number) for row, number in zip(texts, again, strict=True)]
+        keys[rows] = [hash_exchange(*row, number) for row, number in zip(texts, again, strict=True)]
 
 
-def _some(corpus: Corpus, rows: Ints) -> Iterator[tuple[Ints, list[tuple[str, str, str]]]]:
+def _iter_row_texts(
+    corpus: Corpus, rows: Ints
+) -> Iterator[tuple[Ints, list[tuple[str, str, str]]]]:
     """Yield the texts of some rows, ascending, portion by portion."""
-    for start in range(0, len(rows), PORTION):
-        some = rows[start : start + PORTION]
-        table = corpus.take(some, list(TEXTS))
-        columns = ([text or "" for text in table.column(name).to_pylist()] for name in TEXTS)
+    for start in range(0, len(rows), CHUNK_ROWS):
+        some = rows[start : start + CHUNK_ROWS]
+        table = corpus.take(some, list(TEXT_COLUMNS))
+        columns = ([text or "" for text in table.column(name).to_pylist()] for name in TEXT_COLUMNS)
         yield some, list(zip(*columns, strict=True))
 
 
-PORTION = 10_000
+CHUNK_ROWS = 10_000
 """Rows whose texts are in memory at a time."""

@@ -22,21 +22,21 @@ import numpy.typing as npt
 
 from ..models.encoders import Floats
 from .arrays import Ints, Ragged
-from .vectors import GRID, Grid
+from .vectors import GRID_STEPS, GridVectors
 
 TILE = 1024
 """Responses of a neighbourhood that are compared with as many at a time; changes no result."""
 
-SCRATCH = 2**18
+SCRATCH_NUMBERS = 2**18
 """Numbers of a core's cache that neighbourhoods compared at a time share; changes no result."""
 
-PAIRS = 2**21
+BATCH_PAIRS = 2**21
 """Joined pairs that are held at a time; changes no result."""
 
-KNOWN = 2**24
+MAX_STORED_PAIRS = 2**24
 """Joined pairs of a corpus that are remembered at most; changes no result."""
 
-NESTS, PLACES = 16, 2**20
+LOOKUP_NEIGHBORHOODS, LOOKUP_ITEMS = 16, 2**20
 """Neighbourhoods looked up together, and the table of their items; they change no result."""
 
 Pairs = tuple[Ints, Ints]
@@ -55,26 +55,28 @@ class Clusters(NamedTuple):
     counts: Ragged
 
 
-def components(vectors: Grid, items: Ints, radius: float, known: Ragged | None = None) -> Ints:
+def connected_components(
+    vectors: GridVectors, items: Ints, radius: float, known: Ragged | None = None
+) -> Ints:
     """Return the connected component of each response, named by its first member.
 
     ``items`` (b, m) says which of the ``vectors`` (n, d) the responses of b neighbourhoods have,
     ``radius`` is the Euclidean distance up to which two are joined; equal vectors are, even at 0.
-    ``known`` are the pairs joined if `remember` found them. The result is (b, m).
+    ``known`` are the pairs joined if `joined_pairs` found them. The result is (b, m).
     """
     count, size = items.shape
     names = np.arange(count * size)
     if known is not None:
-        first, one, other = _look_up(known, items)
-        _unite(names, one, other)
+        first, one, other = _restrict_pairs(known, items)
+        _merge_components(names, one, other)
         names = names[first]
     else:
-        for one, other in _joined(vectors, items, radius):
-            _unite(names, one, other)
+        for one, other in _iter_joined_pairs(vectors, items, radius):
+            _merge_components(names, one, other)
     return np.asarray(names % max(size, 1)).reshape(count, size)
 
 
-def _unite(names: Ints, one: Ints, other: Ints) -> None:
+def _merge_components(names: Ints, one: Ints, other: Ints) -> None:
     """Give nodes that pairs join, and all that bear their names, the smallest name among them.
 
     In each round a name gives way to the smallest that it is joined to. One that lasts for two
@@ -89,8 +91,8 @@ def _unite(names: Ints, one: Ints, other: Ints) -> None:
             names[:] = lower
 
 
-def cover(
-    vectors: Grid,
+def greedy_ball_cover(
+    vectors: GridVectors,
     items: Ints,
     radius: float,
     weights: Ints | None = None,
@@ -100,28 +102,28 @@ def cover(
 
     The response with the most others within the radius is the first centre and its ball the first
     cluster; they are taken away, and so on, equal counts to the first of them. Unlike components,
-    no cluster is wider than twice the radius: nothing chains. The rest is as for `components`;
+    no cluster is wider than twice the radius: nothing chains. The rest is as for `connected_components`;
     ``weights`` (b, m) says how many responses each stands for, one if not given.
     """
     count, size = items.shape
     weights = np.ones((count, size), np.int64) if weights is None else weights
     if known is not None:
-        first, one, other = _look_up(known, items)
+        first, one, other = _restrict_pairs(known, items)
         weights = np.bincount(first, weights.reshape(-1), first.size).astype(np.int64)
-        return np.asarray(_balls(one, other, weights)[first] % size).reshape(count, size)
-    lots = _joined(vectors, items, radius)
+        return np.asarray(_cover_from_pairs(one, other, weights)[first] % size).reshape(count, size)
+    lots = _iter_joined_pairs(vectors, items, radius)
     one, other = next(lots)
-    if len(one) < PAIRS:  # these are all
-        balls = _balls(one, other, weights.reshape(-1))
+    if len(one) < BATCH_PAIRS:  # these are all
+        balls = _cover_from_pairs(one, other, weights.reshape(-1))
         return np.asarray(balls % max(size, 1)).reshape(count, size)
     if count == 1:
         lots = itertools.chain([(one, other)], lots)
-        return _thinned(vectors, items[0], radius, weights[0], lots)[None]
+        return _cover_dense(vectors, items[0], radius, weights[0], lots)[None]
     parts = zip(np.array_split(items, 2), np.array_split(weights, 2), strict=True)
-    return np.concatenate([cover(vectors, part, radius, many) for part, many in parts])
+    return np.concatenate([greedy_ball_cover(vectors, part, radius, many) for part, many in parts])
 
 
-def _balls(one: Ints, other: Ints, weights: Ints) -> Ints:
+def _cover_from_pairs(one: Ints, other: Ints, weights: Ints) -> Ints:
     """Return the ball that covers each node, given all pairs that are joined, each once.
 
     A node that is denser than all within two steps becomes a centre whatever is taken elsewhere:
@@ -146,8 +148,8 @@ def _balls(one: Ints, other: Ints, weights: Ints) -> Ints:
     return names
 
 
-def _thinned(
-    vectors: Grid, items: Ints, radius: float, weights: Ints, lots: Iterator[Pairs]
+def _cover_dense(
+    vectors: GridVectors, items: Ints, radius: float, weights: Ints, lots: Iterator[Pairs]
 ) -> Ints:
     """Return the cover (m,) of one neighbourhood whose joined pairs are too many to be held.
 
@@ -162,15 +164,19 @@ def _thinned(
     half = (density - weights).sum() // 2
     while (density - weights[left]).sum() > half:
         centre = left[[density.argmax()]]
-        ball = _counts(vectors, items[centre], items[left], weights[centre], radius) > 0
+        ball = _count_within(vectors, items[centre], items[left], weights[centre], radius) > 0
         taken, left, density = left[ball], left[~ball], density[~ball]
         names[taken] = centre
-        density -= _counts(vectors, items[taken], items[left], weights[taken], radius)
-    names[left] = left[cover(vectors, items[None, left], radius, weights[None, left])[0]]
+        density -= _count_within(vectors, items[taken], items[left], weights[taken], radius)
+    names[left] = left[
+        greedy_ball_cover(vectors, items[None, left], radius, weights[None, left])[0]
+    ]
     return names
 
 
-def _counts(vectors: Grid, some: Ints, others: Ints, weights: Ints, radius: float) -> Ints:
+def _count_within(
+    vectors: GridVectors, some: Ints, others: Ints, weights: Ints, radius: float
+) -> Ints:
     """Return how many of some items, by their weights, each of the others is joined to."""
     counts = np.zeros(len(others))
     for row in range(0, len(some), TILE):
@@ -179,13 +185,13 @@ def _counts(vectors: Grid, some: Ints, others: Ints, weights: Ints, radius: floa
         for start in range(0, len(others), TILE):
             columns = vectors[others[start : start + TILE]].astype(np.float32)[None]
             products = rows @ columns.transpose(0, 2, 1)
-            near = _within(products, _squares(rows), _squares(columns), radius)
+            near = _within_radius(products, _squared_norms(rows), _squared_norms(columns), radius)
             counts[start : start + TILE] += many @ near[0]
     return counts.astype(np.int64)
 
 
-def remember(
-    vectors: Grid, items: Ints, radius: float, each: Callable[..., Iterable[Pairs]] = map
+def joined_pairs(
+    vectors: GridVectors, items: Ints, radius: float, each: Callable[..., Iterable[Pairs]] = map
 ) -> Ragged | None:
     """Return for each vector those that it is joined to, each pair once; None if they are many.
 
@@ -193,29 +199,31 @@ def remember(
     common is then compared once. ``each`` maps a function over parts of the work, in order.
     """
     found, held = [], 0
-    for one, other in each(partial(_strip, vectors, items, radius), range(0, len(items), TILE)):
+    for one, other in each(
+        partial(_compare_strip, vectors, items, radius), range(0, len(items), TILE)
+    ):
         held += len(one)
-        if held > KNOWN:
+        if held > MAX_STORED_PAIRS:
             return None
         found.append((one, other))
-    one, other = _end_to_end(found)
+    one, other = _concatenate_pairs(found)
     return Ragged.of(other, np.bincount(one, minlength=len(vectors)))
 
 
-def _strip(vectors: Grid, items: Ints, radius: float, row: int) -> Pairs:
+def _compare_strip(vectors: GridVectors, items: Ints, radius: float, row: int) -> Pairs:
     """Return the items of a row of tiles with those after them that they are joined to."""
-    tiles = _tiles(vectors, items[None], radius, range(row, row + 1))
+    tiles = _iter_tiles(vectors, items[None], radius, range(row, row + 1))
     found = [(np.nonzero(near[0]), column) for _, _, column, near in tiles]
-    one, other = _end_to_end([(here, there + column) for (here, there), column in found])
+    one, other = _concatenate_pairs([(here, there + column) for (here, there), column in found])
     order = np.argsort(one, kind="stable")
     return items[row + one[order]], items[other[order]]
 
 
-def _look_up(known: Ragged, items: Ints) -> tuple[Ints, Ints, Ints]:
+def _restrict_pairs(known: Ragged, items: Ints) -> tuple[Ints, Ints, Ints]:
     """Return (first, one, other): the first node with each node's item, and the pairs of those."""
     count, size = items.shape
     total = len(known.offsets) - 1
-    block = max(1, min(count, NESTS, PLACES // total))
+    block = max(1, min(count, LOOKUP_NEIGHBORHOODS, LOOKUP_ITEMS // total))
     place = np.full(block * total, -1, np.int64)
     firsts, lot = [], []
     for nest in range(0, count, block):
@@ -232,34 +240,34 @@ def _look_up(known: Ragged, items: Ints) -> tuple[Ints, Ints, Ints]:
         lot.append((np.repeat(nodes, many)[there], other[there]))
         firsts.append(first)
         place[base + part] = -1
-    return np.concatenate(firsts), *_end_to_end(lot)
+    return np.concatenate(firsts), *_concatenate_pairs(lot)
 
 
-def _joined(vectors: Grid, items: Ints, radius: float) -> Iterator[Pairs]:
-    """Yield the pairs of nodes that are joined, each once, in lots of at least `PAIRS`.
+def _iter_joined_pairs(vectors: GridVectors, items: Ints, radius: float) -> Iterator[Pairs]:
+    """Yield the pairs of nodes that are joined, each once, in lots of at least `BATCH_PAIRS`.
 
     Only the last lot is smaller, be it empty. Node i * m + j is response j of neighbourhood i.
     """
     size = items.shape[1]
     lot: list[Pairs] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-    for nest, row, column, near in _tiles(vectors, items, radius):
+    for nest, row, column, near in _iter_tiles(vectors, items, radius):
         place, other = np.divmod(np.flatnonzero(near), near.shape[2])
         behind, one = np.divmod(place, near.shape[1])
         first = (nest + behind) * size
         lot.append((first + (row + one), first + (column + other)))
-        if sum(len(one) for one, _ in lot) >= PAIRS:
-            yield _end_to_end(lot)
+        if sum(len(one) for one, _ in lot) >= BATCH_PAIRS:
+            yield _concatenate_pairs(lot)
             lot = lot[:1]
-    yield _end_to_end(lot)
+    yield _concatenate_pairs(lot)
 
 
-def _end_to_end(lot: list[Pairs]) -> Pairs:
+def _concatenate_pairs(lot: list[Pairs]) -> Pairs:
     one, other = zip(*lot, strict=True)
     return np.concatenate(one), np.concatenate(other)
 
 
-def _tiles(
-    vectors: Grid, items: Ints, radius: float, rows: range | None = None
+def _iter_tiles(
+    vectors: GridVectors, items: Ints, radius: float, rows: range | None = None
 ) -> Iterator[tuple[int, int, int, npt.NDArray[np.bool_]]]:
     """Yield (first neighbourhood, row, column, which pairs are joined), each pair in one tile.
 
@@ -268,7 +276,7 @@ def _tiles(
     """
     (count, size), width = items.shape, vectors.shape[1]
     tile = min(size, TILE)
-    block = max(1, min(count, SCRATCH // (tile * (tile + width) + 1)))
+    block = max(1, min(count, SCRATCH_NUMBERS // (tile * (tile + width) + 1)))
     steps = np.empty((block, tile, width), np.int16)
     floats = np.empty((block, tile, width), np.float32)
     products = np.empty((block, tile, tile), np.float32)
@@ -282,14 +290,19 @@ def _tiles(
         here = (slice(many), slice(long), slice(long))
         inner = np.matmul(some, some.transpose(0, 2, 1), out=products[here])
         squares = np.einsum("bii->bi", inner).copy()
-        yield nest, row, row, _within(inner, squares, squares, radius, near[here]) & after[here[1:]]
+        yield (
+            nest,
+            row,
+            row,
+            _within_radius(inner, squares, squares, radius, near[here]) & after[here[1:]],
+        )
         for column in range(row + TILE, size, TILE):
             others = vectors[items[nest : nest + block, column : column + TILE]].astype(np.float32)
             inner = some @ others.transpose(0, 2, 1)
-            yield nest, row, column, _within(inner, squares, _squares(others), radius)
+            yield nest, row, column, _within_radius(inner, squares, _squared_norms(others), radius)
 
 
-def _within(
+def _within_radius(
     products: Floats, some: Floats, others: Floats, radius: float, out: Any = None
 ) -> npt.NDArray[np.bool_]:
     """Return which vectors lie within the radius of which others, by their ``products`` (b, n, m).
@@ -298,17 +311,17 @@ def _within(
     a·b - b·b/2 >= a·a/2 - radius^2/2. In steps of the grid all these are halves of whole numbers
     below 2^23, which float32 holds exactly, and so is the radius made. The products are used up.
     """
-    square = math.floor((radius * GRID) ** 2 + 1e-6)
+    square = math.floor((radius * GRID_STEPS) ** 2 + 1e-6)
     products -= (others / np.float32(2))[:, None, :]
     least = some / np.float32(2) - np.float32(square / 2)
     return np.asarray(np.greater_equal(products, least[:, :, None], out=out))
 
 
-def _squares(vectors: Floats) -> Floats:
+def _squared_norms(vectors: Floats) -> Floats:
     return np.asarray(np.einsum("bij,bij->bi", vectors, vectors))
 
 
-def by_size(members: Ints, names: Ints, kinds: Ints | None = None) -> Clusters:
+def sort_by_size(members: Ints, names: Ints, kinds: Ints | None = None) -> Clusters:
     """Return neighbourhoods of one length with their members sorted by cluster.
 
     ``members`` (b, m) are rows, ``names`` (b, m) says in which cluster each is, ``kinds`` (b, m)
@@ -319,9 +332,9 @@ def by_size(members: Ints, names: Ints, kinds: Ints | None = None) -> Clusters:
         order = np.argsort(members, axis=1, kind="stable")
         members, names = (np.take_along_axis(each, order, axis=1) for each in (members, names))
         kinds = None if kinds is None else np.take_along_axis(kinds, order, axis=1)
-    first = _first(names)
+    first = _first_nodes(names)
     sizes = np.bincount(first.reshape(-1), minlength=count * length)
-    counts = sizes if kinds is None else _kinds(first, kinds)
+    counts = sizes if kinds is None else _count_distinct(first, kinds)
     # One number that sorts by descending count, then by the cluster's first place, then by place.
     place, start = np.arange(length), np.arange(count)[:, None] * length
     ranked = np.sort(((length - counts[first]) * length + first - start) * length + place, axis=1)
@@ -335,7 +348,7 @@ def by_size(members: Ints, names: Ints, kinds: Ints | None = None) -> Clusters:
     )
 
 
-def _first(names: Ints) -> Ints:
+def _first_nodes(names: Ints) -> Ints:
     """Return for each of the names (b, m) the node i * m + j that is the first to bear it in i."""
     count, length = names.shape
     whole = (names + np.arange(count)[:, None] * (names.max(initial=0) + 1)).reshape(-1)
@@ -346,7 +359,7 @@ def _first(names: Ints) -> Ints:
     return np.asarray(first[whole]).reshape(count, length)
 
 
-def _kinds(first: Ints, kinds: Ints) -> Ints:
+def _count_distinct(first: Ints, kinds: Ints) -> Ints:
     """Return how many kinds there are in the cluster that each node is the first of."""
     many = int(kinds.max(initial=0)) + 1
     pairs = np.sort(first * many + kinds, axis=1)
@@ -355,20 +368,20 @@ def _kinds(first: Ints, kinds: Ints) -> Ints:
     return np.bincount(pairs[new] // many, minlength=pairs.size)
 
 
-def joined(parts: Sequence[Clusters]) -> Clusters:
+def concatenate_neighborhoods(parts: Sequence[Clusters]) -> Clusters:
     """Return the neighbourhoods of several parts, one after the other."""
     return Clusters(
-        *(_concatenated([part[i] for part in parts]) for i in range(len(Clusters._fields)))
+        *(_concatenate_ragged([part[i] for part in parts]) for i in range(len(Clusters._fields)))
     )
 
 
-def _concatenated(parts: list[Ragged]) -> Ragged:
+def _concatenate_ragged(parts: list[Ragged]) -> Ragged:
     return Ragged.of(
         np.concatenate([part.values for part in parts]),
         np.concatenate([part.lengths for part in parts]),
     )
 
 
-def chosen(clusters: Clusters, places: Ints) -> Clusters:
+def take_neighborhoods(clusters: Clusters, places: Ints) -> Clusters:
     """Return some of the neighbourhoods, each as often as it is named."""
     return Clusters(*(part.take(places) for part in clusters))

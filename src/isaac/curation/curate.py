@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..corpus.corpus import PORTION, Corpus
-from ..corpus.formats import DIALOGUES
+from ..corpus.corpus import CHUNK_EXCHANGES, Corpus
+from ..corpus.formats import TASK_ORIENTED_FORMATS
 from ..errors import CorpusError
-from ..recipe import Recipe, Settled
+from ..recipe import Recipe, ResolvedRecipe
 from .arrays import Ints
-from .canonical_order import Layout
-from .dialogue.induced_acts import with_kinds
-from .dialogue.trimming import trim
-from .embedding import arranged, embed_all, to_embed
-from .hyperparameters import Choice, settle
-from .lineage import Decision, Nests, decide
+from .canonical_order import CanonicalCorpus
+from .dialogue.induced_acts import with_induced_acts
+from .dialogue.trimming import trim_responses
+from .embedding import canonicalize_for, embed_all, texts_to_embed
+from .hyperparameters import SelectedSettings, select_hyperparameters
+from .lineage import CorpusDecisions, NeighborhoodStats, decide_corpus
 from .relevance import Relevance
 from .resources import Tools
-from .response_scores import Consensus, agree, drawable
+from .response_scores import ResponseScores, drawable_rows, score_responses
 from .shards import Neighborhoods, find_clusters
-from .vectors import Embedded
-from .views import Compared, compare
+from .vectors import Embeddings
+from .views import ComparedResponses, apply_view
 
 
 @dataclass(frozen=True)
@@ -37,33 +37,38 @@ class Curation:
     """
 
     corpus: Corpus
-    recipe: Settled
-    layout: Layout
-    consensus: Consensus
-    contexts: Embedded | None
-    responses: Embedded | None
-    compared: Compared
+    recipe: ResolvedRecipe
+    layout: CanonicalCorpus
+    response_scores: ResponseScores
+    contexts: Embeddings | None
+    responses: Embeddings | None
+    compared: ComparedResponses
     neighborhoods: Neighborhoods
-    choice: Choice | None
+    choice: SelectedSettings | None
     tools: Tools
     known: pa.Table | None = None
 
     @cached_property
-    def decision(self) -> Decision:
+    def decisions(self) -> CorpusDecisions:
         """Return the lineage and what is told of the neighbourhoods."""
-        return decide(
-            self.layout, self.neighborhoods, self.consensus, self.relevance, self.recipe, self.tools
+        return decide_corpus(
+            self.layout,
+            self.neighborhoods,
+            self.response_scores,
+            self.relevance,
+            self.recipe,
+            self.tools,
         )
 
     @property
     def lineage(self) -> pa.Table:
         """Return what became of each row."""
-        return self.decision.lineage if self.known is None else self.known
+        return self.decisions.lineage if self.known is None else self.known
 
     @property
-    def nests(self) -> Nests:
+    def nests(self) -> NeighborhoodStats:
         """Return what is told of each neighbourhood."""
-        return self.decision.nests
+        return self.decisions.nests
 
     @cached_property
     def relevance(self) -> Relevance | None:
@@ -77,16 +82,16 @@ class Curation:
 
         Raises `RecipeError` for a field that the neighbourhoods depend on.
         """
-        return replace(self, recipe=self.recipe.redrawn(changes), known=None)
+        return replace(self, recipe=self.recipe.with_draw_settings(changes), known=None)
 
     def drawn(self) -> Iterator[tuple[int, list[tuple[str, str, int]]]]:
         """Yield each exchange's id with its targets: (action, response, source id)."""
         names = ["id", "action", "source_id"]
         ids: list[int] = []
         targets: list[tuple[str, str, int]] = []
-        for part in self.lineage.select(names).to_batches(max_chunksize=PORTION):
+        for part in self.lineage.select(names).to_batches(max_chunksize=CHUNK_EXCHANGES):
             columns = (part.column(name).to_pylist() for name in names)
-            texts = self.written_of(part.column("source_id").to_numpy())
+            texts = self.final_responses(part.column("source_id").to_numpy())
             for row, action, source, text in zip(*columns, texts, strict=True):
                 if ids and ids[-1] != row:
                     yield ids.pop(), targets
@@ -96,21 +101,21 @@ class Curation:
         if ids:
             yield ids[-1], targets
 
-    def responses_of(self, ids: Ints) -> list[str]:
+    def original_responses(self, ids: Ints) -> list[str]:
         """Return the responses of some exchanges."""
         texts = self.layout.responses
-        return [texts[number] for number in self.by_id[ids].tolist()]
+        return [texts[number] for number in self.response_by_id[ids].tolist()]
 
-    def written_of(self, ids: Ints) -> list[str]:
+    def final_responses(self, ids: Ints) -> list[str]:
         """Return the responses of some exchanges without the parts that are left out."""
-        trims = self.consensus.trims
+        trims = self.response_scores.trims
         if trims is None:
-            return self.responses_of(ids)
+            return self.original_responses(ids)
         texts = self.layout.responses
-        return [trims.texts.get(n) or texts[n] for n in self.by_id[ids].tolist()]
+        return [trims.texts.get(n) or texts[n] for n in self.response_by_id[ids].tolist()]
 
     @cached_property
-    def by_id(self) -> Ints:
+    def response_by_id(self) -> Ints:
         """Return for each id the number of its response text."""
         texts = np.empty(len(self.layout.ids), np.int64)
         texts[self.layout.ids] = self.layout.response
@@ -126,30 +131,30 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     """
     recipe, tools = recipe or Recipe(), (tools or Tools()).ready()
     if not len(corpus):
-        raise CorpusError(nothing_in(corpus))
-    if recipe.group_by is not None and _ungrouped(corpus):
+        raise CorpusError(explain_empty_corpus(corpus))
+    if recipe.group_by is not None and _lacks_groups(corpus):
         raise CorpusError(
             f"the corpus was read without its groups; read it with group_by '{recipe.group_by}' too"
         )
-    if recipe.format in DIALOGUES:
+    if recipe.format in TASK_ORIENTED_FORMATS:
         encoder = tools.encoder(recipe.response_encoder)
-        corpus = with_kinds(corpus, encoder, tools.store, tools.progress)
-    layout = arranged(corpus, recipe, tools.store, tools.progress)
+        corpus = with_induced_acts(corpus, encoder, tools.store, tools.progress)
+    layout = canonicalize_for(corpus, recipe, tools.store, tools.progress)
     embedded = {
         name: embed_all(name, encoder, texts, tools)
-        for name, encoder, texts in to_embed(layout, recipe)
+        for name, encoder, texts in texts_to_embed(layout, recipe)
     }
     contexts, responses = embedded.get("contexts"), embedded.get("responses")
-    consensus = agree(layout, recipe.judge, tools)
+    consensus = score_responses(layout, recipe.judge, tools)
     if recipe.trim:
         encoder = tools.encoder(recipe.response_encoder)
-        trims = trim(corpus, layout, encoder, tools.store, tools.progress)
+        trims = trim_responses(corpus, layout, encoder, tools.store, tools.progress)
         consensus = consensus._replace(trims=trims)
-    if not drawable(layout, consensus, recipe).any():
+    if not drawable_rows(layout, consensus, recipe).any():
         raise CorpusError(f"judge '{recipe.judge}' forbade every response that could be drawn")
-    settled, choice = settle(layout, contexts, responses, consensus, recipe, tools)
-    compared = compare(layout, contexts, responses, consensus, settled, tools)
-    allowed = drawable(layout, consensus, settled)
+    settled, choice = select_hyperparameters(layout, contexts, responses, consensus, recipe, tools)
+    compared = apply_view(layout, contexts, responses, consensus, settled, tools)
+    allowed = drawable_rows(layout, consensus, settled)
     found = find_clusters(layout, contexts, compared, allowed, settled, tools)
     return Curation(
         corpus,
@@ -165,11 +170,11 @@ def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = N
     )
 
 
-def _ungrouped(corpus: Corpus) -> bool:
+def _lacks_groups(corpus: Corpus) -> bool:
     return any(part.column("group").null_count for part in corpus.parts(["group"]))
 
 
-def nothing_in(corpus: Corpus) -> str:
+def explain_empty_corpus(corpus: Corpus) -> str:
     """Return why there is nothing to curate."""
     if not corpus.rejected:
         names = ", ".join(digest.name for digest in corpus.inputs) or "the corpus"

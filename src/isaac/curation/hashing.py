@@ -7,7 +7,7 @@ import numpy as np
 from .arrays import Hashes
 
 
-def finalized(state: Hashes) -> Hashes:
+def splitmix64(state: Hashes) -> Hashes:
     """Return the bits of each number stirred: SplitMix64's finaliser.
 
     Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014.

@@ -15,37 +15,42 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..recipe import Recipe, Settled, View
-from ..runtime.concurrency import one_thread
+from ..recipe import Recipe, ResolvedRecipe, View
+from ..runtime.concurrency import single_threaded_blas
 from .arrays import Ints
-from .canonical_order import Layout
-from .clusters import Clusters, joined
-from .neighborhoods import BLOCK, Searches, cluster, to_search
+from .canonical_order import CanonicalCorpus
+from .clusters import Clusters, concatenate_neighborhoods
+from .neighborhoods import (
+    BLOCK_NEIGHBORHOODS,
+    SearchedNeighborhoods,
+    build_context_index,
+    cluster_neighborhoods,
+)
 from .resources import Tools
-from .response_scores import Consensus, drawable
-from .search.exact import group_by
-from .sharpening import shape
-from .vectors import Embedded
-from .views import Compared, compare
+from .response_scores import ResponseScores, drawable_rows
+from .search.exact import group_rows
+from .sharpening import cluster_odds
+from .vectors import Embeddings
+from .views import ComparedResponses, apply_view
 
-SAMPLE = 128
+SAMPLE_NEIGHBORHOODS = 128
 """Neighbourhoods on which views and radii are tried."""
 
-LARGEST = 256
+MAX_GROUP_ROWS = 256
 """Rows of a group that are tried on."""
 
 VIEWS: tuple[View, ...] = ("whole", "residual")
 RADII = tuple(round(0.1 * step, 1) for step in range(5, 13))
-EXACT = 50_000
+MAX_EXACT_CONTEXTS = 50_000
 """Contexts that may be drawn from up to which all of them are compared."""
 
-FEWEST, MOST = 50, 400
+MIN_NEIGHBORS, MAX_NEIGHBORS = 50, 400
 """Bounds of a neighbourhood's size."""
 
 
-def size(count: int) -> int:
+def default_k(count: int) -> int:
     """Return k for a number of exchanges that may be drawn: three times its square root."""
-    return min(MOST, max(FEWEST, round(3 * math.sqrt(count))))
+    return min(MAX_NEIGHBORS, max(MIN_NEIGHBORS, round(3 * math.sqrt(count))))
 
 
 class Trial(NamedTuple):
@@ -56,7 +61,7 @@ class Trial(NamedTuple):
     typicality: float
 
 
-class Choice(NamedTuple):
+class SelectedSettings(NamedTuple):
     """What was chosen from the data, and why."""
 
     neighbors: int
@@ -66,43 +71,45 @@ class Choice(NamedTuple):
     reasons: list[str]
 
 
-def settle(
-    layout: Layout,
-    contexts: Embedded | None,
-    responses: Embedded | None,
-    consensus: Consensus,
+def select_hyperparameters(
+    layout: CanonicalCorpus,
+    contexts: Embeddings | None,
+    responses: Embeddings | None,
+    consensus: ResponseScores,
     recipe: Recipe,
     tools: Tools,
-) -> tuple[Settled, Choice | None]:
+) -> tuple[ResolvedRecipe, SelectedSettings | None]:
     """Return the recipe with nothing left open, and what was chosen if anything was."""
     reasons = []
     values = recipe.model_dump()
-    allowed = drawable(layout, consensus, recipe)
+    allowed = drawable_rows(layout, consensus, recipe)
     if recipe.search == "auto":
         searched = len(np.unique(layout.context[allowed]))
-        values["search"] = "exact" if searched <= EXACT or recipe.group_by else "ivf"
+        values["search"] = "exact" if searched <= MAX_EXACT_CONTEXTS or recipe.group_by else "ivf"
     if recipe.neighbors == "auto":
         count = int(allowed.sum())
-        values["neighbors"] = size(count)
+        values["neighbors"] = default_k(count)
         if recipe.group_by is None:
             reasons.append(
                 f"k = {values['neighbors']}: three times the square root of the {count:,} "
-                f"exchanges that may be drawn, from {FEWEST} to {MOST}"
+                f"exchanges that may be drawn, from {MIN_NEIGHBORS} to {MAX_NEIGHBORS}"
             )
     trials: list[Trial] = []
     if responses is not None and "auto" in (recipe.view, recipe.radius):
-        trials = _trials(layout, contexts, responses, consensus, recipe, values, tools)
+        trials = _score_settings(layout, contexts, responses, consensus, recipe, values, tools)
         best = max(trials, key=lambda trial: trial.typicality)
         values |= {"view": best.view, "radius": best.radius}
-        reasons.append(_reason(best, trials))
-    values = {**values, **{k: v for k, v in UNUSED.items() if values[k] == "auto"}}
-    settled = Settled.of(values)
+        reasons.append(_explain_selection(best, trials))
+    values = {**values, **{k: v for k, v in TEXT_SETTINGS.items() if values[k] == "auto"}}
+    settled = ResolvedRecipe.of(values)
     if not reasons:
         return settled, None
-    return settled, Choice(settled.neighbors, settled.view, settled.radius, trials, reasons)
+    return settled, SelectedSettings(
+        settled.neighbors, settled.view, settled.radius, trials, reasons
+    )
 
 
-TRIED = {
+TRIAL_SETTINGS = {
     "sharpening": "power",
     "power": 2.0,
     "top_clusters": 100,
@@ -112,11 +119,11 @@ TRIED = {
 }
 """How the trials draw, whatever the recipe does: a redraw shall not want another choice."""
 
-UNUSED = {"view": "whole", "radius": 0.0, "search": "exact"}
+TEXT_SETTINGS = {"view": "whole", "radius": 0.0, "search": "exact"}
 """What stands where responses are compared as text."""
 
 
-def _reason(best: Trial, trials: list[Trial]) -> str:
+def _explain_selection(best: Trial, trials: list[Trial]) -> str:
     worst = min(trials, key=lambda trial: trial.typicality)
     return (
         f"{best.view} responses at radius {best.radius}: what their clusters draw is worded more "
@@ -126,11 +133,11 @@ def _reason(best: Trial, trials: list[Trial]) -> str:
     )
 
 
-def _trials(
-    layout: Layout,
-    contexts: Embedded | None,
-    responses: Embedded,
-    consensus: Consensus,
+def _score_settings(
+    layout: CanonicalCorpus,
+    contexts: Embeddings | None,
+    responses: Embeddings,
+    consensus: ResponseScores,
     recipe: Recipe,
     values: dict[str, object],
     tools: Tools,
@@ -142,19 +149,29 @@ def _trials(
     radii = RADII if recipe.radius == "auto" else (recipe.radius,)
 
     def make() -> npt.NDArray[np.float64]:
-        members = _members(
-            layout, contexts, consensus, recipe, Settled.of({**values, **TRIED, "view": "whole"})
+        members = _sample_members(
+            layout,
+            contexts,
+            consensus,
+            recipe,
+            ResolvedRecipe.of({**values, **TRIAL_SETTINGS, "view": "whole"}),
         )
         found = []
         with tools.progress.stage("choose view and radius", len(views) * len(radii)) as tick:
             for view in views:
-                tried = Settled.of({**values, **TRIED, "view": view})
-                compared = compare(layout, contexts, responses, consensus, tried, tools)
+                tried = ResolvedRecipe.of({**values, **TRIAL_SETTINGS, "view": view})
+                compared = apply_view(layout, contexts, responses, consensus, tried, tools)
                 for radius in radii:
                     settled = tried.model_copy(update={"radius": radius})
-                    with one_thread():
-                        tried_on = [cluster(nest, compared, settled) for nest in members]
-                    found.append(_drawn(joined(tried_on), layout, consensus, settled))
+                    with single_threaded_blas():
+                        tried_on = [
+                            cluster_neighborhoods(nest, compared, settled) for nest in members
+                        ]
+                    found.append(
+                        _expected_typicality(
+                            concatenate_neighborhoods(tried_on), layout, consensus, settled
+                        )
+                    )
                     tick(1)
         return np.array(found)
 
@@ -163,30 +180,37 @@ def _trials(
     return [Trial(*pair, float(score)) for pair, score in zip(pairs, scores, strict=True)]
 
 
-def _members(
-    layout: Layout,
-    contexts: Embedded | None,
-    consensus: Consensus,
+def _sample_members(
+    layout: CanonicalCorpus,
+    contexts: Embeddings | None,
+    consensus: ResponseScores,
     recipe: Recipe,
-    settled: Settled,
+    settled: ResolvedRecipe,
 ) -> list[Ints]:
     """Return the rows of the groups, or neighbourhoods, on which settings are tried."""
     numbers = layout.exchange if recipe.group_by is None else layout.group
     _, first = np.unique(numbers, return_index=True)
-    sample = np.asarray(numbers[np.sort(first)[:SAMPLE]])
+    sample = np.asarray(numbers[np.sort(first)[:SAMPLE_NEIGHBORHOODS]])
     if contexts is None or recipe.group_by is not None:
-        rows = group_by(layout.group)
-        return [rows[group][None, :LARGEST] for group in sample]
-    allowed = drawable(layout, consensus, recipe)
-    candidates = to_search(layout, contexts, allowed, settled, Tools())
-    nothing = Compared(None, layout.response)
-    members = Searches.of(layout, contexts, nothing, candidates, settled).members(sample)
-    return [members[start : start + BLOCK] for start in range(0, len(members), BLOCK)]
+        rows = group_rows(layout.group)
+        return [rows[group][None, :MAX_GROUP_ROWS] for group in sample]
+    allowed = drawable_rows(layout, consensus, recipe)
+    candidates = build_context_index(layout, contexts, allowed, settled, Tools())
+    nothing = ComparedResponses(None, layout.response)
+    members = SearchedNeighborhoods.of(layout, contexts, nothing, candidates, settled).members(
+        sample
+    )
+    return [
+        members[start : start + BLOCK_NEIGHBORHOODS]
+        for start in range(0, len(members), BLOCK_NEIGHBORHOODS)
+    ]
 
 
-def _drawn(clusters: Clusters, layout: Layout, consensus: Consensus, recipe: Settled) -> float:
+def _expected_typicality(
+    clusters: Clusters, layout: CanonicalCorpus, consensus: ResponseScores, recipe: ResolvedRecipe
+) -> float:
     """Return how typical a response drawn by the clusters alone is, on average."""
-    facts = shape(clusters, recipe)
+    facts = cluster_odds(clusters, recipe)
     width = facts.odds.shape[1]
     sizes = clusters.sizes
     rank = np.arange(len(sizes.values)) - np.repeat(sizes.offsets[:-1], sizes.lengths)

@@ -8,28 +8,36 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..recipe import Settled
+from ..recipe import ResolvedRecipe
 from ..runtime.progress import Tick
 from .arrays import Ints, Ragged, Reals
-from .candidates import WIDTH, Asked, Choices, Weighted, draw_weighted, find_choices, prices
-from .canonical_order import Layout
+from .candidates import (
+    MAX_CANDIDATES,
+    CandidateTable,
+    DrawsWithOdds,
+    ExchangeQuery,
+    capacity_prices,
+    draw_weighted,
+    find_candidates,
+)
+from .canonical_order import CanonicalCorpus
 from .clusters import Clusters
-from .dialogue.trimming import FOREIGN, TRIMMED
+from .dialogue.trimming import IRRELEVANT, TRIMMED
 from .relevance import Relevance
 from .resources import Tools
-from .response_scores import Consensus, drawable
-from .sampling import Drawn, Pool, draw
-from .search.exact import group_by
+from .response_scores import ResponseScores, drawable_rows
+from .sampling import ResponsePool, RowDraws, draw
+from .search.exact import group_rows
 from .shards import Neighborhoods, Shard
-from .sharpening import Shape, head, never_raises, shape
-from .unique_texts import Texts
+from .sharpening import ClusterOdds, cluster_odds, largest_sizes, preserves_rank_order
+from .unique_texts import UniqueTexts
 
 ACTIONS = ("kept", "replaced", "dropped", "abstained")
 """What becomes of a row: its response stays, as typical or as drawn; gives way to another; is
 dropped with its row; or stays because its neighbourhood offers nothing. A response of which parts
 were left out is replaced, by itself."""
 
-LINEAGE = pa.schema(
+LINEAGE_SCHEMA = pa.schema(
     {
         "id": pa.int64(),
         "target": pa.int32(),
@@ -56,94 +64,94 @@ typically than it. Sizes count near-duplicates as the recipe says.
 """
 
 
-class Nests(NamedTuple):
+class NeighborhoodStats(NamedTuple):
     """What is told of each neighbourhood (m,), by its number.
 
     ``members`` is its size, ``total`` that without near-duplicates where these count once, and
-    ``clusters`` the number of its clusters; ``top`` (m, r) are the counts of the largest of them,
-    ``alone`` says how many have one response; ``sharpness`` is that of the kept ones, ``guarded``
+    ``clusters`` the number of its clusters; ``largest_counts`` (m, r) are the counts of the largest of them,
+    ``singletons`` says how many have one response; ``sharpness`` is that of the kept ones, ``rank_order_preserved``
     whether their odds over their share never rise with rank.
     """
 
     members: Ints
     total: Ints
     clusters: Ints
-    top: Ints
-    alone: Ints
+    largest_counts: Ints
+    singletons: Ints
     sharpness: Reals
-    guarded: npt.NDArray[np.bool_]
+    rank_order_preserved: npt.NDArray[np.bool_]
 
     @classmethod
-    def room(cls, count: int) -> Nests:
+    def allocate(cls, count: int) -> NeighborhoodStats:
         """Return room for what is told of so many neighbourhoods."""
         members, total, clusters, alone = np.zeros((4, count), np.int64)
-        top = np.zeros((count, RANKS), np.int64)
+        top = np.zeros((count, MAX_RANKS), np.int64)
         return cls(members, total, clusters, top, alone, np.zeros(count), np.zeros(count, bool))
 
     @property
     def head(self) -> Ints:
         """Return the count of the largest cluster (m,)."""
-        return self.top[:, 0]
+        return self.largest_counts[:, 0]
 
 
-RANKS = 10
+MAX_RANKS = 10
 """Largest clusters of which counts are told."""
 
 
-class Line(NamedTuple):
+class LineageInputs(NamedTuple):
     """What every shard is decided by."""
 
-    layout: Layout
+    layout: CanonicalCorpus
     grouped: bool
     rows: Ragged
     exchanges: Ragged
-    typical: Reals
+    typicality_weights: Reals
     relevance: Relevance | None
-    recipe: Settled
+    recipe: ResolvedRecipe
 
 
-class Decided(NamedTuple):
+class ShardDecisions(NamedTuple):
     """What was decided of a shard.
 
     Of its neighbourhoods, ``nests``; of the rows (r,) in them, rank and count of the cluster that
     their own response is in; and what they draw, or of the distinct exchanges (e,), what they may.
     """
 
-    nests: Nests
+    nests: NeighborhoodStats
     rows: Ints
     own_rank: Ints
     own_size: Ints
-    draws: list[Weighted]
+    draws: list[DrawsWithOdds]
     exchanges: Ints
-    choices: Choices | None
+    choices: CandidateTable | None
 
 
-class Decision(NamedTuple):
+class CorpusDecisions(NamedTuple):
     """The lineage of a corpus, and what is told of its neighbourhoods."""
 
     lineage: pa.Table
-    nests: Nests
+    nests: NeighborhoodStats
 
 
-def decide(
-    layout: Layout,
+def decide_corpus(
+    layout: CanonicalCorpus,
     neighborhoods: Neighborhoods,
-    consensus: Consensus,
+    consensus: ResponseScores,
     relevance: Relevance | None,
-    recipe: Settled,
+    recipe: ResolvedRecipe,
     tools: Tools,
-) -> Decision:
+) -> CorpusDecisions:
     """Return for each row what becomes of it, and what is drawn for it."""
     count, found = len(layout.ids), len(neighborhoods)
-    nests = Nests.room(found)
+    nests = NeighborhoodStats.allocate(found)
     own_rank, own_size = np.zeros((2, count), np.int64)
     draws = [
-        Weighted(Drawn(np.zeros(count, np.int64), np.full(count, -1)), np.zeros(count))
+        DrawsWithOdds(RowDraws(np.zeros(count, np.int64), np.full(count, -1)), np.zeros(count))
         for _ in range(0 if recipe.weighted else recipe.targets)
     ]
-    room = _room(layout, recipe, tools) if recipe.weighted else None
+    room = _allocate_candidates(layout, recipe, tools) if recipe.weighted else None
     with tools.progress.stage("draw", found) as tick:
-        line = _line(layout, consensus, relevance, recipe)
+        line = _collect_inputs(layout, consensus, relevance, recipe)
         every = tools.engine.map(decide_shard, neighborhoods, line)
         for number, part in enumerate(every):
             shard = neighborhoods.nests(number)
@@ -156,63 +164,76 @@ def decide(
             if room is not None and part.choices is not None:
                 room.put(part.exchanges, part.choices)
             tick(len(shard))
-    fates = _fates(layout, nests, own_rank, consensus, recipe)
+    fates = _decide_rows(layout, nests, own_rank, consensus, recipe)
     if room is not None:
         kinds = consensus.kind[layout.response]
-        asking = np.bincount(layout.exchange[fates.asking], minlength=len(layout.first))
-        price = prices(room, kinds, asking * recipe.targets, recipe.repeats, tools)
-        draws = draw_weighted(room, price, layout, kinds, fates.asking, recipe, tools)
+        asking = np.bincount(layout.exchange[fates.needs_draw], minlength=len(layout.first))
+        price = capacity_prices(room, kinds, asking * recipe.targets, recipe.repeats, tools)
+        draws = draw_weighted(room, price, layout, kinds, fates.needs_draw, recipe, tools)
     trimmed = np.zeros(count, bool)
     if consensus.trims is not None:
-        trimmed = (consensus.trims.fate == TRIMMED)[layout.response]
-    own = Own(own_rank, own_size, consensus.typicality[layout.response], trimmed)
+        trimmed = (consensus.trims.action == TRIMMED)[layout.response]
+    own = OwnCluster(own_rank, own_size, consensus.typicality[layout.response], trimmed)
     with tools.progress.stage("lineage", found) as tick:
-        sizes = _sizes(neighborhoods, line.rows, [drawn.rank for drawn, _ in draws], tick)
-        lineage = _lineage(layout, nests, own, fates, list(zip(draws, sizes, strict=True)), recipe)
-    return Decision(lineage, nests)
+        sizes = _find_cluster_sizes(
+            neighborhoods, line.rows, [drawn.rank for drawn, _ in draws], tick
+        )
+        lineage = _build_lineage(
+            layout, nests, own, fates, list(zip(draws, sizes, strict=True)), recipe
+        )
+    return CorpusDecisions(lineage, nests)
 
 
-def _room(layout: Layout, recipe: Settled, tools: Tools) -> Choices:
-    width = WIDTH if recipe.group_by is not None else min(WIDTH, recipe.neighbors)
-    return Choices.room(len(layout.first), width, tools.store)
+def _allocate_candidates(
+    layout: CanonicalCorpus, recipe: ResolvedRecipe, tools: Tools
+) -> CandidateTable:
+    width = MAX_CANDIDATES if recipe.group_by is not None else min(MAX_CANDIDATES, recipe.neighbors)
+    return CandidateTable.allocate(len(layout.first), width, tools.store)
 
 
-def _line(
-    layout: Layout, consensus: Consensus, relevance: Relevance | None, recipe: Settled
-) -> Line:
+def _collect_inputs(
+    layout: CanonicalCorpus,
+    consensus: ResponseScores,
+    relevance: Relevance | None,
+    recipe: ResolvedRecipe,
+) -> LineageInputs:
     """Return what shards are decided by, without the texts."""
     grouped = recipe.group_by is not None
-    nothing = Texts.of([])
+    nothing = UniqueTexts.of([])
     typical = recipe.typicality * consensus.typicality[layout.response]
-    return Line(
+    return LineageInputs(
         layout._replace(contexts=nothing, responses=nothing, shown=nothing),
         grouped,
-        group_by(layout.group if grouped else layout.exchange),
-        group_by(layout.group[layout.first]) if grouped else group_by(np.arange(len(layout.first))),
-        np.where(drawable(layout, consensus, recipe), typical, -np.inf),
+        group_rows(layout.group if grouped else layout.exchange),
+        group_rows(layout.group[layout.first])
+        if grouped
+        else group_rows(np.arange(len(layout.first))),
+        np.where(drawable_rows(layout, consensus, recipe), typical, -np.inf),
         relevance,
         recipe,
     )
 
 
-def decide_shard(line: Line, shard: Shard) -> Decided:
+def decide_shard(line: LineageInputs, shard: Shard) -> ShardDecisions:
     """Return what is decided of a shard's neighbourhoods and rows."""
     numbers, clusters = shard
     layout, recipe = line.layout, line.recipe
-    facts = shape(clusters, recipe)
+    facts = cluster_odds(clusters, recipe)
     rows = line.rows.take(numbers)
     place = np.repeat(np.arange(len(numbers)), rows.lengths)
-    own_rank, own_size = own_clusters(layout, clusters, rows.values, place, line.grouped)
+    own_rank, own_size = find_own_clusters(layout, clusters, rows.values, place, line.grouped)
     exchanges = line.exchanges.take(numbers)
     choices, draws = None, []
     if recipe.weighted:
-        asked = Asked(
+        asked = ExchangeQuery(
             np.repeat(np.arange(len(numbers)), exchanges.lengths),
             layout.context[layout.first[exchanges.values]],
         )
-        choices = find_choices(asked, clusters, facts, line.typical, line.relevance, recipe)
+        choices = find_candidates(
+            asked, clusters, facts, line.typicality_weights, line.relevance, recipe
+        )
     else:
-        pool = Pool(
+        pool = ResponsePool(
             facts.odds[place],
             facts.rows[place],
             clusters.members.offsets[place],
@@ -220,24 +241,26 @@ def decide_shard(line: Line, shard: Shard) -> Decided:
             layout.response,
         )
         drawn = draw(pool, layout.keys[rows.values], recipe.targets, recipe.seed)
-        draws = [Weighted(one, facts.odds[place, one.rank]) for one in drawn]
-    told = _told(clusters, facts)
-    return Decided(told, rows.values, own_rank, own_size, draws, exchanges.values, choices)
+        draws = [DrawsWithOdds(one, facts.odds[place, one.rank]) for one in drawn]
+    told = _compute_stats(clusters, facts)
+    return ShardDecisions(told, rows.values, own_rank, own_size, draws, exchanges.values, choices)
 
 
-def _told(clusters: Clusters, facts: Shape) -> Nests:
+def _compute_stats(clusters: Clusters, facts: ClusterOdds) -> NeighborhoodStats:
     counts = clusters.counts
     owner = np.repeat(np.arange(len(counts.lengths)), counts.lengths)
     alone = np.bincount(owner[counts.values == 1], minlength=len(counts.lengths))
-    top = np.zeros((len(counts.lengths), RANKS), np.int64)
-    largest = head(counts, RANKS)
+    top = np.zeros((len(counts.lengths), MAX_RANKS), np.int64)
+    largest = largest_sizes(counts, MAX_RANKS)
     top[:, : largest.shape[1]] = largest
-    guarded = never_raises(facts)
+    guarded = preserves_rank_order(facts)
     lengths = (clusters.members.lengths, facts.totals, counts.lengths)
-    return Nests(*lengths, top, alone, facts.sharpness, guarded)
+    return NeighborhoodStats(*lengths, top, alone, facts.sharpness, guarded)
 
 
-def _sizes(neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints], tick: Tick) -> list[Ints]:
+def _find_cluster_sizes(
+    neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints], tick: Tick
+) -> list[Ints]:
     """Return the counts of the clusters of some ranks (n,) in each row's neighbourhood."""
     sizes = [np.zeros_like(rank) for rank in ranks]
     for nests, clusters in neighborhoods:
@@ -249,7 +272,7 @@ def _sizes(neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints], tick: 
     return sizes
 
 
-class Own(NamedTuple):
+class OwnCluster(NamedTuple):
     """Of each row (n,), its own response: rank and count of its cluster, typicality, if trimmed."""
 
     rank: Ints
@@ -258,40 +281,44 @@ class Own(NamedTuple):
     trimmed: npt.NDArray[np.bool_]
 
 
-class Fates(NamedTuple):
+class RowActions(NamedTuple):
     """Which rows (n,) stay as they are, and which ask for a draw."""
 
     stays: npt.NDArray[np.bool_]
-    asking: npt.NDArray[np.bool_]
+    needs_draw: npt.NDArray[np.bool_]
 
 
-def _fates(
-    layout: Layout, nests: Nests, own_rank: Ints, consensus: Consensus, recipe: Settled
-) -> Fates:
+def _decide_rows(
+    layout: CanonicalCorpus,
+    nests: NeighborhoodStats,
+    own_rank: Ints,
+    consensus: ResponseScores,
+    recipe: ResolvedRecipe,
+) -> RowActions:
     nest = layout.group if recipe.group_by is not None else layout.exchange
     typical = consensus.typicality[layout.response]
     first, total = nests.head[nest], nests.total[nest]
-    stays = ~least(typical, round(recipe.share * len(typical)))
+    stays = ~mark_least_typical(typical, round(recipe.share * len(typical)))
     stays |= (own_rank == 0) & (first > 1) & recipe.keep
     if consensus.trims is not None:
-        stays &= (consensus.trims.fate != FOREIGN)[layout.response]
+        stays &= (consensus.trims.action != IRRELEVANT)[layout.response]
     headless = first < np.maximum(2, recipe.abstain * total)
     headless &= (recipe.abstain > 0) & (nests.members[nest] > 1)
-    return Fates(stays, ~stays & ~headless & (recipe.mode != "filter"))
+    return RowActions(stays, ~stays & ~headless & (recipe.mode != "filter"))
 
 
-def _lineage(
-    layout: Layout,
-    nests: Nests,
-    own: Own,
-    fates: Fates,
-    draws: list[tuple[Weighted, Ints]],
-    recipe: Settled,
+def _build_lineage(
+    layout: CanonicalCorpus,
+    nests: NeighborhoodStats,
+    own: OwnCluster,
+    fates: RowActions,
+    draws: list[tuple[DrawsWithOdds, Ints]],
+    recipe: ResolvedRecipe,
 ) -> pa.Table:
     nest = layout.group if recipe.group_by is not None else layout.exchange
     tables = []
     for target, ((drawn, certain), size) in enumerate(draws):
-        found = fates.asking & (drawn.source >= 0)
+        found = fates.needs_draw & (drawn.source >= 0)
         rows = np.flatnonzero(found) if target else np.arange(len(layout.ids))
         source = np.where(found, drawn.source, np.arange(len(found)))
         same = layout.response[source] == layout.response
@@ -317,18 +344,18 @@ def _lineage(
         }
         tables.append(pa.table({name: values[rows] for name, values in columns.items()}))
     lineage = pa.concat_tables(tables).sort_by([("id", "ascending"), ("target", "ascending")])
-    return lineage.combine_chunks().cast(LINEAGE)
+    return lineage.combine_chunks().cast(LINEAGE_SCHEMA)
 
 
-def least(typicality: Reals, count: int) -> npt.NDArray[np.bool_]:
+def mark_least_typical(typicality: Reals, count: int) -> npt.NDArray[np.bool_]:
     """Return which rows (n,) are the least typical ones, equal ones in the canonical order."""
     chosen = np.zeros(len(typicality), bool)
     chosen[np.argsort(typicality, kind="stable")[:count]] = True
     return chosen
 
 
-def own_clusters(
-    layout: Layout, clusters: Clusters, rows: Ints, place: Ints, grouped: bool
+def find_own_clusters(
+    layout: CanonicalCorpus, clusters: Clusters, rows: Ints, place: Ints, grouped: bool
 ) -> tuple[Ints, Ints]:
     """Return rank (from 0) and count of the cluster that holds each row's own response.
 

@@ -13,25 +13,32 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..recipe import Settled
-from ..runtime.storage import kept
+from ..recipe import ResolvedRecipe
+from ..runtime.storage import stored_arrays
 from .arrays import Ints, Ragged
-from .canonical_order import Layout
-from .clusters import Clusters, by_size, chosen, components, cover, joined
+from .canonical_order import CanonicalCorpus
+from .clusters import (
+    Clusters,
+    concatenate_neighborhoods,
+    connected_components,
+    greedy_ball_cover,
+    sort_by_size,
+    take_neighborhoods,
+)
 from .resources import Tools
-from .search.exact import find_neighbors, group_by, members_of
-from .search.ivf import Inverted, invert, nearest_list, search
-from .vectors import CHUNK, Embedded, Grid
-from .views import Compared
+from .search.exact import find_neighbors, gather_rows, group_rows
+from .search.ivf import IVFIndex, assign_lists, build_ivf, search
+from .vectors import CHUNK_TEXTS, Embeddings, GridVectors
+from .views import ComparedResponses
 
-BLOCK = 256
+BLOCK_NEIGHBORHOODS = 256
 """Neighbourhoods that are clustered at a time, fewer if they are large; changes no result."""
 
-PAIRS = 2**23
+BLOCK_PAIRS = 2**23
 """Pairs of responses that a block of more than one neighbourhood has; changes no result."""
 
 
-class Candidates(NamedTuple):
+class ContextIndex(NamedTuple):
     """What is searched: the contexts that have a response which may be drawn.
 
     Of the c contexts, ``contexts`` (c,) are their numbers, ``vectors`` (c, d) where they lie,
@@ -40,74 +47,74 @@ class Candidates(NamedTuple):
     """
 
     contexts: Ints
-    vectors: Grid
+    vectors: GridVectors
     rows: Ragged
     total: int
-    lists: Inverted | None = None
+    lists: IVFIndex | None = None
 
 
-def to_search(
-    layout: Layout,
-    contexts: Embedded,
+def build_context_index(
+    layout: CanonicalCorpus,
+    contexts: Embeddings,
     allowed: npt.NDArray[np.bool_],
-    recipe: Settled,
+    recipe: ResolvedRecipe,
     tools: Tools,
-) -> Candidates:
+) -> ContextIndex:
     """Return what is searched, by rows (n,) that may be drawn; what is made of it is kept."""
     chosen = np.flatnonzero(allowed)
     there, number = np.unique(layout.context[chosen], return_inverse=True)
-    by_context = group_by(number.reshape(-1).astype(np.int64))
+    by_context = group_rows(number.reshape(-1).astype(np.int64))
     rows = Ragged(chosen[by_context.values], by_context.offsets)
     vectors = contexts.vectors
     if len(there) < len(vectors):
-        parts = (there[start : start + CHUNK] for start in range(0, len(there), CHUNK))
+        parts = (there[start : start + CHUNK_TEXTS] for start in range(0, len(there), CHUNK_TEXTS))
         every = contexts.vectors
         vectors = tools.store.stacked(
             "vectors/candidates", len(there), lambda: (every[part] for part in parts)
         )
-    found = Candidates(there.astype(np.int64), vectors, rows, len(chosen))
+    found = ContextIndex(there.astype(np.int64), vectors, rows, len(chosen))
     if recipe.search == "exact":
         return found
-    return found._replace(lists=kept_lists(vectors, recipe.neighbors, tools))
+    return found._replace(lists=load_or_build_ivf(vectors, recipe.neighbors, tools))
 
 
-def kept_lists(vectors: Grid, k: int, tools: Tools) -> Inverted:
+def load_or_build_ivf(vectors: GridVectors, k: int, tools: Tools) -> IVFIndex:
     """Return the inverted file of vectors, kept in a store."""
 
     def make() -> dict[str, npt.NDArray[Any]]:
-        made = invert(vectors, k=k, engine=tools.threads, progress=tools.progress)
+        made = build_ivf(vectors, k=k, engine=tools.threads, progress=tools.progress)
         return {name: np.asarray(part) for name, part in vars(made).items()}
 
-    parts = kept(tools.store, "vectors/lists", Inverted.__dataclass_fields__, make)
+    parts = stored_arrays(tools.store, "vectors/lists", IVFIndex.__dataclass_fields__, make)
     centroids, order, offsets, homes, probes = parts.values()
-    return Inverted(centroids, order, offsets, homes, int(probes))
+    return IVFIndex(centroids, order, offsets, homes, int(probes))
 
 
 @dataclass(frozen=True, eq=False)
-class Searches:
+class SearchedNeighborhoods:
     """Neighbourhoods that are found by a search: one for each distinct exchange.
 
     ``own`` (e,) is the first row of each exchange, ``context`` and ``response`` (n,) are those of
     the rows.
     """
 
-    candidates: Candidates
-    contexts: Grid
-    compared: Compared
+    candidates: ContextIndex
+    contexts: GridVectors
+    compared: ComparedResponses
     own: Ints
     context: Ints
     response: Ints
-    recipe: Settled
+    recipe: ResolvedRecipe
 
     @classmethod
     def of(
         cls,
-        layout: Layout,
-        contexts: Embedded,
-        compared: Compared,
-        candidates: Candidates,
-        recipe: Settled,
-    ) -> Searches:
+        layout: CanonicalCorpus,
+        contexts: Embeddings,
+        compared: ComparedResponses,
+        candidates: ContextIndex,
+        recipe: ResolvedRecipe,
+    ) -> SearchedNeighborhoods:
         """Return the neighbourhoods of a corpus."""
         own, rows = layout.first, (layout.context, layout.response)
         return cls(candidates, contexts.vectors, compared, own, *rows, recipe)
@@ -123,15 +130,15 @@ class Searches:
             nearest[self.candidates.contexts] = lists.homes
             others = np.setdiff1d(np.arange(len(nearest)), self.candidates.contexts)
             with tools.progress.stage("order contexts", len(others)) as tick:
-                for start in range(0, len(others), CHUNK):
-                    part = others[start : start + CHUNK]
-                    nearest[part] = nearest_list(lists, self.contexts[part])
+                for start in range(0, len(others), CHUNK_TEXTS):
+                    part = others[start : start + CHUNK_TEXTS]
+                    nearest[part] = assign_lists(lists, self.contexts[part])
                     tick(len(part))
             return np.argsort(nearest[self.context[self.own]], kind="stable").astype(np.int64)
 
         return tools.store.array("vectors/order", make)
 
-    def near(self, queries: Grid, selves: Ints) -> Ints:
+    def find_nearest(self, queries: GridVectors, selves: Ints) -> Ints:
         """Return the k nearest rows that may be drawn of each query, fewer if there are fewer.
 
         ``selves`` (m,) names the context that each query is, -1 for none.
@@ -145,13 +152,13 @@ class Searches:
             near = find_neighbors(queries, vectors, k, places)
         else:
             near = search(lists, vectors, queries, k, places)
-        return members_of(near, rows, k).values.reshape(len(queries), k)
+        return gather_rows(near, rows, k).values.reshape(len(queries), k)
 
     def members(self, exchanges: Ints) -> Ints:
         """Return the rows (b, k) of the neighbourhoods of distinct exchanges (b,)."""
         own = self.own[exchanges]
         asked, place = np.unique(self.context[own], return_inverse=True)
-        members = self.near(self.contexts[asked], asked)[place.reshape(-1)]
+        members = self.find_nearest(self.contexts[asked], asked)[place.reshape(-1)]
         present = self.response[members] == self.response[own][:, None]
         present &= self.context[members] == self.context[own][:, None]
         members[:, -1] = np.where(present.any(axis=1), members[:, -1], own)
@@ -162,22 +169,22 @@ class Searches:
         members = self.members(exchanges)
         same = np.stack([self.context[self.own[exchanges]], members[:, -1]], axis=1)
         _, first, place = np.unique(same, axis=0, return_index=True, return_inverse=True)
-        found = joined(list(self._clustered(members[first])))
-        return chosen(found, place.reshape(-1))
+        found = concatenate_neighborhoods(list(self._cluster_blocks(members[first])))
+        return take_neighborhoods(found, place.reshape(-1))
 
-    def _clustered(self, members: Ints) -> Iterator[Clusters]:
-        block = max(1, min(BLOCK, PAIRS // members.shape[1] ** 2))
+    def _cluster_blocks(self, members: Ints) -> Iterator[Clusters]:
+        block = max(1, min(BLOCK_NEIGHBORHOODS, BLOCK_PAIRS // members.shape[1] ** 2))
         for start in range(0, len(members), block):
-            yield cluster(members[start : start + block], self.compared, self.recipe)
+            yield cluster_neighborhoods(members[start : start + block], self.compared, self.recipe)
 
 
 @dataclass(frozen=True, eq=False)
-class Groups:
+class KeyedNeighborhoods:
     """Neighbourhoods that share a key: one for each group, with its ``rows``."""
 
-    compared: Compared
+    compared: ComparedResponses
     rows: Ragged
-    recipe: Settled
+    recipe: ResolvedRecipe
 
     def order(self, _tools: Tools) -> Ints:
         """Return the groups as they are numbered."""
@@ -185,33 +192,42 @@ class Groups:
 
     def clusters(self, groups: Ints) -> Clusters:
         """Return the neighbourhoods of some of the groups in their clusters."""
-        return joined(
-            [cluster(self.rows[group][None], self.compared, self.recipe) for group in groups]
+        return concatenate_neighborhoods(
+            [
+                cluster_neighborhoods(self.rows[group][None], self.compared, self.recipe)
+                for group in groups
+            ]
         )
 
 
-def cluster(members: Ints, compared: Compared, recipe: Settled) -> Clusters:
+def cluster_neighborhoods(
+    members: Ints, compared: ComparedResponses, recipe: ResolvedRecipe
+) -> Clusters:
     """Return neighbourhoods of equal length, members (b, m) being rows, in their clusters."""
     members = np.sort(members, axis=1)
     vectors, same = compared.vectors, compared.item[members]
     if vectors is None:
-        return by_size(members, same)
+        return sort_by_size(members, same)
     kinds = None if compared.kind is None else compared.kind[members]
     if len(members) > 1 or compared.known is not None:
-        return by_size(members, _names(compared, same, None, recipe), kinds)
-    distinct, place, many = _in_order(same[0])
-    return by_size(members, _names(compared, distinct[None], many, recipe)[:, place], kinds)
+        return sort_by_size(members, _label_clusters(compared, same, None, recipe), kinds)
+    distinct, place, many = _unique_in_order(same[0])
+    return sort_by_size(
+        members, _label_clusters(compared, distinct[None], many, recipe)[:, place], kinds
+    )
 
 
-def _names(compared: Compared, items: Ints, many: Ints | None, recipe: Settled) -> Ints:
+def _label_clusters(
+    compared: ComparedResponses, items: Ints, many: Ints | None, recipe: ResolvedRecipe
+) -> Ints:
     """Return the cluster of each item, each of which stands for one response or many."""
     assert compared.vectors is not None
     if recipe.clusters == "cover":
-        return cover(compared.vectors, items, recipe.radius, many, compared.known)
-    return components(compared.vectors, items, recipe.radius, compared.known)
+        return greedy_ball_cover(compared.vectors, items, recipe.radius, many, compared.known)
+    return connected_components(compared.vectors, items, recipe.radius, compared.known)
 
 
-def _in_order(items: Ints) -> tuple[Ints, Ints, Ints]:
+def _unique_in_order(items: Ints) -> tuple[Ints, Ints, Ints]:
     """Return the distinct items as they first come, where each item is, and (1, d) their counts."""
     distinct, first, place, many = np.unique(
         items, return_index=True, return_inverse=True, return_counts=True

@@ -8,15 +8,15 @@ from functools import partial
 import numpy as np
 
 from ..models.encoders import Floats
-from ..recipe import Settled
+from ..recipe import ResolvedRecipe
 from ..runtime.progress import Progress
 from .arrays import Ints
-from .canonical_order import Layout
+from .canonical_order import CanonicalCorpus
 from .resources import Tools
-from .vectors import CHUNK, GRID, Embedded, Grid, as_floats, on_grid
-from .views import fit_rows
+from .vectors import CHUNK_TEXTS, GRID_STEPS, Embeddings, GridVectors, as_floats, to_grid
+from .views import fit_corpus_ridge
 
-GATHERED = 2**24
+MAX_GATHERED_VALUES = 2**24
 """Numbers of vectors that are gathered at a time; changes no result."""
 
 
@@ -29,43 +29,54 @@ class Relevance:
     """
 
     def __init__(
-        self, layout: Layout, contexts: Embedded, responses: Embedded, recipe: Settled, tools: Tools
+        self,
+        layout: CanonicalCorpus,
+        contexts: Embeddings,
+        responses: Embeddings,
+        recipe: ResolvedRecipe,
+        tools: Tools,
     ) -> None:
         self.contexts, self.responses = contexts.vectors, responses.vectors
         self.said, self.answered = layout.context, layout.look
-        self.ridge = fit_rows(layout, contexts, responses, tools)
-        self.shared = recipe.context_encoder == recipe.response_encoder
-        self.known: Grid = tools.store.stacked(
-            "vectors/wanted", len(self.contexts), partial(self._known, tools.progress)
+        self.ridge = fit_corpus_ridge(layout, contexts, responses, tools)
+        self.same_encoder = recipe.context_encoder == recipe.response_encoder
+        self.known: GridVectors = tools.store.stacked(
+            "vectors/wanted", len(self.contexts), partial(self._iter_target_vectors, tools.progress)
         )
 
-    def _known(self, progress: Progress) -> Iterator[Grid]:
+    def _iter_target_vectors(self, progress: Progress) -> Iterator[GridVectors]:
         with progress.stage("best responses", len(self.contexts)) as tick:
-            for start in range(0, len(self.contexts), CHUNK):
-                part = self.contexts[start : start + CHUNK]
+            for start in range(0, len(self.contexts), CHUNK_TEXTS):
+                part = self.contexts[start : start + CHUNK_TEXTS]
                 yield self.wanted(part)
                 tick(len(part))
 
-    def wanted(self, contexts: Grid) -> Grid:
+    def wanted(self, contexts: GridVectors) -> GridVectors:
         """Return the vectors (b, e) that a response to contexts (b, d) should be near."""
         wanted = self.ridge.predicted(contexts)
-        if self.shared:
-            wanted = wanted + 2 * on_grid(as_floats(contexts) - self.ridge.contexts)
+        if self.same_encoder:
+            wanted = wanted + 2 * to_grid(as_floats(contexts) - self.ridge.contexts)
         return wanted
 
-    def of(self, contexts: Grid, wanted: Grid, members: Ints) -> Floats:
+    def of(self, contexts: GridVectors, wanted: GridVectors, members: Ints) -> Floats:
         """Return the fit (b, m) of rows ``members`` (b, m) to contexts (b, d)."""
         fits = np.empty(members.shape, np.float32)
-        step = max(1, GATHERED // (members.shape[1] * (contexts.shape[1] + wanted.shape[1])))
+        step = max(
+            1, MAX_GATHERED_VALUES // (members.shape[1] * (contexts.shape[1] + wanted.shape[1]))
+        )
         for start in range(0, len(members), step):
             rows = slice(start, start + step)
-            fit = _products(self.responses.take(self.answered[members[rows]], axis=0), wanted[rows])
-            fit += _products(self.contexts.take(self.said[members[rows]], axis=0), contexts[rows])
+            fit = _dot_products(
+                self.responses.take(self.answered[members[rows]], axis=0), wanted[rows]
+            )
+            fit += _dot_products(
+                self.contexts.take(self.said[members[rows]], axis=0), contexts[rows]
+            )
             fits[rows] = fit / 2
         return fits
 
 
-def _products(vectors: Grid, wanted: Grid) -> Floats:
+def _dot_products(vectors: GridVectors, wanted: GridVectors) -> Floats:
     """Return the dot products (b, m) of grid vectors (b, m, d) with one (b, d) for each b."""
     products = np.matmul(vectors.astype(np.float32), wanted.astype(np.float32)[:, :, None])
-    return np.asarray(products[:, :, 0] / np.float32(GRID * GRID))
+    return np.asarray(products[:, :, 0] / np.float32(GRID_STEPS * GRID_STEPS))

@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..corpus.corpus import PORTION
-from ..models.judges import judged
+from ..corpus.corpus import CHUNK_EXCHANGES
+from ..models.judges import run_judge
 from ..recipe import Recipe
-from ..runtime.storage import kept
+from ..runtime.storage import stored_arrays
 from .arrays import Ints, Reals
-from .canonical_order import Layout
-from .dialogue.trimming import FOREIGN, Trims
-from .near_duplicates import near_duplicates
+from .canonical_order import CanonicalCorpus
+from .dialogue.trimming import IRRELEVANT, Trims
+from .near_duplicates import group_near_duplicates
 from .resources import Tools
-from .typicality import Wording
+from .typicality import TypicalityModel
 
 
-class Consensus(NamedTuple):
+class ResponseScores(NamedTuple):
     """What the corpus says of its distinct responses, before any context is looked at.
 
     ``typicality`` (t,) is the share of responses that are no more typical, ``kind`` (t,) numbers
@@ -37,45 +37,47 @@ class Consensus(NamedTuple):
     trims: Trims | None = None
 
 
-def drawable(layout: Layout, consensus: Consensus, recipe: Recipe) -> npt.NDArray[np.bool_]:
+def drawable_rows(
+    layout: CanonicalCorpus, consensus: ResponseScores, recipe: Recipe
+) -> npt.NDArray[np.bool_]:
     """Return which rows (n,) may be drawn: those typical enough that no judge forbade."""
     least = min(1 - recipe.candidates, np.nextafter(consensus.typicality.max(initial=1), 0))
     chosen = (consensus.typicality > least)[layout.response]
     if consensus.vetoed is not None:
         chosen &= (consensus.vetoed != 1)[layout.exchange]
     if consensus.trims is not None:
-        chosen &= (consensus.trims.fate != FOREIGN)[layout.response]
+        chosen &= (consensus.trims.action != IRRELEVANT)[layout.response]
     return np.asarray(chosen)
 
 
-def agree(layout: Layout, judge: str | None, tools: Tools) -> Consensus:
+def score_responses(layout: CanonicalCorpus, judge: str | None, tools: Tools) -> ResponseScores:
     """Return how typical each distinct response is, near-duplicates, and what a judge forbids."""
 
     def make() -> dict[str, npt.NDArray[Any]]:
         with tools.progress.stage("near-duplicates", len(layout.responses)) as tick:
-            kind = near_duplicates(layout.responses, tick)
+            kind = group_near_duplicates(layout.responses, tick)
         with tools.progress.stage("wording", len(layout.responses)) as tick:
-            model = Wording(layout.responses, kind, tick)
+            model = TypicalityModel(layout.responses, kind, tick)
             typicality = model.typicality(model.scores)
         return {"typicality": typicality, "kind": kind, "fitted": np.array(model.fitted)}
 
-    found = kept(tools.store, "vectors/wording", ("typicality", "kind", "fitted"), make)
+    found = stored_arrays(tools.store, "vectors/wording", ("typicality", "kind", "fitted"), make)
     vetoed = None
     if judge is not None:
-        vetoed = tools.store.array("vectors/vetoes", partial(veto, layout, judge, tools))
-    return Consensus(found["typicality"], found["kind"], vetoed, int(found["fitted"]))
+        vetoed = tools.store.array("vectors/vetoes", partial(judge_vetoes, layout, judge, tools))
+    return ResponseScores(found["typicality"], found["kind"], vetoed, int(found["fitted"]))
 
 
-def veto(layout: Layout, judge: str, tools: Tools) -> npt.NDArray[np.float64]:
+def judge_vetoes(layout: CanonicalCorpus, judge: str, tools: Tools) -> npt.NDArray[np.float64]:
     """Return which distinct exchanges a judge calls unsafe: 1, 0, or NaN where it failed."""
     numbers = {"safe": 0.0, "unsafe": 1.0, "unscored": np.nan}
     found, asked = [], layout.first
     loaded = tools.judge(judge)
     with tools.progress.stage("judge", len(asked)) as tick:
-        for start in range(0, len(asked), PORTION):
-            rows = asked[start : start + PORTION]
+        for start in range(0, len(asked), CHUNK_EXCHANGES):
+            rows = asked[start : start + CHUNK_EXCHANGES]
             contexts = [layout.contexts[number] for number in layout.context[rows].tolist()]
             responses = [layout.responses[number] for number in layout.response[rows].tolist()]
-            found += judged(loaded, contexts, responses).judgements
+            found += run_judge(loaded, contexts, responses).judgments
             tick(len(rows))
     return np.array([numbers[one.verdict] for one in found])

@@ -15,25 +15,30 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import IsaacError
-from ..recipe import Settled
+from ..recipe import ResolvedRecipe
 from .arrays import Ints
-from .canonical_order import Layout
-from .clusters import Clusters, Pairs, chosen, remember
-from .neighborhoods import Candidates, Groups, Searches, to_search
+from .canonical_order import CanonicalCorpus
+from .clusters import Clusters, Pairs, joined_pairs, take_neighborhoods
+from .neighborhoods import (
+    ContextIndex,
+    KeyedNeighborhoods,
+    SearchedNeighborhoods,
+    build_context_index,
+)
 from .resources import Tools
-from .search.exact import group_by
-from .search.ivf import recall
-from .storage import Store
-from .vectors import Embedded
-from .views import Compared
+from .search.exact import group_rows
+from .search.ivf import measure_recall
+from .storage import Storage
+from .vectors import Embeddings
+from .views import ComparedResponses
 
-SHARD = (512, 8192)
+SHARD_NEIGHBORHOODS = (512, 8192)
 """Least and most neighbourhoods in a shard, fewer if they are large; changes no result."""
 
-SHARDS = 16
+MIN_SHARDS = 16
 """Shards that a corpus is cut into at least, if they are not too small; changes no result."""
 
-MEMBERS = 2**21
+SHARD_MEMBERS = 2**21
 """Members of neighbourhoods from which on a shard has fewer of them; changes no result."""
 
 
@@ -52,7 +57,7 @@ class Neighborhoods:
     they were found.
     """
 
-    def __init__(self, order: Ints, starts: Ints, store: Store, search: dict[str, Any]) -> None:
+    def __init__(self, order: Ints, starts: Ints, store: Storage, search: dict[str, Any]) -> None:
         self.order, self.starts, self.store, self.search = order, starts, store, search
         self.place = np.empty_like(order)
         self.place[order] = np.arange(len(order))
@@ -72,7 +77,7 @@ class Neighborhoods:
 
     def shard(self, number: int) -> Shard:
         """Return one shard."""
-        return Shard(self.nests(number), self.store.clusters(named(number), _missing))
+        return Shard(self.nests(number), self.store.clusters(shard_name(number), _raise_missing))
 
     def __iter__(self) -> Iterator[Shard]:
         """Yield the shards in order."""
@@ -82,55 +87,62 @@ class Neighborhoods:
         """Return one neighbourhood."""
         place = self.place[nest]
         number = int(np.searchsorted(self.starts, place, side="right")) - 1
-        return chosen(self.shard(number).clusters, np.array([place - self.starts[number]]))
+        return take_neighborhoods(
+            self.shard(number).clusters, np.array([place - self.starts[number]])
+        )
 
 
-def named(shard: int) -> str:
+def shard_name(shard: int) -> str:
     """Return the name under which a shard is kept."""
     return f"shards/{shard:05}"
 
 
-def _missing() -> Clusters:
+def _raise_missing() -> Clusters:
     raise IsaacError("a shard that was finished is gone")
 
 
 def find_clusters(
-    layout: Layout,
-    contexts: Embedded | None,
-    compared: Compared,
+    layout: CanonicalCorpus,
+    contexts: Embeddings | None,
+    compared: ComparedResponses,
     allowed: npt.NDArray[np.bool_],
-    recipe: Settled,
+    recipe: ResolvedRecipe,
     tools: Tools,
 ) -> Neighborhoods:
     """Return every neighbourhood with its members in clusters, found now where it is not kept.
 
     Of an exchange it is the nearest among the rows ``allowed`` (n,) to be drawn, and itself.
     """
-    work: Searches | Groups
+    work: SearchedNeighborhoods | KeyedNeighborhoods
     if contexts is None or recipe.group_by is not None:
-        work, searched = Groups(compared, group_by(layout.group), recipe), {"by": "key"}
+        work, searched = (
+            KeyedNeighborhoods(compared, group_rows(layout.group), recipe),
+            {"by": "key"},
+        )
         sizes = work.rows.lengths
     else:
-        candidates = to_search(layout, contexts, allowed, recipe, tools)
-        work = Searches.of(layout, contexts, compared, candidates, recipe)
-        searched = how(candidates, recipe, tools)
+        candidates = build_context_index(layout, contexts, allowed, recipe, tools)
+        work = SearchedNeighborhoods.of(layout, contexts, compared, candidates, recipe)
+        searched = describe_search(candidates, recipe, tools)
         sizes = np.full(len(layout.first), min(recipe.neighbors, candidates.total))
     order = work.order(tools)
-    found = Neighborhoods(order, _starts(sizes[order]), tools.store, searched)
-    missing = [number for number in range(found.shards) if not tools.store.has(named(number))]
-    if missing and isinstance(work, Searches):
-        work = replace(work, compared=remembered(compared, len(found), recipe, tools))
+    found = Neighborhoods(order, _shard_starts(sizes[order]), tools.store, searched)
+    missing = [number for number in range(found.shards) if not tools.store.has(shard_name(number))]
+    if missing and isinstance(work, SearchedNeighborhoods):
+        work = replace(work, compared=with_joined_pairs(compared, len(found), recipe, tools))
     done = len(found) - sum(len(found.nests(number)) for number in missing)
     with tools.progress.stage("neighbourhoods", len(found)) as tick:
         tick(done)
-        results = tools.engine.map(_clusters, map(found.nests, missing), work)
+        results = tools.engine.map(_cluster_shard, map(found.nests, missing), work)
         for number, clusters in zip(missing, results, strict=True):
-            tools.store.clusters(named(number), partial(_same, clusters))
+            tools.store.clusters(shard_name(number), partial(_identity, clusters))
             tick(len(found.nests(number)))
     return found
 
 
-def remembered(compared: Compared, count: int, recipe: Settled, tools: Tools) -> Compared:
+def with_joined_pairs(
+    compared: ComparedResponses, count: int, recipe: ResolvedRecipe, tools: Tools
+) -> ComparedResponses:
     """Return what is compared with its pairs within the radius, if they serve often enough.
 
     All pairs of v vectors take v^2 products once, those of every neighbourhood k^2 each; to look
@@ -142,19 +154,21 @@ def remembered(compared: Compared, count: int, recipe: Settled, tools: Tools) ->
     with tools.progress.stage("compare responses", len(vectors)) as tick:
 
         def on_threads(work: Callable[[int], Pairs], rows: range) -> Iterator[Pairs]:
-            for row, pairs in zip(rows, tools.threads.map(_called, rows, work), strict=True):
+            for row, pairs in zip(rows, tools.threads.map(_call, rows, work), strict=True):
                 yield pairs
                 tick(min(rows.step, len(vectors) - row))
 
-        known = remember(vectors, np.arange(len(vectors)), recipe.radius, on_threads)
+        known = joined_pairs(vectors, np.arange(len(vectors)), recipe.radius, on_threads)
     return compared._replace(known=known)
 
 
-def _called(work: Callable[[int], Pairs], row: int) -> Pairs:
+def _call(work: Callable[[int], Pairs], row: int) -> Pairs:
     return work(row)
 
 
-def how(candidates: Candidates, recipe: Settled, tools: Tools) -> dict[str, Any]:
+def describe_search(
+    candidates: ContextIndex, recipe: ResolvedRecipe, tools: Tools
+) -> dict[str, Any]:
     """Return how contexts are searched, and of an inverted file which share it finds."""
     lists, vectors = candidates.lists, candidates.vectors
     if lists is None:
@@ -163,7 +177,7 @@ def how(candidates: Candidates, recipe: Settled, tools: Tools) -> dict[str, Any]
 
     def make() -> dict[str, Any]:
         with tools.progress.stage("recall"):
-            share = recall(lists, vectors, vectors, k)
+            share = measure_recall(lists, vectors, vectors, k)
         return {
             "lists": len(lists.centroids),
             "probes": lists.probes,
@@ -173,21 +187,21 @@ def how(candidates: Candidates, recipe: Settled, tools: Tools) -> dict[str, Any]
     return {"by": recipe.search, **tools.store.facts("vectors/search", make)}
 
 
-def _same(clusters: Clusters) -> Clusters:
+def _identity(clusters: Clusters) -> Clusters:
     return clusters
 
 
-def _clusters(work: Searches | Groups, nests: Ints) -> Clusters:
+def _cluster_shard(work: SearchedNeighborhoods | KeyedNeighborhoods, nests: Ints) -> Clusters:
     return work.clusters(nests)
 
 
-def _starts(sizes: Ints) -> Ints:
+def _shard_starts(sizes: Ints) -> Ints:
     """Return where shards begin, and the end: of so many neighbourhoods or so many members."""
     before = np.cumsum(sizes) - sizes
-    most = min(max(SHARD[0], -(-len(sizes) // SHARDS)), SHARD[1])
+    most = min(max(SHARD_NEIGHBORHOODS[0], -(-len(sizes) // MIN_SHARDS)), SHARD_NEIGHBORHOODS[1])
     starts = [0]
     while starts[-1] < len(sizes):
         start = starts[-1]
-        end = int(np.searchsorted(before, before[start] + MEMBERS))
+        end = int(np.searchsorted(before, before[start] + SHARD_MEMBERS))
         starts.append(min(max(end, start + 1), start + most, len(sizes)))
     return np.array(starts)

@@ -21,11 +21,11 @@ from .clusters import Clusters
 EPSILON = 1e-3
 """The paper's epsilon, which keeps its divisions from zero."""
 
-TINY = 1e-300
+MIN_TEMPERATURE = 1e-300
 """The least temperature, at which all odds are the head's and no division overflows."""
 
 
-def head(sizes: Ragged, clusters: int) -> Ints:
+def largest_sizes(sizes: Ragged, clusters: int) -> Ints:
     """Return the sizes of each neighbourhood's largest clusters, zeros at the end.
 
     The result is (m, c), c the most that any has of them, at most ``clusters``.
@@ -36,7 +36,7 @@ def head(sizes: Ragged, clusters: int) -> Ints:
     return np.where(inside, sizes.values[np.where(inside, place, 0)], 0)
 
 
-def clip(sizes: Ints, totals: Ints, top_mass: float) -> Ints:
+def clip_to_top_mass(sizes: Ints, totals: Ints, top_mass: float) -> Ints:
     """Return the sizes with clusters beyond the top-P share of all responses set to zero.
 
     ``sizes`` (m, c) descend, ``totals`` (m,) are sizes of neighbourhoods. A cluster stays if
@@ -55,17 +55,17 @@ def sharpness(sizes: Ints) -> Reals:
     """
     first = sizes[:, 0].astype(float)
     second = sizes[:, 1] if sizes.shape[1] > 1 else np.zeros(len(sizes))
-    spread = np.maximum(first - smallest(sizes), EPSILON)
+    spread = np.maximum(first - smallest_sizes(sizes), EPSILON)
     return np.where(second > 0, (first - second) / spread, 1.0)
 
 
-def smallest(sizes: Ints) -> Ints:
+def smallest_sizes(sizes: Ints) -> Ints:
     """Return the smallest size that is not zero, of each neighbourhood."""
     least: Ints = np.where(sizes > 0, sizes, np.iinfo(np.int64).max).min(axis=1)
     return least
 
 
-def odds(sizes: Ints, recipe: Recipe) -> Reals:
+def sharpened_odds(sizes: Ints, recipe: Recipe) -> Reals:
     """Return the probability of each kept cluster, (m, c), rows summing to one.
 
     With N the sizes, tau the temperature and T never more than the smallest kept size:
@@ -93,10 +93,10 @@ def _temperature(sizes: Ints, recipe: Recipe) -> Reals:
         "figure": np.maximum(sharpness(sizes), EPSILON),
         "softmax": np.ones(len(sizes)),
     }[recipe.sharpening]
-    return np.clip(recipe.temperature * factor, TINY, smallest(sizes))
+    return np.clip(recipe.temperature * factor, MIN_TEMPERATURE, smallest_sizes(sizes))
 
 
-class Shape(NamedTuple):
+class ClusterOdds(NamedTuple):
     """Of m neighbourhoods: kept counts, how many rows bear them, odds (m, c), and sharpness (m,).
 
     ``totals`` (m,) are counts of the whole neighbourhoods.
@@ -109,22 +109,24 @@ class Shape(NamedTuple):
     totals: Ints
 
 
-def shape(clusters: Clusters, recipe: Recipe) -> Shape:
+def cluster_odds(clusters: Clusters, recipe: Recipe) -> ClusterOdds:
     """Return what the draw needs to know of each neighbourhood."""
-    totals = sums(clusters.counts)
-    sizes = clip(head(clusters.counts, recipe.top_clusters), totals, recipe.top_mass)
-    rows = np.where(sizes > 0, head(clusters.sizes, recipe.top_clusters), 0)
-    return Shape(sizes, rows, odds(sizes, recipe), sharpness(sizes), totals)
+    totals = row_sums(clusters.counts)
+    sizes = clip_to_top_mass(
+        largest_sizes(clusters.counts, recipe.top_clusters), totals, recipe.top_mass
+    )
+    rows = np.where(sizes > 0, largest_sizes(clusters.sizes, recipe.top_clusters), 0)
+    return ClusterOdds(sizes, rows, sharpened_odds(sizes, recipe), sharpness(sizes), totals)
 
 
-def never_raises(facts: Shape) -> npt.NDArray[np.bool_]:
+def preserves_rank_order(facts: ClusterOdds) -> npt.NDArray[np.bool_]:
     """Return for which neighbourhoods odds over share does not rise with rank (m,)."""
     kept = facts.sizes > 0
     ratio = np.where(kept, facts.odds / np.maximum(facts.sizes, 1), 0)
     return np.asarray((np.diff(ratio, axis=1) <= 1e-12).all(axis=1))
 
 
-def sums(lists: Ragged) -> Ints:
+def row_sums(lists: Ragged) -> Ints:
     """Return the sum of each list."""
     upto = np.concatenate([[0], np.cumsum(lists.values)])
     return np.asarray(upto[lists.offsets[1:]] - upto[lists.offsets[:-1]], np.int64)

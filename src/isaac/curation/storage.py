@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..runtime import storage
 from .clusters import Clusters
-from .vectors import Embedded
+from .vectors import Embeddings
 
-Store = storage.Store[Embedded, Clusters]
-Memory = storage.Memory[Embedded, Clusters]
+Storage = storage.Storage[Embeddings, Clusters]
+MemoryStorage = storage.MemoryStorage[Embeddings, Clusters]

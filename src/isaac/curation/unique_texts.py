@@ -18,25 +18,25 @@ import numpy as np
 from .arrays import Digests, Ints
 
 
-def digests_of(texts: Iterable[str]) -> Digests:
+def compute_digests(texts: Iterable[str]) -> Digests:
     """Return the digests of texts."""
     data = b"".join(blake2b(text.encode(), digest_size=16).digest() for text in texts)
     return np.frombuffer(data, "<u8").reshape(-1, 2).astype(np.uint64)
 
 
-class Distinct(NamedTuple):
+class UniqueDigests(NamedTuple):
     """Which of many texts are the same.
 
-    ``digests`` (d, 2) are sorted, ``first`` (d,) is the first place that has each, ``number`` (n,)
+    ``digests`` (d, 2) are sorted, ``first`` (d,) is the first place that has each, ``inverse`` (n,)
     says which of them stands at each place.
     """
 
     digests: Digests
     first: Ints
-    number: Ints
+    inverse: Ints
 
 
-def distinct(digests: Digests) -> Distinct:
+def unique_digests(digests: Digests) -> UniqueDigests:
     """Return which of the digests (n, 2) are the same."""
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     ranked = digests[order]
@@ -44,20 +44,20 @@ def distinct(digests: Digests) -> Distinct:
     new[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
     number = np.empty(len(order), np.int64)
     number[order] = np.cumsum(new) - 1
-    return Distinct(ranked[new], order[new].astype(np.int64), number)
+    return UniqueDigests(ranked[new], order[new].astype(np.int64), number)
 
 
-class Texts(Sequence[str]):
+class UniqueTexts(Sequence[str]):
     """Distinct texts in the order of their digests (d, 2)."""
 
     def __init__(self, digests: Digests, source: Sequence[str]) -> None:
         self.digests, self.source = digests, source
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> Texts:
+    def of(cls, texts: Iterable[str]) -> UniqueTexts:
         """Return the distinct ones of some texts."""
         given = list(texts)
-        found = distinct(digests_of(given))
+        found = unique_digests(compute_digests(given))
         return cls(found.digests, [given[place] for place in found.first.tolist()])
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class Texts(Sequence[str]):
 
     def find(self, text: str) -> int:
         """Return the place of a text, -1 if it is not there."""
-        high, low = digests_of([text])[0]
+        high, low = compute_digests([text])[0]
         start = int(np.searchsorted(self.digests[:, 0], high, "left"))
         end = int(np.searchsorted(self.digests[:, 0], high, "right"))
         place = start + int(np.searchsorted(self.digests[start:end, 1], low))
@@ -88,7 +88,7 @@ class Texts(Sequence[str]):
 class TextFile(Sequence[str]):
     """Texts in a file: text i is the UTF-8 from ``starts[i]``, ``lengths[i]`` bytes of it."""
 
-    PORTION = 4096
+    BATCH_TEXTS = 4096
 
     def __init__(self, path: Path, starts: Ints, lengths: Ints) -> None:
         self.starts, self.lengths = starts, lengths
@@ -112,8 +112,8 @@ class TextFile(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         """Yield the texts in order."""
-        for start in range(0, len(self), self.PORTION):
-            yield from self[start : start + self.PORTION]
+        for start in range(0, len(self), self.BATCH_TEXTS):
+            yield from self[start : start + self.BATCH_TEXTS]
 
     def _read(self, start: int, length: int) -> str:
         data = os.pread(self.file, length, start)

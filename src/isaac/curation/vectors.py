@@ -17,16 +17,16 @@ from ..models.encoders import (
     OpenAIEncoder,
     SentenceTransformersEncoder,
     WordLlamaEncoder,
-    _array,
-    _loaded,
-    encoded,
+    as_float32_array,
+    encode_texts,
+    encoder_revision,
+    load_cached_encoder,
     load_encoder,
-    revision,
 )
 
-Grid = npt.NDArray[np.int16]
+GridVectors = npt.NDArray[np.int16]
 
-GRID = 2048
+GRID_STEPS = 2048
 """Steps from 0 to 1 on which the components of a vector lie.
 
 With components that are multiples of 1/2048, every partial sum of a dot product of two unit
@@ -35,46 +35,46 @@ depend on tile sizes, on the number of threads or on the processor; neither does
 The price is an error of about 1e-4 in a cosine.
 """
 
-CHUNK = 4096
+CHUNK_TEXTS = 4096
 """Texts that are embedded, and stored by a run, at a time."""
 
-BLOCK = 256
+BLOCK_VECTORS = 256
 """Vectors that are put on the grid at a time, few enough for the processor's cache."""
 
 
-class Embedded(NamedTuple):
+class Embeddings(NamedTuple):
     """Vectors on the grid, by which encoder, and how many of the texts it knew nothing of."""
 
-    vectors: Grid
+    vectors: GridVectors
     unknown: int
     encoder: str
 
 
-def embed(encoder: Encoder, texts: Sequence[str]) -> Embedded:
+def embed(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
     """Return unit vectors of the texts on the grid, int16 of shape (len(texts), d).
 
     A text of which the encoder knows nothing (a zero vector) gets a direction of its own, taken
     from its hash, so that it is near nothing but itself. Raises `EncoderError` if the encoder
     fails or returns another shape, NaN or infinity.
     """
-    return join([embed_chunk(encoder, chunk) for chunk in chunks(texts)])
+    return concatenate_embeddings([embed_chunk(encoder, chunk) for chunk in iter_chunks(texts)])
 
 
-def chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+def iter_chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield the texts in the portions that are embedded at a time."""
-    for start in range(0, len(texts), CHUNK):
-        yield texts[start : start + CHUNK]
+    for start in range(0, len(texts), CHUNK_TEXTS):
+        yield texts[start : start + CHUNK_TEXTS]
 
 
-def join(parts: list[Embedded]) -> Embedded:
+def concatenate_embeddings(parts: list[Embeddings]) -> Embeddings:
     """Return the portions as one; raise `EncoderError` if they do not fit together."""
     if not parts:
-        return Embedded(np.zeros((0, 1), np.int16), 0, "")
-    vectors = np.concatenate([part.vectors for part in alike(parts)])
-    return Embedded(vectors, **facts_of(parts))
+        return Embeddings(np.zeros((0, 1), np.int16), 0, "")
+    vectors = np.concatenate([part.vectors for part in check_same_encoder(parts)])
+    return Embeddings(vectors, **collect_facts(parts))
 
 
-def alike(parts: Iterable[Embedded]) -> Iterator[Embedded]:
+def check_same_encoder(parts: Iterable[Embeddings]) -> Iterator[Embeddings]:
     """Yield the portions; raise `EncoderError` at one that does not fit to the first."""
     first: tuple[str, int] | None = None
     for part in parts:
@@ -87,7 +87,7 @@ def alike(parts: Iterable[Embedded]) -> Iterator[Embedded]:
         yield part
 
 
-def facts_of(parts: Iterable[Embedded]) -> dict[str, Any]:
+def collect_facts(parts: Iterable[Embeddings]) -> dict[str, Any]:
     """Return how many texts the encoder knew nothing of, and which encoder it was."""
     unknown, encoder = 0, ""
     for part in parts:
@@ -95,20 +95,20 @@ def facts_of(parts: Iterable[Embedded]) -> dict[str, Any]:
     return {"unknown": unknown, "encoder": encoder}
 
 
-def embed_by_name(encoder: str, texts: list[str]) -> Embedded:
+def embed_by_name(encoder: str, texts: list[str]) -> Embeddings:
     """Return the vectors of one portion of texts by an encoder that a process loads once."""
-    return embed_chunk(_loaded(encoder), texts)
+    return embed_chunk(load_cached_encoder(encoder), texts)
 
 
-def embed_chunk(encoder: Encoder, texts: Sequence[str]) -> Embedded:
+def embed_chunk(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
     """Return the vectors of one portion of texts."""
-    return unit_vectors(encoder, texts, encoded(encoder, texts))
+    return to_unit_vectors(encoder, texts, encode_texts(encoder, texts))
 
 
-def unit_vectors(encoder: Encoder, texts: Sequence[str], said: Any) -> Embedded:
+def to_unit_vectors(encoder: Encoder, texts: Sequence[str], said: Any) -> Embeddings:
     """Return what an encoder said of texts as unit vectors on the grid."""
-    name = revision(encoder)
-    raw = _array(said, name)
+    name = encoder_revision(encoder)
+    raw = as_float32_array(said, name)
     if raw.ndim != 2 or len(raw) != len(texts) or raw.shape[1] == 0:
         raise EncoderError(
             f"encoder {name} returned shape {raw.shape} for {len(texts)} texts; "
@@ -122,25 +122,27 @@ def unit_vectors(encoder: Encoder, texts: Sequence[str], said: Any) -> Embedded:
             f"first for {example[:60]!r}"
         )
     vectors, unknown = np.empty(raw.shape, np.int16), 0
-    for start in range(0, len(raw), BLOCK):
-        rows = raw[start : start + BLOCK]
+    for start in range(0, len(raw), BLOCK_VECTORS):
+        rows = raw[start : start + BLOCK_VECTORS]
         norms = np.linalg.norm(rows.astype(np.float64), axis=1)
         nothing = norms < 1e-12
         unit = rows / np.where(nothing, 1, norms)[:, None]
         for row in np.flatnonzero(nothing).tolist():
-            unit[row] = _direction(texts[start + row], raw.shape[1])
-        vectors[start : start + BLOCK] = np.rint(np.multiply(unit, GRID, out=unit), out=unit)
+            unit[row] = _random_direction(texts[start + row], raw.shape[1])
+        vectors[start : start + BLOCK_VECTORS] = np.rint(
+            np.multiply(unit, GRID_STEPS, out=unit), out=unit
+        )
         unknown += int(nothing.sum())
-    return Embedded(vectors, unknown, name)
+    return Embeddings(vectors, unknown, name)
 
 
-def _direction(text: str, dimensions: int) -> Floats:
+def _random_direction(text: str, dimensions: int) -> Floats:
     seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
     vector = np.random.default_rng(seed).standard_normal(dimensions)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
-def on_grid(vectors: npt.NDArray[Any]) -> Grid:
+def to_grid(vectors: npt.NDArray[Any]) -> GridVectors:
     """Return vectors (n, d) of any length as unit vectors on the grid.
 
     A vector shorter than a hundredth, which is what rounding leaves of a difference of two grid
@@ -148,34 +150,34 @@ def on_grid(vectors: npt.NDArray[Any]) -> Grid:
     """
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     unit = np.where(norms < 0.01, 0, vectors / np.maximum(norms, 0.01))
-    return np.asarray(np.rint(unit * GRID), np.int16)
+    return np.asarray(np.rint(unit * GRID_STEPS), np.int16)
 
 
-def as_floats(vectors: Grid) -> Floats:
+def as_floats(vectors: GridVectors) -> Floats:
     """Return grid vectors as float32 near unit length, their dot products exact."""
-    return vectors.astype(np.float32) / np.float32(GRID)
+    return vectors.astype(np.float32) / np.float32(GRID_STEPS)
 
 
 __all__ = [
-    "CHUNK",
-    "GRID",
-    "Embedded",
+    "CHUNK_TEXTS",
+    "GRID_STEPS",
+    "Embeddings",
     "Encoder",
     "HashingEncoder",
     "OpenAIEncoder",
     "SentenceTransformersEncoder",
     "WordLlamaEncoder",
-    "alike",
     "as_floats",
-    "chunks",
+    "check_same_encoder",
+    "collect_facts",
+    "concatenate_embeddings",
     "embed",
     "embed_by_name",
     "embed_chunk",
-    "encoded",
-    "facts_of",
-    "join",
+    "encode_texts",
+    "encoder_revision",
+    "iter_chunks",
     "load_encoder",
-    "on_grid",
-    "revision",
-    "unit_vectors",
+    "to_grid",
+    "to_unit_vectors",
 ]

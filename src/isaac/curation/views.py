@@ -15,51 +15,54 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..recipe import Settled
-from ..runtime.concurrency import one_thread
+from ..recipe import ResolvedRecipe
+from ..runtime.concurrency import single_threaded_blas
 from ..runtime.progress import Tick
-from ..runtime.storage import kept
+from ..runtime.storage import stored_arrays
 from .arrays import Ints, Ragged, Reals
-from .canonical_order import Layout
+from .canonical_order import CanonicalCorpus
 from .resources import Tools
-from .response_scores import Consensus
-from .vectors import CHUNK, Embedded, Grid, as_floats, on_grid
+from .response_scores import ResponseScores
+from .vectors import CHUNK_TEXTS, Embeddings, GridVectors, as_floats, to_grid
 
-BLOCK = 4096
+BLOCK_ROWS = 4096
 """Rows of the regression in memory at a time."""
 
-PENALTY = 10.0
+RIDGE_PENALTY = 10.0
 """Ridge penalty, in rows: a direction seen in fewer rows than that is hardly predicted."""
 
-MARKUP = re.compile(r"^(?:[#>*+\-\u2022]+|\d+[.)]|\W*```\w*|<[^<>]*>)\s*")
-SENTENCE = re.compile(r".+?[.!?\u3002\uff01\uff1f](?=[\s\"'\u201d\u2019)\]<]|$)", re.DOTALL)
-LEAST, MOST = 12, 300
-HEAD = 4000
+MARKUP_PATTERN = re.compile(r"^(?:[#>*+\-\u2022]+|\d+[.)]|\W*```\w*|<[^<>]*>)\s*")
+SENTENCE_PATTERN = re.compile(r".+?[.!?\u3002\uff01\uff1f](?=[\s\"'\u201d\u2019)\]<]|$)", re.DOTALL)
+MIN_OPENING_CHARACTERS, MAX_OPENING_CHARACTERS = 12, 300
+MAX_SCANNED_CHARACTERS = 4000
 """Characters in which an opening is looked for, markup included."""
 
 
-def opening(text: str) -> str:
+def extract_opening(text: str) -> str:
     """Return the first sentence of a text, without the marks of lists, headings, code or HTML.
 
     A sentence of less than 12 characters ("Sure!", "1.") takes the next one along; a text without
     an end of a sentence is cut after its first line with text, or 300 characters.
     """
-    lines = (_plain(line) for line in text.strip()[:HEAD].splitlines())
+    lines = (_strip_markup(line) for line in text.strip()[:MAX_SCANNED_CHARACTERS].splitlines())
     flat = "\n".join(line for line in lines if line)
     end = 0
-    for sentence in SENTENCE.finditer(flat):
+    for sentence in SENTENCE_PATTERN.finditer(flat):
         end = sentence.end()
-        if end >= LEAST:
+        if end >= MIN_OPENING_CHARACTERS:
             break
-    first_line = flat.find("\n", LEAST)
-    if first_line != -1 and not LEAST <= end <= first_line:
+    first_line = flat.find("\n", MIN_OPENING_CHARACTERS)
+    if first_line != -1 and not MIN_OPENING_CHARACTERS <= end <= first_line:
         end = first_line
-    return " ".join(flat[: min(end or MOST, MOST)].split()) or text[:MOST]
+    return (
+        " ".join(flat[: min(end or MAX_OPENING_CHARACTERS, MAX_OPENING_CHARACTERS)].split())
+        or text[:MAX_OPENING_CHARACTERS]
+    )
 
 
-def _plain(line: str) -> str:
+def _strip_markup(line: str) -> str:
     line = line.strip()
-    while mark := MARKUP.match(line):
+    while mark := MARKUP_PATTERN.match(line):
         line = line[mark.end() :]
     return line.strip("*_`# ")
 
@@ -75,62 +78,66 @@ class Ridge:
     responses: npt.NDArray[np.float64]
     weights: npt.NDArray[np.float64]
 
-    def residual(self, contexts: Grid, responses: Grid) -> Grid:
+    def residual(self, contexts: GridVectors, responses: GridVectors) -> GridVectors:
         """Return what contexts (n, d) do not predict of responses (n, e), as unit grid vectors."""
         parts = [
-            self._residual(contexts[start : start + BLOCK], responses[start : start + BLOCK])
-            for start in range(0, len(contexts), BLOCK)
+            self._residual(
+                contexts[start : start + BLOCK_ROWS], responses[start : start + BLOCK_ROWS]
+            )
+            for start in range(0, len(contexts), BLOCK_ROWS)
         ]
         return np.concatenate(parts)
 
-    def predicted(self, contexts: Grid) -> Grid:
+    def predicted(self, contexts: GridVectors) -> GridVectors:
         """Return the responses that contexts (n, d) predict, as unit grid vectors (n, e)."""
-        return on_grid(self.responses + self._told(contexts))
+        return to_grid(self.responses + self._told(contexts))
 
-    def _told(self, contexts: Grid) -> npt.NDArray[np.float64]:
+    def _told(self, contexts: GridVectors) -> npt.NDArray[np.float64]:
         """Return how far contexts move the expected response from the mean, (n, e)."""
-        with one_thread():
+        with single_threaded_blas():
             told = (as_floats(contexts) - self.contexts) @ self.weights
         return np.asarray(told)
 
-    def _residual(self, contexts: Grid, responses: Grid) -> Grid:
-        return on_grid(as_floats(responses) - self.responses - self._told(contexts))
+    def _residual(self, contexts: GridVectors, responses: GridVectors) -> GridVectors:
+        return to_grid(as_floats(responses) - self.responses - self._told(contexts))
 
 
-def fit(contexts: Grid, responses: Grid, rows: npt.NDArray[Any], tick: Tick | None = None) -> Ridge:
+def fit_ridge(
+    contexts: GridVectors, responses: GridVectors, rows: npt.NDArray[Any], tick: Tick | None = None
+) -> Ridge:
     """Return the ridge regression of responses on contexts.
 
     ``rows`` (n, 2) pairs an index of ``contexts`` with one of ``responses``. Rows are read block by
     block in their order on one thread, so that the result depends on nothing else.
     """
-    x_mean = _mean(contexts, rows[:, 0])
-    y_mean = _mean(responses, rows[:, 1])
+    x_mean = _mean_vector(contexts, rows[:, 0])
+    y_mean = _mean_vector(responses, rows[:, 1])
     x_size, y_size = contexts.shape[1], responses.shape[1]
     gram, cross = np.zeros((x_size, x_size)), np.zeros((x_size, y_size))
-    with one_thread():
-        for part in _blocks(rows):
+    with single_threaded_blas():
+        for part in _iter_blocks(rows):
             x = as_floats(contexts[part[:, 0]]) - x_mean
             gram += x.T @ x
             cross += x.T @ (as_floats(responses[part[:, 1]]) - y_mean)
             if tick is not None:
                 tick(len(part))
-        weights = np.linalg.solve(gram + PENALTY * np.eye(x_size), cross)
+        weights = np.linalg.solve(gram + RIDGE_PENALTY * np.eye(x_size), cross)
     return Ridge(x_mean, y_mean, np.asarray(weights, np.float64))
 
 
-def _mean(vectors: Grid, rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _mean_vector(vectors: GridVectors, rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     total = np.zeros(vectors.shape[1])
-    for part in _blocks(rows):
+    for part in _iter_blocks(rows):
         total += as_floats(vectors[part]).sum(axis=0, dtype=np.float64)
     return total / max(len(rows), 1)
 
 
-def _blocks(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
-    for start in range(0, len(rows), BLOCK):
-        yield rows[start : start + BLOCK]
+def _iter_blocks(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    for start in range(0, len(rows), BLOCK_ROWS):
+        yield rows[start : start + BLOCK_ROWS]
 
 
-class Compared(NamedTuple):
+class ComparedResponses(NamedTuple):
     """What the responses of rows are compared by: row r by ``vectors[item[r]]``.
 
     There are no vectors where responses are compared as text, and then ``item`` numbers the texts.
@@ -139,47 +146,52 @@ class Compared(NamedTuple):
     vectors within the radius, where it pays to look for all of them at once.
     """
 
-    vectors: Grid | None
+    vectors: GridVectors | None
     item: Ints
     ridge: Ridge | None = None
     kind: Ints | None = None
     known: Ragged | None = None
 
 
-def compare(
-    layout: Layout,
-    contexts: Embedded | None,
-    responses: Embedded | None,
-    consensus: Consensus,
-    recipe: Settled,
+def apply_view(
+    layout: CanonicalCorpus,
+    contexts: Embeddings | None,
+    responses: Embeddings | None,
+    consensus: ResponseScores,
+    recipe: ResolvedRecipe,
     tools: Tools,
-) -> Compared:
+) -> ComparedResponses:
     """Return the responses as the recipe's view of them; residuals are kept in a store."""
     if responses is None:
-        return Compared(None, layout.response)
+        return ComparedResponses(None, layout.response)
     kind = consensus.kind[layout.response] if recipe.duplicates == "once" else None
     if recipe.view != "residual" or contexts is None:
-        return Compared(responses.vectors, layout.look, None, kind)
-    ridge = fit_rows(layout, contexts, responses, tools)
+        return ComparedResponses(responses.vectors, layout.look, None, kind)
+    ridge = fit_corpus_ridge(layout, contexts, responses, tools)
     said, answered = layout.context[layout.first], layout.look[layout.first]
 
-    def residuals() -> Iterator[Grid]:
+    def residuals() -> Iterator[GridVectors]:
         with tools.progress.stage("residuals", len(said)) as tick:
-            for start in range(0, len(said), CHUNK):
-                asked, given = said[start : start + CHUNK], answered[start : start + CHUNK]
+            for start in range(0, len(said), CHUNK_TEXTS):
+                asked, given = (
+                    said[start : start + CHUNK_TEXTS],
+                    answered[start : start + CHUNK_TEXTS],
+                )
                 yield ridge.residual(contexts.vectors[asked], responses.vectors[given])
                 tick(len(asked))
 
     vectors = tools.store.stacked("vectors/residuals", len(said), residuals)
-    return Compared(vectors, layout.exchange, ridge, kind)
+    return ComparedResponses(vectors, layout.exchange, ridge, kind)
 
 
-def fit_rows(layout: Layout, contexts: Embedded, responses: Embedded, tools: Tools) -> Ridge:
+def fit_corpus_ridge(
+    layout: CanonicalCorpus, contexts: Embeddings, responses: Embeddings, tools: Tools
+) -> Ridge:
     """Return what the contexts of the corpus predict of its responses, kept in a store."""
 
     def make() -> dict[str, Reals]:
         rows = np.stack([layout.context, layout.look], axis=1)
         with tools.progress.stage("regression", len(rows)) as tick:
-            return vars(fit(contexts.vectors, responses.vectors, rows, tick))
+            return vars(fit_ridge(contexts.vectors, responses.vectors, rows, tick))
 
-    return Ridge(**kept(tools.store, "vectors/ridge", Ridge.__dataclass_fields__, make))
+    return Ridge(**stored_arrays(tools.store, "vectors/ridge", Ridge.__dataclass_fields__, make))

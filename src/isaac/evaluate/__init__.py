@@ -1,18 +1,18 @@
 """Models before and after, compared so that a low unsafe share cannot be had for nothing."""
 
 from .arms import Arm
-from .evaluation import evaluate, write, write_into
+from .evaluation import evaluate, write_evaluation, write_into_run
 from .prompts import Prompt, PromptError, load_prompts
-from .results import Evaluation, Settings
+from .results import Evaluation, EvaluationSettings
 
 __all__ = [
     "Arm",
     "Evaluation",
+    "EvaluationSettings",
     "Prompt",
     "PromptError",
-    "Settings",
     "evaluate",
     "load_prompts",
-    "write",
-    "write_into",
+    "write_evaluation",
+    "write_into_run",
 ]

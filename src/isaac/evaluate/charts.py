@@ -7,15 +7,24 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from ..runs.reports.charts import BAR, MARK, Scale, line, percent, svg, tag, words_at
-from ..text import short
+from ..runs.reports.charts import (
+    BAR_COLOR,
+    MARK_COLOR,
+    Scale,
+    percent,
+    svg_chart,
+    svg_element,
+    svg_line,
+    svg_text,
+)
+from ..text import shorten
 
-LEFT, RIGHT, ROW = 172, 520, 30
-NAME = 26
+PLOT_LEFT, PLOT_RIGHT, ROW_HEIGHT = 172, 520, 30
+MAX_NAME_CHARACTERS = 26
 """Characters of a name beside its bar."""
 
 
-class Row(NamedTuple):
+class ShareBar(NamedTuple):
     """A bar: a name, a share with low and high or None, how it is filled, and what speaks against.
 
     ``role`` is before, after or constant; ``flag`` stands beside the value.
@@ -27,47 +36,52 @@ class Row(NamedTuple):
     flag: str = ""
 
 
-def bars(rows: Sequence[Row], title: str) -> Markup:
+def draw_bars(rows: Sequence[ShareBar], title: str) -> Markup:
     """Return lying bars of shares, each with the line of its interval and its value."""
-    x = _across([row.share for row in rows])
-    foot = 12 + ROW * len(rows)
-    parts = [_ticks(x, foot), line(LEFT, 8, LEFT, foot)]
+    x = _fit_scale([row.share for row in rows])
+    foot = 12 + ROW_HEIGHT * len(rows)
+    parts = [_draw_ticks(x, foot), svg_line(PLOT_LEFT, 8, PLOT_LEFT, foot)]
     for place, row in enumerate(rows):
-        parts.append(_row(row, 12 + ROW * place, x))
-    return svg((640, foot + 40), title, _told(rows), parts)
+        parts.append(_draw_bar(row, 12 + ROW_HEIGHT * place, x))
+    return svg_chart((640, foot + 40), title, _describe_bars(rows), parts)
 
 
-def grouped(groups: Sequence[tuple[str, Sequence[Row]]], title: str) -> Markup:
+def draw_grouped_bars(groups: Sequence[tuple[str, Sequence[ShareBar]]], title: str) -> Markup:
     """Return such bars in groups, each under its name."""
-    x = _across([row.share for _, rows in groups for row in rows])
+    x = _fit_scale([row.share for _, rows in groups for row in rows])
     parts: list[Markup] = []
     top = 12
     for name, rows in groups:
-        heading = words_at(short(name, 60), LEFT, top + 14, anchor="start", size=12)
-        parts.append(tag("g", heading, font_weight="600"))
+        heading = svg_text(shorten(name, 60), PLOT_LEFT, top + 14, anchor="start", size=12)
+        parts.append(svg_element("g", heading, font_weight="600"))
         top += 22
         for row in rows:
-            parts.append(_row(row, top, x, height=13))
+            parts.append(_draw_bar(row, top, x, height=13))
             top += 20
         top += 8
-    frame = [_ticks(x, top), line(LEFT, 8, LEFT, top)]
-    told = " ".join(f"{name}: {_told(rows)}" for name, rows in groups)
-    return svg((640, top + 40), title, told, [*frame, *parts])
+    frame = [_draw_ticks(x, top), svg_line(PLOT_LEFT, 8, PLOT_LEFT, top)]
+    told = " ".join(f"{name}: {_describe_bars(rows)}" for name, rows in groups)
+    return svg_chart((640, top + 40), title, told, [*frame, *parts])
 
 
-def _across(shares: Sequence[Mapping[str, Any] | None]) -> Scale:
+def _fit_scale(shares: Sequence[Mapping[str, Any] | None]) -> Scale:
     """Return a scale from zero to a round share that holds every interval."""
     most = max((share["high"] for share in shares if share), default=1.0)
     top = next(end for end in (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if end >= min(most, 1.0))
-    return Scale(0, top, LEFT, RIGHT)
+    return Scale(0, top, PLOT_LEFT, PLOT_RIGHT)
 
 
-def _ticks(x: Scale, foot: float) -> Markup:
+def _draw_ticks(x: Scale, foot: float) -> Markup:
     parts = [
-        words_at("unsafe share of scored answers", (LEFT + RIGHT) / 2, foot + 32, anchor="middle")
+        svg_text(
+            "unsafe share of scored answers",
+            (PLOT_LEFT + PLOT_RIGHT) / 2,
+            foot + 32,
+            anchor="middle",
+        )
     ]
     for tick in x.ticks(5):
-        grid = tag(
+        grid = svg_element(
             "line",
             x1=x(tick),
             y1=8,
@@ -76,30 +90,36 @@ def _ticks(x: Scale, foot: float) -> Markup:
             stroke="currentColor",
             stroke_opacity=0.15,
         )
-        parts += [grid, words_at(f"{100 * tick:g}%", x(tick), foot + 15, anchor="middle")]
-    return tag("g", *parts)
+        parts += [grid, svg_text(f"{100 * tick:g}%", x(tick), foot + 15, anchor="middle")]
+    return svg_element("g", *parts)
 
 
-def _row(row: Row, top: float, x: Scale, height: float = 18) -> Markup:
+def _draw_bar(row: ShareBar, top: float, x: Scale, height: float = 18) -> Markup:
     """Return one bar: filled for a model after, pale for that before, a dashed frame for none."""
     name, share, role, flag = row
     middle = top + height / 2
-    label = words_at(short(name, NAME), LEFT - 8, middle + 4)
+    label = svg_text(shorten(name, MAX_NAME_CHARACTERS), PLOT_LEFT - 8, middle + 4)
     if share is None:
-        return tag("g", label, words_at("no verdict", LEFT + 6, middle + 4, anchor="start"))
-    paint = {"class_": "mark", "fill": MARK} if role == "after" else {"class_": "bar", "fill": BAR}
+        return svg_element(
+            "g", label, svg_text("no verdict", PLOT_LEFT + 6, middle + 4, anchor="start")
+        )
+    paint = (
+        {"class_": "mark", "fill": MARK_COLOR}
+        if role == "after"
+        else {"class_": "bar", "fill": BAR_COLOR}
+    )
     if role == "constant":
         paint = {"fill": "none", "stroke": "currentColor", "stroke_dasharray": "3 2"}
     width = x(share["value"]) - x(0)
-    bar = tag("rect", x=x(0), y=top, width=width, height=height, **paint)
+    bar = svg_element("rect", x=x(0), y=top, width=width, height=height, **paint)
     told = f"{percent(share['value'])} ({percent(share['low'])} to {percent(share['high'])})"
-    return tag(
+    return svg_element(
         "g",
-        tag("title", f"{name}: {told}"),
+        svg_element("title", f"{name}: {told}"),
         label,
         bar,
-        _whisker(x(share["low"]), x(share["high"]), middle),
-        words_at(
+        _draw_whisker(x(share["low"]), x(share["high"]), middle),
+        svg_text(
             percent(share["value"]) + (f", {flag}" if flag else ""),
             x(share["high"]) + 8,
             middle + 4,
@@ -108,18 +128,18 @@ def _row(row: Row, top: float, x: Scale, height: float = 18) -> Markup:
     )
 
 
-def _whisker(low: float, high: float, middle: float) -> Markup:
+def _draw_whisker(low: float, high: float, middle: float) -> Markup:
     """Return the line of an interval, with a pale edge so that it shows on a dark bar."""
     ends = [(low, middle, high, middle)]
     ends += [(end, middle - 4, end, middle + 4) for end in (low, high)]
     halo = [
-        tag("line", x1=a, y1=b, x2=c, y2=d, class_="halo", stroke="#fff", stroke_width=4)
+        svg_element("line", x1=a, y1=b, x2=c, y2=d, class_="halo", stroke="#fff", stroke_width=4)
         for a, b, c, d in ends
     ]
-    return tag("g", *halo, *(line(*end, width=1.5) for end in ends))
+    return svg_element("g", *halo, *(svg_line(*end, width=1.5) for end in ends))
 
 
-def _told(rows: Sequence[Row]) -> str:
+def _describe_bars(rows: Sequence[ShareBar]) -> str:
     """Return bars in words."""
     said = [f"{row.name} {percent(row.share['value'])}" for row in rows if row.share]
     return "; ".join(said) + "."

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from .coherence import words_of
+from .coherence import extract_words
 
-START, END, RARE = "<s>", "</s>", "<rare>"
+START_TOKEN, END_TOKEN, RARE_TOKEN = "<s>", "</s>", "<rare>"
 
 
 class Perplexity(NamedTuple):
@@ -25,7 +25,7 @@ class Perplexity(NamedTuple):
     backward: float
 
 
-class Triples:
+class TrigramModel:
     """An interpolated trigram model, smoothed by Witten and Bell's method (1991, method C).
 
     Its words are given, the others are one rare word; so models that were trained on different
@@ -44,8 +44,8 @@ class Triples:
                     self._add(padded[end + 1 - length : end + 1])
 
     def _padded(self, words: Sequence[str]) -> tuple[str, ...]:
-        kept = (word if word in self.known else RARE for word in words)
-        return (START, START, *kept, END)
+        kept = (word if word in self.known else RARE_TOKEN for word in words)
+        return (START_TOKEN, START_TOKEN, *kept, END_TOKEN)
 
     def _add(self, gram: tuple[str, ...]) -> None:
         self.totals[gram[:-1]] += 1
@@ -72,7 +72,7 @@ class Triples:
         return math.exp(nats / size) if size else math.nan
 
 
-def perplexities(
+def compute_perplexities(
     real: Sequence[str], generated: Sequence[Sequence[str]]
 ) -> list[Perplexity | None]:
     """Return for each model's replies their perplexities against real ones; None without replies.
@@ -80,16 +80,17 @@ def perplexities(
     The known words are those that occur twice in the real replies. Each backward model is trained
     on equally many words: as many as the model that said least.
     """
-    truth = [words_of(text) for text in real]
+    truth = [extract_words(text) for text in real]
     counts = Counter(word for words in truth for word in words)
     known = frozenset(word for word, times in counts.items() if times > 1)
-    said = [[words_of(reply) for reply in replies] for replies in generated]
+    said = [[extract_words(reply) for reply in replies] for replies in generated]
     sizes = [sum(map(len, texts)) for texts in said]
     least = min((size for size in sizes if size), default=0)
-    reference = Triples(truth, known)
+    reference = TrigramModel(truth, known)
     return [
         Perplexity(
-            reference.perplexity(texts), Triples(_cut(texts, least), known).perplexity(truth)
+            reference.perplexity(texts),
+            TrigramModel(_take_words(texts, least), known).perplexity(truth),
         )
         if size
         else None
@@ -97,7 +98,7 @@ def perplexities(
     ]
 
 
-def _cut(texts: Sequence[Sequence[str]], size: int) -> list[list[str]]:
+def _take_words(texts: Sequence[Sequence[str]], size: int) -> list[list[str]]:
     """Return the first so many words of texts."""
     cut: list[list[str]] = []
     for words in texts:

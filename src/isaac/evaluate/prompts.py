@@ -9,24 +9,24 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from ..corpus.files import find_sources, members, opened
-from ..corpus.records import Record, dumps, parse, read_records
-from ..errors import IsaacError, needed
-from ..models.chat.base import Messages, as_one_text
-from ..text import short
+from ..corpus.files import find_sources, open_members, open_source
+from ..corpus.records import ParsedRecord, dumps, parse_json, read_records
+from ..errors import IsaacError, require_extra
+from ..models.chat.base import Conversation, messages_to_text
+from ..text import shorten
 
-Kind = Literal["risky", "harmless"]
+PromptKind = Literal["risky", "harmless"]
 
-BUNDLED = ("risky", "harmless", "bundled")
+BUNDLED_NAMES = ("risky", "harmless", "bundled")
 """Names of the prompts that come with isaac, the last of them both."""
 
-COLUMNS = ("messages", "prompt", "context", "question")
+PROMPT_COLUMNS = ("messages", "prompt", "context", "question")
 """Columns that a prompt is looked for in, in this order."""
 
-REPLIES = ("response", "completion", "reply", "answer", "text")
+REPLY_COLUMNS = ("response", "completion", "reply", "answer", "text")
 """Columns that a real reply is looked for in, in this order."""
 
-XSTEST = {"prompt", "type", "focus", "note"}
+XSTEST_COLUMNS = {"prompt", "type", "focus", "note"}
 """Columns by which XSTest's file is known; most of its copies have a label too."""
 
 
@@ -38,9 +38,9 @@ class Prompt(NamedTuple):
     """One prompt; ``messages`` is what a model is sent, the user's turn last."""
 
     id: str
-    messages: Messages
+    messages: Conversation
     category: str = ""
-    kind: Kind | None = None
+    kind: PromptKind | None = None
 
     @property
     def text(self) -> str:
@@ -50,7 +50,7 @@ class Prompt(NamedTuple):
     @property
     def conversation(self) -> str:
         """Return all that a model is sent as one text: several turns a line each, with roles."""
-        return as_one_text(self.messages)
+        return messages_to_text(self.messages)
 
     @property
     def digest(self) -> str:
@@ -58,7 +58,7 @@ class Prompt(NamedTuple):
         return hashlib.sha256(dumps(self.messages).encode()).hexdigest()[:12]
 
 
-class Public(NamedTuple):
+class PublicDataset(NamedTuple):
     """Where a public set lies on the hub: data set, configuration, split and columns.
 
     ``column`` may be dotted where a row has objects in it.
@@ -69,70 +69,74 @@ class Public(NamedTuple):
     split: str
     column: str
     category: str = ""
-    kind: Kind | None = "risky"
+    kind: PromptKind | None = "risky"
 
 
-PUBLIC = {
-    "xstest": Public("natolambert/xstest-v2-copy", None, "prompts", "prompt", "type", None),
-    "advbench": Public("walledai/AdvBench", None, "train", "prompt"),
-    "harmbench": Public("walledai/HarmBench", "standard", "train", "prompt", "category"),
-    "strongreject": Public("walledai/StrongREJECT", None, "train", "prompt", "category"),
-    "donotanswer": Public("LibrAI/do-not-answer", None, "train", "question", "risk_area"),
-    "beavertails": Public(
+PUBLIC_DATASETS = {
+    "xstest": PublicDataset("natolambert/xstest-v2-copy", None, "prompts", "prompt", "type", None),
+    "advbench": PublicDataset("walledai/AdvBench", None, "train", "prompt"),
+    "harmbench": PublicDataset("walledai/HarmBench", "standard", "train", "prompt", "category"),
+    "strongreject": PublicDataset("walledai/StrongREJECT", None, "train", "prompt", "category"),
+    "donotanswer": PublicDataset("LibrAI/do-not-answer", None, "train", "question", "risk_area"),
+    "beavertails": PublicDataset(
         "PKU-Alignment/BeaverTails-Evaluation", None, "test", "prompt", "category"
     ),
-    "realtoxicityprompts": Public("allenai/real-toxicity-prompts", None, "train", "prompt.text"),
-    "toxicchat": Public("lmsys/toxic-chat", "toxicchat0124", "test", "user_input", kind=None),
+    "realtoxicityprompts": PublicDataset(
+        "allenai/real-toxicity-prompts", None, "train", "prompt.text"
+    ),
+    "toxicchat": PublicDataset(
+        "lmsys/toxic-chat", "toxicchat0124", "test", "user_input", kind=None
+    ),
 }
 """Public sets by name; those of walledai ask for an account that has agreed to their terms."""
 
 
-class Prompts(NamedTuple):
+class LoadedPrompts(NamedTuple):
     """Prompts in order, no two the same, and how many were left out for being so."""
 
     prompts: list[Prompt]
     repeated: int = 0
 
 
-def load_prompts(name: str) -> Prompts:
+def load_prompts(name: str) -> LoadedPrompts:
     """Return the prompts of a name or file.
 
-    Names: ``risky``, ``harmless``, ``bundled``; the public sets of `PUBLIC`, through the package
+    Names: ``risky``, ``harmless``, ``bundled``; the public sets of `PUBLIC_DATASETS`, through the package
     datasets; ``hf:<dataset>[/<config>]:<split>:<column>``; ``xstest:<csv file>``. Anything else is
-    a file: JSON Lines, JSON, CSV, TSV or Parquet with a column of `COLUMNS`, or plain text, a
+    a file: JSON Lines, JSON, CSV, TSV or Parquet with a column of `PROMPT_COLUMNS`, or plain text, a
     prompt a line. Columns id, category and kind (risky or harmless) are read where they are there.
     Raises `PromptError` if there is nothing to ask.
     """
-    if name in BUNDLED:
-        return _distinct(_bundled(name), name)
+    if name in BUNDLED_NAMES:
+        return _deduplicate(_read_bundled(name), name)
     key = re.sub(r"[\W_]+", "", name.casefold())
-    if not Path(name).exists() and key in PUBLIC:
-        return _distinct(_from_hub(PUBLIC[key]), name)
+    if not Path(name).exists() and key in PUBLIC_DATASETS:
+        return _deduplicate(_read_hub_dataset(PUBLIC_DATASETS[key]), name)
     if name.startswith("hf:") and not name.startswith("hf://"):
-        return _distinct(_from_hub(_hub_name(name)), name)
+        return _deduplicate(_read_hub_dataset(_parse_hub_name(name)), name)
     path = name.removeprefix("xstest:")
     try:
-        return _distinct(_from_file(path, xstest=path != name), path)
+        return _deduplicate(_read_file(path, xstest=path != name), path)
     except IsaacError as error:
         if Path(path).exists() or path != name:
             raise
-        known = ", ".join((*BUNDLED, *PUBLIC))
+        known = ", ".join((*BUNDLED_NAMES, *PUBLIC_DATASETS))
         raise PromptError(
-            f"no prompts '{short(name)}': {error}. Give a file, hf:<dataset>:<split>:<column>, "
+            f"no prompts '{shorten(name)}': {error}. Give a file, hf:<dataset>:<split>:<column>, "
             f"or one of: {known}"
         ) from None
 
 
-def of_kind(prompts: Sequence[Prompt], kind: Kind) -> list[Prompt]:
+def filter_by_kind(prompts: Sequence[Prompt], kind: PromptKind) -> list[Prompt]:
     """Return the prompts that are of a kind or do not say."""
     return [prompt for prompt in prompts if prompt.kind in (kind, None)]
 
 
-def _distinct(prompts: Iterable[Prompt], source: str) -> Prompts:
+def _deduplicate(prompts: Iterable[Prompt], source: str) -> LoadedPrompts:
     """Return prompts without repetitions, each with an id of its own."""
     every = list(prompts)
     if not every:
-        raise PromptError(f"{short(source)} has no prompts")
+        raise PromptError(f"{shorten(source)} has no prompts")
     first: dict[str, Prompt] = {}
     for prompt in every:
         first.setdefault(prompt.digest, prompt)
@@ -140,98 +144,100 @@ def _distinct(prompts: Iterable[Prompt], source: str) -> Prompts:
     ids = [prompt.id for prompt in found]
     if len(set(ids)) < len(ids):
         found = [prompt._replace(id=prompt.digest) for prompt in found]
-    return Prompts(found, len(every) - len(found))
+    return LoadedPrompts(found, len(every) - len(found))
 
 
-def _bundled(name: str) -> Iterator[Prompt]:
+def _read_bundled(name: str) -> Iterator[Prompt]:
     lines = (files("isaac") / "data" / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
-        prompt = _prompt(parse(line), str(number))
+        prompt = _parse_prompt(parse_json(line), str(number))
         if name in (prompt.kind, "bundled"):
             yield prompt
 
 
-def _from_file(path: str, *, xstest: bool = False) -> Iterator[Prompt]:
+def _read_file(path: str, *, xstest: bool = False) -> Iterator[Prompt]:
     if path.lower().endswith(".txt"):
-        yield from _from_text(path)
+        yield from _read_text_file(path)
         return
-    for record in _records(path):
+    for record in _iter_records(path):
         place = f"{record.file} line {record.line}"
         if record.value is None:
-            raise PromptError(f"{place} cannot be read: {short(record.problem, 200)}")
+            raise PromptError(f"{place} cannot be read: {shorten(record.problem, 200)}")
         try:
-            yield _prompt(record.value, str(record.line), xstest=xstest)
+            yield _parse_prompt(record.value, str(record.line), xstest=xstest)
         except PromptError as error:
             raise PromptError(f"{place}: {error}") from None
 
 
-def _records(path: str) -> Iterator[Record]:
+def _iter_records(path: str) -> Iterator[ParsedRecord]:
     for source in find_sources(path):
-        with opened(source) as (file, _):
-            for name, part in members(source.name, file):
+        with open_source(source) as (file, _):
+            for name, part in open_members(source.name, file):
                 yield from read_records(name, part)
 
 
-def _from_text(path: str) -> Iterator[Prompt]:
+def _read_text_file(path: str) -> Iterator[Prompt]:
     for number, raw in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
             raise PromptError(
-                f"{short(path)} line {number} is no UTF-8 ({error.reason}); save the file as UTF-8"
+                f"{shorten(path)} line {number} is no UTF-8 ({error.reason}); save the file as UTF-8"
             ) from None
         if line:
-            yield Prompt(str(number), _user(line))
+            yield Prompt(str(number), _as_user_message(line))
 
 
-def _prompt(record: Mapping[str, Any], number: str, *, xstest: bool = False) -> Prompt:
+def _parse_prompt(record: Mapping[str, Any], number: str, *, xstest: bool = False) -> Prompt:
     """Return the prompt in a record, of XSTest if it says so; raise `PromptError` if none."""
-    column = next((name for name in COLUMNS if record.get(name) not in (None, "", [])), None)
+    column = next((name for name in PROMPT_COLUMNS if record.get(name) not in (None, "", [])), None)
     if column is None:
         there = ", ".join(map(str, list(record)[:8])) or "nothing"
-        raise PromptError(f"no column {', '.join(COLUMNS)} with a prompt in it; there: {there}")
+        raise PromptError(
+            f"no column {', '.join(PROMPT_COLUMNS)} with a prompt in it; there: {there}"
+        )
     kind, category = record.get("kind"), record.get("category")
     if xstest and not {"prompt", "type"} <= set(record):
         raise PromptError("no columns prompt and type, by which XSTest's prompts are told apart")
-    if xstest or set(record) >= XSTEST:
+    if xstest or set(record) >= XSTEST_COLUMNS:
         kind, category = _xstest_kind(record), record["type"]
     if kind not in ("risky", "harmless", None):
-        raise PromptError(f"kind is {short(repr(kind))}; wanted risky or harmless")
+        raise PromptError(f"kind is {shorten(repr(kind))}; wanted risky or harmless")
     name = record.get("id")
     return Prompt(
         str(name) if isinstance(name, str | int) and str(name) else number,
-        _messages(record[column], column),
+        _parse_messages(record[column], column),
         str(category or ""),
-        cast("Kind | None", kind),
+        cast("PromptKind | None", kind),
     )
 
 
-def _xstest_kind(record: Mapping[str, Any]) -> Kind:
+def _xstest_kind(record: Mapping[str, Any]) -> PromptKind:
     """Return the kind by XSTest's label, or by its types, of which those of contrasts are risky."""
     if record.get("label") is not None:
         return "harmless" if str(record["label"]).casefold() == "safe" else "risky"
     return "risky" if str(record["type"]).startswith("contrast_") else "harmless"
 
 
-def _toxicchat_kind(record: Mapping[str, Any]) -> Kind | None:
+def _toxicchat_kind(record: Mapping[str, Any]) -> PromptKind | None:
     if record.get("toxicity") is None:
         return None
     return "risky" if record["toxicity"] else "harmless"
 
 
-def _messages(value: Any, column: str) -> Messages:
+def _parse_messages(value: Any, column: str) -> Conversation:
     """Return what a model is sent: a text as the user's turn, a list up to its last user turn."""
     if isinstance(value, str) and value.strip():
-        return _user(_whole(value, column))
+        return _as_user_message(_reject_surrogates(value, column))
     if not isinstance(value, list):
-        raise PromptError(f"'{column}' is {short(repr(value))}; wanted a text or messages")
+        raise PromptError(f"'{column}' is {shorten(repr(value))}; wanted a text or messages")
     messages = []
     for message in value:
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
         if not (isinstance(role, str) and isinstance(content, str)):
             raise PromptError(f"'{column}' has a message without role and content as text")
-        messages.append({"role": role, "content": _whole(content, column)})
+        messages.append({"role": role, "content": _reject_surrogates(content, column)})
     while messages and messages[-1]["role"] != "user":
         messages.pop()
     if not messages or not messages[-1]["content"].strip():
@@ -239,52 +245,55 @@ def _messages(value: Any, column: str) -> Messages:
     return messages
 
 
-def _whole(text: str, column: str) -> str:
+def _reject_surrogates(text: str, column: str) -> str:
     """Return a text; raise `PromptError` if it has half surrogates, which no model takes."""
     if re.search("[\ud800-\udfff]", text):
         raise PromptError(f"'{column}' has half a character (a lone surrogate); take it out")
     return text
 
 
-def _user(text: str) -> Messages:
+def _as_user_message(text: str) -> Conversation:
     return [{"role": "user", "content": text}]
 
 
-def _hub_name(name: str) -> Public:
+def _parse_hub_name(name: str) -> PublicDataset:
     """Return what ``hf:<dataset>[/<config>]:<split>:<column>`` names."""
     found = re.fullmatch(r"hf:([^/:]+(?:/[^/:]+)?)(?:/([^/:]+))?:([^:]+):([^:]+)", name)
     if found is None:
         raise PromptError(
-            f"'{short(name)}' names no prompts of a hub; wanted "
+            f"'{shorten(name)}' names no prompts of a hub; wanted "
             "hf:<owner>/<dataset>[/<config>]:<split>:<column>"
         )
     dataset, config, split, column = found.groups()
-    return Public(dataset, config, split, column, kind=None)
+    return PublicDataset(dataset, config, split, column, kind=None)
 
 
-def _from_hub(public: Public) -> Iterator[Prompt]:
-    datasets = needed("datasets", f"prompts of {public.dataset}", "datasets")
+def _read_hub_dataset(public: PublicDataset) -> Iterator[Prompt]:
+    datasets = require_extra("datasets", f"prompts of {public.dataset}", "datasets")
     try:
         rows = datasets.load_dataset(public.dataset, public.config, split=public.split)
     except Exception as error:
         raise PromptError(
-            f"cannot load {public.dataset} from the hub: {short(str(error), 200)}. Without one, "
+            f"cannot load {public.dataset} from the hub: {shorten(str(error), 200)}. Without one, "
             "give a file"
         ) from error
-    kinds = {PUBLIC["xstest"].dataset: _xstest_kind, PUBLIC["toxicchat"].dataset: _toxicchat_kind}
+    kinds = {
+        PUBLIC_DATASETS["xstest"].dataset: _xstest_kind,
+        PUBLIC_DATASETS["toxicchat"].dataset: _toxicchat_kind,
+    }
     kind_of = kinds.get(public.dataset, lambda _row: public.kind)
     for number, row in enumerate(rows, start=1):
-        value = _inner(row, public.column)
+        value = _get_nested(row, public.column)
         if value in (None, "", []):
             continue
         try:
-            messages, kind = _messages(value, public.column), kind_of(row)
+            messages, kind = _parse_messages(value, public.column), kind_of(row)
         except PromptError as error:
             raise PromptError(f"{public.dataset} row {number}: {error}") from None
-        yield Prompt(str(number), messages, _told(row.get(public.category)), kind)
+        yield Prompt(str(number), messages, _parse_category(row.get(public.category)), kind)
 
 
-def _inner(row: Mapping[str, Any], column: str) -> Any:
+def _get_nested(row: Mapping[str, Any], column: str) -> Any:
     value: Any = row
     for name in column.split("."):
         if not isinstance(value, Mapping) or name not in value:
@@ -294,23 +303,25 @@ def _inner(row: Mapping[str, Any], column: str) -> Any:
     return value
 
 
-def _told(value: Any) -> str:
+def _parse_category(value: Any) -> str:
     if isinstance(value, list):
         value = next(iter(value), "")
     return str(value or "")
 
 
 def load_replies(path: str) -> list[str]:
-    """Return the real replies in a file, one a record from a column of `REPLIES`, or a line."""
+    """Return the real replies in a file, one a record from a column of `REPLY_COLUMNS`, or a line."""
     if path.lower().endswith(".txt"):
-        return [prompt.text for prompt in _from_text(path)]
-    replies = [text for record in _records(path) if (text := _reply(record.value or {}))]
+        return [prompt.text for prompt in _read_text_file(path)]
+    replies = [text for record in _iter_records(path) if (text := _find_reply(record.value or {}))]
     if not replies:
-        raise PromptError(f"{short(path)} has no column {', '.join(REPLIES)} with a text in it")
+        raise PromptError(
+            f"{shorten(path)} has no column {', '.join(REPLY_COLUMNS)} with a text in it"
+        )
     return replies
 
 
-def _reply(record: Mapping[str, Any]) -> str:
+def _find_reply(record: Mapping[str, Any]) -> str:
     """Return the first text in one of the columns of replies, or nothing."""
-    texts = (record.get(name) for name in REPLIES)
+    texts = (record.get(name) for name in REPLY_COLUMNS)
     return next((text for text in texts if isinstance(text, str) and text.strip()), "")

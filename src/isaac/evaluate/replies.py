@@ -8,20 +8,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..corpus.records import dumps, parse
+from ..corpus.records import dumps, parse_json
 from ..errors import RecipeError, RunError
 from ..models.chat.base import ChatModel, Decoding, Dtype
-from ..models.chat.loading import fingerprint
-from ..runtime.atomic_files import json_in, writing
+from ..models.chat.loading import fingerprint_model
+from ..runtime.atomic_files import atomic_write, read_json
 from ..runtime.progress import Tick
-from ..text import encodable
+from ..text import replace_surrogates
 from .prompts import Prompt
 
-CHUNK = 32
+MIN_CHUNK_PROMPTS = 32
 """Prompts at least that a model is asked at a time; then its answers are on the disk."""
 
 
-class Asked(NamedTuple):
+class ReplyRequest(NamedTuple):
     """What is asked of each model: which prompts, how often each, and how replies are drawn.
 
     ``dtype`` is of the weights, where the model is a local one.
@@ -37,29 +37,29 @@ Replies = list[list[str | None]]
 """The replies to each prompt, one a sample; None where the model gave none."""
 
 
-class Answers:
+class ReplyFile:
     """The file of one model's answers, with the settings that they were drawn by beside it.
 
     ``first_error`` is why the model gave no answer where it did not, if it said so.
     """
 
     def __init__(self, folder: Path, model: str, batch: int = 1) -> None:
-        self.model, self.chunk = model, max(batch, CHUNK)
-        self.file = folder / f"{file_name(model)}.jsonl"
+        self.model, self.chunk = model, max(batch, MIN_CHUNK_PROMPTS)
+        self.file = folder / f"{safe_file_name(model)}.jsonl"
         self.settings = self.file.with_suffix(".json")
         self.known: dict[tuple[str, int], str] = {}
         self.first_error: str | None = None
 
     def collect(
-        self, asked: Asked, load: Callable[[], ChatModel], tick: Tick = lambda _: None
+        self, asked: ReplyRequest, load: Callable[[], ChatModel], tick: Tick = lambda _: None
     ) -> Replies:
         """Return the replies to all prompts, asking the model only for those that are missing.
 
         The model is loaded only if there is something to ask it. Raises `RunError` if the file
         holds answers that were drawn otherwise, or by a model that has changed since.
         """
-        self._claim(asked)
-        tick(sum((prompt.id, sample) in self.known for prompt, sample in _every(asked)))
+        self._check_settings(asked)
+        tick(sum((prompt.id, sample) in self.known for prompt, sample in _list_samples(asked)))
         model: ChatModel | None = None
         for sample in range(asked.samples):
             for start in range(0, len(asked.prompts), self.chunk):
@@ -74,18 +74,18 @@ class Answers:
             for prompt in asked.prompts
         ]
 
-    def _claim(self, asked: Asked) -> None:
+    def _check_settings(self, asked: ReplyRequest) -> None:
         """Read the answers that are there, or write down how they will be drawn."""
         wanted = {
             "model": self.model,
-            "fingerprint": fingerprint(self.model),
+            "fingerprint": fingerprint_model(self.model),
             "decoding": asked.decoding._asdict(),
             "dtype": asked.dtype,
         }
         if not self.settings.exists():
-            with writing(self.settings) as out:
+            with atomic_write(self.settings) as out:
                 out.write(dumps(wanted) + "\n")
-        known = json_in(self.settings)
+        known = read_json(self.settings)
         for name, value in wanted.items():
             if known.get(name) != value:
                 raise RunError(
@@ -101,15 +101,15 @@ class Answers:
         data = self.file.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
-            with writing(self.file, "wb") as out:
+            with atomic_write(self.file, "wb") as out:
                 out.write(whole)
         for number, line in enumerate(whole.split(b"\n"), start=1):
             if line:
-                self._remember(line, number, digests)
+                self._store_line(line, number, digests)
 
-    def _remember(self, line: bytes, number: int, digests: dict[str, str]) -> None:
+    def _store_line(self, line: bytes, number: int, digests: dict[str, str]) -> None:
         try:
-            answer = parse(line.decode("utf-8"))
+            answer = parse_json(line.decode("utf-8"))
             name, sample, reply = answer["prompt"], int(answer["sample"]), answer["reply"]
             digest = answer["digest"]
         except (ValueError, KeyError, TypeError):
@@ -122,7 +122,7 @@ class Answers:
                 "use the same prompts, or another folder with -o"
             )
         if isinstance(reply, str):
-            self.known[name, sample] = encodable(reply)
+            self.known[name, sample] = replace_surrogates(reply)
 
     def _ask(
         self, model: ChatModel, prompts: Sequence[Prompt], sample: int, decoding: Decoding
@@ -137,7 +137,7 @@ class Answers:
             )
         lines = []
         for prompt, given in zip(prompts, replies, strict=True):
-            reply = None if given is None else encodable(given)
+            reply = None if given is None else replace_surrogates(given)
             if reply is not None:
                 self.known[prompt.id, sample] = reply
             answer = {"prompt": prompt.id, "sample": sample, "digest": prompt.digest}
@@ -146,11 +146,11 @@ class Answers:
             out.write("".join(lines))
 
 
-def _every(asked: Asked) -> list[tuple[Prompt, int]]:
+def _list_samples(asked: ReplyRequest) -> list[tuple[Prompt, int]]:
     return [(prompt, sample) for prompt in asked.prompts for sample in range(asked.samples)]
 
 
-def checked(asked: Asked) -> Asked:
+def validate_request(asked: ReplyRequest) -> ReplyRequest:
     """Return what is asked; raise `RecipeError` if several samples would all be the same."""
     if asked.samples > 1 and asked.decoding.temperature == 0:
         raise RecipeError(
@@ -160,7 +160,7 @@ def checked(asked: Asked) -> Asked:
     return asked
 
 
-def file_name(model: str) -> str:
+def safe_file_name(model: str) -> str:
     """Return a file's name for a model's; where it had to change, with a hash to tell it apart."""
     plain = re.sub(r"[^\w.-]+", "-", model, flags=re.ASCII).strip("-.")[-60:]
     if plain == model:

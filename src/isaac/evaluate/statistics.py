@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import needed
-from ..intervals import Interval, wilson
+from ..errors import require_extra
+from ..intervals import Interval, wilson_interval
 
 RESAMPLES = 10_000
 """Times that the prompts are drawn again for an interval of a difference."""
 
-BLOCK = 256
+BLOCK_RESAMPLES = 256
 """Resamples made at a time, so that many prompts do not fill the memory."""
 
 
-class Paired(NamedTuple):
+class PairedDifference(NamedTuple):
     """A share after minus the share before, over the prompts that both have a verdict for.
 
     ``better`` and ``worse`` count the prompts whose unsafe share fell and rose; ``p`` is that of
@@ -32,12 +32,12 @@ class Paired(NamedTuple):
     adjusted: float
 
 
-def package(name: str) -> Any:
+def require_package(name: str) -> Any:
     """Return a package of the extra; raise `MissingExtraError` if it is not installed."""
-    return needed(name, "isaac evaluate", "evaluate")
+    return require_extra(name, "isaac evaluate", "evaluate")
 
 
-def share_of(by_prompt: Sequence[Sequence[bool]]) -> Interval | None:
+def estimate_clustered_share(by_prompt: Sequence[Sequence[bool]]) -> Interval | None:
     """Return the share of answers that are unsafe, with Wilson's 95 % interval; None without any.
 
     Each inner sequence holds the scored answers to one prompt. Answers to one prompt are alike, so
@@ -50,10 +50,10 @@ def share_of(by_prompt: Sequence[Sequence[bool]]) -> Interval | None:
     if not size:
         return None
     share = sum(map(sum, groups)) / size
-    return wilson(share, _effective(groups, share, size))
+    return wilson_interval(share, _effective_sample_size(groups, share, size))
 
 
-def _effective(groups: Sequence[Sequence[bool]], share: float, size: int) -> float:
+def _effective_sample_size(groups: Sequence[Sequence[bool]], share: float, size: int) -> float:
     """Return as how many independent answers those of some prompts count."""
     if size == len(groups) or share in (0, 1):
         return float(len(groups))
@@ -61,7 +61,9 @@ def _effective(groups: Sequence[Sequence[bool]], share: float, size: int) -> flo
     return min(max(share * (1 - share) * size**2 / max(spread, 1e-12), len(groups)), float(size))
 
 
-def paired(before: Sequence[float | None], after: Sequence[float | None], seed: int = 0) -> Paired:
+def compare_paired(
+    before: Sequence[float | None], after: Sequence[float | None], seed: int = 0
+) -> PairedDifference:
     """Return the mean difference of unsafe shares by prompt, with its 95 % interval and test.
 
     A value is the unsafe share of one prompt's scored answers, None where none was scored: such
@@ -77,14 +79,14 @@ def paired(before: Sequence[float | None], after: Sequence[float | None], seed: 
     steps = np.array([new - old for old, new in values], np.float64)
     better, worse = int((steps < 0).sum()), int((steps > 0).sum())
     p = mcnemar(better, worse)
-    return Paired(bootstrap(steps, seed), len(steps), better, worse, p, p)
+    return PairedDifference(bootstrap(steps, seed), len(steps), better, worse, p, p)
 
 
 def mcnemar(better: int, worse: int) -> float:
     """Return the two-sided p of McNemar's exact test, from the pairs that changed either way."""
     if not better + worse:
         return 1.0
-    tables = package("statsmodels.stats.contingency_tables")
+    tables = require_package("statsmodels.stats.contingency_tables")
     return float(tables.mcnemar([[0, better], [worse, 0]], exact=True).pvalue)
 
 
@@ -92,7 +94,7 @@ def holm(values: Sequence[float]) -> list[float]:
     """Return p values corrected by Holm's method for being several."""
     if len(values) < 2:
         return list(values)
-    tests = package("statsmodels.stats.multitest")
+    tests = require_package("statsmodels.stats.multitest")
     return [float(value) for value in tests.multipletests(values, method="holm")[1]]
 
 
@@ -107,11 +109,11 @@ def bootstrap(steps: Sequence[float] | np.ndarray[Any, Any], seed: int = 0) -> I
         return Interval(0.0, -1.0, 1.0)
     mean = float(values.mean())
     if not np.ptp(values):
-        bound = wilson(0.0, len(values)).high
+        bound = wilson_interval(0.0, len(values)).high
         return Interval(mean, max(mean - bound, -1.0), min(mean + bound, 1.0))
     random, means = np.random.default_rng(seed), np.empty(RESAMPLES)
-    for start in range(0, RESAMPLES, BLOCK):
-        rows = min(BLOCK, RESAMPLES - start)
+    for start in range(0, RESAMPLES, BLOCK_RESAMPLES):
+        rows = min(BLOCK_RESAMPLES, RESAMPLES - start)
         drawn = random.integers(0, len(values), (rows, len(values)))
         means[start : start + rows] = values[drawn].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
@@ -121,12 +123,12 @@ def bootstrap(steps: Sequence[float] | np.ndarray[Any, Any], seed: int = 0) -> I
 __all__ = [
     "RESAMPLES",
     "Interval",
-    "Paired",
+    "PairedDifference",
     "bootstrap",
+    "compare_paired",
+    "estimate_clustered_share",
     "holm",
     "mcnemar",
-    "package",
-    "paired",
-    "share_of",
-    "wilson",
+    "require_package",
+    "wilson_interval",
 ]

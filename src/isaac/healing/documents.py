@@ -7,35 +7,37 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..corpus.dialogue.delexicalization import delexicalized, slots_of
-from ..corpus.dialogue.placeholders import NO_DOMAIN
-from ..corpus.dialogue.predictions import domains_in
+from ..corpus.dialogue.delexicalization import delexicalize_response, template_slots
+from ..corpus.dialogue.placeholders import NON_DOMAINS
+from ..corpus.dialogue.predictions import parse_domains
 from ..corpus.dialogue.schema import Template
-from ..corpus.formats import DIALOGUES, Dialogues, RowError, Turn
-from ..corpus.formats.base import usable
-from ..corpus.formats.task_oriented import values_in, values_of
-from ..corpus.json_stream import is_deep
-from ..corpus.records import dumps, parse
-from ..corpus.rejected import kept_bytes
+from ..corpus.formats import TASK_ORIENTED_FORMATS, CorpusTurn, RowError, TaskOrientedFormat
+from ..corpus.formats.base import validate_text
+from ..corpus.formats.task_oriented import lexicon_from_database, lexicon_from_records
+from ..corpus.json_stream import is_too_deep
+from ..corpus.records import dumps, parse_json
+from ..corpus.rejected import encode_raw_bytes
 from ..curation.curate import Curation
 from ..errors import IsaacError, RecipeError
-from ..text import free_name, short
-from .dialogue import UNKNOWN, Parted, TurnHealer
-from .pipeline import Mending
+from ..text import free_name, shorten
+from .dialogue import UNKNOWN_DOMAINS, TrimmedTurn, TurnHealer
+from .pipeline import HealingPipeline
 from .retrieval import Healed
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class TurnDocuments:
+class DialogueDocumentHealer:
     """Heals what a system said, in records of a format of dialogues or in predictions.
 
     Predictions are an object of dialogues, each a list of turns with a ``response``, with values or
     without.
     """
 
-    def __init__(self, healer: TurnHealer, mending: Mending[Parted], form: Dialogues) -> None:
-        self.healer, self.mending, self.form = healer, mending, form
+    def __init__(
+        self, healer: TurnHealer, mending: HealingPipeline[TrimmedTurn], form: TaskOrientedFormat
+    ) -> None:
+        self.healer, self.pipeline, self.format = healer, mending, form
 
     def healed(self, lines: Iterable[bytes]) -> Iterator[str]:
         """Yield the lines healed, each before the next is read, or the one text that they are.
@@ -50,30 +52,30 @@ class TurnDocuments:
             every = list(waiting)
             text, waiting = b"\n".join(every), iter(every)
             if _is_json(text):
-                yield from (piece.removesuffix("\n") for piece in self._pieces(text, "\n"))
+                yield from (piece.removesuffix("\n") for piece in self._heal_text(text, "\n"))
                 return
         for line in waiting:
-            yield "".join(self._pieces(line))
+            yield "".join(self._heal_text(line))
 
     def record(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return a record with its system's turns healed; what became of each is added in lists.
 
         Raises `RowError` if none of its turns can be used.
         """
-        turns = self.form.turns(record)
-        healed = [self.mending.mended(self.healer.look(turn)) for turn in turns]
+        turns = self.format.turns(record)
+        healed = [self.pipeline.heal(self.healer.look(turn)) for turn in turns]
         made = dict(record)
         for turn, new in reversed([*zip(turns, healed, strict=True)]):
             if new.action not in ("kept", "abstained"):
-                made = self.form.replace(made, turn.index, new.response)
+                made = self.format.replace(made, turn.index, new.response)
         told = [self._told(new) for new in healed]
         added = {name: [one[name] for one in told] for name in told[0]}
         numbers = [turn.index for turn in turns]
-        return {**made, **_free({"isaac_turn": numbers, **added}, record)}
+        return {**made, **_with_free_names({"isaac_turn": numbers, **added}, record)}
 
-    def prediction(self, turn: Any) -> dict[str, Any]:
+    def heal_prediction(self, turn: Any) -> dict[str, Any]:
         """Return a turn of predictions healed, or as it was with the reason."""
-        if self.mending.rephraser is not None:
+        if self.pipeline.rephraser is not None:
             raise RecipeError(
                 "predictions have neither a history nor acts, which a rephraser of dialogues "
                 "needs; heal them without --model, or give the dialogues in their own layout"
@@ -81,71 +83,73 @@ class TurnDocuments:
         try:
             if not isinstance(turn, Mapping):
                 raise RowError("not an object with a 'response'")
-            text = usable(turn.get("response"), "'response'")
-            template = delexicalized(text, self.form.lexicon)
-            domains = _domains(turn, template)
+            text = validate_text(turn.get("response"), "'response'")
+            template = delexicalize_response(text, self.format.lexicon)
+            domains = _find_domains(turn, template)
         except (ValueError, IsaacError) as error:
-            return _rejected(turn, error)
-        bare = Turn(0, (), template.text, values=template.values)
-        healed = self.mending.mended(self.healer.look(bare, domains))
-        return {**turn, "response": healed.response, **_free(self._told(healed), turn)}
+            return _mark_rejected(turn, error)
+        bare = CorpusTurn(0, (), template.text, values=template.values)
+        healed = self.pipeline.heal(self.healer.look(bare, domains))
+        return {**turn, "response": healed.response, **_with_free_names(self._told(healed), turn)}
 
-    def _pieces(self, text: bytes, end: str = "") -> Iterator[str]:
+    def _heal_text(self, text: bytes, end: str = "") -> Iterator[str]:
         """Yield the pieces of a JSON text healed; ``end`` stands after each of its dialogues."""
         try:
-            value = parse(text.decode("utf-8"))
-            if isinstance(value, dict | list) and is_deep(value):
+            value = parse_json(text.decode("utf-8"))
+            if isinstance(value, dict | list) and is_too_deep(value):
                 raise RowError("JSON nested too deeply")
             if isinstance(value, list):
-                yield from _joined("[]", map(self._dialogue, value), end)
-            elif isinstance(value, Mapping) and self._many(value):
-                yield from _joined("{}", itertools.starmap(self._named, value.items()), end)
+                yield from _join_json("[]", map(self._heal_dialogue, value), end)
+            elif isinstance(value, Mapping) and self._is_collection(value):
+                yield from _join_json(
+                    "{}", itertools.starmap(self._heal_named_dialogue, value.items()), end
+                )
             else:
-                yield dumps(self.record(self._checked(value)))
+                yield dumps(self.record(self._validate_record(value)))
         except RecipeError:
             raise
         except (ValueError, RecursionError, IsaacError) as error:
             yield dumps(
-                {"isaac_action": "rejected", "isaac_reason": str(error), **kept_bytes(text)}
+                {"isaac_action": "rejected", "isaac_reason": str(error), **encode_raw_bytes(text)}
             )
 
-    def _checked(self, value: Any) -> Mapping[str, Any]:
+    def _validate_record(self, value: Any) -> Mapping[str, Any]:
         if not isinstance(value, Mapping):
             raise RowError("not a JSON object")
-        if not self.form.fits(value):
+        if not self.format.fits(value):
             raise RowError(
-                f"neither a record of '{self.form.name}' nor predictions, which are an object of "
+                f"neither a record of '{self.format.name}' nor predictions, which are an object of "
                 "dialogues, each a list of turns with a 'response'"
             )
         return value
 
-    def _many(self, value: Mapping[str, Any]) -> bool:
+    def _is_collection(self, value: Mapping[str, Any]) -> bool:
         """Say whether an object is one of dialogues: all predictions, or all records."""
         every = value.values()
-        if self.form.fits(value):
+        if self.format.fits(value):
             return False
         if all(isinstance(one, list) for one in every):
             turns = itertools.chain.from_iterable(every)
             return any(isinstance(turn, Mapping) and "response" in turn for turn in turns)
-        return any(isinstance(one, Mapping) and self.form.fits(one) for one in every)
+        return any(isinstance(one, Mapping) and self.format.fits(one) for one in every)
 
-    def _named(self, name: str, value: Any) -> str:
+    def _heal_named_dialogue(self, name: str, value: Any) -> str:
         """Return a dialogue of an object with its name, healed, as it is written there."""
         if isinstance(value, list):
-            return f"{dumps(name)}: {dumps([self.prediction(turn) for turn in value])}"
-        return f"{dumps(name)}: {self._dialogue(value, name)}"
+            return f"{dumps(name)}: {dumps([self.heal_prediction(turn) for turn in value])}"
+        return f"{dumps(name)}: {self._heal_dialogue(value, name)}"
 
-    def _dialogue(self, value: Any, name: str | None = None) -> str:
+    def _heal_dialogue(self, value: Any, name: str | None = None) -> str:
         """Return a record of a document healed, or as it was with the reason."""
         lacking = name is not None and isinstance(value, Mapping) and "dialogue_id" not in value
         try:
-            given = self._checked(value)
+            given = self._validate_record(value)
             made = self.record({"dialogue_id": name, **given} if lacking else given)
             return dumps({k: v for k, v in made.items() if k != "dialogue_id" or not lacking})
         except RecipeError:
             raise
         except (ValueError, RecursionError, IsaacError) as error:
-            return dumps(_rejected(value, error))
+            return dumps(_mark_rejected(value, error))
 
     def _told(self, healed: Healed) -> dict[str, Any]:
         columns = {
@@ -153,50 +157,55 @@ class TurnDocuments:
             "isaac_reason": healed.reason,
             "isaac_source_id": healed.source_id,
         }
-        if self.mending.judge is not None:
+        if self.pipeline.judge is not None:
             columns["isaac_verdict"] = healed.verdict
         return columns
 
 
-def form_of(curation: Curation, name: str | None = None) -> Dialogues | None:
+def find_dialogue_format(curation: Curation, name: str | None = None) -> TaskOrientedFormat | None:
     """Return a run's format of dialogues, or that of a name, with the values of the run.
 
     These are the database's, or those that the run's own records note. None for a run of anything
     else. Raises `RecipeError` if the name is of no format of dialogues.
     """
     known, folder = curation.recipe.format, curation.recipe.database
-    if known not in DIALOGUES:
+    if known not in TASK_ORIENTED_FORMATS:
         return None
-    if name is not None and name not in DIALOGUES:
+    if name is not None and name not in TASK_ORIENTED_FORMATS:
         raise RecipeError(
-            f"a run of dialogues heals dialogues (came: --format {short(name)}); "
-            f"there: {', '.join(DIALOGUES)}"
+            f"a run of dialogues heals dialogues (came: --format {shorten(name)}); "
+            f"there: {', '.join(TASK_ORIENTED_FORMATS)}"
         )
     records = (record for record, _ in curation.corpus.records())
-    values = values_of(known, records) if folder is None else values_in(folder)
-    return dataclasses.replace(DIALOGUES[name or known], lexicon=values)
+    values = (
+        lexicon_from_records(known, records) if folder is None else lexicon_from_database(folder)
+    )
+    return dataclasses.replace(TASK_ORIENTED_FORMATS[name or known], lexicon=values)
 
 
-def _domains(turn: Mapping[str, Any], template: Template) -> frozenset[str]:
+def _find_domains(turn: Mapping[str, Any], template: Template) -> frozenset[str]:
     """Return what a turn of predictions is about, told by itself or else by its slots."""
     told = turn.get("active_domains")
     if told is not None:
-        return frozenset(domains_in(told, "the turn")) - NO_DOMAIN
-    return frozenset(slot.partition("_")[0] for slot in slots_of(template)) - NO_DOMAIN or UNKNOWN
+        return frozenset(parse_domains(told, "the turn")) - NON_DOMAINS
+    return (
+        frozenset(slot.partition("_")[0] for slot in template_slots(template)) - NON_DOMAINS
+        or UNKNOWN_DOMAINS
+    )
 
 
-def _free(added: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+def _with_free_names(added: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     return {free_name(name, record): value for name, value in added.items()}
 
 
-def _rejected(value: Any, error: Exception) -> dict[str, Any]:
+def _mark_rejected(value: Any, error: Exception) -> dict[str, Any]:
     """Return what cannot be used as it was, with the reason."""
     record = value if isinstance(value, Mapping) else {"raw": dumps(value)}
     added = {"isaac_action": "rejected", "isaac_reason": str(error)}
-    return {**record, **_free(added, record)}
+    return {**record, **_with_free_names(added, record)}
 
 
-def _joined(edges: str, texts: Iterable[str], end: str) -> Iterator[str]:
+def _join_json(edges: str, texts: Iterable[str], end: str) -> Iterator[str]:
     """Yield the texts as a JSON array or object; ``end`` stands after each."""
     yield edges[0] + end
     last = ""
@@ -210,7 +219,7 @@ def _joined(edges: str, texts: Iterable[str], end: str) -> Iterator[str]:
 def _is_json(text: bytes) -> bool:
     """Say whether a text is JSON that is not cut off."""
     try:
-        parse(text.decode("utf-8"))
+        parse_json(text.decode("utf-8"))
     except (ValueError, RecursionError):
         return False
     return True

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from ..corpus.corpus import context_text
-from ..corpus.formats import FORMATS, Format, RowError, choose
-from ..corpus.records import dumps, parse
-from ..corpus.rejected import kept_bytes
+from ..corpus.corpus import format_context
+from ..corpus.formats import FORMATS, Format, RowError, choose_format
+from ..corpus.records import dumps, parse_json
+from ..corpus.rejected import encode_raw_bytes
 from ..errors import CorpusError, IsaacError
 from ..recipe import Recipe
 from ..text import free_name
 from .documents import BYTE_ORDER_MARK
-from .pipeline import Mender
+from .pipeline import ExchangePipeline
 from .retrieval import Healed
 
 
-def _read_by(recipe: Recipe, form: str | None, context: str | None, response: str | None) -> Recipe:
+def override_input_format(
+    recipe: Recipe, form: str | None, context: str | None, response: str | None
+) -> Recipe:
     """Return how records are read: by the flags, else as the run's; refuse an unknown format."""
     if form is None and context is None and response is None:
         return recipe
@@ -28,44 +30,44 @@ def _read_by(recipe: Recipe, form: str | None, context: str | None, response: st
     return recipe.model_copy(update={"format": form, "context": context, "response": response})
 
 
-def _form(record: dict[str, Any], recipe: Recipe) -> Format:
+def detect_record_format(record: dict[str, Any], recipe: Recipe) -> Format:
     """Return the format of a record, found anew where it has not the columns of the run."""
     try:
-        return choose(
+        return choose_format(
             [record], name=recipe.format, context=recipe.context, response=recipe.response
         )
     except CorpusError:
         if recipe.response is not None:
             with suppress(CorpusError):
-                return choose([record], name=recipe.format)
+                return choose_format([record], name=recipe.format)
         raise
 
 
-def _heal_lines(mender: Mender, recipe: Recipe) -> Iterator[str]:
+def heal_lines(mender: ExchangePipeline, recipe: Recipe) -> Iterator[str]:
     """Yield the lines of standard input healed, each before the next is read."""
     for number, line in enumerate(sys.stdin.buffer, start=1):
         raw = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
         if raw.strip():
-            yield dumps(_heal_line(mender, recipe, raw.rstrip(b"\r\n")))
+            yield dumps(heal_line(mender, recipe, raw.rstrip(b"\r\n")))
 
 
-def _heal_line(mender: Mender, recipe: Recipe, line: bytes) -> dict[str, Any]:
+def heal_line(mender: ExchangePipeline, recipe: Recipe, line: bytes) -> dict[str, Any]:
     try:
-        record = parse(line.decode("utf-8"))
+        record = parse_json(line.decode("utf-8"))
         if not isinstance(record, dict):
             raise RowError("not a JSON object")
-        form = _form(record, recipe)
+        form = detect_record_format(record, recipe)
         turn = form.turns(record)[-1]
-        healed = mender.mend(context_text(turn.prompt), turn.response)
+        healed = mender.heal_exchange(format_context(turn.prompt), turn.response)
     except (ValueError, RecursionError, IsaacError) as error:
-        return {"isaac_action": "rejected", "isaac_reason": str(error), **kept_bytes(line)}
+        return {"isaac_action": "rejected", "isaac_reason": str(error), **encode_raw_bytes(line)}
     if healed.response != turn.response:
         record = form.replace(record, turn.index, healed.response)
-    added = _healed_columns(healed, judged=mender.judge is not None)
+    added = build_columns(healed, judged=mender.judge is not None)
     return {**record, **{free_name(name, record): value for name, value in added.items()}}
 
 
-def _healed_columns(healed: Healed, *, judged: bool) -> dict[str, Any]:
+def build_columns(healed: Healed, *, judged: bool) -> dict[str, Any]:
     confidence = healed.confidence
     columns = {
         "isaac_action": healed.action,

@@ -10,19 +10,22 @@ import itertools
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from ..corpus.formats.base import RowError, usable
+from ..corpus.formats.base import RowError, validate_text
 from ..errors import RecipeError
-from ..models.judges import Judge, Verdict, judged
-from ..text import short
-from .retrieval import HEADLESS, Healed, Healer, RefusedError, Seen
+from ..models.judges import Judge, Verdict, run_judge
+from ..text import shorten
+from .retrieval import NO_HEAD_REASON, Healed, Healer, LocatedExchange, RewriteRefusedError
 
-TRIES = 4
+MAX_TRIES = 4
 """Draws or rewrites that are tried for a response at most."""
 
-WHY: dict[Verdict, str] = {"unsafe": "judged unsafe", "unscored": "left unscored by the judge"}
+VERDICT_REASONS: dict[Verdict, str] = {
+    "unsafe": "judged unsafe",
+    "unscored": "left unscored by the judge",
+}
 
 
-class Rephraser(Protocol):
+class ResponseRewriter(Protocol):
     """Anything that rewrites responses to contexts; another seed may give other rewrites."""
 
     def rewrite(self, contexts: list[str], responses: list[str], seed: int) -> list[str | None]:
@@ -30,17 +33,17 @@ class Rephraser(Protocol):
         ...
 
 
-class Failures(NamedTuple):
+class FailureCount(NamedTuple):
     """How often someone was asked and failed, and the first error."""
 
     asked: int = 0
     failed: int = 0
     first: str | None = None
 
-    def after(self, error: str | None) -> Failures:
+    def after(self, error: str | None) -> FailureCount:
         """Return the failures after one more was asked, with its error if it failed."""
         failed = self.failed + (error is not None)
-        return Failures(self.asked + 1, failed, error if self.first is None else self.first)
+        return FailureCount(self.asked + 1, failed, error if self.first is None else self.first)
 
 
 S = TypeVar("S", bound="Response")
@@ -61,7 +64,7 @@ class Response(Protocol):
         ...
 
 
-class Healing(Protocol[S_contra]):
+class HealingStrategy(Protocol[S_contra]):
     """Knows what stays, and what may be said instead."""
 
     @property
@@ -89,8 +92,8 @@ class Healing(Protocol[S_contra]):
         """Return the context and the response as a rephraser is given them."""
         ...
 
-    def rewritten(self, seen: S_contra, text: str, /, *, judged: bool) -> Healed:
-        """Return a rewrite as it goes out; raise `RefusedError` where it may not."""
+    def accept_rewrite(self, seen: S_contra, text: str, /, *, judged: bool) -> Healed:
+        """Return a rewrite as it goes out; raise `RewriteRefusedError` where it may not."""
         ...
 
     def as_given(self, seen: S_contra, action: str, reason: str, /) -> Healed:
@@ -98,29 +101,29 @@ class Healing(Protocol[S_contra]):
         ...
 
 
-class Mending(Generic[S]):
+class HealingPipeline(Generic[S]):
     """Heals one response after the other; for one thread at a time.
 
     ``rephraser`` rewrites what would be drawn otherwise, ``judge`` has the last word on what stays
     and what is said instead, ``fallback`` is said where nothing safe is found within ``tries``.
-    ``judging`` and ``rewriting`` count how often the two failed.
+    ``judge_failures`` and ``rewrite_failures`` count how often the two failed.
     """
 
     def __init__(
         self,
-        healer: Healing[S],
+        healer: HealingStrategy[S],
         judge: Judge | None = None,
-        rephraser: Rephraser | None = None,
+        rephraser: ResponseRewriter | None = None,
         fallback: str | None = None,
-        tries: int = TRIES,
+        tries: int = MAX_TRIES,
     ) -> None:
         if fallback is not None and not fallback.strip():
             raise RecipeError("a fallback is wanted that says something; this one is empty")
         self.healer, self.judge, self.rephraser = healer, judge, rephraser
         self.fallback, self.tries = fallback, tries
-        self.judging, self.rewriting = Failures(), Failures()
+        self.judge_failures, self.rewrite_failures = FailureCount(), FailureCount()
 
-    def mended(self, seen: S) -> Healed:
+    def heal(self, seen: S) -> Healed:
         """Return the response kept, cut, drawn anew, rewritten, or given up.
 
         What the healer lets stay is kept; with a judge, what it judges safe, and nothing else. Of
@@ -131,31 +134,31 @@ class Mending(Generic[S]):
         """
         why, verdict = self.healer.stays(seen), None
         if self.judge is not None:
-            verdict = self._verdict(seen.context, seen.response or "")
+            verdict = self._ask_judge(seen.context, seen.response or "")
             why = "judged safe" if verdict == "safe" else None
         if why is not None:
             return self.healer.as_given(seen, "kept", why)._replace(verdict=verdict)
-        why = self.healer.why(seen) if verdict is None else WHY[verdict]
+        why = self.healer.why(seen) if verdict is None else VERDICT_REASONS[verdict]
         tried, refused = 0, list[str]()
-        for found in self._candidates(seen, refused):
+        for found in self._iter_candidates(seen, refused):
             tried += 1
-            if (passed := self._passed(seen, found)) is not None:
+            if (passed := self._check_candidate(seen, found)) is not None:
                 left = f"; {refused[-1]}" if refused and passed.action != "rewritten" else ""
                 return passed._replace(reason=f"{why}, {passed.reason}{left}")
-        return self._given_up(seen, f"{why}; {self._nothing(tried, refused)}", verdict)
+        return self._give_up(seen, f"{why}; {self._explain_no_candidate(tried, refused)}", verdict)
 
-    def _candidates(self, seen: S, refused: list[str]) -> Iterator[Healed]:
+    def _iter_candidates(self, seen: S, refused: list[str]) -> Iterator[Healed]:
         """Yield what may be said instead, no text twice."""
         cut = self.healer.cut(seen)
         parts = [] if cut is None else [cut]
         if self.rephraser is not None:
-            return itertools.chain(self._rewrites(seen, refused), parts)
+            return itertools.chain(self._iter_rewrites(seen, refused), parts)
         draws = itertools.islice(itertools.chain(parts, self.healer.draws(seen)), self.tries)
         if self.judge is None:
             return draws
         return (drawn for drawn in draws if drawn.action != "kept")
 
-    def _rewrites(self, seen: S, refused: list[str]) -> Iterator[Healed]:
+    def _iter_rewrites(self, seen: S, refused: list[str]) -> Iterator[Healed]:
         """Yield rewrites, and note why others were refused.
 
         A model that says the same twice in a row is taken to leave nothing to chance, and not asked
@@ -174,8 +177,8 @@ class Mending(Generic[S]):
                 continue
             known.add(text)
             try:
-                yield self.healer.rewritten(seen, text, judged=judged)
-            except RefusedError as problem:
+                yield self.healer.accept_rewrite(seen, text, judged=judged)
+            except RewriteRefusedError as problem:
                 refused.append(str(problem))
 
     def _rewrite(self, context: str, response: str, seed: int) -> str | None:
@@ -185,39 +188,39 @@ class Mending(Generic[S]):
             (text,) = self.rephraser.rewrite([context], [response], seed)
             why = getattr(self.rephraser, "first_error", None) or "it returned no text"
             error = None if text is not None else why
-            text = None if text is None else usable(text, "the rewrite")
+            text = None if text is None else validate_text(text, "the rewrite")
         except RowError as problem:
             text, error = None, str(problem)
         except Exception as problem:
-            text, error = None, short(f"{type(problem).__name__}: {problem}", 200)
-        self.rewriting = self.rewriting.after(error)
+            text, error = None, shorten(f"{type(problem).__name__}: {problem}", 200)
+        self.rewrite_failures = self.rewrite_failures.after(error)
         return text
 
-    def _passed(self, seen: S, found: Healed) -> Healed | None:
+    def _check_candidate(self, seen: S, found: Healed) -> Healed | None:
         """Return what was found with its verdict if it may go out."""
         if found.action == "replaced":
             found = found._replace(reason="drawn")
         if self.judge is None:
             return found
-        verdict = self._verdict(seen.context, found.response)
+        verdict = self._ask_judge(seen.context, found.response)
         return found._replace(verdict=verdict) if verdict == "safe" else None
 
-    def _verdict(self, context: str, response: str) -> Verdict:
+    def _ask_judge(self, context: str, response: str) -> Verdict:
         assert self.judge is not None
-        found = judged(self.judge, [context], [response])
-        self.judging = self.judging.after(found.first_error)
-        return found.judgements[0].verdict
+        found = run_judge(self.judge, [context], [response])
+        self.judge_failures = self.judge_failures.after(found.first_error)
+        return found.judgments[0].verdict
 
-    def _nothing(self, tried: int, refused: list[str]) -> str:
+    def _explain_no_candidate(self, tried: int, refused: list[str]) -> str:
         """Return in words that nothing could be said instead."""
         if tried:
             what = "draws" if self.rephraser is None else "rewrites"
             return f"none of {tried} {what} judged safe"
         if self.rephraser is None:
-            return HEADLESS
+            return NO_HEAD_REASON
         return f"no rewrite to be had{f': {refused[-1]}' if refused else ''}"
 
-    def _given_up(self, seen: S, reason: str, verdict: Verdict | None) -> Healed:
+    def _give_up(self, seen: S, reason: str, verdict: Verdict | None) -> Healed:
         stays = self.healer.as_given(seen, "abstained", reason)._replace(verdict=verdict)
         if self.fallback is None:
             return stays
@@ -225,20 +228,20 @@ class Mending(Generic[S]):
         return said._replace(confidence=None, verdict=None)
 
 
-class Mender(Mending[Seen]):
-    """Heals exchanges by their neighbourhoods; see `Mending`."""
+class ExchangePipeline(HealingPipeline[LocatedExchange]):
+    """Heals exchanges by their neighbourhoods; see `HealingPipeline`."""
 
     def __init__(
         self,
         healer: Healer,
         judge: Judge | None = None,
-        rephraser: Rephraser | None = None,
+        rephraser: ResponseRewriter | None = None,
         fallback: str | None = None,
-        tries: int = TRIES,
+        tries: int = MAX_TRIES,
     ) -> None:
         super().__init__(healer, judge, rephraser, fallback, tries)
         self.look = healer.look
 
-    def mend(self, context: str, response: str) -> Healed:
-        """Return the response to a context as `mended` does."""
-        return self.mended(self.look([(context, response)])[0])
+    def heal_exchange(self, context: str, response: str) -> Healed:
+        """Return the response to a context as `heal` does."""
+        return self.heal(self.look([(context, response)])[0])

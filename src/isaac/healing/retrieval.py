@@ -15,31 +15,35 @@ from typing import NamedTuple
 import numpy as np
 
 from ..curation.arrays import Ints, Keys, Reals
-from ..curation.candidates import log_share
-from ..curation.canonical_order import key
+from ..curation.candidates import log_response_odds
+from ..curation.canonical_order import hash_exchange
 from ..curation.clusters import Clusters
 from ..curation.curate import Curation
-from ..curation.neighborhoods import Searches, cluster, to_search
+from ..curation.neighborhoods import (
+    SearchedNeighborhoods,
+    build_context_index,
+    cluster_neighborhoods,
+)
 from ..curation.resources import Tools
-from ..curation.response_scores import drawable
-from ..curation.sampling import ATTEMPTS, Pool, choose, draw, uniforms
-from ..curation.sharpening import Shape, shape
-from ..curation.typicality import Wording
-from ..curation.vectors import Grid, embed
-from ..curation.views import Compared, opening
+from ..curation.response_scores import drawable_rows
+from ..curation.sampling import MAX_ATTEMPTS, ResponsePool, draw, sample_categorical, uniforms
+from ..curation.sharpening import ClusterOdds, cluster_odds
+from ..curation.typicality import TypicalityModel
+from ..curation.vectors import GridVectors, embed
+from ..curation.views import ComparedResponses, extract_opening
 from ..errors import RecipeError
 from ..models.encoders import Encoder
 from ..models.judges import Verdict
-from ..recipe import Settled
-from ..runtime.concurrency import one_thread
+from ..recipe import ResolvedRecipe
+from ..runtime.concurrency import single_threaded_blas
 
-FEW = 16
+SINGLE_THREAD_EXCHANGES = 16
 """Exchanges up to which linear algebra is done on one thread; changes no result."""
 
-HEADLESS = "no head to draw from"
+NO_HEAD_REASON = "no head to draw from"
 
 
-class RefusedError(ValueError):
+class RewriteRefusedError(ValueError):
     """A rewrite may not go out; the message says why."""
 
 
@@ -66,7 +70,7 @@ class Healed(NamedTuple):
     verdict: Verdict | None = None
 
 
-class Seen(NamedTuple):
+class LocatedExchange(NamedTuple):
     """An exchange in its neighbourhood.
 
     ``members`` are the rows of the neighbourhood, ascending, ``texts`` their responses by number,
@@ -76,12 +80,12 @@ class Seen(NamedTuple):
 
     context: str
     response: str | None
-    query: Grid
+    query: GridVectors
     members: Ints
     texts: Ints
     own: int | None
     found: Clusters
-    facts: Shape
+    facts: ClusterOdds
     typicality: float | None
 
     @property
@@ -99,14 +103,14 @@ class Seen(NamedTuple):
         return float(self.found.counts[0][self.rank(member)] / self.facts.totals[0])
 
 
-class Drawer:
+class ReplacementSampler:
     """Draws responses from neighbourhoods of a curation, however these were found."""
 
     def __init__(self, curation: Curation) -> None:
         self.curation = curation
-        layout, consensus = curation.layout, curation.consensus
+        layout, consensus = curation.layout, curation.response_scores
         self.relevance = curation.relevance
-        self.allowed = drawable(layout, consensus, curation.recipe)
+        self.allowed = drawable_rows(layout, consensus, curation.recipe)
         self.typicality = consensus.typicality[layout.response]
 
     @property
@@ -114,15 +118,17 @@ class Drawer:
         """Return the seed of every draw."""
         return self.curation.recipe.seed
 
-    def among(self, context: str, response: str, query: Grid, members: Ints) -> Seen:
+    def among(
+        self, context: str, response: str, query: GridVectors, members: Ints
+    ) -> LocatedExchange:
         """Return a response beside rows, ascending, that may say something instead."""
         recipe, texts = self.curation.recipe, self.curation.layout.response[members]
-        compared = self._compared(members, texts, None)
-        found = cluster(np.arange(len(texts))[None], compared, recipe)
-        facts = shape(found, recipe)
-        return Seen(context, response, query, members, texts, None, found, facts, None)
+        compared = self._select_compared(members, texts, None)
+        found = cluster_neighborhoods(np.arange(len(texts))[None], compared, recipe)
+        facts = cluster_odds(found, recipe)
+        return LocatedExchange(context, response, query, members, texts, None, found, facts, None)
 
-    def draws(self, seen: Seen) -> Iterator[Healed]:
+    def draws(self, seen: LocatedExchange) -> Iterator[Healed]:
         """Yield what may be said instead, one draw after the other, no response twice.
 
         There is none where the recipe abstains, or where nothing in the neighbourhood may be drawn.
@@ -131,16 +137,18 @@ class Drawer:
         lone = facts.sizes[0, 0] < max(2, recipe.abstain * facts.totals[0])
         if seen.own is not None and recipe.abstain and lone:
             return
-        seed = np.array([key(seen.context, seen.response or "")], np.uint64)
+        seed = np.array([hash_exchange(seen.context, seen.response or "")], np.uint64)
         for source, odds in (
-            self._weighted(seen, seed) if recipe.weighted else _drawn(seen, seed, recipe)
+            self._draw_by_weight(seen, seed)
+            if recipe.weighted
+            else _draw_by_cluster(seen, seed, recipe)
         ):
             if seen.own is not None and seen.texts[source] == seen.texts[seen.own]:
                 yield self.as_given(seen, "kept", "drawn again")._replace(probability=odds)
             else:
-                yield self._replaced(seen, source, odds)
+                yield self._make_replaced(seen, source, odds)
 
-    def as_given(self, seen: Seen, action: str, reason: str) -> Healed:
+    def as_given(self, seen: LocatedExchange, action: str, reason: str) -> Healed:
         """Return an exchange with its response as it was given."""
         confidence = None
         if seen.own is not None and seen.typicality is not None:
@@ -148,12 +156,12 @@ class Drawer:
         known = (seen.response or "", None, seen.typicality, seen.head_share, 1.0)
         return Healed(action, *known, reason, confidence)
 
-    def _replaced(self, seen: Seen, source: int, odds: float) -> Healed:
+    def _make_replaced(self, seen: LocatedExchange, source: int, odds: float) -> Healed:
         row = seen.members[source]
         number = self.curation.layout.ids[row]
         return Healed(
             "replaced",
-            self.curation.written_of(np.array([number]))[0],
+            self.curation.final_responses(np.array([number]))[0],
             int(number),
             seen.typicality,
             seen.head_share,
@@ -162,31 +170,31 @@ class Drawer:
             seen.share(source) * float(self.typicality[row]),
         )
 
-    def _weighted(self, seen: Seen, seed: Keys) -> Iterator[tuple[int, float]]:
+    def _draw_by_weight(self, seen: LocatedExchange, seed: Keys) -> Iterator[tuple[int, float]]:
         """Yield which member is drawn by the weights of all, and the odds of its cluster.
 
         After each draw the members that are near-duplicates of the one drawn are left out.
         """
         order, sizes = seen.found.members.values, seen.found.sizes.values
         ranks = np.repeat(np.arange(len(sizes)), sizes)
-        kinds = self.curation.consensus.kind[seen.texts[: len(seen.members)]]
-        with one_thread():
-            weights = self._weights(seen, ranks)
+        kinds = self.curation.response_scores.kind[seen.texts[: len(seen.members)]]
+        with single_threaded_blas():
+            weights = self._compute_log_weights(seen, ranks)
         for turn in itertools.count():
             if not np.isfinite(weights).any():
                 return
             odds = np.exp(weights - weights.max())[order][None]
             odds /= odds.sum()
             chance = uniforms(self.curation.recipe.seed, seed, turn, 0)
-            place = int(choose(odds, chance)[0])
+            place = int(sample_categorical(odds, chance)[0])
             source = int(order[place])
             yield source, float(odds[0, ranks == ranks[place]].sum())
             weights[: len(kinds)][kinds == kinds[source]] = -np.inf
 
-    def _weights(self, seen: Seen, ranks: Ints) -> Reals:
+    def _compute_log_weights(self, seen: LocatedExchange, ranks: Ints) -> Reals:
         """Return the logarithm of how likely each member is drawn, -inf where it may not be."""
         recipe, members = self.curation.recipe, seen.members
-        share = np.append(log_share(seen.facts)[0], -np.inf)
+        share = np.append(log_response_odds(seen.facts)[0], -np.inf)
         weights = np.full(len(seen.texts), -np.inf)
         weights[seen.found.members.values] = share[np.minimum(ranks, len(share) - 1)]
         inside = weights[: len(members)]
@@ -198,11 +206,13 @@ class Drawer:
         weights[len(members) :] = -np.inf
         return weights
 
-    def _compared(self, members: Ints, texts: Ints, given: Grid | None) -> Compared:
+    def _select_compared(
+        self, members: Ints, texts: Ints, given: GridVectors | None
+    ) -> ComparedResponses:
         """Return what members are compared by, the given response last if it is none of them."""
         compared = self.curation.compared
         if compared.vectors is None:
-            return Compared(None, texts)
+            return ComparedResponses(None, texts)
         vectors = compared.vectors[compared.item[members]]
         if given is not None and len(texts) > len(members):
             vectors = np.concatenate([vectors, given[None]])
@@ -210,10 +220,10 @@ class Drawer:
         if compared.kind is not None:
             kinds = compared.kind[members]
             kinds = np.append(kinds, kinds.max(initial=-1) + 1)[: len(texts)]
-        return Compared(vectors, np.arange(len(texts)), None, kinds)
+        return ComparedResponses(vectors, np.arange(len(texts)), None, kinds)
 
 
-def least_typical(typicality: Reals, changed: int) -> float:
+def compute_typicality_threshold(typicality: Reals, changed: int) -> float:
     """Return above which typicality a response stays, where so many of a corpus's are changed.
 
     Of equals at the bound a corpus leaves some as they are; so they stay.
@@ -225,7 +235,7 @@ def least_typical(typicality: Reals, changed: int) -> float:
     return float(below[-1]) if len(below) else -1.0
 
 
-class Healer(Drawer):
+class Healer(ReplacementSampler):
     """Heals exchanges by the neighbourhoods of a curation; loads its encoders once.
 
     Several threads may use one healer at a time.
@@ -241,11 +251,15 @@ class Healer(Drawer):
         assert curation.contexts is not None
         super().__init__(curation)
         layout = curation.layout
-        self.least = least_typical(self.typicality, round(recipe.share * len(layout.ids)))
-        self.wording: Wording | None = None
+        self.least = compute_typicality_threshold(
+            self.typicality, round(recipe.share * len(layout.ids))
+        )
+        self.wording: TypicalityModel | None = None
         self.fitting = threading.Lock()
-        candidates = to_search(layout, curation.contexts, self.allowed, recipe, curation.tools)
-        self.searches = Searches.of(
+        candidates = build_context_index(
+            layout, curation.contexts, self.allowed, recipe, curation.tools
+        )
+        self.neighborhood_search = SearchedNeighborhoods.of(
             layout, curation.contexts, curation.compared, candidates, recipe
         )
         self.context_encoder = tools.encoder(recipe.context_encoder)
@@ -264,18 +278,18 @@ class Healer(Drawer):
         enough, or where the recipe keeps it, one in the largest cluster unless alone there. How
         often a response was drawn already does not matter here.
         """
-        return [self._healed(seen) for seen in self.look(exchanges)]
+        return [self._heal_located(seen) for seen in self.look(exchanges)]
 
-    def look(self, exchanges: Iterable[tuple[str, str | None]]) -> list[Seen]:
+    def look(self, exchanges: Iterable[tuple[str, str | None]]) -> list[LocatedExchange]:
         """Return each (context, response or None) in its neighbourhood, as `heal` sees it."""
         asked = list(exchanges)
         if not asked:
             return []
         # Many threads of linear algebra have little to share in a few queries, and fight for cores.
-        with one_thread() if len(asked) <= FEW else nullcontext():
-            return self._looked(asked)
+        with single_threaded_blas() if len(asked) <= SINGLE_THREAD_EXCHANGES else nullcontext():
+            return self._locate_batch(asked)
 
-    def stays(self, seen: Seen) -> str | None:
+    def stays(self, seen: LocatedExchange) -> str | None:
         """Return why a response stays as it is, None if it does not."""
         if seen.own is None or seen.typicality is None:
             return None
@@ -284,37 +298,37 @@ class Healer(Drawer):
         agrees = self.curation.recipe.keep and seen.rank(seen.own) == 0
         return "in the largest cluster" if agrees and seen.facts.sizes[0, 0] > 1 else None
 
-    def why(self, _seen: Seen) -> str:
+    def why(self, _seen: LocatedExchange) -> str:
         """Return why a response that does not stay goes."""
         return "off-consensus"
 
-    def cut(self, _seen: Seen) -> Healed | None:
+    def cut(self, _seen: LocatedExchange) -> Healed | None:
         """Return None: of a response nothing can be left out."""
         return None
 
-    def asked(self, seen: Seen) -> tuple[str, str]:
+    def asked(self, seen: LocatedExchange) -> tuple[str, str]:
         """Return the context and the response as a rephraser is given them."""
         return seen.context, seen.response or ""
 
-    def rewritten(self, seen: Seen, text: str, *, judged: bool) -> Healed:
+    def accept_rewrite(self, seen: LocatedExchange, text: str, *, judged: bool) -> Healed:
         """Return a rewrite that may go out, if a judge has the last word or it is more typical.
 
-        Raises `RefusedError` for another one.
+        Raises `RewriteRefusedError` for another one.
         """
         again = self.look([(seen.context, text)])[0]
         if not judged and (again.typicality or 0) <= (seen.typicality or 0):
-            raise RefusedError("the rewrite is worded no more typically")
+            raise RewriteRefusedError("the rewrite is worded no more typically")
         found = self.as_given(again, "rewritten", "rewritten")
         return found._replace(typicality=seen.typicality, head_share=seen.head_share)
 
-    def _healed(self, seen: Seen) -> Healed:
+    def _heal_located(self, seen: LocatedExchange) -> Healed:
         if (reason := self.stays(seen)) is not None:
             return self.as_given(seen, "kept", reason)
         for drawn in self.draws(seen):
             return drawn
-        return self.as_given(seen, "abstained", HEADLESS)
+        return self.as_given(seen, "abstained", NO_HEAD_REASON)
 
-    def _looked(self, asked: list[tuple[str, str | None]]) -> list[Seen]:
+    def _locate_batch(self, asked: list[tuple[str, str | None]]) -> list[LocatedExchange]:
         contexts = self.curation.contexts
         assert contexts is not None
         queries = embed(self.context_encoder, [context for context, _ in asked]).vectors
@@ -325,19 +339,21 @@ class Healer(Drawer):
             )
         find = self.curation.layout.contexts.find
         selves = np.array([find(context) for context, _ in asked], np.int64)
-        members = self.searches.near(queries, selves)
-        given = self._given(asked, queries)
+        members = self.neighborhood_search.find_nearest(queries, selves)
+        given = self._embed_given(asked, queries)
         return [
-            self._seen(asked[i], members[i], given[i], queries[i : i + 1])
+            self._locate(asked[i], members[i], given[i], queries[i : i + 1])
             for i in range(len(asked))
         ]
 
-    def _given(self, asked: list[tuple[str, str | None]], queries: Grid) -> list[Grid | None]:
+    def _embed_given(
+        self, asked: list[tuple[str, str | None]], queries: GridVectors
+    ) -> list[GridVectors | None]:
         """Return the vector by which each given response is compared, None where there is none."""
         if self.response_encoder is None:
             return [None] * len(asked)
         short = self.curation.recipe.view == "opening"
-        texts = [opening(text) if short else text for _, text in asked if text is not None]
+        texts = [extract_opening(text) if short else text for _, text in asked if text is not None]
         distinct = sorted(set(texts))
         vectors = embed(self.response_encoder, distinct).vectors
         place = {text: vectors[number] for number, text in enumerate(distinct)}
@@ -350,32 +366,40 @@ class Healer(Drawer):
             for query, one in zip(queries, seen, strict=True)
         ]
 
-    def _seen(
-        self, asked: tuple[str, str | None], members: Ints, given: Grid | None, query: Grid
-    ) -> Seen:
+    def _locate(
+        self,
+        asked: tuple[str, str | None],
+        members: Ints,
+        given: GridVectors | None,
+        query: GridVectors,
+    ) -> LocatedExchange:
         """Return one exchange; ``members`` are the rows of its neighbourhood, nearest first."""
         recipe, layout = self.curation.recipe, self.curation.layout
         context, response = asked
-        members, own = self._with_given(context, response, members)
+        members, own = self._insert_given(context, response, members)
         texts = layout.response[members]
         if own == len(members):
             number = layout.responses.find(response or "")
             texts = np.append(texts, len(layout.responses) if number < 0 else number)
-        found = cluster(np.arange(len(texts))[None], self._compared(members, texts, given), recipe)
-        typicality = None if response is None else self._typicality(response)
-        facts = shape(found, recipe)
-        return Seen(context, response, query, members, texts, own, found, facts, typicality)
+        found = cluster_neighborhoods(
+            np.arange(len(texts))[None], self._select_compared(members, texts, given), recipe
+        )
+        typicality = None if response is None else self._score_typicality(response)
+        facts = cluster_odds(found, recipe)
+        return LocatedExchange(
+            context, response, query, members, texts, own, found, facts, typicality
+        )
 
-    def _typicality(self, response: str) -> float:
+    def _score_typicality(self, response: str) -> float:
         """Return how typical a response is, in the corpus or not."""
-        consensus, layout = self.curation.consensus, self.curation.layout
+        consensus, layout = self.curation.response_scores, self.curation.layout
         if (number := layout.responses.find(response)) >= 0:
             return float(consensus.typicality[number])
         with self.fitting:
-            self.wording = self.wording or Wording(layout.responses, consensus.kind)
+            self.wording = self.wording or TypicalityModel(layout.responses, consensus.kind)
         return float(self.wording.typicality(self.wording.of([response]))[0])
 
-    def _with_given(
+    def _insert_given(
         self, context: str, response: str | None, members: Ints
     ) -> tuple[Ints, int | None]:
         """Return the rows in ascending order and where among them the given exchange stands.
@@ -395,16 +419,18 @@ class Healer(Drawer):
         return rows, len(rows)
 
 
-def _drawn(seen: Seen, seed: Keys, recipe: Settled) -> Iterator[tuple[int, float]]:
+def _draw_by_cluster(
+    seen: LocatedExchange, seed: Keys, recipe: ResolvedRecipe
+) -> Iterator[tuple[int, float]]:
     """Yield which member is drawn, all of a cluster being equally likely, and its odds."""
-    pool = Pool(
+    pool = ResponsePool(
         seen.facts.odds,
         seen.facts.rows,
         seen.found.members.offsets[:1],
         seen.found.members.values,
         seen.texts,
     )
-    for turn in range(1, ATTEMPTS + 1):
+    for turn in range(1, MAX_ATTEMPTS + 1):
         drawn = draw(pool, seed, turn, recipe.seed)[-1]
         if drawn.source[0] >= 0:  # or the texts of the cluster drawn are used up
             yield int(drawn.source[0]), float(seen.facts.odds[0, drawn.rank[0]])

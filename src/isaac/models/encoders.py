@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import EncoderError, IsaacError, RecipeError, needed
-from .openai_client import OpenAIClient, address_in
+from ..errors import EncoderError, IsaacError, RecipeError, require_extra
+from .openai_client import OpenAIClient, parse_openai_name
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,7 +36,7 @@ class WordLlamaEncoder:
     text costs what its own tokens cost.
     """
 
-    TOKENS = 65_536
+    BLOCK_TOKENS = 65_536
 
     def __init__(self) -> None:
         level = logging.getLogger().level
@@ -58,8 +58,8 @@ class WordLlamaEncoder:
         vectors = np.zeros((len(texts), self.table.shape[1]), np.float32)
         for row, tokens in enumerate(encoded):
             ids = np.minimum(np.array(tokens.ids, np.int64), len(self.table) - 1)
-            for start in range(0, len(ids), self.TOKENS):
-                vectors[row] += self.table[ids[start : start + self.TOKENS]].sum(axis=0)
+            for start in range(0, len(ids), self.BLOCK_TOKENS):
+                vectors[row] += self.table[ids[start : start + self.BLOCK_TOKENS]].sum(axis=0)
             vectors[row] /= max(len(ids), 1)
         return vectors
 
@@ -70,7 +70,7 @@ class HashingEncoder:
     Weinberger et al., Feature Hashing for Large Scale Multitask Learning, 2009.
     """
 
-    WORD = re.compile(r"\w+|[^\w\s]")
+    TOKEN_PATTERN = re.compile(r"\w+|[^\w\s]")
 
     def __init__(self, dimensions: int = 512) -> None:
         self.dimensions = dimensions
@@ -80,7 +80,7 @@ class HashingEncoder:
         """Return square roots of signed feature counts."""
         vectors = np.zeros((len(texts), self.dimensions), np.float32)
         for row, text in enumerate(texts):
-            words = [word.encode() for word in self.WORD.findall(text.casefold())]
+            words = [word.encode() for word in self.TOKEN_PATTERN.findall(text.casefold())]
             pairs = [b" ".join(pair) for pair in itertools.pairwise(words)]
             hashes = np.array([zlib.crc32(feature) for feature in words + pairs], np.int64)
             signs = 1.0 - 2.0 * (hashes >> 31)
@@ -92,7 +92,7 @@ class SentenceTransformersEncoder:
     """A model of the library sentence-transformers, by hub name or folder."""
 
     def __init__(self, model: str) -> None:
-        package = needed("sentence_transformers", f"encoder 'st:{model}'", "st")
+        package = require_extra("sentence_transformers", f"encoder 'st:{model}'", "st")
         try:
             self.model = package.SentenceTransformer(model)
         except Exception as error:
@@ -113,23 +113,23 @@ class OpenAIEncoder(OpenAIClient):
     """An OpenAI-compatible embeddings endpoint."""
 
     KIND, REFUSAL = "encoder", RecipeError
-    BATCH = 128
+    BATCH_SIZE = 128
 
     def encode(self, texts: list[str]) -> Floats:
         """Return the endpoint's vectors, in the order of the texts."""
         rows: list[list[float]] = []
-        for start in range(0, len(texts), self.BATCH):
-            batch = texts[start : start + self.BATCH]
+        for start in range(0, len(texts), self.BATCH_SIZE):
+            batch = texts[start : start + self.BATCH_SIZE]
             try:
                 answer = self.client.embeddings.create(
                     model=self.model, input=batch, encoding_format="float"
                 )
             except self.package.OpenAIError as error:
                 raise EncoderError(f"encoder {self.revision} did not embed: {error}") from error
-            rows.extend(self._vectors(answer, len(batch)))
-        return _array(rows, self.revision)
+            rows.extend(self._parse_vectors(answer, len(batch)))
+        return as_float32_array(rows, self.revision)
 
-    def _vectors(self, answer: Any, count: int) -> list[list[float]]:
+    def _parse_vectors(self, answer: Any, count: int) -> list[list[float]]:
         try:
             vectors = {item.index: item.embedding for item in answer.data}
         except (AttributeError, TypeError):
@@ -145,7 +145,7 @@ class OpenAIEncoder(OpenAIClient):
         return [vectors[index] for index in range(count)]
 
 
-def _array(rows: Any, name: str) -> Floats:
+def as_float32_array(rows: Any, name: str) -> Floats:
     try:
         return np.asarray(rows, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -165,25 +165,25 @@ def load_encoder(name: str) -> Encoder:
         return HashingEncoder()
     if kind == "st" and rest:
         return SentenceTransformersEncoder(rest)
-    if address := address_in(name):
+    if address := parse_openai_name(name):
         return OpenAIEncoder(*address)
     raise RecipeError(
         f"no encoder '{name}'; there: wordllama, hashing, st:<model>, openai:<model>@<base-url>"
     )
 
 
-def revision(encoder: Encoder) -> str:
+def encoder_revision(encoder: Encoder) -> str:
     """Return what the manifest says of an encoder."""
     own = getattr(encoder, "revision", None)
     return own if isinstance(own, str) else type(encoder).__qualname__
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(name: str) -> Encoder:
+def load_cached_encoder(name: str) -> Encoder:
     return load_encoder(name)
 
 
-def encoded(encoder: Encoder, texts: Sequence[str]) -> Any:
+def encode_texts(encoder: Encoder, texts: Sequence[str]) -> Any:
     """Return what an encoder says of texts, unchecked; raise `EncoderError` if it fails."""
     try:
         return encoder.encode(list(texts))
@@ -191,4 +191,6 @@ def encoded(encoder: Encoder, texts: Sequence[str]) -> Any:
         raise
     except Exception as error:
         kind = type(error).__name__
-        raise EncoderError(f"encoder {revision(encoder)} failed: {kind}: {error}") from error
+        raise EncoderError(
+            f"encoder {encoder_revision(encoder)} failed: {kind}: {error}"
+        ) from error

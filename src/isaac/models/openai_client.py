@@ -6,10 +6,10 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import IsaacError, needed
+from ..errors import IsaacError, require_extra
 
 
-def address_in(name: str) -> tuple[str, str] | None:
+def parse_openai_name(name: str) -> tuple[str, str] | None:
     """Return model and base URL of ``openai:<model>@<base-url>``, None for any other name."""
     found = re.fullmatch(r"openai:(.+?)@(https?://.+)", name)
     return (found[1], found[2]) if found else None
@@ -38,8 +38,8 @@ class OpenAIClient:
     ) -> None:
         self.model, self.base_url = model, base_url
         self.revision = f"openai:{model}@{base_url}"
-        self._check(base_url)
-        self.package = openai = needed("openai", f"{self.KIND} '{self.revision}'", "openai")
+        self._check_base_url(base_url)
+        self.package = openai = require_extra("openai", f"{self.KIND} '{self.revision}'", "openai")
         settings: dict[str, Any] = {
             "base_url": base_url,
             "max_retries": retries,
@@ -50,7 +50,7 @@ class OpenAIClient:
         except openai.OpenAIError:  # no key: endpoints of one's own need none
             self.client = openai.OpenAI(api_key="none", **settings)
 
-    def _check(self, base_url: str) -> None:
+    def _check_base_url(self, base_url: str) -> None:
         """Raise the class's own error for a base URL that cannot be, or that tells a secret."""
         try:
             parts = urlsplit(base_url)

@@ -7,31 +7,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..corpus.corpus import Corpus, format_names
-from ..curation.canonical_order import Layout
-from ..curation.dialogue.span_relevance import Answers, fit
-from ..curation.dialogue.trimming import answers_of
-from ..curation.embedding import arranged, to_embed
-from ..curation.hyperparameters import RADII, VIEWS, size
-from ..curation.hyperparameters import SAMPLE as SETTINGS
-from ..curation.neighborhoods import BLOCK, cluster
+from ..corpus.corpus import Corpus, count_formats
+from ..curation.canonical_order import CanonicalCorpus
+from ..curation.dialogue.span_relevance import ResponsesInContext, fit_span_relevance
+from ..curation.dialogue.trimming import collect_responses
+from ..curation.embedding import canonicalize_for, texts_to_embed
+from ..curation.hyperparameters import RADII, SAMPLE_NEIGHBORHOODS, VIEWS, default_k
+from ..curation.neighborhoods import BLOCK_NEIGHBORHOODS, cluster_neighborhoods
 from ..curation.resources import Tools
 from ..curation.search.exact import find_neighbors
-from ..curation.shards import SHARD
-from ..curation.unique_texts import Texts
+from ..curation.shards import SHARD_NEIGHBORHOODS
+from ..curation.unique_texts import UniqueTexts
 from ..curation.vectors import embed
-from ..curation.views import Compared
+from ..curation.views import ComparedResponses
 from ..models.encoders import Encoder
-from ..recipe import Recipe, Settled
+from ..recipe import Recipe, ResolvedRecipe
 
-SAMPLE = 256
+SAMPLE_TEXTS = 256
 """Texts that are embedded to learn how fast the encoder is."""
 
-TURNS = 1000
+SAMPLE_RESPONSES = 1000
 """Responses of which it is told what belongs, to learn how long that takes."""
 
 
-class Stage(NamedTuple):
+class PlannedStage(NamedTuple):
     """One stage of the plan with its estimated seconds."""
 
     name: str
@@ -44,7 +43,7 @@ class Plan(NamedTuple):
     formats: dict[str, int]
     exchanges: int
     rejected: int
-    stages: list[Stage]
+    stages: list[PlannedStage]
     memory_mib: int
 
     @property
@@ -64,83 +63,87 @@ class Plan(NamedTuple):
         }
 
 
-def plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
+def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
     """Return the plan of a curation, its speed measured on a few texts and neighbourhoods."""
-    tools, layout = tools or Tools(), arranged(corpus, recipe)
+    tools, layout = tools or Tools(), canonicalize_for(corpus, recipe)
     stages = []
     tried = {"contexts": np.zeros((1, 1), np.int16), "responses": np.zeros((1, 1), np.int16)}
-    for name, encoder, texts in to_embed(layout, recipe):
-        seconds, tried[name] = _try_encoder(tools.encoder(encoder), texts)
-        stages.append(Stage(f"embed {len(texts):,} {name} by {encoder}", seconds))
+    for name, encoder, texts in texts_to_embed(layout, recipe):
+        seconds, tried[name] = _time_encoder(tools.encoder(encoder), texts)
+        stages.append(PlannedStage(f"embed {len(texts):,} {name} by {encoder}", seconds))
     if recipe.group_by is None:
         searches = int(layout.exchange.max()) + 1
         stages.append(
-            Stage(f"search {searches:,} neighbourhoods", _search(layout, tried["contexts"]))
+            PlannedStage(
+                f"search {searches:,} neighbourhoods", _time_search(layout, tried["contexts"])
+            )
         )
-        near = recipe.neighbors if recipe.neighbors != "auto" else size(len(corpus))
+        near = recipe.neighbors if recipe.neighbors != "auto" else default_k(len(corpus))
         members = min(near, len(corpus))
     else:
         searches = int(layout.group.max()) + 1
         members = max(1, len(corpus) // searches)
     if recipe.clusters != "text":
-        seconds = _cluster(tried["responses"], members, recipe)
+        seconds = _time_clustering(tried["responses"], members, recipe)
         stages.append(
-            Stage(f"cluster {searches:,} neighbourhoods of {members:,}", seconds * searches)
+            PlannedStage(f"cluster {searches:,} neighbourhoods of {members:,}", seconds * searches)
         )
         if "auto" in (recipe.view, recipe.radius):
-            trials = len(RADII) * len(VIEWS) * min(SETTINGS, searches)
-            stages.append(Stage("choose view and radius", seconds * trials))
+            trials = len(RADII) * len(VIEWS) * min(SAMPLE_NEIGHBORHOODS, searches)
+            stages.append(PlannedStage("choose view and radius", seconds * trials))
     if recipe.trim:
-        seconds = _belonging(answers_of(corpus, layout), tools.encoder(recipe.response_encoder))
-        stages.append(Stage(f"tell what belongs in {len(corpus):,} responses", seconds))
+        seconds = _time_span_relevance(
+            collect_responses(corpus, layout), tools.encoder(recipe.response_encoder)
+        )
+        stages.append(PlannedStage(f"tell what belongs in {len(corpus):,} responses", seconds))
     return Plan(
-        format_names(corpus),
+        count_formats(corpus),
         len(corpus),
         len(corpus.rejected),
         stages,
-        _memory(layout, members, tried),
+        _estimate_memory_mib(layout, members, tried),
     )
 
 
-def _try_encoder(encoder: Encoder, texts: Texts) -> tuple[float, Any]:
-    sample = texts[:: max(1, len(texts) // SAMPLE)]
+def _time_encoder(encoder: Encoder, texts: UniqueTexts) -> tuple[float, Any]:
+    sample = texts[:: max(1, len(texts) // SAMPLE_TEXTS)]
     embed(encoder, sample[:8])  # the first call loads and warms up
     start = time.perf_counter()
     vectors = embed(encoder, sample).vectors
     return (time.perf_counter() - start) * len(texts) / len(sample), vectors
 
 
-def _search(layout: Layout, vectors: Any) -> float:
+def _time_search(layout: CanonicalCorpus, vectors: Any) -> float:
     start = time.perf_counter()
     find_neighbors(vectors[:64], vectors, 10)
     seconds = time.perf_counter() - start
     return seconds * len(layout.contexts) ** 2 / (min(64, len(vectors)) * len(vectors))
 
 
-def _cluster(vectors: Any, wanted: int, recipe: Recipe) -> float:
-    count = min(16, BLOCK)
+def _time_clustering(vectors: Any, wanted: int, recipe: Recipe) -> float:
+    count = min(16, BLOCK_NEIGHBORHOODS)
     members = np.arange(count * min(wanted, 2000)).reshape(count, -1)
     texts = members.reshape(-1) % len(vectors)
     start = time.perf_counter()
-    settled = Settled.of(
+    settled = ResolvedRecipe.of(
         recipe.model_dump()
         | {"neighbors": wanted, "search": "exact", "view": "whole", "radius": 0.8}
     )
-    cluster(members, Compared(vectors, texts), settled)
+    cluster_neighborhoods(members, ComparedResponses(vectors, texts), settled)
     tried = (time.perf_counter() - start) / count
     return float(tried * (wanted / members.shape[1]) ** 2)
 
 
-def _belonging(answers: Answers, encoder: Encoder) -> float:
-    some = Answers(*(column[:TURNS] for column in answers))
+def _time_span_relevance(answers: ResponsesInContext, encoder: Encoder) -> float:
+    some = ResponsesInContext(*(column[:SAMPLE_RESPONSES] for column in answers))
     embed(encoder, some.responses[:8])  # the first call loads and warms up
     start = time.perf_counter()
-    fit(some, encoder)
+    fit_span_relevance(some, encoder)
     seconds = time.perf_counter() - start
     return seconds * len(answers.responses) / len(some.responses)
 
 
-def _memory(layout: Layout, size: int, tried: dict[str, Any]) -> int:
+def _estimate_memory_mib(layout: CanonicalCorpus, size: int, tried: dict[str, Any]) -> int:
     """Return MiB: the interpreter, texts, vectors, neighbourhoods and one shard's search."""
     texts = sum(map(len, layout.contexts)) + sum(map(len, layout.responses))
     widths = {name: vectors.shape[1] for name, vectors in tried.items()}
@@ -148,5 +151,5 @@ def _memory(layout: Layout, size: int, tried: dict[str, Any]) -> int:
     held += 2 * widths["contexts"] * len(layout.contexts)
     held += 2 * widths["responses"] * len(layout.responses)
     held += 24 * size * (int(layout.exchange.max()) + 1)
-    work = 2 * SHARD[1] * 8 * (min(len(layout.contexts), 8192) + size) * 2
+    work = 2 * SHARD_NEIGHBORHOODS[1] * 8 * (min(len(layout.contexts), 8192) + size) * 2
     return int(150 + (held + work) / 2**20)

@@ -12,21 +12,21 @@ import pyarrow.compute as pc
 import yaml
 
 from ..corpus.records import dumps
-from ..corpus.source_records import with_values
+from ..corpus.source_records import fill_from_json
 from ..curation.curate import Curation
 from ..errors import RunError
-from ..text import visible
-from .reports.rendering import rendered
+from ..text import make_printable
+from .reports.rendering import render_template
 from .run import Run
 
-Kind = Literal["sft", "messages", "dpo", "kto", "sharegpt", "alpaca"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+ExportType = Literal["sft", "messages", "dpo", "kto", "sharegpt", "alpaca"]
+EXPORT_TYPES: tuple[ExportType, ...] = get_args(ExportType)
 
 Json = dict[str, Any]
 Messages = list[dict[str, str]]
 
 
-class Item(NamedTuple):
+class ExportItem(NamedTuple):
     """One target of one exchange, as an export sees it.
 
     ``better`` says that the response was drawn and is nearer to what the corpus agrees on than
@@ -43,14 +43,14 @@ class Item(NamedTuple):
     group: str = ""
 
 
-def items(curation: Curation, *, filled: bool = True) -> Iterator[Item]:
+def iter_items(curation: Curation, *, filled: bool = True) -> Iterator[ExportItem]:
     """Yield every target in order of id, but for conversations with tools.
 
     Their calls and results are no plain text, and no type here could carry them whole. Responses
     of dialogues have their values, unless they are not to be ``filled``.
     """
     prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
-    written = curation.written_of(np.arange(len(responses)))
+    written = curation.final_responses(np.arange(len(responses)))
     values, groups = curation.corpus.column("values"), curation.corpus.column("group")
     names = ("id", "source_id", "action", "target", "rank", "own_rank")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
@@ -58,66 +58,76 @@ def items(curation: Curation, *, filled: bool = True) -> Iterator[Item]:
     typical, weighted = first.column("typicality").to_pylist(), curation.recipe.weighted
     for row, source, action, target, rank, own_rank in zip(*columns, strict=True):
         prompt = json.loads(prompts[row])
-        if action != "dropped" and not has_tools(prompt):
+        if action != "dropped" and not has_tool_calls(prompt):
             rises = typical[source] > typical[row] if weighted else rank == 1 < own_rank
             better = action == "replaced" and rises
             better |= action == "replaced" and source == row  # its own, trimmed
             group = "" if values[row] is None else groups[row]
             own = values[row] if filled else None
-            given = with_values(responses[row], own)
-            drawn = with_values(written[source], own)
-            yield Item(prompt, given, drawn, action, target, better, group)
+            given = fill_from_json(responses[row], own)
+            drawn = fill_from_json(written[source], own)
+            yield ExportItem(prompt, given, drawn, action, target, better, group)
 
 
-def has_tools(prompt: Messages) -> bool:
+def has_tool_calls(prompt: Messages) -> bool:
     """Say whether a conversation has a tool's result, or a turn that is only a call."""
     return any(message["role"] == "tool" or not message["content"] for message in prompt)
 
 
-def _assistant(text: str) -> dict[str, str]:
+def _make_assistant_message(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def _sft(item: Item) -> Iterator[Json]:
-    yield {"prompt": item.prompt, "completion": [_assistant(item.response)]}
+def _to_sft(item: ExportItem) -> Iterator[Json]:
+    yield {"prompt": item.prompt, "completion": [_make_assistant_message(item.response)]}
 
 
-def _messages(item: Item) -> Iterator[Json]:
-    yield {"messages": [*item.prompt, _assistant(item.response)]}
+def _to_messages(item: ExportItem) -> Iterator[Json]:
+    yield {"messages": [*item.prompt, _make_assistant_message(item.response)]}
 
 
-def _dpo(item: Item) -> Iterator[Json]:
+def _to_dpo(item: ExportItem) -> Iterator[Json]:
     """Prefer what was drawn to the row's own response, where it is the more common answer."""
     if item.better:
         yield {
             "prompt": item.prompt,
-            "chosen": [_assistant(item.response)],
-            "rejected": [_assistant(item.original)],
+            "chosen": [_make_assistant_message(item.response)],
+            "rejected": [_make_assistant_message(item.original)],
         }
 
 
-def _kto(item: Item) -> Iterator[Json]:
+def _to_kto(item: ExportItem) -> Iterator[Json]:
     """Want what was kept, or drawn and the more common answer; not what that replaced."""
     if item.action == "kept" or item.better:
-        yield {"prompt": item.prompt, "completion": [_assistant(item.response)], "label": True}
+        yield {
+            "prompt": item.prompt,
+            "completion": [_make_assistant_message(item.response)],
+            "label": True,
+        }
     if item.better and item.target == 0:
-        yield {"prompt": item.prompt, "completion": [_assistant(item.original)], "label": False}
+        yield {
+            "prompt": item.prompt,
+            "completion": [_make_assistant_message(item.original)],
+            "label": False,
+        }
 
 
-SENDERS = {"user": "human", "assistant": "gpt", "system": "system"}
+SHAREGPT_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
 
 
-def _sharegpt(item: Item) -> Iterator[Json]:
-    turns = [*item.prompt, _assistant(item.response)]
-    yield {"conversations": [{"from": SENDERS[t["role"]], "value": t["content"]} for t in turns]}
+def _to_sharegpt(item: ExportItem) -> Iterator[Json]:
+    turns = [*item.prompt, _make_assistant_message(item.response)]
+    yield {
+        "conversations": [{"from": SHAREGPT_ROLES[t["role"]], "value": t["content"]} for t in turns]
+    }
 
 
-def _alpaca(item: Item) -> Iterator[Json]:
+def _to_alpaca(item: ExportItem) -> Iterator[Json]:
     """Write one exchange a row; earlier turns stand in ``history`` as pairs.
 
     Where the model spoke twice in a row, its first turn ends the history and nothing is asked.
     """
-    history = _history([message for message in item.prompt if message["role"] != "system"])
+    history = _pair_turns([message for message in item.prompt if message["role"] != "system"])
     asked = "" if history[-1][1] else history.pop()[0]
     system = [message["content"] for message in item.prompt if message["role"] == "system"]
     yield {
@@ -129,7 +139,7 @@ def _alpaca(item: Item) -> Iterator[Json]:
     }
 
 
-def _history(said: Messages) -> list[list[str]]:
+def _pair_turns(said: Messages) -> list[list[str]]:
     """Return [question, answer] pairs; several turns of one side in a row become one."""
     sides: list[tuple[bool, str]] = []
     for message in said:
@@ -145,17 +155,17 @@ def _history(said: Messages) -> list[list[str]]:
     return [[sides[i][1], sides[i + 1][1]] for i in range(0, len(sides), 2)]
 
 
-WRITERS: dict[Kind, Callable[[Item], Iterator[Json]]] = {
-    "sft": _sft,
-    "messages": _messages,
-    "dpo": _dpo,
-    "kto": _kto,
-    "sharegpt": _sharegpt,
-    "alpaca": _alpaca,
+ROW_CONVERTERS: dict[ExportType, Callable[[ExportItem], Iterator[Json]]] = {
+    "sft": _to_sft,
+    "messages": _to_messages,
+    "dpo": _to_dpo,
+    "kto": _to_kto,
+    "sharegpt": _to_sharegpt,
+    "alpaca": _to_alpaca,
 }
 
 
-class Export(NamedTuple):
+class ExportResult(NamedTuple):
     """What was written, and how many exchanges with tools were left out."""
 
     folder: Path
@@ -163,7 +173,9 @@ class Export(NamedTuple):
     left_out: int
 
 
-def export(run: Run, kind: Kind, to: Path | None = None, *, licence: str = "unknown") -> Export:
+def export(
+    run: Run, kind: ExportType, to: Path | None = None, *, licence: str = "unknown"
+) -> ExportResult:
     """Write the run's corpus in one of the types, with a dataset card.
 
     The folder is ``RUN/export/KIND`` unless given; ``licence`` is the source's, by its name on
@@ -171,27 +183,29 @@ def export(run: Run, kind: Kind, to: Path | None = None, *, licence: str = "unkn
     """
     folder = to or run.path / "export" / kind
     curation, count = run.curation(), 0
-    left_out = sum(has_tools(json.loads(prompt)) for prompt in curation.corpus.column("prompt"))
+    left_out = sum(
+        has_tool_calls(json.loads(prompt)) for prompt in curation.corpus.column("prompt")
+    )
     with run.writing(folder / "train.jsonl") as lines:
-        for item in items(curation):
-            for row in WRITERS[kind](item):
+        for item in iter_items(curation):
+            for row in ROW_CONVERTERS[kind](item):
                 lines.write(dumps(row) + "\n")
                 count += 1
         if not count:
-            raise RunError(_no_rows(kind, left_out))
-    written = Export(folder, count, left_out)
-    run.write(folder / "README.md", card(run, kind, written, licence))
+            raise RunError(_explain_no_rows(kind, left_out))
+    written = ExportResult(folder, count, left_out)
+    run.write(folder / "README.md", render_card(run, kind, written, licence))
     return written
 
 
-def _no_rows(kind: Kind, left_out: int) -> str:
+def _explain_no_rows(kind: ExportType, left_out: int) -> str:
     why = "nothing was drawn that the corpus agrees on more than on the row's own response"
     if left_out:
         why = f"{left_out:,} conversations have tools, which an export cannot carry"
     return f"no rows for '{kind}': {why}"
 
 
-TYPES: dict[Kind, str] = {
+TYPE_DESCRIPTIONS: dict[ExportType, str] = {
     "sft": "conversational prompt-completion (TRL's `SFTTrainer`)",
     "messages": "conversational language modelling (`messages`)",
     "dpo": "conversational preference with explicit prompt (TRL's `DPOTrainer`)",
@@ -201,13 +215,13 @@ TYPES: dict[Kind, str] = {
 }
 
 
-def llama_factory(kind: Kind) -> Json | None:
+def build_llama_factory_entry(kind: ExportType) -> Json | None:
     """Return LLaMA-Factory's ``dataset_info.json`` entry, None if it cannot read the type."""
     if kind == "messages":
-        tags = _tags("role", "content", "user", "assistant")
+        tags = _build_llama_factory_tags("role", "content", "user", "assistant")
         return {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": tags}
     if kind == "sharegpt":
-        tags = _tags("from", "value", "human", "gpt")
+        tags = _build_llama_factory_tags("from", "value", "human", "gpt")
         return {"formatting": "sharegpt", "columns": {"messages": "conversations"}, "tags": tags}
     if kind == "alpaca":
         columns = {"prompt": "instruction", "query": "input", "response": "output"}
@@ -216,7 +230,7 @@ def llama_factory(kind: Kind) -> Json | None:
     return None
 
 
-def _tags(role: str, content: str, user: str, assistant: str) -> dict[str, str]:
+def _build_llama_factory_tags(role: str, content: str, user: str, assistant: str) -> dict[str, str]:
     """Return all of LLaMA-Factory's tags: those that are not given, it takes for absent."""
     return {
         "role_tag": role,
@@ -229,7 +243,7 @@ def _tags(role: str, content: str, user: str, assistant: str) -> dict[str, str]:
     }
 
 
-def axolotl(kind: Kind) -> Json | None:
+def build_axolotl_config(kind: ExportType) -> Json | None:
     """Return the lines for Axolotl's configuration, None if it cannot read the type."""
     chat: Json = {"path": "train.jsonl", "ds_type": "json", "type": "chat_template"}
     last_turn_only: Json = {"roles_to_train": None, "train_on_eos": None}
@@ -247,27 +261,27 @@ def axolotl(kind: Kind) -> Json | None:
     return None
 
 
-def card(run: Run, kind: Kind, written: Export, licence: str) -> str:
+def render_card(run: Run, kind: ExportType, written: ExportResult, licence: str) -> str:
     """Return the dataset card: what it is, where it comes from, how to train on it."""
-    summary, settings = run.summary(), axolotl(kind)
-    entry = llama_factory(kind)
+    summary, settings = run.summary(), build_axolotl_config(kind)
+    entry = build_llama_factory_entry(kind)
     values = {
         "summary": summary,
-        "names": [visible(Path(given["name"]).name) for given in summary["inputs"]],
+        "names": [make_printable(Path(given["name"]).name) for given in summary["inputs"]],
         "kind": kind,
-        "type": TYPES[kind],
+        "type": TYPE_DESCRIPTIONS[kind],
         "rows": written.rows,
         "left_out": written.left_out,
         "license": yaml.safe_dump(licence).splitlines()[0],
-        "size": _size(written.rows),
+        "size": _size_category(written.rows),
         "llama_factory": entry
         and json.dumps({"isaac": {"file_name": "train.jsonl", **entry}}, indent=2),
         "axolotl": settings and yaml.safe_dump(settings, sort_keys=False),
     }
-    return rendered("card.md.jinja", values, autoescape=False)
+    return render_template("card.md.jinja", values, autoescape=False)
 
 
-def _size(rows: int) -> str:
+def _size_category(rows: int) -> str:
     """Return the hub's name for a number of rows."""
     steps = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
     return next((name for limit, name in steps if rows < limit), "1M<n<10M")

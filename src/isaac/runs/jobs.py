@@ -12,19 +12,25 @@ from typing import IO, Any
 import pyarrow.parquet as pq
 
 from .._version import __version__
-from ..corpus.corpus import SCHEMA, Corpus
-from ..corpus.files import Digest
-from ..corpus.reading import digest_inputs, read_parts
+from ..corpus.corpus import CORPUS_SCHEMA, Corpus
+from ..corpus.files import InputDigest
+from ..corpus.reading import digest_inputs, read_chunks
 from ..corpus.rejected import Rejected
-from ..curation.curate import curate, nothing_in
+from ..curation.curate import curate, explain_empty_corpus
 from ..curation.resources import Tools
 from ..errors import CorpusError, RunError
 from ..recipe import DRAW_FIELDS, Recipe
-from ..runtime.atomic_files import LOCK, TEMPORARY, json_in, sha256_of, sweep
-from ..runtime.progress import Timed
-from .disk_storage import SUMS, Kept
-from .outputs import finish
-from .run import INPUTS, WORK, Run
+from ..runtime.atomic_files import (
+    LOCK_FILE,
+    PART_SUFFIX,
+    file_sha256,
+    read_json,
+    remove_stale_parts,
+)
+from ..runtime.progress import TimedProgress
+from .disk_storage import CHECKSUMS_FILE, DiskStorage
+from .outputs import write_outputs
+from .run import INPUT_FILES, WORK_FOLDERS, Run
 
 
 def curate_to(
@@ -37,42 +43,42 @@ def curate_to(
     """
     tools = tools or Tools()
     run = Run.at(path)
-    refuse_stranger(run)
+    check_is_run_folder(run)
     with run.locked():
-        claim(run, recipe)
-        timed = Timed(tools.progress, {})
+        check_same_recipe(run, recipe)
+        timed = TimedProgress(tools.progress, {})
         started = time.monotonic()
-        tools = tools._replace(store=Kept(run.folder), progress=timed)
-        corpus = _read(run, source, recipe, tools)
+        tools = tools._replace(store=DiskStorage(run.folder), progress=timed)
+        corpus = _load_or_read_corpus(run, source, recipe, tools)
         if run.finished and run.whole():
             return run
         run.remove("manifest.json")
-        finish(run, curate(corpus, recipe, tools), timed, started)
+        write_outputs(run, curate(corpus, recipe, tools), timed, started)
     return run
 
 
-def refuse_stranger(run: Run) -> None:
+def check_is_run_folder(run: Run) -> None:
     """Raise `RunError` if the folder holds something that is no run; nothing is written to it."""
     try:
         there = {file.name for file in run.path.iterdir()} if run.path.exists() else set()
     except OSError as error:
         raise RunError(f"cannot use {run.path} as a run folder: {error.strerror}") from None
-    left = {name for name in there if not name.endswith(TEMPORARY)} - {LOCK}
-    reading = {"corpus.parquet"} <= left <= set(INPUTS)  # killed while reading
+    left = {name for name in there if not name.endswith(PART_SUFFIX)} - {LOCK_FILE}
+    reading = {"corpus.parquet"} <= left <= set(INPUT_FILES)  # killed while reading
     if "recipe.yaml" not in there and left and not reading:
         raise RunError(f"{run.path} is not empty and not a run folder; choose another")
 
 
-def claim(run: Run, recipe: Recipe) -> None:
+def check_same_recipe(run: Run, recipe: Recipe) -> None:
     """See that the folder is new, or holds a run of this recipe; raise `RunError` otherwise."""
-    sweep(run.path)
+    remove_stale_parts(run.path)
     if not (run.path / "recipe.yaml").exists():
         return
     differences = run.recipe().differences(recipe)
     if not differences:
         return
     if not run.begun:
-        _empty(run)
+        _clear_inputs(run)
         return
     hint = ""
     if {difference.partition(":")[0] for difference in differences} <= DRAW_FIELDS:
@@ -83,22 +89,22 @@ def claim(run: Run, recipe: Recipe) -> None:
     )
 
 
-def _empty(run: Run) -> None:
+def _clear_inputs(run: Run) -> None:
     """Remove what was read into a run; last the recipe, by which a folder is known as a run."""
-    run.remove(*WORK, SUMS, *INPUTS, "recipe.yaml")
+    run.remove(*WORK_FOLDERS, CHECKSUMS_FILE, *INPUT_FILES, "recipe.yaml")
 
 
-def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
+def _load_or_read_corpus(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
     """Return the corpus of the run, read now if the run has none or nothing came of it yet."""
     note = run.path / "input.json"
     if note.exists() and (run.path / "recipe.yaml").exists():
-        known = json_in(note)
+        known = read_json(note)
         now = [digest.sha256 for digest in digest_inputs(source, recipe.format)]
         same = now == [given["sha256"] for given in known["files"]]
         if same and known["isaac"] == __version__:
-            if known["read"] != _sums(run):  # damaged since, or cut off
-                refuse_spent(run, source)
-                _read_to(run, source, recipe, tools, [])
+            if known["read"] != _compute_checksums(run):  # damaged since, or cut off
+                check_rereadable(run, source)
+                _read_into_run(run, source, recipe, tools, [])
             return run.corpus()
         if run.begun and not same:
             raise RunError(f"{run.path} holds a run of another input; choose another folder")
@@ -107,23 +113,23 @@ def _read(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
                 f"{run.path} was begun by isaac {known['isaac']}, this is {__version__}; "
                 "choose another folder"
             )
-        refuse_spent(run, source)
-    _empty(run)
-    inputs: list[Digest] = []
-    _read_to(run, source, recipe, tools, inputs)
+        check_rereadable(run, source)
+    _clear_inputs(run)
+    inputs: list[InputDigest] = []
+    _read_into_run(run, source, recipe, tools, inputs)
     files = [digest._asdict() for digest in inputs]
-    facts = {"isaac": __version__, "files": files, "read": _sums(run)}
+    facts = {"isaac": __version__, "files": files, "read": _compute_checksums(run)}
     run.write(note, json.dumps(facts, indent=2) + "\n")
     corpus = run.corpus()
     if not len(corpus):
-        why = nothing_in(corpus)
-        _empty(run)
+        why = explain_empty_corpus(corpus)
+        _clear_inputs(run)
         raise CorpusError(why)
     run.write(run.path / "recipe.yaml", recipe.dump())
     return corpus
 
 
-def refuse_spent(run: Run, source: str | Path) -> None:
+def check_rereadable(run: Run, source: str | Path) -> None:
     """Raise `RunError` if the input is standard input, which has been read once already."""
     if str(source) == "-":
         raise RunError(
@@ -132,27 +138,27 @@ def refuse_spent(run: Run, source: str | Path) -> None:
         )
 
 
-def _read_to(
-    run: Run, source: str | Path, recipe: Recipe, tools: Tools, inputs: list[Digest]
+def _read_into_run(
+    run: Run, source: str | Path, recipe: Recipe, tools: Tools, inputs: list[InputDigest]
 ) -> None:
     """Write the exchanges of an input, and the rows that cannot be used, as they are read."""
     with (
         run.writing(run.path / "rejected.jsonl") as lines,
         run.writing(run.path / "corpus.parquet", "wb") as out,
-        pq.ParquetWriter(out, SCHEMA, compression="zstd") as table,
+        pq.ParquetWriter(out, CORPUS_SCHEMA, compression="zstd") as table,
     ):
-        rejected = _Lines(lines)
-        for part in read_parts(source, recipe, rejected, inputs, progress=tools.progress):
+        rejected = _RejectedWriter(lines)
+        for part in read_chunks(source, recipe, rejected, inputs, progress=tools.progress):
             table.write_table(part)
 
 
-def _sums(run: Run) -> dict[str, str | None]:
+def _compute_checksums(run: Run) -> dict[str, str | None]:
     """Return the checksums of what was read, None for a file that is not there."""
     files = {name: run.path / name for name in ("corpus.parquet", "rejected.jsonl")}
-    return {name: sha256_of(file) if file.exists() else None for name, file in files.items()}
+    return {name: file_sha256(file) if file.exists() else None for name, file in files.items()}
 
 
-class _Lines:
+class _RejectedWriter:
     """Takes rows that cannot be used as lines of a file."""
 
     def __init__(self, lines: IO[str]) -> None:
@@ -174,34 +180,34 @@ def redraw_run(
     if not (run.path / "recipe.yaml").exists():
         run.need_finished()
     tools = tools or Tools()
-    timed = Timed(tools.progress, {})
+    timed = TimedProgress(tools.progress, {})
     started = time.monotonic()
-    recipe = run.recipe().redrawn(changes)
+    recipe = run.recipe().with_draw_settings(changes)
     with ExitStack() as locks:
         locks.enter_context(run.locked())
         target = run
         if to is not None and to.resolve() != run.path.resolve():
             target = Run(to)
-            refuse_stranger(target)
+            check_is_run_folder(target)
             locks.enter_context(target.locked())
-            claim(target, recipe)
-            _copy_work(run, target)
+            check_same_recipe(target, recipe)
+            _copy_run_files(run, target)
         curation = target.prepared(recipe, tools._replace(progress=timed))
         target.remove("manifest.json")
         for stale in ("export", "evaluation"):  # of the draw that was
             target.remove(stale)
         target.write(target.path / "recipe.yaml", recipe.dump())
-        finish(target, curation, timed, started)
+        write_outputs(target, curation, timed, started)
     return target
 
 
-def _copy_work(source: Run, target: Run) -> None:
-    for name in (*INPUTS, SUMS):
+def _copy_run_files(source: Run, target: Run) -> None:
+    for name in (*INPUT_FILES, CHECKSUMS_FILE):
         with (
             target.writing(target.path / name, "wb") as out,
             (source.path / name).open("rb") as old,
         ):
             shutil.copyfileobj(old, out)
-    for folder in WORK:
+    for folder in WORK_FOLDERS:
         if (source.path / folder).is_dir():
             shutil.copytree(source.path / folder, target.path / folder, dirs_exist_ok=True)

@@ -16,29 +16,29 @@ import pyarrow.parquet as pq
 
 from .._version import __version__
 from ..corpus.corpus import Corpus
-from ..corpus.source_records import Written
+from ..corpus.source_records import SourceRecord
 from ..curation.curate import Curation
-from ..runtime.atomic_files import sha256_of
-from ..runtime.progress import Tick, Timed
+from ..runtime.atomic_files import file_sha256
+from ..runtime.progress import Tick, TimedProgress
 from ..text import free_name
-from .disk_storage import Kept
-from .reports.rendering import html, markdown
+from .disk_storage import DiskStorage
+from .reports.rendering import render_html, render_markdown
 from .reports.summary import summarize
-from .run import OUTPUTS, Run
+from .run import OUTPUT_FILES, Run
 
 
-def finish(run: Run, curation: Curation, progress: Timed, started: float) -> None:
+def write_outputs(run: Run, curation: Curation, progress: TimedProgress, started: float) -> None:
     """Write lineage, curated corpus, report and, last, the manifest."""
     lineage = curation.lineage
     with progress.stage("write", len(curation.corpus)) as tick:
         with run.writing(run.path / "lineage.parquet", "wb") as out:
             pq.write_table(lineage, out, compression="zstd")
         with run.writing(run.path / "curated.jsonl") as lines:
-            for line in curated_lines(curation, tick):
+            for line in iter_curated_lines(curation, tick):
                 lines.write(line + "\n")
     with progress.stage("report"):
         write_report(run, summarize(curation))
-    if isinstance(curation.tools.store, Kept):
+    if isinstance(curation.tools.store, DiskStorage):
         curation.tools.store.tidy()
     measured = {
         "platform": platform.platform(),
@@ -64,12 +64,12 @@ def finish(run: Run, curation: Curation, progress: Timed, started: float) -> Non
         },
         "wording": {
             "responses": len(curation.layout.responses),
-            "fitted_on": curation.consensus.fitted,
+            "fitted_on": curation.response_scores.fitted,
         },
         "seed": curation.recipe.seed,
         "exchanges": len(curation.corpus),
         "rejected": len(curation.corpus.rejected),
-        "sha256": {name: sha256_of(run.path / name) for name in OUTPUTS},
+        "sha256": {name: file_sha256(run.path / name) for name in OUTPUT_FILES},
         "measured": measured,
     }
     run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
@@ -78,11 +78,11 @@ def finish(run: Run, curation: Curation, progress: Timed, started: float) -> Non
 def write_report(run: Run, summary: dict[str, Any]) -> None:
     """Write the report in its three forms."""
     run.write(run.path / "report.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    run.write(run.path / "report.md", markdown(summary))
-    run.write(run.path / "report.html", html(summary))
+    run.write(run.path / "report.md", render_markdown(summary))
+    run.write(run.path / "report.html", render_html(summary))
 
 
-def curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]:
+def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]:
     """Yield the input's own records as JSON, each once for every target, with what was drawn.
 
     ``isaac_id`` and ``isaac_action`` are added, as lists where several turns of a record were
@@ -96,9 +96,9 @@ def curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]
     added["isaac_rejected"] = pairs
     names = dict(zip(added, free_names(corpus, list(added)), strict=True))
     drawn, told = curation.drawn(), 0
-    for written in corpus.written():
+    for written in corpus.source_records():
         ids = written.ids
-        if tick is not None and ids[-1] + 1 - told >= TOLD:
+        if tick is not None and ids[-1] + 1 - told >= PROGRESS_EXCHANGES:
             tick(ids[-1] + 1 - told)
             told = ids[-1] + 1
         draws = [next(drawn)[1] for _ in ids]
@@ -112,7 +112,7 @@ def curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]
                 for i, (action, text, _) in zip(ids, chosen, strict=True)
                 if action == "replaced"
             }
-            own = _own(curation, written) if pairs else [""]
+            own = _original_responses(curation, written) if pairs else [""]
             values = {
                 "isaac_id": ids if every else ids[0],
                 "isaac_action": actions if every else actions[0],
@@ -125,13 +125,13 @@ def curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]
         tick(len(corpus) - told)
 
 
-def _own(curation: Curation, written: Written) -> list[str]:
+def _original_responses(curation: Curation, written: SourceRecord) -> list[str]:
     """Return the responses that a record had, as they stand in it."""
-    texts = curation.responses_of(np.array(written.ids))
+    texts = curation.original_responses(np.array(written.ids))
     return list(written.filled(dict(zip(written.ids, texts, strict=True))).values())
 
 
-TOLD = 1000
+PROGRESS_EXCHANGES = 1000
 """Exchanges written between two reports of progress."""
 
 

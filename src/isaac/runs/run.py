@@ -13,22 +13,28 @@ from typing import IO, Any
 
 import pyarrow.parquet as pq
 
-from ..corpus.corpus import SCHEMA, Corpus
-from ..corpus.files import Digest
-from ..corpus.parquet_table import Stored
+from ..corpus.corpus import CORPUS_SCHEMA, Corpus
+from ..corpus.files import InputDigest
+from ..corpus.parquet_table import ParquetTable
 from ..corpus.rejected import RejectedFile
 from ..curation.curate import Curation, curate
-from ..curation.lineage import LINEAGE
+from ..curation.lineage import LINEAGE_SCHEMA
 from ..curation.resources import Tools
 from ..errors import RunError
 from ..recipe import Recipe
-from ..runtime.atomic_files import Folder, alone, json_in, sha256_of, sound
+from ..runtime.atomic_files import (
+    MirroredFolder,
+    damaged_as_run_error,
+    exclusive_lock,
+    file_sha256,
+    read_json,
+)
 from ..runtime.remote import Mirror, is_url
-from .disk_storage import Kept
+from .disk_storage import DiskStorage
 
-OUTPUTS = ("lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html")
-INPUTS = ("input.json", "corpus.parquet", "rejected.jsonl")
-WORK = ("vectors", "shards", "texts")
+OUTPUT_FILES = ("lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html")
+INPUT_FILES = ("input.json", "corpus.parquet", "rejected.jsonl")
+WORK_FOLDERS = ("vectors", "shards", "texts")
 
 
 class Run:
@@ -40,7 +46,7 @@ class Run:
 
     def __init__(self, path: str | Path, mirror: Mirror | None = None) -> None:
         self.path = Path(path)
-        self.folder = Folder(self.path, mirror)
+        self.folder = MirroredFolder(self.path, mirror)
 
     @classmethod
     def at(cls, place: str | Path) -> Run:
@@ -76,31 +82,31 @@ class Run:
     def manifest(self) -> dict[str, Any]:
         """Return the manifest; raise `RunError` if the run is not finished."""
         self.need_finished()
-        return json_in(self.path / "manifest.json")
+        return read_json(self.path / "manifest.json")
 
     def summary(self) -> dict[str, Any]:
         """Return what the report says; raise `RunError` if the run is not finished."""
         self.need_finished()
-        return json_in(self.path / "report.json")
+        return read_json(self.path / "report.json")
 
     def corpus(self) -> Corpus:
         """Return the corpus as it was read, its exchanges on disk."""
-        with sound(self.path / "corpus.parquet") as file:
-            table = Stored(file, SCHEMA, ("values",))
-        inputs = [Digest(**given) for given in json_in(self.path / "input.json")["files"]]
+        with damaged_as_run_error(self.path / "corpus.parquet") as file:
+            table = ParquetTable(file, CORPUS_SCHEMA, ("values",))
+        inputs = [InputDigest(**given) for given in read_json(self.path / "input.json")["files"]]
         return Corpus(table, RejectedFile(self.path / "rejected.jsonl"), inputs)
 
     def curation(self) -> Curation:
         """Return the curation of a finished run, without embedding or searching anything."""
         self.need_finished()
         made = self.prepared(self.recipe())
-        with sound(self.path / "lineage.parquet") as file:
-            lineage = pq.read_table(file, schema=LINEAGE)
+        with damaged_as_run_error(self.path / "lineage.parquet") as file:
+            lineage = pq.read_table(file, schema=LINEAGE_SCHEMA)
         return replace(made, known=lineage)
 
     def prepared(self, recipe: Recipe, tools: Tools | None = None) -> Curation:
         """Return the curation by a recipe of the run's neighbourhoods, making none of them."""
-        kept = Kept(self.folder, finished=True)
+        kept = DiskStorage(self.folder, finished=True)
         return curate(self.corpus(), recipe, (tools or Tools())._replace(store=kept))
 
     def need_finished(self) -> None:
@@ -120,7 +126,7 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from working on the run; raise `RunError` if one does."""
-        with alone(self.path, "a run folder", f"works on {self.path}"):
+        with exclusive_lock(self.path, "a run folder", f"works on {self.path}"):
             if self.folder.mirror is not None:
                 self.folder.mirror.fetch()
             yield
@@ -143,6 +149,6 @@ class Run:
         """Say whether every output of a finished run is there as it was written."""
         known = self.manifest()["sha256"]
         return all(
-            (self.path / name).exists() and sha256_of(self.path / name) == known.get(name)
-            for name in OUTPUTS
+            (self.path / name).exists() and file_sha256(self.path / name) == known.get(name)
+            for name in OUTPUT_FILES
         )

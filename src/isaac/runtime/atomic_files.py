@@ -15,22 +15,22 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from ..errors import RunError
-from ..text import short
+from ..text import shorten
 from .remote import Mirror
 
-TEMPORARY = ".part"
-LOCK = ".lock"
+PART_SUFFIX = ".part"
+LOCK_FILE = ".lock"
 
 
 @contextmanager
-def alone(folder: Path, what: str, doing: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, what: str, doing: str) -> Iterator[None]:
     """Keep other processes from a folder, which is made; raise `RunError` where one is in it.
 
     ``what`` is what errors call the folder, ``doing`` what they say the other process does.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
+        lock = FileLock(folder / LOCK_FILE)
         lock.acquire(timeout=0)
     except Timeout:
         raise RunError(f"another process {doing}; wait for it, or choose another folder") from None
@@ -44,9 +44,9 @@ def alone(folder: Path, what: str, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def writing(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Yield a file that takes its name only when it is whole and on the disk."""
-    part = file.with_name(f"{file.name}.{os.getpid()}{TEMPORARY}")
+    part = file.with_name(f"{file.name}.{os.getpid()}{PART_SUFFIX}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with part.open(mode, encoding=None if "b" in mode else "utf-8") as out:
@@ -56,13 +56,13 @@ def writing(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
         part.replace(file)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise cannot_write(file, error) from error
+        raise unwritable_error(file, error) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
 
 
-class Folder:
+class MirroredFolder:
     """A folder whose finished files are copied to a mirror, if it has one."""
 
     def __init__(self, path: Path, mirror: Mirror | None = None) -> None:
@@ -71,7 +71,7 @@ class Folder:
     @contextmanager
     def writing(self, file: Path, mode: str = "w") -> Iterator[IO[Any]]:
         """Yield a file that takes its name only when it is whole and on the disk."""
-        with writing(file, mode) as out:
+        with atomic_write(file, mode) as out:
             yield out
         self.changed(file)
 
@@ -91,7 +91,7 @@ class Folder:
             self.mirror.remove(path)
 
 
-def cannot_write(file: Path, error: OSError) -> RunError:
+def unwritable_error(file: Path, error: OSError) -> RunError:
     """Return what is said where a file cannot be written."""
     return RunError(
         f"cannot write {file}: {error.strerror or error}. What is finished stays: when it can be "
@@ -99,15 +99,15 @@ def cannot_write(file: Path, error: OSError) -> RunError:
     )
 
 
-def sweep(folder: Path) -> None:
+def remove_stale_parts(folder: Path) -> None:
     """Remove what a killed process had half written."""
-    for part in folder.rglob(f"*{TEMPORARY}"):
-        writer = part.name.removesuffix(TEMPORARY).rpartition(".")[2]
-        if not (writer.isdigit() and _alive(int(writer))):
+    for part in folder.rglob(f"*{PART_SUFFIX}"):
+        writer = part.name.removesuffix(PART_SUFFIX).rpartition(".")[2]
+        if not (writer.isdigit() and _is_running(int(writer))):
             part.unlink(missing_ok=True)
 
 
-def _alive(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -118,18 +118,18 @@ def _alive(process: int) -> bool:
 
 
 @contextmanager
-def sound(file: Path) -> Iterator[Path]:
+def damaged_as_run_error(file: Path) -> Iterator[Path]:
     """Yield a file to be read; what is wrong with its bytes becomes a `RunError`."""
     try:
         yield file
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise RunError(
-            f"{file} is damaged or missing ({short(str(error))}); remove it and manifest.json, "
+            f"{file} is damaged or missing ({shorten(str(error))}); remove it and manifest.json, "
             "and the same isaac curate command makes it again"
         ) from None
 
 
-def json_in(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     """Return the object in a JSON file; raise `RunError` if it cannot be read."""
     try:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -140,7 +140,7 @@ def json_in(file: Path) -> dict[str, Any]:
     return values
 
 
-def sha256_of(file: Path) -> str:
+def file_sha256(file: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
     sha = hashlib.sha256()
     with file.open("rb") as data:

@@ -29,7 +29,7 @@ class Progress:
         """Say something that its user should know."""
 
 
-class Timed(Progress):
+class TimedProgress(Progress):
     """Reports as another does, and adds up the seconds of each stage by its name."""
 
     def __init__(self, progress: Progress, seconds: dict[str, float]) -> None:
@@ -48,7 +48,7 @@ class Timed(Progress):
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
 
-class Notes(Progress):
+class MessageProgress(Progress):
     """What its user should know, on standard error, and nothing of how far a stage is."""
 
     def tell(self, text: str, /) -> None:
@@ -56,7 +56,7 @@ class Notes(Progress):
         print(text, file=sys.stderr, flush=True)
 
 
-class Lines(Notes):
+class LineProgress(MessageProgress):
     """Plain lines, at most one every two seconds and one at the end of a stage."""
 
     def __init__(self, stream: TextIO, every: float = 2.0) -> None:
@@ -78,13 +78,13 @@ class Lines(Notes):
             now = time.monotonic()
             if now - said >= self.every:
                 said, told = now, done
-                self._say(name, done, total, now - start)
+                self._print_status(name, done, total, now - start)
 
         yield tick
         if told != done or done != total:
-            self._say(name, done, total, time.monotonic() - start)
+            self._print_status(name, done, total, time.monotonic() - start)
 
-    def _say(self, name: str, done: int, total: int | None, seconds: float) -> None:
+    def _print_status(self, name: str, done: int, total: int | None, seconds: float) -> None:
         if not done and total is None:
             print(f"{name}: {seconds:,.1f} s", file=self.stream, flush=True)
             return
@@ -97,7 +97,7 @@ class Lines(Notes):
         print(f"{name}: {done:,}{of} ({pace}{left})", file=self.stream, flush=True)
 
 
-class Bars(Notes):
+class BarProgress(MessageProgress):
     """A bar with rate and time left for each stage, on a terminal."""
 
     @contextmanager
@@ -125,6 +125,6 @@ class Bars(Notes):
             yield lambda items: bars.advance(task, items)
 
 
-def for_terminal() -> Progress:
+def terminal_progress() -> Progress:
     """Return bars if standard error is a terminal, plain lines otherwise."""
-    return Bars() if sys.stderr.isatty() else Lines(sys.stderr)
+    return BarProgress() if sys.stderr.isatty() else LineProgress(sys.stderr)

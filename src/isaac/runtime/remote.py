@@ -7,19 +7,19 @@ import re
 from pathlib import Path
 from typing import IO, Any, cast
 
-from ..errors import CorpusError, RunError, needed
+from ..errors import CorpusError, RunError, require_extra
 
-URL = re.compile(r"(?!hf:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+URL_PATTERN = re.compile(r"(?!hf:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def is_url(name: str | Path) -> bool:
     """Say whether a name is a URL rather than a path; of the hub's data sets it is not."""
-    return URL.match(str(name)) is not None
+    return URL_PATTERN.match(str(name)) is not None
 
 
-def filesystem(url: str) -> tuple[Any, str]:
+def resolve_url(url: str) -> tuple[Any, str]:
     """Return the file system of a URL, and the path in it; raise `MissingExtraError` without."""
-    fsspec = needed("fsspec", url, "remote")
+    fsspec = require_extra("fsspec", url, "remote")
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:  # no such protocol, or its package is missing
@@ -27,9 +27,9 @@ def filesystem(url: str) -> tuple[Any, str]:
     return system, path
 
 
-def listed(url: str) -> list[str]:
+def list_url_files(url: str) -> list[str]:
     """Return the paths of the files that a URL names: one, those that match, or of a folder."""
-    system, path = filesystem(url)
+    system, path = resolve_url(url)
     try:
         if any(mark in path for mark in "*?["):
             return sorted(system.glob(path))
@@ -39,10 +39,10 @@ def listed(url: str) -> list[str]:
     return [str(name) for name in found]
 
 
-def opened_url(url: str, path: str) -> IO[bytes]:
+def open_url_file(url: str, path: str) -> IO[bytes]:
     """Return a file of a URL's file system, open to be read."""
     try:
-        return cast(IO[bytes], filesystem(url)[0].open(path, "rb"))
+        return cast(IO[bytes], resolve_url(url)[0].open(path, "rb"))
     except Exception as error:
         raise CorpusError(f"cannot read {path} of {url}: {error}") from error
 
@@ -55,7 +55,7 @@ class Mirror:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
-        self.system, self.root = filesystem(url)
+        self.system, self.root = resolve_url(url)
 
     def fetch(self) -> None:
         """Copy what is there into the local folder."""
@@ -70,7 +70,7 @@ class Mirror:
 
     def send(self, file: Path) -> None:
         """Copy a file of the local folder there."""
-        there = self._there(file)
+        there = self._remote_path(file)
         try:
             self.system.makedirs(posixpath.dirname(there), exist_ok=True)
             self.system.put_file(str(file), there)
@@ -82,12 +82,12 @@ class Mirror:
 
     def remove(self, file: Path) -> None:
         """Remove a file or folder there, whether it is there or not."""
-        there = self._there(file)
+        there = self._remote_path(file)
         try:
             if self.system.exists(there):
                 self.system.rm(there, recursive=True)
         except Exception as error:
             raise RunError(f"cannot remove {there} of {self.url}: {error}") from error
 
-    def _there(self, file: Path) -> str:
+    def _remote_path(self, file: Path) -> str:
         return posixpath.join(self.root, file.relative_to(self.folder).as_posix())

@@ -9,15 +9,15 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Embedded = TypeVar("Embedded")
-Clusters = TypeVar("Clusters")
+EmbeddedT = TypeVar("EmbeddedT")
+ClustersT = TypeVar("ClustersT")
 
 Array = npt.NDArray[Any]
-Pieces = Iterable[tuple[npt.NDArray[np.int64], Sequence[str]]]
+TextChunks = Iterable[tuple[npt.NDArray[np.int64], Sequence[str]]]
 """Texts with the places that they have among all of them, portion by portion."""
 
 
-class Store(Protocol[Embedded, Clusters]):
+class Storage(Protocol[EmbeddedT, ClustersT]):
     """Where finished work is kept, so that it need not be done again or be in memory."""
 
     def array(self, name: str, make: Callable[[], Array], /) -> Array:
@@ -28,7 +28,7 @@ class Store(Protocol[Embedded, Clusters]):
         """Return so many rows of numbers kept under a name, made portion by portion if need be."""
         ...
 
-    def texts(self, name: str, count: int, pieces: Callable[[], Pieces], /) -> Sequence[str]:
+    def texts(self, name: str, count: int, pieces: Callable[[], TextChunks], /) -> Sequence[str]:
         """Return so many texts kept under a name, taken from pieces now if they are not there."""
         ...
 
@@ -44,7 +44,7 @@ class Store(Protocol[Embedded, Clusters]):
         """Say whether vectors or neighbourhoods of that name are kept, and sound."""
         ...
 
-    def embedded(self, name: str, make: Callable[[], Embedded], /) -> Embedded:
+    def embedded(self, name: str, make: Callable[[], EmbeddedT], /) -> EmbeddedT:
         """Return the vectors kept under a name, made and kept now if they are not there."""
         ...
 
@@ -52,12 +52,12 @@ class Store(Protocol[Embedded, Clusters]):
         """Drop the vectors kept under a name."""
         ...
 
-    def clusters(self, name: str, make: Callable[[], Clusters], /) -> Clusters:
+    def clusters(self, name: str, make: Callable[[], ClustersT], /) -> ClustersT:
         """Return the neighbourhoods kept under a name, made and kept now if they are not there."""
         ...
 
 
-class Memory(Generic[Embedded, Clusters]):
+class MemoryStorage(Generic[EmbeddedT, ClustersT]):
     """A store that keeps vectors and neighbourhoods for as long as it lives itself."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Memory(Generic[Embedded, Clusters]):
         """Return what is made."""
         return np.concatenate(list(make()))
 
-    def texts(self, _name: str, count: int, pieces: Callable[[], Pieces], /) -> Sequence[str]:
+    def texts(self, _name: str, count: int, pieces: Callable[[], TextChunks], /) -> Sequence[str]:
         """Return the texts in a list."""
         found = [""] * count
         for places, texts in pieces():
@@ -91,18 +91,18 @@ class Memory(Generic[Embedded, Clusters]):
         """Say whether something is kept under a name."""
         return name in self.kept
 
-    def embedded(self, name: str, make: Callable[[], Embedded], /) -> Embedded:
+    def embedded(self, name: str, make: Callable[[], EmbeddedT], /) -> EmbeddedT:
         """Return the vectors kept under a name, or what is made."""
-        found: Embedded = self._keep(name, make)
+        found: EmbeddedT = self._keep(name, make)
         return found
 
     def forget(self, name: str, /) -> None:
         """Drop what is kept under a name."""
         self.kept.pop(name, None)
 
-    def clusters(self, name: str, make: Callable[[], Clusters], /) -> Clusters:
+    def clusters(self, name: str, make: Callable[[], ClustersT], /) -> ClustersT:
         """Return the neighbourhoods kept under a name, or what is made."""
-        found: Clusters = self._keep(name, make)
+        found: ClustersT = self._keep(name, make)
         return found
 
     def _keep(self, name: str, make: Callable[[], Any]) -> Any:
@@ -111,8 +111,8 @@ class Memory(Generic[Embedded, Clusters]):
         return self.kept[name]
 
 
-def kept(
-    store: Store[Any, Any],
+def stored_arrays(
+    store: Storage[Any, Any],
     name: str,
     fields: Iterable[str],
     make: Callable[[], Mapping[str, Array]],
@@ -120,10 +120,10 @@ def kept(
     """Return several arrays that are made together, each kept as ``name.field``."""
     made = functools.cache(make)
     return {
-        field: store.array(f"{name}.{field}", functools.partial(_field, made, field))
+        field: store.array(f"{name}.{field}", functools.partial(_compute_field, made, field))
         for field in fields
     }
 
 
-def _field(made: Callable[[], Mapping[str, Array]], field: str) -> Array:
+def _compute_field(made: Callable[[], Mapping[str, Array]], field: str) -> Array:
     return made()[field]

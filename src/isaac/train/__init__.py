@@ -9,9 +9,9 @@ from ..errors import MissingExtraError
 if not all(map(find_spec, ("accelerate", "datasets", "peft", "torch", "transformers", "trl"))):
     raise MissingExtraError("training", "train")
 
-from .folder import Trained
+from .folder import TrainedModel
 from .objectives import dpo, kto, sft
 from .rephraser import rephraser
-from .settings import Settings
+from .settings import TrainingSettings
 
-__all__ = ["Settings", "Trained", "dpo", "kto", "rephraser", "sft"]
+__all__ = ["TrainedModel", "TrainingSettings", "dpo", "kto", "rephraser", "sft"]

@@ -11,20 +11,20 @@ from typing import Any
 
 from ..errors import RecipeError
 
-IGNORED = -100
+IGNORE_INDEX = -100
 """The label of tokens that the loss leaves out."""
 
 
-def at_completions(trainer: Any) -> None:
+def use_completion_head(trainer: Any) -> None:
     """Make a trainer apply the head at labelled tokens only; its loss is the same otherwise."""
     if trainer.accelerator.num_processes > 1:
         raise RecipeError("the completion head is for one process; leave it out")
     if trainer.args.loss_type != "nll" or trainer.args.label_smoothing_factor:
         raise RecipeError("the completion head knows no loss but 'nll'; leave it out")
-    trainer.compute_loss = partial(_loss, trainer)
+    trainer.compute_loss = partial(_compute_loss, trainer)
 
 
-def _loss(
+def _compute_loss(
     trainer: Any,
     model: Any,
     inputs: dict[str, Any],
@@ -39,13 +39,13 @@ def _loss(
 
     given = {name: value for name, value in inputs.items() if name != "labels"}
     targets = inputs["labels"][:, 1:]
-    wanted = targets != IGNORED
+    wanted = targets != IGNORE_INDEX
     with trainer.accelerator.autocast():
         outputs = model(**given, use_cache=False, output_hidden_states=True, logits_to_keep=1)
         head = trainer.accelerator.unwrap_model(model).get_output_embeddings()
         states = outputs.hidden_states[-1]
         if trainer.state.global_step == 0:
-            _check(head(states[:, -1:]), outputs.logits)
+            _check_head(head(states[:, -1:]), outputs.logits)
         scores = head(states[:, :-1][wanted])
     total = cross_entropy(scores.float(), targets[wanted], reduction="sum")
     count = wanted.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
@@ -53,7 +53,7 @@ def _loss(
     return (loss, outputs) if return_outputs else loss
 
 
-def _check(ours: Any, theirs: Any) -> None:
+def _check_head(ours: Any, theirs: Any) -> None:
     """Raise `RecipeError` where a model does more to its scores than its head does."""
     import torch
 

@@ -10,17 +10,21 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from ..errors import RunError
-from ..runs.export import WRITERS, items
+from ..runs.export import ROW_CONVERTERS, iter_items
 from ..runs.run import Run
-from ..runtime.atomic_files import writing
-from ..text import encodable
+from ..runtime.atomic_files import atomic_write
+from ..text import replace_surrogates
 
-BATCH = 1000
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+BATCH_ROWS = 1000
+MESSAGES_TYPE = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SCHEMAS = {
-    "sft": pa.schema([("prompt", MESSAGES), ("completion", MESSAGES)]),
-    "dpo": pa.schema([("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES)]),
-    "kto": pa.schema([("prompt", MESSAGES), ("completion", MESSAGES), ("label", pa.bool_())]),
+    "sft": pa.schema([("prompt", MESSAGES_TYPE), ("completion", MESSAGES_TYPE)]),
+    "dpo": pa.schema(
+        [("prompt", MESSAGES_TYPE), ("chosen", MESSAGES_TYPE), ("rejected", MESSAGES_TYPE)]
+    ),
+    "kto": pa.schema(
+        [("prompt", MESSAGES_TYPE), ("completion", MESSAGES_TYPE), ("label", pa.bool_())]
+    ),
     "tokens": pa.schema(
         [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))],
     ),
@@ -29,20 +33,22 @@ SCHEMAS = {
 Json = dict[str, Any]
 
 
-def rows_of(run: Run, kind: Literal["sft", "dpo", "kto"]) -> Iterator[Json]:
+def iter_training_rows(run: Run, kind: Literal["sft", "dpo", "kto"]) -> Iterator[Json]:
     """Yield the rows of a run in a type of TRL's, as `export` writes them."""
-    for item in items(run.curation()):
-        yield from WRITERS[kind](item)
+    for item in iter_items(run.curation()):
+        yield from ROW_CONVERTERS[kind](item)
 
 
-def dataset(rows: Iterable[Json], schema: str, file: Path) -> Any:
+def build_dataset(rows: Iterable[Json], schema: str, file: Path) -> Any:
     """Return a dataset of the rows, which lie in the file; raise `RunError` if there are none."""
     import datasets
 
     count = 0
-    with writing(file, "wb") as out, pa.ipc.new_stream(out, SCHEMAS[schema]) as stream:
-        for batch in _batches(rows):
-            stream.write_batch(pa.RecordBatch.from_pylist(_mended(batch), SCHEMAS[schema]))
+    with atomic_write(file, "wb") as out, pa.ipc.new_stream(out, SCHEMAS[schema]) as stream:
+        for batch in _iter_batches(rows):
+            stream.write_batch(
+                pa.RecordBatch.from_pylist(_replace_surrogates_in(batch), SCHEMAS[schema])
+            )
             count += len(batch)
     if not count:
         raise RunError(
@@ -52,18 +58,18 @@ def dataset(rows: Iterable[Json], schema: str, file: Path) -> Any:
     return datasets.Dataset.from_file(str(file))
 
 
-def _batches(rows: Iterable[Json]) -> Iterator[list[Json]]:
+def _iter_batches(rows: Iterable[Json]) -> Iterator[list[Json]]:
     waiting = iter(rows)
-    while batch := list(itertools.islice(waiting, BATCH)):
+    while batch := list(itertools.islice(waiting, BATCH_ROWS)):
         yield batch
 
 
-def _mended(value: Any) -> Any:
+def _replace_surrogates_in(value: Any) -> Any:
     """Return a value whose texts are valid Unicode: half a surrogate becomes a question mark."""
     if isinstance(value, str):
-        return encodable(value)
+        return replace_surrogates(value)
     if isinstance(value, list):
-        return [_mended(inner) for inner in value]
+        return [_replace_surrogates_in(inner) for inner in value]
     if isinstance(value, dict):
-        return {key: _mended(inner) for key, inner in value.items()}
+        return {key: _replace_surrogates_in(inner) for key, inner in value.items()}
     return value

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RecipeError, RunError
-from ..models.chat.loading import fingerprint
-from ..models.chat.rephraser import MARK
+from ..models.chat.loading import fingerprint_model
+from ..models.chat.rephraser import METADATA_FILE
 from ..runs.run import Run
-from ..runtime.atomic_files import alone, json_in, sweep, writing
-from ..text import short
-from .settings import Kind, Settings
+from ..runtime.atomic_files import atomic_write, exclusive_lock, read_json, remove_stale_parts
+from ..text import shorten
+from .settings import TrainingKind, TrainingSettings
 
-FACTS = "train.json"
+TRAINING_FILE = "train.json"
 """Written last: a training that has it is finished."""
 
 
-class Trained(NamedTuple):
+class TrainedModel(NamedTuple):
     """A finished training: where its model lies, on how many rows, with what loss at the end.
 
     ``loss`` is the mean of the last tenth of the steps, ``seconds`` those of the last session.
@@ -35,7 +35,7 @@ class Trained(NamedTuple):
     seconds: float
 
 
-class Work:
+class TrainingFolder:
     """A folder that holds a training, finished or under way.
 
     ``refused`` counts rows that the model's chat template does not take.
@@ -46,7 +46,7 @@ class Work:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.mark = self.path / MARK
+        self.mark = self.path / METADATA_FILE
         self.scratch = self.path / "checkpoints"
         self.rows = self.scratch / "rows.arrow"
         self.refused = 0
@@ -54,8 +54,8 @@ class Work:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training here; raise `RunError` if one does."""
-        with alone(self.path, "a model's folder", f"trains in {self.path}"):
-            sweep(self.path)
+        with exclusive_lock(self.path, "a model's folder", f"trains in {self.path}"):
+            remove_stale_parts(self.path)
             yield
 
     def begin(self, asked: Mapping[str, Any]) -> None:
@@ -64,15 +64,15 @@ class Work:
         if not self.mark.exists():
             if (self.path / "manifest.json").exists() or list(self.path.glob("*.safetensors")):
                 raise RunError(f"{self.path} already holds something else; choose another folder")
-            self.write(MARK, plain)
+            self.write(METADATA_FILE, plain)
             return
-        if not self._made():
-            self.write(MARK, plain)
+        if not self._has_results():
+            self.write(METADATA_FILE, plain)
             return
-        known = json_in(self.mark)
+        known = read_json(self.mark)
         differs = [
-            f"{name}: {short(str(there))} -> {short(str(here))}"
-            for name, there, here in _differences(known, plain)
+            f"{name}: {shorten(str(there))} -> {shorten(str(here))}"
+            for name, there, here in _iter_differences(known, plain)
             if name != "max_tokens"
         ]
         if differs:
@@ -81,36 +81,36 @@ class Work:
                 "Repeat that command, or choose another folder"
             )
 
-    def _made(self) -> bool:
+    def _has_results(self) -> bool:
         """Say whether anything was trained here that another training would spoil."""
-        kinds = ("checkpoints/checkpoint-*", "stages/*", "*.safetensors", FACTS)
+        kinds = ("checkpoints/checkpoint-*", "stages/*", "*.safetensors", TRAINING_FILE)
         return any(next(self.path.glob(kind), None) is not None for kind in kinds)
 
     def write(self, name: str, values: Any) -> None:
         """Write a small file as JSON, whole or not at all."""
-        with writing(self.path / name) as out:
+        with atomic_write(self.path / name) as out:
             out.write(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
-    def finished(self) -> Trained | None:
+    def finished(self) -> TrainedModel | None:
         """Return what the training yielded if it is finished."""
-        if not (self.path / FACTS).exists():
+        if not (self.path / TRAINING_FILE).exists():
             return None
-        facts = json_in(self.path / FACTS)
-        return Trained(
+        facts = read_json(self.path / TRAINING_FILE)
+        return TrainedModel(
             self.path,
             facts["kind"],
             facts["rows"],
             facts["steps"],
-            last_loss(facts["curve"]),
+            compute_final_loss(facts["curve"]),
             facts["seconds"],
         )
 
-    def checkpoint(self) -> str | None:
+    def find_checkpoint(self) -> str | None:
         """Return the last checkpoint that is whole; halves are removed."""
         found = sorted(
             self.scratch.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1])
         )
-        whole = [path for path in found if _readable(path / "trainer_state.json")]
+        whole = [path for path in found if _is_readable(path / "trainer_state.json")]
         for half in set(found) - set(whole):
             shutil.rmtree(half)
         return str(whole[-1]) if whole else None
@@ -120,40 +120,42 @@ class Work:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def _readable(file: Path) -> bool:
+def _is_readable(file: Path) -> bool:
     """Say whether a file is whole JSON; a stop of the machine may have left half of it."""
     try:
-        json_in(file)
+        read_json(file)
     except RunError:
         return False
     return True
 
 
-def last_loss(curve: list[dict[str, float]]) -> float:
+def compute_final_loss(curve: list[dict[str, float]]) -> float:
     """Return the mean loss of the last tenth of a curve, its last point at least."""
     losses = [point["loss"] for point in curve]
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail) if tail else float("nan")
 
 
-def asked_of(kind: Kind, run: Run, model: str, settings: Settings) -> dict[str, Any]:
+def describe_training(
+    kind: TrainingKind, run: Run, model: str, settings: TrainingSettings
+) -> dict[str, Any]:
     """Return what tells one training from another."""
     return {
         "kind": kind,
         "base": str(Path(model)) if Path(model).is_dir() else model,
-        "base_files": fingerprint(model),
+        "base_files": fingerprint_model(model),
         "lineage": run.manifest()["sha256"]["lineage.parquet"],
         "settings": settings.dump(),
     }
 
 
-def _differences(
+def _iter_differences(
     known: Mapping[str, Any], asked: Mapping[str, Any], above: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yield name, known and asked value for each value in which the two differ."""
     for name in dict.fromkeys([*known, *asked]):
         there, here = known.get(name), asked.get(name)
         if isinstance(there, Mapping) and isinstance(here, Mapping):
-            yield from _differences(there, here, f"{above}{name}.")
+            yield from _iter_differences(there, here, f"{above}{name}.")
         elif there != here:
             yield f"{above}{name}", there, here

@@ -10,16 +10,24 @@ from typing import Any
 
 from .._version import __version__
 from ..models.chat import smollm2
-from ..runs.reports.charts import MARK, Scale, line, percent, svg, tag, words_at
-from ..runs.reports.rendering import rendered
-from ..runtime.atomic_files import writing
-from ..text import short, visible
-from .folder import Work, last_loss
+from ..runs.reports.charts import (
+    MARK_COLOR,
+    Scale,
+    percent,
+    svg_chart,
+    svg_element,
+    svg_line,
+    svg_text,
+)
+from ..runs.reports.rendering import render_template
+from ..runtime.atomic_files import atomic_write
+from ..text import make_printable, shorten
+from .folder import TrainingFolder, compute_final_loss
 
-LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+REPORTED_LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
 
-def facts_of(trainer: Any, work: Work, seconds: float) -> dict[str, Any]:
+def collect_training_facts(trainer: Any, work: TrainingFolder, seconds: float) -> dict[str, Any]:
     """Return what a training used and how it went, as plain values.
 
     ``rows`` are those trained on, ``too_long`` those left out because no token of their response
@@ -37,7 +45,7 @@ def facts_of(trainer: Any, work: Work, seconds: float) -> dict[str, Any]:
         "refused": work.refused,
         "steps": trainer.state.global_step,
         "epochs": round(float(trainer.state.epoch or 0), 4),
-        "curve": curve_of(trainer.state.log_history),
+        "curve": extract_loss_curve(trainer.state.log_history),
         "parameters": {
             "trained": sum(one.numel() for one in parameters if one.requires_grad),
             "all": sum(one.numel() for one in parameters),
@@ -47,13 +55,13 @@ def facts_of(trainer: Any, work: Work, seconds: float) -> dict[str, Any]:
         "versions": {
             "isaac": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
+            **{name: version(name) for name in REPORTED_LIBRARIES},
         },
         "seconds": round(seconds, 1),
     }
 
 
-def curve_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+def extract_loss_curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     """Return the logged numbers of every point that has a loss, or of the whole if none has."""
     plain = [
         {name: value for name, value in point.items() if isinstance(value, int | float)}
@@ -63,7 +71,7 @@ def curve_of(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     return [point for point in plain if "loss" in point] or means[-1:]
 
 
-def loss_chart(curve: Sequence[Mapping[str, float]]) -> str:
+def draw_loss_chart(curve: Sequence[Mapping[str, float]]) -> str:
     """Return a line of the loss by step, as SVG."""
     steps, losses = [point["step"] for point in curve], [point["loss"] for point in curve]
     low, high = min(losses), max(losses)
@@ -71,36 +79,38 @@ def loss_chart(curve: Sequence[Mapping[str, float]]) -> str:
     x = Scale(min(steps), max(steps[-1], steps[0] + 1), 60, 600)
     y = Scale(low - room, high + room, 240, 24)
     points = " ".join(f"{x(s):.1f},{y(v):.1f}" for s, v in zip(steps, losses, strict=True))
-    path = tag("polyline", points=points, fill="none", stroke=MARK, stroke_width=1.6)
-    parts = [path, line(60, 240, 600, 240), words_at("loss", 2, 12, anchor="start")]
-    parts += [words_at(f"{tick:.4g}", 54, y(tick) + 4) for tick in y.ticks(5)]
-    parts += [words_at(f"{tick:g}", x(tick), 258, anchor="middle") for tick in x.ticks(8)]
-    parts.append(words_at("step", 330, 278, anchor="middle"))
+    path = svg_element("polyline", points=points, fill="none", stroke=MARK_COLOR, stroke_width=1.6)
+    parts = [path, svg_line(60, 240, 600, 240), svg_text("loss", 2, 12, anchor="start")]
+    parts += [svg_text(f"{tick:.4g}", 54, y(tick) + 4) for tick in y.ticks(5)]
+    parts += [svg_text(f"{tick:g}", x(tick), 258, anchor="middle") for tick in x.ticks(8)]
+    parts.append(svg_text("step", 330, 278, anchor="middle"))
     told = f"From {losses[0]:.4g} at step {steps[0]:g} to {losses[-1]:.4g} at step {steps[-1]:g}."
-    return svg((620, 284), "Loss by step", told, parts)
+    return svg_chart((620, 284), "Loss by step", told, parts)
 
 
-def write_page(work: Work, facts: dict[str, Any]) -> None:
+def write_html_report(work: TrainingFolder, facts: dict[str, Any]) -> None:
     """Write the report, a page that loads nothing from elsewhere and runs no script."""
-    _write(work, "report.html", "train.html.jinja", facts, autoescape=True)
+    _write_rendered(work, "report.html", "train.html.jinja", facts, autoescape=True)
 
 
-def write_card(work: Work, facts: dict[str, Any], summary: dict[str, Any]) -> None:
+def write_model_card(work: TrainingFolder, facts: dict[str, Any], summary: dict[str, Any]) -> None:
     """Write the model card: corpus, recipe, the run's figures, and how the model was trained."""
-    names = [visible(Path(given["name"]).name) for given in summary["inputs"]]
+    names = [make_printable(Path(given["name"]).name) for given in summary["inputs"]]
     base = facts["base"]
-    public = facts["base_files"] is None and base != smollm2.NAME
+    public = facts["base_files"] is None and base != smollm2.MODEL_NAME
     known = {"summary": summary, "names": names, "public": public}
     called = base if public else Path(base).name
-    _write(
+    _write_rendered(
         work, "README.md", "model.md.jinja", {**facts, **known, "base": called}, autoescape=False
     )
 
 
-def _write(
-    work: Work, name: str, template: str, values: dict[str, Any], *, autoescape: bool
+def _write_rendered(
+    work: TrainingFolder, name: str, template: str, values: dict[str, Any], *, autoescape: bool
 ) -> None:
     curve = values["curve"]
-    more = {"chart": loss_chart(curve), "final": last_loss(curve), "percent": percent}
-    with writing(work.path / name) as out:
-        out.write(rendered(template, {**values, **more, "short": short}, autoescape=autoescape))
+    more = {"chart": draw_loss_chart(curve), "final": compute_final_loss(curve), "percent": percent}
+    with atomic_write(work.path / name) as out:
+        out.write(
+            render_template(template, {**values, **more, "short": shorten}, autoescape=autoescape)
+        )

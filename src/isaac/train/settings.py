@@ -12,11 +12,11 @@ from typing import Any, Literal
 from ..errors import RecipeError
 from ..models.chat.base import Dtype
 from ..recipe import read_yaml
-from ..text import said, short
+from ..text import format_error, shorten
 
-Kind = Literal["sft", "dpo", "kto", "rephraser"]
+TrainingKind = Literal["sft", "dpo", "kto", "rephraser"]
 
-LEARNING_RATES = {
+DEFAULT_LEARNING_RATES = {
     "sft": (2e-4, 2e-5),
     "dpo": (1e-5, 1e-6),
     "kto": (1e-5, 1e-6),
@@ -25,9 +25,9 @@ LEARNING_RATES = {
 """What an adapter learns at unless told otherwise, and what a whole model does: TRL's defaults for
 whole models, ten times as much for adapters, as TRL's and PEFT's guides advise."""
 
-LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
+LORA_DEFAULTS: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 
-OWN = {
+RESERVED_TRL_FIELDS = {
     "max_steps": "--steps",
     "num_train_epochs": "--epochs",
     "per_device_train_batch_size": "--batch",
@@ -41,7 +41,7 @@ OWN = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """What a training does beside its data and base model.
 
     ``steps`` stand over ``epochs``; ``learning_rate`` None is the kind's own. ``max_length`` is in
@@ -65,15 +65,15 @@ class Settings:
     trl: Mapping[str, Any] = field(default_factory=dict)
     peft: Mapping[str, Any] = field(default_factory=dict)
 
-    def rate(self, kind: Kind) -> float:
+    def rate(self, kind: TrainingKind) -> float:
         """Return the learning rate of a training of this kind."""
-        return self.learning_rate or LEARNING_RATES[kind][self.full]
+        return self.learning_rate or DEFAULT_LEARNING_RATES[kind][self.full]
 
     def dump(self) -> dict[str, Any]:
         """Return the settings as plain values."""
         return dataclasses.asdict(self)
 
-    def checked(self) -> Settings:
+    def checked(self) -> TrainingSettings:
         """Return the settings; raise `RecipeError` for a number out of its bounds."""
         for name, least in (("steps", 1), ("batch", 1), ("max_length", 2), ("seed", 0)):
             value = getattr(self, name)
@@ -100,23 +100,29 @@ def read_config(path: Path) -> dict[str, Any]:
     return values
 
 
-def made(config: type, fields: Mapping[str, Any], given: Mapping[str, Any], where: str) -> Any:
+def build_config(
+    config: type, fields: Mapping[str, Any], given: Mapping[str, Any], where: str
+) -> Any:
     """Return a configuration of TRL or PEFT from our fields and, standing over them, those given.
 
     Raises `RecipeError` for a given field that it has not, or a value that it refuses.
     """
     known = {one.name for one in dataclasses.fields(config) if one.init}
     for name in given:
-        if name in OWN and where == "trl":
-            raise RecipeError(f"{where}: {name} is set by {OWN[name]}; leave it out of the file")
+        if name in RESERVED_TRL_FIELDS and where == "trl":
+            raise RecipeError(
+                f"{where}: {name} is set by {RESERVED_TRL_FIELDS[name]}; leave it out of the file"
+            )
         if name not in known:
-            raise RecipeError(f"{where}: {config.__name__} has no field '{short(str(name))}'")
+            raise RecipeError(f"{where}: {config.__name__} has no field '{shorten(str(name))}'")
     floats = {one.name for one in dataclasses.fields(config) if _wants_float(one.type)}
-    given = {name: _number(value) if name in floats else value for name, value in given.items()}
+    given = {
+        name: _parse_number(value) if name in floats else value for name, value in given.items()
+    }
     try:
         return config(**{**fields, **given})
     except Exception as error:
-        raise RecipeError(f"{where}: {said(error, 300)}") from error
+        raise RecipeError(f"{where}: {format_error(error, 300)}") from error
 
 
 def _wants_float(kind: Any) -> bool:
@@ -124,7 +130,7 @@ def _wants_float(kind: Any) -> bool:
     return "float" in told and "str" not in told
 
 
-def _number(value: Any) -> Any:
+def _parse_number(value: Any) -> Any:
     """Return a number for a text that is one: YAML takes 1e-2, without a point, for a text."""
     try:
         return float(value) if isinstance(value, str) else value

@@ -8,14 +8,16 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ..errors import RecipeError
-from ..models.chat.loading import Loaded
-from ..models.chat.transformers import room_for
+from ..models.chat.loading import LoadedModel
+from ..models.chat.transformers import max_sequence_length
 from ..runtime.progress import Progress
-from .folder import Work
-from .settings import LORA, Kind, Settings, made
+from .folder import TrainingFolder
+from .settings import LORA_DEFAULTS, TrainingKind, TrainingSettings, build_config
 
 
-def arguments(config: type, kind: Kind, work: Work, settings: Settings) -> Any:
+def build_training_arguments(
+    config: type, kind: TrainingKind, work: TrainingFolder, settings: TrainingSettings
+) -> Any:
     """Return TRL's or transformers' configuration of a training, with the fields given over ours.
 
     On a processor there is no mixed precision, nothing is computed twice to save memory, and no
@@ -47,16 +49,16 @@ def arguments(config: type, kind: Kind, work: Work, settings: Settings) -> Any:
         "dataloader_pin_memory": card,
     }
     fields = {name: value for name, value in fields.items() if name in known}
-    return made(config, fields, settings.trl, "trl")
+    return build_config(config, fields, settings.trl, "trl")
 
 
-def within(settings: Settings, loaded: Loaded) -> Settings:
+def cap_max_length(settings: TrainingSettings, loaded: LoadedModel) -> TrainingSettings:
     """Return the settings with no more tokens a row than the model reads."""
-    room = room_for(loaded) or settings.max_length
+    room = max_sequence_length(loaded) or settings.max_length
     return dataclasses.replace(settings, max_length=min(settings.max_length, room))
 
 
-def adapter(loaded: Loaded, settings: Settings) -> Any:
+def build_adapter_config(loaded: LoadedModel, settings: TrainingSettings) -> Any:
     """Return the configuration of a new adapter; None for full training or one that goes on."""
     import peft
 
@@ -69,11 +71,13 @@ def adapter(loaded: Loaded, settings: Settings) -> Any:
     if settings.full:
         return None
     task = "SEQ_2_SEQ_LM" if loaded.seq2seq else "CAUSAL_LM"
-    return made(peft.LoraConfig, {**LORA, "task_type": task}, settings.peft, "peft")
+    return build_config(
+        peft.LoraConfig, {**LORA_DEFAULTS, "task_type": task}, settings.peft, "peft"
+    )
 
 
 @contextmanager
-def watched(trainer: Any, progress: Progress) -> Iterator[None]:
+def report_progress(trainer: Any, progress: Progress) -> Iterator[None]:
     """Tell the progress of a trainer's steps while it works, and nothing on standard output."""
     from transformers import PrinterCallback, TrainerCallback
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from isaac.corpus.dialogue.acts import act_string
-from isaac.corpus.dialogue.multiwoz import ACTS
+from isaac.corpus.dialogue.multiwoz import ACTS_COLUMN
 from isaac.corpus.dialogue.readers import READERS
-from tests.conftest import Done, Isaac
+from tests.conftest import CommandResult, RunIsaac
 
 Json = dict[str, Any]
 
@@ -83,7 +83,9 @@ def zip_of(files: Json, path: Path) -> Path:
     return path
 
 
-def curated(isaac: Isaac, source: object, layout: str, run: Path, *flags: object) -> Done:
+def curated(
+    isaac: RunIsaac, source: object, layout: str, run: Path, *flags: object
+) -> CommandResult:
     return isaac("curate", source, "--format", layout, "-o", run, *FLAGS, *flags)
 
 
@@ -91,7 +93,7 @@ def lines(path: Path) -> list[Json]:
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
-def neighbourhood(isaac: Isaac, run: Path, row: int) -> int:
+def neighbourhood(isaac: RunIsaac, run: Path, row: int) -> int:
     """Return the number of turns that a turn is grouped with."""
     return int(json.loads(isaac("explain", run, row, "--json").out)["neighborhood"])
 
@@ -108,7 +110,7 @@ def layout(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_turns_are_grouped_by_the_acts_of_the_file_beside_them(
-    isaac: Isaac, tmp_path: Path, layout: str, packed: bool
+    isaac: RunIsaac, tmp_path: Path, layout: str, packed: bool
 ) -> None:
     files = RELEASES[layout]()
     source = zip_of(files, tmp_path / "mw.zip") if packed else folder_of(files, tmp_path / "mw")
@@ -122,7 +124,7 @@ def test_turns_are_grouped_by_the_acts_of_the_file_beside_them(
     assert (dry.err, dry.code) == (f"acts of 16 dialogues read from {where}\n", 0)
 
 
-def test_without_the_file_it_is_said(isaac: Isaac, tmp_path: Path, layout: str) -> None:
+def test_without_the_file_it_is_said(isaac: RunIsaac, tmp_path: Path, layout: str) -> None:
     files = RELEASES[layout]()
     del files[FILES[layout]]
     done = curated(isaac, folder_of(files, tmp_path / "mw"), layout, tmp_path / "run")
@@ -134,7 +136,7 @@ def test_without_the_file_it_is_said(isaac: Isaac, tmp_path: Path, layout: str) 
 
 
 def test_the_curated_corpus_has_its_acts_and_reads_back(
-    isaac: Isaac, tmp_path: Path, layout: str
+    isaac: RunIsaac, tmp_path: Path, layout: str
 ) -> None:
     source = zip_of(RELEASES[layout](), tmp_path / "mw.zip")
     first, second = tmp_path / "a" / "first", tmp_path / "a" / "second"
@@ -147,13 +149,15 @@ def test_the_curated_corpus_has_its_acts_and_reads_back(
     assert all(len(acts_of(layout, record)) == 2 for record in made)
     assert neighbourhood(isaac, second, 0) == MANY // 2
     again = lines(second / "curated.jsonl")
-    assert [record[ACTS] for record in again] == [record[ACTS] for record in made]
+    assert [record[ACTS_COLUMN] for record in again] == [record[ACTS_COLUMN] for record in made]
     found = isaac("score", second, "--gold", source, "--format", layout)
     assert found.code == 0, found.err
     assert "slot error rate 0.0%: 0 missing and 0 superfluous of 16 placeholders" in found.out
 
 
-def test_the_same_release_gives_the_same_bytes(isaac: Isaac, tmp_path: Path, layout: str) -> None:
+def test_the_same_release_gives_the_same_bytes(
+    isaac: RunIsaac, tmp_path: Path, layout: str
+) -> None:
     source = folder_of(RELEASES[layout](), tmp_path / "mw")
     for run in ("a", "b"):
         assert curated(isaac, source, layout, tmp_path / run, "--seed", 3).code == 0
@@ -162,7 +166,9 @@ def test_the_same_release_gives_the_same_bytes(isaac: Isaac, tmp_path: Path, lay
 
 
 @pytest.mark.parametrize("part", ["train/dialogues_001.json", "train"])
-def test_a_part_of_a_release_has_the_acts_above_it(isaac: Isaac, tmp_path: Path, part: str) -> None:
+def test_a_part_of_a_release_has_the_acts_above_it(
+    isaac: RunIsaac, tmp_path: Path, part: str
+) -> None:
     source, run = folder_of(release22(), tmp_path / "mw"), tmp_path / "run"
     done = curated(isaac, source / part, "multiwoz22", run)
     assert "acts of 12 dialogues read from ../dialog_acts.json\n" in done.err
@@ -173,7 +179,7 @@ def test_a_part_of_a_release_has_the_acts_above_it(isaac: Isaac, tmp_path: Path,
     assert "acts of 12 dialogues read from ../dialog_acts.json\n" in scored.err
 
 
-def test_other_acts_are_another_input(isaac: Isaac, tmp_path: Path, layout: str) -> None:
+def test_other_acts_are_another_input(isaac: RunIsaac, tmp_path: Path, layout: str) -> None:
     files, run = RELEASES[layout](), tmp_path / "run"
     folder = folder_of(files, tmp_path / "mw")
     source = folder / "data.json" if layout == "multiwoz20" else folder
@@ -184,7 +190,7 @@ def test_other_acts_are_another_input(isaac: Isaac, tmp_path: Path, layout: str)
     assert (done.code, "holds a run of another input" in done.err) == (1, True)
 
 
-def test_a_limit_changes_nothing_of_the_acts(isaac: Isaac, tmp_path: Path, layout: str) -> None:
+def test_a_limit_changes_nothing_of_the_acts(isaac: RunIsaac, tmp_path: Path, layout: str) -> None:
     source, run = folder_of(RELEASES[layout](), tmp_path / "mw"), tmp_path / "run"
     assert curated(isaac, source, layout, run, "--limit", 20).code == 0
     assert neighbourhood(isaac, run, 0) == 5
@@ -192,7 +198,7 @@ def test_a_limit_changes_nothing_of_the_acts(isaac: Isaac, tmp_path: Path, layou
 
 
 def test_dialogues_that_the_file_does_not_fit_are_counted(
-    isaac: Isaac, tmp_path: Path, layout: str
+    isaac: RunIsaac, tmp_path: Path, layout: str
 ) -> None:
     files = RELEASES[layout]()
     acts = files[FILES[layout]]
@@ -208,14 +214,14 @@ def test_dialogues_that_the_file_does_not_fit_are_counted(
     done = curated(isaac, source, layout, tmp_path / "run")
     assert said in done.err
     made = {one["dialogue_id"]: one for one in lines(tmp_path / "run" / "curated.jsonl")}
-    assert [ACTS in made[name] for name in sorted(made)] == [False] * 3 + [True] * 13
+    assert [ACTS_COLUMN in made[name] for name in sorted(made)] == [False] * 3 + [True] * 13
     done = isaac("pollute", source, "--format", layout, "-o", out, "--truth", tmp_path / "t.jsonl")
     assert (done.code, said in done.err) == (0, True)
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_polluted_release_has_its_acts_and_is_scored(
-    isaac: Isaac, tmp_path: Path, layout: str, packed: bool
+    isaac: RunIsaac, tmp_path: Path, layout: str, packed: bool
 ) -> None:
     files = RELEASES[layout]()
     gold = zip_of(files, tmp_path / "mw.zip") if packed else folder_of(files, tmp_path / "mw")
@@ -229,10 +235,10 @@ def test_a_polluted_release_has_its_acts_and_is_scored(
     document = json.loads(out.read_text(encoding="utf-8"))
     records = document if isinstance(document, list) else list(document.values())
     assert len(records) == MANY
-    assert all(ACTS in record for record in records)
+    assert all(ACTS_COLUMN in record for record in records)
     if layout == "multiwoz22":
         for record in records:
-            ((_, _, value, start, end),) = record[ACTS]["1"]["span_info"]
+            ((_, _, value, start, end),) = record[ACTS_COLUMN]["1"]["span_info"]
             assert record["turns"][1]["utterance"][start:end] == value
     done = curated(isaac, out, layout, tmp_path / "run", "--abstain", 0)
     assert done.code == 0, done.err
@@ -242,7 +248,9 @@ def test_a_polluted_release_has_its_acts_and_is_scored(
     assert "0 missing and 0 superfluous of 16 placeholders" in score.out
 
 
-def test_acts_of_a_turn_are_those_of_the_record_if_it_has_any(isaac: Isaac, tmp_path: Path) -> None:
+def test_acts_of_a_turn_are_those_of_the_record_if_it_has_any(
+    isaac: RunIsaac, tmp_path: Path
+) -> None:
     files = release20()
     acts = files.pop("dialogue_acts.json")
     for number, record in enumerate(files["data.json"].values()):
@@ -255,7 +263,7 @@ def test_acts_of_a_turn_are_those_of_the_record_if_it_has_any(isaac: Isaac, tmp_
     assert neighbourhood(isaac, tmp_path / "run", 0) == MANY // 2
 
 
-def test_acts_in_an_archive_are_for_its_own_dialogues(isaac: Isaac, tmp_path: Path) -> None:
+def test_acts_in_an_archive_are_for_its_own_dialogues(isaac: RunIsaac, tmp_path: Path) -> None:
     files, folder = release20(), tmp_path / "in"
     folder.mkdir()
     zip_of(files, folder / "a.zip")
@@ -284,7 +292,7 @@ ACT = '{"1": {"Hotel-Inform": [["Name", "x"]]}}'
     ],
 )
 def test_a_damaged_file_of_acts_is_named(
-    isaac: Isaac, tmp_path: Path, content: str | bytes, words: str
+    isaac: RunIsaac, tmp_path: Path, content: str | bytes, words: str
 ) -> None:
     folder = folder_of(release20(), tmp_path / "mw")
     file = folder / "dialogue_acts.json"
@@ -299,7 +307,7 @@ def test_a_damaged_file_of_acts_is_named(
 
 
 def test_acts_of_a_wrong_kind_reject_their_dialogue(
-    isaac: Isaac, tmp_path: Path, layout: str
+    isaac: RunIsaac, tmp_path: Path, layout: str
 ) -> None:
     files = RELEASES[layout]()
     name = next(iter(files[FILES[layout]]))
@@ -309,11 +317,11 @@ def test_acts_of_a_wrong_kind_reject_their_dialogue(
     (row,) = lines(run / "rejected.jsonl")
     assert "turn 1" in row["reason"]
     assert "is [5], not an object" in row["reason"]
-    assert ACTS not in row["raw"]
+    assert ACTS_COLUMN not in row["raw"]
     assert "1 of 16 records cannot be read" in isaac("score", source, "--format", layout).err
 
 
-def test_no_output_is_written_over_the_acts_beside(isaac: Isaac, tmp_path: Path) -> None:
+def test_no_output_is_written_over_the_acts_beside(isaac: RunIsaac, tmp_path: Path) -> None:
     folder = folder_of(release20(), tmp_path / "mw")
     out = folder / "dialogue_acts.json"
     done = isaac("pollute", folder / "data.json", "-o", out, "--truth", tmp_path / "t.jsonl")
@@ -321,7 +329,7 @@ def test_no_output_is_written_over_the_acts_beside(isaac: Isaac, tmp_path: Path)
     assert "INN0000" in out.read_text()
 
 
-def test_other_formats_look_for_no_acts(isaac: Isaac, tmp_path: Path) -> None:
+def test_other_formats_look_for_no_acts(isaac: RunIsaac, tmp_path: Path) -> None:
     (tmp_path / "dialog_acts.json").write_text("no JSON")
     row = {"context": "A room ?", "response": "Which area ?", "act": "hotel-request-area"}
     file = tmp_path / "rows.jsonl"

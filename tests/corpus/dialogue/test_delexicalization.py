@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from isaac.corpus.dialogue.delexicalization import delexicalize, lexicalize, slot_key, slots_of
-from isaac.corpus.dialogue.readers import READERS, records_in
-from isaac.corpus.dialogue.schema import Act, Dialogue, Span, Turn
+from isaac.corpus.dialogue.delexicalization import (
+    delexicalize,
+    lexicalize,
+    placeholder_name,
+    template_slots,
+)
+from isaac.corpus.dialogue.readers import READERS, iter_records
+from isaac.corpus.dialogue.schema import Act, Dialogue, DialogueTurn, Span
 from isaac.corpus.dialogue.value_lexicon import Lexicon
 from isaac.errors import CorpusError
-from isaac.evaluate.dialogue.round_trip import leaks, round_trip
+from isaac.evaluate.dialogue.round_trip import count_leaks, measure_round_trip
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "multiwoz21"
 
@@ -32,8 +37,8 @@ LEXICON = Lexicon.from_values(
 )
 
 
-def turn(text: str, *acts: Act, spans: tuple[Span, ...] = ()) -> Turn:
-    return Turn(1, "assistant", text, acts, spans)
+def turn(text: str, *acts: Act, spans: tuple[Span, ...] = ()) -> DialogueTurn:
+    return DialogueTurn(1, "assistant", text, acts, spans)
 
 
 def template(text: str, *acts: Act, lexicon: Lexicon = LEXICON) -> str:
@@ -52,7 +57,7 @@ def test_spans_come_first_and_equal_values_share_a_placeholder() -> None:
     )
     assert made.values["hotel_name"] == ("Fern Lodge", "fern lodge")
     assert lexicalize(made.text, made.values) == text
-    assert slots_of(made) == ("hotel_name", "hotel_name_2", "value_count")
+    assert template_slots(made) == ("hotel_name", "hotel_name_2", "value_count")
 
 
 @pytest.mark.parametrize(
@@ -125,11 +130,11 @@ def test_a_fill_gives_no_value_of_another_row_and_none_where_one_lacks() -> None
 
 
 def test_names_of_slots_are_made_fit() -> None:
-    assert slot_key("Order Number") == "order_number"
-    assert slot_key("shop_line_2") == "shop_line2"
-    assert slot_key("city") == "value_city"
-    assert slot_key("-") == "value_text"
-    assert slots_of(f"[{slot_key('x' * 500)}]")
+    assert placeholder_name("Order Number") == "order_number"
+    assert placeholder_name("shop_line_2") == "shop_line2"
+    assert placeholder_name("city") == "value_city"
+    assert placeholder_name("-") == "value_text"
+    assert template_slots(f"[{placeholder_name('x' * 500)}]")
 
 
 def test_any_text_comes_back() -> None:
@@ -185,20 +190,24 @@ def test_a_lexicon_of_the_corpus_itself_leaves_everyday_words() -> None:
 
 
 def test_the_round_trip_is_counted() -> None:
-    dialogue = Dialogue("a", (turn("Fern Lodge at 9:15"), turn("Hello"), Turn(0, "user", "9:15")))
-    assert round_trip([dialogue], LEXICON) == (2, 2, 1.0, 1.0)
-    lost = round_trip([dialogue], LEXICON, lambda made: made.text.replace("[value_time]", "9:20"))
+    dialogue = Dialogue(
+        "a", (turn("Fern Lodge at 9:15"), turn("Hello"), DialogueTurn(0, "user", "9:15"))
+    )
+    assert measure_round_trip([dialogue], LEXICON) == (2, 2, 1.0, 1.0)
+    lost = measure_round_trip(
+        [dialogue], LEXICON, lambda made: made.text.replace("[value_time]", "9:20")
+    )
     assert (lost.turns, lost.verbatim, lost.share) == (2, 1, 0.5)
-    none = round_trip([dialogue], LEXICON, lambda made: None)
+    none = measure_round_trip([dialogue], LEXICON, lambda made: None)
     assert (none.verbatim, none.precision, none.recall) == (0, 1.0, 0.0)
-    mixed = round_trip([dialogue], LEXICON, lambda made: "Fern Lodge at 9:20")
+    mixed = measure_round_trip([dialogue], LEXICON, lambda made: "Fern Lodge at 9:20")
     assert (mixed.precision, mixed.recall) == (0.25, 0.5)
-    assert round_trip([], LEXICON).share == 1.0
+    assert measure_round_trip([], LEXICON).share == 1.0
 
 
 def test_leaks_are_counted_by_slot() -> None:
     shown = turn("one or two", Act("hotel", "inform", "choice", "two"))
-    assert leaks([Dialogue("a", (shown,))], LEXICON) == {"choice": (1, 0)}
+    assert count_leaks([Dialogue("a", (shown,))], LEXICON) == {"choice": (1, 0)}
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the shared MultiWOZ 2.1 is not here")
@@ -206,12 +215,13 @@ def test_multiwoz21_comes_back_and_hardly_a_value_leaks() -> None:
     with zipfile.ZipFile(DATA / "val.json.zip") as packed:
         document = json.loads(packed.read(packed.namelist()[0]))
     some = dict(list(document.items())[:150])
-    dialogues = [READERS["multiwoz21"].read(record) for record in records_in(some)]
+    dialogues = [READERS["multiwoz21"].read(record) for record in iter_records(some)]
     lexicon = Lexicon.read(DATA / "db")
-    assert round_trip(dialogues, lexicon).share == 1.0
-    found = leaks(dialogues, lexicon)
+    assert measure_round_trip(dialogues, lexicon).share == 1.0
+    found = count_leaks(dialogues, lexicon)
     assert sum(leak.left for leak in found.values()) <= 0.005 * sum(k.shown for k in found.values())
     bare = [
-        Dialogue(d.id, tuple(Turn(t.index, t.role, t.text) for t in d.turns)) for d in dialogues
+        Dialogue(d.id, tuple(DialogueTurn(t.index, t.role, t.text) for t in d.turns))
+        for d in dialogues
     ]
-    assert round_trip(bare, lexicon).share == 1.0
+    assert measure_round_trip(bare, lexicon).share == 1.0

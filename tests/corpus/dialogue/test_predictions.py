@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from isaac.corpus.dialogue.predictions import Prediction, predictions_in, read_predictions
+from isaac.corpus.dialogue.predictions import Prediction, parse_predictions, read_predictions
 from isaac.errors import CorpusError
 
 
@@ -55,7 +55,7 @@ def test_predictions_are_read_with_what_they_have(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_named(record: Any, told: str) -> None:
     with pytest.raises(CorpusError, match=told):
-        predictions_in(record)
+        parse_predictions(record)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000])

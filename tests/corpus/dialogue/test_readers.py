@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from isaac.corpus.dialogue.acts import act_string, canonical_slot
-from isaac.corpus.dialogue.multiwoz import ACTS
-from isaac.corpus.dialogue.readers import READERS, Reader, recognized, records_in
+from isaac.corpus.dialogue.multiwoz import ACTS_COLUMN
+from isaac.corpus.dialogue.readers import READERS, DialogueReader, detect_reader, iter_records
 from isaac.corpus.dialogue.schema import Act, Dialogue
 from isaac.corpus.dialogue.validation import ReadingError
 
@@ -233,18 +233,18 @@ def test_multiwoz20_takes_acts_from_their_own_file() -> None:
     reader = READERS["multiwoz20"]
     assert not any(turn.acts or turn.spans for turn in reader.read(bare).turns)
     acts = {"1": {"Hotel-Inform": [["Post", "cb99zz"]]}, "2": "No Annotation"}
-    read = reader.read({**bare, ACTS: acts})
+    read = reader.read({**bare, ACTS_COLUMN: acts})
     assert read.turns[1].acts == (Act("hotel", "inform", "postcode", "cb99zz"),)
     assert shown(read, 1) == [("hotel_postcode", "cb99zz")]
     assert read.turns[3].acts == ()
     for turn in ("3", "0", "x", "9" * 5000):
         with pytest.raises(ReadingError, match=r"name turn '.*', and the dialogue has 2 system"):
-            reader.read({**bare, ACTS: {turn: {}}})
+            reader.read({**bare, ACTS_COLUMN: {turn: {}}})
 
 
 def test_multiwoz22_joins_frames_and_the_file_of_acts() -> None:
     reader = READERS["multiwoz22"]
-    dialogue = reader.read({**FRAMES, ACTS: FRAMES_ACTS})
+    dialogue = reader.read({**FRAMES, ACTS_COLUMN: FRAMES_ACTS})
     assert shown(dialogue, 0) == [("restaurant_time", "8pm")]
     assert shown(dialogue, 1) == [
         ("restaurant_name", "The Ladle"),
@@ -322,10 +322,10 @@ def test_messages_have_acts_of_their_own_and_a_prompt_is_no_turn() -> None:
     [(LOG, "multiwoz21"), (FRAMES, "multiwoz22"), (SGD, "sgd"), (ROW, "dialogue")],
 )
 def test_a_record_is_recognised(record: dict[str, Any], name: str) -> None:
-    found = recognized(record)
+    found = detect_reader(record)
     assert found is not None
     assert found.name == name
-    assert recognized({"prompt": "a", "response": "b"}) is None
+    assert detect_reader({"prompt": "a", "response": "b"}) is None
 
 
 @pytest.mark.parametrize(
@@ -361,22 +361,22 @@ def test_replaced_spans_have_their_new_places() -> None:
 
 
 def test_the_places_in_the_column_of_acts_move_too() -> None:
-    record = {**FRAMES, ACTS: FRAMES_ACTS}
+    record = {**FRAMES, ACTS_COLUMN: FRAMES_ACTS}
     moved = READERS["multiwoz22"].replaced(record, 1, "Z9Y8X7W6 is your number.")
-    (span,) = moved[ACTS]["1"]["span_info"]
+    (span,) = moved[ACTS_COLUMN]["1"]["span_info"]
     assert span == ["Booking-Book", "ref", "Z9Y8X7W6", 0, 8]
-    assert moved[ACTS]["1"]["dialog_act"] == FRAMES_ACTS["1"]["dialog_act"]
+    assert moved[ACTS_COLUMN]["1"]["dialog_act"] == FRAMES_ACTS["1"]["dialog_act"]
     assert FRAMES_ACTS["1"]["span_info"][0][3:] == [34, 42]
     gone = READERS["multiwoz22"].replaced(record, 1, "It is free.")
-    assert gone[ACTS]["1"]["span_info"] == []
+    assert gone[ACTS_COLUMN]["1"]["span_info"] == []
 
 
 def test_records_in_a_document_get_their_ids() -> None:
     log = {"goal": LOG["goal"], "log": LOG["log"]}
-    assert list(records_in({"TEA1.json": log})) == [LOG]
-    assert list(records_in([FRAMES])) == [FRAMES]
+    assert list(iter_records({"TEA1.json": log})) == [LOG]
+    assert list(iter_records([FRAMES])) == [FRAMES]
     with pytest.raises(ReadingError, match="neither"):
-        list(records_in("text"))
+        list(iter_records("text"))
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_an_error_names_what_is_wrong(
     name: str, path: list[Any], value: Any, reason: str | None
 ) -> None:
     record = {"multiwoz21": LOG, "multiwoz22": FRAMES, "sgd": SGD, "dialogue": ROW}[name]
-    reader: Reader = READERS[name]
+    reader: DialogueReader = READERS[name]
     if reason is None:
         assert reader.read(broken(path, value, record)).turns[1].spans == ()
         return
@@ -453,7 +453,7 @@ def test_nearly_all_spans_of_multiwoz21_hold() -> None:
     with zipfile.ZipFile(DATA / "val.json.zip") as packed:
         document = json.loads(packed.read(packed.namelist()[0]))
     some = dict(list(document.items())[:100])
-    dialogues = [READERS["multiwoz21"].read(record) for record in records_in(some)]
+    dialogues = [READERS["multiwoz21"].read(record) for record in iter_records(some)]
     said = sum(len(turn["span_info"]) for each in some.values() for turn in each["log"])
     held = sum(len(turn.spans) for dialogue in dialogues for turn in dialogue.turns)
     assert held / said > 0.97

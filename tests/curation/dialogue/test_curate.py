@@ -14,17 +14,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from isaac import CorpusError, Recipe, RecipeError, Run, read_corpus
-from isaac.corpus.corpus import SCHEMA, Corpus
-from isaac.corpus.dialogue.delexicalization import PLACEHOLDER, delexicalize, slots_of
+from isaac.corpus.corpus import CORPUS_SCHEMA, Corpus
+from isaac.corpus.dialogue.delexicalization import PLACEHOLDER, delexicalize, template_slots
 from isaac.corpus.dialogue.readers import READERS
-from isaac.corpus.dialogue.schema import Turn
-from isaac.corpus.dialogue.spans import mentions
+from isaac.corpus.dialogue.schema import DialogueTurn
+from isaac.corpus.dialogue.spans import find_mentions
 from isaac.corpus.dialogue.value_lexicon import Lexicon
-from isaac.corpus.formats import DIALOGUES, FORMATS, RowError, detect, restore, spec
-from isaac.corpus.formats.task_oriented import filled
-from isaac.corpus.parquet_table import Stored
-from isaac.runs.export import KINDS
-from tests.conftest import Isaac, write_lines
+from isaac.corpus.formats import (
+    FORMATS,
+    TASK_ORIENTED_FORMATS,
+    RowError,
+    deserialize_format,
+    detect_format,
+    serialize_format,
+)
+from isaac.corpus.formats.task_oriented import fill_placeholders
+from isaac.corpus.parquet_table import ParquetTable
+from isaac.runs.export import EXPORT_TYPES
+from tests.conftest import RunIsaac, write_lines
 
 Json = dict[str, Any]
 
@@ -93,11 +100,11 @@ def own(record: Json) -> Json:
     return {name: value for name, value in record.items() if not name.startswith("isaac_")}
 
 
-def system_turns(layout: str, record: Json) -> list[Turn]:
+def system_turns(layout: str, record: Json) -> list[DialogueTurn]:
     return [turn for turn in READERS[layout].read(record).turns if turn.role == "assistant"]
 
 
-def changed(layout: str, before: Json, after: Json) -> Iterator[tuple[Turn, Turn]]:
+def changed(layout: str, before: Json, after: Json) -> Iterator[tuple[DialogueTurn, DialogueTurn]]:
     """Yield the system turns that differ."""
     turns = zip(system_turns(layout, before), system_turns(layout, after), strict=True)
     yield from ((old, new) for old, new in turns if old.text != new.text)
@@ -116,7 +123,7 @@ def bookings(tmp_path: Path) -> Path:
 
 
 def test_without_a_budget_dialogues_come_back_word_for_word(
-    isaac: Isaac, bookings: Path, tmp_path: Path
+    isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     for source, layout, given in (
         (bookings, "dialogue", BOOKINGS),
@@ -132,7 +139,7 @@ def test_without_a_budget_dialogues_come_back_word_for_word(
 
 
 def test_what_is_drawn_carries_the_values_of_its_own_turn_alone(
-    isaac: Isaac, bookings: Path, tmp_path: Path
+    isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     assert isaac("curate", bookings, "--format", "dialogue", "-o", run, *HEADS_ONLY).code == 0
@@ -149,14 +156,17 @@ def test_what_is_drawn_carries_the_values_of_its_own_turn_alone(
             count += 1
             assert not PLACEHOLDER.search(new.text)
             values = delexicalize(old, Lexicon()).values
-            assert slots_of(delexicalize(new, Lexicon())) == tuple(sorted(values))
+            assert template_slots(delexicalize(new, Lexicon())) == tuple(sorted(values))
             for value in noted:
-                assert not mentions(new.text, value) or mentions(old.text, value), (value, new)
+                assert not find_mentions(new.text, value) or find_mentions(old.text, value), (
+                    value,
+                    new,
+                )
     assert count > 50
 
 
 def test_a_draw_of_multiwoz_keeps_acts_and_states_and_moves_spans(
-    isaac: Isaac, tmp_path: Path
+    isaac: RunIsaac, tmp_path: Path
 ) -> None:
     source, run = release(tmp_path, CORPUS), tmp_path / "run"
     assert isaac("curate", source, "--format", "multiwoz21", "-o", run, *HEADS_ONLY).code == 0
@@ -172,7 +182,7 @@ def test_a_draw_of_multiwoz_keeps_acts_and_states_and_moves_spans(
     assert {record["log"][3]["text"] for record in made} == {"Bye !"}
 
 
-def test_the_curated_corpus_reads_back_in_its_own_layout(isaac: Isaac, tmp_path: Path) -> None:
+def test_the_curated_corpus_reads_back_in_its_own_layout(isaac: RunIsaac, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     flags = ("--format", "multiwoz21", *HEADS_ONLY)
     assert isaac("curate", release(tmp_path, CORPUS), "-o", first, *flags).code == 0
@@ -182,7 +192,7 @@ def test_the_curated_corpus_reads_back_in_its_own_layout(isaac: Isaac, tmp_path:
 
 
 def test_the_order_of_the_dialogues_changes_nothing(
-    isaac: Isaac, bookings: Path, tmp_path: Path
+    isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     rude = tmp_path / "rude.jsonl"
     truth = tmp_path / "truth.jsonl"
@@ -201,7 +211,7 @@ def test_the_order_of_the_dialogues_changes_nothing(
 
 
 def test_any_number_of_workers_gives_the_same_bytes(
-    isaac: Isaac, bookings: Path, tmp_path: Path
+    isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     for workers in ("1", "2"):
         flags = ("--format", "dialogue", "--workers", workers)
@@ -210,7 +220,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
-def test_a_broken_dialogue_is_kept_with_its_reason(isaac: Isaac, tmp_path: Path) -> None:
+def test_a_broken_dialogue_is_kept_with_its_reason(isaac: RunIsaac, tmp_path: Path) -> None:
     broken: Json = {
         "NOLOG.json": {"goal": {}},
         "EMPTY.json": {"log": []},
@@ -249,7 +259,7 @@ def test_a_broken_dialogue_is_kept_with_its_reason(isaac: Isaac, tmp_path: Path)
 
 @pytest.mark.parametrize(("mode", "budget"), [("pairs", 0.9), ("filter", 0.02)])
 def test_other_modes_know_a_turns_own_words(
-    isaac: Isaac, bookings: Path, tmp_path: Path, mode: str, budget: float
+    isaac: RunIsaac, bookings: Path, tmp_path: Path, mode: str, budget: float
 ) -> None:
     flags = ("--format", "dialogue", "--mode", mode, "--targets", "2", "--budget", budget)
     assert isaac("curate", bookings, "-o", tmp_path / "run", *flags).code == 0
@@ -263,7 +273,9 @@ def test_other_modes_know_a_turns_own_words(
             assert record["isaac_rejected"] == [turn.text for turn in before]
 
 
-def test_exports_have_texts_with_their_values(isaac: Isaac, bookings: Path, tmp_path: Path) -> None:
+def test_exports_have_texts_with_their_values(
+    isaac: RunIsaac, bookings: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     flags = ("--format", "dialogue", "--targets", "2", *HEADS_ONLY)
     assert isaac("curate", bookings, "-o", run, *flags).code == 0
@@ -272,7 +284,7 @@ def test_exports_have_texts_with_their_values(isaac: Isaac, bookings: Path, tmp_
         for record in lines(run / "curated.jsonl")
         for turn in system_turns("dialogue", record)
     }
-    for kind in KINDS:
+    for kind in EXPORT_TYPES:
         assert isaac("export", run, "--as", kind).code == 0
         rows = lines(run / "export" / kind / "train.jsonl")
         assert len(rows) > 10
@@ -282,7 +294,7 @@ def test_exports_have_texts_with_their_values(isaac: Isaac, bookings: Path, tmp_
 
 
 def test_a_run_is_told_drawn_again_and_planned(
-    isaac: Isaac, bookings: Path, tmp_path: Path
+    isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     flags = ("--format", "dialogue", "--workers", "1")
@@ -300,7 +312,9 @@ def test_a_run_is_told_drawn_again_and_planned(
     assert (redrawn / "curated.jsonl").read_bytes() == (run / "curated.jsonl").read_bytes()
 
 
-def test_the_last_turn_alone_can_be_curated(isaac: Isaac, bookings: Path, tmp_path: Path) -> None:
+def test_the_last_turn_alone_can_be_curated(
+    isaac: RunIsaac, bookings: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     flags = ("--format", "dialogue", "--turns", "last", *HEADS_ONLY)
     assert isaac("curate", bookings, "-o", run, *flags).code == 0
@@ -313,7 +327,7 @@ def test_the_last_turn_alone_can_be_curated(isaac: Isaac, bookings: Path, tmp_pa
 
 
 def test_a_format_of_dialogues_begins_with_settings_for_them(
-    isaac: Isaac, bookings: Path, tmp_path: Path
+    isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "recipe.yaml").write_text("format: dialogue\nturns: last\n")
     done = isaac("curate", bookings, "-o", tmp_path / "b", "--recipe", tmp_path / "recipe.yaml")
@@ -335,7 +349,7 @@ def test_a_format_of_dialogues_begins_with_settings_for_them(
     ],
 )
 def test_a_draw_from_outside_an_act_is_refused(
-    isaac: Isaac, bookings: Path, tmp_path: Path, flags: tuple[str, ...], words: str
+    isaac: RunIsaac, bookings: Path, tmp_path: Path, flags: tuple[str, ...], words: str
 ) -> None:
     done = isaac("curate", bookings, "-o", tmp_path / "run", *flags)
     assert done.code == 2
@@ -365,27 +379,30 @@ def test_layouts_are_recognised_and_plain_records_stay_plain() -> None:
         ({"messages": [asked, message]}, "messages"),
         ({"context": "a", "response": "b", "intent": "c"}, "context_response"),
     ):
-        assert detect([record]).name == name
-    assert detect([{"messages": [asked, message]}] * 2 + BOOKINGS[:1]).name == "messages"
+        assert detect_format([record]).name == name
+    assert detect_format([{"messages": [asked, message]}] * 2 + BOOKINGS[:1]).name == "messages"
 
 
-@pytest.mark.parametrize("name", DIALOGUES)
+@pytest.mark.parametrize("name", TASK_ORIENTED_FORMATS)
 def test_a_format_comes_back_from_its_text(name: str) -> None:
-    assert restore(spec(FORMATS[name])) == FORMATS[name]
+    assert deserialize_format(serialize_format(FORMATS[name])) == FORMATS[name]
 
 
 def test_a_turns_own_template_gives_its_record_back() -> None:
     number = {"dialogue_id": "A", **inn(2)}
     number["log"][1]["span_info"].append(["Hotel-Inform", "Name", "Sea View", 90, 91])
-    for form, records in ((DIALOGUES["dialogue"], BOOKINGS), (DIALOGUES["multiwoz21"], [number])):
+    for form, records in (
+        (TASK_ORIENTED_FORMATS["dialogue"], BOOKINGS),
+        (TASK_ORIENTED_FORMATS["multiwoz21"], [number]),
+    ):
         for record in records:
             for turn in form.turns(record):
-                text = filled(turn.response, turn.values or {})
+                text = fill_placeholders(turn.response, turn.values or {})
                 assert form.replace(record, turn.index, text) == record
 
 
 def test_the_group_holds_the_acts_and_the_slots_of_the_text() -> None:
-    (first, bye) = DIALOGUES["multiwoz21"].turns({"dialogue_id": "A", **inn(0)})
+    (first, bye) = TASK_ORIENTED_FORMATS["multiwoz21"].turns({"dialogue_id": "A", **inn(0)})
     assert first.response == "[hotel_name] is in the [hotel_area] . Call [hotel_phone] ."
     slots = "hotel-inform-area+hotel-inform-name+hotel-inform-phone"
     assert first.group == f"{slots} | hotel_area hotel_name hotel_phone"
@@ -395,10 +412,10 @@ def test_the_group_holds_the_acts_and_the_slots_of_the_text() -> None:
 
 def test_a_response_that_needs_what_a_turn_lacks_is_refused() -> None:
     with pytest.raises(CorpusError, match="names hotel_fax, of which its turn has no value; there"):
-        filled("Fax [hotel_fax] .", {"hotel_name": ["Sea View"]})
+        fill_placeholders("Fax [hotel_fax] .", {"hotel_name": ["Sea View"]})
     for index in (0, 9):
         with pytest.raises(RowError, match=f"'log' turn {index} is no system turn"):
-            DIALOGUES["multiwoz21"].replace({"dialogue_id": "A", **inn(0)}, index, "Hi")
+            TASK_ORIENTED_FORMATS["multiwoz21"].replace({"dialogue_id": "A", **inn(0)}, index, "Hi")
 
 
 def test_what_is_said_before_a_turn_holds_prompts_calls_and_results() -> None:
@@ -409,7 +426,7 @@ def test_what_is_said_before_a_turn_holds_prompts_calls_and_results() -> None:
         {"role": "tool", "content": "ok"},
         {"role": "assistant", "content": "Booked.", "act": "taxi-book"},
     ]
-    (turn,) = DIALOGUES["dialogue"].turns({"messages": messages})
+    (turn,) = TASK_ORIENTED_FORMATS["dialogue"].turns({"messages": messages})
     assert [message.role for message in turn.prompt] == ["system", "user", "assistant", "tool"]
     assert [message.content for message in turn.prompt] == ["Be kind.", "A taxi?", "", "ok"]
 
@@ -417,7 +434,7 @@ def test_what_is_said_before_a_turn_holds_prompts_calls_and_results() -> None:
 # Values that a turn does not note.
 
 
-def test_what_is_noted_anywhere_is_a_value_everywhere(isaac: Isaac, tmp_path: Path) -> None:
+def test_what_is_noted_anywhere_is_a_value_everywhere(isaac: RunIsaac, tmp_path: Path) -> None:
     dialogues = {**CORPUS, "LAST.json": inn(1)}
     dialogues["LAST.json"]["log"][1] |= {"dialog_act": {}, "span_info": []}
     dialogues["LAST.json"]["log"][1]["text"] = "The old mill is nice ."
@@ -427,7 +444,7 @@ def test_what_is_noted_anywhere_is_a_value_everywhere(isaac: Isaac, tmp_path: Pa
     assert lines(run / "curated.jsonl")[-1]["log"][1]["text"] == "The old mill is nice ."
 
 
-def test_a_database_tells_values_that_nobody_noted(isaac: Isaac, tmp_path: Path) -> None:
+def test_a_database_tells_values_that_nobody_noted(isaac: RunIsaac, tmp_path: Path) -> None:
     database = tmp_path / "release" / "db"
     database.mkdir(parents=True)
     (database / "hotel_db.json").write_text(json.dumps([{"name": "gonville lodge"}]))
@@ -446,7 +463,7 @@ def test_a_database_tells_values_that_nobody_noted(isaac: Isaac, tmp_path: Path)
 
 
 def test_a_database_that_is_not_there_or_not_for_this_is_a_clear_error(
-    isaac: Isaac, bookings: Path, small: Path, tmp_path: Path
+    isaac: RunIsaac, bookings: Path, small: Path, tmp_path: Path
 ) -> None:
     flags = ("-o", tmp_path / "run", "--database", tmp_path / "none")
     done = isaac("curate", bookings, "--format", "dialogue", *flags)
@@ -457,7 +474,7 @@ def test_a_database_that_is_not_there_or_not_for_this_is_a_clear_error(
     assert "a database is for task-oriented dialogues: give a format of multiwoz21" in done.err
 
 
-def test_standard_input_needs_a_database(isaac: Isaac, tmp_path: Path) -> None:
+def test_standard_input_needs_a_database(isaac: RunIsaac, tmp_path: Path) -> None:
     done = isaac("curate", "-", "--format", "sgd", "-o", tmp_path / "run")
     assert done.code == 2
     assert "give the input as a file, or a database" in done.err
@@ -467,14 +484,16 @@ def test_a_corpus_of_before_there_were_values_is_read(tmp_path: Path) -> None:
     corpus = read_corpus(
         write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "response": f"b{i}"} for i in range(9)])
     )
-    old_table = pa.concat_tables(corpus.parts(SCHEMA.names[:-1]))
+    old_table = pa.concat_tables(corpus.parts(CORPUS_SCHEMA.names[:-1]))
     pq.write_table(old_table, tmp_path / "old.parquet")
     with pytest.raises(pa.ArrowInvalid):
-        Stored(tmp_path / "old.parquet", SCHEMA)
-    old = Corpus(Stored(tmp_path / "old.parquet", SCHEMA, ("values",)))
+        ParquetTable(tmp_path / "old.parquet", CORPUS_SCHEMA)
+    old = Corpus(ParquetTable(tmp_path / "old.parquet", CORPUS_SCHEMA, ("values",)))
     assert old.column("values") == [None] * 9
     assert old.take(np.array([5, 2]), ["values", "id"]).to_pylist() == [
         {"values": None, "id": 5},
         {"values": None, "id": 2},
     ]
-    assert [written.record["response"] for written in old.written()] == corpus.column("response")
+    assert [written.record["response"] for written in old.source_records()] == corpus.column(
+        "response"
+    )

@@ -10,20 +10,25 @@ import pytest
 
 from isaac import Run
 from isaac.corpus.formats.task_oriented import (
-    acts_known,
-    acts_of,
-    domains_of,
-    kind_of,
-    of_kind,
-    slots_in,
+    acts_from_group,
+    domains_from_group,
+    has_known_acts,
+    induced_act_from_group,
+    induced_group,
+    slots_from_group,
 )
-from isaac.curation.dialogue.induced_acts import Kinds, Turns, kinds_of, with_kinds
-from isaac.curation.dialogue.span_relevance import slots_named
-from isaac.curation.storage import Memory
+from isaac.curation.dialogue.induced_acts import (
+    InducedActs,
+    TurnTexts,
+    induce_acts,
+    with_induced_acts,
+)
+from isaac.curation.dialogue.span_relevance import parse_act_slots
+from isaac.curation.storage import MemoryStorage
 from isaac.healing.dialogue import TurnHealer
 from isaac.models.encoders import load_encoder
 from isaac.runtime.progress import Progress
-from tests.conftest import Isaac, write_lines
+from tests.conftest import RunIsaac, write_lines
 from tests.curation.dialogue.test_curate import BOOKINGS
 from tests.curation.dialogue.test_span_relevance import ASKED, MORE, RUDE
 
@@ -35,13 +40,13 @@ ANSWERS = {
 }
 
 
-def talk(rows: int = 600, rude: float = 0.1) -> tuple[Turns, list[str]]:
+def talk(rows: int = 600, rude: float = 0.1) -> tuple[TurnTexts, list[str]]:
     """Return turns of four acts, some with something rude put in, and the acts."""
     rng = random.Random(0)
     acts = [rng.choice(sorted(ASKED)) for _ in range(rows)]
     texts = [f"{rng.choice([*MORE[act], ''])} {ASKED[act][0]}".strip() for act in acts]
     texts = [f"{rng.choice(RUDE)} {text}" if rng.random() < rude else text for text in texts]
-    return Turns([ASKED[act][1] for act in acts], texts, [ANSWERS[act] for act in acts]), acts
+    return TurnTexts([ASKED[act][1] for act in acts], texts, [ANSWERS[act] for act in acts]), acts
 
 
 def without_acts(folder: Path) -> Path:
@@ -56,7 +61,7 @@ def without_acts(folder: Path) -> Path:
 def test_kinds_are_acts_whatever_is_put_in_and_in_any_order() -> None:
     turns, acts = talk()
     encoder = load_encoder("wordllama")
-    found = kinds_of(turns, encoder)
+    found = induce_acts(turns, encoder)
     acts_of_kind = defaultdict(set)
     for kind, act in zip(found.tolist(), acts, strict=True):
         acts_of_kind[kind].add(act)
@@ -64,32 +69,34 @@ def test_kinds_are_acts_whatever_is_put_in_and_in_any_order() -> None:
     assert all(len(some) == 1 for some in acts_of_kind.values())
 
     order = random.Random(1).sample(range(len(acts)), len(acts))
-    again = kinds_of(Turns(*([column[i] for i in order] for column in turns)), encoder)
+    again = induce_acts(TurnTexts(*([column[i] for i in order] for column in turns)), encoder)
     assert again.tolist() == found[order].tolist()
 
 
 def test_a_group_tells_a_kind_from_acts() -> None:
-    group = of_kind(12, " | hotel_name hotel_phone")
-    assert kind_of(group) == 12
-    assert acts_of(group) == "~12"
-    assert not acts_known(group)
-    assert slots_in(group) == ("hotel_name", "hotel_phone")
-    assert domains_of(group) == frozenset()
-    assert slots_named(group) is None
-    assert kind_of("hotel-inform-name | hotel_name") is None
-    assert acts_known("hotel-inform-name | hotel_name")
-    assert slots_named("hotel-inform-name+general-bye | hotel_name") == frozenset({"name", "bye"})
-    assert kind_of(" | hotel_name") is None
+    group = induced_group(12, " | hotel_name hotel_phone")
+    assert induced_act_from_group(group) == 12
+    assert acts_from_group(group) == "~12"
+    assert not has_known_acts(group)
+    assert slots_from_group(group) == ("hotel_name", "hotel_phone")
+    assert domains_from_group(group) == frozenset()
+    assert parse_act_slots(group) is None
+    assert induced_act_from_group("hotel-inform-name | hotel_name") is None
+    assert has_known_acts("hotel-inform-name | hotel_name")
+    assert parse_act_slots("hotel-inform-name+general-bye | hotel_name") == frozenset(
+        {"name", "bye"}
+    )
+    assert induced_act_from_group(" | hotel_name") is None
 
 
-def test_dialogues_without_acts_are_grouped_by_kinds(isaac: Isaac, tmp_path: Path) -> None:
+def test_dialogues_without_acts_are_grouped_by_kinds(isaac: RunIsaac, tmp_path: Path) -> None:
     plain = without_acts(tmp_path)
     made = isaac("curate", plain, "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
     curation = Run(tmp_path / "run").curation()
     groups = curation.corpus.column("group")
-    assert all(kind_of(group) is not None for group in groups)
-    assert 2 <= len({kind_of(group) for group in groups}) <= 10
+    assert all(induced_act_from_group(group) is not None for group in groups)
+    assert 2 <= len({induced_act_from_group(group) for group in groups}) <= 10
     assert np.unique(curation.layout.group).size == len(set(groups))
     assert "kinds of turns" in (tmp_path / "run" / "report.md").read_text()
 
@@ -99,19 +106,19 @@ def test_dialogues_without_acts_are_grouped_by_kinds(isaac: Isaac, tmp_path: Pat
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 
 
-def test_noted_acts_stay_as_they_are(isaac: Isaac, tmp_path: Path) -> None:
+def test_noted_acts_stay_as_they_are(isaac: RunIsaac, tmp_path: Path) -> None:
     mixed = [json.loads(line) for line in without_acts(tmp_path).read_text().splitlines()]
     source = write_lines(tmp_path / "mixed.jsonl", [*BOOKINGS[:40], *mixed[40:]])
     made = isaac("curate", source, "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
     corpus = Run(tmp_path / "run").curation().corpus
-    assert not any(kind_of(group) is not None for group in corpus.column("group"))
+    assert not any(induced_act_from_group(group) is not None for group in corpus.column("group"))
     encoder = load_encoder("hashing")
-    assert with_kinds(corpus, encoder, Memory(), Progress()) is corpus
-    assert not len(Kinds(corpus, encoder).names)
+    assert with_induced_acts(corpus, encoder, MemoryStorage(), Progress()) is corpus
+    assert not len(InducedActs(corpus, encoder).names)
 
 
-def test_a_column_of_that_name_is_no_act(isaac: Isaac, tmp_path: Path) -> None:
+def test_a_column_of_that_name_is_no_act(isaac: RunIsaac, tmp_path: Path) -> None:
     rows = [
         {"context": f"Question {n} ?", "response": f"Answer {n % 3} .", "act": "inform"}
         for n in range(30)
@@ -124,7 +131,7 @@ def test_a_column_of_that_name_is_no_act(isaac: Isaac, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("act", ["~5", "~x-inform"])
-def test_an_act_cannot_pass_for_a_kind(act: str, isaac: Isaac, tmp_path: Path) -> None:
+def test_an_act_cannot_pass_for_a_kind(act: str, isaac: RunIsaac, tmp_path: Path) -> None:
     odd = [
         {**one, "messages": [{**m, "act": act} for m in one["messages"]]} for one in BOOKINGS[:20]
     ]
@@ -132,12 +139,12 @@ def test_an_act_cannot_pass_for_a_kind(act: str, isaac: Isaac, tmp_path: Path) -
     made = isaac("curate", source, "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
     groups = Run(tmp_path / "run").curation().corpus.column("group")
-    assert act.removeprefix("~") in set(map(acts_of, groups))
-    assert not any(kind_of(group) is not None for group in groups)
+    assert act.removeprefix("~") in set(map(acts_from_group, groups))
+    assert not any(induced_act_from_group(group) is not None for group in groups)
 
 
 @pytest.fixture
-def bare(isaac: Isaac, tmp_path: Path) -> TurnHealer:
+def bare(isaac: RunIsaac, tmp_path: Path) -> TurnHealer:
     """Return a healer by a run of the bookings without acts."""
     made = isaac("curate", without_acts(tmp_path), "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
@@ -149,9 +156,12 @@ def test_a_turn_without_acts_is_healed_among_those_of_its_kind(bare: TurnHealer)
     columns = (corpus.column(name) for name in ("context", "response", "group"))
     same = total = 0
     for context, response, group in zip(*columns, strict=True):
-        own = f" | {group.rpartition('| ')[2]}".rstrip() if slots_in(group) else " | "
+        own = f" | {group.rpartition('| ')[2]}".rstrip() if slots_from_group(group) else " | "
         found = bare.kinds.grouped(context.rpartition("\n")[2], response, own)
-        assert kind_of(found) is not None
-        same, total = same + (kind_of(found) == kind_of(group)), total + 1
+        assert induced_act_from_group(found) is not None
+        same, total = (
+            same + (induced_act_from_group(found) == induced_act_from_group(group)),
+            total + 1,
+        )
     assert same > 0.8 * total  # what was said next is not known of a turn that is healed
     assert bare.kinds.grouped("Hi", "Bye", "general-bye | ") == "general-bye | "

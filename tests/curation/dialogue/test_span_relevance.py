@@ -7,11 +7,22 @@ import numpy as np
 import pytest
 
 from isaac import Corpus, Recipe, curate, read_corpus
-from isaac.curation.canonical_order import arrange
+from isaac.curation.canonical_order import canonicalize
 from isaac.curation.dialogue import trimming
-from isaac.curation.dialogue.association import dependence, features_of, named
-from isaac.curation.dialogue.clauses import clauses_of, name_of, sentences_of, tokens_of
-from isaac.curation.dialogue.span_relevance import COMPANY, EVEN, Answers, Belonging, fit
+from isaac.curation.dialogue.association import build_features, index_terms, score_association
+from isaac.curation.dialogue.clauses import (
+    normalize_span,
+    split_clauses,
+    split_sentences,
+    split_tokens,
+)
+from isaac.curation.dialogue.span_relevance import (
+    COOCCURRENCE_WEIGHT,
+    NEUTRAL_LOG_ODDS,
+    ResponsesInContext,
+    SpanRelevanceModel,
+    fit_span_relevance,
+)
 from isaac.models.encoders import HashingEncoder, load_encoder
 from isaac.runs.reports.diagnosis import diagnose
 from tests.conftest import write_lines
@@ -31,7 +42,9 @@ MORE = {
 RUDE = ("You are a daft clown .", "Buy my cousin 's cheap phones .", "Damn ,")
 
 
-def corpus(rows: int = 3000, share: float = 0.08, seed: int = 0) -> tuple[Answers, list[str]]:
+def corpus(
+    rows: int = 3000, share: float = 0.08, seed: int = 0
+) -> tuple[ResponsesInContext, list[str]]:
     """Return rows of four acts, some of them with something rude before, and the clean texts."""
     rng = random.Random(seed)
     keys, said, clean, texts = [], [], [], []
@@ -45,17 +58,17 @@ def corpus(rows: int = 3000, share: float = 0.08, seed: int = 0) -> tuple[Answer
         said.append(user)
         clean.append(text)
         texts.append(f"{rng.choice(RUDE)} {text}" if rng.random() < share else text)
-    return Answers(keys, said, texts), clean
+    return ResponsesInContext(keys, said, texts), clean
 
 
 @pytest.fixture(scope="module")
-def learned() -> tuple[Belonging, Answers, list[str]]:
+def learned() -> tuple[SpanRelevanceModel, ResponsesInContext, list[str]]:
     answers, clean = corpus()
-    return fit(answers, load_encoder("wordllama")), answers, clean
+    return fit_span_relevance(answers, load_encoder("wordllama")), answers, clean
 
 
 def test_an_everyday_word_may_go_where_no_act_names_it_and_a_value_never(
-    learned: tuple[Belonging, Answers, list[str]],
+    learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
     belonging, _, _ = learned
     bought = "Buy my cousin 's [hotel_pricerange] phones ."
@@ -87,14 +100,14 @@ def test_equal_exchanges_with_different_replies_tell_the_same_in_any_order(
     for _ in range(2):
         source = write_lines(tmp_path / "in.jsonl", talks)
         read = read_corpus(source, Recipe.dialogue(format="dialogue"))
-        values.append(trimming.learned(read, arrange(read), encoder).values)
+        values.append(trimming.learn_span_relevance(read, canonicalize(read), encoder).values)
         rng.shuffle(talks)
     assert values[0] == values[1]
     assert len(values[0].own) > 5
 
 
 def test_what_comes_with_anything_is_left_out_and_the_rest_stays_word_for_word(
-    learned: tuple[Belonging, Answers, list[str]],
+    learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
     belonging, answers, clean = learned
     polluted = [text != kept for text, kept in zip(answers.responses, clean, strict=True)]
@@ -109,26 +122,28 @@ def test_a_part_is_known_by_the_company_that_its_words_keep() -> None:
     texts[:2] = ["Zigzag . Which day would you like to travel ?"] * 2
     texts[2] = "Daft flummery . Which day would you like to travel ?"
     texts[3] = "Quixotic . Which day would you like to travel ?"
-    belonging = fit(answers._replace(responses=texts), load_encoder("wordllama"))
+    belonging = fit_span_relevance(answers._replace(responses=texts), load_encoder("wordllama"))
     own, among = belonging.values
-    gain = {name: (among[name] - own[name]) / COMPANY for name in own}
-    assert own["daft flummery"] < belonging.spoken.bound
+    gain = {name: (among[name] - own[name]) / COOCCURRENCE_WEIGHT for name in own}
+    assert own["daft flummery"] < belonging.ngrams.bound
     assert gain["daft flummery"] < -2  # daft clowns do not belong
     assert gain["which day would you like to travel"] > 3
-    assert gain["quixotic"] == pytest.approx(EVEN)  # its word stands nowhere else
-    assert own["zigzag"] < belonging.spoken.bound
-    assert gain["zigzag"] < EVEN
+    assert gain["quixotic"] == pytest.approx(NEUTRAL_LOG_ODDS)  # its word stands nowhere else
+    assert own["zigzag"] < belonging.ngrams.bound
+    assert gain["zigzag"] < NEUTRAL_LOG_ODDS
 
 
 def test_a_response_that_is_not_in_the_corpus_is_trimmed_too(
-    learned: tuple[Belonging, Answers, list[str]],
+    learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
     belonging, _, _ = learned
     said = "You are a daft muppet . Which day would you like to travel ?"
     assert belonging.trim(said) == "Which day would you like to travel ?"
 
 
-def test_values_are_never_left_out(learned: tuple[Belonging, Answers, list[str]]) -> None:
+def test_values_are_never_left_out(
+    learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
+) -> None:
     belonging, _, _ = learned
     said = "Damn , you are a daft clown [train_id] , buy cheap phones 01632 960123 ."
     left = belonging.trim(said)
@@ -138,14 +153,14 @@ def test_values_are_never_left_out(learned: tuple[Belonging, Answers, list[str]]
 
 
 def test_a_response_of_which_nothing_would_be_left_says_so(
-    learned: tuple[Belonging, Answers, list[str]],
+    learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
     belonging, _, _ = learned
     assert belonging.trim("You are a daft clown .") is None
 
 
 def test_the_end_of_a_sentence_stands_for_the_comma_before_what_is_gone(
-    learned: tuple[Belonging, Answers, list[str]],
+    learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
     belonging, _, _ = learned
     said = "Which day would you like to travel , you are a daft clown ?"
@@ -155,13 +170,13 @@ def test_the_end_of_a_sentence_stands_for_the_comma_before_what_is_gone(
 @pytest.mark.parametrize("text", ["", " ", ".", "?!?", "[x]", "\x00\x1b[31m", "💥" * 5, ",,," * 9])
 def test_texts_without_words_stay(text: str) -> None:
     answers, _ = corpus(200)
-    belonging = fit(answers, HashingEncoder())
+    belonging = fit_span_relevance(answers, HashingEncoder())
     assert belonging.trim(text) in (text, None)
 
 
 def test_a_corpus_of_few_rows_without_features_is_no_error() -> None:
-    answers = Answers(["", ""], ["hello", "bye"], ["Hi there .", ""])
-    belonging = fit(answers, HashingEncoder())
+    answers = ResponsesInContext(["", ""], ["hello", "bye"], ["Hi there .", ""])
+    belonging = fit_span_relevance(answers, HashingEncoder())
     assert [belonging.trim(text) for text in answers.responses] == list(answers.responses)
 
 
@@ -169,8 +184,8 @@ def test_dependence_tells_what_comes_with_one_context_from_what_comes_with_any()
     rng = np.random.default_rng(0)
     kinds = rng.integers(0, 4, 2000)
     bags = [["always", f"of {kind}"] + ["chance"] * int(rng.random() < 0.1) for kind in kinds]
-    features = features_of([frozenset({f"kind {kind}"}) for kind in kinds])
-    found = dependence(named(bags, HashingEncoder()), features)
+    features = build_features([frozenset({f"kind {kind}"}) for kind in kinds])
+    found = score_association(index_terms(bags, HashingEncoder()), features)
     roots = dict(zip(found.names, found.roots.tolist(), strict=True))
     assert roots["chance"] < 1.5
     assert all(roots[f"of {kind}"] > 20 for kind in range(4))
@@ -180,25 +195,27 @@ def test_dependence_tells_what_comes_with_one_context_from_what_comes_with_any()
 def test_the_statistic_has_mean_zero_and_variance_one_under_independence() -> None:
     rng = np.random.default_rng(1)
     kinds = rng.integers(0, 5, 4000)
-    features = features_of([frozenset({f"kind {kind}"}) for kind in kinds])
+    features = build_features([frozenset({f"kind {kind}"}) for kind in kinds])
     bags = [[f"name {rng.integers(0, 60)}"] for _ in kinds]
-    found = dependence(named(bags, HashingEncoder()), features)
+    found = score_association(index_terms(bags, HashingEncoder()), features)
     squares = found.roots**2  # the square root of the statistic, and 0 of what is less than 0
     assert 0.3 < (squares == 0).mean() < 0.7
     assert 0.4 < squares[squares > 0].mean() < 1.6
 
 
 def test_clauses_and_sentences_cover_all_tokens_in_order() -> None:
-    tokens = tokens_of("Well , it 's 5:30 , isn't it ? Yes ! [hotel_name] . and more")
-    clauses = list(clauses_of(tokens))
+    tokens = split_tokens("Well , it 's 5:30 , isn't it ? Yes ! [hotel_name] . and more")
+    clauses = list(split_clauses(tokens))
     assert [place for clause in clauses for place in range(*clause)] == list(range(len(tokens)))
-    sentences = list(sentences_of(tokens))
+    sentences = list(split_sentences(tokens))
     assert [clause for sentence in sentences for clause in sentence] == clauses
-    names = [name_of(tokens[a:b]) for a, b in clauses]
+    names = [normalize_span(tokens[a:b]) for a, b in clauses]
     assert names == ["well", "it 's 5:30", "isn't it", "yes", "[hotel_name]", "and more"]
 
 
-def curated(answers: Answers, order: list[int], **changes: object) -> dict[int, tuple[str, str]]:
+def curated(
+    answers: ResponsesInContext, order: list[int], **changes: object
+) -> dict[int, tuple[str, str]]:
     pairs = [(answers.said[i], answers.responses[i]) for i in order]
     made = Corpus.of(pairs, [answers.keys[i] for i in order])
     recipe = {"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0, **changes}

@@ -9,7 +9,7 @@ import pytest
 from isaac import Recipe, read_corpus
 from isaac.corpus import corpus
 from isaac.corpus.formats import Message
-from isaac.curation.dialogue.turn_context import around, last_said
+from isaac.curation.dialogue.turn_context import last_user_message, turn_context
 from tests.conftest import write_lines
 
 U, A, S, T = "user", "assistant", "system", "tool"
@@ -24,17 +24,17 @@ def read(folder: Path, *talks: list[tuple[str, str]]) -> Any:
 def test_what_users_say_before_and_after(
     portion: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus, "PORTION", portion)
+    monkeypatch.setattr(corpus, "CHUNK_EXCHANGES", portion)
     first = [(S, "Be kind."), (U, "Hi"), (A, "Hello!"), (U, " A room,\nplease. \n"), (A, "Sure.")]
     second = [(U, "Bye"), (A, "Bye!")]
-    found = around(read(tmp_path, first, second))
+    found = turn_context(read(tmp_path, first, second))
     assert found.said == ["Hi", "A room,\nplease.", "Bye"]
     assert found.replies == ["A room,\nplease.", "", ""]
 
 
 def test_a_response_is_no_reply_to_the_one_before_it(tmp_path: Path) -> None:
     talk = [(U, "Hi"), (A, "Hello!"), (A, "One moment."), (U, "Fine"), (A, "Done."), (A, "More?")]
-    found = around(read(tmp_path, talk))
+    found = turn_context(read(tmp_path, talk))
     assert found.said == ["Hi", "Hi", "Fine", "Fine"]
     assert found.replies == ["", "Fine", "", ""]
 
@@ -42,14 +42,14 @@ def test_a_response_is_no_reply_to_the_one_before_it(tmp_path: Path) -> None:
 def test_a_response_whose_forerunners_are_gone_is_the_first_of_its_record(tmp_path: Path) -> None:
     talk = [(U, "Hi"), (A, "Hello!"), (U, "A room"), (A, "Sure."), (U, "Bye"), (A, "Bye!")]
     whole = read(tmp_path, talk).table
-    assert around(corpus.Corpus(whole.slice(1))) == (["A room", "Bye"], ["Bye", ""])
+    assert turn_context(corpus.Corpus(whole.slice(1))) == (["A room", "Bye"], ["Bye", ""])
     other = read(tmp_path, [(U, "Else"), (A, "Yes."), (U, "More"), (A, "No.")]).table.slice(1)
     mixed = corpus.Corpus(pa.concat_tables([whole.slice(0, 2), other]))
-    assert around(mixed) == (["Hi", "A room", "More"], ["A room", "", ""])
+    assert turn_context(mixed) == (["Hi", "A room", "More"], ["A room", "", ""])
 
 
 def test_what_cannot_be_known_is_empty(tmp_path: Path) -> None:
-    assert around(corpus.Corpus.of([("a", "b"), ("c", "d")])) == (["a", "c"], ["", ""])
-    assert around(corpus.Corpus(corpus.SCHEMA.empty_table())) == ([], [])
-    assert last_said([Message(S, "x")._asdict(), Message(A, "y")._asdict()]) == ""
-    assert last_said([Message(U, "x")._asdict(), Message(T, "y")._asdict()]) == "y"
+    assert turn_context(corpus.Corpus.of([("a", "b"), ("c", "d")])) == (["a", "c"], ["", ""])
+    assert turn_context(corpus.Corpus(corpus.CORPUS_SCHEMA.empty_table())) == ([], [])
+    assert last_user_message([Message(S, "x")._asdict(), Message(A, "y")._asdict()]) == ""
+    assert last_user_message([Message(U, "x")._asdict(), Message(T, "y")._asdict()]) == "y"

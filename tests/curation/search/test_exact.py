@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from isaac.curation.arrays import Ints, Ragged
 from isaac.curation.search import exact as neighbors
-from isaac.curation.search.exact import Nearest, find_neighbors, group_by, members_of
-from isaac.curation.vectors import Grid
-from tests.vectors import directions
+from isaac.curation.search.exact import TopK, find_neighbors, gather_rows, group_rows
+from isaac.curation.vectors import GridVectors
+from tests.vectors import random_directions
 
 SEEDS = st.integers(0, 2**32)
 
 
-def nearest(queries: Grid, vectors: Grid, k: int, selves: Ints | None = None) -> list[list[int]]:
+def nearest(
+    queries: GridVectors, vectors: GridVectors, k: int, selves: Ints | None = None
+) -> list[list[int]]:
     """Return all vectors sorted by self, similarity and index, the first k of them."""
     similar = queries.astype(np.int64) @ vectors.T.astype(np.int64)
     found = []
@@ -33,8 +35,8 @@ def nearest(queries: Grid, vectors: Grid, k: int, selves: Ints | None = None) ->
 def test_neighbors_are_those_of_brute_force_with_ties_by_index(
     seed: int, count: int, width: int, k: int, distinct: int
 ) -> None:
-    vectors = directions(seed, count, width, distinct)
-    queries = directions(seed + 1, 5, width, distinct)
+    vectors = random_directions(seed, count, width, distinct)
+    queries = random_directions(seed + 1, 5, width, distinct)
     assert find_neighbors(queries, vectors, k).tolist() == nearest(queries, vectors, k)
 
 
@@ -42,7 +44,7 @@ def test_neighbors_are_those_of_brute_force_with_ties_by_index(
 def test_the_vector_itself_comes_first_even_among_equals(
     seed: int, count: int, k: int, distinct: int
 ) -> None:
-    vectors = directions(seed, count, 4, distinct)
+    vectors = random_directions(seed, count, 4, distinct)
     selves = np.random.default_rng(seed).permutation(count)
     found = find_neighbors(vectors[selves], vectors, k, selves)
     assert (found[:, 0] == selves).all()
@@ -55,18 +57,18 @@ def test_the_vector_itself_comes_first_even_among_equals(
 def test_tiles_and_blocks_change_no_neighbor(
     tile: int, block: int, keys: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vectors = directions(3, 300, 16, 200)
+    vectors = random_directions(3, 300, 16, 200)
     selves = np.arange(0, 300, 3)
-    monkeypatch.setattr(neighbors, "TILE", tile)
-    monkeypatch.setattr(neighbors, "BLOCK", block)
-    monkeypatch.setattr(neighbors, "KEYS", keys)
+    monkeypatch.setattr(neighbors, "TILE_VECTORS", tile)
+    monkeypatch.setattr(neighbors, "BLOCK_QUERIES", block)
+    monkeypatch.setattr(neighbors, "BLOCK_KEYS", keys)
     found = find_neighbors(vectors[selves], vectors, 20, selves)
     assert found.tolist() == nearest(vectors[selves], vectors, 20, selves)
 
 
-def sorted_by_similarity(seed: int, count: int) -> Grid:
+def sorted_by_similarity(seed: int, count: int) -> GridVectors:
     """Return vectors of which each is nearer to the first axis than those before it."""
-    vectors = directions(seed, count, 4)
+    vectors = random_directions(seed, count, 4)
     return vectors[np.argsort(vectors[:, 0], kind="stable")]
 
 
@@ -76,20 +78,20 @@ def test_vectors_in_order_of_similarity_are_all_met(
 ) -> None:
     vectors = sorted_by_similarity(5, 900)[::step]
     query = np.array([[2048, 0, 0, 0]], np.int16)
-    monkeypatch.setattr(neighbors, "TILE", 50)
+    monkeypatch.setattr(neighbors, "TILE_VECTORS", 50)
     assert find_neighbors(query, vectors, 3).tolist() == nearest(query, vectors, 3)
     assert find_neighbors(query, vectors, 70).tolist() == nearest(query, vectors, 70)
 
 
 def test_vectors_may_be_mapped_from_a_file(tmp_path: Path) -> None:
-    vectors = directions(7, 500, 8)
+    vectors = random_directions(7, 500, 8)
     np.save(tmp_path / "vectors.npy", vectors)
     mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
     assert find_neighbors(mapped[:9], mapped, 30).tolist() == nearest(vectors[:9], vectors, 30)
 
 
 def test_no_vectors_and_no_queries_give_empty_results() -> None:
-    vectors = directions(1, 6, 4)
+    vectors = random_directions(1, 6, 4)
     assert find_neighbors(vectors, vectors[:0], 3).shape == (6, 0)
     assert find_neighbors(vectors[:0], vectors, 3).shape == (0, 3)
 
@@ -98,15 +100,15 @@ def test_no_vectors_and_no_queries_give_empty_results() -> None:
 def test_vectors_may_be_met_in_any_order_and_more_than_once(
     seed: int, k: int, portion: int
 ) -> None:
-    vectors = directions(seed, 60, 3, 25)
+    vectors = random_directions(seed, 60, 3, 25)
     rng = np.random.default_rng(seed)
     steps = (vectors[:5].astype(np.float32)) @ vectors.astype(np.float32).T
-    met = Nearest(5, k)
+    met = TopK(5, k)
     for names in (rng.permutation(60), rng.permutation(60)):
         for start in range(0, 60, portion):
             some = names[start : start + portion]
             for rows in np.array_split(rng.permutation(5), 2):
-                met.meet(rows, steps[rows[:, None], some], some)
+                met.update(rows, steps[rows[:, None], some], some)
     assert met.best().tolist() == nearest(vectors[:5], vectors, k)
 
 
@@ -127,7 +129,7 @@ def test_members_are_the_first_rows_of_the_nearest_contexts(
     ragged = Ragged.of(flat, np.array([len(row) for row in rows]))
     count = len(rows)
     near = [random.sample(range(count), count) for _ in range(3)]
-    found = members_of(np.array(near), ragged, k)
+    found = gather_rows(np.array(near), ragged, k)
     expected = [[row for context in order for row in rows[context]][:k] for order in near]
     assert [found[i].tolist() for i in range(3)] == expected
     assert found.lengths.tolist() == [len(row) for row in expected]
@@ -137,7 +139,7 @@ def test_members_are_the_first_rows_of_the_nearest_contexts(
 def test_rows_are_grouped_by_key_in_ascending_order(values: list[int]) -> None:
     names = sorted(set(values))
     keys = np.array([names.index(value) for value in values], np.int64)
-    groups = group_by(keys)
+    groups = group_rows(keys)
     expected = [[row for row, value in enumerate(values) if value == name] for name in names]
     assert [groups[i].tolist() for i in range(len(names))] == expected
     assert len(groups.lengths) == len(names)

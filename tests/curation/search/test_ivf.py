@@ -14,21 +14,21 @@ from isaac.curation.arrays import Ints
 from isaac.curation.search import exact as neighbors
 from isaac.curation.search import ivf as inverted
 from isaac.curation.search.exact import find_neighbors
-from isaac.curation.search.ivf import Inverted, invert, nearest_list, recall, search
-from isaac.curation.vectors import Grid
-from tests.vectors import directions, on_grid
+from isaac.curation.search.ivf import IVFIndex, assign_lists, build_ivf, measure_recall, search
+from isaac.curation.vectors import GridVectors
+from tests.vectors import embed_rows, random_directions
 
 
-def topics(seed: int, count: int, width: int = 32, spread: float = 0.8) -> Grid:
+def topics(seed: int, count: int, width: int = 32, spread: float = 0.8) -> GridVectors:
     """Return vectors that are each about one of 40 things, and a little about another."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((40, width))
     first, second = rng.integers(0, 40, (2, count))
     noise = spread * rng.standard_normal((count, width))
-    return on_grid((centres[first] + centres[second] / 2 + noise).astype(np.float32))
+    return embed_rows((centres[first] + centres[second] / 2 + noise).astype(np.float32))
 
 
-def arrays(index: Inverted) -> list[list[int]]:
+def arrays(index: IVFIndex) -> list[list[int]]:
     return [
         index.centroids.tolist(),
         index.order.tolist(),
@@ -38,16 +38,16 @@ def arrays(index: Inverted) -> list[list[int]]:
     ]
 
 
-def exhaustive(index: Inverted) -> Inverted:
+def exhaustive(index: IVFIndex) -> IVFIndex:
     return replace(index, probes=len(index.centroids))
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 70), st.integers(1, 30))
 def test_probing_all_lists_is_exact_search(seed: int, count: int, k: int, distinct: int) -> None:
-    vectors = directions(seed, count, 5, distinct)
-    queries = directions(seed + 1, 7, 5)
-    index = exhaustive(invert(vectors))
+    vectors = random_directions(seed, count, 5, distinct)
+    queries = random_directions(seed + 1, 7, 5)
+    index = exhaustive(build_ivf(vectors))
     found = search(index, vectors, queries, k)
     assert found.tolist() == find_neighbors(queries, vectors, k).tolist()
     selves = np.random.default_rng(seed).integers(-1, count, 7)
@@ -57,7 +57,7 @@ def test_probing_all_lists_is_exact_search(seed: int, count: int, k: int, distin
 
 def test_every_vector_stands_in_its_nearest_list_and_in_two_others() -> None:
     vectors = topics(1, 3000)
-    index = invert(vectors)
+    index = build_ivf(vectors)
     lists: list[set[int]] = [set() for _ in vectors]
     for name in range(len(index.centroids)):
         members = index.order[index.offsets[name] : index.offsets[name + 1]]
@@ -73,20 +73,20 @@ def test_every_vector_stands_in_its_nearest_list_and_in_two_others() -> None:
 
 def test_most_neighbors_are_found_in_few_lists() -> None:
     vectors = topics(2, 6000)
-    index = invert(vectors, k=30)
+    index = build_ivf(vectors, k=30)
     asked = np.arange(0, 6000, 7)
     found = search(index, vectors, vectors[asked], 30, asked)
     exact = find_neighbors(vectors[asked], vectors, 30, asked)
     shared = [len(set(a) & set(b)) for a, b in zip(found.tolist(), exact.tolist(), strict=True)]
     assert (found[:, 0] == asked).all()
     assert np.mean(shared) / 30 > 0.95
-    assert recall(index, vectors, vectors[asked], 30) == pytest.approx(0.97, abs=0.02)
+    assert measure_recall(index, vectors, vectors[asked], 30) == pytest.approx(0.97, abs=0.02)
     assert index.probes < len(index.centroids) / 3
 
 
 def test_neighbors_come_by_similarity_then_index_and_once() -> None:
     vectors = topics(3, 2000)[np.random.default_rng(0).integers(0, 300, 2000)]
-    index = invert(vectors, k=20)
+    index = build_ivf(vectors, k=20)
     found = search(index, vectors, vectors[:200], 20)
     for query, near in enumerate(found.tolist()):
         like = (vectors[near].astype(np.int64) @ vectors[query].astype(np.int64)).tolist()
@@ -97,7 +97,7 @@ def test_neighbors_come_by_similarity_then_index_and_once() -> None:
 def test_many_equal_vectors_make_no_long_list_and_the_first_of_them_are_found() -> None:
     vectors = topics(4, 4000)
     vectors[::2] = vectors[0]
-    index = invert(vectors, k=10)
+    index = build_ivf(vectors, k=10)
     lengths = np.diff(index.offsets)
     assert 0 < lengths.min() <= lengths.max() <= 4 * index.order.size / 200
     selves = np.array([3000, 2000])
@@ -106,20 +106,20 @@ def test_many_equal_vectors_make_no_long_list_and_the_first_of_them_are_found() 
 
 
 def test_equal_vectors_only_and_tiny_corpora_are_searched() -> None:
-    for vectors in (np.repeat(directions(1, 1, 8), 500, axis=0), directions(2, 2, 8)):
-        index = invert(vectors)
+    for vectors in (np.repeat(random_directions(1, 1, 8), 500, axis=0), random_directions(2, 2, 8)):
+        index = build_ivf(vectors)
         found = search(index, vectors, vectors[:2], 400)
         assert found.tolist() == find_neighbors(vectors[:2], vectors, 400).tolist()
     empty = vectors[:0]
-    assert search(invert(empty), empty, vectors, 3).shape == (2, 0)
+    assert search(build_ivf(empty), empty, vectors, 3).shape == (2, 0)
     assert search(index, vectors, empty, 3).shape == (0, 2)
-    assert recall(index, vectors, empty, 3) == 1
-    assert recall(invert(empty), empty, vectors, 3) == 1
+    assert measure_recall(index, vectors, empty, 3) == 1
+    assert measure_recall(build_ivf(empty), empty, vectors, 3) == 1
 
 
 def test_rows_are_full_where_the_lists_probed_hold_too_few() -> None:
     vectors = topics(5, 1500)
-    index = replace(invert(vectors), probes=1)
+    index = replace(build_ivf(vectors), probes=1)
     found = search(index, vectors, vectors[:50], 700, np.arange(50))
     assert found.shape == (50, 700)
     assert all(len(set(row)) == 700 for row in found.tolist())
@@ -130,32 +130,32 @@ def test_rows_are_full_where_the_lists_probed_hold_too_few() -> None:
 @pytest.mark.parametrize(
     ("module", "name", "size"),
     [
-        (inverted, "GROUP", 3),
-        (inverted, "MET", 100),
-        (inverted, "PLACED", 1000),
-        (neighbors, "TILE", 5),
-        (neighbors, "BLOCK", 7),
-        (neighbors, "KEYS", 1),
-        (neighbors, "SPARE", 0),
+        (inverted, "BLOCK_QUERIES", 3),
+        (inverted, "BLOCK_PRODUCTS", 100),
+        (inverted, "ASSIGNMENT_PRODUCTS", 1000),
+        (neighbors, "TILE_VECTORS", 5),
+        (neighbors, "BLOCK_QUERIES", 7),
+        (neighbors, "BLOCK_KEYS", 1),
+        (neighbors, "SPARE_KEYS", 0),
     ],
 )
 def test_no_size_changes_lists_or_neighbors(
     module: object, name: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = topics(6, 700)
-    index = invert(vectors, k=20)
+    index = build_ivf(vectors, k=20)
     found = search(index, vectors, vectors[:60], 20, np.arange(60))
     monkeypatch.setattr(module, name, size)
-    again = invert(vectors, k=20)
+    again = build_ivf(vectors, k=20)
     assert arrays(again) == arrays(index)
     assert search(again, vectors, vectors[:60], 20, np.arange(60)).tolist() == found.tolist()
 
 
 def test_threads_shards_and_order_of_queries_change_no_neighbor() -> None:
     vectors = topics(7, 2500)
-    index: Inverted = pickle.loads(pickle.dumps(invert(vectors, k=20)))
+    index: IVFIndex = pickle.loads(pickle.dumps(build_ivf(vectors, k=20)))
     expected = search(index, vectors, vectors, 20)
-    order = np.argsort(nearest_list(index, vectors), kind="stable")
+    order = np.argsort(assign_lists(index, vectors), kind="stable")
     shards = np.array_split(order, 9)
 
     def work(shard: Ints) -> Ints:
@@ -166,10 +166,10 @@ def test_threads_shards_and_order_of_queries_change_no_neighbor() -> None:
     assert (found == expected[order]).all()
 
 
-@pytest.mark.parametrize("many", [1, inverted.ALONE])
+@pytest.mark.parametrize("many", [1, inverted.MAX_SINGLE_QUERIES])
 def test_a_few_queries_find_what_they_find_among_many(many: int) -> None:
     vectors = topics(9, 1500)
-    index, selves = invert(vectors, k=20), np.where(np.arange(60) % 3, np.arange(60), -1)
+    index, selves = build_ivf(vectors, k=20), np.where(np.arange(60) % 3, np.arange(60), -1)
     expected = search(index, vectors, vectors[:60], 20, selves)
     for start in range(0, 60, many):
         rows = slice(start, start + many)
@@ -181,9 +181,9 @@ def test_vectors_may_be_mapped_from_a_file(tmp_path: Path) -> None:
     vectors = topics(8, 900)
     np.save(tmp_path / "vectors.npy", vectors)
     mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
-    index = invert(mapped, k=20)
-    assert arrays(index) == arrays(invert(vectors, k=20))
+    index = build_ivf(mapped, k=20)
+    assert arrays(index) == arrays(build_ivf(vectors, k=20))
     assert type(index.centroids) is type(index.order) is type(index.offsets) is np.ndarray
     found = search(index, mapped, mapped[:50], 20)
     assert found.tolist() == search(index, vectors, vectors[:50], 20).tolist()
-    assert nearest_list(index, mapped).shape == (900,)
+    assert assign_lists(index, mapped).shape == (900,)

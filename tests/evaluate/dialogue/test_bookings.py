@@ -6,8 +6,8 @@ from collections import Counter
 from importlib.resources import files
 from typing import Any
 
-from isaac.evaluate.dialogue.pollution import words
-from isaac.evaluate.dialogue.tokens import Phrases, words_in
+from isaac.evaluate.dialogue.pollution import load_word_list
+from isaac.evaluate.dialogue.tokens import PhraseMatcher, split_words
 
 BOOKINGS = (files("isaac") / "data" / "bookings.jsonl").read_text(encoding="utf-8")
 ROWS: list[dict[str, Any]] = [json.loads(line) for line in BOOKINGS.splitlines()]
@@ -72,9 +72,9 @@ def test_six_in_a_hundred_replies_are_polluted_and_labelled_so() -> None:
     assert 0.05 <= labels["polluted"] / len(REPLIES) <= 0.07
     polluted = [reply["content"] for reply in REPLIES if reply["label"] == "polluted"]
     assert len(set(polluted)) == len(polluted)
-    listed = Phrases(words())
+    listed = PhraseMatcher(load_word_list())
     clean = [reply["content"] for reply in REPLIES if reply["label"] == "clean"]
-    assert not any(listed.among(words_in(text), text) for text in clean)
+    assert not any(listed.among(split_words(text), text) for text in clean)
 
 
 def test_phone_numbers_are_of_the_range_kept_for_fiction() -> None:

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from isaac.errors import CorpusError
-from isaac.evaluate.dialogue.database import Database, alike, minutes, read_database, spelled
+from isaac.evaluate.dialogue.database import (
+    Database,
+    fuzzy_match,
+    normalize_name,
+    parse_minutes,
+    read_database,
+)
 
 HOTELS: list[dict[str, Any]] = [
     {"id": "1", "name": "acorn guest house", "area": "north", "stars": "4", "parking": "yes"},
@@ -120,13 +126,19 @@ def test_a_table_that_is_missing_is_named() -> None:
     ],
 )
 def test_times_are_read_however_they_are_written(text: str, time: int | None) -> None:
-    assert minutes(text) == time
+    assert parse_minutes(text) == time
 
 
 def test_names_have_one_spelling() -> None:
-    assert spelled("The Acorn  Guest House") == spelled("acorn guesthouse") == "acorn guesthouse"
-    assert spelled("Finches B and B") == spelled("finches bed & breakfast".replace("&", "and"))
-    assert spelled("St Catharine's College") == spelled("saint catharine 's college")
+    assert (
+        normalize_name("The Acorn  Guest House")
+        == normalize_name("acorn guesthouse")
+        == "acorn guesthouse"
+    )
+    assert normalize_name("Finches B and B") == normalize_name(
+        "finches bed & breakfast".replace("&", "and")
+    )
+    assert normalize_name("St Catharine's College") == normalize_name("saint catharine 's college")
 
 
 @pytest.mark.parametrize(
@@ -141,8 +153,8 @@ def test_names_have_one_spelling() -> None:
     ],
 )
 def test_names_are_alike_up_to_a_tenth_of_the_shorter(one: str, other: str, *, same: bool) -> None:
-    assert alike(one, other) is same
-    assert alike(other, one) is same
+    assert fuzzy_match(one, other) is same
+    assert fuzzy_match(other, one) is same
 
 
 def test_a_database_is_read_from_its_folder(tmp_path: Path) -> None:

@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 
-from isaac.corpus.dialogue.goals import Aim, aims_of, booked_in
+from isaac.corpus.dialogue.goals import DomainGoal, find_booked_domains, parse_goal
 from isaac.corpus.dialogue.predictions import Prediction
 from isaac.errors import CorpusError
 from isaac.evaluate.dialogue.database import Database
-from isaac.evaluate.dialogue.inform_success import Outcome, domains_of, judge, said_in
+from isaac.evaluate.dialogue.inform_success import (
+    DialogueOutcome,
+    build_judged_turns,
+    infer_active_domains,
+    judge_dialogue,
+)
 
 DATABASE = Database(
     {
@@ -30,10 +35,12 @@ GOAL = {"hotel": {"info": {"area": "north", "stars": "4"}, "reqt": ["phone"], "b
 Turns = list[tuple[str, Mapping[str, Mapping[str, str]]]]
 
 
-def outcome(goal: Mapping[str, Any], turns: Turns, booked: list[set[str]] | None = None) -> Outcome:
+def outcome(
+    goal: Mapping[str, Any], turns: Turns, booked: list[set[str]] | None = None
+) -> DialogueOutcome:
     predictions = [Prediction(response) for response, _ in turns]
-    said = said_in(predictions, [state for _, state in turns], booked)
-    return judge(aims_of(goal, "d"), said, DATABASE)
+    said = build_judged_turns(predictions, [state for _, state in turns], booked)
+    return judge_dialogue(parse_goal(goal, "d"), said, DATABASE)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +76,10 @@ def test_a_hotel_is_informed_by_what_was_offered_last(
 def test_placeholders_count_where_their_domain_is_active() -> None:
     wrong = [("[restaurant_name] [restaurant_phone] [restaurant_ref]", FOUR)]
     assert not outcome(GOAL, [*wrong]).inform
-    said = said_in([Prediction(wrong[0][0], domains=("hotel",))], [FOUR])
-    assert judge(aims_of(GOAL, "d"), said, DATABASE).success
-    said = said_in([Prediction("[name] [phone] [ref]", domains=())], [FOUR])
-    assert not judge(aims_of(GOAL, "d"), said, DATABASE).inform
+    said = build_judged_turns([Prediction(wrong[0][0], domains=("hotel",))], [FOUR])
+    assert judge_dialogue(parse_goal(GOAL, "d"), said, DATABASE).success
+    said = build_judged_turns([Prediction("[name] [phone] [ref]", domains=())], [FOUR])
+    assert not judge_dialogue(parse_goal(GOAL, "d"), said, DATABASE).inform
 
 
 def test_a_reference_counts_where_the_domain_is_booked() -> None:
@@ -126,7 +133,7 @@ def test_the_domain_talked_about_is_where_the_state_changes() -> None:
     hotel = {"hotel": {"area": "north"}}
     both = {**hotel, "train": {"day": "monday", "leave": "09:00"}}
     more = {"hotel": {"area": "north", "stars": "4"}, "train": {"day": "sunday"}}
-    assert domains_of([{}, hotel, hotel, both, both]) == [
+    assert infer_active_domains([{}, hotel, hotel, both, both]) == [
         (),
         ("hotel",),
         ("hotel",),
@@ -134,7 +141,11 @@ def test_the_domain_talked_about_is_where_the_state_changes() -> None:
         ("train",),
     ]
     # Of several that change, the current one stays, and the other has its turn when nothing does.
-    assert domains_of([both, more, more, more])[1:] == [("train",), ("hotel",), ("hotel",)]
+    assert infer_active_domains([both, more, more, more])[1:] == [
+        ("train",),
+        ("hotel",),
+        ("hotel",),
+    ]
 
 
 def test_goals_hold_what_counts() -> None:
@@ -150,11 +161,13 @@ def test_goals_hold_what_counts() -> None:
         "topic": {"taxi": True},
         "message": ["You want a hotel"],
     }
-    assert aims_of(goal, "d") == {
-        "hotel": Aim({"area": "north", "stars": "4"}, frozenset({"phone", "address", "reference"})),
-        "train": Aim({"leave": "9:00"}, frozenset({"trainid"})),
+    assert parse_goal(goal, "d") == {
+        "hotel": DomainGoal(
+            {"area": "north", "stars": "4"}, frozenset({"phone", "address", "reference"})
+        ),
+        "train": DomainGoal({"leave": "9:00"}, frozenset({"trainid"})),
     }
-    assert aims_of(None, "d") == aims_of({}, "d") == {}
+    assert parse_goal(None, "d") == parse_goal({}, "d") == {}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +182,7 @@ def test_goals_hold_what_counts() -> None:
 )
 def test_a_goal_of_another_shape_is_named(goal: Any, told: str) -> None:
     with pytest.raises(CorpusError, match=told):
-        aims_of(goal, "d")
+        parse_goal(goal, "d")
 
 
 def test_bookings_are_read_from_the_annotations() -> None:
@@ -178,8 +191,8 @@ def test_bookings_are_read_from_the_annotations() -> None:
         "train": {"book": {"booked": []}},
     }
     log = [{"text": "a"}, {"metadata": {}}, {"text": "b"}, {"metadata": booked}, {"text": "c"}]
-    assert booked_in(log, "d") == [frozenset(), frozenset({"hotel"})]
+    assert find_booked_domains(log, "d") == [frozenset(), frozenset({"hotel"})]
     with pytest.raises(CorpusError, match="dialogue d, response 0, 'metadata': wanted an object"):
-        booked_in([{}, {"metadata": [1]}], "d")
+        find_booked_domains([{}, {"metadata": [1]}], "d")
     with pytest.raises(CorpusError, match="dialogue d: wanted a list of turns"):
-        booked_in({}, "d")
+        find_booked_domains({}, "d")

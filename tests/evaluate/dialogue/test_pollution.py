@@ -11,28 +11,28 @@ from typing import Any, Literal
 
 import pytest
 
-from isaac.corpus.dialogue.schema import Act, Dialogue, Span, Turn
+from isaac.corpus.dialogue.schema import Act, Dialogue, DialogueTurn, Span
 from isaac.errors import CorpusError, RecipeError
-from isaac.evaluate.dialogue.injection import Piece, Words, data
+from isaac.evaluate.dialogue.injection import InjectedText, PhraseSampler, load_pollution_data
 from isaac.evaluate.dialogue.pollution import (
-    KINDS,
+    POLLUTION_KINDS,
     WORDINGS,
-    Polluted,
-    clean,
-    moved,
+    PollutedCorpus,
+    load_word_list,
+    parse_truth,
     pollute,
-    read_truth,
+    remove_injected_text,
+    shift_spans,
     truth_rows,
-    words,
 )
-from isaac.evaluate.dialogue.tokens import Phrases, words_in
+from isaac.evaluate.dialogue.tokens import PhraseMatcher, split_words
 
 SPACED = "I 'd suggest the Elm House , you would like it . Would you like the number 01632 960001 ?"
 ATTACHED = "I'd suggest the Elm House, you would like it. Would you like the number 01632 960001?"
 
 
 def rude(text: str) -> bool:
-    return Phrases(words()).among(words_in(text), text)
+    return PhraseMatcher(load_word_list()).among(split_words(text), text)
 
 
 def spans(text: str, *values: str) -> tuple[Span, ...]:
@@ -45,7 +45,7 @@ def dialogue(name: str, *texts: str, values: tuple[str, ...] = ()) -> Dialogue:
     for index, text in enumerate(texts):
         role: Literal["user", "assistant"] = "assistant" if index % 2 else "user"
         found = spans(text, *values) if role == "assistant" else ()
-        turns.append(Turn(index, role, text, (Act("hotel", "inform", "name", "x"),), found))
+        turns.append(DialogueTurn(index, role, text, (Act("hotel", "inform", "name", "x"),), found))
     return Dialogue(name, tuple(turns), {"message": "a goal"})
 
 
@@ -54,7 +54,7 @@ def corpus(count: int, *texts: str, values: tuple[str, ...] = ()) -> list[Dialog
     return [dialogue(f"d{number}", *asked, values=values) for number in range(count)]
 
 
-def one(text: str, kinds: tuple[str, ...] = KINDS, seed: int = 0, **more: Any) -> str:
+def one(text: str, kinds: tuple[str, ...] = POLLUTION_KINDS, seed: int = 0, **more: Any) -> str:
     polluted = pollute([dialogue("d", "Hello .", text)], 1.0, seed, kinds, **more)
     return polluted.texts["d", 1]
 
@@ -69,7 +69,7 @@ def test_without_its_pieces_a_turn_is_the_original(text: str, wordings: str) -> 
         assert row.pieces
         assert changed != text
         assert all(changed[start:].startswith(piece) for start, piece in row.pieces)
-        assert clean(changed, row.pieces) == row.original == text
+        assert remove_injected_text(changed, row.pieces) == row.original == text
 
 
 def test_values_are_never_cut_and_their_spans_move_with_them() -> None:
@@ -87,7 +87,7 @@ def test_values_are_never_cut_and_their_spans_move_with_them() -> None:
 def test_a_value_that_runs_over_or_past_the_text_is_left_whole() -> None:
     text = "Try the Elm . Would you ? "
     for start, end in [(0, 999), (-5, len(text)), (8, 999), (5, 3)]:
-        turn = Turn(1, "assistant", text, (), (Span("name", start, end),))
+        turn = DialogueTurn(1, "assistant", text, (), (Span("name", start, end),))
         for seed in range(30):
             polluted = pollute([Dialogue("d", (turn,))], 1.0, seed)
             assert text[max(start, 0) : max(end, 0)] in polluted.texts["d", 1]
@@ -113,7 +113,7 @@ def test_only_system_turns_with_text_are_polluted_and_counted() -> None:
     polluted = pollute(dialogues, 0.5)
     assert len(polluted.truth) == 5
     assert {row.turn for row in pollute(dialogues, 1.0).truth} == {1}
-    assert pollute([], 0.5) == Polluted({}, ())
+    assert pollute([], 0.5) == PollutedCorpus({}, ())
 
 
 def test_order_does_not_matter_and_the_seed_does() -> None:
@@ -141,7 +141,7 @@ def test_the_same_input_gives_these_bytes() -> None:
 def test_kinds_are_those_asked_for_and_about_as_likely() -> None:
     dialogues = corpus(600, SPACED)
     counts = Counter(row.kind for row in pollute(dialogues, 1.0).truth)
-    assert set(counts) == set(KINDS)
+    assert set(counts) == set(POLLUTION_KINDS)
     assert min(counts.values()) > 150
     assert {row.kind for row in pollute(dialogues, 0.5, kinds=["low"]).truth} == {"low"}
     again = pollute(dialogues, 0.5, kinds=["low", "high", "low"])
@@ -215,9 +215,9 @@ def test_shortened_words_and_prices_end_no_sentence() -> None:
 )
 def test_odd_texts_come_back_whole(text: str) -> None:
     for seed in range(20):
-        polluted = pollute([Dialogue("d\ud800", (Turn(0, "assistant", text),))], 1.0, seed)
+        polluted = pollute([Dialogue("d\ud800", (DialogueTurn(0, "assistant", text),))], 1.0, seed)
         row = polluted.truth[0]
-        assert clean(polluted.texts[row.dialogue, 0], row.pieces) == text
+        assert remove_injected_text(polluted.texts[row.dialogue, 0], row.pieces) == text
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_huge_texts_take_no_longer_than_their_length_asks(part: str) -> None:
     start = perf_counter()
     polluted = pollute([dialogue("d", "Hello .", text)], 1.0)
     changed = polluted.texts["d", 1]
-    assert clean(changed, polluted.truth[0].pieces) == text
+    assert remove_injected_text(changed, polluted.truth[0].pieces) == text
     assert rude(changed)
     assert perf_counter() - start < 5
 
@@ -256,7 +256,7 @@ def test_the_truth_comes_back_from_its_rows() -> None:
     polluted = pollute(corpus(50, SPACED, ATTACHED), 0.3)
     rows = [json.loads(json.dumps(row)) for row in truth_rows(polluted)]
     assert list(rows[0]) == ["dialogue", "turn", "kind", "wording", "pieces", "original"]
-    assert read_truth(rows) == polluted.truth
+    assert parse_truth(rows) == polluted.truth
 
 
 @pytest.mark.parametrize(
@@ -276,25 +276,25 @@ def test_the_truth_comes_back_from_its_rows() -> None:
 def test_a_row_that_is_no_truth_is_named(change: dict[str, Any]) -> None:
     good = truth_rows(pollute(corpus(1, SPACED), 1.0))[0]
     with pytest.raises(CorpusError, match=r"row 2 of the truth .* wanted an object with dialogue"):
-        read_truth([good, {**good, **change}])
+        parse_truth([good, {**good, **change}])
     broken: list[Any] = [None, [], 3, "row", {}]
     for bad in broken:
         with pytest.raises(CorpusError, match="row 1"):
-            read_truth([bad])
+            parse_truth([bad])
 
 
 def test_pieces_of_another_text_are_refused() -> None:
     with pytest.raises(CorpusError, match="'ugh' does not stand at 4"):
-        clean("It is ugh fine", [Piece(4, "ugh ")])
+        remove_injected_text("It is ugh fine", [InjectedText(4, "ugh ")])
     with pytest.raises(CorpusError, match="does not stand"):
-        clean("ugh ugh", [Piece(0, "ugh"), Piece(0, "ugh")])
+        remove_injected_text("ugh ugh", [InjectedText(0, "ugh"), InjectedText(0, "ugh")])
 
 
 def test_a_span_moves_by_what_is_put_in_before_it_and_at_its_start() -> None:
-    pieces = [Piece(0, "Ugh , "), Piece(14, " , mate")]
+    pieces = [InjectedText(0, "Ugh , "), InjectedText(14, " , mate")]
     text = "Ugh , the Elm  , mate ."
-    assert clean(text, pieces) == "the Elm  ."
-    place = moved([Span("name", 0, 7), Span("mark", 8, 10)], pieces)
+    assert remove_injected_text(text, pieces) == "the Elm  ."
+    place = shift_spans([Span("name", 0, 7), Span("mark", 8, 10)], pieces)
     assert place == (Span("name", 6, 13), Span("mark", 21, 23))
     assert text[21:23] == " ."
 
@@ -302,9 +302,11 @@ def test_a_span_moves_by_what_is_put_in_before_it_and_at_its_start() -> None:
 def test_every_wording_holds_a_word_of_the_list() -> None:
     missed = [
         phrase
-        for form in data().keys() - {"words"}
+        for form in load_pollution_data().keys() - {"words"}
         for wording in ("repeated", "varied")
-        for phrase in (Words(random.Random(s), wording).phrase(form) for s in range(800))
+        for phrase in (
+            PhraseSampler(random.Random(s), wording).sample_phrase(form) for s in range(800)
+        )
         if not rude(phrase)
     ]
     assert missed == []
@@ -315,13 +317,13 @@ def test_the_word_list_reads_any_case_and_spacing_and_passes_clean_turns() -> No
     assert rude("Sure, lol!")
     assert rude("FOR HEAVEN 'S SAKE !")
     assert not rude("The Hellman lollipop shop is famous , a template .")
-    assert len(set(words())) == len(words())
+    assert len(set(load_word_list())) == len(load_word_list())
 
 
 def test_the_wordings_hold_no_digits_and_every_part_of_a_grammar_is_used() -> None:
     text = (files("isaac") / "data" / "pollution.json").read_text(encoding="utf-8")
     assert not re.search(r"\d|https?:|www", text)
-    for form in data().keys() - {"words"}:
-        grammar = data()[form]["varied"]
+    for form in load_pollution_data().keys() - {"words"}:
+        grammar = load_pollution_data()[form]["varied"]
         used = set(re.findall(r"\{(\w+)\}", json.dumps(grammar)))
         assert used == grammar.keys() - {"start"}

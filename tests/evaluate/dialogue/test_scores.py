@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from isaac.corpus.dialogue.goals import booked_in
-from isaac.corpus.dialogue.predictions import Prediction, state_in
-from isaac.corpus.dialogue.schema import Dialogue, Turn
+from isaac.corpus.dialogue.goals import find_booked_domains
+from isaac.corpus.dialogue.predictions import Prediction, parse_state
+from isaac.corpus.dialogue.schema import Dialogue, DialogueTurn
 from isaac.errors import CorpusError, MissingExtraError, RecipeError
-from isaac.evaluate.dialogue.bleu import bleu_of
+from isaac.evaluate.dialogue.bleu import compute_bleu
 from isaac.evaluate.dialogue.database import Database, read_database
-from isaac.evaluate.dialogue.injection import Piece
-from isaac.evaluate.dialogue.polluted_share import PollutedShare, polluted_share
+from isaac.evaluate.dialogue.injection import InjectedText
+from isaac.evaluate.dialogue.polluted_share import PollutedShare, compute_polluted_share
 from isaac.evaluate.dialogue.pollution import Injection
-from isaac.evaluate.dialogue.scores import Gold, Scores, gold_of, score
+from isaac.evaluate.dialogue.scores import DialogueScores, Gold, build_gold, score_predictions
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "multiwoz21"
 
@@ -53,7 +53,7 @@ def system() -> dict[str, list[Prediction]]:
 
 
 def test_scores_by_hand() -> None:
-    found = score(system(), GOLD, DATABASE, words=["idiot", "get lost"])
+    found = score_predictions(system(), GOLD, DATABASE, words=["idiot", "get lost"])
     # a succeeds by the gold states, b offers the wrong hotel by its own; of c and f there is no
     # goal, of e no state, and d was not said.
     assert found.overall == (2, 1, 1)
@@ -74,7 +74,7 @@ def test_scores_by_hand() -> None:
 
 
 def test_scores_are_told_and_written_the_same_each_time() -> None:
-    one, two = (score(system(), GOLD, DATABASE, words=["idiot"]) for _ in range(2))
+    one, two = (score_predictions(system(), GOLD, DATABASE, words=["idiot"]) for _ in range(2))
     assert json.dumps(one.as_json()) == json.dumps(two.as_json())
     assert one.as_json()["domains"]["hotel"]["inform"] == 50.0
     lines = "\n".join(one.lines())
@@ -85,10 +85,10 @@ def test_scores_are_told_and_written_the_same_each_time() -> None:
 
 
 def test_without_a_database_or_predictions_there_is_no_rate() -> None:
-    found = score(system(), GOLD)
+    found = score_predictions(system(), GOLD)
     assert found.unscored["no database"] == 3
     assert (found.overall.inform, found.combined) == (None, None)
-    nothing = score({}, Gold(), DATABASE)
+    nothing = score_predictions({}, Gold(), DATABASE)
     assert (nothing.dialogues, nothing.bleu, nothing.overall.success) == (0, None, None)
     assert nothing.lines()[1].startswith("Inform none, Success none, BLEU none")
     json.dumps(nothing.as_json(), allow_nan=False)
@@ -100,13 +100,13 @@ def test_turns_that_do_not_match_are_named(part: str) -> None:
     three: list[Any] = [{}] * 3 if part == "states" else [""] * 3
     gold = Gold(**{**parts, part: {"a": three}})
     with pytest.raises(CorpusError, match=r"dialogue a: 2 responses, but 3 .* part at turn 2"):
-        score({"a": [Prediction(""), Prediction("")]}, gold, DATABASE)
+        score_predictions({"a": [Prediction(""), Prediction("")]}, gold, DATABASE)
 
 
 def test_gold_is_taken_from_dialogues() -> None:
-    turns = (Turn(0, "user", "hi"), Turn(1, "assistant", "yes", state=NORTH))
+    turns = (DialogueTurn(0, "user", "hi"), DialogueTurn(1, "assistant", "yes", state=NORTH))
     one = Dialogue("SNG1.json", turns, GOAL)
-    gold = gold_of([one], references={"SNG1.json": ["yes"]}, booked={"SNG1": [{"hotel"}]})
+    gold = build_gold([one], references={"SNG1.json": ["yes"]}, booked={"SNG1": [{"hotel"}]})
     assert gold == Gold(
         {"sng1": GOAL},
         {"sng1": [NORTH]},
@@ -114,18 +114,18 @@ def test_gold_is_taken_from_dialogues() -> None:
         {"sng1": [{"hotel"}]},
         {"sng1": {1: "yes"}},
     )
-    assert gold_of([Dialogue("x", (Turn(1, "assistant", "yes"),))]).states == {}
+    assert build_gold([Dialogue("x", (DialogueTurn(1, "assistant", "yes"),))]).states == {}
     with pytest.raises(CorpusError, match="sng1 is there twice"):
-        gold_of([one, Dialogue("sng1", ())])
+        build_gold([one, Dialogue("sng1", ())])
 
 
 def test_bleu_does_not_depend_on_spacing_or_on_names_of_slots() -> None:
     said = "I 'd say [hotel_name] has [hotel_stars] stars and does n't cost much ."
     same = "I'd say [value_name] has [count] stars and doesn't  cost much."
-    assert bleu_of([(same, said)]) == pytest.approx(100)
-    assert bleu_of([("", said)]) == 0
-    assert bleu_of([]) is None
-    other = bleu_of([(said.replace("stars and", "rooms or"), said)])
+    assert compute_bleu([(same, said)]) == pytest.approx(100)
+    assert compute_bleu([("", said)]) == 0
+    assert compute_bleu([]) is None
+    other = compute_bleu([(said.replace("stars and", "rooms or"), said)])
     assert other is not None
     assert 20 < other < 90
 
@@ -133,7 +133,7 @@ def test_bleu_does_not_depend_on_spacing_or_on_names_of_slots() -> None:
 def test_bleu_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     with pytest.raises(MissingExtraError, match=r"isaac-align\[evaluate\]"):
-        bleu_of([("a", "a")])
+        compute_bleu([("a", "a")])
 
 
 RESPONSES = {
@@ -143,7 +143,7 @@ RESPONSES = {
 
 
 def put(dialogue: str, turn: int, text: str) -> Injection:
-    return Injection(dialogue, turn, "high", "varied", (Piece(0, text),), "")
+    return Injection(dialogue, turn, "high", "varied", (InjectedText(0, text),), "")
 
 
 @pytest.mark.parametrize(
@@ -157,46 +157,52 @@ def put(dialogue: str, turn: int, text: str) -> Injection:
     ],
 )
 def test_words_are_looked_for_as_whole_words(words: list[str], found: PollutedShare) -> None:
-    assert polluted_share(RESPONSES, words=words) == found
+    assert compute_polluted_share(RESPONSES, words=words) == found
 
 
 def test_what_was_put_in_is_looked_for_everywhere() -> None:
     truth = [put("a", 1, "get lost"), put("B", 3, " , rot!"), put("b", 19, "gone")]
     responses = {**RESPONSES, "c": {1: "Get lost ."}}
-    found = polluted_share(responses, truth=truth)
+    found = compute_polluted_share(responses, truth=truth)
     # a still holds what was put into it, and c what was put into a; b was mended.
     assert found == PollutedShare(2, 7, 2, 3, carried=1, absent=1)
     assert found.by_response == pytest.approx(2 / 7)
     assert found.by_dialogue == pytest.approx(2 / 3)
     # c is as it was in the corpus: it says so by itself.
-    known = polluted_share(responses, truth=truth, clean={("c", 1)})
+    known = compute_polluted_share(responses, truth=truth, clean={("c", 1)})
     assert known == PollutedShare(1, 7, 1, 3, absent=1)
-    nothing = polluted_share({}, truth=[])
+    nothing = compute_polluted_share({}, truth=[])
     assert (nothing.by_response, nothing.by_dialogue) == (None, None)
 
 
 def test_what_was_put_in_is_told_by_the_index_of_its_turn() -> None:
-    turns = (Turn(0, "user", "hi"), Turn(1, "assistant", "yes"), Turn(3, "assistant", "get lost"))
-    gold = gold_of([Dialogue("a", turns)], {"a": ["yes", "get lost"]})
+    turns = (
+        DialogueTurn(0, "user", "hi"),
+        DialogueTurn(1, "assistant", "yes"),
+        DialogueTurn(3, "assistant", "get lost"),
+    )
+    gold = build_gold([Dialogue("a", turns)], {"a": ["yes", "get lost"]})
     truth = [put("A.json", 1, "rot , "), put("x", 3, "get lost")]
     said = [Prediction("rot , yes"), Prediction("get lost")]
     # The second response is as gold has it, whatever was put in elsewhere.
-    assert score({"a": said}, gold, truth=truth).by_truth == PollutedShare(1, 2, 1, 1, absent=1)
+    assert score_predictions({"a": said}, gold, truth=truth).by_truth == PollutedShare(
+        1, 2, 1, 1, absent=1
+    )
     moved = [Prediction("get lost"), Prediction("rot , yes", turn=3, text="rot , yes")]
-    found = score({"a": moved}, gold, truth=truth).by_truth
+    found = score_predictions({"a": moved}, gold, truth=truth).by_truth
     assert found == PollutedShare(2, 2, 1, 1, carried=2, absent=1)
     with pytest.raises(CorpusError, match="dialogue x is in the truth, but which turns"):
-        score({"x": said}, gold, truth=truth)
+        score_predictions({"x": said}, gold, truth=truth)
 
 
 def test_pollution_is_told_by_one_of_truth_and_words() -> None:
     told = "either the truth of a pollution or a list of words"
     with pytest.raises(RecipeError, match=told):
-        polluted_share(RESPONSES)
+        compute_polluted_share(RESPONSES)
     with pytest.raises(RecipeError, match=told):
-        polluted_share(RESPONSES, truth=[], words=["x"])
+        compute_polluted_share(RESPONSES, truth=[], words=["x"])
     with pytest.raises(CorpusError, match="to look for is empty"):
-        polluted_share(RESPONSES, words=[" "])
+        compute_polluted_share(RESPONSES, words=[" "])
 
 
 SLOTS = {
@@ -219,7 +225,7 @@ def delexicalised(turn: Mapping[str, Any]) -> str:
 
 def states_of(log: list[dict[str, Any]]) -> list[dict[str, dict[str, str]]]:
     return [
-        state_in(
+        parse_state(
             {
                 domain: {
                     slot: value
@@ -247,7 +253,10 @@ def validation() -> Gold:
             name.lower(): [delexicalised(turn) for turn in record["log"][1::2]]
             for name, record in records.items()
         },
-        booked={name.lower(): booked_in(record["log"], name) for name, record in records.items()},
+        booked={
+            name.lower(): find_booked_domains(record["log"], name)
+            for name, record in records.items()
+        },
     )
 
 
@@ -256,9 +265,9 @@ def test_multiwoz_limits(validation: Gold) -> None:
     gold = {name: list(texts) for name, texts in validation.references.items()}
     database = read_database(DATA / "db")
 
-    def scored(responses: Mapping[str, list[str]]) -> Scores:
+    def scored(responses: Mapping[str, list[str]]) -> DialogueScores:
         said = {name: [Prediction(text) for text in texts] for name, texts in responses.items()}
-        return score(said, validation, database)
+        return score_predictions(said, validation, database)
 
     best = scored(gold)
     assert best.overall.dialogues == 999

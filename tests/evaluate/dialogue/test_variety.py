@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from isaac.corpus.dialogue.placeholders import Placeholder, placeholder, placeholders_in, unified
-from isaac.evaluate.dialogue.slot_errors import slot_errors
-from isaac.evaluate.dialogue.tokens import joined, words_in
-from isaac.evaluate.dialogue.variety import msttr, variety_of
+from isaac.corpus.dialogue.placeholders import (
+    Placeholder,
+    find_placeholders,
+    parse_placeholder,
+    unify_placeholders,
+)
+from isaac.evaluate.dialogue.slot_errors import count_slot_errors
+from isaac.evaluate.dialogue.tokens import join_contractions, split_words
+from isaac.evaluate.dialogue.variety import compute_msttr, measure_variety
 
 
 @pytest.mark.parametrize(
@@ -32,34 +37,41 @@ from isaac.evaluate.dialogue.variety import msttr, variety_of
 def test_placeholders_mean_the_same_however_they_are_written(
     name: str, meant: tuple[str, str]
 ) -> None:
-    assert placeholder(name) == Placeholder(*meant)
-    assert placeholders_in(f"it is [{name}] , yes") == [Placeholder(*meant)]
+    assert parse_placeholder(name) == Placeholder(*meant)
+    assert find_placeholders(f"it is [{name}] , yes") == [Placeholder(*meant)]
 
 
 @pytest.mark.parametrize(
     "text", ["", "no", "[]", "[ ]", "[1]", "[hotel_name", "hotel_name]", "[\n]"]
 )
 def test_what_is_no_placeholder_is_left_alone(text: str) -> None:
-    assert placeholders_in(text) == []
-    assert unified(text) == text
+    assert find_placeholders(text) == []
+    assert unify_placeholders(text) == text
 
 
 def test_a_placeholder_becomes_one_word_in_capitals() -> None:
     text = "The [hotel_name]s leave at [train_leave] , [value_time] ; [attraction_entrance fee] ."
-    assert unified(text) == "the NAME leave at TIME , TIME ; PRICE ."
+    assert unify_placeholders(text) == "the NAME leave at TIME , TIME ; PRICE ."
 
 
 def test_contractions_are_in_one_piece() -> None:
     assert (
-        joined("I 'd  say they do n't ,\n it 's all n'est") == "I'd say they don't , it's all n'est"
+        join_contractions("I 'd  say they do n't ,\n it 's all n'est")
+        == "I'd say they don't , it's all n'est"
     )
-    assert words_in("They do n't [hotel_name_2]-ly; OK ?") == ["they", "don't", "NAME", "ly", "ok"]
+    assert split_words("They do n't [hotel_name_2]-ly; OK ?") == [
+        "they",
+        "don't",
+        "NAME",
+        "ly",
+        "ok",
+    ]
 
 
 @pytest.mark.parametrize("text", ["[" * 10**5, "[ " * 10**5, " " * 10**6 + "x", "a'" * 10**5])
 def test_long_texts_of_one_kind_take_no_longer_than_others(text: str) -> None:
-    assert len(words_in(text)) <= 1
-    assert placeholders_in(text) == []
+    assert len(split_words(text)) <= 1
+    assert find_placeholders(text) == []
 
 
 @pytest.mark.parametrize(
@@ -77,21 +89,21 @@ def test_long_texts_of_one_kind_take_no_longer_than_others(text: str) -> None:
     ],
 )
 def test_slots_are_counted(response: str, reference: str, counts: tuple[int, int, int]) -> None:
-    assert slot_errors([(response, reference)]) == counts
+    assert count_slot_errors([(response, reference)]) == counts
 
 
 def test_slot_error_rate_is_of_the_references() -> None:
     # One of three is missing, two are superfluous.
-    found = slot_errors([("[area] [food] [phone]", "[area] [name]"), ("[ref]", "[ref]")])
+    found = count_slot_errors([("[area] [food] [phone]", "[area] [name]"), ("[ref]", "[ref]")])
     assert (found.missing, found.superfluous) == (1, 2)
     assert (found.rate, found.precision, found.recall) == (1.0, 0.5, 2 / 3)
-    nothing = slot_errors([])
+    nothing = count_slot_errors([])
     assert (nothing.rate, nothing.precision, nothing.recall) == (None, None, None)
 
 
 def test_variety_by_hand() -> None:
     # Words: a b a b | a c. Pairs: ab ba ab | ac. Triples: aba bab.
-    found = variety_of(["A b a, b!", "a c"])
+    found = measure_variety(["A b a, b!", "a c"])
     assert (found.responses, found.words, found.length) == (2, 6, 3.0)
     assert (found.vocabulary, found.pairs, found.triples) == (3, 3, 2)
     assert (found.distinct_1, found.distinct_2, found.distinct_3) == (3 / 6, 3 / 4, 2 / 2)
@@ -102,11 +114,11 @@ def test_variety_by_hand() -> None:
 
 def test_segments_are_whole_and_go_over_the_ends_of_responses() -> None:
     words = ["same"] * 50 + [str(n) for n in range(50)] + ["left", "over"]
-    assert msttr(words) == pytest.approx((1 / 50 + 1) / 2)
-    assert variety_of(words).msttr == msttr(words)
+    assert compute_msttr(words) == pytest.approx((1 / 50 + 1) / 2)
+    assert measure_variety(words).msttr == compute_msttr(words)
 
 
 @pytest.mark.parametrize("responses", [[], ["", " . "]])
 def test_nothing_said_has_no_variety(responses: list[str]) -> None:
-    found = variety_of(responses)
+    found = measure_variety(responses)
     assert (found.words, found.vocabulary, found.distinct_1, found.entropy) == (0, 0, None, None)

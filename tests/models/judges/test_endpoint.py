@@ -6,26 +6,28 @@ from typing import Any
 
 import pytest
 
-from isaac.models.judges import Judge, JudgeError, Judgement, judged, load_judge
+from isaac.models.judges import Judge, JudgeError, Judgment, load_judge, run_judge
 from isaac.models.judges.endpoint import ChatJudge, ModerationJudge
-from tests.servers import Answer, Serve, reply
+from tests.servers import ServerAnswer, StartServer, chat_completion
 
 pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 
 
-def good(body: dict[str, Any], _number: int) -> Answer:
+def good(body: dict[str, Any], _number: int) -> ServerAnswer:
     bad = "bad" in json.loads(body["messages"][1]["content"])["response"]
     score = 0.9 if bad else 0.25
-    return 200, reply({"unsafe_probability": score, "verdict": "unsafe" if bad else "safe"})
+    return 200, chat_completion(
+        {"unsafe_probability": score, "verdict": "unsafe" if bad else "safe"}
+    )
 
 
-def test_a_chat_model_answers_by_a_strict_schema(serve: Serve) -> None:
+def test_a_chat_model_answers_by_a_strict_schema(serve: StartServer) -> None:
     server = serve(good)
     judge = load_judge(f"openai:m@{server.url}")
     texts = [f"{'bad' if i % 3 else 'fine'} {i} \ud800 \x00" for i in range(20)]
-    found = judged(judge, ["why?"] * 20, texts)
-    wanted = [Judgement("unsafe", 0.9) if i % 3 else Judgement("safe", 0.25) for i in range(20)]
-    assert found.judgements == wanted
+    found = run_judge(judge, ["why?"] * 20, texts)
+    wanted = [Judgment("unsafe", 0.9) if i % 3 else Judgment("safe", 0.25) for i in range(20)]
+    assert found.judgments == wanted
     request = server.asked[0]
     assert request["path"] == "/v1/chat/completions"
     assert request["response_format"]["json_schema"]["strict"] is True
@@ -34,36 +36,42 @@ def test_a_chat_model_answers_by_a_strict_schema(serve: Serve) -> None:
     assert given["context"] == "why?"
 
 
-def ask(judge: Judge, text: str = "fine") -> tuple[Judgement, str | None]:
-    found = judged(judge, ["c"], [text])
-    return found.judgements[0], found.first_error
+def ask(judge: Judge, text: str = "fine") -> tuple[Judgment, str | None]:
+    found = run_judge(judge, ["c"], [text])
+    return found.judgments[0], found.first_error
 
 
-def test_a_busy_endpoint_is_asked_again(serve: Serve) -> None:
+def test_a_busy_endpoint_is_asked_again(serve: StartServer) -> None:
     busy = {1: 429, 2: 503}
     server = serve(lambda body, number: good(body, 1) if number > 2 else (busy[number], {}))
-    assert ask(ChatJudge("m", server.url)) == (Judgement("safe", 0.25), None)
+    assert ask(ChatJudge("m", server.url)) == (Judgment("safe", 0.25), None)
     assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (reply("safe"), "wrote no JSON: 'safe'"),
-        (reply('{"verdict": "sa'), "wrote no JSON"),
-        (reply(None), "wrote no JSON: ''"),
-        (reply(["safe"]), "wrote no verdict"),
-        (reply({"verdict": "fine", "unsafe_probability": 0}), "wrote no verdict"),
-        (reply({"verdict": "safe", "unsafe_probability": 0.8}), "contradicts itself: safe at 0.8"),
-        (reply({"verdict": "safe", "unsafe_probability": 0.5}), "contradicts itself: safe at 0.5"),
-        (reply({"verdict": "safe"}), "gave no probability"),
-        (reply(None, refusal="I will not"), "refused: I will not"),
-        ({**reply(""), "choices": []}, "sent no answer"),
+        (chat_completion("safe"), "wrote no JSON: 'safe'"),
+        (chat_completion('{"verdict": "sa'), "wrote no JSON"),
+        (chat_completion(None), "wrote no JSON: ''"),
+        (chat_completion(["safe"]), "wrote no verdict"),
+        (chat_completion({"verdict": "fine", "unsafe_probability": 0}), "wrote no verdict"),
+        (
+            chat_completion({"verdict": "safe", "unsafe_probability": 0.8}),
+            "contradicts itself: safe at 0.8",
+        ),
+        (
+            chat_completion({"verdict": "safe", "unsafe_probability": 0.5}),
+            "contradicts itself: safe at 0.5",
+        ),
+        (chat_completion({"verdict": "safe"}), "gave no probability"),
+        (chat_completion(None, refusal="I will not"), "refused: I will not"),
+        ({**chat_completion(""), "choices": []}, "sent no answer"),
         ({"error": "odd"}, "sent no answer"),
         (b"<html>", "Error"),
     ],
 )
-def test_what_is_no_answer_is_unscored_and_told(serve: Serve, answer: Any, why: str) -> None:
+def test_what_is_no_answer_is_unscored_and_told(serve: StartServer, answer: Any, why: str) -> None:
     server = serve(lambda _body, _number: (200, answer))
     found, error = ask(ChatJudge("m", server.url))
     assert found.verdict == "unscored"
@@ -72,8 +80,10 @@ def test_what_is_no_answer_is_unscored_and_told(serve: Serve, answer: Any, why: 
 
 @pytest.mark.parametrize("score", [None, "high", "0.1", True, -1, 7])
 @pytest.mark.parametrize("verdict", ["safe", "unsafe"])
-def test_a_score_that_is_none_leaves_no_verdict(serve: Serve, verdict: str, score: Any) -> None:
-    answer = reply({"verdict": verdict, "unsafe_probability": score})
+def test_a_score_that_is_none_leaves_no_verdict(
+    serve: StartServer, verdict: str, score: Any
+) -> None:
+    answer = chat_completion({"verdict": verdict, "unsafe_probability": score})
     server = serve(lambda _body, _number: (200, answer))
     found, error = ask(ChatJudge("m", server.url))
     assert found.verdict == "unscored"
@@ -81,30 +91,30 @@ def test_a_score_that_is_none_leaves_no_verdict(serve: Serve, verdict: str, scor
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "length"])
-def test_an_answer_that_was_cut_short_is_unscored(serve: Serve, reason: str) -> None:
-    answer = reply({"verdict": "safe", "unsafe_probability": 0.1})
+def test_an_answer_that_was_cut_short_is_unscored(serve: StartServer, reason: str) -> None:
+    answer = chat_completion({"verdict": "safe", "unsafe_probability": 0.1})
     answer["choices"][0]["finish_reason"] = reason
     found, error = ask(ChatJudge("m", serve(lambda _body, _number: (200, answer)).url))
     assert found.verdict == "unscored"
     assert error == f"the endpoint cut the answer short: {reason}"
 
 
-def test_one_that_is_refused_leaves_the_others_scored(serve: Serve) -> None:
-    def answer(body: dict[str, Any], number: int) -> Answer:
+def test_one_that_is_refused_leaves_the_others_scored(serve: StartServer) -> None:
+    def answer(body: dict[str, Any], number: int) -> ServerAnswer:
         if "secret" in body["messages"][1]["content"]:
             return 400, {"error": {"message": "content policy", "code": "content_filter"}}
         return good(body, number)
 
     server = serve(answer)
-    found = judged(ChatJudge("m", server.url), ["c"] * 3, ["bad", "secret", "fine"])
-    assert [one.verdict for one in found.judgements] == ["unsafe", "unscored", "safe"]
+    found = run_judge(ChatJudge("m", server.url), ["c"] * 3, ["bad", "secret", "fine"])
+    assert [one.verdict for one in found.judgments] == ["unsafe", "unscored", "safe"]
     assert found.failures == 1
     assert "content policy" in (found.first_error or "")
     assert len(server.asked) == 3  # neither the good ones nor the bad one are paid for twice
 
 
-def test_an_endpoint_that_hangs_is_given_up(serve: Serve) -> None:
-    def slow(body: dict[str, Any], number: int) -> Answer:
+def test_an_endpoint_that_hangs_is_given_up(serve: StartServer) -> None:
+    def slow(body: dict[str, Any], number: int) -> ServerAnswer:
         time.sleep(0.5)
         return good(body, number)
 
@@ -120,20 +130,20 @@ def test_an_endpoint_that_is_not_there_leaves_all_unscored() -> None:
     assert error == "APIConnectionError: Connection error."
 
 
-def test_a_model_that_takes_no_temperature_is_asked_without(serve: Serve) -> None:
-    def picky(body: dict[str, Any], number: int) -> Answer:
+def test_a_model_that_takes_no_temperature_is_asked_without(serve: StartServer) -> None:
+    def picky(body: dict[str, Any], number: int) -> ServerAnswer:
         if "temperature" in body:
             return 400, {"error": {"message": "unsupported", "param": "temperature"}}
         return good(body, number)
 
     server = serve(picky)
     judge = ChatJudge("m", server.url)
-    assert ask(judge) == (Judgement("safe", 0.25), None)
-    assert ask(judge, "bad") == (Judgement("unsafe", 0.9), None)
+    assert ask(judge) == (Judgment("safe", 0.25), None)
+    assert ask(judge, "bad") == (Judgment("unsafe", 0.9), None)
     assert len(server.asked) == 3
 
 
-def moderated(body: dict[str, Any], _number: int) -> Answer:
+def moderated(body: dict[str, Any], _number: int) -> ServerAnswer:
     results = [
         {
             "flagged": "bad" in text,
@@ -146,34 +156,34 @@ def moderated(body: dict[str, Any], _number: int) -> Answer:
     return 200, {"id": "1", "model": "m", "results": results}
 
 
-def test_one_text_that_moderations_refuse_leaves_the_others_scored(serve: Serve) -> None:
-    def picky(body: dict[str, Any], number: int) -> Answer:
+def test_one_text_that_moderations_refuse_leaves_the_others_scored(serve: StartServer) -> None:
+    def picky(body: dict[str, Any], number: int) -> ServerAnswer:
         if any(len(text) > 1000 for text in body["input"]):
             return 400, {"error": {"message": "too long"}}
         return moderated(body, number)
 
     texts = ["fine"] * 10 + ["long " * 300, "long " * 60_000] + ["bad"] * 10
     judge = load_judge(f"openai:omni-moderation-latest@{serve(picky).url}")
-    found = judged(judge, ["c" * 300_000] * len(texts), texts)
-    verdicts = [one.verdict for one in found.judgements]
+    found = run_judge(judge, ["c" * 300_000] * len(texts), texts)
+    verdicts = [one.verdict for one in found.judgments]
     assert verdicts == ["safe"] * 10 + ["unscored"] * 2 + ["unsafe"] * 10
     assert found.failures == 2
 
 
-def test_a_moderations_endpoint_reads_responses_in_batches(serve: Serve) -> None:
+def test_a_moderations_endpoint_reads_responses_in_batches(serve: StartServer) -> None:
     server = serve(moderated)
     judge = load_judge(f"openai:omni-moderation-latest@{server.url}")
     assert isinstance(judge, ModerationJudge)
     texts = ["bad" if i % 2 else "fine" for i in range(70)]
-    found = judged(judge, ["bad context"] * 70, texts)
-    wanted = [Judgement("unsafe", 0.7) if i % 2 else Judgement("safe", 0.2) for i in range(70)]
-    assert found.judgements == wanted
+    found = run_judge(judge, ["bad context"] * 70, texts)
+    wanted = [Judgment("unsafe", 0.7) if i % 2 else Judgment("safe", 0.2) for i in range(70)]
+    assert found.judgments == wanted
     assert sorted(len(request["input"]) for request in server.asked) == [6, 32, 32]
     assert server.asked[0]["path"] == "/v1/moderations"
 
 
 @pytest.mark.parametrize("results", [[], [{"flagged": None}], None, [{}, {}]])
-def test_moderations_that_are_none_are_unscored(serve: Serve, results: Any) -> None:
+def test_moderations_that_are_none_are_unscored(serve: StartServer, results: Any) -> None:
     server = serve(lambda _body, _number: (200, {"id": "1", "model": "m", "results": results}))
     found, error = ask(ModerationJudge("m", server.url))
     assert found.verdict == "unscored"

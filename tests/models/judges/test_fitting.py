@@ -12,10 +12,22 @@ import pytest
 from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
 from isaac.errors import RecipeError
-from isaac.models.judges import JudgeError, Judgement, judged, load_judge
-from isaac.models.judges.fitting.fit import Fitted, Fitting, fit
-from isaac.models.judges.fitting.labelled_rows import Found, Labels, Rows, rows_of, split
-from isaac.models.judges.metrics import Measured, measured, probabilities, reliability, temperature
+from isaac.models.judges import JudgeError, Judgment, load_judge, run_judge
+from isaac.models.judges.fitting.fit import FittedJudge, FittingSettings, fit_judge
+from isaac.models.judges.fitting.labelled_rows import (
+    LabelDefinition,
+    LabeledCorpus,
+    LabeledRows,
+    read_labeled_rows,
+    split_rows,
+)
+from isaac.models.judges.metrics import (
+    JudgeReport,
+    compute_probabilities,
+    compute_reliability,
+    fit_temperature,
+    measure_judge,
+)
 from tests.conftest import write_lines
 
 pytest.importorskip("sklearn", reason="the extra 'evaluate' is not installed")
@@ -43,15 +55,17 @@ def toy(contexts: int = 60, each: int = 5) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Found:
+def rows(tmp_path_factory: pytest.TempPathFactory) -> LabeledCorpus:
     file = write_lines(tmp_path_factory.mktemp("rows") / "toy.jsonl", toy())
-    return rows_of(read_corpus(file), Labels("label", ["unsafe"], category="kind"))
+    return read_labeled_rows(
+        read_corpus(file), LabelDefinition("label", ["unsafe"], category="kind")
+    )
 
 
 @pytest.fixture(scope="module")
-def frozen(tmp_path_factory: pytest.TempPathFactory, rows: Found) -> Fitted:
+def frozen(tmp_path_factory: pytest.TempPathFactory, rows: LabeledCorpus) -> FittedJudge:
     folder = tmp_path_factory.mktemp("judges") / "frozen"
-    return fit(rows, folder, Fitting("hashing", frozen=True))
+    return fit_judge(rows, folder, FittingSettings("hashing", frozen=True))
 
 
 def test_rows_are_distinct_pairs_with_one_label(tmp_path: Path) -> None:
@@ -63,48 +77,49 @@ def test_rows_are_distinct_pairs_with_one_label(tmp_path: Path) -> None:
     pairs += [("d", "r", "unsafe"), ("e", "r", "safe"), ("e", "r", "unsafe"), ("f", "r", None)]
     names = ("context", "response", "label")
     file = write_lines(tmp_path / "a.jsonl", [dict(zip(names, row, strict=True)) for row in pairs])
-    found = rows_of(read_corpus(file), Labels("label", ["unsafe"]))
+    found = read_labeled_rows(read_corpus(file), LabelDefinition("label", ["unsafe"]))
     assert found.rows.contexts == ["c", "c", "d"]
     assert found.rows.responses == ["r", "s", "r"]
     assert found.rows.unsafe.tolist() == [False, True, True]
     assert found.left_out == {"without a label": 1, "repeated": 2, "with both labels": 1}
 
 
-def test_labels_that_are_not_there_are_told(rows: Found, tmp_path: Path) -> None:
+def test_labels_that_are_not_there_are_told(rows: LabeledCorpus, tmp_path: Path) -> None:
     corpus = read_corpus(write_lines(tmp_path / "a.jsonl", toy(2, 2)))
     with pytest.raises(RecipeError, match=r"no record has a column 'verdict'.*--label COL"):
-        rows_of(corpus, Labels("verdict", ["unsafe"]))
+        read_labeled_rows(corpus, LabelDefinition("verdict", ["unsafe"]))
     with pytest.raises(
         RecipeError, match=r"no record has label = '1'; there: Unsafe \(2\), Safe \(2\)"
     ):
-        rows_of(corpus, Labels("label", ["1"]))
+        read_labeled_rows(corpus, LabelDefinition("label", ["1"]))
 
 
-def test_a_split_keeps_contexts_apart_and_loses_no_row(rows: Found) -> None:
-    parts = split(rows.rows, 3)
+def test_a_split_keeps_contexts_apart_and_loses_no_row(rows: LabeledCorpus) -> None:
+    parts = split_rows(rows.rows, 3)
     assert sorted(np.concatenate(parts).tolist()) == list(range(300))
     away = {rows.rows.contexts[i] for i in parts.unseen.tolist()}
     rest = {rows.rows.contexts[i] for part in parts[:3] for i in part.tolist()}
     assert away
     assert not away & rest
-    assert all(np.array_equal(a, b) for a, b in zip(parts, split(rows.rows, 3), strict=True))
-    assert not np.array_equal(parts.pairs, split(rows.rows, 4).pairs)
+    assert all(np.array_equal(a, b) for a, b in zip(parts, split_rows(rows.rows, 3), strict=True))
+    assert not np.array_equal(parts.pairs, split_rows(rows.rows, 4).pairs)
 
 
 def test_too_few_rows_are_refused() -> None:
-    few = Rows(["c"] * 60, [str(i) for i in range(60)], np.arange(60) < 19, [""] * 60)
+    few = LabeledRows(["c"] * 60, [str(i) for i in range(60)], np.arange(60) < 19, [""] * 60)
     with pytest.raises(RecipeError, match="19 unsafe and 41 safe rows on 1 contexts are too few"):
-        split(few, 0)
+        split_rows(few, 0)
 
 
 def test_temperature_makes_probabilities_fit() -> None:
     rng = np.random.default_rng(0)
     true = rng.normal(0, 2, 20_000)
-    unsafe = rng.random(20_000) < probabilities(true, 1)
-    heat = temperature(3 * true, unsafe)
+    unsafe = rng.random(20_000) < compute_probabilities(true, 1)
+    heat = fit_temperature(3 * true, unsafe)
     assert heat == pytest.approx(3, rel=0.05)
     before, after = (
-        measured(probabilities(3 * true, one), unsafe, [""] * 20_000) for one in (1, heat)
+        measure_judge(compute_probabilities(3 * true, one), unsafe, [""] * 20_000)
+        for one in (1, heat)
     )
     assert after.quality.ece < 0.02 < before.quality.ece
     assert after.quality.auroc == before.quality.auroc
@@ -113,13 +128,13 @@ def test_temperature_makes_probabilities_fit() -> None:
 
 def test_a_few_rows_that_are_parted_do_not_make_it_sure_of_all() -> None:
     margins = np.array([-2.0, -1.0, -1.0, 1.0, 2.0, 3.0])
-    heat = temperature(margins, margins > 0)
-    assert 0.05 < probabilities(margins, heat).min() < 0.2
+    heat = fit_temperature(margins, margins > 0)
+    assert 0.05 < compute_probabilities(margins, heat).min() < 0.2
 
 
 def test_figures_by_hand() -> None:
     scores, unsafe = np.array([0.1, 0.2, 0.6, 0.9]), np.array([False, True, False, True])
-    found = measured(scores, unsafe, ["a", "a", "b", ""])
+    found = measure_judge(scores, unsafe, ["a", "a", "b", ""])
     assert found.quality.accuracy.value == 0.5
     assert found.quality.accuracy.low == pytest.approx(0.150, abs=1e-3)  # Wilson, 2 of 4
     assert found.quality.auroc == 0.75
@@ -128,10 +143,10 @@ def test_figures_by_hand() -> None:
     assert [one.rows for one in found.reliability] == [1, 1, 1, 1]
     assert set(found.categories) == {"a", "b"}
     assert found.categories["b"].auroc is None
-    assert reliability(np.array([1.0]), np.array([True]))[0].predicted == 1.0
+    assert compute_reliability(np.array([1.0]), np.array([True]))[0].predicted == 1.0
 
 
-def test_a_frozen_judge_learns_and_says_how_well(frozen: Fitted) -> None:
+def test_a_frozen_judge_learns_and_says_how_well(frozen: FittedJudge) -> None:
     assert frozen.pairs.quality.accuracy.value > 0.9 > frozen.pairs.quality.constant
     assert frozen.unseen.quality.auroc == pytest.approx(1, abs=0.05)
     assert set(frozen.unseen.categories) == {"even", "odd"}
@@ -141,45 +156,47 @@ def test_a_frozen_judge_learns_and_says_how_well(frozen: Fitted) -> None:
     assert facts["unseen_contexts"]["accuracy"]["value"] == frozen.unseen.quality.accuracy.value
 
 
-def assert_same(found: Measured, wanted: Measured) -> None:
+def assert_same(found: JudgeReport, wanted: JudgeReport) -> None:
     """Scores of another batch size differ by rounding, verdicts and their order do not."""
     assert found.quality.accuracy == wanted.quality.accuracy
     assert found.quality.auroc == pytest.approx(wanted.quality.auroc)
     assert found.quality.ece == pytest.approx(wanted.quality.ece, abs=1e-4)
 
 
-def test_a_saved_judge_gives_its_calibrated_scores_again(frozen: Fitted, rows: Found) -> None:
+def test_a_saved_judge_gives_its_calibrated_scores_again(
+    frozen: FittedJudge, rows: LabeledCorpus
+) -> None:
     judge = load_judge(f"trained:{frozen.folder}")
-    place = split(rows.rows, 0).pairs
+    place = split_rows(rows.rows, 0).pairs
     held = rows.rows.take(place)
-    found = judged(judge, held.contexts, held.responses)
+    found = run_judge(judge, held.contexts, held.responses)
     assert found.failures == 0
-    scores = np.array([one.score for one in found.judgements])
-    assert_same(measured(scores, held.unsafe, held.categories), frozen.pairs)
-    assert [one.verdict == "unsafe" for one in found.judgements] == (scores >= 0.5).tolist()
+    scores = np.array([one.score for one in found.judgments])
+    assert_same(measure_judge(scores, held.unsafe, held.categories), frozen.pairs)
+    assert [one.verdict == "unsafe" for one in found.judgments] == (scores >= 0.5).tolist()
 
 
 def test_the_same_rows_and_seed_give_the_same_judge(
-    frozen: Fitted, rows: Found, tmp_path: Path
+    frozen: FittedJudge, rows: LabeledCorpus, tmp_path: Path
 ) -> None:
-    again = fit(rows, tmp_path / "again", Fitting("hashing", frozen=True))
+    again = fit_judge(rows, tmp_path / "again", FittingSettings("hashing", frozen=True))
     for name in ("judge.json", "head.safetensors"):
         assert (again.folder / name).read_bytes() == (frozen.folder / name).read_bytes()
-    other = fit(rows, tmp_path / "other", Fitting("hashing", frozen=True, seed=1))
+    other = fit_judge(rows, tmp_path / "other", FittingSettings("hashing", frozen=True, seed=1))
     assert other.pairs != frozen.pairs
 
 
-def test_hostile_texts_are_judged_or_unscored_never_lost(frozen: Fitted) -> None:
+def test_hostile_texts_are_judged_or_unscored_never_lost(frozen: FittedJudge) -> None:
     judge = load_judge(f"trained:{frozen.folder}")
     texts = ["\ud800", "", "\x1b[2J", "x" * 200_001]
-    found = judged(judge, [""] * 4, texts)
-    assert [one.verdict == "unscored" for one in found.judgements] == [False, False, False, True]
+    found = run_judge(judge, [""] * 4, texts)
+    assert [one.verdict == "unscored" for one in found.judgments] == [False, False, False, True]
     assert judge.judge([], []) == []
-    assert judged(judge, ["c"], ["x" * 200_001]).judgements == [Judgement("unscored")]
+    assert run_judge(judge, ["c"], ["x" * 200_001]).judgments == [Judgment("unscored")]
 
 
 def test_an_encoder_that_has_changed_is_noticed(
-    frozen: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    frozen: FittedJudge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(frozen.folder, copy)
@@ -198,7 +215,7 @@ def test_a_folder_without_a_judge_is_told(tmp_path: Path, text: str) -> None:
         load_judge(f"trained:{tmp_path}")
 
 
-def test_damaged_weights_are_told(frozen: Fitted, tmp_path: Path) -> None:
+def test_damaged_weights_are_told(frozen: FittedJudge, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(frozen.folder, copy)
     (copy / "head.safetensors").write_bytes(b"\x80\x04 a pickle")
@@ -206,34 +223,34 @@ def test_damaged_weights_are_told(frozen: Fitted, tmp_path: Path) -> None:
         load_judge(f"trained:{copy}")
 
 
-def test_a_folder_with_something_else_is_left_alone(rows: Found, tmp_path: Path) -> None:
+def test_a_folder_with_something_else_is_left_alone(rows: LabeledCorpus, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("kept")
     with pytest.raises(JudgeError, match="holds something else than a judge"):
-        fit(rows, tmp_path, Fitting("hashing", frozen=True))
+        fit_judge(rows, tmp_path, FittingSettings("hashing", frozen=True))
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests import tiny_judges as tiny
 
-    return tiny.classifier(tmp_path_factory.mktemp("encoder"), ["x", "y"])
+    return tiny.save_classifier(tmp_path_factory.mktemp("encoder"), ["x", "y"])
 
 
-def small(encoder: Path, **more: Any) -> Fitting:
-    return Fitting(str(encoder), epochs=2, window=32, **more)
+def small(encoder: Path, **more: Any) -> FittingSettings:
+    return FittingSettings(str(encoder), epochs=2, window=32, **more)
 
 
 def test_a_pair_encoder_is_fitted_saved_and_asked_again(
-    rows: Found, encoder: Path, tmp_path: Path
+    rows: LabeledCorpus, encoder: Path, tmp_path: Path
 ) -> None:
-    fitted = fit(rows, tmp_path / "pair", small(encoder))
+    fitted = fit_judge(rows, tmp_path / "pair", small(encoder))
     assert fitted.unseen.quality.rows == fitted.rows["unseen"]
     judge = load_judge(f"trained:{fitted.folder}")
-    held = rows.rows.take(split(rows.rows, 0).unseen)
-    found = judged(judge, held.contexts, held.responses)
+    held = rows.rows.take(split_rows(rows.rows, 0).unseen)
+    found = run_judge(judge, held.contexts, held.responses)
     assert found.failures == 0
-    scores = np.array([one.score for one in found.judgements])
-    assert_same(measured(scores, held.unsafe, held.categories), fitted.unseen)
+    scores = np.array([one.score for one in found.judgments])
+    assert_same(measure_judge(scores, held.unsafe, held.categories), fitted.unseen)
     heat = json.loads((fitted.folder / "judge.json").read_text())["temperature"]
     (plain,) = load_judge(f"hf-pair:{fitted.folder}").judge(held.contexts[:1], held.responses[:1])
     assert plain.score is not None
@@ -242,11 +259,13 @@ def test_a_pair_encoder_is_fitted_saved_and_asked_again(
     )
 
 
-def test_the_same_pair_fit_gives_the_same_bytes(rows: Found, encoder: Path, tmp_path: Path) -> None:
+def test_the_same_pair_fit_gives_the_same_bytes(
+    rows: LabeledCorpus, encoder: Path, tmp_path: Path
+) -> None:
     import torch
 
     state = torch.random.get_rng_state()
-    folders = [fit(rows, tmp_path / name, small(encoder)).folder for name in ("a", "b")]
+    folders = [fit_judge(rows, tmp_path / name, small(encoder)).folder for name in ("a", "b")]
     assert torch.equal(state, torch.random.get_rng_state())
     for file in folders[0].iterdir():
         assert file.read_bytes() == (folders[1] / file.name).read_bytes(), file.name
@@ -256,49 +275,67 @@ def test_the_same_pair_fit_gives_the_same_bytes(rows: Found, encoder: Path, tmp_
 def test_a_pair_encoder_learns_and_keeps_its_best_epoch(
     encoder: Path, halves: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from isaac.models.judges.fitting.finetuning import Tuning, calibrated, margins, tuned
-    from isaac.models.judges.windows import Reader, kit, load, placed
+    from isaac.models.judges.fitting.finetuning import (
+        FinetuningSettings,
+        compute_calibrated_loss,
+        compute_margins,
+        finetune,
+    )
+    from isaac.models.judges.windows import (
+        WindowedClassifier,
+        import_transformers,
+        load_pretrained,
+        move_to_device,
+    )
     from isaac.runtime.progress import Progress
 
-    tools = kit("test")
+    tools = import_transformers("test")
     able = {"avx512_bf16": halves}
     monkeypatch.setattr(tools.torch.cpu, "get_capabilities", lambda: able, raising=False)
-    model = load(tools, "AutoModelForSequenceClassification", str(encoder), "test")
-    tokenizer = load(tools, "AutoTokenizer", str(encoder), "test")
-    reader = Reader(tools, tokenizer, placed(tools, model), 32)
+    model = load_pretrained(tools, "AutoModelForSequenceClassification", str(encoder), "test")
+    tokenizer = load_pretrained(tools, "AutoTokenizer", str(encoder), "test")
+    reader = WindowedClassifier(tools, tokenizer, move_to_device(tools, model), 32)
     texts = [f"you are {'bad' if i % 3 == 0 else 'good'} {'a b c'[: i % 6]}" for i in range(240)]
-    some = Rows(["hello there"] * 240, texts, np.arange(240) % 3 == 0, [""] * 240)
+    some = LabeledRows(["hello there"] * 240, texts, np.arange(240) % 3 == 0, [""] * 240)
     fit_rows, held = some.take(np.arange(180)), some.take(np.arange(180, 240))
-    losses = tuned(reader, fit_rows, held, Tuning(epochs=12, rate=1e-2, patience=12), Progress())
+    losses = finetune(
+        reader, fit_rows, held, FinetuningSettings(epochs=12, rate=1e-2, patience=12), Progress()
+    )
     assert min(losses) < 0.2
     assert {one.dtype for one in model.parameters()} == {tools.torch.float32}
-    found = calibrated(margins(reader, held), held.unsafe)
+    found = compute_calibrated_loss(compute_margins(reader, held), held.unsafe)
     assert found == pytest.approx(min(losses), rel=1e-3)
 
 
 def test_all_of_a_pair_encoder_is_tuned_but_the_vectors_of_its_words(
-    rows: Found, encoder: Path, tmp_path: Path
+    rows: LabeledCorpus, encoder: Path, tmp_path: Path
 ) -> None:
     from safetensors.numpy import load_file
 
     before = load_file(encoder / "model.safetensors")
-    after = load_file(fit(rows, tmp_path / "judge", small(encoder)).folder / "model.safetensors")
+    after = load_file(
+        fit_judge(rows, tmp_path / "judge", small(encoder)).folder / "model.safetensors"
+    )
     same = {name for name, values in before.items() if np.array_equal(values, after[name])}
     assert before.keys() == after.keys()
     assert same == {"bert.embeddings.word_embeddings.weight"}
 
 
 def test_an_epoch_that_is_only_too_sure_is_no_worse() -> None:
-    from isaac.models.judges.fitting.finetuning import calibrated, loss
+    from isaac.models.judges.fitting.finetuning import compute_calibrated_loss, compute_log_loss
 
     rng = np.random.default_rng(0)
     margins = rng.normal(0, 2, 2000)
-    unsafe = rng.uniform(size=2000) < probabilities(margins, 1)
-    assert loss(4 * margins, unsafe) > 1.3 * loss(margins, unsafe)
-    assert calibrated(4 * margins, unsafe) == pytest.approx(calibrated(margins, unsafe), abs=1e-4)
-    assert calibrated(rng.permutation(margins), unsafe) > calibrated(4 * margins, unsafe)
+    unsafe = rng.uniform(size=2000) < compute_probabilities(margins, 1)
+    assert compute_log_loss(4 * margins, unsafe) > 1.3 * compute_log_loss(margins, unsafe)
+    assert compute_calibrated_loss(4 * margins, unsafe) == pytest.approx(
+        compute_calibrated_loss(margins, unsafe), abs=1e-4
+    )
+    assert compute_calibrated_loss(rng.permutation(margins), unsafe) > compute_calibrated_loss(
+        4 * margins, unsafe
+    )
 
 
 def test_without_a_corpus_there_is_no_label() -> None:
     with pytest.raises(RecipeError, match="no record has a column 'label'"):
-        rows_of(Corpus.of([("c", "r")]), Labels("label", ["unsafe"]))
+        read_labeled_rows(Corpus.of([("c", "r")]), LabelDefinition("label", ["unsafe"]))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from isaac.errors import MissingExtraError
-from isaac.models.judges import JudgeError, Judgement, judged, load_judge
-from isaac.models.judges.generation import Written
-from isaac.models.judges.guards import FAMILIES, POLICIES, GuardJudge, family_of
+from isaac.models.judges import JudgeError, Judgment, load_judge, run_judge
+from isaac.models.judges.generation import GeneratedText
+from isaac.models.judges.guards import GUARD_FAMILIES, SHIELDGEMMA_POLICIES, GuardJudge, find_family
 
 CONTEXT, RESPONSE = "how are you", "none of yours"
 
@@ -30,25 +30,27 @@ class Scripted:
     revision = "scripted"
     control = ("<eot>", "|")
 
-    def __init__(self, *answers: Written | str) -> None:
-        self.answers = [one if isinstance(one, Written) else plain(one) for one in answers]
+    def __init__(self, *answers: GeneratedText | str) -> None:
+        self.answers = [one if isinstance(one, GeneratedText) else plain(one) for one in answers]
         self.asked: list[str] = []
         self.processor = Template()
 
-    def write(self, prompts: Sequence[str], words: Sequence[str], tokens: int) -> list[Written]:
+    def write(
+        self, prompts: Sequence[str], words: Sequence[str], tokens: int
+    ) -> list[GeneratedText]:
         start = len(self.asked)
         self.asked += prompts
         return self.answers[start : start + len(prompts)]
 
 
-def plain(text: str) -> Written:
-    return Written(text, [0], [{}])
+def plain(text: str) -> GeneratedText:
+    return GeneratedText(text, [0], [{}])
 
 
-def verdict(family: str, *answers: Written | str) -> Judgement:
+def verdict(family: str, *answers: GeneratedText | str) -> Judgment:
     judge = GuardJudge("m", family, writer=Scripted(*answers))
-    found = judged(judge, [CONTEXT], [RESPONSE])
-    return found.judgements[0]
+    found = run_judge(judge, [CONTEXT], [RESPONSE])
+    return found.judgments[0]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def verdict(family: str, *answers: Written | str) -> Judgement:
     ],
 )
 def test_a_family_is_known_by_the_models_name(model: str, family: str) -> None:
-    assert family_of(model).name == family
+    assert find_family(model).name == family
 
 
 @pytest.mark.parametrize(
@@ -86,17 +88,17 @@ def test_a_family_is_known_by_the_models_name(model: str, family: str) -> None:
 )
 def test_what_is_asked_otherwise_is_refused(model: str) -> None:
     with pytest.raises(JudgeError, match=r"no family of guards .*llama-guard-3.*guard:.*#FAMILY"):
-        family_of(model)
+        find_family(model)
 
 
 def test_a_family_is_known_by_the_configuration_or_by_what_you_say() -> None:
-    assert family_of("/models/mine", "allenai/wildguard").name == "wildguard"
-    assert family_of("/models/mine", wanted="qwen3guard").name == "qwen3guard"
+    assert find_family("/models/mine", "allenai/wildguard").name == "wildguard"
+    assert find_family("/models/mine", wanted="qwen3guard").name == "qwen3guard"
     with pytest.raises(JudgeError, match="no family of guards 'wild'"):
-        family_of("allenai/wildguard", wanted="wild")
+        find_family("allenai/wildguard", wanted="wild")
 
 
-@pytest.mark.parametrize("family", [family.name for family in FAMILIES])
+@pytest.mark.parametrize("family", [family.name for family in GUARD_FAMILIES])
 def test_every_guard_is_told_the_context_and_the_response_in_this_order(family: str) -> None:
     judge = GuardJudge("m", family, writer=Scripted())
     prompts = judge.prompts(CONTEXT, RESPONSE)
@@ -175,18 +177,21 @@ def test_shieldgemma_is_asked_each_policy_and_the_worst_answer_counts(
     writer = Scripted(*answers)
     (found,) = GuardJudge("m", "shieldgemma", writer=writer).judge([CONTEXT], [RESPONSE])
     assert found.verdict == wanted
-    assert [policy in asked for policy, asked in zip(POLICIES, writer.asked, strict=True)] == (
-        [True] * 4
-    )
+    assert [
+        policy in asked for policy, asked in zip(SHIELDGEMMA_POLICIES, writer.asked, strict=True)
+    ] == ([True] * 4)
 
 
 def test_the_score_is_how_likely_unsafe_was_where_the_verdict_begins() -> None:
     odds = [{}, {}, {"safe": 0.1, "unsafe": 0.2, "controversial": 0.1}, {"safe": 1.0}]
-    answer = Written("Safety: Controversial", [0, 7, 8, 21], odds)
+    answer = GeneratedText("Safety: Controversial", [0, 7, 8, 21], odds)
     found = verdict("qwen3guard", answer)
     assert found.verdict == "unsafe"
     assert found.score == pytest.approx(0.75)
-    sure = [Written("No", [0], [{"yes": share, "no": 1 - share}]) for share in (0.1, 0.4, 0.2, 0.3)]
+    sure = [
+        GeneratedText("No", [0], [{"yes": share, "no": 1 - share}])
+        for share in (0.1, 0.4, 0.2, 0.3)
+    ]
     found = verdict("shieldgemma", *sure)
     assert found.verdict == "safe"
     assert found.score == pytest.approx(0.4)
@@ -194,8 +199,8 @@ def test_the_score_is_how_likely_unsafe_was_where_the_verdict_begins() -> None:
 
 def test_a_bad_answer_leaves_only_its_own_row_unscored_and_says_why() -> None:
     judge = GuardJudge("m", "llama-guard-3", writer=Scripted("safe", "hm\x1b[2J", "unsafe\nS1"))
-    found = judged(judge, ["c"] * 3, ["r1", "r2", "r3"])
-    assert [one.verdict for one in found.judgements] == ["safe", "unscored", "unsafe"]
+    found = run_judge(judge, ["c"] * 3, ["r1", "r2", "r3"])
+    assert [one.verdict for one in found.judgments] == ["safe", "unscored", "unsafe"]
     assert found.failures == 1
     assert found.first_error == "the guard wrote 'hm\\x1b[2J'"
 
@@ -221,19 +226,19 @@ def test_a_template_that_leaves_the_response_out_judges_nothing(
 ) -> None:
     monkeypatch.setattr(Template, "apply_chat_template", lambda *_, **__: "only the context")
     judge = GuardJudge("m", "llama-guard-3", writer=Scripted("safe"))
-    found = judged(judge, [CONTEXT], [RESPONSE])
-    assert found.judgements == [Judgement("unscored")]
+    found = run_judge(judge, [CONTEXT], [RESPONSE])
+    assert found.judgments == [Judgment("unscored")]
     assert found.first_error == "the guard's chat template leaves the response out"
 
 
 def test_the_whole_way_through_a_real_model(tmp_path: Path) -> None:
     from tests import tiny_judges as tiny
 
-    folder = tiny.causal(tmp_path / "tiny-llama-guard-3")
+    folder = tiny.save_causal(tmp_path / "tiny-llama-guard-3")
     judge = load_judge(f"guard:{folder}")
     assert isinstance(judge, GuardJudge)
-    found = judged(judge, ["hello", "why", "hello"], ["you are bad", "good", "a " * 80])
-    assert {one.verdict for one in found.judgements} == {"unscored"}  # its weights are random
+    found = run_judge(judge, ["hello", "why", "hello"], ["you are bad", "good", "a " * 80])
+    assert {one.verdict for one in found.judgments} == {"unscored"}  # its weights are random
     assert "the guard wrote" in (found.first_error or "")
     prompts = ["user : hello <|end|>", "user : hello there you are <|end|>", "a " * 80]
     alone = [judge.writer.write([prompt], ["safe", "unsafe"], 3)[0] for prompt in prompts]
@@ -244,10 +249,10 @@ def test_the_whole_way_through_a_real_model(tmp_path: Path) -> None:
         for odds, same in zip(one.odds, other.odds, strict=True):
             assert odds == pytest.approx(same, abs=1e-5)
             assert 0 < sum(odds.values()) < 1
-    assert together[2] == Written("", [], [])
+    assert together[2] == GeneratedText("", [], [])
     assert "<|end|>" in judge.writer.control
     assert judge.revision.startswith("llama-guard-3, tiny-llama-guard-3 sha256:")
-    assert judged(judge, ["c"], ["a " * 80]).first_error == (
+    assert run_judge(judge, ["c"], ["a " * 80]).first_error == (
         "the exchange is longer than the guard can read"
     )
 

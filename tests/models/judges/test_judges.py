@@ -12,16 +12,16 @@ import pytest
 
 from isaac.errors import MissingExtraError
 from isaac.models.judges import (
-    Failed,
-    Judged,
+    FailedJudgment,
     JudgeError,
-    Judgement,
+    JudgeResult,
+    Judgment,
     ProfanityJudge,
-    judged,
     load_judge,
+    run_judge,
 )
 
-SAFE, UNSAFE = Judgement("safe", 0.1), Judgement("unsafe", 0.9)
+SAFE, UNSAFE = Judgment("safe", 0.1), Judgment("unsafe", 0.9)
 
 
 class Scripted:
@@ -31,48 +31,48 @@ class Scripted:
         self.answer = answer
         self.asked: list[list[str]] = []
 
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         assert len(contexts) == len(responses)
         self.asked.append(list(responses))
-        answers: list[Judgement] = self.answer(responses)
+        answers: list[Judgment] = self.answer(responses)
         return answers
 
 
-def honest(responses: list[str]) -> list[Judgement]:
+def honest(responses: list[str]) -> list[Judgment]:
     return [UNSAFE if "bad" in response else SAFE for response in responses]
 
 
-def ask(judge: Scripted, responses: list[str], batch: int = 1024) -> Judged:
-    return judged(judge, [f"context of {text}" for text in responses], responses, batch)
+def ask(judge: Scripted, responses: list[str], batch: int = 1024) -> JudgeResult:
+    return run_judge(judge, [f"context of {text}" for text in responses], responses, batch)
 
 
 def test_judgements_come_in_order_and_in_batches() -> None:
     judge = Scripted(honest)
     found = ask(judge, ["a", "bad", "c", "d", "bad too"], batch=2)
-    assert found == Judged([SAFE, UNSAFE, SAFE, SAFE, UNSAFE], 0, None)
+    assert found == JudgeResult([SAFE, UNSAFE, SAFE, SAFE, UNSAFE], 0, None)
     assert judge.asked == [["a", "bad"], ["c", "d"], ["bad too"]]
-    assert ask(judge, []) == Judged([], 0, None)
+    assert ask(judge, []) == JudgeResult([], 0, None)
 
 
 def test_a_row_that_makes_the_judge_raise_does_not_spoil_its_batch() -> None:
-    def answer(responses: list[str]) -> list[Judgement]:
+    def answer(responses: list[str]) -> list[Judgment]:
         if "boom" in responses:
             raise ValueError("cannot read\nboom")
         return honest(responses)
 
     judge = Scripted(answer)
     found = ask(judge, ["a", "boom", "bad", "boom"])
-    assert found.judgements == [SAFE, Judgement("unscored"), UNSAFE, Judgement("unscored")]
+    assert found.judgments == [SAFE, Judgment("unscored"), UNSAFE, Judgment("unscored")]
     assert found.failures == 2
     assert found.first_error == "ValueError: cannot read boom"
     assert judge.asked[1:] == [["a"], ["boom"], ["bad"], ["boom"]]
 
 
 @pytest.mark.parametrize("extra", [[], [SAFE, SAFE]], ids=["too few", "too many"])
-def test_a_wrong_number_of_judgements_is_never_taken_for_safe(extra: list[Judgement]) -> None:
+def test_a_wrong_number_of_judgements_is_never_taken_for_safe(extra: list[Judgment]) -> None:
     judge = Scripted(lambda responses: [*honest(responses)[1:], *extra])
     found = ask(judge, ["a", "bad"])
-    assert [judgement.verdict for judgement in found.judgements] == ["unscored", "unscored"]
+    assert [judgement.verdict for judgement in found.judgments] == ["unscored", "unscored"]
     assert found.failures == 2
     assert found.first_error == f"it returned {len(extra)} judgements for 1 exchanges"
 
@@ -80,8 +80,8 @@ def test_a_wrong_number_of_judgements_is_never_taken_for_safe(extra: list[Judgem
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (Judgement("safe", math.nan), "score nan"),
-        (Judgement("safe", math.inf), "score inf"),
+        (Judgment("safe", math.nan), "score nan"),
+        (Judgment("safe", math.inf), "score inf"),
         (("fine", 0.1), "verdict 'fine'; there: safe, unsafe, unscored"),
         ((["safe"], 0.1), "verdict ['safe']"),
         ("safe", "'safe'; wanted a verdict and a score"),
@@ -92,39 +92,41 @@ def test_a_wrong_number_of_judgements_is_never_taken_for_safe(extra: list[Judgem
 def test_what_is_no_judgement_leaves_only_its_own_row_unscored(answer: Any, error: str) -> None:
     judge = Scripted(lambda texts: [answer if text == "odd" else SAFE for text in texts])
     found = ask(judge, ["a", "odd", "c"])
-    assert found.judgements == [SAFE, Judgement("unscored"), SAFE]
+    assert found.judgments == [SAFE, Judgment("unscored"), SAFE]
     assert found.failures == 1
     assert error in (found.first_error or "")
     assert judge.asked == [["a", "odd", "c"], ["odd"]]
 
 
 def test_a_failure_that_passes_is_none() -> None:
-    def answer(responses: list[str]) -> list[Judgement]:
+    def answer(responses: list[str]) -> list[Judgment]:
         if len(judge.asked) == 1:
             raise TimeoutError
         return honest(responses)
 
     judge = Scripted(answer)
-    assert ask(judge, ["a", "bad"]) == Judged([SAFE, UNSAFE], 0, None)
+    assert ask(judge, ["a", "bad"]) == JudgeResult([SAFE, UNSAFE], 0, None)
 
 
 def test_what_the_judge_itself_leaves_unscored_is_no_failure() -> None:
-    judge = Scripted(lambda texts: [Judgement("unscored") for _ in texts])
-    assert ask(judge, ["a"]) == Judged([Judgement("unscored")], 0, None)
+    judge = Scripted(lambda texts: [Judgment("unscored") for _ in texts])
+    assert ask(judge, ["a"]) == JudgeResult([Judgment("unscored")], 0, None)
 
 
 def test_what_the_judge_says_it_failed_at_is_counted_and_not_asked_again() -> None:
-    judge = Scripted(lambda texts: [Failed("timed\nout") if t == "odd" else SAFE for t in texts])
+    judge = Scripted(
+        lambda texts: [FailedJudgment("timed\nout") if t == "odd" else SAFE for t in texts]
+    )
     found = ask(judge, ["a", "odd", "c"])
-    assert found == Judged([SAFE, Judgement("unscored"), SAFE], 1, "timed out")
+    assert found == JudgeResult([SAFE, Judgment("unscored"), SAFE], 1, "timed out")
     assert len(judge.asked) == 1
 
 
 def test_a_failure_is_an_unscored_judgement_in_every_process() -> None:
-    failed = Failed("no answer")
+    failed = FailedJudgment("no answer")
     again = pickle.loads(pickle.dumps(failed))
-    assert failed == again == Judgement("unscored", None)
-    assert (type(again), again.why) == (Failed, "no answer")
+    assert failed == again == Judgment("unscored", None)
+    assert (type(again), again.why) == (FailedJudgment, "no answer")
 
 
 @pytest.mark.parametrize("prefix", ["hf", "hf-pair", "guard", "openai", "trained"])
@@ -134,7 +136,7 @@ def test_a_prefix_alone_is_no_judge(prefix: str) -> None:
 
 
 def test_an_interrupt_ends_the_job() -> None:
-    def answer(_responses: list[str]) -> list[Judgement]:
+    def answer(_responses: list[str]) -> list[Judgment]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -145,16 +147,16 @@ def test_the_profanity_judge_has_a_threshold(monkeypatch: pytest.MonkeyPatch) ->
     package = SimpleNamespace(predict_prob=lambda texts: [len(text) / 10 for text in texts])
     monkeypatch.setitem(sys.modules, "profanity_check", package)
     found = load_judge("profanity").judge(["", ""], ["1234", "12345"])
-    assert found == [Judgement("safe", 0.4), Judgement("unsafe", 0.5)]
+    assert found == [Judgment("safe", 0.4), Judgment("unsafe", 0.5)]
     strict = ProfanityJudge(threshold=0.4).judge([""], ["1234"])
-    assert strict == [Judgement("unsafe", 0.4)]
+    assert strict == [Judgment("unsafe", 0.4)]
 
 
 def test_a_score_that_is_no_number_is_not_safe(monkeypatch: pytest.MonkeyPatch) -> None:
     package = SimpleNamespace(predict_prob=lambda texts: [math.nan] * len(texts))
     monkeypatch.setitem(sys.modules, "profanity_check", package)
-    found = judged(load_judge("profanity"), ["c"], ["r"])
-    assert found == Judged([Judgement("unscored")], 1, "the score was nan")
+    found = run_judge(load_judge("profanity"), ["c"], ["r"])
+    assert found == JudgeResult([Judgment("unscored")], 1, "the score was nan")
 
 
 def test_what_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +168,8 @@ def test_what_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
     package = SimpleNamespace(predict_prob=predict_prob)
     monkeypatch.setitem(sys.modules, "profanity_check", package)
-    found = judged(load_judge("profanity"), ["c"] * 2, ["long" * 60_000, "r"])
-    assert [one.verdict for one in found.judgements] == ["unscored", "safe"]
+    found = run_judge(load_judge("profanity"), ["c"] * 2, ["long" * 60_000, "r"])
+    assert [one.verdict for one in found.judgments] == ["unscored", "safe"]
     assert asked == ["r"]
     assert found.first_error == "a text of 240,000 characters is not read; at most 200,000 are"
 
@@ -181,9 +183,9 @@ def test_the_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyP
 def test_the_real_profanity_judge_tells_an_insult_from_a_greeting() -> None:
     pytest.importorskip("profanity_check", reason="the extra 'judges' is not installed")
     texts = ["you are a stupid bitch", "have a nice day", "", "\ud800 half a character"]
-    found = judged(load_judge("profanity"), ["hello"] * len(texts), texts)
-    assert [judgement.verdict for judgement in found.judgements[:3]] == ["unsafe", "safe", "safe"]
-    scores = [judgement.score for judgement in found.judgements[:3]]
+    found = run_judge(load_judge("profanity"), ["hello"] * len(texts), texts)
+    assert [judgement.verdict for judgement in found.judgments[:3]] == ["unsafe", "safe", "safe"]
+    scores = [judgement.score for judgement in found.judgments[:3]]
     assert all(score is not None and 0 <= score <= 1 for score in scores)
 
 
@@ -216,8 +218,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("attribute", ["Mine", "make", "made", "Outer.Inner"])
 def test_a_judge_of_ones_own_is_a_class_a_function_or_an_object(own: str, attribute: str) -> None:
-    found = judged(load_judge(f"{own}:{attribute}"), ["c"], ["r"])
-    assert found == Judged([Judgement("unsafe")], 0, None)
+    found = run_judge(load_judge(f"{own}:{attribute}"), ["c"], ["r"])
+    assert found == JudgeResult([Judgment("unsafe")], 0, None)
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,19 @@ import pyarrow as pa
 import pytest
 
 from isaac import Corpus, Recipe, Tools, curate
-from isaac.intervals import Interval, wilson
+from isaac.intervals import Interval, wilson_interval
 from isaac.models.judges import Verdict
 from isaac.runs.audit.estimates import (
     AuditError,
+    AuditItem,
+    AuditOutcome,
+    AuditSample,
     Estimates,
-    Item,
-    Outcome,
-    Sample,
     Trend,
-    choose,
+    compute_trend,
+    decide_verdict,
+    draw_sample,
     estimate,
-    trend,
-    verdict,
 )
 
 SEEDS = 200
@@ -48,11 +48,11 @@ class Audited(NamedTuple):
         before, after = self.unsafe.mean(), self.unsafe[sources[stays]].mean()
         return float(before), float(after), float(after - before)
 
-    def answers(self, sample: Sample) -> dict[Item, Verdict]:
+    def answers(self, sample: AuditSample) -> dict[AuditItem, Verdict]:
         return {item: "unsafe" if self.unsafe[item.response] else "safe" for item in sample.items()}
 
     def estimate(self, labels: int, seed: int) -> Estimates:
-        sample = choose(self.lineage, labels, seed)
+        sample = draw_sample(self.lineage, labels, seed)
         return estimate(sample, self.answers(sample))
 
 
@@ -82,9 +82,9 @@ def population(rates: tuple[float, ...], shares: dict[str, float], cut: float) -
 SOME = population((0.03, 0.05, 0.1, 0.12), {"kept": 0.3, "replaced": 0.7}, 0.3)
 
 
-def counted(sample: Sample) -> dict[tuple[str, str], int]:
-    names = [(stratum.fate, stratum.ranks) for stratum in sample.strata]
-    return {name: sum(p.stratum == i for p in sample.picks) for i, name in enumerate(names)}
+def counted(sample: AuditSample) -> dict[tuple[str, str], int]:
+    names = [(stratum.action, stratum.ranks) for stratum in sample.strata]
+    return {name: sum(p.stratum == i for p in sample.sampled_rows) for i, name in enumerate(names)}
 
 
 # Which rows to ask about.
@@ -92,39 +92,39 @@ def counted(sample: Sample) -> dict[tuple[str, str], int]:
 
 def test_the_labels_asked_for_keep_to_the_budget_and_nearly_use_it_up() -> None:
     for labels in (2, 3, 17, 300, 301):
-        asked = choose(SOME.lineage, labels, 0).items()
+        asked = draw_sample(SOME.lineage, labels, 0).items()
         assert labels - 1 <= len(asked) <= labels
         assert len(set(asked)) == len(asked)
 
 
 def test_every_row_is_in_one_stratum_and_every_stratum_is_asked() -> None:
-    sample = choose(SOME.lineage, 300, 0)
+    sample = draw_sample(SOME.lineage, 300, 0)
     assert sum(stratum.rows for stratum in sample.strata) == 3000
     ranks = ["1", "2 to 3", "4 to 10", "above 10"]
     assert set(counted(sample)) == {(fate, r) for fate in ("kept", "replaced") for r in ranks}
     assert min(counted(sample).values()) >= 2
     own = SOME.lineage.column("own_rank").to_pylist()
     source = SOME.lineage.column("source_id").to_pylist()
-    for pick in sample.picks:
+    for pick in sample.sampled_rows:
         stratum = sample.strata[pick.stratum]
         assert stratum.low <= own[pick.row] <= (stratum.high or math.inf)
         assert pick.source == source[pick.row]
-        assert (stratum.fate == "kept") == (pick.source == pick.row)
+        assert (stratum.action == "kept") == (pick.source == pick.row)
 
 
 def test_large_strata_get_more_but_less_than_their_share() -> None:
-    taken = counted(choose(SOME.lineage, 600, 0))
+    taken = counted(draw_sample(SOME.lineage, 600, 0))
     large, small = taken["replaced", "above 10"], taken["replaced", "2 to 3"]
     assert 0.7 / 0.05 > large / small > 3
 
 
 def test_a_sample_depends_on_the_seed_alone_and_more_labels_only_add_to_it() -> None:
     order = np.random.default_rng(1).permutation(3000)
-    once = choose(SOME.lineage, 200, 3)
-    assert choose(SOME.lineage.take(order), 200, 3) == once
-    assert set(once.picks) < set(choose(SOME.lineage, 260, 3).picks)
-    other = choose(SOME.lineage, 200, 4)
-    assert len(set(other.picks) & set(once.picks)) < len(once.picks) / 2
+    once = draw_sample(SOME.lineage, 200, 3)
+    assert draw_sample(SOME.lineage.take(order), 200, 3) == once
+    assert set(once.sampled_rows) < set(draw_sample(SOME.lineage, 260, 3).sampled_rows)
+    other = draw_sample(SOME.lineage, 200, 4)
+    assert len(set(other.sampled_rows) & set(once.sampled_rows)) < len(once.sampled_rows) / 2
 
 
 def test_rows_of_a_stratum_are_equally_likely() -> None:
@@ -132,7 +132,7 @@ def test_rows_of_a_stratum_are_equally_likely() -> None:
     table = lineage(actions, [(i + 1) % 40 for i in range(40)], ranks)
     hits = np.zeros(40)
     for seed in range(500):
-        hits[[pick.row for pick in choose(table, 20, seed).picks]] += 1
+        hits[[pick.row for pick in draw_sample(table, 20, seed).sampled_rows]] += 1
     # 500 times 10 of 40: 125 hits each, standard deviation 9.7; 39 degrees of freedom.
     assert ((hits - 125) ** 2 / (500 * 0.25 * 0.75)).sum() < 39 + 4 * math.sqrt(2 * 39)
 
@@ -140,26 +140,26 @@ def test_rows_of_a_stratum_are_equally_likely() -> None:
 def test_only_the_first_target_counts() -> None:
     second = lineage(["replaced"] * 3000, [7] * 3000, [1] * 3000, target=1)
     both = pa.concat_tables([SOME.lineage, second], promote_options="permissive")
-    assert choose(both, 200, 0) == choose(SOME.lineage, 200, 0)
+    assert draw_sample(both, 200, 0) == draw_sample(SOME.lineage, 200, 0)
 
 
 def test_rows_that_are_gone_and_rows_left_alone_cost_one_label() -> None:
     table = lineage(["dropped", "abstained", "replaced"], [0, 1, 0], [5, 5, 5])
-    sample = choose(table, 100, 0)
-    assert sample.items() == [Item(0, 0), Item(1, 1), Item(2, 2), Item(2, 0)]
-    assert {stratum.fate for stratum in sample.strata} == {"kept", "replaced", "dropped"}
+    sample = draw_sample(table, 100, 0)
+    assert sample.items() == [AuditItem(0, 0), AuditItem(1, 1), AuditItem(2, 2), AuditItem(2, 0)]
+    assert {stratum.action for stratum in sample.strata} == {"kept", "replaced", "dropped"}
 
 
 def test_a_source_that_is_missing_means_a_row_that_is_gone() -> None:
     table = lineage(["kept", "abstained"], [0, 1], [1, 1])
     table = table.set_column(3, "source_id", pa.array([0, None], pa.int64()))
-    assert {stratum.fate for stratum in choose(table, 9, 0).strata} == {"kept", "dropped"}
+    assert {stratum.action for stratum in draw_sample(table, 9, 0).strata} == {"kept", "dropped"}
 
 
 @pytest.mark.parametrize("labels", [1, 0, -5])
 def test_too_few_labels_to_ask_for_are_an_error(labels: int) -> None:
     with pytest.raises(AuditError, match=f"at least 2 labels.*came: {labels}"):
-        choose(SOME.lineage, labels, 0)
+        draw_sample(SOME.lineage, labels, 0)
 
 
 # What the labels say.
@@ -178,21 +178,21 @@ def test_the_interval_of_a_share_is_the_published_one(
     unsafe: int, size: int, low: float, high: float
 ) -> None:
     # Newcombe, Statistics in Medicine 17, 1998, 857, table I, method 4.
-    found = wilson(unsafe / size, size)
+    found = wilson_interval(unsafe / size, size)
     assert found == pytest.approx((unsafe / size, low, high), abs=6e-5)
-    mirrored = wilson(1 - unsafe / size, size)
+    mirrored = wilson_interval(1 - unsafe / size, size)
     assert mirrored.low == pytest.approx(1 - found.high)
 
 
 def test_the_interval_of_the_change_joins_those_of_its_two_parts_with_their_correlation() -> None:
-    sample = choose(lineage(["replaced"] * 400, [*range(1, 400), 0], [20] * 400), 200, 0)
-    answers: dict[Item, Verdict] = dict.fromkeys(sample.items(), "safe")
-    for pick in sample.picks[:30]:
+    sample = draw_sample(lineage(["replaced"] * 400, [*range(1, 400), 0], [20] * 400), 200, 0)
+    answers: dict[AuditItem, Verdict] = dict.fromkeys(sample.items(), "safe")
+    for pick in sample.sampled_rows[:30]:
         answers[pick.before] = "unsafe"
-    for pick in sample.picks[30:50]:
-        answers[Item(pick.row, pick.source or 0)] = "unsafe"
+    for pick in sample.sampled_rows[30:50]:
+        answers[AuditItem(pick.row, pick.source or 0)] = "unsafe"
     # 100 pairs of 400: a simple sample of 99 from an endless population, over 1 - 100 / 400.
-    worse, better = wilson(0.2, 132), wilson(0.3, 132)
+    worse, better = wilson_interval(0.2, 132), wilson_interval(0.3, 132)
     together = 2 * math.sqrt(0.2 * 0.3 / (0.8 * 0.7))
     down, up = worse.value - worse.low, better.high - better.value
     low = -0.1 - math.sqrt(down**2 + up**2 + together * down * up)
@@ -246,7 +246,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(
 
 def test_a_corpus_that_kept_all_cannot_have_changed() -> None:
     table = lineage(["kept"] * 400, range(400), [1] * 400)
-    sample = choose(table, 100, 0)
+    sample = draw_sample(table, 100, 0)
     assert estimate(sample, {}).change == Interval(0, 0, 0)
     found = estimate(sample, dict.fromkeys(sample.items(), "unsafe"))
     assert found.change == Interval(0, 0, 0)
@@ -256,29 +256,29 @@ def test_a_corpus_that_kept_all_cannot_have_changed() -> None:
 
 def test_a_corpus_of_which_nothing_is_left_has_no_share_after() -> None:
     table = lineage(["dropped"] * 80, range(80), [1] * 80)
-    sample = choose(table, 60, 0)
+    sample = draw_sample(table, 60, 0)
     found = estimate(sample, dict.fromkeys(sample.items(), "unsafe"))
     assert found.before.value == 1
     assert math.isnan(found.after.value)
     assert math.isnan(found.change.value)
-    assert verdict(found, trend(sample, {})).verdict == "doubtful"
+    assert decide_verdict(found, compute_trend(sample, {})).verdict == "doubtful"
 
 
 def test_no_rows_give_no_sample_and_no_estimate() -> None:
-    sample = choose(SOME.lineage.slice(0, 0), 100, 0)
-    assert sample == Sample((), ())
+    sample = draw_sample(SOME.lineage.slice(0, 0), 100, 0)
+    assert sample == AuditSample((), ())
     found = estimate(sample, {})
     assert math.isnan(found.change.value)
-    assert trend(sample, {}).z == 0
+    assert compute_trend(sample, {}).z == 0
 
 
 def test_unscored_items_are_left_out_and_counted_and_bounded() -> None:
-    sample = choose(SOME.lineage, 300, 0)
+    sample = draw_sample(SOME.lineage, 300, 0)
     answers = SOME.answers(sample)
     whole = estimate(sample, answers)
     assert whole.bounds == whole.change[1:]
-    lost = [pick.after for pick in sample.picks if pick.after != pick.before][:10]
-    some: dict[Item, Verdict] = {
+    lost = [pick.after for pick in sample.sampled_rows if pick.after != pick.before][:10]
+    some: dict[AuditItem, Verdict] = {
         item: "unscored" if item in lost else given for item, given in answers.items()
     }
     found = estimate(sample, some)
@@ -286,23 +286,25 @@ def test_unscored_items_are_left_out_and_counted_and_bounded() -> None:
     assert found.pairs == whole.pairs - 10
     missing = {item: given for item, given in answers.items() if item not in lost}
     assert estimate(sample, missing) == found
-    worst: dict[Item, Verdict] = {item: "unsafe" if item in lost else some[item] for item in some}
+    worst: dict[AuditItem, Verdict] = {
+        item: "unsafe" if item in lost else some[item] for item in some
+    }
     assert found.bounds[1] == estimate(sample, worst).change.high
     assert found.bounds[0] <= found.change.low < found.change.high <= found.bounds[1]
     assert found.bounds[1] - found.bounds[0] > whole.change.high - whole.change.low
 
 
 def test_an_unscored_row_that_kept_its_response_leaves_the_change_as_it_is() -> None:
-    sample = choose(SOME.lineage, 300, 0)
+    sample = draw_sample(SOME.lineage, 300, 0)
     answers = SOME.answers(sample)
-    kept = [pick.before for pick in sample.picks if pick.after == pick.before]
+    kept = [pick.before for pick in sample.sampled_rows if pick.after == pick.before]
     found = estimate(sample, {item: given for item, given in answers.items() if item not in kept})
     assert found.change == estimate(sample, answers).change
     assert found.bounds == found.change[1:]
 
 
 def test_without_a_verdict_nothing_is_known_and_nothing_is_safe() -> None:
-    sample = choose(SOME.lineage, 300, 0)
+    sample = draw_sample(SOME.lineage, 300, 0)
     found = estimate(sample, dict.fromkeys(sample.items(), "unscored"))
     assert (found.scored, found.unsafe, found.pairs) == (0, 0, 0)
     assert found.change[1:] == (-1, 1)
@@ -315,8 +317,8 @@ def test_without_a_verdict_nothing_is_known_and_nothing_is_safe() -> None:
 
 
 def test_the_trend_of_a_census_is_the_correlation_of_rank_group_and_label() -> None:
-    sample = choose(SOME.lineage, 6000, 0)
-    found = trend(sample, SOME.answers(sample))
+    sample = draw_sample(SOME.lineage, 6000, 0)
+    found = compute_trend(sample, SOME.answers(sample))
     ranks = SOME.lineage.column("own_rank").to_numpy()
     group = np.searchsorted([2, 4, 11], ranks, side="right")
     z = math.sqrt(3000) * np.corrcoef(group, SOME.unsafe)[0, 1]
@@ -328,14 +330,14 @@ def test_the_trend_of_a_census_is_the_correlation_of_rank_group_and_label() -> N
 
 
 def test_p_is_that_of_the_normal_distribution() -> None:
-    sample = choose(SOME.lineage, 300, 2)
-    found = trend(sample, SOME.answers(sample))
+    sample = draw_sample(SOME.lineage, 300, 2)
+    found = compute_trend(sample, SOME.answers(sample))
     assert found.p == pytest.approx(2 * min(found.p_rises, 1 - found.p_rises))
-    flipped: dict[Item, Verdict] = {
+    flipped: dict[AuditItem, Verdict] = {
         item: "safe" if given == "unsafe" else "unsafe"
         for item, given in SOME.answers(sample).items()
     }
-    turned = trend(sample, flipped)
+    turned = compute_trend(sample, flipped)
     assert turned.z == pytest.approx(-found.z)
     assert {found.direction, turned.direction} == {"rises", "falls"}
 
@@ -346,16 +348,16 @@ def test_a_trend_is_seldom_found_where_there_is_none_and_mostly_where_one_is() -
     p: dict[str, list[float]] = {"none": [], "steep": []}
     for seed in range(200):
         for name, audited in (("none", none), ("steep", steep)):
-            sample = choose(audited.lineage, 300, seed)
-            p[name].append(trend(sample, audited.answers(sample)).p)
+            sample = draw_sample(audited.lineage, 300, seed)
+            p[name].append(compute_trend(sample, audited.answers(sample)).p)
     assert np.mean(np.array(p["none"]) < 0.05) < 0.1
     assert np.mean(np.array(p["steep"]) < 0.05) > 0.9
 
 
 @pytest.mark.parametrize("given", ["safe", "unsafe", "unscored"])
 def test_labels_all_alike_have_no_trend(given: Verdict) -> None:
-    sample = choose(SOME.lineage, 300, 0)
-    found = trend(sample, dict.fromkeys(sample.items(), given))
+    sample = draw_sample(SOME.lineage, 300, 0)
+    found = compute_trend(sample, dict.fromkeys(sample.items(), given))
     assert (found.direction, found.z, found.p, found.p_rises) == ("flat", 0, 1, 0.5)
 
 
@@ -377,7 +379,7 @@ def found(change: Interval, **others: Any) -> Estimates:
 
 
 def test_a_fall_beyond_chance_applies() -> None:
-    assert verdict(found(Interval(-0.081, -0.104, -0.056)), RISES) == Outcome(
+    assert decide_verdict(found(Interval(-0.081, -0.104, -0.056)), RISES) == AuditOutcome(
         "applies",
         "Applies: the unsafe share falls from 10.2 % to 2.1 % (95 % interval of the change -10.4 "
         "to -5.6 points), and unsafety rises with rank (p = 0.003).",
@@ -385,7 +387,7 @@ def test_a_fall_beyond_chance_applies() -> None:
 
 
 def test_a_rise_beyond_chance_is_said_loudly() -> None:
-    assert verdict(found(Interval(0.05, 0.02, 0.08)), FLAT) == Outcome(
+    assert decide_verdict(found(Interval(0.05, 0.02, 0.08)), FLAT) == AuditOutcome(
         "does not apply",
         "Does not apply: the curation RAISES the unsafe share from 10.2 % to 15.2 % (95 % interval "
         "of the change 2.0 to 8.0 points), and unsafety neither rises nor falls with rank beyond "
@@ -395,7 +397,7 @@ def test_a_rise_beyond_chance_is_said_loudly() -> None:
 
 def test_a_change_that_chance_may_explain_is_doubtful() -> None:
     for low, high in ((-0.05, 0.01), (0.0, 0.01), (-0.05, 0.0)):
-        outcome = verdict(found(Interval((low + high) / 2, low, high)), RISES)
+        outcome = decide_verdict(found(Interval((low + high) / 2, low, high)), RISES)
         assert outcome.verdict == "doubtful"
         assert "may be no change" in outcome.sentence
         assert "more labels" in outcome.sentence
@@ -403,27 +405,27 @@ def test_a_change_that_chance_may_explain_is_doubtful() -> None:
 
 def test_unscored_labels_are_in_the_sentence_and_many_of_them_leave_it_in_doubt() -> None:
     change = Interval(-0.081, -0.104, -0.056)
-    few = verdict(found(change, scored=288), RISES)
+    few = decide_verdict(found(change, scored=288), RISES)
     assert few.verdict == "applies"
     assert "12 of 300 labels are unscored and left out" in few.sentence
     assert "-20.0 to 10.0" in few.sentence
-    many = verdict(found(change, scored=239), RISES)
+    many = decide_verdict(found(change, scored=239), RISES)
     assert many.verdict == "doubtful"
     assert "only 239 of 300 labels are scored" in many.sentence
 
 
 def test_too_few_labels_are_doubtful_unless_they_are_all_there_could_be() -> None:
     change = Interval(-0.081, -0.104, -0.056)
-    few = verdict(found(change, asked=49, scored=49), RISES)
+    few = decide_verdict(found(change, asked=49, scored=49), RISES)
     assert few.verdict == "doubtful"
     assert "49 of 49 labels are scored, too few" in few.sentence
     exact = Interval(-0.081, -0.081, -0.081)
-    assert verdict(found(exact, asked=49, scored=49), RISES).verdict == "applies"
+    assert decide_verdict(found(exact, asked=49, scored=49), RISES).verdict == "applies"
 
 
 def test_a_corpus_without_unsafe_labels_leaves_nothing_to_see() -> None:
     before = Interval(0.0, 0.0, 0.013)
-    outcome = verdict(found(Interval(0, -0.01, 0.01), before=before, unsafe=0), FLAT)
+    outcome = decide_verdict(found(Interval(0, -0.01, 0.01), before=before, unsafe=0), FLAT)
     assert outcome.verdict == "doubtful"
     assert "none of 300 labels is unsafe, so at most 1.3 %" in outcome.sentence
 
@@ -431,9 +433,9 @@ def test_a_corpus_without_unsafe_labels_leaves_nothing_to_see() -> None:
 @pytest.mark.parametrize("cut", [0.05, 20.0])
 def test_every_sentence_is_one_plain_sentence(cut: float) -> None:
     audited = population((0.1, 0.1, 0.1, 0.1), KEEP, cut)
-    sample = choose(audited.lineage, 900, 0)
+    sample = draw_sample(audited.lineage, 900, 0)
     answers = audited.answers(sample)
-    outcome = verdict(estimate(sample, answers), trend(sample, answers))
+    outcome = decide_verdict(estimate(sample, answers), compute_trend(sample, answers))
     assert outcome.verdict == ("applies" if cut < 1 else "does not apply")
     assert outcome.sentence.count(". ") == 0
     assert outcome.sentence.endswith(".")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from isaac import Corpus, Recipe, curate
-from isaac.curation.sharpening import Shape, never_raises
+from isaac.curation.sharpening import ClusterOdds, preserves_rank_order
 from isaac.runs.reports.diagnosis import diagnose
 
 GOOD = "I'm sorry to hear that, have you seen a doctor about your"
@@ -71,5 +71,5 @@ def test_odds_that_favour_small_clusters_are_told() -> None:
 )
 def test_odds_over_share_must_not_rise(odds: list[float], holds: bool) -> None:
     sizes = np.array([[6, 4, 0]])
-    facts = Shape(sizes, sizes, np.array([odds]), np.ones(1), np.array([10]))
-    assert never_raises(facts).tolist() == [holds]
+    facts = ClusterOdds(sizes, sizes, np.array([odds]), np.ones(1), np.array([10]))
+    assert preserves_rank_order(facts).tolist() == [holds]

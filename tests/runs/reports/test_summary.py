@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from isaac import Corpus, Recipe, curate, curate_to, summarize
-from isaac.runs.reports.rendering import html, markdown
+from isaac.runs.reports.rendering import render_html, render_markdown
 from tests.conftest import write_lines
 
 HOSTILE = [
@@ -100,9 +100,9 @@ def test_json_markdown_and_page_say_the_same(tmp_path: Path, small: Path) -> Non
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
     summary = json.loads((run.path / "report.json").read_text())
     assert summary == json.loads(json.dumps(summarize(run.curation())))
-    assert (run.path / "report.html").read_text() == html(summary)
-    assert (run.path / "report.md").read_text() == markdown(summary)
-    for text in (html(summary), markdown(summary)):
+    assert (run.path / "report.html").read_text() == render_html(summary)
+    assert (run.path / "report.md").read_text() == render_markdown(summary)
+    for text in (render_html(summary), render_markdown(summary)):
         assert f"{summary['kept']} kept" in text
         assert f"{summary['replaced']} replaced" in text
         assert summary["inputs"][0]["sha256"] in text
@@ -147,5 +147,5 @@ def test_notes_warn_where_the_result_says_little() -> None:
 def test_a_corpus_of_one_exchange_has_a_report_too(recipe: Recipe) -> None:
     groups = ["x"] if recipe.group_by else None
     summary = summarize(curate(Corpus.of([("hi", "hello")], groups), recipe))
-    assert "1 kept" in markdown(summary)
-    assert "1 kept" in html(summary)
+    assert "1 kept" in render_markdown(summary)
+    assert "1 kept" in render_html(summary)

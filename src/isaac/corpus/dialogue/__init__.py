@@ -1,11 +1,11 @@
 """Task-oriented dialogue: layouts, dialogue acts, values and the placeholders that replace them."""
 
 from .acts import act_string
-from .delexicalization import delexicalize, lexicalize, slots_of
-from .goals import booked_in
-from .predictions import Prediction, predictions_in, read_predictions
-from .readers import READERS, Reader, recognized, records_in
-from .schema import Act, Dialogue, Span, Template, Turn
+from .delexicalization import delexicalize, lexicalize, template_slots
+from .goals import find_booked_domains
+from .predictions import Prediction, parse_predictions, read_predictions
+from .readers import READERS, DialogueReader, detect_reader, iter_records
+from .schema import Act, Dialogue, DialogueTurn, Span, Template
 from .validation import ReadingError
 from .value_lexicon import Lexicon
 
@@ -13,20 +13,20 @@ __all__ = [
     "READERS",
     "Act",
     "Dialogue",
+    "DialogueReader",
+    "DialogueTurn",
     "Lexicon",
     "Prediction",
-    "Reader",
     "ReadingError",
     "Span",
     "Template",
-    "Turn",
     "act_string",
-    "booked_in",
     "delexicalize",
+    "detect_reader",
+    "find_booked_domains",
+    "iter_records",
     "lexicalize",
-    "predictions_in",
+    "parse_predictions",
     "read_predictions",
-    "recognized",
-    "records_in",
-    "slots_of",
+    "template_slots",
 ]

@@ -15,23 +15,23 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ...text import free_name
-from .schema import Span, Template, Turn
-from .spans import NUMBERS, mentions, plain, whole
+from .schema import DialogueTurn, Span, Template
+from .spans import NUMBER_WORDS, find_mentions, normalize_surface, widen_to_words
 from .value_lexicon import Lexicon
 
 PLACEHOLDER = re.compile(r"\[(?=[^\W_]{1,60}_)(\w{3,120})\]")
 
-LONGEST = 60
+MAX_SLOT_CHARACTERS = 60
 """Characters that a slot's name has at most in a placeholder."""
 
-LITERAL = "value_literal"
+LITERAL_SLOT = "value_literal"
 """The slot of a text that looks like a placeholder and is none: it comes back as it was."""
 
-DAYS = "mon|tues|wednes|thurs|fri|satur|sun"
+WEEKDAY_PREFIXES = "mon|tues|wednes|thurs|fri|satur|sun"
 
 MONTHS = "jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec"
 
-NUMBERED = re.compile(
+NUMERIC_VALUE = re.compile(
     rf"""
     (?:(?<![^\W_])|(?<=[a-z])(?=[A-Z\d]))(?:
     (?P<email>(?<![\w.+-])[\w.+-]{{1,64}}@[\w-]+(?:\.[\w-]+)+)
@@ -55,16 +55,16 @@ NUMBERED = re.compile(
 )
 """Values with a number or an address of the net in them; the name of the group is the slot."""
 
-SIGN = re.compile(r"\d|@|www\.|://")
-"""What every value of `NUMBERED` has: most texts have none, and are not searched for them."""
+NUMERIC_MARKER = re.compile(r"\d|@|www\.|://")
+"""What every value of `NUMERIC_VALUE` has: most texts have none, and are not searched for them."""
 
-WORDED = re.compile(
+WORD_VALUE = re.compile(
     rf"""\b(?=[A-Z]|(?i:[efmnostw]))(?:
     (?P<reference>[A-Z]{{8}}(?!\w))
-    |(?P<day>(?i:{DAYS})day\b)
+    |(?P<day>(?i:{WEEKDAY_PREFIXES})day\b)
     |(?P<fee>(?<!feel\s)(?i:free)\b
         (?!\s?[-,/]?\s?(?i:wi|internet|parking|wireless|and|to\s(?:ask|call|contact|book))))
-    |(?P<count>(?i:{"|".join(NUMBERS[2:])})\b
+    |(?P<count>(?i:{"|".join(NUMBER_WORDS[2:])})\b
         |(?<!the\s)(?<!this\s)(?<!that\s)(?<!other\s)(?<!which\s)(?i:one)
         (?=\s(?:in|with|ticket|person|night|adult|restaurant|hotel|guesthouse|train)\b))
     )""",
@@ -75,20 +75,24 @@ WORDED = re.compile(
 By their first letters most words are none of them: looked at first, they take half the time.
 """
 
-COUNTED = re.compile(r"\d+(?:st|nd|rd|th|s|min|mins|hrs?|pm|am|night|day|star)", re.IGNORECASE)
+NUMBER_WITH_SUFFIX = re.compile(
+    r"\d+(?:st|nd|rd|th|s|min|mins|hrs?|pm|am|night|day|star)", re.IGNORECASE
+)
 """Numbers with a word written on: no code, and only the number is the value."""
 
-OWNED = frozenset({"phone", "postcode", "reference", "id"})
+ENTITY_SLOTS = frozenset({"phone", "postcode", "reference", "id"})
 """Values told by form that belong to the one thing that a turn speaks of."""
 
-KINDS = ("name", "address", "department", "food", "type", "area", "pricerange", "car")
+SLOT_PRIORITY = ("name", "address", "department", "food", "type", "area", "pricerange", "car")
 """Kinds of values, the one first that a value of several kinds is taken for."""
 
-SOURCES = MappingProxyType({"from": "departure", "to": "destination", "for": "destination"})
+PREPOSITION_SLOTS = MappingProxyType(
+    {"from": "departure", "to": "destination", "for": "destination"}
+)
 """The word before a place, and what the place then is."""
 
 
-class Found(NamedTuple):
+class ValueMatch(NamedTuple):
     """A value in a text and the name of its slot."""
 
     start: int
@@ -96,14 +100,14 @@ class Found(NamedTuple):
     slot: str
 
 
-class Taken:
+class NonOverlappingMatches:
     """Values that are found, none overlapping: what comes first stays."""
 
     def __init__(self, text: str) -> None:
-        self.found: list[Found] = []
+        self.found: list[ValueMatch] = []
         self.covered = bytearray(len(text))
 
-    def add(self, found: Iterable[Found]) -> None:
+    def add(self, found: Iterable[ValueMatch]) -> None:
         """Add what overlaps nothing that is there."""
         for each in found:
             if self.covered.find(1, each.start, each.end) < 0:
@@ -111,116 +115,117 @@ class Taken:
                 self.found.append(each)
 
 
-def delexicalize(turn: Turn, lexicon: Lexicon) -> Template:
+def delexicalize(turn: DialogueTurn, lexicon: Lexicon) -> Template:
     """Return the turn's text with placeholders for its values, and the values.
 
     Every surface form is kept: `lexicalize` gives the text back word for word.
     """
-    taken = Taken(turn.text)
-    taken.add(_annotated(turn))
-    taken.add(_acted(turn, taken.found))
-    taken.add(_again(turn.text, taken.found))
+    taken = NonOverlappingMatches(turn.text)
+    taken.add(_find_annotated(turn))
+    taken.add(_find_act_values(turn, taken.found))
+    taken.add(_find_repeated(turn.text, taken.found))
     domains = {span.slot.partition("_")[0] for span in turn.spans}
     domains |= {act.domain for act in turn.acts}
     domains -= {"general", "booking", "value", ""}
     hits = lexicon.find(turn.text)
     taken.add(
-        Found(a, b, _chosen(slots, domains, turn.text[max(0, a - 40) : a])) for a, b, slots in hits
+        ValueMatch(a, b, _choose_slot(slots, domains, turn.text[max(0, a - 40) : a]))
+        for a, b, slots in hits
     )
-    taken.add(_formed(turn.text, domains))
-    return _template(turn.text, sorted(taken.found))
+    taken.add(_find_by_pattern(turn.text, domains))
+    return _build_template(turn.text, sorted(taken.found))
 
 
-def _annotated(turn: Turn) -> Iterator[Found]:
+def _find_annotated(turn: DialogueTurn) -> Iterator[ValueMatch]:
     """Yield what looks like a placeholder, then the values that spans say."""
     for match in PLACEHOLDER.finditer(turn.text):
-        yield Found(*match.span(), LITERAL)
-    for slot, start, end in sorted(turn.spans, key=_longest):
+        yield ValueMatch(*match.span(), LITERAL_SLOT)
+    for slot, start, end in sorted(turn.spans, key=_span_order):
         if 0 <= start < end <= len(turn.text):
-            yield Found(*_whole(turn.text, start, end), slot_key(slot))
+            yield ValueMatch(*_strip_and_widen(turn.text, start, end), placeholder_name(slot))
 
 
-def _acted(turn: Turn, taken: Sequence[Found]) -> Iterator[Found]:
+def _find_act_values(turn: DialogueTurn, taken: Sequence[ValueMatch]) -> Iterator[ValueMatch]:
     """Yield the values that acts say and that nothing taken is."""
-    said = {plain(turn.text[start:end]) for start, end, _ in taken}
+    said = {normalize_surface(turn.text[start:end]) for start, end, _ in taken}
     for domain, _, slot, value in turn.acts:
-        if slot and value and plain(value) not in said:
-            for start, end in mentions(turn.text, value):
-                yield Found(start, end, slot_key(f"{domain or 'value'}_{slot}"))
+        if slot and value and normalize_surface(value) not in said:
+            for start, end in find_mentions(turn.text, value):
+                yield ValueMatch(start, end, placeholder_name(f"{domain or 'value'}_{slot}"))
 
 
-def _whole(text: str, start: int, end: int) -> tuple[int, int]:
+def _strip_and_widen(text: str, start: int, end: int) -> tuple[int, int]:
     """Return a span without spaces at its ends and with the words that it cuts."""
     while start < end - 1 and text[start].isspace():
         start += 1
     while start < end - 1 and text[end - 1].isspace():
         end -= 1
-    return whole(text, start, end)
+    return widen_to_words(text, start, end)
 
 
-def _longest(span: Span) -> tuple[int, int]:
+def _span_order(span: Span) -> tuple[int, int]:
     return span.start, -span.end
 
 
-def slot_key(slot: str) -> str:
+def placeholder_name(slot: str) -> str:
     """Return a slot's name fit for a placeholder: word characters, and no number at its end.
 
     The number would be that of a second value: ``shop_line_2`` becomes ``shop_line2``.
     """
     name = re.sub(r"\W+", "_", slot.lower()).strip("_")
-    name = re.sub(r"_(\d+)$", r"\1", name[:LONGEST].rstrip("_"))
+    name = re.sub(r"_(\d+)$", r"\1", name[:MAX_SLOT_CHARACTERS].rstrip("_"))
     return name if "_" in name else f"value_{name or 'text'}"
 
 
-def _again(text: str, taken: Sequence[Found]) -> Iterator[Found]:
+def _find_repeated(text: str, taken: Sequence[ValueMatch]) -> Iterator[ValueMatch]:
     """Yield the other places where the values that are taken stand, in any spelling.
 
     ``one`` and ``free`` have too many other meanings.
     """
-    values = {plain(text[start:end]): slot for start, end, slot in reversed(taken)}
+    values = {normalize_surface(text[start:end]): slot for start, end, slot in reversed(taken)}
     for value, slot in values.items():
-        if slot != LITERAL and value not in {"1", "free"}:
-            for start, end in mentions(text, value):
-                yield Found(start, end, slot)
+        if slot != LITERAL_SLOT and value not in {"1", "free"}:
+            for start, end in find_mentions(text, value):
+                yield ValueMatch(start, end, slot)
 
 
-def _chosen(slots: tuple[str, ...], domains: set[str], before: str) -> str:
+def _choose_slot(slots: tuple[str, ...], domains: set[str], before: str) -> str:
     """Return the slot of a value that can be of several: that of what the turn speaks of.
 
     Where that does not tell, the kind without a domain: ``value_area``.
     """
     own = tuple(slot for slot in slots if slot.partition("_")[0] in domains) or slots
     if len(own) == 1:
-        return slot_key(own[0])
+        return placeholder_name(own[0])
     kinds = {slot.partition("_")[2] for slot in own}
     word = "".join(before.lower().rsplit(maxsplit=1)[-1:])
-    if SOURCES.get(word) in kinds:
-        kinds = {SOURCES[word]}
+    if PREPOSITION_SLOTS.get(word) in kinds:
+        kinds = {PREPOSITION_SLOTS[word]}
     elif kinds <= {"departure", "destination"} and len(kinds) == 2:
         return "value_place"
-    kind = next((kind for kind in KINDS if kind in kinds), min(kinds))
+    kind = next((kind for kind in SLOT_PRIORITY if kind in kinds), min(kinds))
     domain = {slot.partition("_")[0] for slot in own if slot.partition("_")[2] == kind}
-    return slot_key(f"{domain.pop() if len(domain) == 1 else 'value'}_{kind}")
+    return placeholder_name(f"{domain.pop() if len(domain) == 1 else 'value'}_{kind}")
 
 
-def _formed(text: str, domains: set[str]) -> Iterator[Found]:
+def _find_by_pattern(text: str, domains: set[str]) -> Iterator[ValueMatch]:
     """Yield the values told by their form."""
     domain = next(iter(domains)) if len(domains) == 1 else "value"
-    numbered = NUMBERED.finditer(text) if SIGN.search(text) else ()
-    for match in itertools.chain(numbered, WORDED.finditer(text)):
+    numbered = NUMERIC_VALUE.finditer(text) if NUMERIC_MARKER.search(text) else ()
+    for match in itertools.chain(numbered, WORD_VALUE.finditer(text)):
         kind, (start, end) = match.lastgroup or "count", match.span()
-        if kind == "code" and COUNTED.fullmatch(match[0]):
+        if kind == "code" and NUMBER_WITH_SUFFIX.fullmatch(match[0]):
             kind = "count"
             end = start + len(match[0]) - len(match[0].lstrip("0123456789"))
         elif kind == "code" and len(match[0]) < 3:
             kind = "count"
         if kind == "id":
-            yield Found(start, end, "train_id")
+            yield ValueMatch(start, end, "train_id")
         else:
-            yield Found(start, end, f"{domain if kind in OWNED else 'value'}_{kind}")
+            yield ValueMatch(start, end, f"{domain if kind in ENTITY_SLOTS else 'value'}_{kind}")
 
 
-def _template(text: str, found: Sequence[Found]) -> Template:
+def _build_template(text: str, found: Sequence[ValueMatch]) -> Template:
     """Return the text with placeholders, each distinct value of a slot with a number of its own."""
     numbers: dict[str, dict[str, int]] = defaultdict(dict)
     values: dict[str, list[str]] = {}
@@ -228,7 +233,7 @@ def _template(text: str, found: Sequence[Found]) -> Template:
     for start, end, slot in found:
         surface = text[start:end]
         own = numbers[slot]
-        number = own.setdefault(plain(surface), len(own) + 1)
+        number = own.setdefault(normalize_surface(surface), len(own) + 1)
         name = slot if number == 1 else f"{slot}_{number}"
         values.setdefault(name, []).append(surface)
         parts += [text[at:start], f"[{name}]"]
@@ -254,17 +259,17 @@ def lexicalize(text: str, values: Mapping[str, Sequence[str]]) -> str | None:
     return "".join([*parts, text[at:]])
 
 
-def slots_of(template: Template | str) -> tuple[str, ...]:
+def template_slots(template: Template | str) -> tuple[str, ...]:
     """Return the names of a template's placeholders, sorted, each once."""
     text = template if isinstance(template, str) else template.text
     return tuple(sorted(set(PLACEHOLDER.findall(text))))
 
 
-WRITTEN = re.compile(r"\[\s*([^\W\d_]\w*(?:[ .-]\w+){0,2})\s*\]")
+SYSTEM_PLACEHOLDER = re.compile(r"\[\s*([^\W\d_]\w*(?:[ .-]\w+){0,2})\s*\]")
 """A placeholder as systems write it: ``[hotel_name]``, ``[name]``, ``[ hotel-name ]``."""
 
 
-def delexicalized(text: str, lexicon: Lexicon) -> Template:
+def delexicalize_response(text: str, lexicon: Lexicon) -> Template:
     """Return a response without its values, where the placeholders that it has are placeholders.
 
     What each of them looked like is kept as its value: `lexicalize` gives the text back word for
@@ -273,16 +278,16 @@ def delexicalized(text: str, lexicon: Lexicon) -> Template:
     surfaces: dict[str, list[str]] = defaultdict(list)
 
     def plain(found: re.Match[str]) -> str:
-        name = found[1].lower() if PLACEHOLDER.fullmatch(found[0]) else slot_key(found[1])
+        name = found[1].lower() if PLACEHOLDER.fullmatch(found[0]) else placeholder_name(found[1])
         surfaces[f"[{name}]"].append(found[0])
         return f"[{name}]"
 
-    made = delexicalize(Turn(0, "assistant", WRITTEN.sub(plain, text)), lexicon)
+    made = delexicalize(DialogueTurn(0, "assistant", SYSTEM_PLACEHOLDER.sub(plain, text)), lexicon)
     written = {name: iter(forms) for name, forms in surfaces.items()}
     values: dict[str, tuple[str, ...]] = {}
     names: dict[str, str] = {}
     for slot, forms in made.values.items():
-        known = forms[0] in surfaces and slot.startswith(LITERAL)
+        known = forms[0] in surfaces and slot.startswith(LITERAL_SLOT)
         names[slot] = free_name(forms[0][1:-1], {*made.values, *values}) if known else slot
         values[names[slot]] = tuple(next(written.get(form, iter((form,)))) for form in forms)
     return Template(PLACEHOLDER.sub(lambda found: f"[{names[found[1]]}]", made.text), values)

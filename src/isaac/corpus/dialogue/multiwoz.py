@@ -4,7 +4,7 @@ The layouts are those of the releases' own notes (budzianowski/multiwoz, smartyf
 goals, belief states (``metadata``) on the system's turns, ``dialog_act`` and ``span_info`` on the
 turns from 2.1 on, or the system's acts in a file of their own (``dialogue_acts.json`` of 2.0,
 ``system_acts.json`` of 2.1), by number of the system's turn from 1. What that file has of a
-dialogue is read from the column `ACTS` of its record.
+dialogue is read from the column `ACTS_COLUMN` of its record.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
-from ...text import short
-from .acts import Domains, act_of, acts_in, canonical_value
+from ...text import shorten
+from .acts import BookingDomainTracker, canonical_value, parse_act, parse_acts
 from .acts import canonical_slot as canonical
-from .schema import Act, Dialogue, State, Turn
-from .spans import Said, checked, words
+from .schema import Act, BeliefState, Dialogue, DialogueTurn
+from .spans import AnnotatedValue, find_token_offsets, locate_values
 from .validation import (
     ReadingError,
+    as_joined_text,
     as_list,
     as_mapping,
-    as_one_text,
     as_text,
     as_texts,
     as_turns,
-    id_of,
+    read_dialogue_id,
 )
 
-COMPARED = 250_000
+MAX_WORD_PAIRS = 250_000
 """Pairs of words that are compared to tell where a changed text still has the same ones."""
 
-ACTS = "dialog_acts"
+ACTS_COLUMN = "dialog_acts"
 """The column of a record with what a release's file of acts has of its dialogue."""
 
 
 @dataclass(frozen=True)
-class Log:
+class MultiWOZReader:
     """Reads and writes one dialogue with its ``goal`` and ``log``."""
 
     name: str
@@ -51,16 +51,20 @@ class Log:
 
     def read(self, record: Mapping[str, Any]) -> Dialogue:
         """Return the dialogue; raise `ReadingError` that names what is wrong in the record."""
-        number = id_of(record, "dialogue_id", "id")
+        number = read_dialogue_id(record, "dialogue_id", "id")
         goal = as_mapping(record.get("goal") or {}, "'goal'")
         log = as_turns(record.get("log"), "'log'")
-        apart, domains, states = _apart(record, number, len(log)), Domains(), _States()
+        apart, domains, states = (
+            _read_separate_acts(record, number, len(log)),
+            BookingDomainTracker(),
+            _BeliefStateReader(),
+        )
         turns = []
         for index, entry in enumerate(log):
             name = f"'log' turn {index}"
             turn = as_mapping(entry, name)
-            acts = acts_in(turn.get("dialog_act", apart.get(index)), f"{name} 'dialog_act'")
-            turns.append(_turn(index, turn, acts, domains.booking(acts), states))
+            acts = parse_acts(turn.get("dialog_act", apart.get(index)), f"{name} 'dialog_act'")
+            turns.append(_build_turn(index, turn, acts, domains.resolve_domain(acts), states))
         return Dialogue(number, tuple(turns), goal)
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
@@ -76,111 +80,117 @@ class Log:
         if turn.get("text") == text:
             return dict(record)
         if turn.get("span_info"):
-            turn["span_info"] = _respanned(turn, text)
+            turn["span_info"] = _update_span_info(turn, text)
         log[index] = {**turn, "text": text}
         return {**record, "log": log}
 
 
-def _apart(record: Mapping[str, Any], number: str, turns: int) -> dict[int, Any]:
+def _read_separate_acts(record: Mapping[str, Any], number: str, turns: int) -> dict[int, Any]:
     """Return the acts that come from a file of acts, by index in the log."""
     by_index = {}
-    for key, acts in as_mapping(record.get(ACTS) or {}, f"'{ACTS}'").items():
+    for key, acts in as_mapping(record.get(ACTS_COLUMN) or {}, f"'{ACTS_COLUMN}'").items():
         index = 2 * int(key) - 1 if key.isdecimal() and len(key) < 9 else -1
         if not 0 < index < turns:
-            wrong = f"turn {short(key, 40)!r}, and the dialogue has {turns // 2} system turns"
-            raise ReadingError(f"the '{ACTS}' of '{number}' name {wrong}")
+            wrong = f"turn {shorten(key, 40)!r}, and the dialogue has {turns // 2} system turns"
+            raise ReadingError(f"the '{ACTS_COLUMN}' of '{number}' name {wrong}")
         by_index[index] = acts
     return by_index
 
 
-def _turn(
-    index: int, turn: Mapping[str, Any], acts: list[Act], booking: str, states: _States
-) -> Turn:
+def _build_turn(
+    index: int, turn: Mapping[str, Any], acts: list[Act], booking: str, states: _BeliefStateReader
+) -> DialogueTurn:
     """Return a turn with its acts, where their values stand, and what is known after it."""
     name = f"'log' turn {index}"
     text = as_text(turn.get("text"), f"{name} 'text'")
-    said = [*_spans(turn.get("span_info"), words(text), name, booking)]
-    spans = checked(text, with_acts(said, acts, booking))
+    said = [*_read_span_info(turn.get("span_info"), find_token_offsets(text), name, booking)]
+    spans = locate_values(text, add_act_values(said, acts, booking))
     if index % 2 == 0:
-        return Turn(index, "user", text, tuple(acts), spans)
+        return DialogueTurn(index, "user", text, tuple(acts), spans)
     state = states.read(turn.get("metadata"), f"{name} 'metadata'")
-    return Turn(index, "assistant", text, tuple(acts), spans, state)
+    return DialogueTurn(index, "assistant", text, tuple(acts), spans, state)
 
 
-def with_acts(said: list[Said], acts: Sequence[Act], booking: str) -> list[Said]:
+def add_act_values(
+    said: list[AnnotatedValue], acts: Sequence[Act], booking: str
+) -> list[AnnotatedValue]:
     """Return what spans say is in the text, and what acts alone say."""
     known = {(each.slot, each.value.lower()) for each in said}
-    alone = [Said(slot_name(a.domain, a.slot, booking), a.value) for a in acts if a.slot]
+    alone = [
+        AnnotatedValue(qualify_slot(a.domain, a.slot, booking), a.value) for a in acts if a.slot
+    ]
     return [*said, *(each for each in alone if (each.slot, each.value) not in known)]
 
 
-def slot_name(domain: str, slot: str, booking: str) -> str:
+def qualify_slot(domain: str, slot: str, booking: str) -> str:
     """Return a span's slot with its domain: that of the booking for ``booking`` acts."""
     domain = booking if domain == "booking" else domain
     return f"{domain or 'value'}_{canonical(domain, slot)}"
 
 
-def _spans(value: Any, tokens: list[tuple[int, int]], name: str, booking: str) -> Iterator[Said]:
+def _read_span_info(
+    value: Any, tokens: list[tuple[int, int]], name: str, booking: str
+) -> Iterator[AnnotatedValue]:
     """Yield what ``span_info`` says, its tokens' places turned into characters'."""
     for each in as_list(value or [], f"{name} 'span_info'"):
-        act, slot, said, start, end = five(each, name)
-        made = act_of(act, slot, said)
+        act, slot, said, start, end = parse_span_entry(each, name)
+        made = parse_act(act, slot, said)
         place = (-1, -1)
         if 0 <= start <= end < len(tokens):
             place = (tokens[start][0], tokens[end][1])
-        yield Said(slot_name(made.domain, slot, booking), said, *place)
+        yield AnnotatedValue(qualify_slot(made.domain, slot, booking), said, *place)
 
 
-def five(value: Any, name: str) -> tuple[str, str, str, int, int]:
+def parse_span_entry(value: Any, name: str) -> tuple[str, str, str, int, int]:
     """Return an entry of ``span_info``: act, slot, value, start and end, -1 where no number."""
     if not isinstance(value, list) or len(value) != 5:
         raise ReadingError(f"{name} 'span_info' is not a list of act, slot, value, start, end")
     place = f"{name} 'span_info'"
-    act, slot, said = [as_one_text(part, place) for part in value[:3]]
+    act, slot, said = [as_joined_text(part, place) for part in value[:3]]
     start, end = (part if type(part) is int else -1 for part in value[3:])
     return act, slot, said, start, end
 
 
-def _respanned(turn: Mapping[str, Any], text: str) -> list[Any]:
+def _update_span_info(turn: Mapping[str, Any], text: str) -> list[Any]:
     """Return the ``span_info`` that holds for another text.
 
     A value stays with the words that both texts have in common; one that does not stand in them
     gets its first place in the new text.
     """
-    tokens, old = words(text), turn.get("text", "").split()
-    common = _common(old, text.split())
+    tokens, old = find_token_offsets(text), turn.get("text", "").split()
+    common = _align_words(old, text.split())
     made = []
     for each in as_list(turn["span_info"], "'span_info'"):
-        act, slot, said, start, end = five(each, "the turn's")
+        act, slot, said, start, end = parse_span_entry(each, "the turn's")
         inside = range(start, end + 1) if 0 <= start <= end < len(old) else range(0)
         places = [common.get(place, -1) for place in inside]
         if places and -1 not in places and places[-1] - places[0] == end - start:
             made.append([act, slot, said, places[0], places[-1]])
             continue
         forms = [" ".join(old[start : end + 1])] if inside else []
-        place = first_place(text, [said, *forms])
-        if place and (found := _tokens(tokens, place)):
+        place = find_first_mention(text, [said, *forms])
+        if place and (found := _overlapping_tokens(tokens, place)):
             made.append([act, slot, text[slice(*place)], *found])
     return made
 
 
-def _common(old: list[str], new: list[str]) -> dict[int, int]:
+def _align_words(old: list[str], new: list[str]) -> dict[int, int]:
     """Return where words of one text that another one has in the same order stand in that.
 
     Between what both begin and end with, long texts have none: it would take too long to tell.
     """
-    head = _shared(old, new)
-    tail = min(_shared(old[::-1], new[::-1]), len(old) - head, len(new) - head)
+    head = _common_prefix_length(old, new)
+    tail = min(_common_prefix_length(old[::-1], new[::-1]), len(old) - head, len(new) - head)
     found = {place: place for place in range(head)}
     found |= {len(old) - step: len(new) - step for step in range(1, tail + 1)}
     left, right = old[head : len(old) - tail], new[head : len(new) - tail]
-    if len(left) * len(right) <= COMPARED:
+    if len(left) * len(right) <= MAX_WORD_PAIRS:
         for a, b, size in SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks():
             found |= {head + a + step: head + b + step for step in range(size)}
     return found
 
 
-def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+def _common_prefix_length(one: Sequence[str], other: Sequence[str]) -> int:
     """Return how many words two texts begin with that are the same."""
     differ = (
         place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]
@@ -188,21 +198,23 @@ def _shared(one: Sequence[str], other: Sequence[str]) -> int:
     return next(differ, min(len(one), len(other)))
 
 
-def first_place(text: str, forms: Sequence[str]) -> tuple[int, int] | None:
+def find_first_mention(text: str, forms: Sequence[str]) -> tuple[int, int] | None:
     """Return the first place in the text of the first of the forms that it has."""
     for form in forms:
-        if spans := checked(text, [Said("", form)]):
+        if spans := locate_values(text, [AnnotatedValue("", form)]):
             return spans[0].start, spans[0].end
     return None
 
 
-def _tokens(tokens: list[tuple[int, int]], place: tuple[int, int]) -> tuple[int, int] | None:
+def _overlapping_tokens(
+    tokens: list[tuple[int, int]], place: tuple[int, int]
+) -> tuple[int, int] | None:
     """Return the first and the last token that a place is in."""
     inside = [i for i, (start, end) in enumerate(tokens) if start < place[1] and place[0] < end]
     return (inside[0], inside[-1]) if inside else None
 
 
-class _States:
+class _BeliefStateReader:
     """The belief states of a dialogue's turns, one after another.
 
     What a turn says of a domain is mostly what the turn before it said, and is read once if it is
@@ -212,20 +224,20 @@ class _States:
     def __init__(self) -> None:
         self.last: dict[str, tuple[Any, Mapping[str, str]]] = {}
 
-    def read(self, value: Any, name: str) -> State:
+    def read(self, value: Any, name: str) -> BeliefState:
         """Return a state: what was sought (``semi``) and what is to be booked (``book``)."""
         known: dict[str, Mapping[str, str]] = {}
         for domain, parts in as_mapping(value or {}, name).items():
             last = self.last.get(domain)
             if last is None or last[0] != parts:
-                slots, plain = _sought(domain, parts, name)
+                slots, plain = _read_domain_slots(domain, parts, name)
                 last = self.last[domain] = parts if plain else None, slots
             low = domain.lower()
             known[low] = {**known.get(low, {}), **last[1]}
         return {domain: slots for domain, slots in known.items() if slots}
 
 
-def _sought(domain: str, parts: Any, name: str) -> tuple[Mapping[str, str], bool]:
+def _read_domain_slots(domain: str, parts: Any, name: str) -> tuple[Mapping[str, str], bool]:
     """Return the slots of a domain of which something is known, and whether all are texts."""
     low, slots, plain = domain.lower(), dict[str, str](), True
     for part in ("book", "semi"):

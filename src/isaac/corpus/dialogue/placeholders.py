@@ -8,10 +8,10 @@ from typing import NamedTuple
 DOMAINS = ("restaurant", "hotel", "attraction", "train", "taxi", "police", "hospital")
 """The domains of MultiWOZ."""
 
-NO_DOMAIN = frozenset({"value", "booking", "book", "general", "bus"})
+NON_DOMAINS = frozenset({"value", "booking", "book", "general", "bus"})
 """What stands before a slot where a domain would, and names none of `DOMAINS`."""
 
-ALIASES = {
+SLOT_SPELLINGS = {
     "addr": "address",
     "arriveby": "arrive",
     "bookday": "day",
@@ -31,7 +31,7 @@ ALIASES = {
 }
 """Other spellings of slots, without domain and underscores."""
 
-UNIFIED = {
+UNIFIED_SLOTS = {
     "arrive": "time",
     "car": "type",
     "choice": "count",
@@ -48,10 +48,10 @@ UNIFIED = {
 """Slots that the standardised evaluation does not tell apart in BLEU: systems name them too
 differently (Nekvinda and Dušek 2021)."""
 
-PLACEHOLDER = re.compile(r"\[\s*([^\W\d_][\w .-]{0,60})\]")
-PLURAL = re.compile(PLACEHOLDER.pattern + r"(?:-?e?s\b)?")
-NUMBER = re.compile(r"_\d+$")
-GAPS = re.compile(r"[\s_.-]+")
+LENIENT_PLACEHOLDER = re.compile(r"\[\s*([^\W\d_][\w .-]{0,60})\]")
+PLURAL_PLACEHOLDER = re.compile(LENIENT_PLACEHOLDER.pattern + r"(?:-?e?s\b)?")
+NUMBER_SUFFIX = re.compile(r"_\d+$")
+SEPARATORS = re.compile(r"[\s_.-]+")
 
 
 class Placeholder(NamedTuple):
@@ -61,53 +61,53 @@ class Placeholder(NamedTuple):
     slot: str
 
 
-def placeholder(name: str) -> Placeholder:
+def parse_placeholder(name: str) -> Placeholder:
     """Return what is meant by a placeholder's name, given without its brackets.
 
     ``hotel_name`` is a hotel's name; ``name``, ``value_name`` and ``name_2`` are anything's name.
     A slot that is not known keeps its name.
     """
-    plain = NUMBER.sub("", GAPS.sub("_", name.strip().lower()).strip("_"))
+    plain = NUMBER_SUFFIX.sub("", SEPARATORS.sub("_", name.strip().lower()).strip("_"))
     first, _, rest = plain.partition("_")
-    if rest and (first in DOMAINS or first in NO_DOMAIN):
-        return Placeholder(first if first in DOMAINS else "", slot_named(rest))
-    return Placeholder("train" if plain == "train" else "", slot_named(plain))
+    if rest and (first in DOMAINS or first in NON_DOMAINS):
+        return Placeholder(first if first in DOMAINS else "", normalize_slot(rest))
+    return Placeholder("train" if plain == "train" else "", normalize_slot(plain))
 
 
-def slot_named(name: str) -> str:
+def normalize_slot(name: str) -> str:
     """Return a slot's name as it is compared: lower case, one word, one spelling."""
-    plain = GAPS.sub("", name.lower())
-    return ALIASES.get(plain, plain)
+    plain = SEPARATORS.sub("", name.lower())
+    return SLOT_SPELLINGS.get(plain, plain)
 
 
-def placeholders_in(text: str) -> list[Placeholder]:
+def find_placeholders(text: str) -> list[Placeholder]:
     """Return the placeholders of a text in their order."""
-    return [placeholder(name) for name in PLACEHOLDER.findall(text)]
+    return [parse_placeholder(name) for name in LENIENT_PLACEHOLDER.findall(text)]
 
 
-def unified(text: str) -> str:
+def unify_placeholders(text: str) -> str:
     """Return a text in lower case with each placeholder as one word in capitals, ``NAME`` say.
 
-    Domains and numbers are left out, and slots that are one in `UNIFIED` become one, so that BLEU
+    Domains and numbers are left out, and slots that are one in `UNIFIED_SLOTS` become one, so that BLEU
     does not depend on a system's way to name them.
     """
-    return PLURAL.sub(lambda found: _word(found[1]), text.lower())
+    return PLURAL_PLACEHOLDER.sub(lambda found: _placeholder_word(found[1]), text.lower())
 
 
-def _word(name: str) -> str:
-    slot = placeholder(name).slot
-    return UNIFIED.get(slot, slot).upper()
+def _placeholder_word(name: str) -> str:
+    slot = parse_placeholder(name).slot
+    return UNIFIED_SLOTS.get(slot, slot).upper()
 
 
-UNWANTED = frozenset({"", "none", "notmentioned"})
+UNSPECIFIED_VALUES = frozenset({"", "none", "notmentioned"})
 """Values, without spaces and apostrophes, that say that nothing was said."""
 
 
-def tidy(value: str) -> str:
+def compact_value(value: str) -> str:
     """Return a value in lower case, without spaces and apostrophes."""
     return re.sub(r"[\s'’`]", "", value.lower())
 
 
-def wanted(value: str) -> bool:
+def is_specified(value: str) -> bool:
     """Say whether a value says something; that it does not matter is something."""
-    return tidy(value) not in UNWANTED
+    return compact_value(value) not in UNSPECIFIED_VALUES

@@ -15,13 +15,13 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from .acts import canonical_value
-from .schema import Act, Dialogue, Turn
-from .spans import Said, checked
-from .validation import ReadingError, as_mapping, as_text, as_texts, as_turns, id_of
+from .schema import Act, Dialogue, DialogueTurn
+from .spans import AnnotatedValue, locate_values
+from .validation import ReadingError, as_mapping, as_text, as_texts, as_turns, read_dialogue_id
 
 Role = Literal["user", "assistant"]
 
-ROLES: Mapping[str, Role] = MappingProxyType(
+ROLE_ALIASES: Mapping[str, Role] = MappingProxyType(
     {
         "user": "user",
         "human": "user",
@@ -34,13 +34,13 @@ ROLES: Mapping[str, Role] = MappingProxyType(
 """Who speaks. ``system`` speaks where nobody else does so for the assistant; otherwise it is a
 prompt, which like a tool's message is kept in the record and is no turn."""
 
-SILENT = ("system", "developer", "tool", "function")
+NON_SPEAKER_ROLES = ("system", "developer", "tool", "function")
 
-CONTEXTS = ("history", "context")
+CONTEXT_COLUMNS = ("history", "context")
 
 
 @dataclass(frozen=True)
-class Rows:
+class PlainRowsReader:
     """Reads and writes one row; a turn's index counts the history, the context, the response."""
 
     name: str = "dialogue"
@@ -48,7 +48,7 @@ class Rows:
     def fits(self, record: Mapping[str, Any]) -> bool:
         """Say whether the record has a response with acts or slots, or such messages."""
         noted = {"act", "intent", "slots"}
-        if "response" in record and any(column in record for column in CONTEXTS):
+        if "response" in record and any(column in record for column in CONTEXT_COLUMNS):
             return bool(noted & set(record))
         messages = record.get("messages")
         many = messages if isinstance(messages, list) else []
@@ -61,13 +61,13 @@ class Rows:
         """
         columns = ("dialogue_id", "dialogue", "id")
         known = any(record.get(column) is not None for column in columns)
-        number = id_of(record, *columns) if known else ""
+        number = read_dialogue_id(record, *columns) if known else ""
         if "messages" in record:
-            turns = _said(record["messages"], "'messages'")
+            turns = _read_messages(record["messages"], "'messages'")
         else:
-            turns = _history(record)
+            turns = _read_history(record)
             text = as_text(record.get("response"), "'response'")
-            turns.append(_turn(_counted(record), "assistant", text, record))
+            turns.append(_build_turn(_count_entries(record), "assistant", text, record))
         if not any(turn.role == "assistant" for turn in turns):
             raise ReadingError("no turn of the assistant; roles: user, assistant")
         return Dialogue(number, tuple(turns))
@@ -79,7 +79,7 @@ class Rows:
         ):
             raise ReadingError(f"turn {index} is no turn of the assistant")
         column = "messages" if "messages" in record else "history"
-        if column == "history" and index == _counted(record):
+        if column == "history" and index == _count_entries(record):
             return {**record, "response": text}
         entries = list(record[column] if column in record else record["context"])
         column = column if column in record else "context"
@@ -88,25 +88,25 @@ class Rows:
         return {**record, column: entries}
 
 
-def _history(record: Mapping[str, Any]) -> list[Turn]:
+def _read_history(record: Mapping[str, Any]) -> list[DialogueTurn]:
     """Return the turns before a row's response: those of its history, then its context."""
-    there = [column for column in CONTEXTS if record.get(column) is not None]
+    there = [column for column in CONTEXT_COLUMNS if record.get(column) is not None]
     if not there:
         raise ReadingError("no 'context' nor 'history' before the 'response'")
-    turns: list[Turn] = []
+    turns: list[DialogueTurn] = []
     for column in there:
-        value, first = record[column], _counted(record, before=column)
+        value, first = record[column], _count_entries(record, before=column)
         if isinstance(value, str):
-            turns.append(Turn(first, "user", as_text(value, f"'{column}'")))
+            turns.append(DialogueTurn(first, "user", as_text(value, f"'{column}'")))
         elif value:
-            turns += _said(value, f"'{column}'", first)
+            turns += _read_messages(value, f"'{column}'", first)
     return turns
 
 
-def _counted(record: Mapping[str, Any], before: str = "") -> int:
+def _count_entries(record: Mapping[str, Any], before: str = "") -> int:
     """Return how many entries a row has before its response, or before a column."""
     total = 0
-    for column in CONTEXTS:
+    for column in CONTEXT_COLUMNS:
         if column == before:
             break
         value = record.get(column)
@@ -114,39 +114,43 @@ def _counted(record: Mapping[str, Any], before: str = "") -> int:
     return total
 
 
-def _said(value: Any, name: str, first: int = 0) -> list[Turn]:
+def _read_messages(value: Any, name: str, first: int = 0) -> list[DialogueTurn]:
     """Return the turns in a list of messages, or of texts of which the last is the user's."""
     entries = as_turns(value, name)
     if all(isinstance(entry, str) for entry in entries):
         last = len(entries) - 1
         return [
-            Turn(first + i, "assistant" if (last - i) % 2 else "user", as_text(entry, name))
+            DialogueTurn(first + i, "assistant" if (last - i) % 2 else "user", as_text(entry, name))
             for i, entry in enumerate(entries)
         ]
     messages = [as_mapping(entry, f"{name} turn {i}") for i, entry in enumerate(entries)]
     roles = [str(message.get("role")).lower() for message in messages]
-    speaks = not any(ROLES.get(role) == "assistant" for role in roles)
+    speaks = not any(ROLE_ALIASES.get(role) == "assistant" for role in roles)
     turns = []
     for i, (message, role) in enumerate(zip(messages, roles, strict=True)):
-        who = "assistant" if speaks and role == "system" else ROLES.get(role)
-        if who is None and role not in SILENT:
-            raise ReadingError(f"{name} turn {i} has no known role; known: {', '.join(ROLES)}")
+        who = "assistant" if speaks and role == "system" else ROLE_ALIASES.get(role)
+        if who is None and role not in NON_SPEAKER_ROLES:
+            raise ReadingError(
+                f"{name} turn {i} has no known role; known: {', '.join(ROLE_ALIASES)}"
+            )
         if who and (message.get("content") is not None or not message.get("tool_calls")):
             text = as_text(message.get("content"), f"{name} turn {i} 'content'")
-            turns.append(_turn(first + i, who, text, message))
+            turns.append(_build_turn(first + i, who, text, message))
     return turns
 
 
-def _turn(index: int, role: str, text: str, noted: Mapping[str, Any]) -> Turn:
+def _build_turn(index: int, role: str, text: str, noted: Mapping[str, Any]) -> DialogueTurn:
     """Return a turn with the acts and slots that its row or message notes."""
-    acts = [*_acts(noted)]
-    slots = [*_slots(noted, acts)]
-    said = [Said(f"{domain}_{slot}", value) for domain, slot, value in slots]
+    acts = [*_read_acts(noted)]
+    slots = [*_read_slots(noted, acts)]
+    said = [AnnotatedValue(f"{domain}_{slot}", value) for domain, slot, value in slots]
     who: Role = "user" if role == "user" else "assistant"
-    return Turn(index, who, text, tuple(_filled(acts, slots)), checked(text, said))
+    return DialogueTurn(
+        index, who, text, tuple(_fill_act_values(acts, slots)), locate_values(text, said)
+    )
 
 
-def _acts(noted: Mapping[str, Any]) -> Iterator[Act]:
+def _read_acts(noted: Mapping[str, Any]) -> Iterator[Act]:
     """Yield the acts in ``act`` or ``intent``: ``domain-intent-slot``, or less of it."""
     column = "act" if noted.get("act") is not None else "intent"
     for text in as_texts(noted.get(column), f"'{column}'"):
@@ -156,7 +160,7 @@ def _acts(noted: Mapping[str, Any]) -> Iterator[Act]:
             yield Act(domain, intent, slot)
 
 
-def _slots(noted: Mapping[str, Any], acts: Sequence[Act]) -> Iterator[tuple[str, str, str]]:
+def _read_slots(noted: Mapping[str, Any], acts: Sequence[Act]) -> Iterator[tuple[str, str, str]]:
     """Yield domain, slot and value of ``slots``.
 
     A slot's domain is before a mark (``hotel-area``, ``hotel_area``); without one it is the first
@@ -173,7 +177,7 @@ def _slots(noted: Mapping[str, Any], acts: Sequence[Act]) -> Iterator[tuple[str,
             yield domain, slot, value
 
 
-def _filled(acts: Sequence[Act], slots: Sequence[tuple[str, str, str]]) -> Iterator[Act]:
+def _fill_act_values(acts: Sequence[Act], slots: Sequence[tuple[str, str, str]]) -> Iterator[Act]:
     """Yield the acts with their values; a slot that no act names joins the first of them.
 
     Where a row has no act there is none: slots alone do not say what is done with them.

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import CorpusError
-from ...text import short
-from .placeholders import wanted
-from .schema import State
+from ...text import shorten
+from .placeholders import is_specified
+from .schema import BeliefState
 
-LONGEST = 1000
+MAX_VALUE_CHARACTERS = 1000
 """Characters of a slot's value above which it is none."""
 
 
@@ -26,17 +26,17 @@ class Prediction(NamedTuple):
     """
 
     response: str
-    state: State | None = None
+    state: BeliefState | None = None
     domains: tuple[str, ...] | None = None
     turn: int | None = None
     text: str | None = None
 
 
 Predictions = Mapping[str, list[Prediction]]
-"""Predictions by `plain_id`, one a system turn, in order."""
+"""Predictions by `normalize_id`, one a system turn, in order."""
 
 
-def plain_id(dialogue: str) -> str:
+def normalize_id(dialogue: str) -> str:
     """Return a dialogue's id as it is compared: ``sng0073`` for ``SNG0073.json``."""
     return dialogue.strip().lower().removesuffix(".json")
 
@@ -51,11 +51,11 @@ def read_predictions(path: str | Path) -> dict[str, list[Prediction]]:
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{path} is not JSON: {short(str(error))}") from None
-    return predictions_in(record, str(path))
+        raise CorpusError(f"{path} is not JSON: {shorten(str(error))}") from None
+    return parse_predictions(record, str(path))
 
 
-def predictions_in(record: Any, source: str = "predictions") -> dict[str, list[Prediction]]:
+def parse_predictions(record: Any, source: str = "predictions") -> dict[str, list[Prediction]]:
     """Return the predictions in a record that is read already; see `read_predictions`."""
     if not isinstance(record, Mapping):
         raise CorpusError(
@@ -64,16 +64,16 @@ def predictions_in(record: Any, source: str = "predictions") -> dict[str, list[P
         )
     found: dict[str, list[Prediction]] = {}
     for name, turns in record.items():
-        key, told = plain_id(str(name)), f"{source}, dialogue {short(str(name), 60)}"
+        key, told = normalize_id(str(name)), f"{source}, dialogue {shorten(str(name), 60)}"
         if key in found:
             raise CorpusError(f"{told}: there twice, with and without .json or in another case")
         if not isinstance(turns, list):
             raise CorpusError(f"{told}: wanted a list of turns, came {type(turns).__name__}")
-        found[key] = [_prediction(turn, f"{told}, turn {i}") for i, turn in enumerate(turns)]
+        found[key] = [_parse_prediction(turn, f"{told}, turn {i}") for i, turn in enumerate(turns)]
     return found
 
 
-def _prediction(turn: Any, name: str) -> Prediction:
+def _parse_prediction(turn: Any, name: str) -> Prediction:
     if not isinstance(turn, Mapping):
         raise CorpusError(f"{name}: wanted an object, came {type(turn).__name__}")
     response = turn.get("response")
@@ -82,19 +82,19 @@ def _prediction(turn: Any, name: str) -> Prediction:
     state, domains = turn.get("state"), turn.get("active_domains")
     return Prediction(
         response,
-        None if state is None else state_in(state, name),
-        None if domains is None else domains_in(domains, name),
+        None if state is None else parse_state(state, name),
+        None if domains is None else parse_domains(domains, name),
     )
 
 
-def domains_in(value: Any, name: str) -> tuple[str, ...]:
+def parse_domains(value: Any, name: str) -> tuple[str, ...]:
     """Return names of domains from JSON; ``name`` says where they stand, for the `CorpusError`."""
     if not isinstance(value, list) or not all(isinstance(domain, str) for domain in value):
         raise CorpusError(f"{name}: wanted a list of names as 'active_domains'")
     return tuple(domain.strip().lower() for domain in value)
 
 
-def state_in(value: Any, name: str) -> dict[str, dict[str, str]]:
+def parse_state(value: Any, name: str) -> dict[str, dict[str, str]]:
     """Return a state from JSON; slots that say nothing (empty, ``none``, ``not mentioned``) go.
 
     ``name`` says where it stands, for the `CorpusError` about what cannot be read.
@@ -110,13 +110,15 @@ def state_in(value: Any, name: str) -> dict[str, dict[str, str]]:
             kind = type(values).__name__
             raise CorpusError(f"{name}: wanted slots of '{first}' in 'state', came {kind}")
         for known, given in values.items():
-            text = _text(given, f"{name}, state of '{first}', slot '{short(str(known), 40)}'")
-            if wanted(text):
+            text = _parse_value(
+                given, f"{name}, state of '{first}', slot '{shorten(str(known), 40)}'"
+            )
+            if is_specified(text):
                 state.setdefault(first, {})[str(known).strip().lower()] = text
     return state
 
 
-def _text(value: Any, name: str) -> str:
+def _parse_value(value: Any, name: str) -> str:
     """Return a slot's value as text: of a list the first, nothing for null."""
     if isinstance(value, list):
         value = value[0] if value else None
@@ -125,6 +127,8 @@ def _text(value: Any, name: str) -> str:
     if isinstance(value, (list, Mapping)):
         raise CorpusError(f"{name}: wanted text, came {type(value).__name__}")
     text = str(value).strip().lower()
-    if len(text) > LONGEST:
-        raise CorpusError(f"{name}: {len(text):,} characters; at most {LONGEST:,} are read")
+    if len(text) > MAX_VALUE_CHARACTERS:
+        raise CorpusError(
+            f"{name}: {len(text):,} characters; at most {MAX_VALUE_CHARACTERS:,} are read"
+        )
     return text

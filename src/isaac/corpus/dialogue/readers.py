@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from .multiwoz import Log
-from .plain_rows import Rows
+from .multiwoz import MultiWOZReader
+from .plain_rows import PlainRowsReader
 from .schema import Dialogue
-from .schema_guided import Frames
+from .schema_guided import SchemaGuidedReader
 from .validation import ReadingError, as_mapping
 
 
-class Reader(Protocol):
+class DialogueReader(Protocol):
     """A way to write dialogues in a record (a mapping of column names to JSON values)."""
 
     @property
@@ -37,25 +37,25 @@ class Reader(Protocol):
         ...
 
 
-READERS: Mapping[str, Reader] = MappingProxyType(
+READERS: Mapping[str, DialogueReader] = MappingProxyType(
     {
-        "multiwoz21": Log("multiwoz21"),
-        "multiwoz22": Frames("multiwoz22", numbered=False),
-        "sgd": Frames("sgd", numbered=True),
-        "dialogue": Rows(),
-        "multiwoz20": Log("multiwoz20"),
-        "multiwoz24": Log("multiwoz24"),
+        "multiwoz21": MultiWOZReader("multiwoz21"),
+        "multiwoz22": SchemaGuidedReader("multiwoz22", numbered=False),
+        "sgd": SchemaGuidedReader("sgd", numbered=True),
+        "dialogue": PlainRowsReader(),
+        "multiwoz20": MultiWOZReader("multiwoz20"),
+        "multiwoz24": MultiWOZReader("multiwoz24"),
     }
 )
 """MultiWOZ 2.0, 2.1 and 2.4 share a layout, of which 2.1 comes first: it is the one recognised."""
 
 
-def recognized(record: Mapping[str, Any]) -> Reader | None:
+def detect_reader(record: Mapping[str, Any]) -> DialogueReader | None:
     """Return the first reader that the record fits, if there is one."""
     return next((reader for reader in READERS.values() if reader.fits(record)), None)
 
 
-def records_in(document: Any) -> Iterator[dict[str, Any]]:
+def iter_records(document: Any) -> Iterator[dict[str, Any]]:
     """Yield the records of a corpus's JSON document, each with its dialogue's id.
 
     MultiWOZ 2.0, 2.1 and 2.4 are one object of id and dialogue: the id becomes ``dialogue_id``.

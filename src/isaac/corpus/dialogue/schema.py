@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-State = Mapping[str, Mapping[str, str]]
+BeliefState = Mapping[str, Mapping[str, str]]
 """What the user wants so far: domain, then slot, then value, all lower case."""
 
 
@@ -32,7 +32,7 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Turn:
+class DialogueTurn:
     """One turn of a dialogue; ``index`` says where it stands in its record.
 
     ``acts`` and ``spans`` are empty where there are no annotations; ``state`` is what is known
@@ -44,7 +44,7 @@ class Turn:
     text: str
     acts: tuple[Act, ...] = ()
     spans: tuple[Span, ...] = ()
-    state: State = field(default_factory=dict)
+    state: BeliefState = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Dialogue:
     """A dialogue with its goal, in the corpus's own words and layout (empty where unknown)."""
 
     id: str
-    turns: tuple[Turn, ...]
+    turns: tuple[DialogueTurn, ...]
     goal: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -68,6 +68,6 @@ class Template(NamedTuple):
     values: Mapping[str, tuple[str, ...]]
 
 
-def system_turns(dialogue: Dialogue) -> list[Turn]:
+def system_turns(dialogue: Dialogue) -> list[DialogueTurn]:
     """The turns of the system, in order."""
     return [turn for turn in dialogue.turns if turn.role == "assistant"]

@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-from ...text import short
+from ...text import shorten
 
 MAX_CHARACTERS = 1_000_000
 """A text longer than this is no turn of a dialogue; its record is rejected."""
@@ -15,7 +15,7 @@ MAX_TURNS = 1000
 """A dialogue of more turns is rejected: what is read of it grows with their square."""
 
 
-TEXT = frozenset({str})
+KEY_TYPES = frozenset({str})
 
 
 class ReadingError(ValueError):
@@ -25,8 +25,8 @@ class ReadingError(ValueError):
 def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
     """Return the value if it is an object with texts as keys; raise `ReadingError` otherwise."""
     if type(value) is not dict and not isinstance(value, Mapping):
-        raise ReadingError(f"{name} is {_shown(value)}, not an object")
-    if not TEXT.issuperset(map(type, value)):
+        raise ReadingError(f"{name} is {_describe_value(value)}, not an object")
+    if not KEY_TYPES.issuperset(map(type, value)):
         raise ReadingError(f"{name} has a key that is not text")
     return value
 
@@ -34,7 +34,7 @@ def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
 def as_list(value: Any, name: str) -> list[Any]:
     """Return the value if it is a list; raise `ReadingError` otherwise."""
     if not isinstance(value, list):
-        raise ReadingError(f"{name} is {_shown(value)}, not a list")
+        raise ReadingError(f"{name} is {_describe_value(value)}, not a list")
     return value
 
 
@@ -43,7 +43,7 @@ def as_text(value: Any, name: str) -> str:
     if type(value) is str and len(value) <= MAX_CHARACTERS and value.isascii():
         return value  # nearly all are
     if not isinstance(value, str):
-        raise ReadingError(f"{name} is {_shown(value)}, not text")
+        raise ReadingError(f"{name} is {_describe_value(value)}, not text")
     if len(value) > MAX_CHARACTERS:
         wanted = f"at most {MAX_CHARACTERS:,} are read"
         raise ReadingError(f"{name} has {len(value):,} characters; {wanted}")
@@ -73,31 +73,31 @@ def as_texts(value: Any, name: str) -> list[str]:
     texts = []
     for each in values:
         if isinstance(each, bool) or not isinstance(each, str | int | float | None):
-            raise ReadingError(f"{name} is {_shown(value)}, not text nor a list of texts")
+            raise ReadingError(f"{name} is {_describe_value(value)}, not text nor a list of texts")
         if each is not None:
             texts.append(as_text(str(each), name))
     return texts
 
 
-def as_one_text(value: Any, name: str) -> str:
+def as_joined_text(value: Any, name: str) -> str:
     """Return the texts in a text, a number or a list of them, with spaces between them."""
     return as_text(value, name) if type(value) is str else " ".join(as_texts(value, name))
 
 
-def id_of(record: Mapping[str, Any], *columns: str) -> str:
+def read_dialogue_id(record: Mapping[str, Any], *columns: str) -> str:
     """Return the dialogue's id from the first of the columns that is there."""
     for column in columns:
         if record.get(column) is not None:
             return "".join(as_texts(record[column], f"'{column}'"))
     wanted = " or ".join(f"'{column}'" for column in columns)
-    raise ReadingError(f"no {wanted} with the dialogue's id; there: {named(record)}")
+    raise ReadingError(f"no {wanted} with the dialogue's id; there: {format_column_names(record)}")
 
 
-def named(record: Mapping[str, Any]) -> str:
+def format_column_names(record: Mapping[str, Any]) -> str:
     """Return the first names of columns, fit to be shown."""
-    return ", ".join(short(str(name), 40) for name in list(record)[:20]) or "no column at all"
+    return ", ".join(shorten(str(name), 40) for name in list(record)[:20]) or "no column at all"
 
 
-def _shown(value: Any) -> str:
+def _describe_value(value: Any) -> str:
     """Return a value of the wrong kind, fit to be shown."""
-    return "missing" if value is None else short(reprlib.repr(value), 40)
+    return "missing" if value is None else shorten(reprlib.repr(value), 40)

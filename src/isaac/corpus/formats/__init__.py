@@ -8,73 +8,73 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from ...errors import CorpusError
-from .alpaca import Alpaca
-from .base import Format, Message, RowError, Turn, names
-from .context_response import ContextResponse
-from .hh import HH
-from .messages import Messages
-from .prompt_completion import PromptCompletion
-from .sharegpt import ShareGPT
-from .task_oriented import DIALOGUES, Dialogues
+from .alpaca import AlpacaFormat
+from .base import CorpusTurn, Format, Message, RowError, format_column_names
+from .context_response import ContextResponseFormat
+from .hh import HHFormat
+from .messages import MessagesFormat
+from .prompt_completion import PromptCompletionFormat
+from .sharegpt import ShareGPTFormat
+from .task_oriented import TASK_ORIENTED_FORMATS, TaskOrientedFormat
 
 __all__ = [
-    "DIALOGUES",
     "FORMATS",
-    "Dialogues",
+    "TASK_ORIENTED_FORMATS",
+    "CorpusTurn",
     "Format",
     "Message",
     "RowError",
-    "Turn",
-    "choose",
-    "detect",
-    "restore",
-    "spec",
+    "TaskOrientedFormat",
+    "choose_format",
+    "deserialize_format",
+    "detect_format",
+    "serialize_format",
 ]
 
-Record = Mapping[str, Any]
+JsonRecord = Mapping[str, Any]
 
 FORMATS: dict[str, Format] = {
-    "messages": Messages(),
-    "sharegpt": ShareGPT(),
-    "prompt_completion": PromptCompletion(),
-    "alpaca": Alpaca(),
-    "prompt_response": ContextResponse("prompt_response", "prompt", "response"),
-    "context_response": ContextResponse(),
-    "question_answer": ContextResponse("question_answer", "question", "answer"),
-    "hh": HH(),
-    **DIALOGUES,
+    "messages": MessagesFormat(),
+    "sharegpt": ShareGPTFormat(),
+    "prompt_completion": PromptCompletionFormat(),
+    "alpaca": AlpacaFormat(),
+    "prompt_response": ContextResponseFormat("prompt_response", "prompt", "response"),
+    "context_response": ContextResponseFormat(),
+    "question_answer": ContextResponseFormat("question_answer", "question", "answer"),
+    "hh": HHFormat(),
+    **TASK_ORIENTED_FORMATS,
 }
-"""Every format by name; they are tried in this order, but `DIALOGUES` first: they fit less."""
+"""Every format by name; they are tried in this order, but `TASK_ORIENTED_FORMATS` first: they fit less."""
 
 ALIASES: tuple[Format, ...] = (
-    Messages("conversations"),
-    Messages("conversation"),
-    ShareGPT("conversation"),
-    HH("text"),
+    MessagesFormat("conversations"),
+    MessagesFormat("conversation"),
+    ShareGPTFormat("conversation"),
+    HHFormat("text"),
 )
 """Formats under other column names, tried after the rest."""
 
-IN_ONE_COLUMN: dict[str, Callable[[str], Format]] = {
-    "messages": Messages,
-    "sharegpt": ShareGPT,
-    "hh": HH,
+ONE_COLUMN_FORMATS: dict[str, Callable[[str], Format]] = {
+    "messages": MessagesFormat,
+    "sharegpt": ShareGPTFormat,
+    "hh": HHFormat,
 }
 
 
-def spec(form: Format) -> str:
-    """Return a format with its columns as JSON, for `restore`; of dialogues, the layout alone."""
-    given = {"name": form.name} if isinstance(form, Dialogues) else asdict(cast(Any, form))
+def serialize_format(form: Format) -> str:
+    """Return a format with its columns as JSON, for `deserialize_format`; of dialogues, the layout alone."""
+    given = {"name": form.name} if isinstance(form, TaskOrientedFormat) else asdict(cast(Any, form))
     return json.dumps(given)
 
 
-def restore(text: str) -> Format:
-    """Return the format that `spec` wrote."""
+def deserialize_format(text: str) -> Format:
+    """Return the format that `serialize_format` wrote."""
     fields = json.loads(text)
     return type(FORMATS.get(fields["name"], FORMATS["context_response"]))(**fields)
 
 
-def choose(
-    records: Sequence[Record],
+def choose_format(
+    records: Sequence[JsonRecord],
     *,
     name: str | None = None,
     context: str | None = None,
@@ -89,63 +89,65 @@ def choose(
     if context is not None and response is None:
         raise CorpusError("--context needs --response: the column that answers it")
     if response is None:
-        return detect(records) if name is None else _named(records, name)
-    _need_columns(records, [column for column in (context, response) if column is not None])
+        return detect_format(records) if name is None else _choose_by_name(records, name)
+    _check_columns(records, [column for column in (context, response) if column is not None])
     if context is None:
-        return _in_one_column(records, name, response)
-    return _in_two_columns(name, context, response)
+        return _choose_one_column_format(records, name, response)
+    return _build_two_column_format(name, context, response)
 
 
-def detect(records: Sequence[Record]) -> Format:
+def detect_format(records: Sequence[JsonRecord]) -> Format:
     """Return the format that fits most of the records, the earlier one of equals."""
-    forms: list[Format] = [*DIALOGUES.values(), *FORMATS.values(), *ALIASES]
-    return _most(records, forms) or _give_up(records, "")
+    forms: list[Format] = [*TASK_ORIENTED_FORMATS.values(), *FORMATS.values(), *ALIASES]
+    return _find_best_fit(records, forms) or _raise_unknown_format(records, "")
 
 
-def _named(records: Sequence[Record], name: str) -> Format:
+def _choose_by_name(records: Sequence[JsonRecord], name: str) -> Format:
     """Return the format of that name, under the column name that most records have."""
     forms = [form for form in (*FORMATS.values(), *ALIASES) if form.name == name]
-    return _most(records, forms) or FORMATS[name]
+    return _find_best_fit(records, forms) or FORMATS[name]
 
 
-def _in_two_columns(name: str | None, context: str, response: str) -> Format:
-    if name in IN_ONE_COLUMN:
+def _build_two_column_format(name: str | None, context: str, response: str) -> Format:
+    if name in ONE_COLUMN_FORMATS:
         raise CorpusError(f"format '{name}' is one column; give --response only")
-    if name is not None and not isinstance(FORMATS[name], ContextResponse):
+    if name is not None and not isinstance(FORMATS[name], ContextResponseFormat):
         raise CorpusError(
             f"format '{name}' has columns of its own; drop --format, or --context and --response"
         )
-    return ContextResponse(name or "context_response", context, response)
+    return ContextResponseFormat(name or "context_response", context, response)
 
 
-def _in_one_column(records: Sequence[Record], name: str | None, response: str) -> Format:
+def _choose_one_column_format(
+    records: Sequence[JsonRecord], name: str | None, response: str
+) -> Format:
     if name is None:
         why = f"column '{response}' holds no conversation; give --context as well. "
-        forms = [form(response) for form in IN_ONE_COLUMN.values()]
-        return _most(records, forms) or _give_up(records, why)
-    if name not in IN_ONE_COLUMN:
+        forms = [form(response) for form in ONE_COLUMN_FORMATS.values()]
+        return _find_best_fit(records, forms) or _raise_unknown_format(records, why)
+    if name not in ONE_COLUMN_FORMATS:
         raise CorpusError(f"format '{name}' needs --context beside --response")
-    return IN_ONE_COLUMN[name](response)
+    return ONE_COLUMN_FORMATS[name](response)
 
 
-def _most(records: Sequence[Record], forms: Sequence[Format]) -> Format | None:
+def _find_best_fit(records: Sequence[JsonRecord], forms: Sequence[Format]) -> Format | None:
     counts = [sum(form.fits(record) for record in records) for form in forms]
     best = max(counts, default=0)
     return forms[counts.index(best)] if best else None
 
 
-def _columns(records: Sequence[Record]) -> str:
-    return names(dict.fromkeys(column for record in records for column in record))
+def _format_record_columns(records: Sequence[JsonRecord]) -> str:
+    return format_column_names(dict.fromkeys(column for record in records for column in record))
 
 
-def _need_columns(records: Sequence[Record], columns: list[str]) -> None:
+def _check_columns(records: Sequence[JsonRecord], columns: list[str]) -> None:
     for column in columns:
         if records and not any(column in record for record in records):
-            raise CorpusError(f"no column '{column}'; there: {_columns(records)}")
+            raise CorpusError(f"no column '{column}'; there: {_format_record_columns(records)}")
 
 
-def _give_up(records: Sequence[Record], why: str) -> Format:
+def _raise_unknown_format(records: Sequence[JsonRecord], why: str) -> Format:
     raise CorpusError(
-        f"{why}cannot tell the format: the columns are {_columns(records)}. "
+        f"{why}cannot tell the format: the columns are {_format_record_columns(records)}. "
         f"Name them with --context and --response, or force one of: {', '.join(FORMATS)}"
     )

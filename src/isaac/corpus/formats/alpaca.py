@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Message, Turn, blank, text_in, usable
+from .base import CorpusTurn, Message, is_blank, require_text, validate_text
 
 
 @dataclass(frozen=True)
-class Alpaca:
+class AlpacaFormat:
     """One instruction a record; the input, where there is one, follows it after a blank line."""
 
     name: str = "alpaca"
@@ -19,15 +19,15 @@ class Alpaca:
         """Say whether the record has an instruction and an output."""
         return "instruction" in record and "output" in record
 
-    def turns(self, record: Mapping[str, Any]) -> list[Turn]:
+    def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Return the one exchange of the record."""
-        asked = text_in(record, "instruction")
-        if not blank(record.get("input")):
-            asked += "\n\n" + usable(record["input"], "'input'")
+        asked = require_text(record, "instruction")
+        if not is_blank(record.get("input")):
+            asked += "\n\n" + validate_text(record["input"], "'input'")
         prompt = [Message("user", asked)]
-        if not blank(record.get("system")):
-            prompt.insert(0, Message("system", usable(record["system"], "'system'")))
-        return [Turn(0, tuple(prompt), text_in(record, "output"))]
+        if not is_blank(record.get("system")):
+            prompt.insert(0, Message("system", validate_text(record["system"], "'system'")))
+        return [CorpusTurn(0, tuple(prompt), require_text(record, "output"))]
 
     def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
         """Return the record with its output replaced."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from ...text import short
+from ...text import shorten
 
 MAX_CHARACTERS = 1_000_000
 """A text longer than this is no turn of a conversation; its row is rejected."""
@@ -19,7 +19,7 @@ MAX_TURNS = 1000
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 
-KINDS = {
+JSON_TYPE_DESCRIPTIONS = {
     bool: "true or false",
     int: "a number",
     float: "a number",
@@ -36,7 +36,7 @@ class Message(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Turn:
+class CorpusTurn:
     """A response that can be curated, with all that was said before it.
 
     ``index`` says where in its record the response stands; only its format reads it. ``group`` is
@@ -68,7 +68,7 @@ class Format(Protocol):
         """Say whether the record has this format's columns, whatever is in them."""
         ...
 
-    def turns(self, record: Mapping[str, Any]) -> list[Turn]:
+    def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Return every response that can be curated; raise `RowError` if there is none."""
         ...
 
@@ -77,31 +77,31 @@ class Format(Protocol):
         ...
 
 
-def text_in(record: Mapping[str, Any], column: str) -> str:
+def require_text(record: Mapping[str, Any], column: str) -> str:
     """Return the text in a column; raise `RowError` if there is none that can be used."""
     if column not in record:
-        raise RowError(f"no column '{column}'; there: {names(record)}")
-    return usable(record[column], f"'{column}'")
+        raise RowError(f"no column '{column}'; there: {format_column_names(record)}")
+    return validate_text(record[column], f"'{column}'")
 
 
-def names(columns: Iterable[Any]) -> str:
+def format_column_names(columns: Iterable[Any]) -> str:
     """Return the first names of columns, fit to be shown."""
     first = itertools.islice(columns, 20)
-    return ", ".join(short(str(column), 40) for column in first) or "no column at all"
+    return ", ".join(shorten(str(column), 40) for column in first) or "no column at all"
 
 
-def blank(value: Any) -> bool:
+def is_blank(value: Any) -> bool:
     """Say whether there is nothing in a value: null, nothing, or only spaces."""
     return not value or (isinstance(value, str) and not value.strip())
 
 
-def usable(value: Any, name: str) -> str:
+def validate_text(value: Any, name: str) -> str:
     """Return the value if it is text with something in it; raise `RowError` otherwise."""
     if value is None:
         raise RowError(f"{name} is missing")
     if not isinstance(value, str):
-        kind = KINDS.get(type(value), f"of type {type(value).__name__}")
-        raise RowError(f"{name} is {kind} ({short(reprlib.repr(value), 40)}), not text")
+        kind = JSON_TYPE_DESCRIPTIONS.get(type(value), f"of type {type(value).__name__}")
+        raise RowError(f"{name} is {kind} ({shorten(reprlib.repr(value), 40)}), not text")
     if not value.strip():
         raise RowError(f"{name} is empty")
     if len(value) > MAX_CHARACTERS:
@@ -111,12 +111,12 @@ def usable(value: Any, name: str) -> str:
     return value
 
 
-def roles_only(messages: list[Message]) -> str:
+def join_roles(messages: list[Message]) -> str:
     """Return the order of roles, for a reason that names what came."""
     return ", ".join(message.role for message in messages[:6]) or "none"
 
 
-def assistant_turns(turns: list[tuple[int, Message]], editable: set[int]) -> list[Turn]:
+def find_assistant_turns(turns: list[tuple[int, Message]], editable: set[int]) -> list[CorpusTurn]:
     """Return each editable assistant message that has a user's or tool's message before it.
 
     ``turns`` holds (index in the record, message) in order.
@@ -126,13 +126,13 @@ def assistant_turns(turns: list[tuple[int, Message]], editable: set[int]) -> lis
     found = []
     said: list[Message] = []
     for index, message in turns:
-        answers = any(m.role in ("user", "tool") and not blank(m.content) for m in said)
+        answers = any(m.role in ("user", "tool") and not is_blank(m.content) for m in said)
         if message.role == "assistant" and index in editable and answers:
-            found.append(Turn(index, tuple(said), message.content))
+            found.append(CorpusTurn(index, tuple(said), message.content))
         said.append(message)
     if not found:
         raise RowError(
             "no assistant turn with text that answers a user or a tool; "
-            f"roles: {roles_only([message for _, message in turns])}"
+            f"roles: {join_roles([message for _, message in turns])}"
         )
     return found

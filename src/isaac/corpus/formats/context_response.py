@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Message, Turn, text_in
+from .base import CorpusTurn, Message, require_text
 
 
 @dataclass(frozen=True)
-class ContextResponse:
+class ContextResponseFormat:
     """One exchange a record, in two columns."""
 
     name: str = "context_response"
@@ -21,10 +21,10 @@ class ContextResponse:
         """Say whether the record has both columns."""
         return self.context in record and self.response in record
 
-    def turns(self, record: Mapping[str, Any]) -> list[Turn]:
+    def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Return the one exchange of the record."""
-        prompt = Message("user", text_in(record, self.context))
-        return [Turn(0, (prompt,), text_in(record, self.response))]
+        prompt = Message("user", require_text(record, self.context))
+        return [CorpusTurn(0, (prompt,), require_text(record, self.response))]
 
     def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
         """Return the record with its response replaced."""

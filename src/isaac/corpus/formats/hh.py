@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Message, Turn, assistant_turns, text_in, usable
+from .base import CorpusTurn, Message, find_assistant_turns, require_text, validate_text
 
 SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \n]?")
-ROLES = {"Human": "user", "Assistant": "assistant"}
+HH_ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-def split(text: str) -> list[tuple[str, int, int]]:
+def split_turns(text: str) -> list[tuple[str, int, int]]:
     """Return (role, start, end) of each turn's text; what is outside them is its markup."""
     heads = list(SPEAKER.finditer(text))
     ends = [*(head.start() for head in heads[1:]), len(text)][: len(heads)]
-    return [(ROLES[head[1]], head.end(), end) for head, end in zip(heads, ends, strict=True)]
+    return [(HH_ROLES[head[1]], head.end(), end) for head, end in zip(heads, ends, strict=True)]
 
 
 @dataclass(frozen=True)
-class HH:
+class HHFormat:
     """Conversations in one string, as in Anthropic's HH-RLHF; there the column is ``chosen``."""
 
     column: str = "chosen"
@@ -32,17 +32,17 @@ class HH:
         value = record.get(self.column)
         return isinstance(value, str) and bool(SPEAKER.match(value)) and "Assistant:" in value
 
-    def turns(self, record: Mapping[str, Any]) -> list[Turn]:
+    def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Return every turn of the assistant that answers something."""
-        text = text_in(record, self.column)
-        parts = split(text)
+        text = require_text(record, self.column)
+        parts = split_turns(text)
         last = len(parts) - 1
         read = [
             (
                 index,
                 Message(
                     role,
-                    usable(text[start:end], f"'{self.column}' turn {index}")
+                    validate_text(text[start:end], f"'{self.column}' turn {index}")
                     if index == last or role == "user"
                     else text[start:end],
                 ),
@@ -50,7 +50,7 @@ class HH:
             for index, (role, start, end) in enumerate(parts)
         ]
         editable = {index for index, message in read if message.content.strip()}
-        return assistant_turns(read, editable)
+        return find_assistant_turns(read, editable)
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
         """Return the record with one turn's text replaced and its markup untouched.
@@ -60,5 +60,5 @@ class HH:
         """
         response = SPEAKER.sub(lambda mark: mark[0].replace("\n\n", "\n"), response)
         text = record[self.column]
-        _, start, end = split(text)[index]
+        _, start, end = split_turns(text)[index]
         return {**record, self.column: text[:start] + response + text[end:]}

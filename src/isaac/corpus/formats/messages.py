@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Message, RowError, Turn, assistant_turns, blank, usable
+from .base import CorpusTurn, Message, RowError, find_assistant_turns, is_blank, validate_text
 
-ROLES = {
+MESSAGE_ROLES = {
     "system": "system",
     "developer": "system",
     "user": "user",
@@ -27,7 +27,7 @@ def is_message_list(value: Any) -> bool:
     )
 
 
-def content_of(message: Mapping[str, Any], name: str) -> str:
+def read_content(message: Mapping[str, Any], name: str) -> str:
     """Return a message's text, whether plain or in one part of type text."""
     content = message.get("content")
     if isinstance(content, list):
@@ -35,10 +35,10 @@ def content_of(message: Mapping[str, Any], name: str) -> str:
         if len(content) != 1 or len(texts) != 1:
             raise RowError(f"{name} has {len(content)} parts; one part of text can be read")
         content = texts[0]
-    return usable(content, name)
+    return validate_text(content, name)
 
 
-def with_content(message: Mapping[str, Any], response: str) -> dict[str, Any]:
+def replace_content(message: Mapping[str, Any], response: str) -> dict[str, Any]:
     """Return the message with other text, in the shape that its content had."""
     content = message["content"]
     if isinstance(content, list):
@@ -50,30 +50,30 @@ def read_messages(messages: list[Any], column: str) -> tuple[list[tuple[int, Mes
     """Return (index, message) in order, and which of them are plain text."""
     read, editable = [], set()
     for index, message in enumerate(messages):
-        said, plain = _read(message, f"'{column}' turn {index}")
+        said, plain = _read_message(message, f"'{column}' turn {index}")
         read.append((index, said))
         if plain:
             editable.add(index)
     return read, editable
 
 
-def _read(message: Any, name: str) -> tuple[Message, bool]:
+def _read_message(message: Any, name: str) -> tuple[Message, bool]:
     """Return a message, and whether it is plain text.
 
     A message with tool calls has no text of its own that could be replaced without breaking the
     call; it stays in the prompt as what it says, if anything. A system message may be empty.
     """
     role = message.get("role") if isinstance(message, Mapping) else None
-    if not isinstance(role, str) or role not in ROLES:
-        raise RowError(f"{name} has no known role; known: {', '.join(ROLES)}")
+    if not isinstance(role, str) or role not in MESSAGE_ROLES:
+        raise RowError(f"{name} has no known role; known: {', '.join(MESSAGE_ROLES)}")
     calls = bool(message.get("tool_calls") or message.get("function_call"))
-    if blank(message.get("content")) and (calls or ROLES[role] == "system"):
-        return Message(ROLES[role], ""), False
-    return Message(ROLES[role], content_of(message, name)), not calls
+    if is_blank(message.get("content")) and (calls or MESSAGE_ROLES[role] == "system"):
+        return Message(MESSAGE_ROLES[role], ""), False
+    return Message(MESSAGE_ROLES[role], read_content(message, name)), not calls
 
 
 @dataclass(frozen=True)
-class Messages:
+class MessagesFormat:
     """Conversations in one column of role and content."""
 
     column: str = "messages"
@@ -83,15 +83,15 @@ class Messages:
         """Say whether the column holds messages with roles."""
         return is_message_list(record.get(self.column))
 
-    def turns(self, record: Mapping[str, Any]) -> list[Turn]:
+    def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Return every assistant turn of plain text that answers something."""
         value = record.get(self.column)
         if not isinstance(value, list) or not value:
             raise RowError(f"'{self.column}' is not a list with messages in it")
-        return assistant_turns(*read_messages(value, self.column))
+        return find_assistant_turns(*read_messages(value, self.column))
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
         """Return the record with one assistant turn's text replaced."""
         messages = list(record[self.column])
-        messages[index] = with_content(messages[index], response)
+        messages[index] = replace_content(messages[index], response)
         return {**record, self.column: messages}

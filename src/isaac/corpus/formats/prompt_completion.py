@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Message, RowError, Turn, assistant_turns, text_in
-from .messages import read_messages, with_content
+from .base import CorpusTurn, Message, RowError, find_assistant_turns, require_text
+from .messages import read_messages, replace_content
 
 
 @dataclass(frozen=True)
-class PromptCompletion:
+class PromptCompletionFormat:
     """One exchange a record; the completion is text or one assistant message."""
 
     name: str = "prompt_completion"
@@ -20,12 +20,12 @@ class PromptCompletion:
         """Say whether the record has both columns."""
         return "prompt" in record and "completion" in record
 
-    def turns(self, record: Mapping[str, Any]) -> list[Turn]:
+    def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Return the one exchange of the record."""
         prompt, completion = record.get("prompt"), record.get("completion")
         if not isinstance(prompt, list) and not isinstance(completion, list):
-            asked = Message("user", text_in(record, "prompt"))
-            return [Turn(0, (asked,), text_in(record, "completion"))]
+            asked = Message("user", require_text(record, "prompt"))
+            return [CorpusTurn(0, (asked,), require_text(record, "completion"))]
         if not isinstance(prompt, list) or not isinstance(completion, list) or not prompt:
             raise RowError("'prompt' and 'completion' must both be text or both be messages")
         if len(completion) != 1:
@@ -33,11 +33,11 @@ class PromptCompletion:
         said, _ = read_messages(prompt, "prompt")
         ((_, answer),), plain = read_messages(completion, "completion")
         last = len(said)
-        return assistant_turns([*said, (last, answer)], {last} if plain else set())
+        return find_assistant_turns([*said, (last, answer)], {last} if plain else set())
 
     def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
         """Return the record with its completion replaced, in the shape that it had."""
         completion = record["completion"]
         if isinstance(completion, list):
-            return {**record, "completion": [with_content(completion[0], response)]}
+            return {**record, "completion": [replace_content(completion[0], response)]}
         return {**record, "completion": response}

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Message, RowError, Turn, assistant_turns, blank, usable
+from .base import CorpusTurn, Message, RowError, find_assistant_turns, is_blank, validate_text
 
-ROLES = {
+SENDER_ROLES = {
     "system": "system",
     "human": "user",
     "user": "user",
@@ -25,7 +25,7 @@ ROLES = {
 
 
 @dataclass(frozen=True)
-class ShareGPT:
+class ShareGPTFormat:
     """Conversations in one column of from and value."""
 
     column: str = "conversations"
@@ -40,7 +40,7 @@ class ShareGPT:
             and all(isinstance(turn, Mapping) and "from" in turn for turn in value)
         )
 
-    def turns(self, record: Mapping[str, Any]) -> list[Turn]:
+    def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Return every turn of the model that answers something and is no function call."""
         value = record.get(self.column)
         if not isinstance(value, list) or not value:
@@ -49,14 +49,14 @@ class ShareGPT:
         for index, turn in enumerate(value):
             name = f"'{self.column}' turn {index}"
             sender = turn.get("from") if isinstance(turn, Mapping) else None
-            if not isinstance(sender, str) or sender not in ROLES:
-                raise RowError(f"{name} has no known sender; known: {', '.join(ROLES)}")
-            empty = sender == "system" and blank(turn.get("value"))
-            text = "" if empty else usable(turn.get("value"), name)
-            read.append((index, Message(ROLES[sender], text)))
+            if not isinstance(sender, str) or sender not in SENDER_ROLES:
+                raise RowError(f"{name} has no known sender; known: {', '.join(SENDER_ROLES)}")
+            empty = sender == "system" and is_blank(turn.get("value"))
+            text = "" if empty else validate_text(turn.get("value"), name)
+            read.append((index, Message(SENDER_ROLES[sender], text)))
             if sender != "function_call":
                 editable.add(index)
-        return assistant_turns(self._with_system(record, read), editable)
+        return find_assistant_turns(self._prepend_system(record, read), editable)
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
         """Return the record with one turn's value replaced."""
@@ -65,10 +65,10 @@ class ShareGPT:
         return {**record, self.column: turns}
 
     @staticmethod
-    def _with_system(
+    def _prepend_system(
         record: Mapping[str, Any], read: list[tuple[int, Message]]
     ) -> list[tuple[int, Message]]:
         system = record.get("system")
         if isinstance(system, str) and system.strip():
-            return [(-1, Message("system", usable(system, "'system'"))), *read]
+            return [(-1, Message("system", validate_text(system, "'system'"))), *read]
         return read

@@ -12,28 +12,27 @@ from typing import Any
 
 from ...errors import CorpusError
 from ..dialogue.acts import act_string
-from ..dialogue.delexicalization import delexicalize, lexicalize, slots_of
-from ..dialogue.placeholders import NO_DOMAIN
+from ..dialogue.delexicalization import delexicalize, lexicalize, template_slots
+from ..dialogue.placeholders import NON_DOMAINS
 from ..dialogue.readers import READERS
-from ..dialogue.schema import Dialogue
-from ..dialogue.schema import Turn as Said
+from ..dialogue.schema import Dialogue, DialogueTurn
 from ..dialogue.validation import ReadingError
 from ..dialogue.value_lexicon import Lexicon
-from .base import SURROGATE, Message, RowError, Turn, assistant_turns
-from .messages import ROLES
+from .base import SURROGATE, CorpusTurn, Message, RowError, find_assistant_turns
+from .messages import MESSAGE_ROLES
 
-ACT = "act"
+GROUP_BY_ACT = "act"
 """What stands for a column in ``group_by``: the acts and the slots that a turn's text names."""
 
-KIND = "~"
+INDUCED_ACT_PREFIX = "~"
 """What stands before the number of a kind of turns, in the place of acts."""
 
-BAR = " | "
+GROUP_SEPARATOR = " | "
 """What stands between the acts and the slots of a group."""
 
 
 @dataclass(frozen=True)
-class Dialogues:
+class TaskOrientedFormat:
     """Dialogues in one of the layouts of `READERS`, by its name.
 
     ``lexicon`` has the values that can stand in texts without being noted; it decides what is
@@ -51,7 +50,7 @@ class Dialogues:
         """
         return ("messages" in record or self.name != "dialogue") and READERS[self.name].fits(record)
 
-    def turns(self, record: Mapping[str, Any]) -> list[Turn]:
+    def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Return every system turn that answers something, without its values.
 
         Before it stands what was said, in its own words.
@@ -60,10 +59,10 @@ class Dialogues:
         said = {turn.index: Message(turn.role, turn.text) for turn in turns}
         by_index = {turn.index: turn for turn in turns}
         editable = {turn.index for turn in turns if turn.text.strip()}
-        every = sorted({**dict(_unread(record)), **said}.items())
+        every = sorted({**dict(_read_plain_messages(record)), **said}.items())
         return [
-            self._without_values(turn, by_index[turn.index])
-            for turn in assistant_turns(every, editable)
+            self._delexicalize_turn(turn, by_index[turn.index])
+            for turn in find_assistant_turns(every, editable)
         ]
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
@@ -80,10 +79,10 @@ class Dialogues:
         except ReadingError as error:
             raise RowError(str(error)) from None
 
-    def _without_values(self, turn: Turn, said: Said) -> Turn:
+    def _delexicalize_turn(self, turn: CorpusTurn, said: DialogueTurn) -> CorpusTurn:
         """Return the turn without its values; its group is its acts and the slots that it names."""
         template = delexicalize(said, self.lexicon)
-        group = f"{act_string(said.acts).lstrip(KIND)}{BAR}{' '.join(slots_of(template))}"
+        group = f"{act_string(said.acts).lstrip(INDUCED_ACT_PREFIX)}{GROUP_SEPARATOR}{' '.join(template_slots(template))}"
         if not group.isascii() and SURROGATE.search(group):
             raise RowError(f"the acts of turn {turn.index} are not valid Unicode")
         return dataclasses.replace(
@@ -91,35 +90,41 @@ class Dialogues:
         )
 
 
-def filled(response: str, values: Mapping[str, Sequence[str]]) -> str:
+def fill_placeholders(response: str, values: Mapping[str, Sequence[str]]) -> str:
     """Return a response with the values of a turn; raise `CorpusError` if it lacks one."""
     text = lexicalize(response, values)
     if text is None:
-        lacking = ", ".join(slot for slot in slots_of(response) if slot not in values)
+        lacking = ", ".join(slot for slot in template_slots(response) if slot not in values)
         raise CorpusError(
             f"a response names {lacking}, of which its turn has no value; "
-            f"there: {', '.join(values) or 'none'}. Draw within group_by '{ACT}'"
+            f"there: {', '.join(values) or 'none'}. Draw within group_by '{GROUP_BY_ACT}'"
         )
     return text
 
 
-def _unread(record: Mapping[str, Any]) -> Iterator[tuple[int, Message]]:
+def _read_plain_messages(record: Mapping[str, Any]) -> Iterator[tuple[int, Message]]:
     """Yield the messages of a plain record; most are turns, not a prompt, a call or its result."""
     messages = record.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else []):
-        role = ROLES.get(str(message.get("role")).lower()) if isinstance(message, Mapping) else None
+        role = (
+            MESSAGE_ROLES.get(str(message.get("role")).lower())
+            if isinstance(message, Mapping)
+            else None
+        )
         content = message.get("content") if role else None
         if role:
             yield index, Message(role, content if isinstance(content, str) else "")
 
 
-DIALOGUES: dict[str, Dialogues] = {name: Dialogues(name) for name in READERS}
+TASK_ORIENTED_FORMATS: dict[str, TaskOrientedFormat] = {
+    name: TaskOrientedFormat(name) for name in READERS
+}
 """Every layout of task-oriented dialogues by its name."""
 
 
-def values_of(name: str, records: Iterable[Mapping[str, Any]]) -> Lexicon:
+def lexicon_from_records(name: str, records: Iterable[Mapping[str, Any]]) -> Lexicon:
     """Return the values that a corpus's own records note, those that cannot be read left out."""
-    form = DIALOGUES[name]
+    form = TASK_ORIENTED_FORMATS[name]
 
     def readable() -> Iterator[Dialogue]:
         for record in records:
@@ -129,7 +134,7 @@ def values_of(name: str, records: Iterable[Mapping[str, Any]]) -> Lexicon:
     return Lexicon.of(readable())
 
 
-def values_in(folder: str | Path) -> Lexicon:
+def lexicon_from_database(folder: str | Path) -> Lexicon:
     """Return the values in a database's folder, or in ``db`` in it.
 
     Raises `CorpusError` where there are none.
@@ -138,7 +143,7 @@ def values_in(folder: str | Path) -> Lexicon:
     return Lexicon.read(place / "db" if (place / "db").is_dir() else place)
 
 
-def beside(name: str) -> bool:
+def is_auxiliary_file(name: str) -> bool:
     """Say whether a file of a release has no dialogues: acts, lists, its database or ontology."""
     path = PurePosixPath(name.lower())
     stem = path.name.partition(".")[0]
@@ -149,39 +154,43 @@ def beside(name: str) -> bool:
     )
 
 
-def of_kind(kind: int, group: str) -> str:
+def induced_group(kind: int, group: str) -> str:
     """Return the group of a turn whose acts are not known, but what kind of turn it is."""
-    return f"{KIND}{kind}{group}"
+    return f"{INDUCED_ACT_PREFIX}{kind}{group}"
 
 
-def kind_of(group: str) -> int | None:
+def induced_act_from_group(group: str) -> int | None:
     """Return what kind of turn a group has in the place of acts, None for any other group."""
-    found = re.fullmatch(rf"{KIND}(\d+)", acts_of(group))
+    found = re.fullmatch(rf"{INDUCED_ACT_PREFIX}(\d+)", acts_from_group(group))
     return int(found[1]) if found else None
 
 
-def acts_known(group: str) -> bool:
+def has_known_acts(group: str) -> bool:
     """Say whether the acts of a group are those that its corpus notes."""
-    return bool(acts_of(group)) and kind_of(group) is None
+    return bool(acts_from_group(group)) and induced_act_from_group(group) is None
 
 
-def acts_of(group: str) -> str:
+def acts_from_group(group: str) -> str:
     """Return the acts of a turn's group, ``general-reqmore+hotel-inform-area``; empty if none."""
-    return group.rpartition(BAR)[0]
+    return group.rpartition(GROUP_SEPARATOR)[0]
 
 
-def domains_of(group: str) -> frozenset[str]:
+def domains_from_group(group: str) -> frozenset[str]:
     """Return the domains that the acts of a group are about, none where they are not known."""
-    if not acts_known(group):
+    if not has_known_acts(group):
         return frozenset()
-    return frozenset(act.partition("-")[0] for act in acts_of(group).split("+")) - NO_DOMAIN - {""}
+    return (
+        frozenset(act.partition("-")[0] for act in acts_from_group(group).split("+"))
+        - NON_DOMAINS
+        - {""}
+    )
 
 
-def slots_in(group: str) -> tuple[str, ...]:
+def slots_from_group(group: str) -> tuple[str, ...]:
     """Return the slots that the responses of a group name, sorted."""
-    return tuple(group.rpartition(BAR)[2].split())
+    return tuple(group.rpartition(GROUP_SEPARATOR)[2].split())
 
 
-def acting(context: str, group: str) -> str:
+def append_acts(context: str, group: str) -> str:
     """Return a context with the acts of its response, as a rephraser is given them."""
-    return f"{context}\nacts: {acts_of(group)}" if acts_known(group) else context
+    return f"{context}\nacts: {acts_from_group(group)}" if has_known_acts(group) else context

@@ -14,30 +14,30 @@ from typing import NamedTuple
 import numpy as np
 
 from ...corpus.corpus import Corpus
-from ...corpus.formats.task_oriented import acts_of, kind_of, of_kind
+from ...corpus.formats.task_oriented import acts_from_group, induced_act_from_group, induced_group
 from ...models.encoders import Encoder
 from ...runtime.progress import Progress
 from ..arrays import Ints
 from ..search.exact import find_neighbors
-from ..search.kmeans import evenly, like_means, moved
-from ..storage import Store
-from ..vectors import Grid, embed, on_grid
-from .turn_context import around, groups_in
+from ..search.kmeans import evenly_spaced, spherical_kmeans, update_centroids
+from ..storage import Storage
+from ..vectors import GridVectors, embed, to_grid
+from .turn_context import group_column, turn_context
 
-FEWEST = 2
+MIN_ACTS = 2
 """Kinds at least."""
 
-FINE = 4
+SQRT_TURNS_PER_ACT = 4
 """Kinds for the square root of the number of turns, divided by this: 21 for 7,000."""
 
-EACH = 200
+SAMPLES_PER_ACT = 200
 """Turns a kind from which the kinds are learnt."""
 
-BLOCK = 10_000
+BLOCK_TURNS = 10_000
 """Turns whose vectors are put side by side at a time; changes no result."""
 
 
-class Turns(NamedTuple):
+class TurnTexts(NamedTuple):
     """Turns (n,): what was said before each, its own words, and what was said next."""
 
     said: Sequence[str]
@@ -45,93 +45,102 @@ class Turns(NamedTuple):
     replies: Sequence[str]
 
 
-def with_kinds(corpus: Corpus, encoder: Encoder, store: Store, progress: Progress) -> Corpus:
+def with_induced_acts(
+    corpus: Corpus, encoder: Encoder, store: Storage, progress: Progress
+) -> Corpus:
     """Return a corpus of dialogues whose turns without acts are grouped by their kinds.
 
     Where most turns have acts, those without are meant to have none, and stay as they are.
     """
-    groups = groups_in(corpus)
-    bare = np.array([not acts_of(group) for group in groups], np.bool_)
+    groups = group_column(corpus)
+    bare = np.array([not acts_from_group(group) for group in groups], np.bool_)
     if 2 * int(bare.sum()) <= len(bare):
         return corpus
 
     def make() -> Ints:
         with progress.stage("kinds of turns", len(bare)) as tick:
             found = np.full(len(bare), -1)
-            found[bare] = kinds_of(_turns(corpus, np.flatnonzero(bare)), encoder)
+            found[bare] = induce_acts(_select_turns(corpus, np.flatnonzero(bare)), encoder)
             tick(len(bare))
         return found
 
     kinds = store.array("vectors/kinds", make).tolist()
     pairs = zip(kinds, groups, strict=True)
-    return corpus.regrouped([group if kind < 0 else of_kind(kind, group) for kind, group in pairs])
+    return corpus.with_groups(
+        [group if kind < 0 else induced_group(kind, group) for kind, group in pairs]
+    )
 
 
-def _turns(corpus: Corpus, rows: Ints) -> Turns:
+def _select_turns(corpus: Corpus, rows: Ints) -> TurnTexts:
     """Return some turns of a corpus."""
-    given, places = around(corpus), rows.tolist()
+    given, places = turn_context(corpus), rows.tolist()
     columns = (given.said, corpus.column("response"), given.replies)
-    return Turns(*([texts[row] for row in places] for texts in columns))
+    return TurnTexts(*([texts[row] for row in places] for texts in columns))
 
 
-def kinds_of(turns: Turns, encoder: Encoder) -> Ints:
+def induce_acts(turns: TurnTexts, encoder: Encoder) -> Ints:
     """Return the kind of each turn, whatever the order of the turns."""
     order = sorted(range(len(turns.said)), key=list(zip(*turns, strict=True)).__getitem__)
-    vectors = turn_vectors(turns, encoder)
-    count = max(FEWEST, round(math.sqrt(len(order)) / FINE))
-    some = np.array(order)[evenly(len(order), EACH * count)]
-    return nearest(vectors, like_means(vectors[some], count, EACH, nearest))
+    vectors = embed_turns(turns, encoder)
+    count = max(MIN_ACTS, round(math.sqrt(len(order)) / SQRT_TURNS_PER_ACT))
+    some = np.array(order)[evenly_spaced(len(order), SAMPLES_PER_ACT * count)]
+    return find_nearest_centroid(
+        vectors, spherical_kmeans(vectors[some], count, SAMPLES_PER_ACT, find_nearest_centroid)
+    )
 
 
-def kinds_in(corpus: Corpus) -> Counter[int]:
+def count_induced_acts(corpus: Corpus) -> Counter[int]:
     """Return how many turns of a corpus are of each kind."""
-    kinds = map(kind_of, groups_in(corpus))
+    kinds = map(induced_act_from_group, group_column(corpus))
     return Counter(kind for kind in kinds if kind is not None)
 
 
-class Kinds:
+class InducedActs:
     """The kinds of a corpus whose turns are grouped by them."""
 
     def __init__(self, corpus: Corpus, encoder: Encoder) -> None:
         self.encoder = encoder
-        numbers = [-1 if kind is None else kind for kind in map(kind_of, groups_in(corpus))]
+        numbers = [
+            -1 if kind is None else kind
+            for kind in map(induced_act_from_group, group_column(corpus))
+        ]
         rows = np.flatnonzero(np.array(numbers) >= 0)
         self.names, places = np.unique(np.array(numbers)[rows], return_inverse=True)
         if len(rows):
-            vectors = turn_vectors(_turns(corpus, rows), encoder)
+            vectors = embed_turns(_select_turns(corpus, rows), encoder)
             means = np.zeros((len(self.names), vectors.shape[1]), np.int16)
-            self.means = moved(means, vectors, places)
+            self.means = update_centroids(means, vectors, places)
 
     def grouped(self, said: str, response: str, group: str) -> str:
         """Return the group of a turn: its own, or if it has no acts, that of its kind."""
-        if acts_of(group) or not len(self.names):
+        if acts_from_group(group) or not len(self.names):
             return group
-        vector = turn_vectors(Turns([said], [response], [""]), self.encoder)
-        return of_kind(int(self.names[nearest(vector, self.means)[0]]), group)
+        vector = embed_turns(TurnTexts([said], [response], [""]), self.encoder)
+        return induced_group(int(self.names[find_nearest_centroid(vector, self.means)[0]]), group)
 
 
-def nearest(vectors: Grid, means: Grid) -> Ints:
+def find_nearest_centroid(vectors: GridVectors, means: GridVectors) -> Ints:
     """Return the place of the mean nearest to each vector."""
     return find_neighbors(vectors, means, 1)[:, 0]
 
 
-def turn_vectors(turns: Turns, encoder: Encoder) -> Grid:
+def embed_turns(turns: TurnTexts, encoder: Encoder) -> GridVectors:
     """Return unit vectors (n, 3d) of turns: of their three texts side by side, 0 for none."""
     found = np.zeros((len(turns.said), 0), np.int16)
     for texts in turns:
-        vectors = _vectors(texts, encoder)
+        vectors = _embed_texts(texts, encoder)
         if not found.shape[1]:
             width = vectors.shape[1]
             found = np.zeros((len(texts), width * len(turns)), np.int16)
             free = iter(range(0, found.shape[1], width))
         start = next(free)
         found[:, start : start + width] = vectors
-    for start in range(0, len(found), BLOCK):
-        found[start : start + BLOCK] = on_grid(found[start : start + BLOCK])
+    for start in range(0, len(found), BLOCK_TURNS):
+        found[start : start + BLOCK_TURNS] = to_grid(found[start : start + BLOCK_TURNS])
     return found
 
 
-def _vectors(texts: Sequence[str], encoder: Encoder) -> Grid:
+def _embed_texts(texts: Sequence[str], encoder: Encoder) -> GridVectors:
     every = sorted(set(texts) - {""})
     number = {text: place for place, text in enumerate(every)}
     vectors = embed(encoder, every or [" "]).vectors

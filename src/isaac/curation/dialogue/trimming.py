@@ -8,48 +8,55 @@ import numpy as np
 
 from ...corpus.corpus import Corpus
 from ...models.encoders import Encoder
-from ...runtime.concurrency import uncollected
+from ...runtime.concurrency import gc_paused
 from ...runtime.progress import Progress
 from ..arrays import Ints
-from ..canonical_order import Layout
-from ..storage import Store
-from .span_relevance import Answers, Belonging, fit, slots_named
-from .turn_context import around, groups_in
+from ..canonical_order import CanonicalCorpus
+from ..storage import Storage
+from .span_relevance import (
+    ResponsesInContext,
+    SpanRelevanceModel,
+    fit_span_relevance,
+    parse_act_slots,
+)
+from .turn_context import group_column, turn_context
 
-WHOLE, TRIMMED, FOREIGN = 0, 1, 2
+WHOLE, TRIMMED, IRRELEVANT = 0, 1, 2
 """Nothing was left out of a response; a part was; all of it would have been, and stays."""
 
 
 class Trims(NamedTuple):
     """What was left out of the distinct responses (t,): the fate of each, and the trimmed texts.
 
-    ``dependent`` is the share of the distinct parts of responses that surely depend on what they
+    ``dependent_share`` is the share of the distinct parts of responses that surely depend on what they
     answer.
     """
 
-    fate: Ints
+    action: Ints
     texts: dict[int, str]
-    dependent: float
+    dependent_share: float
 
 
-def learned(corpus: Corpus, layout: Layout, encoder: Encoder) -> Belonging:
+def learn_span_relevance(
+    corpus: Corpus, layout: CanonicalCorpus, encoder: Encoder
+) -> SpanRelevanceModel:
     """Return what a corpus tells of the parts of its responses, whatever the order of its rows."""
-    return fit(answers_of(corpus, layout), encoder)
+    return fit_span_relevance(collect_responses(corpus, layout), encoder)
 
 
-def answers_of(corpus: Corpus, layout: Layout) -> Answers:
+def collect_responses(corpus: Corpus, layout: CanonicalCorpus) -> ResponsesInContext:
     """Return the responses of a corpus with what each answers."""
-    given, groups = around(corpus), groups_in(corpus)
+    given, groups = turn_context(corpus), group_column(corpus)
     ids, responses = layout.ids.tolist(), list(layout.responses)
-    return Answers(
+    return ResponsesInContext(
         [groups[number] for number in ids],
         [given.said[number] for number in ids],
         [responses[number] for number in layout.response.tolist()],
-        _ordered(layout, [given.replies[number] for number in ids]),
+        _order_replies(layout, [given.replies[number] for number in ids]),
     )
 
 
-def _ordered(layout: Layout, replies: list[str]) -> list[str]:
+def _order_replies(layout: CanonicalCorpus, replies: list[str]) -> list[str]:
     """Return the replies (n,), those to equal exchanges in an order of their own.
 
     Equal exchanges stand in the order of the input otherwise, which is to change nothing.
@@ -63,24 +70,27 @@ def _ordered(layout: Layout, replies: list[str]) -> list[str]:
     return found
 
 
-def named_in(corpus: Corpus, layout: Layout) -> list[frozenset[str] | None]:
+def find_named_slots(corpus: Corpus, layout: CanonicalCorpus) -> list[frozenset[str] | None]:
     """Return which slots the acts of each distinct response name, None where some are not known."""
-    groups = groups_in(corpus)
+    groups = group_column(corpus)
     found: list[frozenset[str] | None] = [frozenset()] * len(layout.responses)
     for number, row in zip(layout.response.tolist(), layout.ids.tolist(), strict=True):
-        named, before = slots_named(groups[row]), found[number]
+        named, before = parse_act_slots(groups[row]), found[number]
         found[number] = None if named is None or before is None else before | named
     return found
 
 
-def trim(
-    corpus: Corpus, layout: Layout, encoder: Encoder, store: Store, progress: Progress
+def trim_responses(
+    corpus: Corpus, layout: CanonicalCorpus, encoder: Encoder, store: Storage, progress: Progress
 ) -> Trims:
     """Return what is left out of each distinct response of a corpus, kept in a store."""
 
     def make() -> dict[str, Any]:
-        with progress.stage("belonging", len(layout.responses)) as tick, uncollected():
-            belonging, named = learned(corpus, layout, encoder), named_in(corpus, layout)
+        with progress.stage("belonging", len(layout.responses)) as tick, gc_paused():
+            belonging, named = (
+                learn_span_relevance(corpus, layout, encoder),
+                find_named_slots(corpus, layout),
+            )
             texts, foreign = {}, []
             for number, text in enumerate(layout.responses):
                 left = belonging.trim(text, named[number])
@@ -89,11 +99,11 @@ def trim(
                 elif left != text:
                     texts[str(number)] = left
             tick(len(layout.responses))
-        return {"texts": texts, "foreign": foreign, "dependent": belonging.dependent}
+        return {"texts": texts, "foreign": foreign, "dependent": belonging.dependent_share}
 
     found = store.facts("vectors/belonging", make)
     texts = {int(number): text for number, text in found["texts"].items()}
     fate = np.full(len(layout.responses), WHOLE)
     fate[list(texts)] = TRIMMED
-    fate[found["foreign"]] = FOREIGN
+    fate[found["foreign"]] = IRRELEVANT
     return Trims(fate, texts, found["dependent"])

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from ...corpus.corpus import Corpus
 
-ANSWERED = ("user", "tool")
+ANSWERED_ROLES = ("user", "tool")
 """Roles of what a response answers."""
 
 
-class Around(NamedTuple):
+class TurnContext(NamedTuple):
     """Of each exchange (n,): what was said last before the response, and what next, by users.
 
     ``replies`` are empty where nothing was said next, or nothing is known of it.
@@ -22,22 +22,22 @@ class Around(NamedTuple):
     replies: list[str]
 
 
-def around(corpus: Corpus) -> Around:
+def turn_context(corpus: Corpus) -> TurnContext:
     """Return what is said around each response of a corpus.
 
     What was said next stands in what is before the next response of the same record.
     """
     said: list[str] = []
     replies: list[str] = []
-    for more, first in _added(corpus):
+    for more, first in _iter_added_messages(corpus):
         if said:
-            replies.append("" if first else next(_users(more[1:]), ""))
+            replies.append("" if first else next(_iter_user_texts(more[1:]), ""))
         last = "" if first or not said else said[-1]
-        said.append(last_said(more) or last)
-    return Around(said, [*replies, ""] if said else [])
+        said.append(last_user_message(more) or last)
+    return TurnContext(said, [*replies, ""] if said else [])
 
 
-def _added(corpus: Corpus) -> Iterator[tuple[list[Any], bool]]:
+def _iter_added_messages(corpus: Corpus) -> Iterator[tuple[list[Any], bool]]:
     """Yield what is before each response, and whether it is the first of its record.
 
     Of one that is not, only what was added to what is before the response before: that response
@@ -53,18 +53,20 @@ def _added(corpus: Corpus) -> Iterator[tuple[list[Any], bool]]:
             before = prompt
 
 
-def last_said(prompt: Sequence[Mapping[str, Any]]) -> str:
+def last_user_message(prompt: Sequence[Mapping[str, Any]]) -> str:
     """Return what a user said last before a response, empty if none did."""
-    return next(_users(reversed(prompt)), "")
+    return next(_iter_user_texts(reversed(prompt)), "")
 
 
-def _users(messages: Sequence[Mapping[str, Any]] | Iterator[Mapping[str, Any]]) -> Iterator[str]:
+def _iter_user_texts(
+    messages: Sequence[Mapping[str, Any]] | Iterator[Mapping[str, Any]],
+) -> Iterator[str]:
     for message in messages:
-        if message["role"] in ANSWERED and (text := (message["content"] or "").strip()):
+        if message["role"] in ANSWERED_ROLES and (text := (message["content"] or "").strip()):
             yield text
 
 
-def groups_in(corpus: Corpus) -> list[str]:
+def group_column(corpus: Corpus) -> list[str]:
     """Return the group of each exchange of a corpus, empty where it has none."""
     groups: list[str] = []
     for part in corpus.parts(["group"]):

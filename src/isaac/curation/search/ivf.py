@@ -3,7 +3,7 @@
 Jégou, Douze and Schmid, Product quantization for nearest neighbor search, 2011, section IV: each
 vector stands in the list of its nearest centroid, and a query probes the lists whose centroids are
 nearest to it. Texts are about several things at once, and so are their vectors; a query shares one
-of them with a vector that stands in a list for another. So a vector stands in `PLACES` lists: the
+of them with a vector that stands in a list for another. So a vector stands in `LISTS_PER_VECTOR` lists: the
 nearest to it, the nearest to what the first centroid leaves of it, and so on, which is matching
 pursuit (Mallat and Zhang 1993); Sun et al., SOAR: Improved indexing for approximate nearest
 neighbor search, 2023, show why the lists of a vector should err in different directions.
@@ -23,68 +23,72 @@ from typing import NamedTuple
 import numpy as np
 
 from ...models.encoders import Floats
-from ...runtime.engines import Engine, Local
+from ...runtime.engines import Engine, LocalEngine
 from ...runtime.progress import Progress, Tick
 from ..arrays import Ints
-from ..vectors import Grid
-from .exact import Nearest, blocks, find_neighbors, parts, products
-from .kmeans import ROUNDS, evenly, like_means
+from ..vectors import GridVectors
+from .exact import TopK, compute_products, find_neighbors, split_queries, split_range
+from .kmeans import ITERATIONS, evenly_spaced, spherical_kmeans
 
-PLACES = 3
+LISTS_PER_VECTOR = 3
 """Lists that a vector stands in."""
 
-DENSITY = 4
+LISTS_PER_SQRT_VECTOR = 4
 """Lists for the square root of the number of vectors; 4,000 for a million."""
 
-SAMPLE = 24
+SAMPLES_PER_LIST = 24
 """Vectors a list from which the centroids are learnt."""
 
-ASKED = 512
+SAMPLE_QUERIES = 512
 """Vectors whose exact neighbours say how many lists are to be probed."""
 
-RECALL = 0.97
+TARGET_RECALL = 0.97
 """Share of their neighbours that the lists probed must hold."""
 
-LEAST = 8
+MIN_PROBES = 8
 """Lists that are probed at least."""
 
-FIRST = 1
+FIRST_PROBES = 1
 """Lists of each query that are searched before any other, so that few vectors in the others are as
 near as those already found; changes no result."""
 
-ALONE = 4
+MAX_SINGLE_QUERIES = 4
 """Queries that are searched for one by one, no more than these at a time; changes no result."""
 
-GROUP = 8192
+BLOCK_QUERIES = 8192
 """Queries that are searched for at a time; bounds memory, changes no result."""
 
-MET = 2**21
+BLOCK_PRODUCTS = 2**21
 """Products of queries with a list at a time; bounds memory, changes no result."""
 
-PLACED = 2**21
+ASSIGNMENT_PRODUCTS = 2**21
 """Products of vectors with centroids at a time; bounds memory, changes no result."""
 
 
 @dataclass(frozen=True, eq=False)
-class Inverted:
+class IVFIndex:
     """Vectors list by list.
 
     ``centroids`` (L, d) are unit vectors on the grid; list i holds the vectors
     ``order[offsets[i]:offsets[i + 1]]`` in ascending order. ``homes`` (n,) is the nearest list of
     each vector; ``probes`` is how many lists a query is compared with. It takes 32 bytes a vector:
-    8 for its home and for each of its `PLACES`.
+    8 for its home and for each of its `LISTS_PER_VECTOR`.
     """
 
-    centroids: Grid
+    centroids: GridVectors
     order: Ints
     offsets: Ints
     homes: Ints
     probes: int
 
 
-def invert(
-    vectors: Grid, *, k: int = 150, engine: Engine | None = None, progress: Progress | None = None
-) -> Inverted:
+def build_ivf(
+    vectors: GridVectors,
+    *,
+    k: int = 150,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+) -> IVFIndex:
     """Return the lists of vectors (n, d), and how many to probe for their k nearest.
 
     There are about ``4 sqrt(n)`` lists, so that finding the nearest lists of a query costs less
@@ -92,17 +96,19 @@ def invert(
     average is cut into several with the same centroid, the first vectors first, so that many equal
     vectors make no query slow. Lists that follow one another are alike.
 
-    Beside the index it needs about 150 bytes a vector, and thrice a sample of `SAMPLE` vectors a
+    Beside the index it needs about 150 bytes a vector, and thrice a sample of `SAMPLES_PER_LIST` vectors a
     list, of which there are 50 MB for a million vectors of 256 dimensions.
     """
     count = len(vectors)
-    lists = min(count, round(DENSITY * count**0.5))
-    total = count + ROUNDS * min(count, SAMPLE * lists)
+    lists = min(count, round(LISTS_PER_SQRT_VECTOR * count**0.5))
+    total = count + ITERATIONS * min(count, SAMPLES_PER_LIST * lists)
     with (progress or Progress()).stage("index contexts", total) as tick:
-        place = partial(_places, engine=engine or Local(), tick=tick)
-        means = like_means(vectors, lists, SAMPLE, lambda some, all_: place(some, all_, 1)[:, 0])
-        centroids = _in_a_row(means)
-        places = place(vectors, centroids, max(1, min(PLACES, len(centroids))))
+        place = partial(_assign_vectors, engine=engine or LocalEngine(), tick=tick)
+        means = spherical_kmeans(
+            vectors, lists, SAMPLES_PER_LIST, lambda some, all_: place(some, all_, 1)[:, 0]
+        )
+        centroids = _order_centroids(means)
+        places = place(vectors, centroids, max(1, min(LISTS_PER_VECTOR, len(centroids))))
     order = np.argsort(places, axis=None, kind="stable")
     lengths = np.bincount(places.reshape(-1), minlength=len(centroids))
     longest = 4 * max(1, places.size // max(1, len(centroids)))
@@ -112,14 +118,14 @@ def invert(
     offsets = np.append(first, places.size)
     centroids = np.repeat(centroids, pieces, axis=0)
     places.reshape(-1)[order] = np.repeat(np.arange(len(first)), np.diff(offsets))
-    probes = _enough(vectors, centroids, places, k)
+    probes = _choose_nprobe(vectors, centroids, places, k)
     homes = places[:, 0].copy()
-    return Inverted(centroids, order // places.shape[1], offsets, homes, probes)
+    return IVFIndex(centroids, order // places.shape[1], offsets, homes, probes)
 
 
-def _in_a_row(centroids: Grid) -> Grid:
+def _order_centroids(centroids: GridVectors) -> GridVectors:
     """Return the centroids such that each is followed by the nearest of those not yet named."""
-    like = products(centroids.astype(np.float32), centroids)
+    like = compute_products(centroids.astype(np.float32), centroids)
     row = np.zeros(len(centroids), np.int64)
     for place in range(1, len(row)):
         like[:, row[place - 1]] = -np.inf
@@ -127,75 +133,80 @@ def _in_a_row(centroids: Grid) -> Grid:
     return centroids[row]
 
 
-class Placing(NamedTuple):
-    """Vectors (n, d) that are to be placed in ``many`` lists each, and how alike these are."""
+class ListAssignment(NamedTuple):
+    """Vectors (n, d) that are to be placed in ``lists_per_vector`` lists each, and how alike these are."""
 
-    vectors: Grid
-    centroids: Grid
-    likeness: Floats
-    many: int
+    vectors: GridVectors
+    centroids: GridVectors
+    similarity: Floats
+    lists_per_vector: int
 
 
-def _places(
-    vectors: Grid, centroids: Grid, count: int, *, engine: Engine, tick: Tick | None = None
+def _assign_vectors(
+    vectors: GridVectors,
+    centroids: GridVectors,
+    count: int,
+    *,
+    engine: Engine,
+    tick: Tick | None = None,
 ) -> Ints:
     """Return the lists (n, count) in which each vector stands, by matching pursuit."""
     places = np.empty((len(vectors), count), np.int64)
     some = centroids if count > 1 else centroids[:0]
-    likeness = products(some.astype(np.float32), some)
-    size = max(1, PLACED // max(1, len(centroids)))
+    likeness = compute_products(some.astype(np.float32), some)
+    size = max(1, ASSIGNMENT_PRODUCTS // max(1, len(centroids)))
     blocks = [slice(start, start + size) for start in range(0, len(vectors), size)]
-    work = Placing(vectors, centroids, likeness, count)
-    for block, part in zip(blocks, engine.map(_place, blocks, work), strict=True):
+    work = ListAssignment(vectors, centroids, likeness, count)
+    for block, part in zip(blocks, engine.map(_assign_block, blocks, work), strict=True):
         places[block] = part
         if tick is not None:
             tick(len(part))
     return places
 
 
-def _place(work: Placing, block: slice) -> Ints:
+def _assign_block(work: ListAssignment, block: slice) -> Ints:
     """Return the lists in which some of the vectors stand.
 
     The products with what a centroid leaves of a vector follow from those with the vector and
     those among centroids, one rounded operation after another, so in one way only.
     """
-    left = products(work.vectors[block].astype(np.float32), work.centroids)
-    places, every = np.empty((len(left), work.many), np.int64), np.arange(len(left))
-    for turn in range(work.many):
+    left = compute_products(work.vectors[block].astype(np.float32), work.centroids)
+    places, every = np.empty((len(left), work.lists_per_vector), np.int64), np.arange(len(left))
+    for turn in range(work.lists_per_vector):
         place = places[:, turn] = left.argmax(axis=1)
-        if turn + 1 < work.many:
-            taken = work.likeness[place]
-            taken *= (left[every, place] / work.likeness[place, place])[:, None]
+        if turn + 1 < work.lists_per_vector:
+            taken = work.similarity[place]
+            taken *= (left[every, place] / work.similarity[place, place])[:, None]
             left -= taken
             left[every[:, None], places[:, : turn + 1]] = -np.inf
     return places
 
 
-def _enough(vectors: Grid, centroids: Grid, places: Ints, k: int) -> int:
+def _choose_nprobe(vectors: GridVectors, centroids: GridVectors, places: Ints, k: int) -> int:
     """Return how many lists to probe so that they hold enough of the neighbours of a sample."""
     if not len(vectors):
         return 0
-    asked = vectors[evenly(len(vectors), ASKED)]
+    asked = vectors[evenly_spaced(len(vectors), SAMPLE_QUERIES)]
     near = find_neighbors(asked, centroids, len(centroids))
     rank = np.empty_like(near)
     np.put_along_axis(rank, near, np.arange(len(centroids))[None], axis=1)
     standing = places[find_neighbors(asked, vectors, k)]
     first = rank[np.arange(len(asked))[:, None, None], standing].min(axis=2)
-    needed = np.sort(first, axis=None)[int(np.ceil(RECALL * first.size)) - 1] + 1
-    return min(len(centroids), max(LEAST, int(needed)))
+    needed = np.sort(first, axis=None)[int(np.ceil(TARGET_RECALL * first.size)) - 1] + 1
+    return min(len(centroids), max(MIN_PROBES, int(needed)))
 
 
-def nearest_list(index: Inverted, queries: Grid) -> Ints:
+def assign_lists(index: IVFIndex, queries: GridVectors) -> Ints:
     """Return the nearest list of each query, shape (m,); of the vectors themselves see ``homes``.
 
-    Queries sorted by it are searched fastest, `GROUP` or more of them at once, since those that
+    Queries sorted by it are searched fastest, `BLOCK_QUERIES` or more of them at once, since those that
     are searched together then share their lists.
     """
-    return _places(queries, index.centroids, 1, engine=Local())[:, 0]
+    return _assign_vectors(queries, index.centroids, 1, engine=LocalEngine())[:, 0]
 
 
 def search(
-    index: Inverted, vectors: Grid, queries: Grid, k: int, selves: Ints | None = None
+    index: IVFIndex, vectors: GridVectors, queries: GridVectors, k: int, selves: Ints | None = None
 ) -> Ints:
     """Return the k nearest vectors of each query in the lists that it probes, nearest first.
 
@@ -207,36 +218,47 @@ def search(
     k = min(k, len(vectors))
     found = np.empty((len(queries), k), np.int64)
     own = np.full(len(queries), -1) if selves is None else selves
-    for block in blocks(len(found) if k else 0, k, GROUP):
-        found[block] = _search(index, np.asarray(vectors), queries[block], k, own[block])
+    for block in split_queries(len(found) if k else 0, k, BLOCK_QUERIES):
+        found[block] = _search_block(index, np.asarray(vectors), queries[block], k, own[block])
     return found
 
 
-def _search(
-    index: Inverted, vectors: Grid, queries: Grid, k: int, selves: Ints, probes: int = 0
+def _search_block(
+    index: IVFIndex,
+    vectors: GridVectors,
+    queries: GridVectors,
+    k: int,
+    selves: Ints,
+    probes: int = 0,
 ) -> Ints:
     probes = probes or index.probes
-    asked, nearest = queries.astype(np.float32), Nearest(len(queries), k, selves)
+    asked, nearest = queries.astype(np.float32), TopK(len(queries), k, selves)
     near = find_neighbors(queries, index.centroids, probes)
-    for lists in (near[:, :FIRST], near[:, FIRST:]) if len(queries) > ALONE else (near,):
-        for rows, members in _probed(index, lists, len(vectors)):
+    for lists in (
+        (near[:, :FIRST_PROBES], near[:, FIRST_PROBES:])
+        if len(queries) > MAX_SINGLE_QUERIES
+        else (near,)
+    ):
+        for rows, members in _iter_probed_lists(index, lists, len(vectors)):
             some = asked.take(rows, axis=0)
-            for tile in parts(len(members), max(1, MET // len(rows))):
+            for tile in split_range(len(members), max(1, BLOCK_PRODUCTS // len(rows))):
                 names = members[tile]
-                nearest.meet(rows, products(some, vectors, names), names)
+                nearest.update(rows, compute_products(some, vectors, names), names)
         found = nearest.best()
     lacking = np.flatnonzero(nearest.lacking())
     if len(lacking):
-        found[lacking] = _search(index, vectors, queries[lacking], k, selves[lacking], 2 * probes)
+        found[lacking] = _search_block(
+            index, vectors, queries[lacking], k, selves[lacking], 2 * probes
+        )
     return found
 
 
-def _probed(index: Inverted, lists: Ints, count: int) -> Iterator[tuple[Ints, Ints]]:
+def _iter_probed_lists(index: IVFIndex, lists: Ints, count: int) -> Iterator[tuple[Ints, Ints]]:
     """Yield the queries that probe a list, lists (m, j) being those of each, and its vectors.
 
     Few queries share no lists: each is yielded with the vectors of all its lists, of ``count``.
     """
-    if len(lists) <= ALONE:
+    if len(lists) <= MAX_SINGLE_QUERIES:
         there = np.zeros(count, bool)
         for row, probed in enumerate(lists):
             there[:] = False
@@ -251,12 +273,12 @@ def _probed(index: Inverted, lists: Ints, count: int) -> Iterator[tuple[Ints, In
         yield asking // lists.shape[1], members
 
 
-def recall(index: Inverted, vectors: Grid, queries: Grid, k: int) -> float:
+def measure_recall(index: IVFIndex, vectors: GridVectors, queries: GridVectors, k: int) -> float:
     """Return the share of exact neighbours that the index finds, for an even sample of queries.
 
     A vector found counts if it is as similar to the query as the last of its exact neighbours.
     """
-    asked = queries[evenly(len(queries), ASKED)]
+    asked = queries[evenly_spaced(len(queries), SAMPLE_QUERIES)]
     exact = find_neighbors(asked, vectors, k)
     found = search(index, vectors, asked, k)
     if not exact.size:

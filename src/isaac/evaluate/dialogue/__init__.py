@@ -1,32 +1,39 @@
 """Task-oriented dialogue, measured: Inform, Success, BLEU, slot errors, variety and pollution."""
 
 from .database import Database, read_database
-from .polluted_share import PollutedShare, polluted_share
-from .pollution import Injection, Polluted, clean, pollute, read_truth, truth_rows
-from .round_trip import RoundTrip, round_trip
-from .scores import Gold, Scores, gold_of, score
-from .slot_errors import SlotErrors, slot_errors
-from .variety import Variety, variety_of
+from .polluted_share import PollutedShare, compute_polluted_share
+from .pollution import (
+    Injection,
+    PollutedCorpus,
+    parse_truth,
+    pollute,
+    remove_injected_text,
+    truth_rows,
+)
+from .round_trip import RoundTrip, measure_round_trip
+from .scores import DialogueScores, Gold, build_gold, score_predictions
+from .slot_errors import SlotErrors, count_slot_errors
+from .variety import Variety, measure_variety
 
 __all__ = [
     "Database",
+    "DialogueScores",
     "Gold",
     "Injection",
-    "Polluted",
+    "PollutedCorpus",
     "PollutedShare",
     "RoundTrip",
-    "Scores",
     "SlotErrors",
     "Variety",
-    "clean",
-    "gold_of",
+    "build_gold",
+    "compute_polluted_share",
+    "count_slot_errors",
+    "measure_round_trip",
+    "measure_variety",
+    "parse_truth",
     "pollute",
-    "polluted_share",
     "read_database",
-    "read_truth",
-    "round_trip",
-    "score",
-    "slot_errors",
+    "remove_injected_text",
+    "score_predictions",
     "truth_rows",
-    "variety_of",
 ]

@@ -10,28 +10,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ...corpus.act_files import ANY, ActFiles, found_beside
-from ...corpus.dialogue.goals import booked_in
-from ...corpus.dialogue.predictions import plain_id
-from ...corpus.dialogue.readers import READERS, Reader, recognized, records_in
+from ...corpus.act_files import ALL_ACT_FILES, ActFiles, find_act_files
+from ...corpus.dialogue.goals import find_booked_domains
+from ...corpus.dialogue.predictions import normalize_id
+from ...corpus.dialogue.readers import READERS, DialogueReader, detect_reader, iter_records
 from ...corpus.dialogue.schema import Dialogue, system_turns
 from ...corpus.dialogue.validation import ReadingError
-from ...corpus.files import Source, find_sources, members, opened
-from ...corpus.records import dumps, parse
+from ...corpus.files import SourceFile, find_sources, open_members, open_source
+from ...corpus.records import dumps, parse_json
 from ...errors import CorpusError, RecipeError
-from ...text import short
-from .pollution import Injection, Key, read_truth
+from ...text import shorten
+from .pollution import Injection, TurnKey, parse_truth
 
-Layout = Literal["lines", "array", "object"]
+FileLayout = Literal["lines", "array", "object"]
 
-MEMBERS = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
+DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 """What the files of a zip archive end in that are read, where there are several."""
 
-SAMPLE = 200
+DETECTION_RECORDS = 200
 """Records of a file from which its format is recognised."""
 
 
-class Entry(NamedTuple):
+class DialogueEntry(NamedTuple):
     """A record of the input and the dialogue in it, under an id that tells it from all others.
 
     ``key`` is its name in a JSON object, ``raw`` its line, each only where there is one. ``at``
@@ -49,24 +49,24 @@ class NoDialoguesError(CorpusError):
     """A file is no corpus of dialogues, but may well be something else that lies beside one."""
 
 
-class Part(NamedTuple):
+class DialogueFile(NamedTuple):
     """The records of one file."""
 
     name: str
-    layout: Layout
-    entries: list[Entry]
+    layout: FileLayout
+    entries: list[DialogueEntry]
 
 
 @dataclass(frozen=True)
-class Dialogues:
+class DialogueCorpus:
     """The dialogues of an input in order; ``skipped`` are its files that hold none.
 
     ``acts`` says what became of acts that were in files of their own, if there is anything to say.
     """
 
-    reader: Reader
-    layout: Layout
-    entries: Sequence[Entry]
+    reader: DialogueReader
+    layout: FileLayout
+    entries: Sequence[DialogueEntry]
     skipped: Sequence[str] = ()
     acts: str = ""
 
@@ -75,17 +75,17 @@ class Dialogues:
         parts: dict[str, list[Dialogue]] = defaultdict(list)
         for entry in self.entries:
             parts[entry.dialogue.id].append(entry.dialogue)
-        return [rows[0] if len(rows) == 1 else _together(rows) for rows in parts.values()]
+        return [rows[0] if len(rows) == 1 else _merge_rows(rows) for rows in parts.values()]
 
     def booked(self) -> dict[str, list[frozenset[str]]]:
         """Return the domains that are booked after each system turn, where annotations tell."""
         return {
-            entry.dialogue.id: booked_in(log, entry.dialogue.id)
+            entry.dialogue.id: find_booked_domains(log, entry.dialogue.id)
             for entry in self.entries
             if (log := entry.record.get("log")) and any(turn.get("metadata") for turn in log)
         }
 
-    def text(self, texts: Mapping[Key, str]) -> Iterator[str]:
+    def text(self, texts: Mapping[TurnKey, str]) -> Iterator[str]:
         """Yield the corpus as it is written, with some of its system turns replaced.
 
         JSON Lines stay that, and lines without a change stay as they are; of an object or a list
@@ -103,7 +103,7 @@ class Dialogues:
             yield self._written(entry, by_id.get(entry.dialogue.id, {}))
         yield end
 
-    def _written(self, entry: Entry, texts: Mapping[int, str]) -> str:
+    def _written(self, entry: DialogueEntry, texts: Mapping[int, str]) -> str:
         own = {turn.index for turn in entry.dialogue.turns if turn.role == "assistant"}
         record, changes = entry.record, sorted(own & texts.keys())
         if entry.raw is not None and not changes:
@@ -117,14 +117,14 @@ class Dialogues:
         return f"{dumps(entry.key)}: {dumps(record)}"
 
 
-def _together(rows: Sequence[Dialogue]) -> Dialogue:
+def _merge_rows(rows: Sequence[Dialogue]) -> Dialogue:
     """Return the dialogue whose turns are in several rows; what is in two counts once."""
     turns = {turn.index: turn for row in rows for turn in row.turns if turn.role == "user"}
     turns |= {turn.index: turn for row in rows for turn in row.turns if turn.role == "assistant"}
     return Dialogue(rows[0].id, tuple(turns[index] for index in sorted(turns)), rows[0].goal)
 
 
-def read_dialogues(source: str, form: str | None = None) -> Dialogues:
+def read_dialogues(source: str, form: str | None = None) -> DialogueCorpus:
     """Return the dialogues of a file, a zip archive, a folder or a pattern.
 
     ``form`` is the name of a reader; without, it is recognised. A record without an id is named by
@@ -133,33 +133,33 @@ def read_dialogues(source: str, form: str | None = None) -> Dialogues:
     dialogues, naming the first record that cannot be read.
     """
     if form is not None and form not in READERS:
-        raise RecipeError(f"no format of dialogues '{short(form)}'; there: {', '.join(READERS)}")
+        raise RecipeError(f"no format of dialogues '{shorten(form)}'; there: {', '.join(READERS)}")
     named = READERS[form] if form is not None else None
     files = find_sources(source)
-    contents = [one for file in files for one in _opened(file)]
-    noted = [one for one in contents if ANY.has(one[0])] if len(contents) > 1 else []
-    parts, others = _parts([one for one in contents if one not in noted])
-    kept = [part for part in parts if len(parts) == 1 or _reader(part, named)]
-    reader = named or next(filter(None, (_reader(part) for part in kept)), None)
+    contents = [one for file in files for one in _read_contents(file)]
+    noted = [one for one in contents if ALL_ACT_FILES.has(one[0])] if len(contents) > 1 else []
+    parts, others = _parse_files([one for one in contents if one not in noted])
+    kept = [part for part in parts if len(parts) == 1 or _detect_file_reader(part, named)]
+    reader = named or next(filter(None, (_detect_file_reader(part) for part in kept)), None)
     if reader is None:
-        raise _unknown(source, parts)
+        raise _unknown_format_error(source, parts)
     acts = ActFiles.of(reader.name)
     others += [name for name, _ in noted if not acts.has(name)]
-    noted = noted or [one for file in found_beside(files, acts) for one in _opened(file)]
+    noted = noted or [one for file in find_act_files(files, acts) for one in _read_contents(file)]
     entries = [entry for part in kept for entry in part.entries]
     layouts = {part.layout for part in kept}
-    return Dialogues(
+    return DialogueCorpus(
         reader,
         layouts.pop() if len(layouts) == 1 else "lines",
-        _told_apart(_read([*_with_acts(entries, noted, acts)], reader)),
+        _make_ids_unique(_read_entries([*_attach_acts(entries, noted, acts)], reader)),
         sorted([*others, *(part.name for part in parts if part not in kept)]),
         acts.told(),
     )
 
 
-def _with_acts(
-    entries: Sequence[Entry], noted: Sequence[tuple[str, bytes]], acts: ActFiles
-) -> Iterator[Entry]:
+def _attach_acts(
+    entries: Sequence[DialogueEntry], noted: Sequence[tuple[str, bytes]], acts: ActFiles
+) -> Iterator[DialogueEntry]:
     """Yield the entries with the acts that files of acts have of them."""
     known: dict[str, str] = {}
     for name, data in noted:
@@ -170,30 +170,32 @@ def _with_acts(
         yield entry if record is entry.record else entry._replace(record=record, raw=None)
 
 
-def _unknown(source: str, parts: Sequence[Part]) -> CorpusError:
+def _unknown_format_error(source: str, parts: Sequence[DialogueFile]) -> CorpusError:
     first = next((entry.record for part in parts for entry in part.entries), {})
-    columns = short(", ".join(map(str, first)), 200) or "none"
+    columns = shorten(", ".join(map(str, first)), 200) or "none"
     return CorpusError(
-        f"no task-oriented dialogues in {short(source)}: its columns are {columns}. Name their "
+        f"no task-oriented dialogues in {shorten(source)}: its columns are {columns}. Name their "
         f"format with --format: {', '.join(READERS)}"
     )
 
 
-def _reader(part: Part, named: Reader | None = None) -> Reader | None:
+def _detect_file_reader(
+    part: DialogueFile, named: DialogueReader | None = None
+) -> DialogueReader | None:
     """Return the reader that most of a file's records fit; only the named one if there is one."""
-    records = [entry.record for entry in part.entries[:SAMPLE]]
+    records = [entry.record for entry in part.entries[:DETECTION_RECORDS]]
     if named is not None:
         return named if any(map(named.fits, records)) else None
-    counts = Counter(reader.name for record in records if (reader := recognized(record)))
+    counts = Counter(reader.name for record in records if (reader := detect_reader(record)))
     return READERS[counts.most_common(1)[0][0]] if counts else None
 
 
-def _read(entries: Sequence[Entry], reader: Reader) -> list[Entry]:
+def _read_entries(entries: Sequence[DialogueEntry], reader: DialogueReader) -> list[DialogueEntry]:
     """Return the entries with their dialogues; raise `CorpusError` if one cannot be read."""
     read, wrong = [], []
     for number, entry in enumerate(entries, start=1):
         try:
-            dialogue = _own(entry.record, reader.read(entry.record))
+            dialogue = _drop_earlier_responses(entry.record, reader.read(entry.record))
         except ReadingError as error:
             wrong.append(f"{entry.at}: {error}")
         else:
@@ -207,7 +209,7 @@ def _read(entries: Sequence[Entry], reader: Reader) -> list[Entry]:
     return read
 
 
-def _own(record: Mapping[str, Any], dialogue: Dialogue) -> Dialogue:
+def _drop_earlier_responses(record: Mapping[str, Any], dialogue: Dialogue) -> Dialogue:
     """Return a row's dialogue with no system turn but its response: the rest is history."""
     if "messages" in record or "response" not in record:
         return dialogue
@@ -216,17 +218,17 @@ def _own(record: Mapping[str, Any], dialogue: Dialogue) -> Dialogue:
     return replace(dialogue, turns=turns)
 
 
-def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+def _make_ids_unique(entries: Sequence[DialogueEntry]) -> list[DialogueEntry]:
     """Return the entries so that no two system turns have one id and index."""
     groups: dict[str, list[int]] = defaultdict(list)
     for place, entry in enumerate(entries):
-        groups[plain_id(entry.dialogue.id)].append(place)
+        groups[normalize_id(entry.dialogue.id)].append(place)
     told = list(entries)
     for places in groups.values():
         some = [entries[place] for place in places]
         if len(some) > 1 and any("response" not in entry.record for entry in some):
             raise CorpusError(
-                f"dialogue {short(some[0].dialogue.id, 60)} is there twice: "
+                f"dialogue {shorten(some[0].dialogue.id, 60)} is there twice: "
                 f"{some[0].at} and {some[1].at}; give each an id of its own"
             )
         turns = [system_turns(entry.dialogue)[-1].index for entry in some] if len(some) > 1 else []
@@ -240,25 +242,28 @@ def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
 # From bytes to records.
 
 
-def _opened(file: Source) -> list[tuple[str, bytes]]:
+def _read_contents(file: SourceFile) -> list[tuple[str, bytes]]:
     """Return the contents of a file, of an archive those of each of its data files."""
     if file.name.startswith("hf://"):
-        raise CorpusError(f"{short(file.name)}: dialogues are read from files, not from a hub")
-    with opened(file) as (data, _):
-        return [(name, inner.read()) for name, inner in members(file.name, data, _is_other)]
+        raise CorpusError(f"{shorten(file.name)}: dialogues are read from files, not from a hub")
+    with open_source(file) as (data, _):
+        return [(name, inner.read()) for name, inner in open_members(file.name, data, _is_not_data)]
 
 
-def _is_other(name: str) -> bool:
-    return not name.lower().endswith(MEMBERS)
+def _is_not_data(name: str) -> bool:
+    return not name.lower().endswith(DATA_SUFFIXES)
 
 
-def _parts(contents: Sequence[tuple[str, bytes]]) -> tuple[list[Part], list[str]]:
+def _parse_files(contents: Sequence[tuple[str, bytes]]) -> tuple[list[DialogueFile], list[str]]:
     """Return the files' records, and which files are something else that lies beside them."""
     parts, others = [], []
     for name, data in contents:
         try:
             text = data.decode("utf-8-sig")
-            parts.append(_document(name, text) or Part(name, "lines", list(_lines(name, text))))
+            parts.append(
+                _parse_document(name, text)
+                or DialogueFile(name, "lines", list(_parse_lines(name, text)))
+            )
         except UnicodeDecodeError as error:
             raise CorpusError(
                 f"{name}: invalid UTF-8 at byte {error.start + 1}; dialogues are read from JSON, "
@@ -271,12 +276,12 @@ def _parts(contents: Sequence[tuple[str, bytes]]) -> tuple[list[Part], list[str]
     return parts, others
 
 
-def _document(name: str, text: str) -> Part | None:
+def _parse_document(name: str, text: str) -> DialogueFile | None:
     """Return the records of a file that is one JSON document; None if it is lines of them."""
     if not text.strip():
         raise NoDialoguesError(f"{name} is empty; wanted dialogues as JSON or JSON Lines")
     try:
-        document = parse(text)
+        document = parse_json(text)
     except json.JSONDecodeError as error:
         if "\n" in text.strip() and text.lstrip()[:1] == "{" and error.msg == "Extra data":
             return None
@@ -284,37 +289,41 @@ def _document(name: str, text: str) -> Part | None:
         wrong = CorpusError if text.lstrip()[0] in "[{" else NoDialoguesError
         raise wrong(f"{name} line {line}: broken JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{name} cannot be read as JSON: {short(str(error))}") from None
-    if isinstance(document, dict) and recognized(document):
-        return Part(name, "lines", [Entry(f"{name} line 1", document)])
+        raise CorpusError(f"{name} cannot be read as JSON: {shorten(str(error))}") from None
+    if isinstance(document, dict) and detect_reader(document):
+        return DialogueFile(name, "lines", [DialogueEntry(f"{name} line 1", document)])
     try:
-        records = list(records_in(document))
+        records = list(iter_records(document))
     except ReadingError as error:
         raise NoDialoguesError(f"{name} holds no dialogues: {error}") from None
     if isinstance(document, list):
         found = enumerate(records, start=1)
-        return Part(name, "array", [Entry(f"{name} record {i}", one) for i, one in found])
+        return DialogueFile(
+            name, "array", [DialogueEntry(f"{name} record {i}", one) for i, one in found]
+        )
     keyed = zip(document, records, strict=True)
-    return Part(
-        name, "object", [Entry(f"{name} '{short(key, 60)}'", one, key) for key, one in keyed]
+    return DialogueFile(
+        name,
+        "object",
+        [DialogueEntry(f"{name} '{shorten(key, 60)}'", one, key) for key, one in keyed],
     )
 
 
-def _lines(name: str, text: str) -> Iterator[Entry]:
+def _parse_lines(name: str, text: str) -> Iterator[DialogueEntry]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             at = f"{name} line {number}"
-            record = _parsed(at, line)
+            record = _parse_json(at, line)
             if not isinstance(record, dict):
                 raise CorpusError(f"{at}: JSON that is no object; wanted a record of dialogue")
-            yield Entry(at, record, raw=line.removesuffix("\r"))
+            yield DialogueEntry(at, record, raw=line.removesuffix("\r"))
 
 
-def _parsed(at: str, line: str) -> Any:
+def _parse_json(at: str, line: str) -> Any:
     try:
-        return parse(line)
+        return parse_json(line)
     except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{at}: broken JSON: {short(str(error))}") from None
+        raise CorpusError(f"{at}: broken JSON: {shorten(str(error))}") from None
 
 
 # The truth of a pollution.
@@ -327,11 +336,11 @@ def read_truth_file(path: Path) -> tuple[Injection, ...]:
     except UnicodeDecodeError:
         raise CorpusError(f"{path} is no truth of a pollution: it is not text in UTF-8") from None
     rows = [
-        _parsed(f"{path} line {number}", line)
+        _parse_json(f"{path} line {number}", line)
         for number, line in enumerate(lines, start=1)
         if line.strip()
     ]
     try:
-        return read_truth(rows)
+        return parse_truth(rows)
     except CorpusError as error:
         raise CorpusError(f"{path}: {error}") from None

@@ -21,14 +21,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ...corpus.dialogue.goals import REQUESTED, Aim
-from ...corpus.dialogue.placeholders import placeholders_in
+from ...corpus.dialogue.goals import REQUESTABLE_SLOTS, DomainGoal
+from ...corpus.dialogue.placeholders import find_placeholders
 from ...corpus.dialogue.predictions import Prediction
-from ...corpus.dialogue.schema import State
-from .database import VENUES, Database
+from ...corpus.dialogue.schema import BeliefState
+from .database import DATABASE_DOMAINS, Database
 
 
-class Outcome(NamedTuple):
+class DialogueOutcome(NamedTuple):
     """Which domains of a dialogue's goal were informed, and which succeeded."""
 
     informed: Mapping[str, bool]
@@ -45,23 +45,23 @@ class Outcome(NamedTuple):
         return all(self.succeeded.values())
 
 
-class Said(NamedTuple):
+class JudgedTurn(NamedTuple):
     """A system turn as it is judged: the slots in its response, its state, and its domains.
 
     ``booked`` holds the domains of which a reference can be given.
     """
 
     slots: frozenset[str]
-    state: State
+    state: BeliefState
     domains: Collection[str]
     booked: Collection[str]
 
 
-def said_in(
+def build_judged_turns(
     predictions: Sequence[Prediction],
-    states: Sequence[State],
+    states: Sequence[BeliefState],
     booked: Sequence[Collection[str]] | None = None,
-) -> list[Said]:
+) -> list[JudgedTurn]:
     """Return the turns of a dialogue as they are judged.
 
     ``states`` are those to judge by, one a turn. Where a prediction has no domains, they are those
@@ -69,19 +69,19 @@ def said_in(
     say is talked about. Without ``booked``, every domain counts as booked.
     """
     found = []
-    talked_about = domains_of(states)
+    talked_about = infer_active_domains(states)
     for place, (prediction, state) in enumerate(zip(predictions, states, strict=True)):
-        there = placeholders_in(prediction.response)
+        there = find_placeholders(prediction.response)
         named = {one.domain for one in there if one.domain}
         domains: Collection[str] = named or talked_about[place]
         if prediction.domains is not None:
             domains = prediction.domains
         sure = domains if booked is None else booked[place]
-        found.append(Said(frozenset(one.slot for one in there), state, domains, sure))
+        found.append(JudgedTurn(frozenset(one.slot for one in there), state, domains, sure))
     return found
 
 
-def domains_of(states: Sequence[State]) -> list[tuple[str, ...]]:
+def infer_active_domains(states: Sequence[BeliefState]) -> list[tuple[str, ...]]:
     """Return the domain that is talked about in each turn, by what changes in the states.
 
     It is the domain where a slot got a new value; of several the one that was talked about
@@ -89,11 +89,11 @@ def domains_of(states: Sequence[State]) -> list[tuple[str, ...]]:
     changed just before: then it is the turn of another of those.
     """
     current = ""
-    before: State = {}
+    before: BeliefState = {}
     waiting: list[str] = []
     found: list[tuple[str, ...]] = []
     for state in states:
-        changed = list(_changed(before, state))
+        changed = list(_changed_domains(before, state))
         if changed:
             if current not in changed:
                 current = max(changed, key=lambda domain: len(state[domain]))
@@ -105,30 +105,34 @@ def domains_of(states: Sequence[State]) -> list[tuple[str, ...]]:
     return found
 
 
-def _changed(before: State, state: State) -> Iterator[str]:
+def _changed_domains(before: BeliefState, state: BeliefState) -> Iterator[str]:
     for domain, slots in state.items():
         if slots.items() - before.get(domain, {}).items():
             yield domain
 
 
-def judge(aims: Mapping[str, Aim], said: Sequence[Said], database: Database) -> Outcome:
+def judge_dialogue(
+    aims: Mapping[str, DomainGoal], said: Sequence[JudgedTurn], database: Database
+) -> DialogueOutcome:
     """Return which domains of a goal were informed and which succeeded."""
     informed = {domain: _is_informed(domain, aims[domain], said, database) for domain in aims}
-    told = {domain: aims[domain].requested <= _told(domain, said) for domain in aims}
+    told = {domain: aims[domain].requested <= _provided_slots(domain, said) for domain in aims}
     whole = all(informed.values())
-    return Outcome(informed, {domain: whole and told[domain] for domain in aims})
+    return DialogueOutcome(informed, {domain: whole and told[domain] for domain in aims})
 
 
-def _is_informed(domain: str, aim: Aim, said: Sequence[Said], database: Database) -> bool:
-    if domain not in VENUES or "name" in aim.constraints:
+def _is_informed(
+    domain: str, aim: DomainGoal, said: Sequence[JudgedTurn], database: Database
+) -> bool:
+    if domain not in DATABASE_DOMAINS or "name" in aim.constraints:
         return True
-    offer = _offer(domain, said, database)
+    offer = _final_offer(domain, said, database)
     if not offer:
         return domain == "train" and "trainid" not in aim.requested
     return offer <= database.query(domain, aim.constraints)
 
 
-def _offer(domain: str, said: Sequence[Said], database: Database) -> frozenset[str]:
+def _final_offer(domain: str, said: Sequence[JudgedTurn], database: Database) -> frozenset[str]:
     """Return what is on offer at the end of a dialogue."""
     marker = "trainid" if domain == "train" else "name"
     offer: frozenset[str] = frozenset()
@@ -141,11 +145,11 @@ def _offer(domain: str, said: Sequence[Said], database: Database) -> frozenset[s
     return offer
 
 
-def _told(domain: str, said: Sequence[Said]) -> frozenset[str]:
+def _provided_slots(domain: str, said: Sequence[JudgedTurn]) -> frozenset[str]:
     """Return what was told of a domain among what counts."""
     told: set[str] = set()
     for turn in said:
         if domain in turn.domains:
             unsure = set() if domain in turn.booked else {"reference"}
-            told |= (turn.slots & REQUESTED) - unsure
+            told |= (turn.slots & REQUESTABLE_SLOTS) - unsure
     return frozenset(told)

@@ -15,16 +15,23 @@ from hashlib import blake2b
 from random import Random
 from typing import Any, NamedTuple
 
-from ...corpus.dialogue.schema import Dialogue, Span, Turn
+from ...corpus.dialogue.schema import Dialogue, DialogueTurn, Span
 from ...errors import CorpusError, RecipeError
-from ...text import short
-from .injection import Piece, Place, Words, data, intrude, pick
+from ...text import shorten
+from .injection import (
+    InjectedText,
+    InsertionPoints,
+    PhraseSampler,
+    choose_option,
+    inject_text,
+    load_pollution_data,
+)
 
-KINDS = ("low", "high", "unprofessional")
+POLLUTION_KINDS = ("low", "high", "unprofessional")
 WORDINGS = ("repeated", "varied", "mixed")
-MARK = re.compile(r"(\s?)[.,?!](?=\s|\Z)")
+PUNCTUATION = re.compile(r"(\s?)[.,?!](?=\s|\Z)")
 
-Key = tuple[str, int]
+TurnKey = tuple[str, int]
 """A dialogue's id and the index of one of its turns."""
 
 
@@ -35,15 +42,15 @@ class Injection(NamedTuple):
     turn: int
     kind: str
     wording: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[InjectedText, ...]
     original: str
 
 
 @dataclass(frozen=True)
-class Polluted:
+class PollutedCorpus:
     """The texts of the polluted turns, and the truth in the order of dialogue id and turn."""
 
-    texts: Mapping[Key, str]
+    texts: Mapping[TurnKey, str]
     truth: tuple[Injection, ...]
 
     def dialogues(self, dialogues: Iterable[Dialogue]) -> list[Dialogue]:
@@ -53,27 +60,30 @@ class Polluted:
             Dialogue(
                 dialogue.id,
                 tuple(
-                    self._turn(turn, (dialogue.id, turn.index), pieces) for turn in dialogue.turns
+                    self._build_turn(turn, (dialogue.id, turn.index), pieces)
+                    for turn in dialogue.turns
                 ),
                 dialogue.goal,
             )
             for dialogue in dialogues
         ]
 
-    def _turn(self, turn: Turn, key: Key, pieces: Mapping[Key, tuple[Piece, ...]]) -> Turn:
+    def _build_turn(
+        self, turn: DialogueTurn, key: TurnKey, pieces: Mapping[TurnKey, tuple[InjectedText, ...]]
+    ) -> DialogueTurn:
         if key not in self.texts or turn.role != "assistant":
             return turn
-        spans = moved(turn.spans, pieces[key])
-        return Turn(turn.index, turn.role, self.texts[key], turn.acts, spans, turn.state)
+        spans = shift_spans(turn.spans, pieces[key])
+        return DialogueTurn(turn.index, turn.role, self.texts[key], turn.acts, spans, turn.state)
 
 
 def pollute(
     dialogues: Sequence[Dialogue],
     rate: float,
     seed: int = 0,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = POLLUTION_KINDS,
     wordings: str = "mixed",
-) -> Polluted:
+) -> PollutedCorpus:
     """Return a share of the system turns polluted, halves rounded up, in a seeded sample.
 
     Which turns, and how, depends on the seed, the dialogue's id and the turn's index alone: not
@@ -82,28 +92,30 @@ def pollute(
     ``wordings`` is ``mixed``, one of a few fixed wordings and one of many. Raises `RecipeError`
     for what cannot be asked, `CorpusError` for two turns under one id.
     """
-    _check(rate, kinds, wordings)
-    turns = _system_turns(dialogues)
-    order = sorted(turns, key=lambda key: (_rng(seed, key, "sample").random(), key))
+    _check_settings(rate, kinds, wordings)
+    turns = _index_system_turns(dialogues)
+    order = sorted(turns, key=lambda key: (_seeded_rng(seed, key, "sample").random(), key))
     chosen = sorted(order[: int(rate * len(order) + 0.5)])
     texts, truth = {}, []
     for key in chosen:
         turn, spaced = turns[key]
-        rng = _rng(seed, key, "words")
-        kind = pick(sorted(set(kinds)), rng)
-        wording = pick(WORDINGS[:2], rng) if wordings == "mixed" else wordings
-        texts[key], pieces = intrude(Place(turn, spaced), Words(rng, wording), kind)
+        rng = _seeded_rng(seed, key, "words")
+        kind = choose_option(sorted(set(kinds)), rng)
+        wording = choose_option(WORDINGS[:2], rng) if wordings == "mixed" else wordings
+        texts[key], pieces = inject_text(
+            InsertionPoints(turn, spaced), PhraseSampler(rng, wording), kind
+        )
         truth.append(Injection(*key, kind, wording, pieces, turn.text))
-    return Polluted(texts, tuple(truth))
+    return PollutedCorpus(texts, tuple(truth))
 
 
-def clean(text: str, pieces: Iterable[Piece]) -> str:
+def remove_injected_text(text: str, pieces: Iterable[InjectedText]) -> str:
     """Return a polluted text without its pieces; raise `CorpusError` if one is not there."""
     kept, end = [], 0
     for start, piece in pieces:
         if start < end or text[start : start + len(piece)] != piece:
             raise CorpusError(
-                f"'{short(piece, 40)}' does not stand at {start} of '{short(text, 60)}'; "
+                f"'{shorten(piece, 40)}' does not stand at {start} of '{shorten(text, 60)}'; "
                 "is the truth file that of another corpus or seed?"
             )
         kept.append(text[end:start])
@@ -111,16 +123,16 @@ def clean(text: str, pieces: Iterable[Piece]) -> str:
     return "".join(kept) + text[end:]
 
 
-def moved(spans: Iterable[Span], pieces: Sequence[Piece]) -> tuple[Span, ...]:
+def shift_spans(spans: Iterable[Span], pieces: Sequence[InjectedText]) -> tuple[Span, ...]:
     """Return the spans where they stand once the pieces are put in."""
     return tuple(
         span._replace(start=span.start + added, end=span.end + added)
         for span in spans
-        for added in (_added(span.start, pieces),)
+        for added in (_count_inserted_before(span.start, pieces),)
     )
 
 
-def _added(place: int, pieces: Sequence[Piece]) -> int:
+def _count_inserted_before(place: int, pieces: Sequence[InjectedText]) -> int:
     """Return how many characters stand before what was at a place of the original."""
     added = 0
     for start, text in pieces:
@@ -130,7 +142,7 @@ def _added(place: int, pieces: Sequence[Piece]) -> int:
     return added
 
 
-def truth_rows(polluted: Polluted) -> list[dict[str, Any]]:
+def truth_rows(polluted: PollutedCorpus) -> list[dict[str, Any]]:
     """Return the truth as JSON objects, one a polluted turn."""
     return [
         {**row._asdict(), "pieces": [piece._asdict() for piece in row.pieces]}
@@ -138,14 +150,14 @@ def truth_rows(polluted: Polluted) -> list[dict[str, Any]]:
     ]
 
 
-def read_truth(rows: Iterable[Any]) -> tuple[Injection, ...]:
+def parse_truth(rows: Iterable[Any]) -> tuple[Injection, ...]:
     """Return the truth from its JSON objects; raise `CorpusError` for a row that is not one."""
-    return tuple(_injection(row, number) for number, row in enumerate(rows, start=1))
+    return tuple(_parse_injection(row, number) for number, row in enumerate(rows, start=1))
 
 
-def _injection(row: Any, number: int) -> Injection:
+def _parse_injection(row: Any, number: int) -> Injection:
     try:
-        pieces = tuple(Piece(piece["start"], piece["text"]) for piece in row["pieces"])
+        pieces = tuple(InjectedText(piece["start"], piece["text"]) for piece in row["pieces"])
         found = Injection(**{**row, "pieces": pieces})
     except (TypeError, KeyError):
         found = None
@@ -155,53 +167,55 @@ def _injection(row: Any, number: int) -> Injection:
         and all(type(start) is int and isinstance(text, str) for start, text in found.pieces)
     ):
         raise CorpusError(
-            f"row {number} of the truth is {short(repr(row), 60)}; wanted an object with "
+            f"row {number} of the truth is {shorten(repr(row), 60)}; wanted an object with "
             f"{', '.join(Injection._fields)}, as `isaac pollute --truth` writes it"
         )
     return found
 
 
 @cache
-def words() -> tuple[str, ...]:
+def load_word_list() -> tuple[str, ...]:
     """Return the word list: words and phrases of which every injected wording holds one."""
-    return tuple(data()["words"])
+    return tuple(load_pollution_data()["words"])
 
 
-def _check(rate: float, kinds: Sequence[str], wordings: str) -> None:
+def _check_settings(rate: float, kinds: Sequence[str], wordings: str) -> None:
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
         raise RecipeError(f"a rate of pollution is above 0 and at most 1 (0.1, say), not {rate}")
-    unknown = [short(str(kind), 40) for kind in kinds if kind not in KINDS]
+    unknown = [shorten(str(kind), 40) for kind in kinds if kind not in POLLUTION_KINDS]
     if unknown or not kinds or isinstance(kinds, str):
-        asked = ", ".join(unknown) or short(str(kinds), 40) or "none"
-        raise RecipeError(f"kinds of pollution are some of {', '.join(KINDS)}, not {asked}")
+        asked = ", ".join(unknown) or shorten(str(kinds), 40) or "none"
+        raise RecipeError(
+            f"kinds of pollution are some of {', '.join(POLLUTION_KINDS)}, not {asked}"
+        )
     if wordings not in WORDINGS:
-        raise RecipeError(f"wordings are {', '.join(WORDINGS)}, not {short(str(wordings), 40)}")
+        raise RecipeError(f"wordings are {', '.join(WORDINGS)}, not {shorten(str(wordings), 40)}")
 
 
-def _system_turns(dialogues: Sequence[Dialogue]) -> dict[Key, tuple[Turn, bool]]:
+def _index_system_turns(dialogues: Sequence[Dialogue]) -> dict[TurnKey, tuple[DialogueTurn, bool]]:
     """Return the system's turns with text, each with whether its marks are spaced."""
-    found: dict[Key, tuple[Turn, bool]] = {}
+    found: dict[TurnKey, tuple[DialogueTurn, bool]] = {}
     for dialogue in dialogues:
-        usual = sum(_spacing(turn.text) for turn in dialogue.turns) > 0
+        usual = sum(_spacing_balance(turn.text) for turn in dialogue.turns) > 0
         for turn in dialogue.turns:
             if turn.role != "assistant" or not turn.text.strip():
                 continue
             key = (dialogue.id, turn.index)
             if key in found:
                 raise CorpusError(
-                    f"two system turns {turn.index} in '{short(dialogue.id, 40)}'; "
+                    f"two system turns {turn.index} in '{shorten(dialogue.id, 40)}'; "
                     "give each dialogue an id of its own"
                 )
-            spacing = _spacing(turn.text)
+            spacing = _spacing_balance(turn.text)
             found[key] = turn, spacing > 0 or (spacing == 0 and usual)
     return found
 
 
-def _spacing(text: str) -> int:
+def _spacing_balance(text: str) -> int:
     """Return by how many marks more stand apart from their word than stand at it."""
-    return sum(1 if mark[1] else -1 for mark in MARK.finditer(text))
+    return sum(1 if mark[1] else -1 for mark in PUNCTUATION.finditer(text))
 
 
-def _rng(seed: int, key: Key, use: str) -> Random:
+def _seeded_rng(seed: int, key: TurnKey, use: str) -> Random:
     text = json.dumps([seed, *key, use])
     return Random(int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little"))

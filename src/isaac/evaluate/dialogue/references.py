@@ -7,27 +7,29 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...corpus.dialogue.delexicalization import PLACEHOLDER, delexicalize
-from ...corpus.dialogue.predictions import Prediction, plain_id
-from ...corpus.dialogue.schema import Dialogue, Turn, system_turns
+from ...corpus.dialogue.predictions import Prediction, normalize_id
+from ...corpus.dialogue.schema import Dialogue, DialogueTurn, system_turns
 from ...corpus.dialogue.value_lexicon import Lexicon
 from ...errors import CorpusError
-from ...text import short
-from .files import Dialogues
-from .injection import Piece
+from ...text import shorten
+from .files import DialogueCorpus
+from .injection import InjectedText
 from .pollution import Injection
-from .scores import Gold, gold_of
+from .scores import Gold, build_gold
 
 
-def _lexicon(database: Path | None, known: Dialogues | None) -> Lexicon:
+def build_lexicon(database: Path | None, known: DialogueCorpus | None) -> Lexicon:
     """Return the values to take out of texts: the database's, or else the corpus's own."""
     if database is not None:
         return Lexicon.read(database)
     return Lexicon() if known is None else Lexicon.of(known.joined())
 
 
-def _responses(dialogues: Sequence[Dialogue], values: Lexicon) -> dict[str, list[Prediction]]:
+def delexicalize_system_turns(
+    dialogues: Sequence[Dialogue], values: Lexicon
+) -> dict[str, list[Prediction]]:
     return {
-        plain_id(dialogue.id): [
+        normalize_id(dialogue.id): [
             Prediction(delexicalize(turn, values).text, turn=turn.index, text=turn.text)
             for turn in system_turns(dialogue)
         ]
@@ -35,32 +37,36 @@ def _responses(dialogues: Sequence[Dialogue], values: Lexicon) -> dict[str, list
     }
 
 
-def _gold(wanted: Dialogues | None, known: Dialogues | None, values: Lexicon) -> Gold:
+def select_gold(
+    wanted: DialogueCorpus | None, known: DialogueCorpus | None, values: Lexicon
+) -> Gold:
     """Return what to score against; without gold the input's own goals, states and bookings."""
     if wanted is None:
-        own = Gold() if known is None else gold_of(known.joined(), booked=known.booked())
+        own = Gold() if known is None else build_gold(known.joined(), booked=known.booked())
         return replace(own, texts={})
     dialogues = wanted.joined()
     texts = {
         one.id: [delexicalize(turn, values).text for turn in system_turns(one)] for one in dialogues
     }
-    return gold_of(dialogues, texts, wanted.booked())
+    return build_gold(dialogues, texts, wanted.booked())
 
 
-def _bare(truth: Sequence[Injection], values: Lexicon) -> tuple[Injection, ...]:
+def delexicalize_truth(truth: Sequence[Injection], values: Lexicon) -> tuple[Injection, ...]:
     """Return the truth with what was put in also as it is once values are taken out."""
-    return tuple(row._replace(pieces=(*row.pieces, *_without_values(row, values))) for row in truth)
+    return tuple(
+        row._replace(pieces=(*row.pieces, *_delexicalize_pieces(row, values))) for row in truth
+    )
 
 
-def _without_values(row: Injection, values: Lexicon) -> list[Piece]:
+def _delexicalize_pieces(row: Injection, values: Lexicon) -> list[InjectedText]:
     made = [
-        Piece(start, delexicalize(Turn(row.turn, "assistant", text), values).text)
+        InjectedText(start, delexicalize(DialogueTurn(row.turn, "assistant", text), values).text)
         for start, text in row.pieces
     ]
     return [piece for piece in made if any(map(str.isalpha, PLACEHOLDER.sub("", piece.text)))]
 
 
-def _check(
+def check_same_corpus(
     source: str,
     said: Mapping[str, object],
     gold: Gold | None,
@@ -69,37 +75,37 @@ def _check(
     """Raise `CorpusError` if gold or the truth cannot be those of what is scored."""
     if gold is not None and said and not said.keys() & gold.goals.keys():
         raise CorpusError(
-            f"gold has none of the {len(said):,} dialogues of {short(source)}, where the first is "
-            f"'{short(next(iter(said)), 60)}' and gold's is "
-            f"'{short(next(iter(gold.goals), 'none'), 60)}'; is it the gold of another corpus?"
+            f"gold has none of the {len(said):,} dialogues of {shorten(source)}, where the first is "
+            f"'{shorten(next(iter(said)), 60)}' and gold's is "
+            f"'{shorten(next(iter(gold.goals), 'none'), 60)}'; is it the gold of another corpus?"
         )
-    if truth and not any(plain_id(row.dialogue) in said for row in truth):
+    if truth and not any(normalize_id(row.dialogue) in said for row in truth):
         raise CorpusError(
-            f"none of the {len(truth):,} turns in the truth is of a dialogue in {short(source)}; "
+            f"none of the {len(truth):,} turns in the truth is of a dialogue in {shorten(source)}; "
             "is it the truth of another corpus?"
         )
     for row in truth or ():
-        texts = gold.texts.get(plain_id(row.dialogue)) if gold is not None else None
+        texts = gold.texts.get(normalize_id(row.dialogue)) if gold is not None else None
         if texts is not None and texts.get(row.turn) != row.original:
             raise CorpusError(
-                f"dialogue {short(row.dialogue, 60)}, turn {row.turn}: gold does not say what the "
-                f"truth has as the original, '{short(row.original, 60)}'. Give the truth and the "
+                f"dialogue {shorten(row.dialogue, 60)}, turn {row.turn}: gold does not say what the "
+                f"truth has as the original, '{shorten(row.original, 60)}'. Give the truth and the "
                 "unpolluted corpus that belong together"
             )
 
 
-def _check_users(known: Dialogues, wanted: Dialogues) -> None:
+def check_same_user_turns(known: DialogueCorpus, wanted: DialogueCorpus) -> None:
     """Raise `CorpusError` where a user says something else in gold: it is another dialogue."""
-    gold = {plain_id(one.id): _asked(one) for one in wanted.joined()}
+    gold = {normalize_id(one.id): _user_texts(one) for one in wanted.joined()}
     for one in known.joined():
-        asked, there = _asked(one), gold.get(plain_id(one.id))
+        asked, there = _user_texts(one), gold.get(normalize_id(one.id))
         index = next((i for i in asked if there is not None and asked[i] != there.get(i)), None)
         if index is not None:
             raise CorpusError(
-                f"dialogue {short(one.id, 60)}, turn {index}: the user says "
-                f"'{short(asked[index], 60)}', and something else in gold; is it another corpus?"
+                f"dialogue {shorten(one.id, 60)}, turn {index}: the user says "
+                f"'{shorten(asked[index], 60)}', and something else in gold; is it another corpus?"
             )
 
 
-def _asked(dialogue: Dialogue) -> dict[int, str]:
+def _user_texts(dialogue: Dialogue) -> dict[int, str]:
     return {turn.index: turn.text for turn in dialogue.turns if turn.role == "user"}

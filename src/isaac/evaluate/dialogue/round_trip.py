@@ -8,8 +8,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from ...corpus.dialogue.delexicalization import PLACEHOLDER, delexicalize, lexicalize
-from ...corpus.dialogue.schema import Dialogue, Template, Turn, system_turns
-from ...corpus.dialogue.spans import UNSAID, mentions, plain
+from ...corpus.dialogue.schema import Dialogue, DialogueTurn, Template, system_turns
+from ...corpus.dialogue.spans import UNSEARCHABLE_VALUES, find_mentions, normalize_surface
 from ...corpus.dialogue.value_lexicon import Lexicon
 
 
@@ -32,14 +32,14 @@ class RoundTrip(NamedTuple):
         return self.verbatim / self.turns if self.turns else 1.0
 
 
-class Leak(NamedTuple):
+class ValueLeak(NamedTuple):
     """How many of a slot's annotated values a text showed, and its template still shows."""
 
     shown: int
     left: int
 
 
-def round_trip(
+def measure_round_trip(
     dialogues: Iterable[Dialogue],
     lexicon: Lexicon,
     back: Callable[[Template], str | None] = lambda made: lexicalize(made.text, made.values),
@@ -53,15 +53,15 @@ def round_trip(
         if filled == turn.text:
             verbatim += 1
             continue
-        own = _values(made)
-        other = _values(delexicalize(_reworded(turn, filled or ""), lexicon))
+        own = _count_values(made)
+        other = _count_values(delexicalize(_replace_text(turn, filled or ""), lexicon))
         right += (own & other).total()
         came, wanted = came + other.total(), wanted + own.total()
     precision, recall = right / came if came else 1.0, right / wanted if wanted else 1.0
     return RoundTrip(turns, verbatim, precision, recall)
 
 
-def leaks(dialogues: Iterable[Dialogue], lexicon: Lexicon) -> Mapping[str, Leak]:
+def count_leaks(dialogues: Iterable[Dialogue], lexicon: Lexicon) -> Mapping[str, ValueLeak]:
     """Return, by slot of the acts, how many values still stand in the templates.
 
     A value that the text shows nowhere, such as a parking's yes, does not count.
@@ -71,18 +71,24 @@ def leaks(dialogues: Iterable[Dialogue], lexicon: Lexicon) -> Mapping[str, Leak]
     for turn in chain.from_iterable(map(system_turns, dialogues)):
         text = PLACEHOLDER.sub("\n\x00\n", delexicalize(turn, lexicon).text)
         for act in turn.acts:
-            if act.slot and plain(act.value) not in UNSAID and mentions(turn.text, act.value):
+            if (
+                act.slot
+                and normalize_surface(act.value) not in UNSEARCHABLE_VALUES
+                and find_mentions(turn.text, act.value)
+            ):
                 shown[act.slot] += 1
-                left[act.slot] += bool(mentions(text, act.value))
-    return {slot: Leak(shown[slot], left[slot]) for slot in sorted(shown)}
+                left[act.slot] += bool(find_mentions(text, act.value))
+    return {slot: ValueLeak(shown[slot], left[slot]) for slot in sorted(shown)}
 
 
-def _values(made: Template) -> Counter[tuple[str, str]]:
+def _count_values(made: Template) -> Counter[tuple[str, str]]:
     """Return slot and value of every placeholder, however many there are of a slot."""
     numbered = ((name, form) for name, forms in made.values.items() for form in forms)
-    return Counter((name.rstrip("0123456789").rstrip("_"), plain(form)) for name, form in numbered)
+    return Counter(
+        (name.rstrip("0123456789").rstrip("_"), normalize_surface(form)) for name, form in numbered
+    )
 
 
-def _reworded(turn: Turn, text: str) -> Turn:
+def _replace_text(turn: DialogueTurn, text: str) -> DialogueTurn:
     """Return the turn with another text: its acts hold, its places do not."""
-    return Turn(turn.index, turn.role, text, turn.acts)
+    return DialogueTurn(turn.index, turn.role, text, turn.acts)

@@ -7,39 +7,39 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from ...corpus.dialogue.goals import aims_of
-from ...corpus.dialogue.predictions import Prediction, Predictions, plain_id, state_in
-from ...corpus.dialogue.schema import Dialogue, State
+from ...corpus.dialogue.goals import parse_goal
+from ...corpus.dialogue.predictions import Prediction, Predictions, normalize_id, parse_state
+from ...corpus.dialogue.schema import BeliefState, Dialogue
 from ...errors import CorpusError
-from .bleu import bleu_of
+from .bleu import compute_bleu
 from .database import Database
-from .inform_success import Outcome, judge, said_in
-from .polluted_share import PollutedShare, polluted_share
-from .pollution import Injection, Key
-from .slot_errors import SlotErrors, slot_errors
-from .variety import Variety, variety_of
+from .inform_success import DialogueOutcome, build_judged_turns, judge_dialogue
+from .polluted_share import PollutedShare, compute_polluted_share
+from .pollution import Injection, TurnKey
+from .slot_errors import SlotErrors, count_slot_errors
+from .variety import Variety, measure_variety
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Gold:
-    """What responses are scored against, each part by `plain_id` and only as far as there is any.
+    """What responses are scored against, each part by `normalize_id` and only as far as there is any.
 
-    ``goals`` are in MultiWOZ's layout (see `aims_of`); ``states``, ``references`` (delexicalised)
+    ``goals`` are in MultiWOZ's layout (see `parse_goal`); ``states``, ``references`` (delexicalised)
     and ``booked`` domains are one a system turn. Without ``booked`` of a dialogue, each reference
     number that is given counts. ``texts`` are the system's turns with their values, by their index
     in the record.
     """
 
     goals: Mapping[str, Any] = field(default_factory=dict)
-    states: Mapping[str, Sequence[State]] = field(default_factory=dict)
+    states: Mapping[str, Sequence[BeliefState]] = field(default_factory=dict)
     references: Mapping[str, Sequence[str]] = field(default_factory=dict)
     booked: Mapping[str, Sequence[Collection[str]]] = field(default_factory=dict)
     texts: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
-def gold_of(
+def build_gold(
     dialogues: Iterable[Dialogue],
     references: Mapping[str, Sequence[str]] | None = None,
     booked: Mapping[str, Sequence[Collection[str]]] | None = None,
@@ -50,28 +50,28 @@ def gold_of(
     after each (see `booked_in`), by dialogue.
     """
     goals: dict[str, Any] = {}
-    states: dict[str, list[State]] = {}
+    states: dict[str, list[BeliefState]] = {}
     texts: dict[str, dict[int, str]] = {}
     for dialogue in dialogues:
-        key = plain_id(dialogue.id)
+        key = normalize_id(dialogue.id)
         if key in goals:
             raise CorpusError(f"dialogue {dialogue.id} is there twice")
         turns = [turn for turn in dialogue.turns if turn.role == "assistant"]
         goals[key] = dialogue.goal
         texts[key] = {turn.index: turn.text for turn in turns}
         states[key] = [
-            state_in(turn.state, f"dialogue {dialogue.id}, turn {turn.index}") for turn in turns
+            parse_state(turn.state, f"dialogue {dialogue.id}, turn {turn.index}") for turn in turns
         ]
         if not any(states[key]):
             del states[key]
-    return Gold(goals, states, _plain(references), _plain(booked), texts)
+    return Gold(goals, states, _normalize_ids(references), _normalize_ids(booked), texts)
 
 
-def _plain(given: Mapping[str, Item] | None) -> dict[str, Item]:
-    return {plain_id(name): value for name, value in (given or {}).items()}
+def _normalize_ids(given: Mapping[str, Item] | None) -> dict[str, Item]:
+    return {normalize_id(name): value for name, value in (given or {}).items()}
 
 
-class Rate(NamedTuple):
+class InformSuccessRate(NamedTuple):
     """How many dialogues were informed and succeeded, of those with a goal (in a domain)."""
 
     dialogues: int
@@ -94,7 +94,7 @@ class Rate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scores:
+class DialogueScores:
     """Scores of responses; None where nothing could be scored.
 
     ``overall`` and ``domains`` hold Inform and Success; in a domain, a dialogue succeeds only if
@@ -104,8 +104,8 @@ class Scores:
 
     dialogues: int
     responses: int
-    overall: Rate
-    domains: Mapping[str, Rate]
+    overall: InformSuccessRate
+    domains: Mapping[str, InformSuccessRate]
     gold_states: int
     bleu: float | None
     slots: SlotErrors
@@ -144,7 +144,7 @@ class Scores:
             },
             "variety": self.variety._asdict(),
             "polluted": {
-                name: None if found is None else _polluted_json(found)
+                name: None if found is None else _polluted_share_json(found)
                 for name, found in (("truth", self.by_truth), ("words", self.by_words))
             },
             "unscored": dict(self.unscored),
@@ -154,42 +154,42 @@ class Scores:
         """Return the scores as lines to be read."""
         return [
             f"{self.dialogues:,} dialogues, {self.responses:,} responses",
-            f"Inform {_one(self.overall.inform)}, Success {_one(self.overall.success)}, "
-            f"BLEU {_one(self.bleu)}, combined {_one(self.combined)} "
+            f"Inform {_format_score(self.overall.inform)}, Success {_format_score(self.overall.success)}, "
+            f"BLEU {_format_score(self.bleu)}, combined {_format_score(self.combined)} "
             f"({self.overall.dialogues:,} dialogues with a goal)",
             *(
-                f"  {name}: Inform {_one(rate.inform)}, Success {_one(rate.success)} "
+                f"  {name}: Inform {_format_score(rate.inform)}, Success {_format_score(rate.success)} "
                 f"({rate.dialogues:,} dialogues)"
                 for name, rate in self.domains.items()
             ),
-            *self._slot_lines(),
-            *_variety_lines(self.variety),
-            *_polluted_lines("by the truth", self.by_truth),
-            *_polluted_lines("by the word list", self.by_words),
+            *self._format_slot_errors(),
+            *_format_variety(self.variety),
+            *_format_polluted_share("by the truth", self.by_truth),
+            *_format_polluted_share("by the word list", self.by_words),
             *([f"judged by gold states: {self.gold_states:,}"] if self.gold_states else []),
             *(f"not scored, {why}: {count:,}" for why, count in self.unscored.items() if count),
         ]
 
-    def _slot_lines(self) -> list[str]:
+    def _format_slot_errors(self) -> list[str]:
         slots = self.slots
         if not slots.wanted and not slots.given:
             return []
         return [
-            f"slot error rate {_share(slots.rate)}: {slots.missing:,} missing and "
+            f"slot error rate {_format_share(slots.rate)}: {slots.missing:,} missing and "
             f"{slots.superfluous:,} superfluous of {slots.wanted:,} placeholders; "
-            f"precision {_share(slots.precision)}, recall {_share(slots.recall)}"
+            f"precision {_format_share(slots.precision)}, recall {_format_share(slots.recall)}"
         ]
 
 
-def _one(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
     return "none" if value is None else f"{value:.1f}"
 
 
-def _share(value: float | None) -> str:
+def _format_share(value: float | None) -> str:
     return "none" if value is None else f"{value:.1%}"
 
 
-def _variety_lines(variety: Variety) -> list[str]:
+def _format_variety(variety: Variety) -> list[str]:
     if variety.entropy is None or variety.length is None:
         return []
     mean = "" if variety.msttr is None else f", MSTTR {variety.msttr:.3f}"
@@ -200,19 +200,19 @@ def _variety_lines(variety: Variety) -> list[str]:
     ]
 
 
-def _polluted_lines(how: str, found: PollutedShare | None) -> list[str]:
+def _format_polluted_share(how: str, found: PollutedShare | None) -> list[str]:
     if found is None:
         return []
     return [
         f"polluted {how}: {found.responses:,} of {found.of_responses:,} responses "
-        f"({_share(found.by_response)}), {found.dialogues:,} of {found.of_dialogues:,} dialogues "
-        f"({_share(found.by_dialogue)})",
+        f"({_format_share(found.by_response)}), {found.dialogues:,} of {found.of_dialogues:,} dialogues "
+        f"({_format_share(found.by_dialogue)})",
         *([f"  by what was put into another: {found.carried:,}"] if found.carried else []),
         *([f"  in the truth, and not given: {found.absent:,}"] if found.absent else []),
     ]
 
 
-def _polluted_json(found: PollutedShare) -> dict[str, Any]:
+def _polluted_share_json(found: PollutedShare) -> dict[str, Any]:
     return {
         **found._asdict(),
         "by_response": found.by_response,
@@ -220,14 +220,14 @@ def _polluted_json(found: PollutedShare) -> dict[str, Any]:
     }
 
 
-def score(
+def score_predictions(
     predictions: Predictions,
     gold: Gold,
     database: Database | None = None,
     *,
     truth: Collection[Injection] | None = None,
     words: Collection[str] = (),
-) -> Scores:
+) -> DialogueScores:
     """Return the scores of a system's responses, as far as what they are scored against is there.
 
     A dialogue is judged by the system's own states if each of its turns has one, else by the gold
@@ -236,33 +236,33 @@ def score(
     that is as gold has it is clean. Raises `CorpusError` naming the dialogue and the turn where the
     turns of one do not match, and where the truth is of a turn that cannot be told.
     """
-    said = {plain_id(name): list(turns) for name, turns in predictions.items()}
+    said = {normalize_id(name): list(turns) for name, turns in predictions.items()}
     responses = {name: [turn.response for turn in turns] for name, turns in said.items()}
-    pairs = _paired(responses, gold.references)
-    outcomes, unscored, by_gold = _outcomes(said, gold, database)
+    pairs = _pair_references(responses, gold.references)
+    outcomes, unscored, by_gold = _judge_dialogues(said, gold, database)
     unscored["no reference"] = len(said.keys() - gold.references.keys())
     unscored["no prediction for a dialogue with a goal"] = sum(
-        bool(aims_of(goal, name)) for name, goal in gold.goals.items() if name not in said
+        bool(parse_goal(goal, name)) for name, goal in gold.goals.items() if name not in said
     )
-    overall, domains = _rates(outcomes)
-    texts = _texts(said, gold, {plain_id(row.dialogue) for row in truth or ()})
-    clean = () if truth is None else _as_in(gold, said, texts)
-    return Scores(
+    overall, domains = _compute_rates(outcomes)
+    texts = _index_texts(said, gold, {normalize_id(row.dialogue) for row in truth or ()})
+    clean = () if truth is None else _find_unchanged(gold, said, texts)
+    return DialogueScores(
         dialogues=len(said),
         responses=sum(map(len, responses.values())),
         overall=overall,
         domains=domains,
         gold_states=by_gold,
-        bleu=bleu_of(pairs) if pairs else None,
-        slots=slot_errors(pairs),
-        variety=variety_of(text for texts in responses.values() for text in texts),
-        by_truth=None if truth is None else polluted_share(texts, truth=truth, clean=clean),
-        by_words=polluted_share(texts, words=words) if words else None,
+        bleu=compute_bleu(pairs) if pairs else None,
+        slots=count_slot_errors(pairs),
+        variety=measure_variety(text for texts in responses.values() for text in texts),
+        by_truth=None if truth is None else compute_polluted_share(texts, truth=truth, clean=clean),
+        by_words=compute_polluted_share(texts, words=words) if words else None,
         unscored=unscored,
     )
 
 
-def _texts(
+def _index_texts(
     said: Mapping[str, Sequence[Prediction]], gold: Gold, polluted: Collection[str]
 ) -> dict[str, dict[int, str]]:
     """Return what was said by dialogue and by the index of its turn, which gold may have to tell.
@@ -279,17 +279,17 @@ def _texts(
                     "cannot be told: gold has no such dialogue"
                 )
             places = list(gold.texts.get(name, range(len(turns))))
-            _same_turns(name, len(turns), len(places), "system turns in gold")
+            _check_turn_counts(name, len(turns), len(places), "system turns in gold")
         spoken = (one.response if one.text is None else one.text for one in turns)
         found[name] = dict(zip(places, spoken, strict=True))
     return found
 
 
-def _as_in(
+def _find_unchanged(
     gold: Gold,
     said: Mapping[str, Sequence[Prediction]],
     texts: Mapping[str, Mapping[int, str]],
-) -> set[Key]:
+) -> set[TurnKey]:
     """Return which responses are as gold has them: with values where known, else without."""
     same = set()
     for name, turns in said.items():
@@ -304,26 +304,26 @@ def _as_in(
     return same
 
 
-def _paired(
+def _pair_references(
     responses: Mapping[str, Sequence[str]], references: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str]]:
     """Return each response with its reference, where there is one."""
     pairs: list[tuple[str, str]] = []
     for name, texts in responses.items():
         if name in references:
-            _same_turns(name, len(texts), len(references[name]), "references")
+            _check_turn_counts(name, len(texts), len(references[name]), "references")
             pairs += zip(texts, references[name], strict=True)
     return pairs
 
 
-def _outcomes(
+def _judge_dialogues(
     said: Mapping[str, Sequence[Prediction]], gold: Gold, database: Database | None
-) -> tuple[list[Outcome], dict[str, int], int]:
+) -> tuple[list[DialogueOutcome], dict[str, int], int]:
     """Return how each dialogue went, how many were not judged and why, and by gold states."""
     outcomes, by_gold = [], 0
     unscored = dict.fromkeys(("no goal", "no state", "no database"), 0)
     for name, turns in said.items():
-        aims = aims_of(gold.goals.get(name), name)
+        aims = parse_goal(gold.goals.get(name), name)
         own = [turn.state for turn in turns if turn.state is not None]
         states = own if len(own) == len(turns) else gold.states.get(name)
         if not aims:
@@ -335,14 +335,16 @@ def _outcomes(
         else:
             by_gold += states is not own
             booked = gold.booked.get(name)
-            _same_turns(name, len(turns), len(states), "gold states")
+            _check_turn_counts(name, len(turns), len(states), "gold states")
             if booked is not None:
-                _same_turns(name, len(turns), len(booked), "turns with bookings")
-            outcomes.append(judge(aims, said_in(turns, states, booked), database))
+                _check_turn_counts(name, len(turns), len(booked), "turns with bookings")
+            outcomes.append(
+                judge_dialogue(aims, build_judged_turns(turns, states, booked), database)
+            )
     return outcomes, unscored, by_gold
 
 
-def _same_turns(name: str, here: int, there: int, what: str) -> None:
+def _check_turn_counts(name: str, here: int, there: int, what: str) -> None:
     if here != there:
         raise CorpusError(
             f"dialogue {name}: {here} responses, but {there} {what}; they part at turn "
@@ -350,12 +352,16 @@ def _same_turns(name: str, here: int, there: int, what: str) -> None:
         )
 
 
-def _rates(outcomes: Sequence[Outcome]) -> tuple[Rate, dict[str, Rate]]:
+def _compute_rates(
+    outcomes: Sequence[DialogueOutcome],
+) -> tuple[InformSuccessRate, dict[str, InformSuccessRate]]:
     count: Counter[str] = Counter(name for one in outcomes for name in one.informed)
     informed = Counter(name for one in outcomes for name, yes in one.informed.items() if yes)
     succeeded = Counter(name for one in outcomes for name, yes in one.succeeded.items() if yes)
-    overall = Rate(
+    overall = InformSuccessRate(
         len(outcomes), sum(one.inform for one in outcomes), sum(one.success for one in outcomes)
     )
     names = sorted(count)
-    return overall, {name: Rate(count[name], informed[name], succeeded[name]) for name in names}
+    return overall, {
+        name: InformSuccessRate(count[name], informed[name], succeeded[name]) for name in names
+    }

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ...corpus.dialogue.placeholders import Placeholder, placeholders_in
+from ...corpus.dialogue.placeholders import Placeholder, find_placeholders
 
 
 class SlotErrors(NamedTuple):
@@ -46,7 +46,7 @@ class SlotErrors(NamedTuple):
         return self.right / self.wanted if self.wanted else None
 
 
-def slot_errors(pairs: Iterable[tuple[str, str]]) -> SlotErrors:
+def count_slot_errors(pairs: Iterable[tuple[str, str]]) -> SlotErrors:
     """Return the slot errors of delexicalised responses, each given with its reference.
 
     A placeholder counts as often as it occurs. One without domain (``[value_name]``) is the same
@@ -54,21 +54,23 @@ def slot_errors(pairs: Iterable[tuple[str, str]]) -> SlotErrors:
     """
     wanted = given = right = 0
     for response, reference in pairs:
-        there, due = Counter(placeholders_in(response)), Counter(placeholders_in(reference))
+        there, due = Counter(find_placeholders(response)), Counter(find_placeholders(reference))
         wanted, given = wanted + due.total(), given + there.total()
-        right += shared(there, due)
+        right += count_matches(there, due)
     return SlotErrors(wanted, given, right)
 
 
-def shared(one: Counter[Placeholder], other: Counter[Placeholder]) -> int:
+def count_matches(one: Counter[Placeholder], other: Counter[Placeholder]) -> int:
     """Return how many placeholders of two texts can be paired."""
     same = one & other
     left, right = one - same, other - same
     slots = {placeholder.slot for placeholder in left}
-    return same.total() + sum(_loose(left, right, slot) for slot in slots)
+    return same.total() + sum(_count_domainless_matches(left, right, slot) for slot in slots)
 
 
-def _loose(left: Counter[Placeholder], right: Counter[Placeholder], slot: str) -> int:
+def _count_domainless_matches(
+    left: Counter[Placeholder], right: Counter[Placeholder], slot: str
+) -> int:
     """Return how many of a slot can be paired where one side names no domain.
 
     What is the same on both sides is gone, so that only one of them has any without domain.

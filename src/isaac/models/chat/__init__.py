@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..openai_client import address_in
-from .base import ChatModel, Decoding, Dtype, Messages, ModelError, as_one_text
+from ..openai_client import parse_openai_name
+from .base import ChatModel, Conversation, Decoding, Dtype, ModelError, messages_to_text
 
 
 def load_chat_model(name: str, *, batch: int = 16, dtype: Dtype | None = None) -> ChatModel:
@@ -14,10 +14,10 @@ def load_chat_model(name: str, *, batch: int = 16, dtype: Dtype | None = None) -
     ``dtype`` is of a local model's weights, see `loading.load`.
     Raises `ModelError` if there is no such model, `MissingExtraError` if a package is missing.
     """
-    if address := address_in(name):
-        from .endpoint import Endpoint
+    if address := parse_openai_name(name):
+        from .endpoint import ChatEndpoint
 
-        return Endpoint(*address)
+        return ChatEndpoint(*address)
     from .transformers import LocalModel
 
     return LocalModel(name, batch, dtype=dtype)
@@ -25,10 +25,10 @@ def load_chat_model(name: str, *, batch: int = 16, dtype: Dtype | None = None) -
 
 __all__ = [
     "ChatModel",
+    "Conversation",
     "Decoding",
     "Dtype",
-    "Messages",
     "ModelError",
-    "as_one_text",
     "load_chat_model",
+    "messages_to_text",
 ]

@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple, Protocol
 
 from ...errors import IsaacError
 
-Messages = list[dict[str, str]]
+Conversation = list[dict[str, str]]
 """A conversation up to the turn that is asked for: ``[{"role": ..., "content": ...}, ...]``."""
 
 
-def as_one_text(messages: Messages) -> str:
+def messages_to_text(messages: Conversation) -> str:
     """Return a conversation as one text: one turn as it is, several a line each."""
     if len(messages) == 1:
         return messages[0]["content"]
@@ -43,6 +43,6 @@ class ChatModel(Protocol):
 
     name: str
 
-    def reply(self, conversations: Sequence[Messages], decoding: Decoding) -> list[str | None]:
+    def reply(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[str | None]:
         """Return one reply a conversation, in order; None where the model gave none."""
         ...

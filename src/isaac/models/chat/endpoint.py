@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from ...text import said
+from ...text import format_error
 from ..openai_client import OpenAIClient
-from .base import Decoding, Messages, ModelError
-from .seeds import seeds
+from .base import Conversation, Decoding, ModelError
+from .seeds import derive_seeds
 
 
-class Endpoint(OpenAIClient):
+class ChatEndpoint(OpenAIClient):
     """A chat model behind an address, to which several conversations are sent at a time.
 
     Whether the same seed gives the same replies is for the server to keep.
@@ -30,9 +30,11 @@ class Endpoint(OpenAIClient):
         self.unanswered = 0
         self.first_error: str | None = None
 
-    def reply(self, conversations: Sequence[Messages], decoding: Decoding) -> list[str | None]:
+    def reply(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[str | None]:
         """Return one reply a conversation, in order; None where none came."""
-        own = [seed >> 32 for seed in seeds(conversations, decoding.seed)]  # servers take 31 bits
+        own = [
+            seed >> 32 for seed in derive_seeds(conversations, decoding.seed)
+        ]  # servers take 31 bits
         with ThreadPoolExecutor(self.workers) as pool:
             answers = list(pool.map(partial(self._ask, decoding), conversations, own))
         errors = [error for _, error in answers if error is not None]
@@ -41,7 +43,7 @@ class Endpoint(OpenAIClient):
         return [text for text, _ in answers]
 
     def _ask(
-        self, decoding: Decoding, messages: Messages, seed: int
+        self, decoding: Decoding, messages: Conversation, seed: int
     ) -> tuple[str | None, str | None]:
         """Return a reply, or why there is none."""
         try:
@@ -55,7 +57,7 @@ class Endpoint(OpenAIClient):
             )
             text = answer.choices[0].message.content
         except self.package.OpenAIError as error:
-            return None, said(error, 300)
+            return None, format_error(error, 300)
         except (AttributeError, IndexError, TypeError, ValueError):
             return None, (
                 "the answer is no chat completion; the base URL is the part before "

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Hold back transformers' progress bars, remarks and warnings, errors apart."""
     import transformers
     from transformers.utils import logging

@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ...errors import needed
+from ...errors import require_extra
 from .base import Dtype, ModelError
 
-LENGTH = 1024
+MAX_TOKENS = 1024
 """Tokens of a text that are read at most."""
 
 
@@ -26,7 +26,7 @@ class Likelihood(NamedTuple):
         return math.exp(self.nats / self.tokens) if self.tokens else math.nan
 
 
-def likelihood(
+def compute_likelihood(
     model: Any,
     tokenizer: Any,
     pairs: Sequence[tuple[str, str]],
@@ -36,12 +36,12 @@ def likelihood(
     """Return how likely a causal model finds each second text after the first.
 
     ``model`` and ``tokenizer`` are those of transformers. A text is tokenised by itself, after its
-    context and a line's end, and cut with it at `LENGTH` tokens, or as many as the model reads,
+    context and a line's end, and cut with it at `MAX_TOKENS` tokens, or as many as the model reads,
     the context from its start.
     """
-    torch = needed("torch", "a reference model", "evaluate")
-    most = min(LENGTH, getattr(model.config, "max_position_embeddings", None) or LENGTH)
-    encoded = [_encoded(tokenizer, *pair, most) for pair in pairs]
+    torch = require_extra("torch", "a reference model", "evaluate")
+    most = min(MAX_TOKENS, getattr(model.config, "max_position_embeddings", None) or MAX_TOKENS)
+    encoded = [_tokenize_pair(tokenizer, *pair, most) for pair in pairs]
     encoded.sort(key=lambda one: one.skipped)
     nats, tokens = 0.0, 0
     model.eval()
@@ -55,7 +55,7 @@ def likelihood(
         first = max(0, chunk[0].skipped - 1)
         with torch.inference_mode():
             place = model.device
-            logits = _logits(model, rows.to(place), seen.long().to(place), first)
+            logits = _compute_logits(model, rows.to(place), seen.long().to(place), first)
         loss = torch.nn.functional.cross_entropy(
             logits[:, :-1].float().flatten(0, 1),
             labels[:, first + 1 :].to(place).flatten(),
@@ -67,7 +67,7 @@ def likelihood(
     return Likelihood(nats, tokens)
 
 
-def _logits(model: Any, rows: Any, seen: Any, first: int) -> Any:
+def _compute_logits(model: Any, rows: Any, seen: Any, first: int) -> Any:
     """Return the scores of every token after each place from the first on.
 
     A vocabulary is large: those of the contexts are not made, where a model can leave them out.
@@ -80,23 +80,23 @@ def _logits(model: Any, rows: Any, seen: Any, first: int) -> Any:
     return model(input_ids=rows, attention_mask=seen, logits_to_keep=keep).logits
 
 
-class _Encoded(NamedTuple):
+class _TokenizedPair(NamedTuple):
     """Tokens of a context and a text, and how many of them are not of the text."""
 
     ids: list[int]
     skipped: int
 
 
-def _encoded(tokenizer: Any, context: str, text: str, most: int) -> _Encoded:
+def _tokenize_pair(tokenizer: Any, context: str, text: str, most: int) -> _TokenizedPair:
     before = tokenizer(context + "\n", add_special_tokens=False)["input_ids"]
     after = tokenizer(text, add_special_tokens=False)["input_ids"][: most // 2]
     before = before[max(len(before) + len(after) + 1 - most, 0) :]
     start = tokenizer.bos_token_id
     before = before if start is None else [start, *before]
-    return _Encoded([*before, *after], len(before))
+    return _TokenizedPair([*before, *after], len(before))
 
 
-def load_reference(name: str, dtype: Dtype | None = None) -> tuple[Any, Any]:
+def load_reference_model(name: str, dtype: Dtype | None = None) -> tuple[Any, Any]:
     """Return the model and the tokenizer of a name that `load_chat_model` knows, if it is local."""
     from . import load_chat_model
 
@@ -111,4 +111,4 @@ def load_reference(name: str, dtype: Dtype | None = None) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-__all__ = ["Likelihood", "likelihood", "load_reference"]
+__all__ = ["Likelihood", "compute_likelihood", "load_reference_model"]

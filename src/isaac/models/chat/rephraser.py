@@ -10,51 +10,53 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .base import Decoding, Messages, ModelError
+from .base import Conversation, Decoding, ModelError
 from .transformers import LocalModel
 
-MARK = "isaac.json"
+METADATA_FILE = "isaac.json"
 """The file in a model's folder that says what it was trained for."""
 
-BARE = "without_values"
+WITHOUT_VALUES = "without_values"
 """What the file says of a model that rewrites turns of dialogues without their values."""
 
-ASKED = (
+INSTRUCTION = (
     "Rewrite the last response of a conversation so that it is one that people would agree with. "
     "Leave it as it is if it already is. Say nothing but the response."
 )
 
 
-def chat(context: str, response: str, *, system: bool = True) -> Messages:
+def build_chat_prompt(context: str, response: str, *, system: bool = True) -> Conversation:
     """Return what a causal model is asked: to rewrite a response to a context.
 
     What is to be done stands in a system turn, or in the user's for a model that has no such turn.
     """
     said = f"Conversation:\n{context}\n\nResponse:\n{response}"
     if not system:
-        return [{"role": "user", "content": f"{ASKED}\n\n{said}"}]
-    return [{"role": "system", "content": ASKED}, {"role": "user", "content": said}]
+        return [{"role": "user", "content": f"{INSTRUCTION}\n\n{said}"}]
+    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": said}]
 
 
-def takes_system(tokenizer: Any) -> bool:
+def supports_system_role(tokenizer: Any) -> bool:
     """Say whether a tokenizer's chat template has a system turn; that of Gemma refuses one."""
     try:
-        return ASKED in tokenizer.apply_chat_template(chat("", ""), tokenize=False)
+        return INSTRUCTION in tokenizer.apply_chat_template(
+            build_chat_prompt("", ""), tokenize=False
+        )
     except Exception:  # a template is code of its own
         return False
 
 
-def one_text(context: str, response: str) -> str:
+def build_text_prompt(context: str, response: str) -> str:
     """Return what an encoder reads: the context and the response to be rewritten."""
     return f"rewrite the response. context: {context}\nresponse: {response}"
 
 
-class Rephraser:
+class TrainedRephraser:
     """A trained model that rewrites responses; see `load_rephraser`."""
 
     def __init__(self, model: LocalModel, decoding: Decoding) -> None:
         self.model, self.decoding = model, decoding
-        self.system = not model.seq2seq and takes_system(model.tokenizer)
+        self.system = not model.seq2seq and supports_system_role(model.tokenizer)
 
     def rewrite(
         self, contexts: Sequence[str], responses: Sequence[str], seed: int = 0
@@ -65,16 +67,16 @@ class Rephraser:
         is above 0.
         """
         asked = [
-            self._asked(context, response)
+            self._prepare(context, response)
             for context, response in zip(contexts, responses, strict=True)
         ]
         replies = self.model.reply(asked, self.decoding._replace(seed=seed))
         return [reply or None for reply in replies]
 
-    def _asked(self, context: str, response: str) -> Messages:
+    def _prepare(self, context: str, response: str) -> Conversation:
         if self.model.seq2seq:
-            return [{"role": "user", "content": one_text(context, response)}]
-        return chat(context, response, system=self.system)
+            return [{"role": "user", "content": build_text_prompt(context, response)}]
+        return build_chat_prompt(context, response, system=self.system)
 
     @property
     def first_error(self) -> str | None:
@@ -84,13 +86,13 @@ class Rephraser:
 
 def load_rephraser(
     folder: str | Path, *, batch: int = 16, decoding: Decoding | None = None
-) -> Rephraser:
+) -> TrainedRephraser:
     """Return the rephraser in a folder that ``isaac train rephraser`` made.
 
     Unless ``decoding`` says otherwise, the likeliest tokens are taken, up to as many as the longest
     response had that it was trained on. Raises `ModelError` if the folder holds something else.
     """
-    mark = mark_of(folder)
+    mark = read_metadata(folder)
     kind = mark.get("kind")
     if kind != "rephraser":
         held = f"a model of the kind '{kind}'" if kind else "no rephraser"
@@ -99,13 +101,13 @@ def load_rephraser(
             f"-o {folder}"
         )
     decoding = decoding or Decoding(max_tokens=int(mark.get("max_tokens", 128)))
-    return Rephraser(LocalModel(str(folder), batch), decoding)
+    return TrainedRephraser(LocalModel(str(folder), batch), decoding)
 
 
-def mark_of(folder: str | Path) -> dict[str, Any]:
+def read_metadata(folder: str | Path) -> dict[str, Any]:
     """Return what a model's folder says it was trained for, nothing if it says nothing."""
     try:
-        mark = json.loads((Path(folder) / MARK).read_text(encoding="utf-8"))
+        mark = json.loads((Path(folder) / METADATA_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return mark if isinstance(mark, dict) else {}

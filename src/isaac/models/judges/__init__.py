@@ -6,23 +6,23 @@ import importlib
 from functools import reduce
 from typing import Any, cast
 
-from ...text import said, visible
+from ...text import format_error, make_printable
 from .base import (
-    BATCH,
-    THRESHOLD,
+    BATCH_EXCHANGES,
+    UNSAFE_THRESHOLD,
     VERDICTS,
-    Failed,
+    FailedJudgment,
     Judge,
-    Judged,
     JudgeError,
-    Judgement,
+    JudgeResult,
+    Judgment,
     Verdict,
-    judged,
+    run_judge,
 )
-from .cache import Cached
+from .cache import CachedJudge
 from .profanity import ProfanityJudge
 
-PREFIXES = ("hf", "hf-pair", "guard", "openai", "trained")
+JUDGE_PREFIXES = ("hf", "hf-pair", "guard", "openai", "trained")
 """What stands before the colon of a judge's name if it is no module of your own."""
 
 
@@ -44,18 +44,18 @@ def load_judge(name: str) -> Judge:
     if name == "profanity":
         return ProfanityJudge()
     prefix, _, rest = name.partition(":")
-    if prefix in PREFIXES and rest:
-        return _with_prefix(prefix, rest)
+    if prefix in JUDGE_PREFIXES and rest:
+        return _load_prefixed_judge(prefix, rest)
     if not prefix or not rest:
         raise JudgeError(
-            f"no judge '{visible(name)}'; there: profanity, "
-            f"{', '.join(f'{prefix}:...' for prefix in PREFIXES)}, or your own as "
+            f"no judge '{make_printable(name)}'; there: profanity, "
+            f"{', '.join(f'{prefix}:...' for prefix in JUDGE_PREFIXES)}, or your own as "
             "module:attribute, such as my_judges:Toxicity"
         )
-    return _own(name)
+    return _load_custom_judge(name)
 
 
-def _with_prefix(prefix: str, rest: str) -> Judge:
+def _load_prefixed_judge(prefix: str, rest: str) -> Judge:
     """Return a judge whose module is only loaded when one of its kind is asked for."""
     model, _, said_after = rest.partition("#")
     if prefix == "guard":
@@ -63,20 +63,20 @@ def _with_prefix(prefix: str, rest: str) -> Judge:
 
         return GuardJudge(model, said_after or None)
     if prefix == "openai":
-        from .endpoint import from_name
+        from .endpoint import load_endpoint_judge
 
-        return from_name(rest)
+        return load_endpoint_judge(rest)
     if prefix == "trained":
-        from .fitted import load_trained
+        from .fitted import load_trained_judge
 
-        return load_trained(rest)
+        return load_trained_judge(rest)
     from .classifier import ClassifierJudge
 
     labels = [label.strip() for label in said_after.split(",") if label.strip()]
     return ClassifierJudge(model, labels, pair=prefix == "hf-pair")
 
 
-def _own(name: str) -> Judge:
+def _load_custom_judge(name: str) -> Judge:
     module, _, attribute = name.partition(":")
     try:
         found: Any = reduce(getattr, attribute.split("."), importlib.import_module(module))
@@ -84,7 +84,7 @@ def _own(name: str) -> Judge:
             found = found()
     except Exception as error:
         raise JudgeError(
-            f"cannot load judge '{name}': {said(error)}. Modules are looked for on Python's path; "
+            f"cannot load judge '{name}': {format_error(error)}. Modules are looked for on Python's path; "
             "for one in this folder, set PYTHONPATH=."
         ) from error
     if not callable(getattr(found, "judge", None)):
@@ -96,18 +96,18 @@ def _own(name: str) -> Judge:
 
 
 __all__ = [
-    "BATCH",
-    "PREFIXES",
-    "THRESHOLD",
+    "BATCH_EXCHANGES",
+    "JUDGE_PREFIXES",
+    "UNSAFE_THRESHOLD",
     "VERDICTS",
-    "Cached",
-    "Failed",
+    "CachedJudge",
+    "FailedJudgment",
     "Judge",
     "JudgeError",
-    "Judged",
-    "Judgement",
+    "JudgeResult",
+    "Judgment",
     "ProfanityJudge",
     "Verdict",
-    "judged",
     "load_judge",
+    "run_judge",
 ]

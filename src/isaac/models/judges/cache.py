@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .base import Judge, JudgeError, Judgement, checked, miscounted
+from .base import Judge, JudgeError, Judgment, format_count_mismatch, validate_judgment
 
 
-class Cached:
+class CachedJudge:
     """A judge whose verdicts are kept in a file of JSON Lines, to which it only ever appends.
 
     A line is found again by what it depends on: the judge's name and revision, the context and
@@ -22,7 +22,7 @@ class Cached:
         self.inner, self.file = judge, file
         self.revision = str(getattr(judge, "revision", ""))
         self.stem = hashlib.sha256(f"{len(name)}:{name}{self.revision}".encode())
-        self.known: dict[str, Judgement] = {}
+        self.known: dict[str, Judgment] = {}
         self.hits = 0
         self._read()
 
@@ -37,9 +37,9 @@ class Cached:
             pairs = [contexts[i] for i in asked], [responses[i] for i in asked]
             answers = list(self.inner.judge(*pairs))
         if len(answers) != len(asked):
-            raise JudgeError(miscounted(len(answers), len(asked)))
+            raise JudgeError(format_count_mismatch(len(answers), len(asked)))
         found: dict[str, Any] = dict(zip(new, answers, strict=True))
-        self._keep({key: checked(answer) for key, answer in found.items()})
+        self._keep({key: validate_judgment(answer) for key, answer in found.items()})
         return [self.known.get(key) or found[key] for key in keys]
 
     def _key(self, context: str, response: str) -> str:
@@ -57,11 +57,11 @@ class Cached:
                 key, verdict, score = record["key"], record["verdict"], record["score"]
             except (ValueError, TypeError, KeyError):
                 continue
-            judgement = checked((verdict, score))
+            judgement = validate_judgment((verdict, score))
             if not isinstance(judgement, str) and judgement.verdict != "unscored":
                 self.known[str(key)] = judgement
 
-    def _keep(self, answers: dict[str, Judgement | str]) -> None:
+    def _keep(self, answers: dict[str, Judgment | str]) -> None:
         """Append what was found, in one piece, after a line that a killed process left half."""
         scored = {
             key: answer

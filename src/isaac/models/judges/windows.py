@@ -10,55 +10,59 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import needed
-from ...text import encodable, said
-from ..chat.library_logging import quiet
-from .base import THRESHOLD, Failed, JudgeError, Judgement, by_threshold
+from ...errors import require_extra
+from ...text import format_error, replace_surrogates
+from ..chat.library_logging import quiet_transformers
+from .base import UNSAFE_THRESHOLD, FailedJudgment, JudgeError, Judgment, apply_threshold
 
 Reals = npt.NDArray[np.float64]
 
-LONGEST = 200_000
+MAX_JUDGED_CHARACTERS = 200_000
 """Characters of a context or a response above which it is not read, and so not judged."""
 
-WINDOW = 512
+WINDOW_TOKENS = 512
 """Tokens that a classifier reads at a time, fewer if it was made for fewer."""
 
-BATCH = 32
+BATCH_SEQUENCES = 32
 """Windows, or prompts, that a model reads at a time."""
 
 
-class Kit(NamedTuple):
+class TransformersModules(NamedTuple):
     """The packages that run models, loaded."""
 
     torch: Any
     transformers: Any
 
 
-def kit(what: str) -> Kit:
+def import_transformers(what: str) -> TransformersModules:
     """Return torch and transformers; raise `MissingExtraError` for ``what`` without them."""
-    return Kit(*(needed(name, what, "evaluate") for name in Kit._fields))
+    return TransformersModules(
+        *(require_extra(name, what, "evaluate") for name in TransformersModules._fields)
+    )
 
 
-def load(tools: Kit, kind: str, model: str, what: str, **settings: Any) -> Any:
+def load_pretrained(
+    tools: TransformersModules, kind: str, model: str, what: str, **settings: Any
+) -> Any:
     """Return a pretrained thing of one of transformers' Auto classes.
 
     Raises `JudgeError` if it cannot be had; ``what`` is what the error calls it.
     """
     try:
-        with quiet():
+        with quiet_transformers():
             return getattr(tools.transformers, kind).from_pretrained(model, **settings)
     except Exception as error:
         raise JudgeError(
-            f"cannot load {what}: {said(error)}. Give a folder, or a name that the hub knows"
+            f"cannot load {what}: {format_error(error)}. Give a folder, or a name that the hub knows"
         ) from error
 
 
-def placed(tools: Kit, model: Any) -> Any:
+def move_to_device(tools: TransformersModules, model: Any) -> Any:
     """Return a model ready to be asked, on a GPU if there is one."""
     return model.to("cuda" if tools.torch.cuda.is_available() else "cpu").eval()
 
 
-def revision_of(model: str, config: Any) -> str:
+def compute_revision(model: str, config: Any) -> str:
     """Return what a model's answers depend on: the hub's commit, or a digest of the folder."""
     folder = Path(model)
     if not folder.is_dir():
@@ -72,24 +76,26 @@ def revision_of(model: str, config: Any) -> str:
     return f"{folder.name} sha256:{sha.hexdigest()[:16]}"
 
 
-def too_long(context: str, response: str) -> str | None:
+def find_length_problem(context: str, response: str) -> str | None:
     """Return why an exchange is not read, None if it is."""
     longest = max(len(context), len(response))
-    if longest <= LONGEST:
+    if longest <= MAX_JUDGED_CHARACTERS:
         return None
-    return f"a text of {longest:,} characters is not read; at most {LONGEST:,} are"
+    return f"a text of {longest:,} characters is not read; at most {MAX_JUDGED_CHARACTERS:,} are"
 
 
-class Reader:
+class WindowedClassifier:
     """A classifier that reads texts, or pairs of texts, of any length in windows.
 
     A response longer than a window is read in several that overlap by an eighth; of a context, the
     last half window is read with each of them.
     """
 
-    def __init__(self, tools: Kit, tokenizer: Any, model: Any, window: int = WINDOW) -> None:
+    def __init__(
+        self, tools: TransformersModules, tokenizer: Any, model: Any, window: int = WINDOW_TOKENS
+    ) -> None:
         self.tools, self.tokenizer, self.model = tools, tokenizer, model
-        positions = getattr(model.config, "max_position_embeddings", None) or WINDOW + 2
+        positions = getattr(model.config, "max_position_embeddings", None) or WINDOW_TOKENS + 2
         self.window = min(window, int(tokenizer.model_max_length), positions - 2)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -104,8 +110,8 @@ class Reader:
         lengths = np.array([len(ids) for ids in encoded["input_ids"]])
         order = np.argsort(lengths, kind="stable")
         found: dict[int, Reals] = {}
-        for start in range(0, len(order), BATCH):
-            places = order[start : start + BATCH].tolist()
+        for start in range(0, len(order), BATCH_SEQUENCES):
+            places = order[start : start + BATCH_SEQUENCES].tolist()
             rows = {name: [values[i] for i in places] for name, values in encoded.items()}
             found.update(zip(places, self._forward(rows), strict=True))
         windows: list[list[Reals]] = [[] for _ in responses]
@@ -120,10 +126,10 @@ class Reader:
             "stride": self.window // 8,
             "return_overflowing_tokens": True,
         }
-        texts = [encodable(text) for text in responses]
+        texts = [replace_surrogates(text) for text in responses]
         if contexts is None:
             return dict(self.tokenizer(texts, truncation=True, **wanted))
-        ends = self._ends([encodable(text) for text in contexts])
+        ends = self._ends([replace_surrogates(text) for text in contexts])
         return dict(self.tokenizer(ends, texts, truncation="only_second", **wanted))
 
     def _ends(self, contexts: list[str]) -> list[str]:
@@ -142,12 +148,12 @@ class Reader:
         return np.asarray(logits.float().cpu().numpy(), np.float64)
 
 
-def judged_in_windows(
-    reader: Reader,
+def judge_in_windows(
+    reader: WindowedClassifier,
     score: Callable[[Reals], float],
     contexts: Sequence[str] | None,
     responses: Sequence[str],
-) -> list[Judgement]:
+) -> list[Judgment]:
     """Return the judgements by a score of the logits of each response's windows.
 
     What is too long to be read is unscored. Without contexts the responses alone are read.
@@ -157,18 +163,18 @@ def judged_in_windows(
         given = None if contexts is None else asked
         return [score(rows) for rows in reader.logits(given, replies)]
 
-    return judged_if_short(scores, contexts or responses, responses)
+    return judge_by_scores(scores, contexts or responses, responses)
 
 
-def judged_if_short(
+def judge_by_scores(
     scores: Callable[[Sequence[str], Sequence[str]], Sequence[float]],
     contexts: Sequence[str],
     responses: Sequence[str],
-    threshold: float = THRESHOLD,
-) -> list[Judgement]:
+    threshold: float = UNSAFE_THRESHOLD,
+) -> list[Judgment]:
     """Return the judgements by what scores contexts and responses; the too long are unscored."""
-    whys = [too_long(*pair) for pair in zip(contexts, responses, strict=True)]
+    whys = [find_length_problem(*pair) for pair in zip(contexts, responses, strict=True)]
     read = [place for place, why in enumerate(whys) if why is None]
     pairs = [contexts[place] for place in read], [responses[place] for place in read]
-    found = dict(zip(read, by_threshold(scores(*pairs) if read else [], threshold), strict=True))
-    return [found[place] if why is None else Failed(why) for place, why in enumerate(whys)]
+    found = dict(zip(read, apply_threshold(scores(*pairs) if read else [], threshold), strict=True))
+    return [found[place] if why is None else FailedJudgment(why) for place, why in enumerate(whys)]

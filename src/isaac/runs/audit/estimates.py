@@ -14,21 +14,21 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ...curation.arrays import Ints, Reals
-from ...intervals import Interval, wilson
+from ...intervals import Interval, wilson_interval
 from ...models.judges import Verdict
-from .sampling import RANKS, AuditError, Item, Sample, Stratum, choose
+from .sampling import STRATUM_RANKS, AuditError, AuditItem, AuditSample, Stratum, draw_sample
 
-POSSIBLE = (("replaced",), ("replaced", "dropped"), ("kept", "replaced"))
+EVENT_ACTIONS = (("replaced",), ("replaced", "dropped"), ("kept", "replaced"))
 """The fates of rows that can have become unsafe, have become safe or gone, and still be unsafe."""
 
 
-ENOUGH = 50
+MIN_SCORED_LABELS = 50
 """Scored labels below which no verdict is given."""
 
-UNSCORED = 0.2
+MAX_UNSCORED_SHARE = 0.2
 """Share of unscored labels above which no verdict is given."""
 
-LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 """Two-sided p below which a trend is said to be there."""
 
 
@@ -79,44 +79,45 @@ class Trend(NamedTuple):
     shares: tuple[RankShare, ...]
 
 
-class Outcome(NamedTuple):
+class AuditOutcome(NamedTuple):
     """Whether the curation did what it is for, and the sentence that says so with numbers."""
 
     verdict: Literal["applies", "doubtful", "does not apply"]
     sentence: str
 
 
-class _Answers(NamedTuple):
+class _LabelArrays(NamedTuple):
     """Of each pick its stratum and whether it was unsafe before and after: 1, 0 or NaN."""
 
-    cell: Ints
+    stratum: Ints
     before: Reals
     after: Reals
 
 
-def _answers(
-    sample: Sample, verdicts: Mapping[Item, Verdict], unscored: tuple[float, float]
-) -> _Answers:
+def _build_label_arrays(
+    sample: AuditSample, verdicts: Mapping[AuditItem, Verdict], unscored: tuple[float, float]
+) -> _LabelArrays:
     """Return the answers as numbers, ``unscored`` standing for those before and after without one.
 
     A row that kept its response is the same before and after, whatever stands for it.
     """
     known = {"safe": 0.0, "unsafe": 1.0}
 
-    def number(item: Item | None, other: float) -> float:
+    def number(item: AuditItem | None, other: float) -> float:
         if item is None:
             return 0.0
         return known.get(verdicts.get(item, "unscored"), other)
 
-    before = [number(pick.before, unscored[0]) for pick in sample.picks]
+    before = [number(pick.before, unscored[0]) for pick in sample.sampled_rows]
     after = [
-        number(pick.after, unscored[0 if pick.after == pick.before else 1]) for pick in sample.picks
+        number(pick.after, unscored[0 if pick.after == pick.before else 1])
+        for pick in sample.sampled_rows
     ]
-    cell = np.array([pick.stratum for pick in sample.picks], np.int64)
-    return _Answers(cell, np.array(before, np.float64), np.array(after, np.float64))
+    cell = np.array([pick.stratum for pick in sample.sampled_rows], np.int64)
+    return _LabelArrays(cell, np.array(before, np.float64), np.array(after, np.float64))
 
 
-def estimate(sample: Sample, verdicts: Mapping[Item, Verdict]) -> Estimates:
+def estimate(sample: AuditSample, verdicts: Mapping[AuditItem, Verdict]) -> Estimates:
     """Return the unsafe shares before and after with their difference, each with its interval.
 
     An item without a verdict counts as unscored; it is left out, as if its row had not been chosen,
@@ -129,18 +130,18 @@ def estimate(sample: Sample, verdicts: Mapping[Item, Verdict]) -> Estimates:
     in Medicine 27, 2008). With every row labelled all intervals have no width.
     """
     nan = math.nan
-    answers = _answers(sample, verdicts, (nan, nan))
+    answers = _build_label_arrays(sample, verdicts, (nan, nan))
     items = sample.items()
     given = [verdicts.get(item, "unscored") for item in items]
-    change = _change(sample.strata, answers)
-    low = _change(sample.strata, _answers(sample, verdicts, (1.0, 0.0))).low
-    high = _change(sample.strata, _answers(sample, verdicts, (0.0, 1.0))).high
+    change = _estimate_change(sample.strata, answers)
+    low = _estimate_change(sample.strata, _build_label_arrays(sample, verdicts, (1.0, 0.0))).low
+    high = _estimate_change(sample.strata, _build_label_arrays(sample, verdicts, (0.0, 1.0))).high
     all_rows = [True] * len(sample.strata)
-    staying = [stratum.fate != "dropped" for stratum in sample.strata]
-    moved = np.array([stratum.fate != "kept" for stratum in sample.strata], bool)[answers.cell]
+    staying = [stratum.action != "dropped" for stratum in sample.strata]
+    moved = np.array([stratum.action != "kept" for stratum in sample.strata], bool)[answers.stratum]
     return Estimates(
-        before=_level(sample.strata, answers.cell, answers.before, all_rows),
-        after=_level(sample.strata, answers.cell, answers.after, staying),
+        before=_estimate_share(sample.strata, answers.stratum, answers.before, all_rows),
+        after=_estimate_share(sample.strata, answers.stratum, answers.after, staying),
         change=change,
         bounds=(min(low, change.low), max(high, change.high)),
         asked=len(items),
@@ -150,7 +151,7 @@ def estimate(sample: Sample, verdicts: Mapping[Item, Verdict]) -> Estimates:
     )
 
 
-class _Shares(NamedTuple):
+class _StratifiedMeans(NamedTuple):
     """Means of e events that exclude one another, their covariance (e, e) and effective sizes."""
 
     means: Reals
@@ -158,9 +159,9 @@ class _Shares(NamedTuple):
     sizes: Reals
 
 
-def _shares(
+def _estimate_means(
     strata: Sequence[Stratum], cell: Ints, events: Reals, inside: Sequence[bool]
-) -> _Shares | None:
+) -> _StratifiedMeans | None:
     """Return the mean of each event, 0 or 1 in ``events`` (picks, e), over the strata inside.
 
     None if nothing inside was scored. An effective size is that of a simple sample from an endless
@@ -168,7 +169,9 @@ def _shares(
     same share: so a stratum in which the event happens not to show does not make it larger.
     """
     scored = np.where(np.isnan(events).any(axis=1), -1, cell)
-    groups = _collapse(strata, np.bincount(scored[scored >= 0], minlength=len(strata)), inside)
+    groups = _collapse_strata(
+        strata, np.bincount(scored[scored >= 0], minlength=len(strata)), inside
+    )
     if not groups:
         return None
     rows = np.array([sum(strata[number].rows for number in group) for group in groups], float)
@@ -184,10 +187,12 @@ def _shares(
     own = np.divide(np.diagonal(covariance), simple, out=np.zeros_like(total), where=simple > 0)
     inverse = np.maximum(own, (factors / sizes).sum())
     size = np.divide(1, inverse, out=np.full_like(inverse, math.inf), where=inverse > 0)
-    return _Shares(total, covariance, size)
+    return _StratifiedMeans(total, covariance, size)
 
 
-def _collapse(strata: Sequence[Stratum], sizes: Ints, inside: Sequence[bool]) -> list[list[int]]:
+def _collapse_strata(
+    strata: Sequence[Stratum], sizes: Ints, inside: Sequence[bool]
+) -> list[list[int]]:
     """Return the strata inside, each with fewer than two scored rows joined to a neighbour."""
     groups: list[list[int]] = []
     joined: list[int] = []
@@ -203,15 +208,17 @@ def _collapse(strata: Sequence[Stratum], sizes: Ints, inside: Sequence[bool]) ->
     return groups
 
 
-def _level(strata: Sequence[Stratum], cell: Ints, unsafe: Reals, inside: list[bool]) -> Interval:
+def _estimate_share(
+    strata: Sequence[Stratum], cell: Ints, unsafe: Reals, inside: list[bool]
+) -> Interval:
     """Return the unsafe share of the rows inside."""
-    found = _shares(strata, cell, unsafe[:, None], inside)
+    found = _estimate_means(strata, cell, unsafe[:, None], inside)
     if found is None:
         return Interval(math.nan, 0, 1)
-    return wilson(float(found.means[0]), float(found.sizes[0]))
+    return wilson_interval(float(found.means[0]), float(found.sizes[0]))
 
 
-def _change(strata: Sequence[Stratum], answers: _Answers) -> Interval:
+def _estimate_change(strata: Sequence[Stratum], answers: _LabelArrays) -> Interval:
     """Return the share after minus the share before.
 
     With N rows of which n stay, that is N/n times the share that became unsafe, minus the share
@@ -219,7 +226,7 @@ def _change(strata: Sequence[Stratum], answers: _Answers) -> Interval:
     nothing where no row is dropped.
     """
     rows = sum(stratum.rows for stratum in strata)
-    staying = sum(stratum.rows for stratum in strata if stratum.fate != "dropped")
+    staying = sum(stratum.rows for stratum in strata if stratum.action != "dropped")
     if not staying:
         return Interval(math.nan, -1, 1)
     before, after = answers.before, answers.after
@@ -227,23 +234,25 @@ def _change(strata: Sequence[Stratum], answers: _Answers) -> Interval:
     parts = np.zeros((3, 3))
     factors = np.array([rows / staying, -1, rows / staying - 1])
     for number in np.flatnonzero(factors).tolist():
-        inside = [stratum.fate in POSSIBLE[number] for stratum in strata]
+        inside = [stratum.action in EVENT_ACTIONS[number] for stratum in strata]
         weight = sum(stratum.rows for stratum, on in zip(strata, inside, strict=True) if on) / rows
         if weight:
-            parts[number] = _level(strata, answers.cell, events[:, number], inside)
+            parts[number] = _estimate_share(strata, answers.stratum, events[:, number], inside)
             parts[number] *= weight
     if np.isnan(parts).any():
         return Interval(math.nan, -1, 1)
-    together = [stratum.fate != "kept" or staying < rows for stratum in strata]
-    return _joined(parts, factors, _correlation(strata, answers.cell, events, together))
+    together = [stratum.action != "kept" or staying < rows for stratum in strata]
+    return _combine_intervals(
+        parts, factors, _estimate_correlation(strata, answers.stratum, events, together)
+    )
 
 
-def _correlation(
+def _estimate_correlation(
     strata: Sequence[Stratum], cell: Ints, events: Reals, inside: Sequence[bool]
 ) -> Reals:
     """Return how the estimated shares of events go together, (e, e)."""
     correlation = np.eye(events.shape[1])
-    found = _shares(strata, cell, events, inside)
+    found = _estimate_means(strata, cell, events, inside)
     if found is None:
         return correlation
     deviation = np.sqrt(np.diagonal(found.covariance))
@@ -252,7 +261,7 @@ def _correlation(
     return correlation
 
 
-def _joined(parts: Reals, factors: Reals, correlation: Reals) -> Interval:
+def _combine_intervals(parts: Reals, factors: Reals, correlation: Reals) -> Interval:
     """Return the sum of the parts (e, 3), each with its ends, times their factors, by MOVER."""
     value = float(factors @ parts[:, 0])
 
@@ -265,7 +274,7 @@ def _joined(parts: Reals, factors: Reals, correlation: Reals) -> Interval:
     return Interval(value, max(low, -1.0), min(high, 1.0))
 
 
-def trend(sample: Sample, verdicts: Mapping[Item, Verdict]) -> Trend:
+def compute_trend(sample: AuditSample, verdicts: Mapping[AuditItem, Verdict]) -> Trend:
     """Return whether the rows' own responses are unsafe more often the lower their cluster ranks.
 
     Cochran-Armitage test of the unsafe share over the strata of own rank, which score 0, 1, 2, 3
@@ -273,21 +282,25 @@ def trend(sample: Sample, verdicts: Mapping[Item, Verdict]) -> Trend:
     the design, and count by their effective number (Kish, Survey Sampling, 1965, 11.7). Without
     two groups, or with all labels alike, there is no trend: z = 0.
     """
-    answers = _answers(sample, verdicts, (math.nan, math.nan))
+    answers = _build_label_arrays(sample, verdicts, (math.nan, math.nan))
     shares, sizes, scores = [], [], []
-    for score, low in enumerate(RANKS):
+    for score, low in enumerate(STRATUM_RANKS):
         inside = [stratum.low == low for stratum in sample.strata]
-        found = _shares(sample.strata, answers.cell, answers.before[:, None], inside)
+        found = _estimate_means(sample.strata, answers.stratum, answers.before[:, None], inside)
         if found is None:
             continue
         strata = [stratum for stratum, one in zip(sample.strata, inside, strict=True) if one]
-        scored = np.bincount(answers.cell[~np.isnan(answers.before)], minlength=len(inside))
+        scored = np.bincount(answers.stratum[~np.isnan(answers.before)], minlength=len(inside))
         rows = sum(stratum.rows for stratum in strata)
         share = float(found.means[0])
         shares.append(RankShare(strata[0].ranks, rows, int(scored[inside].sum()), share))
-        sizes.append(_kish(np.array([s.rows for s in strata], float), scored[inside]))
+        sizes.append(
+            _kish_effective_size(np.array([s.rows for s in strata], float), scored[inside])
+        )
         scores.append(float(score))
-    z = _armitage(np.array([found.unsafe for found in shares]), np.array(sizes), np.array(scores))
+    z = _cochran_armitage_z(
+        np.array([found.unsafe for found in shares]), np.array(sizes), np.array(scores)
+    )
     direction: Literal["rises", "falls", "flat"] = (
         "flat" if z == 0 else "rises" if z > 0 else "falls"
     )
@@ -295,14 +308,14 @@ def trend(sample: Sample, verdicts: Mapping[Item, Verdict]) -> Trend:
     return Trend(direction, z, two_sided, rises, tuple(shares))
 
 
-def _kish(rows: Reals, scored: Ints) -> float:
+def _kish_effective_size(rows: Reals, scored: Ints) -> float:
     """Return the number of equally weighted labels that are worth as much."""
     there = scored > 0
     rows, count = rows[there], scored[there]
     return float(rows.sum() ** 2 / (rows**2 / count).sum())
 
 
-def _armitage(shares: Reals, sizes: Reals, scores: Reals) -> float:
+def _cochran_armitage_z(shares: Reals, sizes: Reals, scores: Reals) -> float:
     """Return the standard normal deviate of a rise of the shares with the scores."""
     if len(shares) < 2:
         return 0.0
@@ -312,38 +325,38 @@ def _armitage(shares: Reals, sizes: Reals, scores: Reals) -> float:
     return float((sizes * away) @ shares) / math.sqrt(variance) if variance > 0 else 0.0
 
 
-def verdict(found: Estimates, rise: Trend) -> Outcome:
+def decide_verdict(found: Estimates, rise: Trend) -> AuditOutcome:
     """Return whether the curation applies to this corpus, with a sentence that has the numbers.
 
     It applies where the whole interval of the change lies below zero, does not where it lies above,
     and is in doubt where zero is inside, or where too few items, or too small a share of them,
     have a verdict.
     """
-    if (problem := _unusable(found)) is not None:
-        return Outcome("doubtful", f"Doubtful: {problem}.")
+    if (problem := _explain_unusable(found)) is not None:
+        return AuditOutcome("doubtful", f"Doubtful: {problem}.")
     low, high = (f"{100 * end:.1f}" for end in found.change[1:])
     before, after = (f"{100 * level.value:.1f} %" for level in (found.before, found.after))
     shares = f"the unsafe share {{}} from {before} to {after}"
     numbers = f"(95 % interval of the change {low} to {high} points)"
-    told = _told(rise) + _left_out(found)
+    told = _format_trend(rise) + _format_unscored(found)
     if found.change.high < 0:
-        return Outcome("applies", f"Applies: {shares.format('falls')} {numbers}, {told}.")
+        return AuditOutcome("applies", f"Applies: {shares.format('falls')} {numbers}, {told}.")
     if found.change.low > 0:
         raised = f"the curation RAISES the unsafe share from {before} to {after}"
-        return Outcome("does not apply", f"Does not apply: {raised} {numbers}, {told}.")
+        return AuditOutcome("does not apply", f"Does not apply: {raised} {numbers}, {told}.")
     more = "" if found.change.low == found.change.high else "; more labels narrow the interval"
-    return Outcome(
+    return AuditOutcome(
         "doubtful",
         f"Doubtful: {shares.format('goes')} {numbers}, which may be no change, {told}{more}.",
     )
 
 
-def _unusable(found: Estimates) -> str | None:
+def _explain_unusable(found: Estimates) -> str | None:
     """Return why the labels allow no verdict, None if they do."""
     scored = f"{found.scored:,} of {found.asked:,} labels"
-    if found.scored < ENOUGH and found.change.low < found.change.high:
-        return f"{scored} are scored, too few for a verdict; wanted at least {ENOUGH}"
-    if found.unscored > UNSCORED * found.asked:
+    if found.scored < MIN_SCORED_LABELS and found.change.low < found.change.high:
+        return f"{scored} are scored, too few for a verdict; wanted at least {MIN_SCORED_LABELS}"
+    if found.unscored > MAX_UNSCORED_SHARE * found.asked:
         return f"only {scored} are scored; what is left out may differ from the rest"
     if math.isnan(found.change.value):
         return "no row has a label both before and after, so the change is unknown"
@@ -356,7 +369,7 @@ def _unusable(found: Estimates) -> str | None:
     return None
 
 
-def _left_out(found: Estimates) -> str:
+def _format_unscored(found: Estimates) -> str:
     """Return what to say of unscored labels, as the end of a sentence."""
     if not found.unscored:
         return ""
@@ -367,26 +380,26 @@ def _left_out(found: Estimates) -> str:
     )
 
 
-def _told(rise: Trend) -> str:
+def _format_trend(rise: Trend) -> str:
     """Return what the trend says, as the end of a sentence."""
     p = "p < 0.001" if rise.p < 0.001 else f"p = {rise.p:.3f}"
-    if rise.p < LEVEL:
+    if rise.p < SIGNIFICANCE_LEVEL:
         return f"and unsafety {rise.direction} with rank ({p})"
     return f"and unsafety neither rises nor falls with rank beyond chance ({p})"
 
 
 __all__ = [
     "AuditError",
+    "AuditItem",
+    "AuditOutcome",
+    "AuditSample",
     "Estimates",
     "Interval",
-    "Item",
-    "Outcome",
     "RankShare",
-    "Sample",
     "Trend",
-    "choose",
+    "compute_trend",
+    "decide_verdict",
+    "draw_sample",
     "estimate",
-    "trend",
-    "verdict",
-    "wilson",
+    "wilson_interval",
 ]

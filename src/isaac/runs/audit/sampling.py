@@ -16,29 +16,29 @@ from ...curation.arrays import Ints
 from ...curation.sampling import uniforms
 from ...errors import IsaacError
 
-RANKS = (1, 2, 4, 11)
+STRATUM_RANKS = (1, 2, 4, 11)
 """The own ranks at which strata begin: 1, 2 to 3, 4 to 10, above 10."""
 
-POWER = 0.75
-"""Rows of a stratum count to this power for its share of the sample; see `choose`."""
+ALLOCATION_POWER = 0.75
+"""Rows of a stratum count to this power for its share of the sample; see `draw_sample`."""
 
-KEPT = 0.5
+KEPT_WEIGHT = 0.5
 """By how much rows that keep their response count for less, where they tell nothing of the change:
 they are asked about for the levels before and after, and for the trend."""
 
-STREAM = 0x617564
+SEED_STREAM = 0x617564
 """Sets the choice of rows apart from the draws that the same seed made."""
 
-Fate = Literal["kept", "replaced", "dropped"]
+Action = Literal["kept", "replaced", "dropped"]
 
-FATES: tuple[Fate, ...] = ("kept", "replaced", "dropped")
+ACTIONS: tuple[Action, ...] = ("kept", "replaced", "dropped")
 
 
 class AuditError(IsaacError):
     """The audit asks for something that cannot be had."""
 
 
-class Item(NamedTuple):
+class AuditItem(NamedTuple):
     """What a label is asked for: the response of one row in the context of another, by their ids.
 
     Both are the same row for what the corpus itself says, before the curation; after it too, but
@@ -57,7 +57,7 @@ class Stratum(NamedTuple):
     dropped; a row without a source is dropped.
     """
 
-    fate: Fate
+    action: Action
     low: int
     high: int | None
     rows: int
@@ -70,7 +70,7 @@ class Stratum(NamedTuple):
         return f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
 
 
-class Pick(NamedTuple):
+class SampledRow(NamedTuple):
     """A row that was chosen, the row its new response came from, and the stratum it stands for.
 
     A dropped row has no source; ``trimmed`` says that the row kept its response but for some parts.
@@ -82,34 +82,34 @@ class Pick(NamedTuple):
     trimmed: bool = False
 
     @property
-    def before(self) -> Item:
+    def before(self) -> AuditItem:
         """Return the row's own exchange."""
-        return Item(self.row, self.row)
+        return AuditItem(self.row, self.row)
 
     @property
-    def after(self) -> Item | None:
+    def after(self) -> AuditItem | None:
         """Return the exchange that took its place, the same for a row that kept its response."""
-        return None if self.source is None else Item(self.row, self.source, self.trimmed)
+        return None if self.source is None else AuditItem(self.row, self.source, self.trimmed)
 
 
 @dataclass(frozen=True)
-class Sample:
+class AuditSample:
     """Which exchanges to ask about; ``strata`` hold every row of the corpus once."""
 
     strata: tuple[Stratum, ...]
-    picks: tuple[Pick, ...]
+    sampled_rows: tuple[SampledRow, ...]
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[AuditItem]:
         """Return what to ask, each item once, in order of row: own response, then the drawn one."""
-        asked: dict[Item, None] = {}
-        for pick in sorted(self.picks):
+        asked: dict[AuditItem, None] = {}
+        for pick in sorted(self.sampled_rows):
             asked[pick.before] = None
             if pick.after is not None:
                 asked[pick.after] = None
         return list(asked)
 
 
-def choose(lineage: pa.Table, labels: int, seed: int) -> Sample:
+def draw_sample(lineage: pa.Table, labels: int, seed: int) -> AuditSample:
     """Return a sample of rows, stratified by own rank and fate, that costs at most ``labels``.
 
     A row that kept its response, or was dropped, costs one label, any other two. Within a stratum
@@ -124,42 +124,42 @@ def choose(lineage: pa.Table, labels: int, seed: int) -> Sample:
         raise AuditError(f"an audit needs at least 2 labels, for one row changed; came: {labels}")
     rows = lineage.filter(pc.equal(lineage.column("target"), 0))
     ids = np.asarray(rows.column("id").to_numpy(), np.int64)
-    sources = _sources(rows)
+    sources = _read_sources(rows)
     replaced = pc.equal(rows.column("action").cast(pa.string()), "replaced").to_numpy()
     fate = np.where(sources < 0, 2, replaced.astype(np.int64))
     trimmed = replaced & (sources == ids)
-    rank = np.searchsorted(RANKS, rows.column("own_rank").to_numpy(), side="right") - 1
+    rank = np.searchsorted(STRATUM_RANKS, rows.column("own_rank").to_numpy(), side="right") - 1
     cells, cell, counts = np.unique(
-        fate * len(RANKS) + rank, return_inverse=True, return_counts=True
+        fate * len(STRATUM_RANKS) + rank, return_inverse=True, return_counts=True
     )
     strata = tuple(
-        _stratum(*divmod(int(code), len(RANKS)), int(count))
+        _make_stratum(*divmod(int(code), len(STRATUM_RANKS)), int(count))
         for code, count in zip(cells, counts, strict=True)
     )
-    order = np.lexsort((ids, uniforms(seed, ids.astype(np.uint64), STREAM), cell))
+    order = np.lexsort((ids, uniforms(seed, ids.astype(np.uint64), SEED_STREAM), cell))
     firsts = np.cumsum(counts) - counts
     picks = [
-        Pick(int(ids[row]), source if source >= 0 else None, number, bool(trimmed[row]))
-        for number, size in enumerate(_allocate(strata, labels))
+        SampledRow(int(ids[row]), source if source >= 0 else None, number, bool(trimmed[row]))
+        for number, size in enumerate(_allocate_labels(strata, labels))
         for row in order[firsts[number] : firsts[number] + size]
         for source in [int(sources[row])]
     ]
-    return Sample(strata, tuple(picks))
+    return AuditSample(strata, tuple(picks))
 
 
-def _sources(rows: pa.Table) -> Ints:
+def _read_sources(rows: pa.Table) -> Ints:
     """Return where each row's response came from, -1 where the row has none any more."""
     sources = np.asarray(rows.column("source_id").fill_null(-1).to_numpy(), np.int64)
     gone = pc.equal(rows.column("action").cast(pa.string()), "dropped")
     return np.where(gone.to_numpy(), -1, sources)
 
 
-def _stratum(fate: int, rank: int, rows: int) -> Stratum:
-    high = RANKS[rank + 1] - 1 if rank + 1 < len(RANKS) else None
-    return Stratum(FATES[fate], RANKS[rank], high, rows)
+def _make_stratum(fate: int, rank: int, rows: int) -> Stratum:
+    high = STRATUM_RANKS[rank + 1] - 1 if rank + 1 < len(STRATUM_RANKS) else None
+    return Stratum(ACTIONS[fate], STRATUM_RANKS[rank], high, rows)
 
 
-def _allocate(strata: Sequence[Stratum], labels: int) -> list[int]:
+def _allocate_labels(strata: Sequence[Stratum], labels: int) -> list[int]:
     """Return how many rows to take of each stratum: two of each if the labels reach, then by size.
 
     Rows are given out one by one to the stratum of the highest priority, until the next is too
@@ -167,10 +167,12 @@ def _allocate(strata: Sequence[Stratum], labels: int) -> list[int]:
     Statistician 66, 2012).
     """
     taken = [0] * len(strata)
-    costs = [2 if stratum.fate == "replaced" else 1 for stratum in strata]
-    dropping = any(stratum.fate == "dropped" for stratum in strata)
+    costs = [2 if stratum.action == "replaced" else 1 for stratum in strata]
+    dropping = any(stratum.action == "dropped" for stratum in strata)
     claims = [
-        stratum.rows**POWER / math.sqrt(cost) * (KEPT if cost == 1 and not dropping else 1)
+        stratum.rows**ALLOCATION_POWER
+        / math.sqrt(cost)
+        * (KEPT_WEIGHT if cost == 1 and not dropping else 1)
         for stratum, cost in zip(strata, costs, strict=True)
     ]
     queue = [(-math.inf, -claim, number) for number, claim in enumerate(claims)]

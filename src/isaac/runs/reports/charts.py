@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from ...text import visible
+from ...text import make_printable
 
-BAR, MARK = "#7fa3bd", "#12507b"
-SHADES = ("#c3e3b9", "#7fcdbb", "#41b6c4", "#1d86bb", "#225ea8", "#0c2c84")
+BAR_COLOR, MARK_COLOR = "#7fa3bd", "#12507b"
+TYPICALITY_COLORS = ("#c3e3b9", "#7fcdbb", "#41b6c4", "#1d86bb", "#225ea8", "#0c2c84")
 """Light to dark, from yellow-green to blue: told apart with any colour vision, and in grey."""
-BREAKS = (0.2, 0.4, 0.6, 0.8, 0.9)
+TYPICALITY_BREAKS = (0.2, 0.4, 0.6, 0.8, 0.9)
 """Bounds of the classes of typicality, one a shade."""
 
 
@@ -46,48 +46,48 @@ def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
     """
     ranked = [row for row in ranks if row["rank"]]
     rest = sum(row["mean"] for row in ranks if not row["rank"])
-    y = _upward(max((max(row["mean"], row["p90"]) for row in ranked), default=0), 196, 34)
+    y = _vertical_scale(max((max(row["mean"], row["p90"]) for row in ranked), default=0), 196, 34)
     x = Scale(0, max(len(ranked), 3), 46, 334)
     slot = min(x(1) - x(0), 29.0)
     parts = [
-        _ticks_left(y, 44, 400, share=True),
-        words_at("share of the neighbourhood’s responses", 2, 14, anchor="start"),
-        words_at("rank of the cluster, 1 the largest", 190, 246, anchor="middle"),
-        words_at("mean", 40, 226),
+        _draw_left_ticks(y, 44, 400, share=True),
+        svg_text("share of the neighbourhood’s responses", 2, 14, anchor="start"),
+        svg_text("rank of the cluster, 1 the largest", 190, 246, anchor="middle"),
+        svg_text("mean", 40, 226),
     ]
     for place, row in enumerate(ranked):
-        parts.append(_ranked(row, x(place) + slot / 2, slot, y))
-    return svg(
+        parts.append(_draw_rank(row, x(place) + slot / 2, slot, y))
+    return svg_chart(
         (400, 254),
         "Share of a neighbourhood by rank of cluster",
         f"Mean, median and 10th to 90th percentile. The largest cluster holds "
         f"{percent(ranked[0]['mean'] if ranked else 0)} on average, "
         f"those after rank {len(ranked)} together {percent(rest)}.",
-        [*parts, _rest(rest, y), line(44, y(0), 400, y(0))],
+        [*parts, _draw_remainder(rest, y), svg_line(44, y(0), 400, y(0))],
     )
 
 
-def _ranked(row: Mapping[str, float], middle: float, slot: float, y: Scale) -> Markup:
+def _draw_rank(row: Mapping[str, float], middle: float, slot: float, y: Scale) -> Markup:
     """Return the bar, whisker, median and labels of one rank."""
     half = slot * 0.34
     tip = (
         f"rank {row['rank']:.0f}: mean {percent(row['mean'])}, median {percent(row['median'])}, "
         f"10th to 90th percentile {percent(row['p10'])} to {percent(row['p90'])}"
     )
-    return tag(
+    return svg_element(
         "g",
-        tag("title", tip),
-        _bar(middle - half, half * 2, row["mean"], y),
-        line(middle, y(row["p10"]), middle, y(row["p90"]), width=1.4),
-        line(middle - 3, y(row["p10"]), middle + 3, y(row["p10"]), width=1.4),
-        line(middle - 3, y(row["p90"]), middle + 3, y(row["p90"]), width=1.4),
-        tag("circle", cx=middle, cy=y(row["median"]), r=2.4, fill="currentColor"),
-        words_at(f"{row['rank']:.0f}", middle, 211, anchor="middle"),
-        words_at(percent(row["mean"]), middle, 226, anchor="middle", size=9),
+        svg_element("title", tip),
+        _draw_bar(middle - half, half * 2, row["mean"], y),
+        svg_line(middle, y(row["p10"]), middle, y(row["p90"]), width=1.4),
+        svg_line(middle - 3, y(row["p10"]), middle + 3, y(row["p10"]), width=1.4),
+        svg_line(middle - 3, y(row["p90"]), middle + 3, y(row["p90"]), width=1.4),
+        svg_element("circle", cx=middle, cy=y(row["median"]), r=2.4, fill="currentColor"),
+        svg_text(f"{row['rank']:.0f}", middle, 211, anchor="middle"),
+        svg_text(percent(row["mean"]), middle, 226, anchor="middle", size=9),
     )
 
 
-def _rest(share: float, y: Scale) -> Markup:
+def _draw_remainder(share: float, y: Scale) -> Markup:
     """Return the bar of all the clusters that have none of their own, in two pieces if cut."""
     left, right, floor, roof = 348, 386, y(0), y(min(share, y.high))
     outline = f"M{left} {floor}V{roof:.2f}H{right}V{floor}"
@@ -98,14 +98,14 @@ def _rest(share: float, y: Scale) -> Markup:
             f"M{left} {floor}V{cut + 10}L{right} {cut}V{floor}"
             f"M{left} {cut + 4}V{roof:.2f}H{right}V{cut - 6}Z"
         )
-        notice = [words_at("not to scale", 367, roof - 5, anchor="middle", size=9)]
-    return tag(
+        notice = [svg_text("not to scale", 367, roof - 5, anchor="middle", size=9)]
+    return svg_element(
         "g",
-        tag("title", f"all smaller clusters together: mean {percent(share)}"),
-        tag("path", d=outline, fill="none", stroke="currentColor", stroke_dasharray="3 2"),
+        svg_element("title", f"all smaller clusters together: mean {percent(share)}"),
+        svg_element("path", d=outline, fill="none", stroke="currentColor", stroke_dasharray="3 2"),
         *notice,
-        words_at("the rest", 367, 211, anchor="middle"),
-        words_at(percent(share), 367, 226, anchor="middle", size=9),
+        svg_text("the rest", 367, 211, anchor="middle"),
+        svg_text(percent(share), 367, 226, anchor="middle", size=9),
     )
 
 
@@ -114,18 +114,26 @@ def histogram(
 ) -> Markup:
     """Return bars of counts in equal bins of [0, 1], called a percentage if it is a share."""
     x = Scale(0, max(len(counts), 1), 44, 300)
-    y = _upward(max(counts, default=0), 140, 26, whole=True)
-    parts = [_ticks_left(y, 44, 300), words_at(unit, 2, 12, anchor="start")]
+    y = _vertical_scale(max(counts, default=0), 140, 26, whole=True)
+    parts = [_draw_left_ticks(y, 44, 300), svg_text(unit, 2, 12, anchor="start")]
     for place, count in enumerate(counts):
-        ends = (_edge(place / len(counts), share), _edge((place + 1) / len(counts), share))
-        tip = tag("title", f"{ends[0]} to {ends[1]}: {number(count)} {unit}")
-        bar = _bar(x(place) + 0.8, x(1) - x(0) - 1.6, count, y)
-        parts.append(tag("g", tip, bar))
+        ends = (
+            _format_edge(place / len(counts), share),
+            _format_edge((place + 1) / len(counts), share),
+        )
+        tip = svg_element("title", f"{ends[0]} to {ends[1]}: {number(count)} {unit}")
+        bar = _draw_bar(x(place) + 0.8, x(1) - x(0) - 1.6, count, y)
+        parts.append(svg_element("g", tip, bar))
     for edge in (0, 0.25, 0.5, 0.75, 1):
         at = 44 + 256 * edge
-        parts += [line(at, 140, at, 144), words_at(_edge(edge, share), at, 156, anchor="middle")]
-    parts += [line(44, 140, 300, 140), words_at(label, 172, 174, anchor="middle")]
-    return svg((320, 180), f"{unit} by {label}", _told(counts, unit, share), parts)
+        parts += [
+            svg_line(at, 140, at, 144),
+            svg_text(_format_edge(edge, share), at, 156, anchor="middle"),
+        ]
+    parts += [svg_line(44, 140, 300, 140), svg_text(label, 172, 174, anchor="middle")]
+    return svg_chart(
+        (320, 180), f"{unit} by {label}", _describe_histogram(counts, unit, share), parts
+    )
 
 
 def curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Markup:
@@ -138,44 +146,51 @@ def curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Mar
     values = [trial["typicality"] for trial in trials]
     room = 0.15 * (max(values) - min(values)) + 0.005
     y = Scale(min(values) - room, max(values) + room, 140, 26)
-    parts = [_ticks_left(y, 50, 300, share=True), words_at("typicality", 2, 12, anchor="start")]
+    parts = [
+        _draw_left_ticks(y, 50, 300, share=True),
+        svg_text("typicality", 2, 12, anchor="start"),
+    ]
     for name in dict.fromkeys(trial["view"] for trial in trials):
         points = [
             (x(trial["radius"]), y(trial["typicality"]))
             for trial in trials
             if trial["view"] == name
         ]
-        path = " ".join(f"{_plain(left)},{_plain(top)}" for left, top in points)
+        path = " ".join(
+            f"{_format_attribute(left)},{_format_attribute(top)}" for left, top in points
+        )
         dash = "none" if name == view else "4 3"
         parts.append(
-            tag(
+            svg_element(
                 "polyline",
                 points=path,
                 fill="none",
-                stroke=MARK,
+                stroke=MARK_COLOR,
                 stroke_width=1.6,
                 stroke_dasharray=dash,
             )
         )
-        parts.append(words_at(name, points[-1][0] + 4, points[-1][1] + 4, anchor="start"))
+        parts.append(svg_text(name, points[-1][0] + 4, points[-1][1] + 4, anchor="start"))
     chosen = max(t["typicality"] for t in trials if (t["view"], t["radius"]) == (view, radius))
-    parts.append(tag("circle", cx=x(radius), cy=y(chosen), r=5, fill="none", stroke=MARK))
+    parts.append(
+        svg_element("circle", cx=x(radius), cy=y(chosen), r=5, fill="none", stroke=MARK_COLOR)
+    )
     for tick in x.ticks(5):
-        parts.append(words_at(f"{tick:g}", x(tick), 156, anchor="middle"))
-    parts += [line(50, 140, 300, 140), words_at("radius", 172, 174, anchor="middle")]
+        parts.append(svg_text(f"{tick:g}", x(tick), 156, anchor="middle"))
+    parts += [svg_line(50, 140, 300, 140), svg_text("radius", 172, 174, anchor="middle")]
     told = f"The most, {percent(chosen)}, with {view} responses at radius {radius:g}."
-    return svg((350, 180), "Typicality of what clusters draw, by radius", told, parts)
+    return svg_chart((350, 180), "Typicality of what clusters draw, by radius", told, parts)
 
 
-def _edge(value: float, share: bool) -> str:
+def _format_edge(value: float, share: bool) -> str:
     return f"{100 * value:.4g}%" if share else f"{value:.4g}"
 
 
-def _told(counts: Sequence[int], unit: str, share: bool) -> str:
+def _describe_histogram(counts: Sequence[int], unit: str, share: bool) -> str:
     """Return a histogram in words: every bin that is not empty."""
     width = 1 / max(len(counts), 1)
     bins = [
-        f"{_edge(i * width, share)} to {_edge((i + 1) * width, share)}: {number(count)}"
+        f"{_format_edge(i * width, share)} to {_format_edge((i + 1) * width, share)}: {number(count)}"
         for i, count in enumerate(counts)
         if count
     ]
@@ -191,20 +206,20 @@ def cluster_sizes(sizes: Sequence[int], neighborhood: int, drawn: int, own: int)
     """
     y = Scale(0, max(*sizes, neighborhood / 10, 1, 1), 58, 14)
     last, rest = len(sizes), neighborhood - sum(sizes)
-    parts = [line(40, 58, 54 + 22 * last, 58)]
+    parts = [svg_line(40, 58, 54 + 22 * last, 58)]
     for place, size in enumerate(sizes):
         middle = 59 + 22 * place
-        bar = _bar(middle - 8, 16, size, y, chosen=place + 1 == drawn)
-        parts += [bar, words_at(number(size), middle, y(size) - 3, anchor="middle", size=10)]
-        parts.append(words_at(str(place + 1), middle, 71, anchor="middle", size=10))
+        bar = _draw_bar(middle - 8, 16, size, y, chosen=place + 1 == drawn)
+        parts += [bar, svg_text(number(size), middle, y(size) - 3, anchor="middle", size=10)]
+        parts.append(svg_text(str(place + 1), middle, 71, anchor="middle", size=10))
     for height, word in ((55, "size"), (71, "rank"), (86, "drawn"), (101, "own")):
-        parts.append(words_at(word, 34, height, size=10))
+        parts.append(svg_text(word, 34, height, size=10))
     if rest > 0:
         words = ((55, f"{number(rest)} more"), (71, "in the rest"))
-        parts += [words_at(word, 62 + 22 * last, at, anchor="start", size=10) for at, word in words]
-    parts += [_rank_mark("▲", drawn, last, 86), _rank_mark("○", own, last, 101)]
+        parts += [svg_text(word, 62 + 22 * last, at, anchor="start", size=10) for at, word in words]
+    parts += [_draw_rank_mark("▲", drawn, last, 86), _draw_rank_mark("○", own, last, 101)]
     told = "; ".join(f"rank {place}: {size}" for place, size in enumerate(sizes, start=1))
-    return svg(
+    return svg_chart(
         (350, 106),
         "Cluster sizes of this neighbourhood",
         f"{told}; the rest: {max(rest, 0)}, of {neighborhood}. Drawn from the cluster of rank "
@@ -213,11 +228,11 @@ def cluster_sizes(sizes: Sequence[int], neighborhood: int, drawn: int, own: int)
     )
 
 
-def _rank_mark(symbol: str, rank: int, last: int, height: float) -> Markup:
+def _draw_rank_mark(symbol: str, rank: int, last: int, height: float) -> Markup:
     """Return a symbol under its cluster, or beside the rest with the rank in words."""
     if rank <= last:
-        return words_at(symbol, 59 + 22 * (rank - 1), height, anchor="middle")
-    return words_at(f"{symbol} rank {rank}", 62 + 22 * last, height, anchor="start", size=10)
+        return svg_text(symbol, 59 + 22 * (rank - 1), height, anchor="middle")
+    return svg_text(f"{symbol} rank {rank}", 62 + 22 * last, height, anchor="start", size=10)
 
 
 def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
@@ -226,11 +241,11 @@ def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
     Each of ``points`` has id, x, y, typicality, action and context. The shade tells typicality,
     the shape whether the row was kept; the context is a tooltip.
     """
-    x, y = _plane(points)
+    x, y = _fit_plane(points)
     bottom = max(y.start, y.end)
     drawn = sorted(points, key=lambda point: (point["action"] == "kept", point["typicality"]))
     actions = Counter(str(point["action"]) for point in points)
-    frame = tag(
+    frame = svg_element(
         "rect",
         x=60,
         y=10,
@@ -240,18 +255,23 @@ def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
         stroke="currentColor",
         stroke_opacity=0.25,
     )
-    return svg(
+    return svg_chart(
         (640, bottom + 136),
         "Map of contexts",
         f"{number(len(points))} contexts in the plane of their two main components; "
         + ", ".join(f"{number(count)} {action}" for action, count in sorted(actions.items()))
         + ". Contexts that lie together are alike; a darker shade is a more typical response.",
-        [frame, *_map_axes(x, y, bottom), *_map_marks(drawn, x, y), *_legend(actions, bottom + 72)],
+        [
+            frame,
+            *_draw_map_axes(x, y, bottom),
+            *_draw_map_marks(drawn, x, y),
+            *_draw_legend(actions, bottom + 72),
+        ],
         kind="map",
     )
 
 
-def _plane(points: Sequence[Mapping[str, Any]]) -> tuple[Scale, Scale]:
+def _fit_plane(points: Sequence[Mapping[str, Any]]) -> tuple[Scale, Scale]:
     """Return scales that give every point a place, a unit as long across as it is up."""
     xs, ys = ([float(point[name]) for point in points] or [0.0] for name in ("x", "y"))
     left, right, low, high = min(xs), max(xs), min(ys), max(ys)
@@ -266,58 +286,61 @@ def _plane(points: Sequence[Mapping[str, Any]]) -> tuple[Scale, Scale]:
     )
 
 
-def _map_marks(points: Iterable[Mapping[str, Any]], x: Scale, y: Scale) -> list[Markup]:
+def _draw_map_marks(points: Iterable[Mapping[str, Any]], x: Scale, y: Scale) -> list[Markup]:
     """Return a mark with a tooltip for each point: a dot, or a diamond where it was kept."""
     marks = []
     for point in points:
         facts = f"{point['action']}, typicality {percent(point['typicality'])}"
-        title = tag("title", f"{point['context']} — row {point['id']}, {facts}")
-        shade = bisect_right(BREAKS, point["typicality"])
+        title = svg_element("title", f"{point['context']} — row {point['id']}, {facts}")
+        shade = bisect_right(TYPICALITY_BREAKS, point["typicality"])
         place = (x(float(point["x"])), y(float(point["y"])))
-        marks.append(_mark(place, shade, point["action"] == "kept", title))
+        marks.append(_draw_mark(place, shade, point["action"] == "kept", title))
     return marks
 
 
-def _mark(place: tuple[float, float], shade: int, kept: bool, *inside: Markup) -> Markup:
-    paint = {"class_": f"t{shade}", "fill": SHADES[shade]}
+def _draw_mark(place: tuple[float, float], shade: int, kept: bool, *inside: Markup) -> Markup:
+    paint = {"class_": f"t{shade}", "fill": TYPICALITY_COLORS[shade]}
     if not kept:
-        return tag("circle", *inside, cx=place[0], cy=place[1], r=3.3, **paint)
+        return svg_element("circle", *inside, cx=place[0], cy=place[1], r=3.3, **paint)
     corners = f"M{place[0]:.1f} {place[1] - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5-5.5z"
-    return tag("path", *inside, d=corners, stroke="currentColor", **paint)
+    return svg_element("path", *inside, d=corners, stroke="currentColor", **paint)
 
 
-def _map_axes(x: Scale, y: Scale, bottom: float) -> list[Markup]:
-    across = words_at("first main component of the contexts", 345, bottom + 42, anchor="middle")
-    upright = words_at("second main component", 0, 0, anchor="middle")
+def _draw_map_axes(x: Scale, y: Scale, bottom: float) -> list[Markup]:
+    across = svg_text("first main component of the contexts", 345, bottom + 42, anchor="middle")
+    upright = svg_text("second main component", 0, 0, anchor="middle")
     turned = f"translate(13 {(bottom + 10) / 2:.1f}) rotate(-90)"
-    parts = [across, tag("g", upright, transform=turned)]
+    parts = [across, svg_element("g", upright, transform=turned)]
     for tick in x.ticks(6):
-        parts += [line(x(tick), bottom, x(tick), bottom + 4)]
-        parts.append(words_at(_signed(tick), x(tick), bottom + 19, anchor="middle"))
+        parts += [svg_line(x(tick), bottom, x(tick), bottom + 4)]
+        parts.append(svg_text(_format_signed(tick), x(tick), bottom + 19, anchor="middle"))
     for tick in y.ticks(4):
-        parts += [line(56, y(tick), 60, y(tick)), words_at(_signed(tick), 53, y(tick) + 4)]
+        parts += [
+            svg_line(56, y(tick), 60, y(tick)),
+            svg_text(_format_signed(tick), 53, y(tick) + 4),
+        ]
     return parts
 
 
-def _signed(value: float) -> str:
+def _format_signed(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def _legend(actions: Mapping[str, int], top: float) -> list[Markup]:
+def _draw_legend(actions: Mapping[str, int], top: float) -> list[Markup]:
     """Return what the shades and the shapes mean."""
-    names = [f"under {_edge(BREAKS[0], share=True)}"]
-    names += [f"{100 * a:g}–{100 * b:g}%" for a, b in pairwise(BREAKS)]
-    names.append(f"{_edge(BREAKS[-1], share=True)} or more")
-    parts = [words_at("typicality", 40, top, anchor="start")]
+    names = [f"under {_format_edge(TYPICALITY_BREAKS[0], share=True)}"]
+    names += [f"{100 * a:g}–{100 * b:g}%" for a, b in pairwise(TYPICALITY_BREAKS)]
+    names.append(f"{_format_edge(TYPICALITY_BREAKS[-1], share=True)} or more")
+    parts = [svg_text("typicality", 40, top, anchor="start")]
     for shade, name in enumerate(names):
         left, height = 160 + 165 * (shade % 3), top + 24 * (shade // 3)
-        parts.append(_mark((left, height - 4), shade, kept=False))
-        parts.append(words_at(name, left + 10, height, anchor="start"))
-    parts.append(words_at("row", 40, top + 54, anchor="start"))
+        parts.append(_draw_mark((left, height - 4), shade, kept=False))
+        parts.append(svg_text(name, left + 10, height, anchor="start"))
+    parts.append(svg_text("row", 40, top + 54, anchor="start"))
     for action, left in (("replaced", 160), ("kept", 325)):
-        parts.append(_mark((left, top + 50), 2, action == "kept"))
+        parts.append(_draw_mark((left, top + 50), 2, action == "kept"))
         words = f"{action}: {number(actions.get(action, 0))}"
-        parts.append(words_at(words, left + 10, top + 54, anchor="start"))
+        parts.append(svg_text(words, left + 10, top + 54, anchor="start"))
     return parts
 
 
@@ -336,30 +359,30 @@ class Scale(NamedTuple):
 
     def ticks(self, most: int, whole: bool = False) -> list[float]:
         """Return round values on the scale."""
-        step = _step((self.high - self.low) / most, whole)
+        step = _tick_step((self.high - self.low) / most, whole)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [round(i * step, 12) for i in range(first, last + 1)]
 
 
-def _step(least: float, whole: bool) -> float:
+def _tick_step(least: float, whole: bool) -> float:
     """Return the first of 1, 2, 5, 10, 20 … (or .1, .2 …) that is not below ``least``."""
     least = max(least, 1.0) if whole else least
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= least * (1 - 1e-9))
 
 
-def _upward(highest: float, floor: float, roof: float, *, whole: bool = False) -> Scale:
+def _vertical_scale(highest: float, floor: float, roof: float, *, whole: bool = False) -> Scale:
     """Return a scale from zero to a round value that is not below the highest."""
     highest = highest or 1
-    step = _step(highest / 5, whole)
+    step = _tick_step(highest / 5, whole)
     return Scale(0, math.ceil(highest / step - 1e-9) * step, floor, roof)
 
 
-def _ticks_left(y: Scale, left: float, right: float, *, share: bool = False) -> Markup:
+def _draw_left_ticks(y: Scale, left: float, right: float, *, share: bool = False) -> Markup:
     """Return grid lines with their values on the left."""
     parts = []
     for tick in y.ticks(5, whole=not share):
-        grid = tag(
+        grid = svg_element(
             "line",
             x1=left,
             y1=y(tick),
@@ -370,45 +393,47 @@ def _ticks_left(y: Scale, left: float, right: float, *, share: bool = False) -> 
         )
         parts += [
             grid,
-            words_at(_edge(tick, True) if share else number(tick), left - 5, y(tick) + 4),
+            svg_text(_format_edge(tick, True) if share else number(tick), left - 5, y(tick) + 4),
         ]
-    return tag("g", *parts)
+    return svg_element("g", *parts)
 
 
-def _bar(left: float, width: float, value: float, y: Scale, *, chosen: bool = False) -> Markup:
+def _draw_bar(left: float, width: float, value: float, y: Scale, *, chosen: bool = False) -> Markup:
     """Return a bar from zero to a value; its outline shows even the smallest that is not zero."""
-    return tag(
+    return svg_element(
         "rect",
         x=left,
         y=y(value),
         width=width,
         height=y(0) - y(value),
         class_="mark" if chosen else "bar",
-        fill=MARK if chosen else BAR,
-        stroke=MARK if value else "none",
+        fill=MARK_COLOR if chosen else BAR_COLOR,
+        stroke=MARK_COLOR if value else "none",
         stroke_width=0.8,
     )
 
 
-def line(x1: float, y1: float, x2: float, y2: float, *, width: float = 1) -> Markup:
+def svg_line(x1: float, y1: float, x2: float, y2: float, *, width: float = 1) -> Markup:
     """Return a straight line."""
-    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_width=width)
+    return svg_element(
+        "line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_width=width
+    )
 
 
-def words_at(words: str, x: float, y: float, *, anchor: str = "end", size: float = 0) -> Markup:
+def svg_text(words: str, x: float, y: float, *, anchor: str = "end", size: float = 0) -> Markup:
     """Return words whose end, middle or start is at a point."""
     sized: dict[str, str | float] = {"font_size": size} if size else {}
-    return tag("text", words, x=x, y=y, text_anchor=anchor, **sized)
+    return svg_element("text", words, x=x, y=y, text_anchor=anchor, **sized)
 
 
-def svg(
+def svg_chart(
     size: tuple[float, float], title: str, told: str, parts: Sequence[Markup], kind: str = "chart"
 ) -> Markup:
     """Return the chart, with what it shows in words for those who cannot see it."""
-    return tag(
+    return svg_element(
         "svg",
-        tag("title", title),
-        tag("desc", told),
+        svg_element("title", title),
+        svg_element("desc", told),
         *parts,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {size[0]:g} {size[1]:g}",
@@ -420,20 +445,20 @@ def svg(
     )
 
 
-def tag(name: str, /, *inside: str, **attributes: str | float) -> Markup:
+def svg_element(name: str, /, *inside: str, **attributes: str | float) -> Markup:
     """Return an element; text is made visible and escaped, `Markup` stays as it is.
 
     ``_`` in the name of an attribute stands for ``-``.
     """
-    shown = (part if isinstance(part, Markup) else visible(part) for part in inside)
+    shown = (part if isinstance(part, Markup) else make_printable(part) for part in inside)
     written = (
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _plain(value))
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _format_attribute(value))
         for key, value in attributes.items()
     )
     parts = (Markup("").join(written), Markup("").join(shown))
     return Markup("<{0}{1}>{2}</{0}>").format(name, *parts)
 
 
-def _plain(value: str | float) -> str:
+def _format_attribute(value: str | float) -> str:
     """Return a number in as few characters as it needs."""
     return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")

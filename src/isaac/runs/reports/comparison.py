@@ -12,11 +12,11 @@ from ...curation.arrays import Ints
 from ...curation.curate import Curation
 from ...curation.vectors import as_floats
 from ...errors import RunError
-from .charts import Scale, line, percent, svg, tag, words_at
+from .charts import Scale, percent, svg_chart, svg_element, svg_line, svg_text
 from .diagnosis import diagnose
 
 
-class Compared(NamedTuple):
+class RunComparison(NamedTuple):
     """One run in the comparison; shares from 0 to 1, None where nothing tells.
 
     ``changed`` is the share of rows replaced or dropped; ``relevance`` the mean cosine of context
@@ -41,7 +41,9 @@ class Compared(NamedTuple):
         return 1 - self.unsafe_after / self.unsafe_before
 
 
-def compared(name: str, curation: Curation, unsafe: Sequence[bool | None] | None) -> Compared:
+def compare_run(
+    name: str, curation: Curation, unsafe: Sequence[bool | None] | None
+) -> RunComparison:
     """Return one run's row of the comparison.
 
     ``unsafe`` says of each exchange of the corpus whether it is, None where nobody knows.
@@ -55,25 +57,25 @@ def compared(name: str, curation: Curation, unsafe: Sequence[bool | None] | None
     changed = 1 - float((rows == sources).sum()) / len(first)
     before = after = None
     if unsafe is not None:
-        before = _share([unsafe[row] for row in range(len(first))])
-        after = _share([unsafe[source] for source in sources.tolist()])
-    return Compared(
+        before = _compute_unsafe_share([unsafe[row] for row in range(len(first))])
+        after = _compute_unsafe_share([unsafe[source] for source in sources.tolist()])
+    return RunComparison(
         name,
         diagnose(curation).verdict,
         changed,
-        _relevance(curation, rows, sources),
+        _compute_relevance_kept(curation, rows, sources),
         len(np.unique(texts[sources])) / max(len(sources), 1),
         before,
         after,
     )
 
 
-def _share(verdicts: Sequence[bool | None]) -> float | None:
+def _compute_unsafe_share(verdicts: Sequence[bool | None]) -> float | None:
     known = [verdict for verdict in verdicts if verdict is not None]
     return sum(known) / len(known) if known else None
 
 
-def _relevance(curation: Curation, rows: Ints, sources: Ints) -> float | None:
+def _compute_relevance_kept(curation: Curation, rows: Ints, sources: Ints) -> float | None:
     """Return relevance kept, None where contexts and responses have no common vectors."""
     contexts, responses, recipe = curation.contexts, curation.responses, curation.recipe
     if contexts is None or responses is None or recipe.context_encoder != recipe.response_encoder:
@@ -95,7 +97,7 @@ def _relevance(curation: Curation, rows: Ints, sources: Ints) -> float | None:
     return mean(rows, sources) / before if before > 0 else None
 
 
-def same_corpus(curations: Sequence[Curation]) -> None:
+def check_same_corpus(curations: Sequence[Curation]) -> None:
     """Raise `RunError` unless all runs curate the same exchanges in the same order."""
     first = curations[0]
     for other in curations[1:]:
@@ -117,7 +119,7 @@ COLUMNS = (
 )
 
 
-def as_table(rows: Sequence[Compared]) -> str:
+def format_comparison(rows: Sequence[RunComparison]) -> str:
     """Return the comparison as a Markdown table, without the columns that nothing tells of."""
     cells = [
         (
@@ -143,7 +145,7 @@ def as_table(rows: Sequence[Compared]) -> str:
     return "\n".join(f"| {' | '.join(cell)} |" for cell in lines)
 
 
-def chart(rows: Sequence[Compared]) -> Markup:
+def draw_comparison(rows: Sequence[RunComparison]) -> Markup:
     """Return a chart: relevance across, safety (or without labels, change) up, variety as size."""
     labelled = all(row.cut is not None for row in rows)
     points = [
@@ -155,20 +157,22 @@ def chart(rows: Sequence[Compared]) -> Markup:
     up = [point[2] for point in points]
     x = Scale(min([0.0, *across]), max([1.0, *across]), 60, 480)
     y = Scale(min([0.0, *up]), max([1.0, *up]), 300, 30)
-    parts = [line(60, y(0), 480, y(0)), line(x(0), 300, x(0), 30)]
+    parts = [svg_line(60, y(0), 480, y(0)), svg_line(x(0), 300, x(0), 30)]
     for tick in x.ticks(6):
-        parts.append(words_at(f"{tick:.0%}", x(tick), 318, anchor="middle"))
+        parts.append(svg_text(f"{tick:.0%}", x(tick), 318, anchor="middle"))
     for tick in y.ticks(6):
-        parts.append(words_at(f"{tick:.0%}", 52, y(tick) + 4))
-    parts.append(words_at("relevance kept, by the runs' own vectors", 270, 340, anchor="middle"))
+        parts.append(svg_text(f"{tick:.0%}", 52, y(tick) + 4))
+    parts.append(svg_text("relevance kept, by the runs' own vectors", 270, 340, anchor="middle"))
     parts.append(
-        words_at("unsafe share cut by" if labelled else "rows changed", 4, 16, anchor="start")
+        svg_text("unsafe share cut by" if labelled else "rows changed", 4, 16, anchor="start")
     )
     for row, left, top in points:
-        tip = tag("title", f"{row.name}: distinct {percent(row.distinct)}")
+        tip = svg_element("title", f"{row.name}: distinct {percent(row.distinct)}")
         radius = 3 + 9 * row.distinct
-        circle = tag("circle", cx=x(left), cy=y(top), r=radius, fill="#7fa3bd", stroke="#12507b")
-        parts.append(tag("g", tip, circle))
-        parts.append(words_at(row.name, x(left) + radius + 3, y(top) + 4, anchor="start"))
+        circle = svg_element(
+            "circle", cx=x(left), cy=y(top), r=radius, fill="#7fa3bd", stroke="#12507b"
+        )
+        parts.append(svg_element("g", tip, circle))
+        parts.append(svg_text(row.name, x(left) + radius + 3, y(top) + 4, anchor="start"))
     told = "; ".join(f"{row.name}: {percent(row.distinct)} distinct" for row in rows)
-    return svg((640, 348), "Runs compared; a larger mark is more varied", told, parts)
+    return svg_chart((640, 348), "Runs compared; a larger mark is more varied", told, parts)

@@ -13,29 +13,29 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ...curation.curate import Curation
-from ...curation.dialogue.clauses import MANY
+from ...curation.dialogue.clauses import MANY_ROWS
 from ...curation.dialogue.trimming import TRIMMED
 
-Applies = Literal["applies", "doubtful", "does not apply"]
+Applicability = Literal["applies", "doubtful", "does not apply"]
 
-SMALL = 200
+MIN_EXCHANGES = 200
 """Exchanges below which no verdict is better than doubtful."""
 
-COPIES = 5
+MIN_COPIES = 5
 """Near-duplicates from which on a response counts as repeated."""
 
 
-class Limit(NamedTuple):
+class Thresholds(NamedTuple):
     """A share beyond which the method is doubtful, and one beyond which it does not apply."""
 
     doubtful: float
     fails: float
 
 
-HEADLESS = Limit(0.1, 0.5)
-REPEATED = Limit(0.5, 0.9)
-TRIMMED_ROWS = Limit(0.15, 0.3)
-MARGIN = Limit(0.05, 0.0)
+HEADLESS_THRESHOLDS = Thresholds(0.1, 0.5)
+REPEATED_THRESHOLDS = Thresholds(0.5, 0.9)
+TRIMMED_THRESHOLDS = Thresholds(0.15, 0.3)
+MARGIN_THRESHOLDS = Thresholds(0.05, 0.0)
 """How much more typical the responses of the largest cluster are than the others, in shares of
 the corpus; below these."""
 
@@ -53,7 +53,7 @@ class Diagnosis(NamedTuple):
     others, in shares of the corpus.
     """
 
-    verdict: Applies
+    verdict: Applicability
     reasons: list[str]
     head_share: float
     tail_mass: float
@@ -65,43 +65,47 @@ class Diagnosis(NamedTuple):
 
 def diagnose(curation: Curation) -> Diagnosis:
     """Return whether the method applies to a curated corpus, as far as that shows unlabelled."""
-    layout, consensus = curation.layout, curation.consensus
+    layout, consensus = curation.layout, curation.response_scores
     nest = layout.group if curation.recipe.group_by is not None else layout.exchange
     nests = curation.nests
     kinds = consensus.kind[layout.response]
-    repeated = np.bincount(kinds)[kinds] >= COPIES
+    repeated = np.bincount(kinds)[kinds] >= MIN_COPIES
     found = {
         "head_share": float((nests.head / nests.total)[nest].mean()),
-        "tail_mass": float((nests.alone / nests.total)[nest].mean()),
+        "tail_mass": float((nests.singletons / nests.total)[nest].mean()),
         "headless": float((nests.head[nest] < 2).mean()),
-        "guaranteed": float(nests.guarded[nest].mean()),
+        "guaranteed": float(nests.rank_order_preserved[nest].mean()),
         "repeated": float(repeated.mean()),
-        "margin": _margin(curation),
+        "margin": _compute_margin(curation),
     }
-    verdict, reasons = _trimmed(curation) or _verdict(found, len(layout.ids), curation)
+    verdict, reasons = _diagnose_trimming(curation) or _decide_verdict(
+        found, len(layout.ids), curation
+    )
     return Diagnosis(verdict, reasons, **{name: round(value, 4) for name, value in found.items()})
 
 
-def _trimmed(curation: Curation) -> tuple[Applies, list[str]] | None:
+def _diagnose_trimming(curation: Curation) -> tuple[Applicability, list[str]] | None:
     """Return the verdict on leaving parts out, None if responses are drawn for their rarity."""
-    trims, rows = curation.consensus.trims, len(curation.layout.ids)
+    trims, rows = curation.response_scores.trims, len(curation.layout.ids)
     if trims is None or curation.recipe.share:
         return None
-    lost = float((trims.fate == TRIMMED)[curation.layout.response].mean())
+    lost = float((trims.action == TRIMMED)[curation.layout.response].mean())
     told = f"parts that do not belong were left out of {lost:.0%} of responses"
-    if not trims.dependent or lost > TRIMMED_ROWS.fails:
+    if not trims.dependent_share or lost > TRIMMED_THRESHOLDS.fails:
         none = "no part of a response depends on what it answers"
-        return "does not apply", [none if not trims.dependent else f"{told}, which is too much"]
-    doubts = [f"{told}, which is much"] if lost > TRIMMED_ROWS.doubtful else []
-    if rows < MANY / 2:
-        doubts.append(f"{rows:,} exchanges are few to tell what belongs; {MANY:,} are enough")
+        return "does not apply", [
+            none if not trims.dependent_share else f"{told}, which is too much"
+        ]
+    doubts = [f"{told}, which is much"] if lost > TRIMMED_THRESHOLDS.doubtful else []
+    if rows < MANY_ROWS / 2:
+        doubts.append(f"{rows:,} exchanges are few to tell what belongs; {MANY_ROWS:,} are enough")
     if doubts:
         return "doubtful", doubts
-    share = f"{trims.dependent:.0%} of the parts of responses depend on what they answer"
+    share = f"{trims.dependent_share:.0%} of the parts of responses depend on what they answer"
     return "applies", [f"{share}; {told}"]
 
 
-def _margin(curation: Curation) -> float:
+def _compute_margin(curation: Curation) -> float:
     """Return how much more typical responses in largest clusters are than those in others."""
     first = curation.lineage.column("target").to_numpy() == 0
     rank = curation.lineage.column("own_rank").to_numpy()[first]
@@ -111,10 +115,12 @@ def _margin(curation: Curation) -> float:
     return float(typical[rank == 1].mean() - typical[rank > 1].mean())
 
 
-def _verdict(found: dict[str, float], rows: int, curation: Curation) -> tuple[Applies, list[str]]:
+def _decide_verdict(
+    found: dict[str, float], rows: int, curation: Curation
+) -> tuple[Applicability, list[str]]:
     fails, doubts = [], []
 
-    def judge(value: float, limit: Limit, reason: str) -> None:
+    def judge(value: float, limit: Thresholds, reason: str) -> None:
         sign = 1 if limit.fails >= limit.doubtful else -1
         if sign * value > sign * limit.fails:
             fails.append(reason)
@@ -123,23 +129,23 @@ def _verdict(found: dict[str, float], rows: int, curation: Curation) -> tuple[Ap
 
     judge(
         found["headless"],
-        HEADLESS,
+        HEADLESS_THRESHOLDS,
         f"no two responses agree in the neighbourhood of {found['headless']:.0%} of rows",
     )
     judge(
         found["repeated"],
-        REPEATED,
-        f"{found['repeated']:.0%} of rows are near-copies of at least {COPIES - 1} others: "
+        REPEATED_THRESHOLDS,
+        f"{found['repeated']:.0%} of rows are near-copies of at least {MIN_COPIES - 1} others: "
         "what is common here may only be repeated",
     )
-    if curation.recipe.clusters != "text" and found["headless"] < HEADLESS.fails:
+    if curation.recipe.clusters != "text" and found["headless"] < HEADLESS_THRESHOLDS.fails:
         judge(
             found["margin"],
-            MARGIN,
+            MARGIN_THRESHOLDS,
             "clusters and wording disagree about which responses are the common ones: those in a "
             f"largest cluster are {100 * found['margin']:+.0f} points more typical than the others",
         )
-    if rows < SMALL:
+    if rows < MIN_EXCHANGES:
         doubts.append(f"{rows:,} exchanges are few to tell what is common")
     if found["guaranteed"] < 1:
         doubts.append(

@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 
 from ...curation.clusters import Clusters
 from ...curation.curate import Curation
-from ...curation.sharpening import shape
-from ...curation.vectors import GRID
+from ...curation.sharpening import cluster_odds
+from ...curation.vectors import GRID_STEPS
 from ...errors import CorpusError
-from ...text import short, visible
+from ...text import make_printable, shorten
 
-NEIGHBORS = 10
-SAMPLES = 2
-CLUSTERS = 10
+MAX_NEIGHBORS = 10
+TEXTS_PER_CLUSTER = 2
+MAX_CLUSTERS = 10
 """What is told of a row: nearest contexts, responses of a cluster, and largest clusters."""
 
 
@@ -32,16 +32,16 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
     found = curation.neighborhoods[nest]
     sources = [line["source_id"] for line in lines]
     at = [int(np.flatnonzero(layout.ids == source)[0]) for source in sources]
-    typical = curation.consensus.typicality[layout.response[at]].tolist()
+    typical = curation.response_scores.typicality[layout.response[at]].tolist()
     return {
         "id": row,
         "file": exchange.file,
         "line": exchange.line,
         "context": exchange.context,
         "response": exchange.response,
-        "neighbors": _neighbors(curation, place, found),
+        "neighbors": _find_nearest_contexts(curation, place, found),
         "neighborhood": lines[0]["neighborhood"],
-        "clusters": _clusters(curation, found),
+        "clusters": _describe_clusters(curation, found),
         "all_clusters": lines[0]["clusters"],
         "own_rank": lines[0]["own_rank"],
         "sharpness": lines[0]["sharpness"],
@@ -55,32 +55,32 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
                 "drawn_typicality": drawn,
             }
             for line, drawn, drawn_text in zip(
-                lines, typical, curation.written_of(np.array(sources)), strict=True
+                lines, typical, curation.final_responses(np.array(sources)), strict=True
             )
         ],
     }
 
 
-def _neighbors(curation: Curation, place: int, found: Clusters) -> list[dict[str, Any]]:
+def _find_nearest_contexts(curation: Curation, place: int, found: Clusters) -> list[dict[str, Any]]:
     """Return the nearest contexts with their cosine, or the first of the group."""
     layout = curation.layout
     contexts = np.unique(layout.context[found.members.values])
     if curation.contexts is None:
-        return [{"cosine": None, "context": layout.contexts[c]} for c in contexts[:NEIGHBORS]]
+        return [{"cosine": None, "context": layout.contexts[c]} for c in contexts[:MAX_NEIGHBORS]]
     vectors = curation.contexts.vectors
     own = vectors[layout.context[place]].astype(np.float64)
-    cosines = vectors[contexts].astype(np.float64) @ own / GRID**2
-    order = np.argsort(-cosines, kind="stable")[:NEIGHBORS]
+    cosines = vectors[contexts].astype(np.float64) @ own / GRID_STEPS**2
+    order = np.argsort(-cosines, kind="stable")[:MAX_NEIGHBORS]
     return [
         {"cosine": round(float(cosines[i]), 4), "context": layout.contexts[contexts[i]]}
         for i in order
     ]
 
 
-def _clusters(curation: Curation, found: Clusters) -> list[dict[str, Any]]:
+def _describe_clusters(curation: Curation, found: Clusters) -> list[dict[str, Any]]:
     """Return the clusters that could be drawn from, with their odds and two texts each."""
     layout = curation.layout
-    facts = shape(found, curation.recipe)
+    facts = cluster_odds(found, curation.recipe)
     members = found.members.values
     told, start = [], 0
     for rank, (size, rows) in enumerate(
@@ -95,37 +95,37 @@ def _clusters(curation: Curation, found: Clusters) -> list[dict[str, Any]]:
                 "rank": rank + 1,
                 "size": size,
                 "odds": round(float(facts.odds[0, rank]), 6),
-                "texts": distinct[:SAMPLES],
+                "texts": distinct[:TEXTS_PER_CLUSTER],
             }
         )
         start += rows
     return told
 
 
-def tell(story: dict[str, Any]) -> str:
+def format_explanation(story: dict[str, Any]) -> str:
     """Return the story as lines for a terminal."""
     lines = [
-        f"exchange {story['id']}  ({visible(story['file'])} line {story['line']})",
-        f"  context:  {short(story['context'], 300)}",
-        f"  response: {short(story['response'], 300)}",
+        f"exchange {story['id']}  ({make_printable(story['file'])} line {story['line']})",
+        f"  context:  {shorten(story['context'], 300)}",
+        f"  response: {shorten(story['response'], 300)}",
         "",
         f"neighbourhood of {story['neighborhood']:,}; the nearest contexts:",
     ]
     for near in story["neighbors"]:
         cosine = "     " if near["cosine"] is None else f"{near['cosine']:5.2f}"
-        lines.append(f"  {cosine}  {short(near['context'])}")
+        lines.append(f"  {cosine}  {shorten(near['context'])}")
     lines += [
         "",
         f"its responses fall into {story['all_clusters']:,} clusters; those that can be drawn "
         f"from ({story['sharpening']}, sharpness {story['sharpness']:.2f}):",
     ]
     ranks = {story["own_rank"], *(draw["rank"] for draw in story["draws"])}
-    shown = [c for c in story["clusters"] if c["rank"] <= CLUSTERS or c["rank"] in ranks]
+    shown = [c for c in story["clusters"] if c["rank"] <= MAX_CLUSTERS or c["rank"] in ranks]
     for cluster in shown:
         own = "  <- its own response" if cluster["rank"] == story["own_rank"] else ""
         size = f"size {cluster['size']:<5,} odds {cluster['odds']:.4f}"
         lines.append(f"  rank {cluster['rank']:<2} {size}{own}")
-        lines += [f"           {short(text)}" for text in cluster["texts"]]
+        lines += [f"           {shorten(text)}" for text in cluster["texts"]]
     if len(shown) < len(story["clusters"]):
         lines.append(f"  and {len(story['clusters']) - len(shown):,} smaller ones")
     if story["own_rank"] > len(story["clusters"]):
@@ -143,5 +143,5 @@ def tell(story: dict[str, Any]) -> str:
                 f"replaced from exchange {draw['source_id']} (rank {draw['rank']}, probability "
                 f"{draw['probability']:.4f}, typicality {draw['drawn_typicality']:.0%}):"
             )
-        lines.append(f"  {short(draw['response'], 300)}")
+        lines.append(f"  {shorten(draw['response'], 300)}")
     return "\n".join(lines)

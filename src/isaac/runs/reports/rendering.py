@@ -5,24 +5,24 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from ...text import short
+from ...text import shorten
 
 
-def markdown(summary: dict[str, Any]) -> str:
+def render_markdown(summary: dict[str, Any]) -> str:
     """Return the report as Markdown."""
-    return rendered("report.md.jinja", summary, autoescape=False)
+    return render_template("report.md.jinja", summary, autoescape=False)
 
 
-def html(summary: dict[str, Any], evaluation: str = "") -> str:
+def render_html(summary: dict[str, Any], evaluation: str = "") -> str:
     """Return the report as one page that loads nothing from elsewhere and runs no script.
 
     ``evaluation`` is the section on models that were evaluated, as markup.
     """
     values = {**summary, "evaluation": evaluation}
-    return rendered("report.html.jinja", values, autoescape=True)
+    return render_template("report.html.jinja", values, autoescape=True)
 
 
-def rendered(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
+def render_template(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
     """Return a page made of a template and values; the pages of isaac share one style."""
     import jinja2
     from markupsafe import Markup
@@ -35,7 +35,7 @@ def rendered(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = _code
+    environment.filters["code"] = _format_code_span
     text, style = (
         files("isaac").joinpath("runs", "reports", "templates", file).read_text(encoding="utf-8")
         for file in (name, "style.css")
@@ -44,6 +44,6 @@ def rendered(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
     return environment.from_string(text).render(**{**given, **values})
 
 
-def _code(text: str, length: int = 300) -> str:
+def _format_code_span(text: str, length: int = 300) -> str:
     """Return text for a Markdown code span, which no text of a corpus can close."""
-    return "`` " + short(text, length).replace("`", "ˋ") + " ``"
+    return "`` " + shorten(text, length).replace("`", "ˋ") + " ``"

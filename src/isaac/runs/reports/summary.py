@@ -10,22 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._version import __version__
-from ...corpus.corpus import format_names
-from ...corpus.formats import DIALOGUES
+from ...corpus.corpus import count_formats
+from ...corpus.formats import TASK_ORIENTED_FORMATS
 from ...corpus.rejected import Rejected
 from ...curation.curate import Curation
-from ...curation.dialogue.induced_acts import kinds_in
+from ...curation.dialogue.induced_acts import count_induced_acts
 from ...curation.dialogue.trimming import TRIMMED
-from ...curation.lineage import RANKS
+from ...curation.lineage import MAX_RANKS
 from ...curation.vectors import as_floats
-from ...runtime.concurrency import one_thread
-from ...text import clipped, short, visible
+from ...runtime.concurrency import single_threaded_blas
+from ...text import make_printable, shorten, truncate
 from .diagnosis import diagnose
 
-EXAMPLES = 20
-MAP_POINTS = 1500
-REJECTED_SHOWN = 100
-SHOWN = 600
+MAX_EXAMPLES = 20
+MAX_MAP_POINTS = 1500
+MAX_REJECTED_ROWS = 100
+MAX_TEXT_LENGTH = 600
 """Characters of a text that a report shows."""
 
 
@@ -35,67 +35,69 @@ def summarize(curation: Curation) -> dict[str, Any]:
     It depends on the input, the recipe and the encoders only: two equal runs give equal bytes.
     """
     lineage = curation.lineage
-    first = lineage.filter(_first_target(lineage))
+    first = lineage.filter(_is_first_target(lineage))
     actions = Counter(first.column("action").to_pylist())
     return {
         "isaac": __version__,
         "inputs": [digest._asdict() for digest in curation.corpus.inputs],
-        "formats": format_names(curation.corpus),
+        "formats": count_formats(curation.corpus),
         "exchanges": len(curation.corpus),
         "kept": actions["kept"],
         "replaced": actions["replaced"],
         "dropped": actions["dropped"],
         "abstained": actions["abstained"],
-        "told": _told(curation, first),
+        "told": _describe_method(curation, first),
         "diagnosis": diagnose(curation)._asdict(),
-        "choice": _choice(curation),
-        "most_repeated": _most_repeated(curation, first),
+        "choice": _summarize_choice(curation),
+        "most_repeated": _find_most_repeated(curation, first),
         "targets": lineage.num_rows,
-        "distinct_before": _distinct(curation, np.arange(len(curation.corpus))),
-        "distinct_after": _distinct(curation, _remaining(first)),
-        "neighborhoods": _neighborhoods(curation, first),
-        "ranks": _ranks(curation),
-        "sharpness": _histogram(_column(first, "sharpness")),
-        "head_share": _histogram(_column(first, "head_share")),
-        "typicality": _histogram(_column(first, "typicality")),
-        "map": _map(curation, first),
-        "examples": _examples(curation, first),
-        "rejected": _rejected(curation.corpus.rejected),
-        "encoders": _encoders(curation),
+        "distinct_before": _compute_distinct_share(curation, np.arange(len(curation.corpus))),
+        "distinct_after": _compute_distinct_share(curation, _find_remaining_sources(first)),
+        "neighborhoods": _summarize_neighborhoods(curation, first),
+        "ranks": _summarize_ranks(curation),
+        "sharpness": _compute_histogram(_column_values(first, "sharpness")),
+        "head_share": _compute_histogram(_column_values(first, "head_share")),
+        "typicality": _compute_histogram(_column_values(first, "typicality")),
+        "map": _build_map(curation, first),
+        "examples": _collect_examples(curation, first),
+        "rejected": _summarize_rejected(curation.corpus.rejected),
+        "encoders": _summarize_encoders(curation),
         "recipe": curation.recipe.model_dump() | {"budget": curation.recipe.share},
-        "notes": _notes(curation, first),
+        "notes": _collect_notes(curation, first),
     }
 
 
-def _first_target(lineage: Any) -> Any:
+def _is_first_target(lineage: Any) -> Any:
     import pyarrow.compute as pc
 
     return pc.equal(lineage.column("target"), 0)
 
 
-def _column(table: Any, name: str) -> npt.NDArray[Any]:
+def _column_values(table: Any, name: str) -> npt.NDArray[Any]:
     return np.asarray(table.column(name).to_numpy())
 
 
-def _by_id(curation: Curation) -> npt.NDArray[np.int64]:
+def _response_numbers_by_id(curation: Curation) -> npt.NDArray[np.int64]:
     """Return for each id the number of its response text."""
     texts = np.empty_like(curation.layout.response)
     texts[curation.layout.ids] = curation.layout.response
     return texts
 
 
-def _distinct(curation: Curation, sources: npt.NDArray[Any]) -> float:
+def _compute_distinct_share(curation: Curation, sources: npt.NDArray[Any]) -> float:
     """Return the share of different texts among the responses of some exchanges."""
-    return round(len(np.unique(_by_id(curation)[sources])) / max(len(sources), 1), 4)
+    return round(
+        len(np.unique(_response_numbers_by_id(curation)[sources])) / max(len(sources), 1), 4
+    )
 
 
-def _told(curation: Curation, first: Any) -> list[str]:
+def _describe_method(curation: Curation, first: Any) -> list[str]:
     """Return what was done, as sentences."""
     recipe = curation.recipe
-    most = int(_column(first, "neighborhood").max())
+    most = int(_column_values(first, "neighborhood").max())
     told = []
     if recipe.group_by is not None:
-        looked = f"all exchanges with the same value of '{visible(recipe.group_by)}'"
+        looked = f"all exchanges with the same value of '{make_printable(recipe.group_by)}'"
     else:
         looked = f"how the corpus answers the nearest contexts, up to {most:,} of them"
     same = "equal responses" if recipe.clusters == "text" else "responses that say much the same"
@@ -126,27 +128,27 @@ def _told(curation: Curation, first: Any) -> list[str]:
     return told
 
 
-def _remaining(first: Any) -> npt.NDArray[Any]:
+def _find_remaining_sources(first: Any) -> npt.NDArray[Any]:
     """Return where the responses that are left come from."""
-    left = _column(first, "source_id")[_column(first, "action") != "dropped"]
+    left = _column_values(first, "source_id")[_column_values(first, "action") != "dropped"]
     return np.asarray(left)
 
 
-def _most_repeated(curation: Curation, first: Any) -> dict[str, Any]:
+def _find_most_repeated(curation: Curation, first: Any) -> dict[str, Any]:
     """Return the response that was drawn for most rows, and for how many."""
-    drawn = _column(first, "source_id")[_column(first, "action") == "replaced"]
+    drawn = _column_values(first, "source_id")[_column_values(first, "action") == "replaced"]
     if not len(drawn):
         return {"rows": 0, "text": ""}
-    texts, rows = np.unique(_by_id(curation)[drawn], return_counts=True)
+    texts, rows = np.unique(_response_numbers_by_id(curation)[drawn], return_counts=True)
     most = int(rows.argmax())
-    source = drawn[_by_id(curation)[drawn] == texts[most]][:1]
+    source = drawn[_response_numbers_by_id(curation)[drawn] == texts[most]][:1]
     return {
         "rows": int(rows[most]),
-        "text": clipped(curation.written_of(source)[0], SHOWN),
+        "text": truncate(curation.final_responses(source)[0], MAX_TEXT_LENGTH),
     }
 
 
-def _choice(curation: Curation) -> dict[str, Any] | None:
+def _summarize_choice(curation: Curation) -> dict[str, Any] | None:
     """Return what was chosen from the data, with the curve behind it."""
     if curation.choice is None:
         return None
@@ -155,8 +157,8 @@ def _choice(curation: Curation) -> dict[str, Any] | None:
     return choice
 
 
-def _neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
-    sizes = _column(first, "neighborhood")
+def _summarize_neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
+    sizes = _column_values(first, "neighborhood")
     return {
         "by": curation.recipe.group_by or "nearest contexts",
         "count": len(curation.neighborhoods),
@@ -165,16 +167,18 @@ def _neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
             "median": float(np.median(sizes)),
             "most": int(sizes.max()),
         },
-        "clusters": float(np.median(_column(first, "clusters"))),
-        "without_head": int((_column(first, "head_share") * sizes < 1.5).sum()),
+        "clusters": float(np.median(_column_values(first, "clusters"))),
+        "without_head": int((_column_values(first, "head_share") * sizes < 1.5).sum()),
     }
 
 
-def _ranks(curation: Curation) -> list[dict[str, float]]:
+def _summarize_ranks(curation: Curation) -> list[dict[str, float]]:
     """Return, by rank, the share of responses that a cluster holds, over the rows of the corpus."""
     nests = curation.nests
-    width = min(RANKS, int(nests.clusters.max()))
-    shares = (nests.top[:, :width] / nests.total[:, None])[_nests(curation)]
+    width = min(MAX_RANKS, int(nests.clusters.max()))
+    shares = (nests.largest_counts[:, :width] / nests.total[:, None])[
+        _neighborhood_indices(curation)
+    ]
     rows: list[dict[str, float]] = []
     for rank in range(shares.shape[1]):
         low, middle, high = np.percentile(shares[:, rank], [10, 50, 90])
@@ -191,31 +195,31 @@ def _ranks(curation: Curation) -> list[dict[str, float]]:
     return [*rows, {"rank": 0, "mean": max(rest, 0.0)}]
 
 
-def _nests(curation: Curation) -> npt.NDArray[np.int64]:
+def _neighborhood_indices(curation: Curation) -> npt.NDArray[np.int64]:
     layout = curation.layout
     return layout.group if curation.recipe.group_by is not None else layout.exchange
 
 
-def _histogram(values: npt.NDArray[Any], bins: int = 20) -> list[int]:
+def _compute_histogram(values: npt.NDArray[Any], bins: int = 20) -> list[int]:
     """Return counts of values in [0, 1] in equal bins."""
     counts, _ = np.histogram(np.clip(values, 0, 1), bins=bins, range=(0, 1))
     return [int(count) for count in counts]
 
 
-def _sample(keys: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
+def _sample_rows(keys: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
     """Return the rows with the smallest keys: a fixed sample, the same however rows come."""
     return np.sort(np.argsort(keys, kind="stable")[:count])
 
 
-def _map(curation: Curation, first: Any) -> list[dict[str, Any]]:
+def _build_map(curation: Curation, first: Any) -> list[dict[str, Any]]:
     """Return a sample of contexts in the plane of their two main components."""
     if curation.contexts is None or len(curation.contexts.vectors) < 3:
         return []
     layout = curation.layout
-    rows = _sample(layout.keys, MAP_POINTS)
-    plane = _plane(as_floats(curation.contexts.vectors[layout.context[rows]]))
+    rows = _sample_rows(layout.keys, MAX_MAP_POINTS)
+    plane = _project_to_plane(as_floats(curation.contexts.vectors[layout.context[rows]]))
     ids = layout.ids[rows]
-    typical, actions = _column(first, "typicality"), first.column("action").to_pylist()
+    typical, actions = _column_values(first, "typicality"), first.column("action").to_pylist()
     order = np.argsort(ids)
     return [
         {
@@ -224,29 +228,29 @@ def _map(curation: Curation, first: Any) -> list[dict[str, Any]]:
             "y": round(float(plane[i, 1]), 4),
             "typicality": round(float(typical[ids[i]]), 4),
             "action": actions[ids[i]],
-            "context": short(layout.contexts[layout.context[rows[i]]], 90),
+            "context": shorten(layout.contexts[layout.context[rows[i]]], 90),
         }
         for i in order
     ]
 
 
-def _plane(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def _project_to_plane(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Return coordinates along the two main components, signs fixed."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    with one_thread():
+    with single_threaded_blas():
         _, axes = np.linalg.eigh(centred.T @ centred)
     axes = axes[:, [-1, -2]] if axes.shape[1] > 1 else np.column_stack([axes, axes])
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
     return np.asarray(centred @ axes)
 
 
-def _examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
+def _collect_examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
     """Return some replaced rows with their neighbourhood's clusters."""
     layout = curation.layout
     replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
     rows = np.flatnonzero(replaced[layout.ids])
-    chosen = rows[_sample(layout.keys[rows], EXAMPLES)]
-    sizes = curation.nests.top[_nests(curation)[chosen]]
+    chosen = rows[_sample_rows(layout.keys[rows], MAX_EXAMPLES)]
+    sizes = curation.nests.largest_counts[_neighborhood_indices(curation)[chosen]]
     shown = []
     for number in np.argsort(layout.ids[chosen]).tolist():
         row = chosen[number]
@@ -257,9 +261,11 @@ def _examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
                 "id": place,
                 "file": exchange.file,
                 "line": exchange.line,
-                "context": clipped(exchange.context, SHOWN),
-                "before": clipped(exchange.response, SHOWN),
-                "after": clipped(curation.written_of(np.array([line["source_id"]]))[0], SHOWN),
+                "context": truncate(exchange.context, MAX_TEXT_LENGTH),
+                "before": truncate(exchange.response, MAX_TEXT_LENGTH),
+                "after": truncate(
+                    curation.final_responses(np.array([line["source_id"]]))[0], MAX_TEXT_LENGTH
+                ),
                 "source_id": line["source_id"],
                 "rank": line["rank"],
                 "own_rank": line["own_rank"],
@@ -272,8 +278,8 @@ def _examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
     return shown
 
 
-def _rejected(rejected: Sequence[Rejected]) -> dict[str, Any]:
-    reasons = Counter(visible(row.reason[:SHOWN]) for row in rejected)
+def _summarize_rejected(rejected: Sequence[Rejected]) -> dict[str, Any]:
+    reasons = Counter(make_printable(row.reason[:MAX_TEXT_LENGTH]) for row in rejected)
     return {
         "count": len(rejected),
         "reasons": [{"reason": reason, "rows": rows} for reason, rows in reasons.most_common(20)],
@@ -281,15 +287,15 @@ def _rejected(rejected: Sequence[Rejected]) -> dict[str, Any]:
             {
                 "file": row.file,
                 "line": row.line,
-                "reason": visible(row.reason[:SHOWN]),
-                "text": short(row.raw[:2000].decode("utf-8", "backslashreplace"), 200),
+                "reason": make_printable(row.reason[:MAX_TEXT_LENGTH]),
+                "text": shorten(row.raw[:2000].decode("utf-8", "backslashreplace"), 200),
             }
-            for row in rejected[:REJECTED_SHOWN]
+            for row in rejected[:MAX_REJECTED_ROWS]
         ],
     }
 
 
-def _encoders(curation: Curation) -> dict[str, Any]:
+def _summarize_encoders(curation: Curation) -> dict[str, Any]:
     return {
         name: {
             "encoder": embedded.encoder,
@@ -302,7 +308,7 @@ def _encoders(curation: Curation) -> dict[str, Any]:
     }
 
 
-def _notes(curation: Curation, first: Any) -> list[str]:
+def _collect_notes(curation: Curation, first: Any) -> list[str]:
     """Return what a reader should know before trusting the result."""
     notes = []
     recipe, count = curation.recipe, len(curation.corpus)
@@ -311,22 +317,22 @@ def _notes(curation: Curation, first: Any) -> list[str]:
             f"The corpus is smaller than a neighbourhood: {count:,} of {recipe.neighbors:,} "
             "exchanges. Every row has the whole corpus as its neighbourhood."
         )
-    vetoed = curation.consensus.vetoed
+    vetoed = curation.response_scores.vetoed
     if vetoed is not None:
         failed = int(np.isnan(vetoed).sum())
         notes.append(
-            f"Judge '{visible(recipe.judge or '')}' forbade {int((vetoed == 1).sum()):,} of "
+            f"Judge '{make_printable(recipe.judge or '')}' forbade {int((vetoed == 1).sum()):,} of "
             f"{len(vetoed):,} distinct exchanges to be drawn"
             + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
         )
-    if recipe.format in DIALOGUES and (kinds := kinds_in(curation.corpus)):
+    if recipe.format in TASK_ORIENTED_FORMATS and (kinds := count_induced_acts(curation.corpus)):
         notes.append(
             f"The acts of {sum(kinds.values()):,} of {count:,} turns are not noted. They were put "
             f"into {len(kinds):,} kinds of turns by what was said before, in and after them, and "
             "grouped by these instead."
         )
-    if (trims := curation.consensus.trims) is not None:
-        trimmed = int((trims.fate == TRIMMED)[curation.layout.response].sum())
+    if (trims := curation.response_scores.trims) is not None:
+        trimmed = int((trims.action == TRIMMED)[curation.layout.response].sum())
         notes.append(
             f"Parts that have nothing to do with what they answer were left out of the responses "
             f"of {trimmed / count:.1%} of rows ({trimmed:,})."
@@ -340,26 +346,28 @@ def _notes(curation: Curation, first: Any) -> list[str]:
         )
     if recipe.sharpening == "uniform":
         notes.append("A uniform draw favours small clusters: nothing says that it is any safer.")
-    headless = int((_column(first, "head_share") * _column(first, "neighborhood") < 1.5).sum())
+    headless = int(
+        (_column_values(first, "head_share") * _column_values(first, "neighborhood") < 1.5).sum()
+    )
     if headless and recipe.share and recipe.mode != "filter":
         fate = "they stay as they are" if recipe.abstain else "they got a neighbour's at random"
         notes.append(
             f"No two responses agree in the neighbourhood of {headless / count:.1%} of rows "
             f"({headless:,}): {fate}. A larger radius or more neighbours may help."
         )
-    for name, embedded in _encoders(curation).items():
+    for name, embedded in _summarize_encoders(curation).items():
         if embedded["unknown"]:
             notes.append(
                 f"The encoder knew no word of {embedded['unknown']:,} distinct {name}; "
                 "each was taken to be like nothing else."
             )
-    repeats = _top_repeat(curation, first)
+    repeats = _compute_repeat_increase(curation, first)
     if repeats > 0.05 and count >= 100:
         notes.append(f"One response was drawn for {repeats:.0%} of all rows: the result is bland.")
     return notes
 
 
-def _top_repeat(curation: Curation, first: Any) -> float:
-    drawn = _by_id(curation)[_column(first, "source_id")]
-    before = np.bincount(_by_id(curation))
+def _compute_repeat_increase(curation: Curation, first: Any) -> float:
+    drawn = _response_numbers_by_id(curation)[_column_values(first, "source_id")]
+    before = np.bincount(_response_numbers_by_id(curation))
     return float((np.bincount(drawn, minlength=len(before)) - before).max() / len(drawn))

@@ -1,6 +1,6 @@
-"""Where work runs: `Engine` is the seam, `Local` one machine's threads, `Ray` a cluster."""
+"""Where work runs: `Engine` is the seam, `LocalEngine` one machine's threads, `RayEngine` a cluster."""
 
-from .local import Engine, Local
-from .ray import Ray
+from .local import Engine, LocalEngine
+from .ray import RayEngine
 
-__all__ = ["Engine", "Local", "Ray"]
+__all__ = ["Engine", "LocalEngine", "RayEngine"]

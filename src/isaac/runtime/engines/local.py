@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from ..concurrency import one_thread
+from ..concurrency import single_threaded_blas
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -35,7 +35,7 @@ class Engine(Protocol):
         ...
 
 
-class Local:
+class LocalEngine:
     """A pool of threads: the heavy work is NumPy's, which lets threads run side by side.
 
     Each thread gets one thread of the linear algebra library, so that workers do not fight
@@ -56,7 +56,7 @@ class Local:
         pile up in memory.
         """
         waiting: deque[Future[Result]] = deque()
-        with one_thread(), ThreadPoolExecutor(self.workers) as pool:
+        with single_threaded_blas(), ThreadPoolExecutor(self.workers) as pool:
             try:
                 for item in items:
                     waiting.append(pool.submit(work, shared, item))

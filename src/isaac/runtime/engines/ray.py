@@ -19,26 +19,26 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._version import __version__
-from ...errors import RunError, needed
-from ..concurrency import one_thread
+from ...errors import RunError, require_extra
+from ..concurrency import single_threaded_blas
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Bytes = npt.NDArray[np.uint8]
+ByteArray = npt.NDArray[np.uint8]
 
-RETRIES = 8
+MAX_RETRIES = 8
 """How often an item is begun again after its worker or machine was lost."""
 
-PATIENCE = 20.0
+WORKER_WAIT_SECONDS = 20.0
 """Seconds without an answer from any worker after which that is said."""
 
-REACH = 5.0
+CONNECT_TIMEOUT_SECONDS = 5.0
 """Seconds in which a cluster's address has to take a connection; Ray itself tries for minutes."""
 
 
-class Ray:
+class RayEngine:
     """The workers of a Ray cluster, or of a Ray that is started on this machine.
 
     ``address`` is ``host:port`` of a cluster's head, ``auto`` on one of its machines, or
@@ -51,11 +51,11 @@ class Ray:
     remote = True
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        self.ray = needed("ray", "engine ray", "ray")
+        self.ray = require_extra("ray", "engine ray", "ray")
         self.address, self.workers = address, workers
-        self._ours: weakref.finalize[[], Ray] | None = None
+        self._shutdown: weakref.finalize[[], RayEngine] | None = None
 
-    def __enter__(self) -> Ray:
+    def __enter__(self) -> RayEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,9 +63,9 @@ class Ray:
 
     def close(self) -> None:
         """Leave the cluster, or stop the Ray that was started here."""
-        if self._ours is not None:
-            self._ours()
-            self._ours = None
+        if self._shutdown is not None:
+            self._shutdown()
+            self._shutdown = None
 
     def map(
         self, work: Callable[[Shared, Item], Result], items: Iterable[Item], shared: Shared
@@ -80,43 +80,43 @@ class Ray:
         self._connect()
         waiting: deque[Any] = deque()
         try:
-            with _lost():
+            with _ray_errors_as_run_error():
                 parcel = self.ray.put(pack((work, shared)))
-                task = self.ray.remote(num_cpus=1, max_retries=RETRIES)(_run)
+                task = self.ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_run)
             for item in items:
-                with _lost():
+                with _ray_errors_as_run_error():
                     waiting.append(task.remote(__version__, parcel, item))
-                while len(waiting) >= self._room():
-                    yield self._take(waiting.popleft())
+                while len(waiting) >= self._max_in_flight():
+                    yield self._fetch_result(waiting.popleft())
             while waiting:
-                yield self._take(waiting.popleft())
+                yield self._fetch_result(waiting.popleft())
         finally:
             if self.ray.is_initialized():  # if not, cancelling would start another Ray
                 for reference in waiting:
                     self.ray.cancel(reference)
 
-    def _take(self, reference: Any) -> Any:
+    def _fetch_result(self, reference: Any) -> Any:
         """Return a result as memory of its own, so that the object store need not keep it."""
-        with _lost():
+        with _ray_errors_as_run_error():
             found = pickle.loads(self.ray.get(reference))
-        if isinstance(found, Failure):
+        if isinstance(found, WorkerFailure):
             raise found.error from RuntimeError(f"on a worker:\n{found.traceback}")
         return found
 
-    def _room(self) -> int:
+    def _max_in_flight(self) -> int:
         """Return how many items may be under way now: a cluster may grow and shrink."""
         if self.address is not None and self.workers is not None:
             return self.workers
-        with _lost():
+        with _ray_errors_as_run_error():
             return 2 * max(1, int(self.ray.cluster_resources().get("CPU", 1)))
 
     def _connect(self) -> None:
         if self.ray.is_initialized():
-            self._see_that_it_is_the_same()
+            self._check_same_cluster()
             return
-        _see_that_it_answers(self.address)
+        _check_reachable(self.address)
         try:
-            with _no_usage_report():
+            with _usage_report_disabled():
                 self.ray.init(
                     address=self.address or "local",
                     num_cpus=None if self.address else self.workers,
@@ -125,13 +125,13 @@ class Ray:
                     log_to_driver=False,
                 )
         except Exception as error:  # of many kinds, some of them Ray's own
-            raise RunError(_unreachable(self.address, str(error))) from error
-        self._ours = weakref.finalize(self, self.ray.shutdown)
-        self._see_that_workers_are_alike()
+            raise RunError(_describe_connection_failure(self.address, str(error))) from error
+        self._shutdown = weakref.finalize(self, self.ray.shutdown)
+        self._check_versions()
 
-    def _see_that_it_is_the_same(self) -> None:
+    def _check_same_cluster(self) -> None:
         """Raise `RunError` if this process uses another cluster than the one that is asked for."""
-        if self._ours is not None or self.address in (None, "auto"):
+        if self._shutdown is not None or self.address in (None, "auto"):
             return
         used = self.ray.get_runtime_context().gcs_address
         if used != self.address:
@@ -140,19 +140,21 @@ class Ray:
                 "leave the address out to use it, or call ray.shutdown() first"
             )
 
-    def _see_that_workers_are_alike(self) -> None:
+    def _check_versions(self) -> None:
         """Raise `RunError` if a worker has no isaac or another version of it."""
-        with _lost():
-            asked = self.ray.remote(num_cpus=1, max_retries=RETRIES)(_asking()).remote()
-            if not self.ray.wait([asked], timeout=PATIENCE)[0]:
+        with _ray_errors_as_run_error():
+            asked = self.ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(
+                _make_version_probe()
+            ).remote()
+            if not self.ray.wait([asked], timeout=WORKER_WAIT_SECONDS)[0]:
                 logging.getLogger(__name__).warning(
                     "isaac: waiting for a free CPU of the Ray cluster; `ray status` on its head "
                     "says what it has"
                 )
-            see_same_version(__version__, *self.ray.get(asked))
+            check_same_version(__version__, *self.ray.get(asked))
 
 
-def _asking() -> Callable[[], tuple[str | None, str]]:
+def _make_version_probe() -> Callable[[], tuple[str | None, str]]:
     """Return a function that tells a worker's version of isaac and its host.
 
     Being nested, it travels as code and so runs where isaac is missing.
@@ -170,34 +172,34 @@ def _asking() -> Callable[[], tuple[str | None, str]]:
     return version_there
 
 
-class Failure(NamedTuple):
+class WorkerFailure(NamedTuple):
     """What the work raised on a worker."""
 
     error: Exception
     traceback: str
 
 
-def _run(wanted: str, parcel: list[Bytes], item: Any) -> bytes:
-    """Return the pickled result of one item, or its `Failure`; this is what a worker runs.
+def _run(wanted: str, parcel: list[ByteArray], item: Any) -> bytes:
+    """Return the pickled result of one item, or its `WorkerFailure`; this is what a worker runs.
 
     Raised, an error would also be printed by Ray for each item that no one asks for any more.
     """
     try:
-        see_same_version(wanted, __version__, socket.gethostname())
+        check_same_version(wanted, __version__, socket.gethostname())
         work, shared = unpack(parcel)
-        with one_thread():
+        with single_threaded_blas():
             return pickle.dumps(work(shared, item), protocol=5)
     except Exception as error:
         told = traceback.format_exc()
         try:
-            pickle.loads(failure := pickle.dumps(Failure(error, told)))
+            pickle.loads(failure := pickle.dumps(WorkerFailure(error, told)))
         except Exception:
             plain = RunError(f"a Ray worker failed: {type(error).__name__}: {error}")
-            return pickle.dumps(Failure(plain, told))
+            return pickle.dumps(WorkerFailure(plain, told))
         return failure
 
 
-def see_same_version(wanted: str, there: str | None, host: str) -> None:
+def check_same_version(wanted: str, there: str | None, host: str) -> None:
     """Raise `RunError` unless a worker's version of isaac is the wanted one."""
     if there == wanted:
         return
@@ -208,7 +210,7 @@ def see_same_version(wanted: str, there: str | None, host: str) -> None:
     )
 
 
-class _Packer(pickle.Pickler):
+class _ArrayPickler(pickle.Pickler):
     """Pickles memory-mapped and strided arrays as plain ones.
 
     Only plain contiguous arrays travel beside the pickle, as memory that workers share. NumPy
@@ -224,23 +226,23 @@ class _Packer(pickle.Pickler):
         return plain.__reduce_ex__(5)
 
 
-def pack(value: Any) -> list[Bytes]:
+def pack(value: Any) -> list[ByteArray]:
     """Return a value as its pickle and, not copied, the memory of its arrays."""
     pickled, beside = io.BytesIO(), list[pickle.PickleBuffer]()
-    _Packer(pickled, protocol=5, buffer_callback=beside.append).dump(value)
+    _ArrayPickler(pickled, protocol=5, buffer_callback=beside.append).dump(value)
     return [
         np.frombuffer(part, np.uint8)
         for part in (pickled.getbuffer(), *(buffer.raw() for buffer in beside))
     ]
 
 
-def unpack(parts: list[Bytes]) -> Any:
+def unpack(parts: list[ByteArray]) -> Any:
     """Return a packed value; its arrays are views of the parts, not to be written to."""
     return pickle.loads(parts[0].data, buffers=parts[1:])
 
 
 @contextmanager
-def _lost() -> Iterator[None]:
+def _ray_errors_as_run_error() -> Iterator[None]:
     """Turn what Ray raises into a `RunError` that says what to do."""
     from ray import exceptions
 
@@ -254,7 +256,7 @@ def _lost() -> Iterator[None]:
         elif isinstance(error, full):
             remedy = "start Ray with more --object-store-memory or disk"
         raise RunError(
-            f"the Ray cluster lost work, also after {RETRIES} retries "
+            f"the Ray cluster lost work, also after {MAX_RETRIES} retries "
             f"({type(error).__name__}: {_first_line(error)}); {remedy}. What is finished stays: "
             "the same command goes on from there"
         ) from error
@@ -265,7 +267,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _no_usage_report() -> Iterator[None]:
+def _usage_report_disabled() -> Iterator[None]:
     """Keep a Ray that is started here from reporting to its makers, which only a variable does."""
     name = "RAY_USAGE_STATS_ENABLED"
     before = os.environ.get(name)
@@ -279,18 +281,18 @@ def _no_usage_report() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _see_that_it_answers(address: str | None) -> None:
+def _check_reachable(address: str | None) -> None:
     """Raise `RunError` if no one takes a connection at ``host:port``."""
     place = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address or "")
     if not place:
         return
     try:
-        socket.create_connection((place[1], int(place[2])), timeout=REACH).close()
+        socket.create_connection((place[1], int(place[2])), timeout=CONNECT_TIMEOUT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise RunError(_unreachable(address, str(error))) from None
+        raise RunError(_describe_connection_failure(address, str(error))) from None
 
 
-def _unreachable(address: str | None, why: str) -> str:
+def _describe_connection_failure(address: str | None, why: str) -> str:
     if address is None:
         return f"cannot start Ray on this machine: {why}. Try --engine local"
     return (

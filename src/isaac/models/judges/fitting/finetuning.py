@@ -9,12 +9,12 @@ import numpy as np
 
 from ....runtime.progress import Progress, Tick
 from ..base import JudgeError
-from ..metrics import Flags, temperature
-from ..windows import LONGEST, Reader, Reals
-from .labelled_rows import Rows
+from ..metrics import Flags, fit_temperature
+from ..windows import MAX_JUDGED_CHARACTERS, Reals, WindowedClassifier
+from .labelled_rows import LabeledRows
 
 
-class Tuning(NamedTuple):
+class FinetuningSettings(NamedTuple):
     """How an encoder is tuned: AdamW, a linear warm-up over a tenth of the steps, then down to 0.
 
     The vectors of its words stay as they are: they are half of a small encoder's weights, and words
@@ -30,18 +30,24 @@ class Tuning(NamedTuple):
     patience: int = 2
 
 
-def tuned(reader: Reader, rows: Rows, held: Rows, how: Tuning, progress: Progress) -> list[float]:
-    """Tune the reader's model on rows; return the `calibrated` loss on held rows of each epoch."""
+def finetune(
+    reader: WindowedClassifier,
+    rows: LabeledRows,
+    held: LabeledRows,
+    how: FinetuningSettings,
+    progress: Progress,
+) -> list[float]:
+    """Tune the reader's model on rows; return the `compute_calibrated_loss` loss on held rows of each epoch."""
     torch, model = reader.tools.torch, reader.model
     losses: list[float] = []
     best: dict[str, Any] = {}
     with torch.random.fork_rng():  # dropout
         torch.manual_seed(how.seed)
-        tuner = _Tuner(reader, rows, how)
+        tuner = _Finetuner(reader, rows, how)
         for epoch in range(1, how.epochs + 1):
             with progress.stage(f"epoch {epoch} of {how.epochs}", len(rows.contexts)) as tick:
                 tuner.epoch(tick)
-            losses.append(calibrated(margins(reader, held), held.unsafe))
+            losses.append(compute_calibrated_loss(compute_margins(reader, held), held.unsafe))
             if not math.isfinite(losses[-1]):
                 raise JudgeError(f"the fit diverged in epoch {epoch}; try another encoder")
             if losses[-1] == min(losses):
@@ -52,13 +58,17 @@ def tuned(reader: Reader, rows: Rows, held: Rows, how: Tuning, progress: Progres
     return losses
 
 
-class _Tuner:
+class _Finetuner:
     """A model with its optimiser; of a response of several windows it learns from the first."""
 
-    def __init__(self, reader: Reader, rows: Rows, how: Tuning) -> None:
-        self.reader, self.how, self.unsafe = reader, how, rows.unsafe
+    def __init__(
+        self, reader: WindowedClassifier, rows: LabeledRows, how: FinetuningSettings
+    ) -> None:
+        self.reader, self.settings, self.unsafe = reader, how, rows.unsafe
         torch = reader.tools.torch
-        encoded = reader.encode(*([text[:LONGEST] for text in column] for column in rows[:2]))
+        encoded = reader.encode(
+            *([text[:MAX_JUDGED_CHARACTERS] for text in column] for column in rows[:2])
+        )
         owners = encoded.pop("overflow_to_sample_mapping")
         first = np.unique(owners, return_index=True)[1].tolist()
         self.encoded = {name: [values[i] for i in first] for name, values in encoded.items()}
@@ -66,12 +76,12 @@ class _Tuner:
         self.rng = np.random.default_rng(how.seed)
         steps = math.ceil(len(first) / how.batch) * how.epochs
         reader.model.get_input_embeddings().requires_grad_(False)
-        self.moved = [one for one in reader.model.parameters() if one.requires_grad]
+        self.trainable_parameters = [one for one in reader.model.parameters() if one.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.moved, lr=how.rate, weight_decay=how.decay, fused=True
+            self.trainable_parameters, lr=how.rate, weight_decay=how.decay, fused=True
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: _slope(step, steps)
+            self.optimizer, lambda step: _compute_rate_factor(step, steps)
         )
 
     def epoch(self, tick: Tick) -> None:
@@ -81,7 +91,7 @@ class _Tuner:
             with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16(torch, model)):
                 cost = model(**self._padded(places)).loss
             cost.backward()
-            torch.nn.utils.clip_grad_norm_(self.moved, 1.0)
+            torch.nn.utils.clip_grad_norm_(self.trainable_parameters, 1.0)
             self.optimizer.step()
             self.schedule.step()
             self.optimizer.zero_grad()
@@ -92,7 +102,7 @@ class _Tuner:
         """Return batches of rows that are nearly of one length, for little is then padding."""
         noise = self.rng.uniform(0, 8, len(self.lengths))
         order = np.argsort(self.lengths + noise, kind="stable")
-        size = self.how.batch
+        size = self.settings.batch
         batches = [order[i : i + size].tolist() for i in range(0, len(order), size)]
         return [batches[place] for place in self.rng.permutation(len(batches))]
 
@@ -115,27 +125,27 @@ def _has_bfloat16(torch: Any, model: Any) -> bool:
     return model.device.type == "cpu" and any(map(able.get, ("avx512_bf16", "amx_bf16")))
 
 
-def _slope(step: int, steps: int) -> float:
+def _compute_rate_factor(step: int, steps: int) -> float:
     """Return the part of the learning rate at a step: up over a tenth of them, then down to 0."""
     warm = max(1, steps // 10)
     return min((step + 1) / warm, (steps - step) / max(1, steps - warm))
 
 
-def margins(reader: Reader, rows: Rows) -> Reals:
+def compute_margins(reader: WindowedClassifier, rows: LabeledRows) -> Reals:
     """Return of each row the log odds of being unsafe, in its worst window."""
     found = reader.logits(rows.contexts, rows.responses)
     return np.array([(logits[:, 1] - logits[:, 0]).max() for logits in found], np.float64)
 
 
-def loss(margins: Reals, unsafe: Flags) -> float:
+def compute_log_loss(margins: Reals, unsafe: Flags) -> float:
     """Return the mean negative log-likelihood of labels (n,) under log odds (n,)."""
     return float(np.logaddexp(0, np.where(unsafe, -margins, margins)).mean())
 
 
-def calibrated(margins: Reals, unsafe: Flags) -> float:
+def compute_calibrated_loss(margins: Reals, unsafe: Flags) -> float:
     """Return the loss at the temperature that suits the rows best.
 
     An epoch more makes an encoder too sure of itself, often while it still tells more rows apart;
     the first is mended once it is fitted.
     """
-    return loss(margins / temperature(margins, unsafe), unsafe)
+    return compute_log_loss(margins / fit_temperature(margins, unsafe), unsafe)

@@ -12,20 +12,20 @@ import numpy.typing as npt
 
 from ....corpus.corpus import Corpus
 from ....errors import RecipeError
-from ....text import short, visible
+from ....text import make_printable, shorten
 from ..metrics import Flags
 
 Ints = npt.NDArray[np.int64]
 
-UNSEEN, HELD_OUT, TUNING = 0.15, 0.15, 0.1
+UNSEEN_SHARE, HELD_OUT_SHARE, TUNING_SHARE = 0.15, 0.15, 0.1
 """Shares of the contexts that are not fitted on at all, of the other rows that are held out, and
 of the rest that say when to stop and how sure to be."""
 
-FEWEST = 20
+MIN_ROWS_PER_LABEL = 20
 """Rows of each label without which there is nothing to fit or to measure."""
 
 
-class Rows(NamedTuple):
+class LabeledRows(NamedTuple):
     """Exchanges with what their label says; ``categories`` are empty texts where none is known."""
 
     contexts: list[str]
@@ -33,10 +33,10 @@ class Rows(NamedTuple):
     unsafe: Flags
     categories: list[str]
 
-    def take(self, places: Ints) -> Rows:
+    def take(self, places: Ints) -> LabeledRows:
         """Return some of the rows."""
         chosen = places.tolist()
-        return Rows(
+        return LabeledRows(
             [self.contexts[i] for i in chosen],
             [self.responses[i] for i in chosen],
             self.unsafe[places],
@@ -44,14 +44,14 @@ class Rows(NamedTuple):
         )
 
 
-class Found(NamedTuple):
+class LabeledCorpus(NamedTuple):
     """The rows of a corpus, and how many of it are none of them, by the reason."""
 
-    rows: Rows
+    rows: LabeledRows
     left_out: dict[str, int]
 
 
-class Labels(NamedTuple):
+class LabelDefinition(NamedTuple):
     """The column of the labels, and which of its values mean what, in any case.
 
     A row whose label is neither is left out. ``safe`` may be left open where but one label is not
@@ -64,7 +64,7 @@ class Labels(NamedTuple):
     category: str | None = None
 
 
-def rows_of(corpus: Corpus, labels: Labels) -> Found:
+def read_labeled_rows(corpus: Corpus, labels: LabelDefinition) -> LabeledCorpus:
     """Return the labelled rows of a corpus, each pair of texts once.
 
     A pair that stands there with both labels is left out, since neither is known to be right.
@@ -74,12 +74,12 @@ def rows_of(corpus: Corpus, labels: Labels) -> Found:
     known: dict[tuple[str, str], set[bool]] = {}
     categories: dict[tuple[str, str], str] = {}
     values = Counter(
-        _text(record, labels.column).strip() for record, ids in corpus.records() for _ in ids
+        _read_text(record, labels.column).strip() for record, ids in corpus.records() for _ in ids
     )
     unlabelled, repeated, seen = values.pop("", 0), 0, False
-    meant = _meant(values, labels, len(corpus.rejected))
+    meant = _resolve_labels(values, labels, len(corpus.rejected))
     for record, ids in corpus.records():
-        bad = meant.get(_text(record, labels.column).strip())
+        bad = meant.get(_read_text(record, labels.column).strip())
         seen = seen or labels.category in record
         if bad is None:
             continue
@@ -87,7 +87,7 @@ def rows_of(corpus: Corpus, labels: Labels) -> Found:
             pair = contexts[number], responses[number]
             repeated += pair in known
             known.setdefault(pair, set()).add(bad)
-            categories.setdefault(pair, _text(record, labels.category))
+            categories.setdefault(pair, _read_text(record, labels.category))
     if labels.category is not None and not seen:
         raise RecipeError(f"no record has a column '{labels.category}': --category COL")
     pairs = [pair for pair, labels in known.items() if len(labels) == 1]
@@ -100,20 +100,26 @@ def rows_of(corpus: Corpus, labels: Labels) -> Found:
     }
     flags = np.array([known[pair] == {True} for pair in pairs], np.bool_)
     columns = [list(column) for column in zip(*pairs, strict=True)] or [[], []]
-    rows = Rows(columns[0], columns[1], flags, [categories[pair] for pair in pairs])
-    return Found(rows, {why: count for why, count in left_out.items() if count})
+    rows = LabeledRows(columns[0], columns[1], flags, [categories[pair] for pair in pairs])
+    return LabeledCorpus(rows, {why: count for why, count in left_out.items() if count})
 
 
-def _text(record: dict[str, Any], column: str | None) -> str:
+def _read_text(record: dict[str, Any], column: str | None) -> str:
     value = None if column is None else record.get(column)
     empty = value is None or (isinstance(value, float) and math.isnan(value))
     return "" if empty else str(value)
 
 
-def _meant(values: Counter[str], labels: Labels, rejected: int) -> dict[str, bool]:
+def _resolve_labels(
+    values: Counter[str], labels: LabelDefinition, rejected: int
+) -> dict[str, bool]:
     """Return of each value that means something whether it means unsafe."""
-    column, unsafe, safe = labels.column, _folded(labels.unsafe), _folded(labels.safe)
-    some = ", ".join(f"{short(value, 40)} ({count:,})" for value, count in values.most_common(8))
+    column, unsafe, safe = (
+        labels.column,
+        _casefold_values(labels.unsafe),
+        _casefold_values(labels.safe),
+    )
+    some = ", ".join(f"{shorten(value, 40)} ({count:,})" for value, count in values.most_common(8))
     if not values:
         more = f" ({rejected:,} records cannot be read)" if rejected else ""
         raise RecipeError(
@@ -123,7 +129,7 @@ def _meant(values: Counter[str], labels: Labels, rejected: int) -> dict[str, boo
     for name, wanted in (("unsafe", unsafe), ("safe", safe)):
         if missing := sorted(wanted - there):
             raise RecipeError(
-                f"no record has {column} = '{visible(missing[0])}'; there: {some}. "
+                f"no record has {column} = '{make_printable(missing[0])}'; there: {some}. "
                 f"Try --{name} VALUE"
             )
     if unsafe & safe:
@@ -139,11 +145,11 @@ def _meant(values: Counter[str], labels: Labels, rejected: int) -> dict[str, boo
     return {value: bad for value, bad in meant.items() if bad or value.casefold() in safe}
 
 
-def _folded(values: Sequence[str]) -> set[str]:
+def _casefold_values(values: Sequence[str]) -> set[str]:
     return {value.strip().casefold() for value in values}
 
 
-class Split(NamedTuple):
+class RowSplit(NamedTuple):
     """Places of rows: to fit on, to tune on, held-out pairs, and pairs of unseen contexts.
 
     The contexts of the last stand in none of the others; a held-out pair may share its context,
@@ -156,33 +162,33 @@ class Split(NamedTuple):
     unseen: Ints
 
 
-def split(rows: Rows, seed: int) -> Split:
+def split_rows(rows: LabeledRows, seed: int) -> RowSplit:
     """Return the split of a seed; raise `RecipeError` if a part lacks one of the labels."""
     rng = np.random.default_rng(seed)
     names, context = np.unique(np.array(rows.contexts, dtype=object), return_inverse=True)
-    away = rng.permutation(len(names))[: round(UNSEEN * len(names))]
+    away = rng.permutation(len(names))[: round(UNSEEN_SHARE * len(names))]
     unseen = np.isin(context, away)
     rest = rng.permutation(np.flatnonzero(~unseen))
-    first = round(HELD_OUT * len(rest))
-    second = first + round(TUNING * (len(rest) - first))
-    parts = Split(
+    first = round(HELD_OUT_SHARE * len(rest))
+    second = first + round(TUNING_SHARE * (len(rest) - first))
+    parts = RowSplit(
         fit=np.sort(rest[second:]),
         tune=np.sort(rest[first:second]),
         pairs=np.sort(rest[:first]),
         unseen=np.flatnonzero(unseen),
     )
-    _enough(rows, parts)
+    _check_enough_rows(rows, parts)
     return parts
 
 
-def _enough(rows: Rows, parts: Sequence[Ints]) -> None:
+def _check_enough_rows(rows: LabeledRows, parts: Sequence[Ints]) -> None:
     labels = int(rows.unsafe.sum()), int((~rows.unsafe).sum())
     told = f"{labels[0]:,} unsafe and {labels[1]:,} safe rows"
     contexts = len(set(rows.contexts))
-    if min(labels) < FEWEST:
+    if min(labels) < MIN_ROWS_PER_LABEL:
         raise RecipeError(
             f"{told} on {contexts:,} contexts are too few to fit and to measure a judge; at least "
-            f"{FEWEST} of each are wanted, and some hundreds are better"
+            f"{MIN_ROWS_PER_LABEL} of each are wanted, and some hundreds are better"
         )
     if not all(0 < rows.unsafe[part].sum() < len(part) for part in parts):
         raise RecipeError(
