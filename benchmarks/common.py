@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from isaac import Corpus, Curation, Encoder, Recipe, Tools, __version__, curate, load_encoder
+from isaac.runtime.arrays import Flags, Floats, Ints
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Where the data lies unless a path is given."""
@@ -32,7 +32,7 @@ class CorpusWithLabels(NamedTuple):
     """A corpus and, apart from it, which of its exchanges are unsafe, by id."""
 
     corpus: Corpus
-    unsafe: npt.NDArray[np.bool_]
+    unsafe: Flags
 
 
 class CachedEncoder:
@@ -40,9 +40,9 @@ class CachedEncoder:
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
-        self.known: dict[str, npt.NDArray[np.float32]] = {}
+        self.known: dict[str, Floats] = {}
 
-    def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
+    def encode(self, texts: list[str]) -> Floats:
         """Return the vectors, asking the encoder for those that are new."""
         new = sorted({text for text in texts if text not in self.known})
         for start in range(0, len(new), 1024):
@@ -113,7 +113,7 @@ def measure_curation(
     return CurationResult(before, after, 1 - after / before, kept, distinct)
 
 
-def read_draws(curation: Curation) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def read_draws(curation: Curation) -> tuple[Ints, Ints]:
     """Return of each draw the exchange it is for and the exchange that its response came from.
 
     A row that was dropped has none.
@@ -126,8 +126,8 @@ def read_draws(curation: Curation) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
 
 def retained_relevance(
     corpus: Corpus,
-    ids: npt.NDArray[np.int64],
-    sources: npt.NDArray[np.int64],
+    ids: Ints,
+    sources: Ints,
     judge: CachedEncoder | None,
 ) -> float:
     """Return mean cosine(context, drawn) over mean cosine(context, original), NaN without judge."""
@@ -139,8 +139,8 @@ def retained_relevance(
     return float(after / (contexts * responses).sum(axis=1).mean())
 
 
-def _normalize_vectors(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    unit: npt.NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+def _normalize_vectors(vectors: Floats) -> Floats:
+    unit: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
 
 
@@ -182,7 +182,7 @@ def sweep_radii(
         names["MiniLM"] = packaged
     encoders = {name: _load_cached_encoder(name) for name in names.values()}
     pairs = [(name, name) for name in names]
-    if recipe.group_by is None and len(names) > 1:
+    if recipe.reading.group_by is None and len(names) > 1:
         pairs.append(("WordLlama", "MiniLM"))
     for (contexts, responses), radius in itertools.product(pairs, radii):
         encoded = {
@@ -200,7 +200,7 @@ def sweep_radii(
             for seed in seeds
         ]
         before, *rest = zip(*found, strict=True)
-        shown = responses if recipe.group_by else f"{contexts} / {responses}"
+        shown = responses if recipe.reading.group_by else f"{contexts} / {responses}"
         row = (
             shown,
             f"{radius}",

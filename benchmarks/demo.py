@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from common import format_header, format_spread, format_table
 
-from isaac import Corpus, curate
+from isaac import Corpus, Recipe, curate
 from isaac.cli.demo import DEMO_RECIPE
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     situations = np.array([row["situation"] for row in rows])
     pairs = ((row["context"], row["response"]) for row in rows)
     corpus = Corpus.of(pairs, situations.tolist())
-    by_key = by_search.model_copy(update={"group_by": "situation"})
+    by_key = Recipe.of({**by_search.model_dump(), "group_by": "situation"})
     lines = []
     for name, recipe in (("nearest contexts", by_search), ("situation", by_key)):
         curation = curate(corpus, recipe)

@@ -20,7 +20,7 @@ from common import DATA, format_header, format_table
 from isaac.corpus.reading import read_corpus
 from isaac.models.judges import load_judge, run_judge
 from isaac.models.judges.fitting.fit import FittingSettings, fit_judge
-from isaac.models.judges.fitting.labelled_rows import (
+from isaac.models.judges.fitting.labeled_rows import (
     LabelDefinition,
     LabeledCorpus,
     LabeledRows,

@@ -23,13 +23,13 @@ from common import DATA, format_header, format_table, read_diasafety
 from threadpoolctl import threadpool_limits
 
 from isaac import embed, load_encoder
-from isaac.curation.arrays import Ints
 from isaac.curation.clusters import joined_pairs
 from isaac.curation.neighborhoods import BLOCK_NEIGHBORHOODS, cluster_neighborhoods
 from isaac.curation.search.exact import find_neighbors
 from isaac.curation.vectors import GRID_STEPS, GridVectors
 from isaac.curation.views import ComparedResponses
 from isaac.recipe import Recipe, ResolvedRecipe
+from isaac.runtime.arrays import Ints
 
 MATRIX_ROWS = 2048
 """Rows of the square matrices that are multiplied."""

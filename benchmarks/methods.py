@@ -10,14 +10,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from common import read_draws
 
 from isaac import Corpus, Encoder, Recipe, Tools, curate, embed, load_encoder
 from isaac.curation.vectors import as_floats
-
-Ints = npt.NDArray[np.int64]
-Reals = npt.NDArray[np.float64]
+from isaac.runtime.arrays import Floats, Ints, Reals
 
 DROP_SHARE = 0.2
 """The share of the rows that a filter drops."""
@@ -106,7 +103,7 @@ def _make_curation_method(settings: Recipe) -> Method:
 
     def run(task: Task) -> Outcome:
         given = {"group_by": task.group_by, "seed": task.seed}
-        recipe = settings.model_copy(update=given)
+        recipe = Recipe.of({**settings.model_dump(), **given})
         names = {recipe.context_encoder, recipe.response_encoder}
         encoders = {name: _load_encoder_once(name) for name in names}
         return Outcome(*read_draws(curate(task.corpus, recipe, Tools(encoders=encoders))))
@@ -147,7 +144,7 @@ def _drop_distant(task: Task) -> Outcome:
 class _StaticEncoder:
     """isaac's static vectors in the shape that semhash asks for."""
 
-    def encode(self, inputs: list[str], **_: Any) -> npt.NDArray[np.float32]:
+    def encode(self, inputs: list[str], **_: Any) -> Floats:
         """Return one row a text."""
         return as_floats(embed(_load_encoder_once("wordllama"), list(inputs)).vectors)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.cluster import DBSCAN
 from threadpoolctl import threadpool_limits
 
@@ -19,8 +18,8 @@ from isaac.curation.response_scores import drawable_rows
 from isaac.curation.shards import find_clusters
 from isaac.curation.sharpening import cluster_odds
 from isaac.curation.vectors import as_floats
-from isaac.models.encoders import Floats
 from isaac.recipe import ResolvedRecipe
+from isaac.runtime.arrays import Floats, Ints, Reals
 
 SEED = 0
 K, RADIUS = 150, 0.8
@@ -30,12 +29,12 @@ PLAIN_ROWS = 300
 """Rows on which the plain procedure is timed."""
 
 
-def select_nearest_unordered(likeness: Floats) -> npt.NDArray[np.int64]:
+def select_nearest_unordered(likeness: Floats) -> Ints:
     """Return the K most alike, of equal ones any."""
     return np.argpartition(-likeness, K)[:K]
 
 
-def select_nearest_in_order(likeness: Floats) -> npt.NDArray[np.int64]:
+def select_nearest_in_order(likeness: Floats) -> Ints:
     """Return the K most alike, of equal ones the first."""
     return np.argsort(-likeness, kind="stable")[:K]
 
@@ -44,7 +43,7 @@ def iter_plain_neighborhoods(
     contexts: Floats,
     responses: Floats,
     rows: Iterable[int],
-    nearest: Callable[[Floats], npt.NDArray[np.int64]] = select_nearest_unordered,
+    nearest: Callable[[Floats], Ints] = select_nearest_unordered,
 ) -> Iterator[PlainNeighborhood]:
     """Yield the neighbourhood of each row by the plain procedure: members, labels and odds."""
     recipe = Recipe.paper()
@@ -63,9 +62,9 @@ def iter_plain_neighborhoods(
 class PlainNeighborhood(NamedTuple):
     """A neighbourhood as the plain procedure finds it."""
 
-    members: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    odds: npt.NDArray[np.float64]
+    members: Ints
+    labels: Ints
+    odds: Reals
 
 
 def measure_plain_rate(contexts: Floats, responses: Floats) -> float:

@@ -40,8 +40,8 @@ from isaac.corpus.records import dumps
 from isaac.curation.embedding import embed_all
 from isaac.curation.unique_texts import UniqueTexts
 from isaac.curation.vectors import CHUNK_TEXTS, as_floats, iter_chunks
-from isaac.models.encoders import Floats
 from isaac.runs.disk_storage import DiskStorage
+from isaac.runtime.arrays import Floats
 from isaac.runtime.atomic_files import MirroredFolder
 
 Measurement = dict[str, Any]

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from isaac.runtime.arrays import Reals
 
 Pair = tuple[str, str]
 
@@ -55,11 +56,11 @@ class SmolLMScorer:
             lines = cache.read_text(encoding="utf-8").splitlines()
             self.known = dict(json.loads(line) for line in lines)
 
-    def gains(self, pairs: Sequence[Pair]) -> npt.NDArray[np.float64]:
+    def gains(self, pairs: Sequence[Pair]) -> Reals:
         """Return log p(response | context) - log p(response | blank), in nats per token."""
         return self.likelihoods(pairs) - self.likelihoods([("", said) for _, said in pairs])
 
-    def likelihoods(self, pairs: Sequence[Pair]) -> npt.NDArray[np.float64]:
+    def likelihoods(self, pairs: Sequence[Pair]) -> Reals:
         """Return the mean log-likelihood of each response's tokens after its context."""
         keys = [_hash_pair(pair) for pair in pairs]
         new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self.known}

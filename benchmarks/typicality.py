@@ -33,8 +33,8 @@ from sklearn.model_selection import cross_val_predict
 from isaac import load_encoder
 from isaac.curation.near_duplicates import group_near_duplicates
 from isaac.curation.typicality import compute_typicality
+from isaac.runtime.arrays import Flags, Reals
 
-Reals = npt.NDArray[np.float64]
 RIDGE_PENALTY = 10.0
 TOP_SHARES = (0.1, 0.2, 0.3, 0.5)
 
@@ -101,7 +101,7 @@ def compute_scores(
     yield "classifier with all labels", -np.asarray(found)[:, 1]
 
 
-def evaluate_score(score: Reals, unsafe: npt.NDArray[np.bool_]) -> list[float]:
+def evaluate_score(score: Reals, unsafe: Flags) -> list[float]:
     """Return AUROC and relative unsafe shares of the most typical rows."""
     order = np.argsort(-score, kind="stable")
     shares = [unsafe[order[: int(part * len(order))]].mean() / unsafe.mean() for part in TOP_SHARES]

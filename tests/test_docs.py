@@ -47,7 +47,7 @@ def test_every_command_and_flag_is_documented_and_no_other() -> None:
 
 def test_the_flags_are_the_recipes_fields() -> None:
     section = read("docs/cli.md").split("## isaac curate")[1].split("## isaac")[0]
-    for field in Recipe.model_fields:
+    for field in Recipe.fields():
         assert f"--{field.replace('_', '-')}" in section
 
 

@@ -105,7 +105,7 @@ def test_permuting_rows_changes_nothing_but_ids(rows: Rows, recipe: Recipe, rand
 def test_a_row_s_own_response_is_always_in_its_neighborhood(rows: Rows, recipe: Recipe) -> None:
     corpus = corpus_of(rows)
     found = curate(corpus, recipe)
-    nest = found.layout.group if recipe.group_by else found.layout.exchange
+    nest = found.layout.group if recipe.reading.group_by else found.layout.exchange
     for row, number in enumerate(nest.tolist()):
         members, sizes, counts = (part[0] for part in found.neighborhoods[number])
         assert found.layout.response[row] in found.layout.response[members]
@@ -113,7 +113,7 @@ def test_a_row_s_own_response_is_always_in_its_neighborhood(rows: Rows, recipe: 
         assert sizes.sum() == len(members)
         assert (counts >= 1).all()
         assert (counts <= sizes).all()
-        if recipe.group_by:
+        if recipe.reading.group_by:
             assert set(found.layout.group[members]) == {number}
             continue
         candidates = drawable_rows(found.layout, found.response_scores, found.recipe)
@@ -140,8 +140,8 @@ def test_every_row_gets_what_the_recipe_allows(rows: Rows, recipe: Recipe) -> No
         assert (rows[source][1] != rows[row][1]) == (line["action"] == "replaced")
         if line["action"] == "replaced":
             assert recipe.mode != "filter"
-            assert recipe.group_by is not None or allowed[source]
-            assert recipe.group_by is None or rows[source][2] == rows[row][2]
+            assert recipe.reading.group_by is not None or allowed[source]
+            assert recipe.reading.group_by is None or rows[source][2] == rows[row][2]
         if line["action"] in ("abstained", "dropped"):
             assert (line["target"], source) == (0, row)
     if recipe.mode == "filter" and not recipe.keep:

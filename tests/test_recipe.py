@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from isaac.errors import IsaacError, RecipeError
-from isaac.recipe import DRAW_FIELDS, Recipe, ResolvedRecipe, read_yaml
+from isaac.recipe import DRAW_FIELDS, ReadingOptions, Recipe, ResolvedRecipe, read_yaml
 
 REAL = st.floats(allow_nan=False, allow_infinity=False)
 NAME = st.none() | st.text()
@@ -87,7 +87,7 @@ def test_a_value_out_of_bounds_is_named_with_what_came(field: str, value: Any) -
     with pytest.raises(RecipeError) as error:
         Recipe.of({field: value})
     assert str(error.value).startswith(f"recipe field '{field}': Input should be ")
-    assert str(error.value).endswith(f"(came: {value!r})")
+    assert str(error.value).endswith(f"(got: {value!r})")
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,13 @@ def test_a_value_out_of_bounds_is_named_with_what_came(field: str, value: Any) -
     ],
 )
 def test_the_bounds_themselves_are_allowed(field: str, value: Any) -> None:
-    assert getattr(Recipe.of({field: value}), field) == value
+    assert Recipe.of({field: value}).model_dump()[field] == value
 
 
 def test_an_unknown_field_is_named_with_those_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"no recipe field 'neighbours'; there: format, context"):
+    with pytest.raises(
+        RecipeError, match=r"no recipe field 'neighbours'; available: format, context"
+    ):
         Recipe.of({"neighbours": 3})
 
 
@@ -130,6 +132,25 @@ def test_a_long_value_is_cut_and_made_visible() -> None:
     assert "\x1b" not in str(error.value)
 
 
+def test_reading_options_are_flat_in_files_and_an_object_in_python() -> None:
+    reading = ReadingOptions(context="prompt", group_by="topic")
+    recipe = Recipe(reading=reading, seed=3)
+    assert Recipe.of({"context": "prompt", "group_by": "topic", "seed": 3}) == recipe
+    assert recipe.model_dump()["context"] == "prompt"
+    assert "reading" not in recipe.model_dump()
+    assert list(recipe.model_dump()) == list(Recipe.fields())
+    assert Recipe.of({**recipe.model_dump(), "limit": 5}).reading.limit == 5
+    assert Recipe.of({"reading": reading, "limit": 5}).reading.context == "prompt"
+    assert ResolvedRecipe.of(
+        Recipe.paper(search="exact", turns="all").model_dump()
+    ).reading.turns == ("all")
+
+
+def test_an_unknown_reading_option_is_named_with_those_there_are() -> None:
+    with pytest.raises(RecipeError, match="no recipe field 'colum'; available: format, context"):
+        ReadingOptions.of({"colum": "prompt"})
+
+
 def test_a_recipe_cannot_be_changed() -> None:
     recipe = Recipe()
     with pytest.raises(ValidationError, match="frozen"):
@@ -137,11 +158,11 @@ def test_a_recipe_cannot_be_changed() -> None:
 
 
 def test_the_fields_of_a_draw_are_fields() -> None:
-    assert set(Recipe.model_fields) > DRAW_FIELDS
+    assert set(Recipe.fields()) > DRAW_FIELDS
 
 
 def test_the_differences_name_each_field() -> None:
-    here, there = Recipe(seed=1, radius=0.5), Recipe(seed=2, format="hh")
+    here, there = Recipe(seed=1, radius=0.5), Recipe(seed=2, reading=ReadingOptions(format="hh"))
     assert here.differences(there) == ["format: None -> hh", "radius: 0.5 -> auto", "seed: 1 -> 2"]
     assert here.differences(here) == []
 
@@ -176,8 +197,8 @@ def test_any_weight_or_bound_makes_a_draw_a_weighted_one(field: str) -> None:
 
 
 @given(RECIPES)
-@example(Recipe(context="\x85", response="a\u2028b\u2029", format="質問"))
-@example(Recipe(context="質問", response="\ufeff\ud7ff"))
+@example(Recipe(reading=ReadingOptions(context="\x85", response="a\u2028b\u2029", format="質問")))
+@example(Recipe(reading=ReadingOptions(context="質問", response="\ufeff\ud7ff")))
 def test_a_recipe_comes_back_from_its_file(
     tmp_path_factory: pytest.TempPathFactory, recipe: Recipe
 ) -> None:
@@ -188,7 +209,7 @@ def test_a_recipe_comes_back_from_its_file(
 
 def test_every_field_is_written_in_its_order() -> None:
     lines = Recipe().dump().splitlines()
-    assert [line.partition(":")[0] for line in lines] == list(Recipe.model_fields)
+    assert [line.partition(":")[0] for line in lines] == list(Recipe.fields())
 
 
 def test_an_empty_file_is_the_recipe_of_defaults(tmp_path: Path) -> None:
@@ -206,10 +227,10 @@ def test_an_empty_file_is_the_recipe_of_defaults(tmp_path: Path) -> None:
         (b"seed: 2020-13-45", r"recipe.yaml is not YAML: month must be in 1..12"),
         (b"seed: " + b"[" * 5_000, r"recipe.yaml is not YAML"),
         (b"!!python/object:os.system {}", r"recipe.yaml is not YAML"),
-        (b"- seed", r"must hold 'field: value' lines, not a list"),
-        (b"seed", r"must hold 'field: value' lines, not a str"),
+        (b"- seed", r"expected 'field: value' lines, got a list"),
+        (b"seed", r"expected 'field: value' lines, got a str"),
         (b"seed: -1", r"recipe field 'seed': Input should be greater than or equal to 0"),
-        (b"1: 2", r"no recipe field '1'; there: format"),
+        (b"1: 2", r"no recipe field '1'; available: format"),
     ],
 )
 def test_a_bad_file_is_a_clear_error(tmp_path: Path, content: bytes, words: str) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from isaac.curation.vectors import GridVectors, embed_chunk
-from isaac.models.encoders import Floats
+from isaac.runtime.arrays import Floats
 
 
 class FixedEncoder:

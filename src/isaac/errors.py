@@ -1,4 +1,4 @@
-"""What can go wrong, each error saying what was wanted, what came and what to do next."""
+"""The errors that isaac raises: each message says what was expected, what came and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class IsaacError(Exception):
-    """The job cannot go on, for a reason that its user can act on."""
+    """Base class: the job cannot continue, for a reason that you can act on."""
 
 
 class CorpusError(IsaacError):
@@ -15,31 +15,31 @@ class CorpusError(IsaacError):
 
 
 class RecipeError(IsaacError):
-    """The recipe asks for something that is not there or not allowed."""
+    """The recipe asks for something that does not exist or is not allowed."""
 
 
 class EncoderError(IsaacError):
-    """An encoder is missing, or what it returned cannot be used."""
+    """An encoder cannot be loaded, fails, or returns vectors that cannot be used."""
 
 
 class RunError(IsaacError):
-    """The run folder does not allow what was asked."""
+    """A run cannot start or continue: its folder, its files or its workers do not allow it."""
 
 
 class MissingExtraError(IsaacError):
-    """A part is asked for whose optional dependencies are not installed."""
+    """An optional dependency is missing; the message names the extra that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an extra: pip install 'isaac-align[{extra}]'")
         self.what, self.extra = what, extra
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        """Return how it is made again where it was not raised: in another process."""
+        """Pickle the two arguments, so that the error survives the way from a worker process."""
         return type(self), (self.what, self.extra)
 
 
 def require_extra(package: str, what: str, extra: str) -> Any:
-    """Return a package; raise `MissingExtraError` for ``what`` where it is not installed."""
+    """Import a package, or raise `MissingExtraError`: ``what`` needs the extra."""
     try:
         return importlib.import_module(package)
     except ImportError:

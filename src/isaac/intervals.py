@@ -1,4 +1,4 @@
-"""Intervals."""
+"""Confidence intervals of shares."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from typing import NamedTuple
 
 Z_95 = 1.959963984540054
-"""Standard normal deviate of a two-sided 95 % interval."""
+"""The standard normal quantile of a two-sided 95 % interval."""
 
 
 class Interval(NamedTuple):
-    """A share or a difference of shares, with the ends of its 95 % interval."""
+    """A share, or a difference of two shares, with the ends of its 95 % confidence interval."""
 
     value: float
     low: float
@@ -18,11 +18,11 @@ class Interval(NamedTuple):
 
 
 def wilson_interval(share: float, size: float) -> Interval:
-    """Return a share with Wilson's interval, corrected for continuity.
+    """Wilson's 95 % interval of a share among ``size`` items, with continuity correction.
 
-    Without the correction 95 % is the mean over all shares, and for some the interval holds the
-    truth less often (Newcombe, Statistics in Medicine 17, 1998, 857, method 4). ``size`` may be a
-    fraction, or infinite, which gives an interval without width.
+    Without the correction the coverage is 95 % only on average over all shares; for some shares
+    the interval contains the truth less often (Newcombe, Statistics in Medicine 17, 1998, 857,
+    method 4). ``size`` may be fractional, or infinite: the interval then has no width.
     """
     if math.isinf(size):
         return Interval(share, share, share)
@@ -30,6 +30,7 @@ def wilson_interval(share: float, size: float) -> Interval:
 
 
 def _lower_bound(share: float, size: float) -> float:
+    """The lower end; the upper end is one minus the lower end of the opposite share."""
     if share <= 0:
         return 0.0
     root = Z_95**2 - 2 - 1 / size + 4 * share * (size * (1 - share) + 1)

@@ -1,4 +1,4 @@
-"""The numbers that define a curation, with their bounds."""
+"""Recipes: every setting of a curation, with its bounds and its default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from .errors import RecipeError
@@ -19,7 +27,7 @@ View = Literal["whole", "opening", "residual"]
 Auto = Literal["auto"]
 
 DEFAULT_BUDGETS = {"resample": 0.8, "filter": 0.2, "pairs": 0.2}
-"""The budget of each mode where none is given."""
+"""The budget of each mode if none is given."""
 
 DRAW_FIELDS = frozenset(
     {
@@ -39,21 +47,48 @@ DRAW_FIELDS = frozenset(
         "seed",
     }
 )
-"""The fields that ``redraw`` may change: nothing before the draw depends on them."""
+"""The fields that ``redraw`` can change: no step before the draw depends on them."""
 
 
-class Recipe(BaseModel):
-    """Everything that decides which exchanges a curation yields, beside the corpus itself.
-
-    benchmarks/frontier.py measures the defaults beside the settings of the paper, which `paper`
-    gives. "auto" is chosen from the corpus itself, without labels.
-    """
+class _Settings(BaseModel):
+    """Named settings with bounds, frozen; an unknown name or a bad value is a `RecipeError`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    # How the input is read.
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Validate plain values, such as those of a YAML file.
+
+        Raises `RecipeError` that names the first bad field, its value and what is allowed.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise RecipeError(cls._describe_problem(error)) from None
+
+    @classmethod
+    def fields(cls) -> dict[str, FieldInfo]:
+        """Every field by name, in the order in which files and help list them."""
+        return dict(cls.model_fields)
+
+    @classmethod
+    def _describe_problem(cls, error: ValidationError) -> str:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"] if part != "reading"] or ["reading"]
+        name = shorten(path[0], 40)
+        if first["type"] in ("extra_forbidden", "invalid_key"):
+            return f"no recipe field '{name}'; available: {', '.join(cls.fields())}"
+        got = shorten(reprlib.repr(first["input"]), 40)
+        field = cls.fields().get(path[0])
+        auto = " or 'auto'" if field is not None and field.default == "auto" else ""
+        return f"recipe field '{name}': {first['msg']}{auto} (got: {got})"
+
+
+class ReadingOptions(_Settings):
+    """How an input is read: its format, its columns, and which of its turns are exchanges."""
+
     format: str | None = Field(
-        default=None, description="input format, recognised by itself if not given"
+        default=None, description="input format; detected automatically if not given"
     )
     context: str | None = Field(default=None, description="column with the context")
     response: str | None = Field(
@@ -64,55 +99,68 @@ class Recipe(BaseModel):
     )
     database: str | None = Field(
         default=None,
-        description="folder with the values that task-oriented dialogues speak of, such as "
-        "MultiWOZ's db; those that they note themselves if not given",
+        description="folder with the values that task-oriented dialogues mention, such as "
+        "MultiWOZ's db; if not given, the values that the dialogues annotate",
     )
     limit: int | None = Field(default=None, ge=1, description="read only the first N exchanges")
+    group_by: str | None = Field(
+        default=None,
+        description="column whose equal values form a neighborhood, instead of a search; "
+        "act: the acts and slots of a turn, in task-oriented dialogues",
+    )
+
+
+class Recipe(_Settings):
+    """Everything besides the corpus that decides what a curation yields.
+
+    ``reading`` says how the input is read. Its fields are flat in YAML files, on the command line
+    and in `of`: ``Recipe.of({"context": "prompt", "neighbors": 30})``. "auto" means that the value
+    is chosen from the corpus, without labels. benchmarks/frontier.py measures the defaults beside
+    the paper's settings, which `paper` gives.
+    """
+
+    reading: ReadingOptions = ReadingOptions()
 
     # What is near what.
     context_encoder: str = Field(default="wordllama", description="encoder of contexts")
     response_encoder: str = Field(default="wordllama", description="encoder of responses")
-    group_by: str | None = Field(
-        default=None,
-        description="column whose equal values make a neighbourhood, instead of a search; "
-        "act: the acts and slots of a turn, in task-oriented dialogues",
-    )
     candidates: float = Field(
         default=0.3,
         gt=0,
         le=1,
-        description="share of the responses that may be drawn, the most typical first",
+        description="share of the responses that can be drawn, the most typical first",
     )
     judge: str | None = Field(
         default=None,
-        description="judge that may forbid a response to be drawn: profanity, hf:MODEL, "
+        description="judge that can veto responses before the draw: profanity, hf:MODEL, "
         "guard:MODEL, openai:MODEL@URL, trained:DIR, or module:attribute",
     )
     neighbors: Annotated[int, Field(ge=1)] | Auto = Field(
-        default="auto", description="size k of a neighbourhood, the row included"
+        default="auto", description="size k of a neighborhood, including the row itself"
     )
     search: Literal["exact", "ivf"] | Auto = Field(
         default="auto",
-        description="how nearest contexts are found: all compared, or by an inverted file "
-        "(auto: exact up to 50000 contexts that may be drawn from)",
+        description="how to find the nearest contexts: compare all, or use an inverted file "
+        "(auto: exact up to 50000 contexts whose responses can be drawn)",
     )
     view: View | Auto = Field(
         default="auto",
-        description="what of a response is compared: all of it, its first sentence, or what its "
-        "context does not predict",
+        description="which part of a response to compare: all of it, its first sentence, or what "
+        "its context does not predict",
     )
     clusters: Literal["components", "cover", "text"] = Field(
         default="cover",
-        description="grouping of responses: chained within the radius, balls of it, equal",
+        description="how to group responses: chains of neighbors within the radius, balls of that "
+        "radius, or equal texts",
     )
     radius: Annotated[float, Field(ge=0, le=2)] | Auto = Field(
         default="auto",
-        description="Euclidean distance on unit vectors that joins two responses",
+        description="Euclidean distance between unit vectors up to which two responses are joined",
     )
     duplicates: Literal["once", "each"] = Field(
         default="once",
-        description="how near-duplicate responses count for the size of a cluster; as equal texts "
-        "they always count each",
+        description="how near-duplicate responses count toward the size of a cluster; with "
+        "clusters of equal texts, each one always counts",
     )
 
     # What is drawn.
@@ -124,119 +172,137 @@ class Recipe(BaseModel):
         description="keep the largest clusters up to this share of responses",
     )
     sharpening: Sharpening = Field(
-        default="power", description="how odds follow from cluster sizes"
+        default="power", description="rule that turns cluster sizes into odds"
     )
     temperature: float = Field(
         default=0.5,
         gt=0,
-        description="tau, in responses; never more than the smallest kept cluster",
+        description="tau, in responses; capped at the size of the smallest kept cluster",
     )
     power: float = Field(default=2.0, ge=1, description="exponent of the power rule")
     relevance: float = Field(
         default=50.0,
         ge=0,
-        description="weight of what fits the context best; 0 draws uniformly, as the paper does",
+        description="weight of how well a response fits the context; 0 draws uniformly, as in the "
+        "paper",
     )
     trim: bool = Field(
         default=False,
-        description="leave out parts of responses that have nothing to do with what they answer",
+        description="remove parts of responses that have nothing to do with what they answer",
     )
     typicality: float = Field(
-        default=100.0, ge=0, description="weight of what is worded as the corpus words its answers"
+        default=100.0, ge=0, description="weight of how typically a response is worded"
     )
     repeats: int = Field(
         default=8,
         ge=0,
-        description="draw a response for no more rows than this while these have another of their "
-        "64 best choices; 0 for any number",
+        description="draw a response for at most this many rows, as long as those rows have "
+        "another of their 64 best candidates; 0 for no limit",
     )
-    targets: int = Field(default=1, ge=1, le=100, description="distinct draws for each row")
+    targets: int = Field(
+        default=1, ge=1, le=100, description="distinct responses to draw for each row"
+    )
 
     # Which rows are changed, and how.
     mode: Literal["resample", "filter", "pairs"] = Field(
         default="resample",
-        description="redraw the less typical rows, drop them, or pair each with what is drawn",
+        description="redraw the less typical rows, drop them, or pair each with a drawn response",
     )
     budget: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
         default="auto",
-        description="share of rows to change, the least typical first; the others stay "
+        description="share of rows to change, the least typical first; the others are kept "
         f"(auto: {', '.join(f'{share} {mode}' for mode, share in DEFAULT_BUDGETS.items())})",
     )
     abstain: float = Field(
         default=0.02,
         ge=0,
         le=1,
-        description="leave a row alone whose largest cluster has a smaller share, or one response "
-        "only; 0 never does",
+        description="leave a row unchanged if the largest cluster of its neighborhood has a "
+        "smaller share than this, or only one response; 0 never does",
     )
-    keep: bool = Field(
-        default=False, description="leave a response of the largest cluster as it is"
-    )
+    keep: bool = Field(default=False, description="keep a response that is in the largest cluster")
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of every draw")
 
     @classmethod
-    def paper(cls, **changes: Any) -> Self:
-        """Return the paper's settings: k = 150, components, ten clusters, a uniform draw.
+    def fields(cls) -> dict[str, FieldInfo]:
+        """Every field by name, those of ``reading`` among them, in the order of recipe.yaml."""
+        own, reading = dict(cls.model_fields), dict(ReadingOptions.model_fields)
+        del own["reading"]
+        group_by = reading.pop("group_by")
+        encoders = {name: own.pop(name) for name in ("context_encoder", "response_encoder")}
+        return {**reading, **encoders, "group_by": group_by, **own}
 
-        The temperature is 0.5, the value that docs/experiments.md compares with others.
+    @model_validator(mode="before")
+    @classmethod
+    def _nest_reading(cls, values: Any) -> Any:
+        """Collect flat reading options under ``reading``."""
+        if not isinstance(values, Mapping):
+            return values
+        flat = {
+            name: value for name, value in values.items() if name in ReadingOptions.model_fields
+        }
+        if not flat:
+            return values
+        reading = values.get("reading", {})
+        if isinstance(reading, ReadingOptions):
+            reading = reading.model_dump()
+        rest = {name: value for name, value in values.items() if name not in flat}
+        return {**rest, "reading": {**reading, **flat}}
+
+    @model_serializer
+    def _flatten(self) -> dict[str, Any]:
+        """Every field with its value, flat, in the order of `fields`."""
+        return {
+            name: getattr(self.reading if name in ReadingOptions.model_fields else self, name)
+            for name in type(self).fields()
+        }
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Self:
+        """The paper's settings: k = 150, components, ten clusters, a uniform draw.
+
+        The temperature is 0.5; docs/experiments.md compares it with other values.
         """
         return cls(**{**PAPER_SETTINGS, **changes})
 
     @classmethod
     def dialogue(cls, **changes: Any) -> Self:
-        """Return the settings for task-oriented dialogues: every turn, among those of its acts."""
+        """The settings for task-oriented dialogues: every turn, drawn from turns with its acts."""
         return cls(**{**DIALOGUE_SETTINGS, **changes})
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """Return a recipe from plain values; a bad one raises `RecipeError` that names it."""
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise RecipeError(cls._describe_problem(error)) from None
-
-    @classmethod
-    def _describe_problem(cls, error: ValidationError) -> str:
-        first = error.errors()[0]
-        name = shorten(str(first["loc"][0]), 40)
-        if first["type"] in ("extra_forbidden", "invalid_key"):
-            return f"no recipe field '{name}'; there: {', '.join(cls.model_fields)}"
-        came = shorten(reprlib.repr(first["input"]), 40)
-        auto = " or 'auto'" if cls.model_fields[name].default == "auto" else ""
-        return f"recipe field '{name}': {first['msg']}{auto} (came: {came})"
-
-    @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Return the recipe in a YAML file."""
+        """Load a recipe from a YAML file. Raises `RecipeError` if it holds no valid recipe."""
         return cls.of(read_yaml(path))
 
     def with_draw_settings(self, changes: Mapping[str, Any]) -> Self:
-        """Return the recipe with other draw settings.
+        """The same recipe with other draw settings.
 
-        Raises `RecipeError` for a field that the neighbourhoods depend on, or a bad value.
+        Raises `RecipeError` for a field that the neighborhoods depend on, or a bad value.
         """
         fixed = sorted(set(changes) - DRAW_FIELDS)
         if fixed:
             raise RecipeError(
-                f"redraw cannot change {', '.join(fixed)}; it can: {', '.join(sorted(DRAW_FIELDS))}"
+                f"redraw cannot change {', '.join(fixed)}; it can change: "
+                f"{', '.join(sorted(DRAW_FIELDS))}"
             )
         return type(self).of({**self.model_dump(), **changes})
 
     def dump(self) -> str:
-        """Return the recipe as YAML, every field in its order."""
+        """The recipe as YAML, one line per field."""
         values = self.model_dump()
-        # Unescaped, these line breaks of Unicode would be read as plain new lines.
+        # YAML reads these Unicode line breaks as plain newlines unless they are escaped.
         escape = any(set("\x85\u2028\u2029") & set(str(value)) for value in values.values())
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=not escape)
 
     def differences(self, other: Recipe) -> list[str]:
-        """Return ``field: here -> there`` for each field in which the two differ."""
+        """``field: here -> there`` for each field in which the two recipes differ."""
         here, there = self.model_dump(), other.model_dump()
         return [f"{k}: {here[k]} -> {there[k]}" for k in here if here[k] != there[k]]
 
 
 class ResolvedRecipe(Recipe):
-    """A recipe with nothing left to be chosen."""
+    """A recipe without "auto": everything that the corpus decides is filled in."""
 
     neighbors: int = 150
     search: Literal["exact", "ivf"] = "exact"
@@ -245,12 +311,12 @@ class ResolvedRecipe(Recipe):
 
     @property
     def share(self) -> float:
-        """Return the share of rows to change."""
+        """Share of rows to change."""
         return DEFAULT_BUDGETS[self.mode] if self.budget == "auto" else self.budget
 
     @property
     def weighted(self) -> bool:
-        """Say whether the responses of a cluster differ in how likely they are drawn."""
+        """Whether some responses of a cluster are likelier to be drawn than others."""
         by_weight = self.relevance > 0 or self.typicality > 0 or self.repeats > 0
         return by_weight or self.candidates < 1 or self.judge is not None
 
@@ -279,10 +345,11 @@ DIALOGUE_SETTINGS: dict[str, Any] = {
     "trim": True,
     "budget": 0.0,
 }
-"""What task-oriented dialogues have instead of the defaults.
+"""What differs from the defaults for task-oriented dialogues.
 
-Nearly every turn is worded like no other of its act, so that rarity tells nothing: parts that have
-nothing to do with the dialogue are left out, and a turn is drawn anew where nothing else is left.
+Nearly every turn is worded unlike any other turn of its act, so rarity says nothing there. Instead,
+parts that have nothing to do with the dialogue are removed; a turn is redrawn only if nothing is
+left of it.
 """
 
 PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
@@ -291,11 +358,11 @@ PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
     "clusters": "text",
     "trim": False,
 }
-"""The paper's settings for task-oriented dialogues: equal texts among turns of the same acts."""
+"""The paper's settings for task-oriented dialogues: equal texts among turns with the same acts."""
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; anything else there raises `RecipeError`."""
+    """Read a mapping from a YAML file. Raises `RecipeError` if there is anything else in it."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -305,5 +372,5 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise RecipeError(f"{path} must hold 'field: value' lines, not a {type(values).__name__}")
+        raise RecipeError(f"{path}: expected 'field: value' lines, got a {type(values).__name__}")
     return values

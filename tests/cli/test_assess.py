@@ -11,6 +11,7 @@ import pytest
 
 from isaac import Recipe, Run, curate_to
 from isaac.models.judges import Judgment
+from isaac.recipe import ReadingOptions
 from tests.conftest import RunIsaac, write_lines
 
 
@@ -23,7 +24,7 @@ def labelled(exchanges: list[dict[str, str]]) -> list[dict[str, Any]]:
 @pytest.fixture
 def run(tmp_path: Path, exchanges: list[dict[str, str]]) -> Path:
     source = write_lines(tmp_path / "in.jsonl", labelled(exchanges))
-    recipe = Recipe(context="context", response="response", neighbors=30)
+    recipe = Recipe(neighbors=30, reading=ReadingOptions(context="context", response="response"))
     return curate_to(tmp_path / "run", source, recipe).path
 
 
@@ -160,7 +161,7 @@ def test_compare_sets_runs_side_by_side(
     unlabelled = isaac("compare", *runs)
     assert "cut" not in unlabelled.out
     other = write_lines(tmp_path / "other.jsonl", exchanges[:50])
-    curate_to(tmp_path / "other", other, Recipe(context="context", response="response"))
+    curate_to(tmp_path / "other", other, Recipe(reading=ReadingOptions(context="context", response="response")))
     wrong = isaac("compare", run, tmp_path / "other")
     assert (wrong.code, "different corpora" in wrong.err) == (1, True)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from isaac import Recipe, curate_to
+from isaac.recipe import ReadingOptions
 from tests.conftest import RunIsaac, write_lines
 from tests.healing.test_pipeline import Breaks, Rewrites
 
@@ -138,7 +139,7 @@ def test_other_formats_than_the_runs_columns_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = [{"ctx": row["context"], "rsp": row["response"]} for row in exchanges]
-    recipe = Recipe(neighbors=30, context="ctx", response="rsp")
+    recipe = Recipe(neighbors=30, reading=ReadingOptions(context="ctx", response="rsp"))
     run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), recipe).path
     context = json.loads(odd[0])["context"]
     chat = {

@@ -83,7 +83,7 @@ def test_a_disk_that_takes_no_more_ends_cleanly_and_the_run_goes_on_later(
         )
         assert full.returncode == 1, full.stderr
         assert "cannot write" in full.stderr
-        assert "the same command goes on" in full.stderr
+        assert "run the same command again to resume" in full.stderr
         assert "Traceback" not in full.stderr
     assert subprocess.run(line, capture_output=True).returncode == 0
     subprocess.run(curate_command(small, tmp_path / "fresh"), check=True, capture_output=True)

@@ -21,9 +21,10 @@ from isaac.corpus.formats.base import MAX_CHARACTERS
 from isaac.corpus.reading import DETECTION_RECORDS, digest_inputs, read_corpus
 from isaac.corpus.records import dumps
 from isaac.corpus.rejected import Rejected
-from isaac.errors import CorpusError
-from isaac.recipe import Recipe
+from isaac.errors import CorpusError, RecipeError
+from isaac.recipe import ReadingOptions, Recipe
 from isaac.runtime.progress import LineProgress
+from tests.conftest import write_lines
 
 Json = dict[str, Any]
 
@@ -146,7 +147,7 @@ def test_standard_input_is_a_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_inputs_are_digests_of_the_bytes_of_every_file(tmp_path: Path) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / name).write_bytes(lines(PAIR, PAIR))
-    whole, part = read_corpus(tmp_path), read_corpus(tmp_path, Recipe(limit=1))
+    whole, part = read_corpus(tmp_path), read_corpus(tmp_path, limit=1)
     assert [digest.name for digest in whole.inputs] == ["a.jsonl", "b.jsonl"]
     assert whole.inputs == part.inputs == digest_inputs(tmp_path)
     (tmp_path / "b.jsonl").write_bytes(lines(PAIR))
@@ -157,7 +158,7 @@ def test_inputs_are_digests_of_the_bytes_of_every_file(tmp_path: Path) -> None:
 def test_a_limit_counts_exchanges_over_all_files(tmp_path: Path, limit: int) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / name).write_bytes(lines(PAIR, PAIR))
-    assert len(read_corpus(tmp_path, Recipe(limit=limit))) == min(limit, 4)
+    assert len(read_corpus(tmp_path, limit=limit)) == min(limit, 4)
 
 
 def test_a_limit_may_fall_between_the_turns_of_a_record(tmp_path: Path) -> None:
@@ -352,3 +353,18 @@ def test_a_rejected_row_is_one_line_that_gives_its_bytes_back(
 def test_bytes_that_are_no_text_stand_in_base64() -> None:
     assert json.loads(Rejected("f", 1, "r", b"\xff").as_json())["raw_base64"] == "/w=="
     assert json.loads(Rejected("f", 1, "r", "日\0".encode()).as_json())["raw"] == "日\0"
+
+
+def test_reading_options_can_be_given_by_name(tmp_path: Path) -> None:
+    rows = [{"prompt": "hi", "answer": "hello", "topic": "a"}]
+    path = write_lines(tmp_path / "in.jsonl", rows)
+    options = ReadingOptions(context="prompt", response="answer", group_by="topic")
+    expected = read_corpus(path, options)
+    assert expected.column("group") == ["a"]
+    assert read_corpus(path, Recipe(reading=options)).table == expected.table
+    by_name = read_corpus(path, context="prompt", response="answer", group_by="topic")
+    assert by_name.table == expected.table
+    mixed = read_corpus(path, ReadingOptions(context="prompt", response="answer"), group_by="topic")
+    assert mixed.table == expected.table
+    with pytest.raises(RecipeError, match="no recipe field 'colum'; available: format, context"):
+        read_corpus(path, colum="prompt")

@@ -20,7 +20,7 @@ from isaac.corpus.reading import read_chunks, read_corpus
 from isaac.corpus.records import dumps
 from isaac.corpus.rejected import Rejected, RejectedFile
 from isaac.corpus.source_records import SourceRecord
-from isaac.recipe import Recipe
+from isaac.recipe import ReadingOptions
 from tests.conftest import write_lines
 
 MIXED: list[dict[str, Any]] = [
@@ -36,7 +36,7 @@ MIXED: list[dict[str, Any]] = [
 def parts_of(path: Path) -> tuple[list[pa.Table], list[Rejected], list[InputDigest]]:
     rejected: list[Rejected] = []
     inputs: list[InputDigest] = []
-    return list(read_chunks(path, Recipe(), rejected, inputs)), rejected, inputs
+    return list(read_chunks(path, ReadingOptions(), rejected, inputs)), rejected, inputs
 
 
 # portions
@@ -89,7 +89,7 @@ def test_the_size_of_a_record_counts_once(tmp_path: Path, monkeypatch: pytest.Mo
     turns = [{"role": role, "content": f"{role} {n}"} for n in range(10) for role in both]
     path = write_lines(tmp_path / "in.jsonl", [{"messages": turns, "note": "x" * 5000}])
     monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 5000)
-    parts = list(read_chunks(path, Recipe(turns="all"), [], []))
+    parts = list(read_chunks(path, ReadingOptions(turns="all"), [], []))
     assert [len(part) for part in parts] == [1, 9]
 
 
@@ -101,7 +101,7 @@ def test_records_are_whole_whatever_the_portions(
         return {"messages": [{"role": role, "content": f"{n} {number}"} for n, role in roles]}
 
     records = [talk(number) for number in range(7)]
-    corpus = read_corpus(write_lines(tmp_path / "in.jsonl", records), Recipe(turns="all"))
+    corpus = read_corpus(write_lines(tmp_path / "in.jsonl", records), turns="all")
     expected = list(corpus.source_records())
     assert [written.record for written in expected] == records
     assert [n for written in expected for n in written.ids] == list(range(len(corpus)))

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pytest
 
 from isaac.corpus.corpus import Corpus
-from isaac.curation.arrays import Ints, Reals
 from isaac.curation.candidates import (
     LONGLIST_SIZE,
     MAX_CANDIDATES,
@@ -31,8 +30,8 @@ from isaac.curation.response_scores import ResponseScores, drawable_rows
 from isaac.curation.sharpening import ClusterOdds, cluster_odds
 from isaac.curation.unique_texts import UniqueTexts
 from isaac.curation.vectors import Embeddings, as_floats
-from isaac.models.encoders import Floats
 from isaac.recipe import Recipe, ResolvedRecipe
+from isaac.runtime.arrays import Floats, Ints, Reals
 from isaac.runtime.engines import LocalEngine
 from tests.vectors import random_directions
 
@@ -76,7 +75,7 @@ def offered(
     """Return what each distinct exchange of a corpus may draw."""
     typical = recipe.typicality * consensus.typicality[layout.response]
     typical = np.where(drawable_rows(layout, consensus, recipe), typical, -np.inf)
-    grouped = recipe.group_by is not None
+    grouped = recipe.reading.group_by is not None
     nest = layout.group[layout.first] if grouped else np.arange(len(layout.first))
     asked = ExchangeQuery(nest, layout.context[layout.first])
     return find_candidates(asked, clusters, facts, typical, relevance, recipe)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.curation import candidates as choosing
-from isaac.curation.arrays import Ints, Reals
 from isaac.curation.candidates import CandidateTable, DrawsWithOdds, capacity_prices
 from isaac.curation.resources import Tools
 from isaac.curation.storage import MemoryStorage
+from isaac.runtime.arrays import Ints, Reals
 from tests.curation.test_candidates import array, drawn_from, rows_of, settled
 
 # prices

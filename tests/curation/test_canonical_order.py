@@ -102,8 +102,8 @@ def test_the_first_row_of_each_exchange_is_named(rows: Rows) -> None:
 @given(ROWS)
 def test_responses_are_shown_as_they_are(rows: Rows) -> None:
     layout = layout_of(rows)
-    assert layout.shown is layout.responses
-    assert layout.look.tolist() == layout.response.tolist()
+    assert layout.views is layout.responses
+    assert layout.view.tolist() == layout.response.tolist()
 
 
 SEEN = {"b": "B", "c": "B", "d": "a"}
@@ -115,9 +115,9 @@ def test_what_is_seen_of_responses_is_distinct_and_found_by_each_row(rows: Rows,
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(layout_module, "CHUNK_ROWS", some)
         layout = canonicalize(Corpus.of([row[:2] for row in rows]), None, SEEN.__getitem__)
-    assert list(layout.shown) == list(UniqueTexts.of(SEEN[row[1]] for row in rows))
-    for response, look in zip(layout.response.tolist(), layout.look.tolist(), strict=True):
-        assert layout.shown[look] == SEEN[layout.responses[response]]
+    assert list(layout.views) == list(UniqueTexts.of(SEEN[row[1]] for row in rows))
+    for response, look in zip(layout.response.tolist(), layout.view.tolist(), strict=True):
+        assert layout.views[look] == SEEN[layout.responses[response]]
 
 
 def same(one: CanonicalCorpus, other: CanonicalCorpus) -> bool:

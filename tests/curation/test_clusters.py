@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
 from isaac.curation import clusters
-from isaac.curation.arrays import Ints
 from isaac.curation.clusters import (
     connected_components,
     greedy_ball_cover,
@@ -20,6 +19,7 @@ from isaac.curation.clusters import (
     sort_by_size,
 )
 from isaac.curation.vectors import GRID_STEPS, GridVectors
+from isaac.runtime.arrays import Ints
 from tests.vectors import embed_rows, random_directions
 
 SEEDS = st.integers(0, 2**32)

@@ -12,12 +12,13 @@ import pytest
 
 from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
-from isaac.curation.curate import Curation, curate
+from isaac.curation.curate import Curation, curate, prepare
 from isaac.curation.lineage import LINEAGE_SCHEMA
 from isaac.curation.resources import Tools
-from isaac.errors import CorpusError, EncoderError, RecipeError
-from isaac.models.encoders import Floats, HashingEncoder
-from isaac.recipe import DRAW_FIELDS, Recipe
+from isaac.errors import CorpusError, EncoderError, RecipeError, RunError
+from isaac.models.encoders import HashingEncoder
+from isaac.recipe import DRAW_FIELDS, ReadingOptions, Recipe
+from isaac.runtime.arrays import Floats
 from tests.reference import EXCHANGES
 
 Rows = list[tuple[str, str, str]]
@@ -274,14 +275,26 @@ def test_redraw_equals_curating_afresh_and_embeds_nothing(
     assert first.redraw().lineage.equals(first.lineage)
 
 
+def test_the_lineage_is_there_only_once_a_method_has_drawn_it() -> None:
+    prepared = prepare(Corpus.of(EXCHANGES), Recipe(neighbors=12))
+    with pytest.raises(RunError, match=r"nothing is drawn yet.*call decide\(\) first"):
+        _ = prepared.lineage
+    decided = prepared.decide()
+    assert prepared.lineage is decided.lineage
+    assert prepared.decide() is decided
+    assert curate(Corpus.of(EXCHANGES), Recipe(neighbors=12)).lineage.equals(decided.lineage)
+
+
 def test_every_draw_field_is_redrawn_here() -> None:
     assert {name for changes in CHANGES for name in changes} == DRAW_FIELDS
 
 
-@pytest.mark.parametrize("name", [*sorted(set(Recipe.model_fields) - DRAW_FIELDS), "colour"])
+@pytest.mark.parametrize("name", [*sorted(set(Recipe.fields()) - DRAW_FIELDS), "colour"])
 def test_redraw_of_a_field_that_is_fixed_names_it(name: str) -> None:
     found = curated(MIXED)
-    with pytest.raises(RecipeError, match=f"redraw cannot change {name}; it can: abstain, budget"):
+    with pytest.raises(
+        RecipeError, match=f"redraw cannot change {name}; it can change: abstain, budget"
+    ):
         found.redraw(**{name: 1})
 
 
@@ -294,7 +307,7 @@ def test_redraw_checks_its_values() -> None:
 
 
 def test_an_empty_corpus_is_an_error() -> None:
-    with pytest.raises(CorpusError, match="no exchange in it; wanted"):
+    with pytest.raises(CorpusError, match="no exchanges in the corpus; expected"):
         curate(Corpus.of([]))
 
 
@@ -362,7 +375,7 @@ def test_more_rows_of_a_context_than_neighbors_leave_each_its_own_response() -> 
 
 def test_equal_texts_need_no_vectors() -> None:
     spy = Counting()
-    recipe = Recipe(clusters="text", group_by="group")
+    recipe = Recipe(clusters="text", reading=ReadingOptions(group_by="group"))
     found = curate(corpus_of([("a", "b", "g")] * 3), recipe, Tools(encoders={"wordllama": spy}))
     assert (found.contexts, found.responses, spy.texts) == (None, None, 0)
 
@@ -390,5 +403,5 @@ def test_a_curation_is_not_changed_in_place() -> None:
 
 
 def test_a_corpus_read_without_its_groups_cannot_be_curated_by_them() -> None:
-    with pytest.raises(CorpusError, match="read it with group_by 'act'"):
-        curate(Corpus.of([("a", "b")]), Recipe(group_by="act"))
+    with pytest.raises(CorpusError, match="pass group_by='act' when you read it"):
+        curate(Corpus.of([("a", "b")]), Recipe(reading=ReadingOptions(group_by="act")))

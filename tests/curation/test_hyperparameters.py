@@ -26,10 +26,10 @@ from isaac.curation.hyperparameters import (
 from isaac.curation.resources import Tools
 from isaac.curation.storage import MemoryStorage
 from isaac.curation.views import Ridge
-from isaac.models.encoders import Floats
-from isaac.recipe import Recipe, ResolvedRecipe
+from isaac.recipe import ReadingOptions, Recipe, ResolvedRecipe
 from isaac.runs.jobs import curate_to, redraw_run
 from isaac.runs.run import Run
+from isaac.runtime.arrays import Floats
 from isaac.runtime.storage import Array
 from tests.conftest import RunIsaac, write_lines
 
@@ -367,7 +367,7 @@ def test_tiny_corpora(count: int, same: str, group_by: str | None) -> None:
         for n in range(count)
     ]
     corpus = Corpus.of(rows, groups=[str(n // 2) for n in range(count)])
-    found = curate(corpus, Recipe(group_by=group_by))
+    found = curate(corpus, Recipe(reading=ReadingOptions(group_by=group_by)))
     assert [line["id"] for line in found.lineage.to_pylist()] == list(range(count))
     assert (found.recipe.neighbors, found.recipe.radius) == (MIN_NEIGHBORS, chosen(found).radius)
     assert all(rows[line["source_id"]][1] for line in found.lineage.to_pylist())

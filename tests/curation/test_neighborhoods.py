@@ -163,5 +163,5 @@ def test_a_judge_of_candidates_is_obeyed(group_by: str | None, fields: dict[str,
 def test_a_judge_that_forbids_all_is_an_error(fields: dict[str, Any], group_by: str | None) -> None:
     recipe = Recipe.of({**HASHING, "judge": "strict", "group_by": group_by, **fields})
     tools = Tools(judges={"strict": Forbidding(" ")})
-    with pytest.raises(CorpusError, match="judge 'strict' forbade every response"):
+    with pytest.raises(CorpusError, match="judge 'strict' vetoed every response"):
         curate(Corpus.of(PAIRS, groups=["g"] * len(PAIRS)), recipe, tools)

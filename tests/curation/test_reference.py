@@ -49,10 +49,10 @@ def test_the_line_equals_its_plain_reference(encoder: str, fields: dict[str, Any
     rows = [(c, r, str(len(c) % 5)) for c, r in EXCHANGES]
     found = curate(corpus_of(rows), recipe)
     layout = found.layout
-    contexts = None if recipe.group_by else plain_vectors(layout.contexts, found.contexts)
+    contexts = None if recipe.reading.group_by else plain_vectors(layout.contexts, found.contexts)
     responses = plain_vectors(layout.responses, found.responses)
     ordered = reference.number_and_sort(rows)
-    nest = layout.group if recipe.group_by else layout.exchange
+    nest = layout.group if recipe.reading.group_by else layout.exchange
     lines = {line["id"]: line for line in found.lineage.to_pylist()}
     nests = every_nest(found)
     odds = cluster_odds(nests, found.recipe).odds

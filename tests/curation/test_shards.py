@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from isaac.corpus.corpus import Corpus
 from isaac.curation import neighborhoods, shards
-from isaac.curation.arrays import Ints
 from isaac.curation.canonical_order import CanonicalCorpus, canonicalize
 from isaac.curation.clusters import Clusters, concatenate_neighborhoods, take_neighborhoods
 from isaac.curation.neighborhoods import (
@@ -29,6 +28,7 @@ from isaac.curation.vectors import Embeddings
 from isaac.curation.views import ComparedResponses
 from isaac.errors import IsaacError
 from isaac.recipe import ResolvedRecipe
+from isaac.runtime.arrays import Ints
 from isaac.runtime.engines import LocalEngine
 from tests.reference import EXCHANGES
 from tests.vectors import random_directions
@@ -53,7 +53,7 @@ class Case:
         kind = np.random.default_rng(seed).integers(0, 1 + count // 2, count)
         vectors = random_directions(seed + 1, count, 6, distinct=-(-2 * count // 3))
         self.compared = ComparedResponses(
-            vectors, self.layout.look, kind=np.asarray(kind[self.layout.response])
+            vectors, self.layout.view, kind=np.asarray(kind[self.layout.response])
         )
         self.allowed = np.random.default_rng(seed).random(len(self.layout.ids)) < 0.7
         self.allowed[0] = True
@@ -67,7 +67,7 @@ class Case:
 
     def work(self) -> SearchedNeighborhoods | KeyedNeighborhoods:
         """Return what finds some of the neighbourhoods."""
-        if self.recipe.group_by is not None:
+        if self.recipe.reading.group_by is not None:
             return KeyedNeighborhoods(self.compared, group_rows(self.layout.group), self.recipe)
         candidates = build_context_index(
             self.layout, self.contexts, self.allowed, self.recipe, Tools()
@@ -117,7 +117,7 @@ def test_every_neighborhood_is_in_one_shard(
     cut(monkeypatch, most=most)
     case = Case(EXCHANGES, settled(**fields))
     found = case.found()
-    expected = case.layout.group if case.recipe.group_by else case.layout.exchange
+    expected = case.layout.group if case.recipe.reading.group_by else case.layout.exchange
     numbers = np.concatenate([shard.nests for shard in found])
     assert sorted(numbers.tolist()) == list(range(expected.max() + 1))
     assert len(found) == len(numbers)
@@ -236,7 +236,7 @@ def test_a_group_larger_than_a_shard_is_a_shard_of_its_own(
     rows = [(f"c{n}", f"r{n}", "large" if n % 8 else f"small {n % 5}") for n in range(200)]
     layout = canonicalize(Corpus.of([row[:2] for row in rows], [row[2] for row in rows]))
     recipe = settled(group_by="g")
-    compared = ComparedResponses(random_directions(3, 200, 5), layout.look)
+    compared = ComparedResponses(random_directions(3, 200, 5), layout.view)
     every: npt.NDArray[np.bool_] = np.ones(200, bool)
     expected = None
     for members in (1, 20, 100, 2**20):

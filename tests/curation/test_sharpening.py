@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from isaac.curation import sampling
-from isaac.curation.arrays import Ints, Ragged, Reals
 from isaac.curation.clusters import Clusters
 from isaac.curation.sampling import ResponsePool, RowDraws, draw, sample_categorical, uniforms
 from isaac.curation.sharpening import (
@@ -23,6 +22,7 @@ from isaac.curation.sharpening import (
     sharpness,
 )
 from isaac.recipe import Recipe, Sharpening
+from isaac.runtime.arrays import Ints, Ragged, Reals
 
 RULES: list[Sharpening] = [
     "adaptive",

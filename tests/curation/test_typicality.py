@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from isaac.curation import text_batches
 from isaac.curation import typicality as wording
-from isaac.curation.arrays import Ints, Reals
 from isaac.curation.near_duplicates import group_near_duplicates
 from isaac.curation.text_batches import ProgressReporter
 from isaac.curation.typicality import (
@@ -30,6 +29,7 @@ from isaac.curation.typicality import (
     compute_typicality,
     tokenize_text,
 )
+from isaac.runtime.arrays import Ints, Reals
 
 Gram = tuple[str, ...]
 

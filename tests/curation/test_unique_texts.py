@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from isaac.curation.arrays import Digests
 from isaac.curation.unique_texts import TextFile, UniqueTexts, compute_digests, unique_digests
+from isaac.runtime.arrays import Digests
 
 TEXTS = st.lists(st.text(max_size=6), max_size=20)
 FEW = st.lists(st.sampled_from(["", "a", "b", "ab", "é", "\n", "😀"]), max_size=20)

@@ -25,7 +25,6 @@ from isaac.curation.vectors import GRID_STEPS, as_floats, embed
 from isaac.errors import EncoderError, MissingExtraError, RecipeError
 from isaac.models.encoders import (
     Encoder,
-    Floats,
     HashingEncoder,
     OpenAIEncoder,
     WordLlamaEncoder,
@@ -33,6 +32,7 @@ from isaac.models.encoders import (
     load_encoder,
 )
 from isaac.recipe import Recipe
+from isaac.runtime.arrays import Floats
 from tests.vectors import FixedEncoder, embed_rows, random_directions
 
 TEXTS = [

@@ -9,6 +9,7 @@ from isaac import Corpus, Healer, Recipe, curate
 from isaac.curation import views
 from isaac.curation.vectors import GRID_STEPS, as_floats, to_grid
 from isaac.curation.views import extract_opening, fit_ridge
+from isaac.recipe import ReadingOptions
 from tests.vectors import random_directions
 
 
@@ -136,7 +137,7 @@ def test_the_residual_keeps_one_stance_together_over_topics() -> None:
 
 def test_by_key_the_residual_still_sees_the_contexts() -> None:
     groups = [question for question, _ in stances()]
-    recipe = Recipe(view="residual", group_by="question", duplicates="each")
+    recipe = Recipe(view="residual", duplicates="each", reading=ReadingOptions(group_by="question"))
     curation = curate(Corpus.of(stances(), groups), recipe)
     assert curation.contexts is not None
     assert curation.compared.ridge is not None

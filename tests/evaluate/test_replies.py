@@ -162,7 +162,7 @@ def test_damaged_settings_are_named(tmp_path: Path) -> None:
     asked = ReplyRequest(prompts(1), 1, WARM)
     ReplyFile(tmp_path, "parrot").collect(asked, Parrot)
     (tmp_path / "parrot.json").write_text("[]")
-    with pytest.raises(RunError, match=r"parrot\.json: it holds no JSON object"):
+    with pytest.raises(RunError, match=r"parrot\.json: expected a JSON object, got list"):
         ReplyFile(tmp_path, "parrot").collect(asked, Parrot)
 
 

@@ -10,6 +10,7 @@ from isaac.curation.curate import Curation
 from isaac.curation.resources import Tools
 from isaac.curation.response_scores import drawable_rows
 from isaac.healing.retrieval import compute_typicality_threshold
+from isaac.recipe import ReadingOptions
 
 KIND = ["I'm sorry, please see a doctor soon.", "I'm sorry, do see a doctor soon, please."]
 
@@ -192,7 +193,7 @@ def test_equal_text_clusters_need_no_response_encoder() -> None:
 
 
 def test_a_run_by_key_has_nothing_to_search() -> None:
-    curation = curate(Corpus.of([("a", "b")], groups=["x"]), Recipe(group_by="act"))
+    curation = curate(Corpus.of([("a", "b")], groups=["x"]), Recipe(reading=ReadingOptions(group_by="act")))
     with pytest.raises(RecipeError, match="grouped by 'act'"):
         Healer(curation)
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.curation.arrays import Ragged
 from isaac.curation.clusters import Clusters
 from isaac.curation.vectors import Embeddings
 from isaac.errors import RunError
 from isaac.runs.disk_storage import CHECKSUMS_FILE, MAX_UNMAPPED_BYTES, DiskStorage
+from isaac.runtime.arrays import Ragged
 from isaac.runtime.atomic_files import MirroredFolder
 from isaac.runtime.storage import Array, TextChunks
 

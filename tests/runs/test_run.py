@@ -10,6 +10,7 @@ import pytest
 from isaac import Recipe, RunError, curate_to
 from isaac.curation.hyperparameters import RADII
 from isaac.curation.resources import Tools
+from isaac.recipe import ReadingOptions
 from isaac.runtime.atomic_files import MirroredFolder
 from tests.cli.test_runs import outputs
 from tests.conftest import write_lines
@@ -101,7 +102,7 @@ def test_a_run_by_key_and_equal_text_needs_no_encoder(tmp_path: Path) -> None:
     ]
     source = write_lines(tmp_path / "in.jsonl", rows)
     run = curate_to(
-        tmp_path / "run", source, Recipe(group_by="act", clusters="text"), Tools(encoders={})
+        tmp_path / "run", source, Recipe(clusters="text", reading=ReadingOptions(group_by="act")), Tools(encoders={})
     )
     assert run.manifest()["encoders"] == {}
     assert run.manifest()["search"] == {"by": "key"}

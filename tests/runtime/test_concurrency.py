@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from isaac import Recipe
 from isaac.corpus.reading import read_chunks
+from isaac.recipe import ReadingOptions
 from isaac.runtime.concurrency import SingleThreadedBLAS, gc_paused, prefetch
 from tests.conftest import write_lines
 
@@ -93,6 +93,6 @@ def test_no_cycles_are_looked_for_meanwhile_whatever_happens() -> None:
 
 def test_reading_leaves_the_search_for_cycles_as_it_was(tmp_path: Path) -> None:
     rows = [{"context": f"c {n}", "response": f"r {n}"} for n in range(30)]
-    parts = read_chunks(write_lines(tmp_path / "in.jsonl", rows), Recipe(), [], [])
+    parts = read_chunks(write_lines(tmp_path / "in.jsonl", rows), ReadingOptions(), [], [])
     assert sum(len(part) for part in parts if gc.isenabled()) == 30
     assert gc.isenabled()

@@ -52,7 +52,7 @@ def recipe_flags(
     The command gets what was given as ``flags``, a mapping of field names to values. ``kept``
     says that a field that is not given stays as the run has it.
     """
-    wanted = [name for name in Recipe.model_fields if name in set(fields)]
+    wanted = [name for name in Recipe.fields() if name in set(fields)]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -71,7 +71,7 @@ def recipe_flags(
 
 
 def _build_flag(name: str, *, kept: bool) -> inspect.Parameter:
-    field = Recipe.model_fields[name]
+    field = Recipe.fields()[name]
     plain = {bool: bool, int: int, float: float}.get(type(field.default), str)
     kind: Any = int if name == "limit" else plain
     if get_origin(field.annotation) is Literal:

@@ -10,11 +10,11 @@ from typing import NamedTuple
 from ..corpus.records import dumps
 from ..curation.resources import Tools
 from ..healing.retrieval import Healed, Healer
-from ..recipe import PAPER_DIALOGUE_SETTINGS, Recipe
+from ..recipe import PAPER_DIALOGUE_SETTINGS, ReadingOptions, Recipe
 from ..runs.jobs import curate_to
 from ..runs.run import Run
 
-DEMO_RECIPE = Recipe(context="context", response="response", neighbors=30)
+DEMO_RECIPE = Recipe(neighbors=30, reading=ReadingOptions(context="context", response="response"))
 """The defaults but for k: a situation has 33 exchanges, not hundreds."""
 
 BOOKINGS_RECIPE = Recipe.of({**PAPER_DIALOGUE_SETTINGS, "format": "dialogue", "abstain": 0.02})

@@ -12,9 +12,8 @@ from ..corpus.records import dumps
 from ..models.judges.fitted import MINILM
 from ..models.judges.fitting import fit as fitting
 from ..models.judges.fitting.fit import FittedJudge, FittingSettings
-from ..models.judges.fitting.labelled_rows import LabelDefinition, read_labeled_rows
+from ..models.judges.fitting.labeled_rows import LabelDefinition, read_labeled_rows
 from ..models.judges.metrics import Interval, JudgeQuality, JudgeReport
-from ..recipe import Recipe
 from ..runtime.progress import terminal_progress
 from ..text import shorten
 from .common import AsJson, app, print_message, print_output, subcommand
@@ -68,7 +67,7 @@ def fit(
     It is asked by its folder: --judge trained:DIR.
     """
     progress = terminal_progress()
-    corpus = read_corpus(source, Recipe(context=context, response=response), progress=progress)
+    corpus = read_corpus(source, context=context, response=response, progress=progress)
     labels = LabelDefinition(label, unsafe.split(","), safe.split(",") if safe else (), category)
     found = read_labeled_rows(corpus, labels)
     how = FittingSettings(encoder, frozen=frozen, seed=seed, epochs=epochs)

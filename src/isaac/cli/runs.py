@@ -45,7 +45,7 @@ from .demo import BookingsResult, curate_bookings, curate_demo
 
 
 @command
-@recipe_flags(Recipe.model_fields)
+@recipe_flags(Recipe.fields())
 def curate(
     source: Annotated[
         str,

@@ -1,4 +1,4 @@
-"""Files in, exchanges out, records back: every format and layout that a corpus comes in."""
+"""Read a corpus from files into exchanges, and write changed responses back into its records."""
 
 from .corpus import Corpus, Exchange
 from .reading import read_corpus

@@ -1,4 +1,4 @@
-"""Dialogue acts that a release has in a file of their own, put into its dialogues' records."""
+"""Attach dialogue acts to dialogues when a MultiWOZ release keeps them in a separate file."""
 
 from __future__ import annotations
 
@@ -25,119 +25,134 @@ ACT_FILE_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "multiwoz22": ("dialog_acts",),
     }
 )
-"""What files of acts are called by the formats that have some, without ``.json``."""
+"""Names of the act files, without ``.json``, of each format that has any."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
 class ActFiles:
-    """The files of acts of an input: what they are called, and what became of them.
+    """The act files of an input, and which dialogues got acts from them.
 
-    Files come into ``read``. A dialogue with no acts of its own is, by its id, in ``found`` if it
-    got some, in ``lacking`` if no file has any, and in ``mismatched`` if a file has acts of turns that
-    it has not: then it cannot be told whose the others are, and it gets none.
+    ``names`` are the file names to look for, without ``.json``. ``files_read`` has the act files
+    read so far, in order. Each dialogue without acts in its own record is, by id, in one set:
+    ``matched`` if it got acts, ``missing`` if no file has its acts, and ``mismatched`` if a file
+    has acts of turns that the dialogue lacks. A mismatched dialogue gets no acts, because its
+    other turns may be numbered differently too.
     """
 
     names: tuple[str, ...]
-    read: dict[str, None] = field(default_factory=dict)
-    found: set[str] = field(default_factory=set)
-    lacking: set[str] = field(default_factory=set)
+    files_read: dict[str, None] = field(default_factory=dict)
+    matched: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
     mismatched: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, form: str | None) -> ActFiles:
-        """Return those of a format, none for one that has no such files."""
-        return cls(ACT_FILE_NAMES.get(form or "", ()))
+    def of(cls, format_name: str | None) -> ActFiles:
+        """The act files of a format; without names if it has none."""
+        return cls(ACT_FILE_NAMES.get(format_name or "", ()))
 
     def has(self, name: str) -> bool:
-        """Say whether a file is one of acts, by its name."""
+        """Whether a file is an act file, judged by its name."""
         return PurePosixPath(name.lower()).name.partition(".")[0] in self.names
 
-    def make_skip_filter(self, beside: Callable[[str], bool]) -> Callable[[str], bool]:
-        """Return what knows the files that hold neither dialogues nor these acts."""
-        return lambda name: beside(name) and not self.has(name)
+    def make_skip_filter(self, is_auxiliary: Callable[[str], bool]) -> Callable[[str], bool]:
+        """Build a filter for the names of files to skip: auxiliary ones, except these act files."""
+        return lambda name: is_auxiliary(name) and not self.has(name)
 
-    def take(self, name: str, file: BinaryIO, known: dict[str, str]) -> None:
-        """Read a file of acts into ``known``: the JSON of a dialogue's acts by its id.
+    def load(self, name: str, file: BinaryIO, acts_by_id: dict[str, str]) -> None:
+        """Read an act file into ``acts_by_id``: dialogue id to the JSON of the dialogue's acts.
 
-        Raises `CorpusError` if it is damaged, or says something else of a dialogue than is known.
+        Raises `CorpusError` if the file is damaged, or contradicts acts that are already there.
         """
         head = file.read(4096)
         file.seek(len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0)
         if not head.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{"):
-            raise CorpusError(f"{name} is no object of dialogues and their acts; fetch it again")
+            raise CorpusError(
+                f"{name} is not a JSON object of dialogue ids and their acts; download it again"
+            )
         for key, record in read_keyed_objects(name, file):
             place = f"{name} line {record.line}: the acts of '{shorten(key, 60)}'"
             if record.value is None:
-                raise CorpusError(f"{place} cannot be used: {record.problem}; mend it there")
+                raise CorpusError(f"{place} cannot be used: {record.problem}; fix them in the file")
             text = dumps(record.value)
-            if known.setdefault(_strip_json_suffix(key), text) != text:
-                raise CorpusError(f"{place} stand twice and differ; take one of them out")
-        self.read[name] = None
+            if acts_by_id.setdefault(_strip_json_suffix(key), text) != text:
+                raise CorpusError(f"{place} appear twice and differ; remove one of the two")
+        self.files_read[name] = None
 
-    def joined(
-        self, records: Iterator[ParsedRecord], known: Mapping[str, str]
+    def attach(
+        self, records: Iterator[ParsedRecord], acts_by_id: Mapping[str, str]
     ) -> Iterator[ParsedRecord]:
-        """Yield the records of dialogues with the acts that are known of them."""
+        """Yield the records, each dialogue with its acts from the act files."""
         for record in records:
-            value = record.value
-            yield record if value is None else record._replace(value=self.with_acts(value, known))
+            if record.value is not None:
+                record = record._replace(value=self.with_acts(record.value, acts_by_id))
+            yield record
 
-    def with_acts(self, record: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
-        """Return a record with the known acts as its column `ACTS_COLUMN`; the same if it has its own."""
+    def with_acts(self, record: dict[str, Any], acts_by_id: Mapping[str, str]) -> dict[str, Any]:
+        """Add the dialogue's acts as the column `ACTS_COLUMN`, unless the record has acts already.
+
+        Notes in which set of dialogues this one belongs. Returns the record itself if nothing was
+        added.
+        """
         turns = _find_turn_ids(record) if self.names else None
         if turns is None:
             return record
-        number = _strip_json_suffix(str(record.get("dialogue_id") or record.get("id")))
-        acts = json.loads(known.get(number, "null"))
-        fits = acts is not None and acts.keys() <= turns
-        (self.lacking if acts is None else self.found if fits else self.mismatched).add(number)
-        return {**record, ACTS_COLUMN: acts} if fits else record
+        dialogue = _strip_json_suffix(str(record.get("dialogue_id") or record.get("id")))
+        acts = json.loads(acts_by_id.get(dialogue, "null"))
+        if acts is None:
+            self.missing.add(dialogue)
+            return record
+        if not acts.keys() <= turns:
+            self.mismatched.add(dialogue)
+            return record
+        self.matched.add(dialogue)
+        return {**record, ACTS_COLUMN: acts}
 
-    def told(self) -> str:
-        """Return what became of the files and the dialogues, empty where none needed any."""
-        said = []
-        if self.read and self.found:
-            said.append(
-                f"acts of {_format_dialogue_count(self.found)} read from {', '.join(self.read)}"
-            )
-        if self.lacking:
+    def summary(self) -> str:
+        """Describe how many dialogues got acts and how many did not; empty if none needed any."""
+        parts = []
+        if self.files_read and self.matched:
+            dialogues = _format_dialogue_count(self.matched)
+            parts.append(f"read the acts of {dialogues} from {', '.join(self.files_read)}")
+        if self.missing:
             names = " or ".join(f"{name}.json" for name in self.names)
-            where = " there" if self.read else f", and no {names} lies with them"
-            said.append(f"{_format_dialogue_count(self.lacking)} without acts{where}")
+            where = "in the act files" if self.files_read else f"and no {names} next to them"
+            parts.append(f"{_format_dialogue_count(self.missing)} without acts {where}")
         if self.mismatched:
-            said.append(
-                f"{_format_dialogue_count(self.mismatched)} without acts, since those there name other turns"
-            )
-        return "; ".join(said)
+            dialogues = _format_dialogue_count(self.mismatched)
+            parts.append(f"{dialogues} without acts: the act files number their turns differently")
+        return "; ".join(parts)
 
 
 ALL_ACT_FILES = ActFiles(tuple(name for names in ACT_FILE_NAMES.values() for name in names))
-"""Files of acts of any format."""
+"""The act files of all formats."""
 
 
-def find_sources_with_acts(source: str, form: str | None) -> list[SourceFile]:
-    """Return the files of an input, those of acts first, as `find_sources` or `find_act_files`."""
-    files, acts = find_sources(source), ActFiles.of(form)
+def find_sources_with_acts(source: str, format_name: str | None) -> list[SourceFile]:
+    """Find the files of an input and the act files next to it, act files first."""
+    files, acts = find_sources(source), ActFiles.of(format_name)
     return sorted([*files, *find_act_files(files, acts)], key=lambda file: not acts.has(file.name))
 
 
 def find_act_files(files: Sequence[SourceFile], acts: ActFiles) -> list[SourceFile]:
-    """Return the files of acts in the folder of an input's dialogues, or in that above it.
+    """Find the act files in the folder of an input's dialogues, or else in its parent.
 
-    None if the input has some itself or is no plain file: 2.2 has its dialogues in ``train``,
-    ``dev`` and ``test``, and their acts above these.
+    MultiWOZ 2.2 has its dialogues in ``train``, ``dev`` and ``test``, and their acts in the parent.
+    Finds none if the input includes an act file or an archive itself, or if one of its files is
+    not a local file.
     """
     paths = [file.path.absolute() for file in files if file.path]
-    whole = any(acts.has(file.name) or file.name.lower().endswith(ARCHIVE_SUFFIX) for file in files)
-    if whole or len(paths) < len(files):
+    is_complete = any(
+        acts.has(file.name) or file.name.lower().endswith(ARCHIVE_SUFFIX) for file in files
+    )
+    if is_complete or len(paths) < len(files):
         return []
     base = Path(os.path.commonpath([path.parent for path in paths]))
-    for above, folder in (("", base), ("../", base.parent)):
-        there = [name for name in acts.names if (folder / f"{name}.json").is_file()]
-        if there:
-            return [SourceFile(f"{above}{name}.json", folder / f"{name}.json") for name in there]
+    for prefix, folder in (("", base), ("../", base.parent)):
+        names = [f"{name}.json" for name in acts.names if (folder / f"{name}.json").is_file()]
+        if names:
+            return [SourceFile(prefix + name, folder / name) for name in names]
     return []
 
 
@@ -150,12 +165,17 @@ def _format_dialogue_count(dialogues: set[str]) -> str:
 
 
 def _find_turn_ids(record: Mapping[str, Any]) -> set[str] | None:
-    """Return the turns that a file of acts can name; None for what has acts or is no dialogue."""
-    log, turns = record.get("log"), record.get("turns")
-    many = log if isinstance(log, list) else turns if isinstance(turns, list) else []
-    own = any(not isinstance(turn, Mapping) or "dialog_act" in turn for turn in many)
-    if record.get(ACTS_COLUMN) is not None or own or not many:
+    """The ids that an act file may use for a dialogue's turns.
+
+    In a ``log`` (2.0, 2.1, 2.4) these number the system turns from 1, in ``turns`` (2.2) they are
+    the turns' own ids. None if the record is not a dialogue or already has acts.
+    """
+    log = record.get("log")
+    turns = log if isinstance(log, list) else record.get("turns")
+    if not isinstance(turns, list) or not turns or record.get(ACTS_COLUMN) is not None:
         return None
-    if many is log:
-        return {str(number) for number in range(1, len(many) // 2 + 1)}
-    return {str(turn.get("turn_id", index)) for index, turn in enumerate(many)}
+    if any(not isinstance(turn, Mapping) or "dialog_act" in turn for turn in turns):
+        return None
+    if turns is log:
+        return {str(number) for number in range(1, len(turns) // 2 + 1)}
+    return {str(turn.get("turn_id", index)) for index, turn in enumerate(turns)}

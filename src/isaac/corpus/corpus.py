@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import CorpusError
+from ..runtime.arrays import Ints
 from .files import InputDigest
 from .formats import FORMATS, CorpusTurn, Message, RowError, deserialize_format, serialize_format
-from .parquet_table import Ints, ParquetTable
+from .parquet_table import ParquetTable
 from .records import ParsedRecord, dumps
 from .rejected import Rejected
 from .source_records import SourceRecord

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-Ints = npt.NDArray[np.int64]
+from ..runtime.arrays import Ints
 
 
 class ParquetTable:

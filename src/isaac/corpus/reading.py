@@ -1,4 +1,4 @@
-"""Reading."""
+"""Read an input: find its files, detect their formats, and turn records into exchanges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import CorpusError, RecipeError
-from ..recipe import Recipe
+from ..recipe import ReadingOptions, Recipe
 from ..runtime.concurrency import gc_paused
 from ..runtime.progress import Progress, Tick
 from .act_files import ActFiles, find_sources_with_acts
@@ -37,14 +37,79 @@ from .formats.task_oriented import (
 from .records import ParsedRecord, dumps, read_hub_dataset, read_records
 from .rejected import Rejected, RejectedSink
 
+CHUNK_CHARACTERS = 2**24
+"""Characters after which a chunk ends early, so that long texts do not fill the memory."""
+
+DETECTION_RECORDS = 200
+"""Usable records from which the format of a file is detected."""
+
+
+def read_corpus(
+    source: str | Path,
+    options: ReadingOptions | Recipe | None = None,
+    *,
+    progress: Progress | None = None,
+    **fields: Any,
+) -> Corpus:
+    """Read the exchanges of a file, folder, glob, ``-`` (standard input) or ``hf://dataset``.
+
+    ``options`` may be those of a recipe; any of them can be given by name instead, such as
+    ``read_corpus("chats.jsonl", context="prompt", response="answer")``. A row that cannot be used
+    is kept in ``rejected`` with its file, line and reason.
+
+    Raises `CorpusError` if the input cannot be read or its format cannot be detected, and
+    `RecipeError` for an unknown or bad option.
+    """
+    if isinstance(options, Recipe):
+        options = options.reading
+    if fields:
+        given = {} if options is None else options.model_dump(exclude_unset=True)
+        options = ReadingOptions.of({**given, **fields})
+    rejected: list[Rejected] = []
+    inputs: list[InputDigest] = []
+    chunks = read_chunks(source, options or ReadingOptions(), rejected, inputs, progress=progress)
+    tables = list(chunks)
+    table = pa.concat_tables(tables).unify_dictionaries() if tables else CORPUS_SCHEMA.empty_table()
+    return Corpus(table, rejected, inputs)
+
+
+def read_chunks(
+    source: str | Path,
+    options: ReadingOptions,
+    rejected: RejectedSink,
+    inputs: list[InputDigest],
+    *,
+    progress: Progress | None = None,
+) -> Iterator[pa.Table]:
+    """Yield the exchanges of an input chunk by chunk, as tables of `CORPUS_SCHEMA`.
+
+    Rows that cannot be used are appended to ``rejected``, the digest of each file to ``inputs``.
+    Raises as `read_corpus` does.
+    """
+    progress = progress or Progress()
+    acts = ActFiles.of(options.format)
+    lexicon = build_input_lexicon(str(source), options, acts, progress)
+    records = read_input_records(str(source), options, acts, inputs)
+    rows = itertools.islice(_read_input_rows(records, options, lexicon, rejected), options.limit)
+    tables = _build_tables(rows)
+    with progress.stage("read") as tick:
+        while (table := _read_next_table(tables)) is not None:
+            yield table
+            tick(len(table))
+    # A limit may end the reading early; the files after it are part of the input all the same.
+    files = find_sources_with_acts(str(source), options.format)
+    inputs += [digest_source(file) for file in files[len(inputs) :]]
+    if message := acts.summary():
+        progress.notify(message)
+
 
 def digest_inputs(source: str | Path, form: str | None = None) -> list[InputDigest]:
-    """Return the digest of each file of the input, without parsing it."""
+    """Digest each file of an input, without parsing it; ``form`` is the name of its format."""
     return [digest_source(file) for file in find_sources_with_acts(str(source), form)]
 
 
 def digest_source(file: SourceFile) -> InputDigest:
-    """Return the digest of one file."""
+    """Digest one file; for a dataset of a hub, its name."""
     if file.name.startswith("hf://"):
         return _digest_hub_name(file.name)
     with open_source(file) as (_, digest):
@@ -55,51 +120,56 @@ def _digest_hub_name(name: str) -> InputDigest:
     return InputDigest(name, 0, hashlib.sha256(name.encode()).hexdigest())
 
 
-def build_input_lexicon(source: str, recipe: Recipe, acts: ActFiles, progress: Progress) -> Lexicon:
-    """Return the values that dialogues speak of: a database's, or those that they note themselves.
+def build_input_lexicon(
+    source: str, options: ReadingOptions, acts: ActFiles, progress: Progress
+) -> Lexicon:
+    """Collect the values that task-oriented dialogues mention; empty for any other format.
 
-    For the latter the input is read once more, before the rest.
+    They come from the database of the options or, without one, from the annotations of the
+    dialogues themselves: the input is then read twice. Raises `RecipeError` if a database is given
+    for another format, or the input can be read only once.
     """
-    if recipe.format not in TASK_ORIENTED_FORMATS:
-        if recipe.database is not None:
+    if options.format not in TASK_ORIENTED_FORMATS:
+        if options.database is not None:
             known = ", ".join(TASK_ORIENTED_FORMATS)
             raise RecipeError(
-                f"a database is for task-oriented dialogues: give a format of {known}"
+                f"a database is for task-oriented dialogues; set the format to one of: {known}"
             )
         return Lexicon()
-    if recipe.database is not None:
-        return lexicon_from_database(recipe.database)
+    if options.database is not None:
+        return lexicon_from_database(options.database)
     if source == "-" or Path(source).is_fifo():
         raise RecipeError(
-            "dialogues are read twice, at first for their values, and a pipe can be read only "
-            "once; give the input as a file, or a database"
+            "dialogues are read twice, first for their values, but a pipe can be read only once; "
+            "give the input as a file, or give a database"
         )
     with progress.stage("values") as tick, gc_paused():
-        return lexicon_from_records(recipe.format, _read_record_values(source, recipe, acts, tick))
+        return lexicon_from_records(
+            options.format, _read_record_values(source, options, acts, tick)
+        )
 
 
 def _read_record_values(
-    source: str, recipe: Recipe, acts: ActFiles, tick: Tick
+    source: str, options: ReadingOptions, acts: ActFiles, tick: Tick
 ) -> Iterator[dict[str, Any]]:
-    for records in read_input_records(source, recipe, acts, []):
+    for records in read_input_records(source, options, acts, []):
         for record in records:
             tick(1)
             yield record.value or {}
 
 
 def read_input_records(
-    source: str, recipe: Recipe, acts: ActFiles, inputs: list[InputDigest]
+    source: str, options: ReadingOptions, acts: ActFiles, inputs: list[InputDigest]
 ) -> Iterator[Iterator[ParsedRecord]]:
-    """Yield the records of each file of an input, its digest noted.
+    """Yield the records of each file of an input, and append the file's digest to ``inputs``.
 
-    Dialogues have the acts that files of acts have of them: those of an archive are for what is
-    in it, the others for all.
+    Dialogues get the acts that separate act files have for them: an act file in an archive is for
+    the dialogues of that archive, any other for all dialogues.
     """
-    files = find_sources_with_acts(source, recipe.format)
-    aside = (
-        acts.make_skip_filter(is_auxiliary_file) if recipe.format in TASK_ORIENTED_FORMATS else None
-    )
-    known: dict[str, str] = {}
+    files = find_sources_with_acts(source, options.format)
+    task_oriented = options.format in TASK_ORIENTED_FORMATS
+    is_skipped = acts.make_skip_filter(is_auxiliary_file) if task_oriented else None
+    shared_acts: dict[str, str] = {}
     for file in files:
         if file.name.startswith("hf://"):
             inputs.append(_digest_hub_name(file.name))
@@ -107,67 +177,14 @@ def read_input_records(
             continue
         with open_source(file) as (stream, digest):
             inputs.append(digest)
-            if aside is not None and len(files) > 1 and aside(file.name):
+            if is_skipped is not None and len(files) > 1 and is_skipped(file.name):
                 continue
-            inside = known if acts.has(file.name) else dict(known)
-            for name, part in open_members(file.name, stream, aside, acts.has):
+            known = shared_acts if acts.has(file.name) else dict(shared_acts)
+            for name, member in open_members(file.name, stream, is_skipped, acts.has):
                 if acts.has(name):
-                    acts.take(name, part, inside)
+                    acts.load(name, member, known)
                 else:
-                    yield acts.joined(read_records(name, part), inside)
-
-
-CHUNK_CHARACTERS = 2**24
-"""Characters from which on fewer exchanges are in memory at a time."""
-
-
-DETECTION_RECORDS = 200
-"""Records from which a file's format is recognised."""
-
-
-def read_corpus(
-    source: str | Path, recipe: Recipe | None = None, *, progress: Progress | None = None
-) -> Corpus:
-    """Return the exchanges of a file, folder, glob, ``-`` (standard input) or ``hf://dataset``.
-
-    A row that cannot be used is kept in ``rejected`` with its file, line and reason. Raises
-    `CorpusError` if the input cannot be read at all or its format cannot be told.
-    """
-    rejected: list[Rejected] = []
-    inputs: list[InputDigest] = []
-    parts = list(read_chunks(source, recipe or Recipe(), rejected, inputs, progress=progress))
-    table = pa.concat_tables(parts).unify_dictionaries() if parts else CORPUS_SCHEMA.empty_table()
-    return Corpus(table, rejected, inputs)
-
-
-def read_chunks(
-    source: str | Path,
-    recipe: Recipe,
-    rejected: RejectedSink,
-    inputs: list[InputDigest],
-    *,
-    progress: Progress | None = None,
-) -> Iterator[pa.Table]:
-    """Yield the exchanges of an input portion by portion, as tables of `CORPUS_SCHEMA`.
-
-    Rows that cannot be used go to ``rejected``, the digest of each file to ``inputs``.
-    """
-    progress = progress or Progress()
-    acts = ActFiles.of(recipe.format)
-    lexicon = build_input_lexicon(str(source), recipe, acts, progress)
-    given = read_input_records(str(source), recipe, acts, inputs)
-    rows = itertools.islice(_read_input_rows(given, recipe, lexicon, rejected), recipe.limit)
-    tables = _build_tables(rows)
-    with progress.stage("read") as tick:
-        while (table := _read_next_table(tables)) is not None:
-            yield table
-            tick(len(table))
-    inputs += [
-        digest_source(file)
-        for file in find_sources_with_acts(str(source), recipe.format)[len(inputs) :]
-    ]
-    if said := acts.told():
-        progress.tell(said)
+                    yield acts.attach(read_records(name, member), known)
 
 
 def _read_next_table(tables: Iterator[pa.Table]) -> pa.Table | None:
@@ -177,117 +194,124 @@ def _read_next_table(tables: Iterator[pa.Table]) -> pa.Table | None:
 
 def _build_tables(rows: Iterator[CorpusRow]) -> Iterator[pa.Table]:
     start = 0
-    for portion in _split_rows(rows):
-        yield build_table(portion, start)
-        start += len(portion)
+    for chunk in _split_rows(rows):
+        yield build_table(chunk, start)
+        start += len(chunk)
 
 
 def _split_rows(rows: Iterator[CorpusRow]) -> Iterator[list[CorpusRow]]:
-    """Yield the rows in portions that fit into memory, whatever their size."""
-    portion: list[CorpusRow] = []
+    """Split the rows into chunks that fit into memory, however long their texts are."""
+    chunk: list[CorpusRow] = []
     size = 0
     for row in rows:
-        portion.append(row)
+        chunk.append(row)
         size += row.size
-        if len(portion) == CHUNK_EXCHANGES or size >= CHUNK_CHARACTERS:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion
+        if len(chunk) == CHUNK_EXCHANGES or size >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _read_input_rows(
-    given: Iterator[Iterator[ParsedRecord]],
-    recipe: Recipe,
+    files: Iterator[Iterator[ParsedRecord]],
+    options: ReadingOptions,
     lexicon: Lexicon,
     rejected: RejectedSink,
 ) -> Iterator[CorpusRow]:
-    for records in given:
-        yield from _read_file_rows(records, recipe, lexicon, rejected)
+    for records in files:
+        yield from _read_file_rows(records, options, lexicon, rejected)
 
 
 def _read_file_rows(
-    records: Iterator[ParsedRecord], recipe: Recipe, lexicon: Lexicon, rejected: RejectedSink
+    records: Iterator[ParsedRecord],
+    options: ReadingOptions,
+    lexicon: Lexicon,
+    rejected: RejectedSink,
 ) -> Iterator[CorpusRow]:
-    """Yield the exchanges of one file, its format told from its first records."""
-    head = _take_sample(records)
-    usable = [record.value for record in head if record.value is not None]
+    """Yield the exchanges of one file, whose format is detected from its first records."""
+    sample = _take_sample(records)
+    usable = [record.value for record in sample if record.value is not None]
     if not usable:
-        for record in head:
+        for record in sample:
             rejected.append(_reject(record, record.problem))
         return
-    form = _choose_file_format(head[0].file, usable, recipe)
+    form = _choose_file_format(sample[0].file, usable, options)
     if isinstance(form, TaskOrientedFormat):
         form = replace(form, lexicon=lexicon)
-    written = serialize_format(form)
-    for record in itertools.chain(head, records):
+    serialized = serialize_format(form)
+    for record in itertools.chain(sample, records):
         if record.value is None:
             rejected.append(_reject(record, record.problem))
             continue
         try:
-            yield from _build_rows(record, form, written, recipe)
+            yield from _build_rows(record, form, serialized, options)
         except RowError as error:
             rejected.append(_reject(record, str(error)))
 
 
 def _take_sample(records: Iterator[ParsedRecord]) -> list[ParsedRecord]:
-    """Return the first records, up to `DETECTION_RECORDS` of them usable."""
-    head: list[ParsedRecord] = []
+    """Take the first records, up to `DETECTION_RECORDS` usable ones."""
+    sample: list[ParsedRecord] = []
     usable = 0
     while usable < DETECTION_RECORDS and (record := next(records, None)):
-        head.append(record)
+        sample.append(record)
         usable += record.value is not None
-    return head
+    return sample
 
 
-def _choose_file_format(file: str, records: list[dict[str, Any]], recipe: Recipe) -> Format:
+def _choose_file_format(
+    file: str, records: list[dict[str, Any]], options: ReadingOptions
+) -> Format:
     try:
         form = choose_format(
-            records, name=recipe.format, context=recipe.context, response=recipe.response
+            records, name=options.format, context=options.context, response=options.response
         )
     except CorpusError as error:
         raise CorpusError(f"{file}: {error}") from None
     if isinstance(form, TaskOrientedFormat) and (
-        recipe.format is None or recipe.group_by != GROUP_BY_ACT
+        options.format is None or options.group_by != GROUP_BY_ACT
     ):
-        raise RecipeError(f"{file}: {_explain_recipe_mismatch(form, recipe)}")
+        raise RecipeError(f"{file}: {_explain_mismatch(form, options)}")
     return form
 
 
-def _explain_recipe_mismatch(form: TaskOrientedFormat, recipe: Recipe) -> str:
-    """Return why dialogues cannot be read by a recipe, and what to do."""
-    if recipe.format is None:
+def _explain_mismatch(form: TaskOrientedFormat, options: ReadingOptions) -> str:
+    """Say why dialogues cannot be read with these options, and what to do."""
+    if options.format is None:
         plain = ", or --format messages for plain conversations" if form.name == "dialogue" else ""
         return (
-            f"these are task-oriented dialogues; add --format {form.name}, which draws a turn "
-            f"among those of its acts and fills it with its own values{plain}"
+            f"these are task-oriented dialogues; add --format {form.name}, which draws each turn "
+            f"from turns with the same acts and fills in the turn's own values{plain}"
         )
     return (
-        f"format '{form.name}' needs group_by '{GROUP_BY_ACT}' (came: {recipe.group_by}): a turn drawn "
-        "from any other group could need values that its place has not; see Recipe.dialogue"
+        f"format '{form.name}' needs group_by '{GROUP_BY_ACT}' (got: {options.group_by}), because "
+        "a turn from any other group could need values that are not available; see Recipe.dialogue"
     )
 
 
 def _build_rows(
-    record: ParsedRecord, form: Format, written: str, recipe: Recipe
+    record: ParsedRecord, form: Format, serialized: str, options: ReadingOptions
 ) -> list[CorpusRow]:
     value = record.value or {}
-    acted = isinstance(form, TaskOrientedFormat)
-    group = None if acted else _read_group(value, recipe.group_by)
+    task_oriented = isinstance(form, TaskOrientedFormat)
+    group = None if task_oriented else _read_group(value, options.group_by)
     turns = form.turns(value)
-    chosen = turns if recipe.turns == "all" else turns[-1:]
+    chosen = turns if options.turns == "all" else turns[-1:]
     return [
-        CorpusRow(record, written, turn, turn is chosen[0], turn.group if acted else group)
+        CorpusRow(
+            record, serialized, turn, turn is chosen[0], turn.group if task_oriented else group
+        )
         for turn in chosen
     ]
 
 
 def _read_group(value: dict[str, Any], column: str | None) -> str | None:
-    """Return what is in the column by which a record is grouped, if there is one."""
+    """The text of the ``group_by`` column; None if the options name none."""
     if column is None:
         return None
-    given = value.get(column)
-    return str(given) if isinstance(given, int | float) else require_text(value, column)
+    group = value.get(column)
+    return str(group) if isinstance(group, int | float) else require_text(value, column)
 
 
 def _reject(record: ParsedRecord, reason: str) -> Rejected:

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..recipe import ResolvedRecipe
+from ..runtime.arrays import Flags, Ints, Reals
 from ..runtime.engines import Engine
-from .arrays import Ints, Reals
 from .canonical_order import CanonicalCorpus
 from .clusters import Clusters
 from .relevance import Relevance
@@ -199,7 +199,7 @@ class SamplingRound(NamedTuple):
     kinds: Ints
     layout: CanonicalCorpus
     taken: Ints
-    closed: npt.NDArray[np.bool_]
+    closed: Flags
     seed: int
     stream: tuple[int, int]
 
@@ -235,7 +235,7 @@ def draw_weighted(
     price: Reals,
     layout: CanonicalCorpus,
     kinds: Ints,
-    asking: npt.NDArray[np.bool_],
+    asking: Flags,
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> list[DrawsWithOdds]:
@@ -285,7 +285,7 @@ def _sample_in_blocks(offer: SamplingRound, rows: Ints, engine: Engine) -> Sampl
     return SampledCandidates(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
-def _count_earlier(chosen: Ints, counted: npt.NDArray[np.bool_]) -> Ints:
+def _count_earlier(chosen: Ints, counted: Flags) -> Ints:
     """Return how many of the earlier rows that count chose the same."""
     order = np.argsort(chosen, kind="stable")
     ranked = chosen[order]

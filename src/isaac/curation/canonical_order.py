@@ -1,9 +1,9 @@
-"""The canonical order of a corpus, in which nothing depends on how its rows came.
+"""The canonical order of a corpus: nothing depends on the order in which its rows were read.
 
-Texts are embedded once each; texts and rows are sorted by a hash of what they say. So permuting
-the rows of the input permutes the ids and changes nothing else, and of many rows with one context
-the first few are a fair sample. The corpus is read batch by batch: what stays in memory are
-numbers, about 110 bytes a row.
+Texts and rows are sorted by hashes of their content, so permuting the input permutes the ids and
+changes nothing else, and of many rows with one context the first few are a fair sample. Each
+distinct text is embedded once. The corpus is read in chunks: only numbers, about 110 bytes per row,
+stay in memory.
 """
 
 from __future__ import annotations
@@ -17,39 +17,44 @@ import numpy as np
 import numpy.typing as npt
 
 from ..corpus.corpus import Corpus
+from ..recipe import Recipe
+from ..runtime.arrays import Digests, Ints, Keys
 from ..runtime.progress import Progress
 from ..runtime.storage import TextChunks, stored_arrays
-from .arrays import Digests, Ints, Keys
-from .storage import MemoryStorage, Storage
+from .storage import ROWS_KEY, VIEWS_KEY, MemoryStorage, Storage, text_key
 from .unique_texts import UniqueDigests, UniqueTexts, compute_digests, unique_digests
 
 
 class CanonicalCorpus(NamedTuple):
-    """Rows in canonical order, pointing to distinct texts.
+    """The rows of a corpus in canonical order, as numbers that index distinct texts.
 
-    For canonical row r: ``context[r]`` and ``response[r]`` index ``contexts`` and ``responses``,
-    ``ids[r]`` is its id in the corpus, ``keys[r]`` seeds its draws, ``group[r]`` is its group (0
-    where there are none), ``exchange[r]`` the number of its distinct (group, context, response).
-    ``first[e]`` is the first row of exchange e. ``shown`` are the distinct texts by which responses
-    are compared, which are the responses themselves or what is seen of them, and ``look[r]`` says
-    which of them row r has.
+    A variable of this type is called ``layout``: it says where everything is, the corpus itself
+    stays on disk. For row r: ``context[r]``, ``response[r]`` and ``view[r]`` index ``contexts``,
+    ``responses`` and ``views``, where a view is the text by which a response is compared (the
+    whole response, or its opening). ``group[r]`` is the row's group (0 if there are none),
+    ``exchange[r]`` the number of its distinct (group, context, response), ``ids[r]`` its id in the
+    corpus, and ``keys[r]`` seeds its draws. ``first[e]`` is the first row of exchange e.
     """
 
     contexts: UniqueTexts
     responses: UniqueTexts
-    shown: UniqueTexts
+    views: UniqueTexts
     context: Ints
     response: Ints
-    look: Ints
+    view: Ints
     group: Ints
     exchange: Ints
     first: Ints
     ids: Ints
     keys: Keys
 
+    def row_neighborhoods(self, recipe: Recipe) -> Ints:
+        """The neighborhood of each row (n,): that of its group if grouped, else of its exchange."""
+        return self.exchange if recipe.reading.group_by is None else self.group
+
 
 def hash_exchange(context: str, response: str, group: str = "", copy: int = 0) -> int:
-    """Return 64 bits that stand for the nth such exchange of a group, wherever it was read."""
+    """Hash an exchange to 64 bits; ``copy`` numbers equal exchanges from 0."""
     text = f"{len(context)} {len(response)} {copy} {context}{response}{group}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
@@ -57,86 +62,93 @@ def hash_exchange(context: str, response: str, group: str = "", copy: int = 0) -
 def canonicalize(
     corpus: Corpus,
     store: Storage | None = None,
-    show: Callable[[str], str] | None = None,
+    extract_view: Callable[[str], str] | None = None,
     progress: Progress | None = None,
 ) -> CanonicalCorpus:
-    """Return the canonical layout of a corpus, kept in a store.
+    """Put a corpus into canonical order, or load that order from a store.
 
-    ``show`` returns what of a response is compared; without it, all of it is.
+    ``extract_view`` maps a response to the text by which it is compared, by default all of it.
     """
     store = store or MemoryStorage()
-    made = functools.cache(functools.partial(_compute_order, corpus, progress or Progress()))
+    compute = functools.cache(functools.partial(_compute_order, corpus, progress or Progress()))
     contexts, responses = (
-        _load_or_build_texts(name, corpus, made, store) for name in ("context", "response")
+        _load_or_build_texts(name, corpus, compute, store) for name in ("context", "response")
     )
-    rows = stored_arrays(store, "texts/rows", ROW_ARRAYS, lambda: made()[1])
-    shown, look = responses, rows["response"]
-    if show is not None:
-        shown, place = _load_or_build_views(responses, show, store)
-        look = place[look]
-    return CanonicalCorpus(contexts, responses, shown, look=look, **rows)
+    rows = stored_arrays(store, ROWS_KEY, ROW_ARRAYS, lambda: compute()[1])
+    views, view = responses, rows["response"]
+    if extract_view is not None:
+        views, view_of_response = _load_or_build_views(responses, extract_view, store)
+        view = view_of_response[view]
+    return CanonicalCorpus(contexts, responses, views, view=view, **rows)
 
+
+CHUNK_ROWS = 10_000
+"""Rows whose texts are in memory at a time."""
 
 ROW_ARRAYS = ("context", "response", "group", "exchange", "first", "ids", "keys")
+"""Fields of `CanonicalCorpus` that are stored."""
+
 TEXT_COLUMNS = ("context", "response", "group")
+"""Columns of the corpus that make an exchange."""
 
 
 def _load_or_build_texts(
     name: str,
     corpus: Corpus,
-    made: Callable[[], tuple[dict[str, UniqueDigests], dict[str, Ints]]],
+    compute: Callable[[], tuple[dict[str, UniqueDigests], dict[str, Ints]]],
     store: Storage,
 ) -> UniqueTexts:
-    """Return the distinct texts of a column."""
-    digests = store.array(f"texts/{name}.digests", lambda: made()[0][name].digests)
+    """Load the distinct texts of a column, or collect and store them."""
+    key = text_key(name)
+    digests = store.array(f"{key}.digests", lambda: compute()[0][name].digests)
     source = store.texts(
-        f"texts/{name}", len(digests), lambda: iter_unique_texts(corpus, name, made()[0][name])
+        key, len(digests), lambda: iter_unique_texts(corpus, name, compute()[0][name])
     )
     return UniqueTexts(digests, source)
 
 
 def _load_or_build_views(
-    responses: UniqueTexts, show: Callable[[str], str], store: Storage
+    responses: UniqueTexts, extract_view: Callable[[str], str], store: Storage
 ) -> tuple[UniqueTexts, Ints]:
-    """Return the distinct texts that are seen of responses, and which each response has."""
+    """Load or build the distinct views, and the index (t,) of each response's view."""
 
-    def portions() -> Iterator[tuple[int, list[str]]]:
+    def iter_views() -> Iterator[tuple[int, list[str]]]:
         for start in range(0, len(responses), CHUNK_ROWS):
-            yield start, [show(text) for text in responses[start : start + CHUNK_ROWS]]
+            yield start, [extract_view(text) for text in responses[start : start + CHUNK_ROWS]]
 
     @functools.cache
-    def made() -> UniqueDigests:
-        return unique_digests(np.concatenate([compute_digests(texts) for _, texts in portions()]))
+    def compute() -> UniqueDigests:
+        return unique_digests(np.concatenate([compute_digests(texts) for _, texts in iter_views()]))
 
-    def pieces() -> TextChunks:
-        for start, texts in portions():
-            places = made().inverse[start : start + len(texts)]
-            new = np.flatnonzero(made().first[places] == start + np.arange(len(texts)))
-            yield places[new], [texts[i] for i in new.tolist()]
+    def iter_chunks() -> TextChunks:
+        for start, texts in iter_views():
+            indices = compute().inverse[start : start + len(texts)]
+            new = np.flatnonzero(compute().first[indices] == start + np.arange(len(texts)))
+            yield indices[new], [texts[i] for i in new.tolist()]
 
-    digests = store.array("texts/shown.digests", lambda: made().digests)
-    place = store.array("texts/shown.place", lambda: made().inverse)
-    return UniqueTexts(digests, store.texts("texts/shown", len(digests), pieces)), place
+    digests = store.array(f"{VIEWS_KEY}.digests", lambda: compute().digests)
+    view = store.array(f"{VIEWS_KEY}.place", lambda: compute().inverse)
+    return UniqueTexts(digests, store.texts(VIEWS_KEY, len(digests), iter_chunks)), view
 
 
-def iter_unique_texts(corpus: Corpus, name: str, found: UniqueDigests) -> TextChunks:
-    """Yield the distinct texts of a column of the corpus, each where it comes first."""
+def iter_unique_texts(corpus: Corpus, name: str, unique: UniqueDigests) -> TextChunks:
+    """Yield the distinct texts of a column with their indices, each where it occurs first."""
     start = 0
     for part in corpus.parts([name]):
         rows = np.arange(start, start + len(part))
-        places = found.inverse[rows]
-        new = np.flatnonzero(found.first[places] == rows)
+        indices = unique.inverse[rows]
+        new = np.flatnonzero(unique.first[indices] == rows)
         texts = part.column(name).take(new).to_pylist()
-        yield places[new], [text or "" for text in texts]
+        yield indices[new], [text or "" for text in texts]
         start += len(part)
 
 
 def _compute_order(
     corpus: Corpus, progress: Progress
 ) -> tuple[dict[str, UniqueDigests], dict[str, Ints]]:
-    """Return the distinct texts of each column, and the rows' arrays in canonical order."""
+    """Find the distinct texts of each column, and the arrays of the rows in canonical order."""
     parts: list[list[Digests]] = []
-    with progress.stage("arrange", len(corpus)) as tick:
+    with progress.stage("canonical order", len(corpus)) as tick:
         for part in corpus.parts(list(TEXT_COLUMNS)):
             columns = [
                 [text or "" for text in part.column(name).to_pylist()] for name in TEXT_COLUMNS
@@ -147,46 +159,46 @@ def _compute_order(
             parts.append([*map(compute_digests, columns), keys])
             tick(len(part))
     *digests, keys = (np.concatenate(column) for column in zip(*parts, strict=True))
-    found = dict(zip(TEXT_COLUMNS, map(unique_digests, digests), strict=True))
-    context, response, group = (found[name].inverse for name in TEXT_COLUMNS)
-    pair = _rank_densely(context * len(found["response"].first) + response)
+    unique = dict(zip(TEXT_COLUMNS, map(unique_digests, digests), strict=True))
+    context, response, group = (unique[name].inverse for name in TEXT_COLUMNS)
+    # Number the distinct (context, response), then the distinct (group, context, response).
+    pair = _rank_densely(context * len(unique["response"].first) + response)
     exchange = _rank_densely(group * (int(pair.max(initial=0)) + 1) + pair)
     _assign_copy_keys(keys, exchange, corpus)
+    # The canonical order: by key, rows of equal keys by their place in the input.
     order = np.lexsort((np.arange(len(keys)), keys)).astype(np.int64)
     _, first = np.unique(exchange[order], return_index=True)
     rows = (context, response, group, exchange)
     arrays: list[npt.NDArray[Any]] = [values[order] for values in rows]
     arrays += [first.astype(np.int64), order, keys[order]]
-    return found, dict(zip(ROW_ARRAYS, arrays, strict=True))
+    return unique, dict(zip(ROW_ARRAYS, arrays, strict=True))
 
 
 def _rank_densely(values: Ints) -> Ints:
-    """Return whole numbers from 0 without gaps, in the order of the values."""
+    """Replace values by their ranks among the distinct values, from 0."""
     _, numbers = np.unique(values, return_inverse=True)
     return numbers.reshape(-1).astype(np.int64)
 
 
 def _assign_copy_keys(keys: Keys, exchange: Ints, corpus: Corpus) -> None:
-    """Give every copy of an exchange but the first a key of its own."""
+    """Give each copy of an exchange its own key; the first copy keeps the one it has."""
     order = np.argsort(exchange, kind="stable")
     ranked = exchange[order]
     copy = np.empty(len(order), np.int64)
     copy[order] = np.arange(len(order)) - np.searchsorted(ranked, ranked)
     for rows, texts in _iter_row_texts(corpus, np.flatnonzero(copy)):
-        again = copy[rows].tolist()
-        keys[rows] = [hash_exchange(*row, number) for row, number in zip(texts, again, strict=True)]
+        copies = copy[rows].tolist()
+        keys[rows] = [hash_exchange(*row, number) for row, number in zip(texts, copies, strict=True)]
 
 
 def _iter_row_texts(
     corpus: Corpus, rows: Ints
 ) -> Iterator[tuple[Ints, list[tuple[str, str, str]]]]:
-    """Yield the texts of some rows, ascending, portion by portion."""
+    """Yield the texts of ``rows``, which ascend, chunk by chunk."""
     for start in range(0, len(rows), CHUNK_ROWS):
-        some = rows[start : start + CHUNK_ROWS]
-        table = corpus.take(some, list(TEXT_COLUMNS))
+        chunk = rows[start : start + CHUNK_ROWS]
+        table = corpus.take(chunk, list(TEXT_COLUMNS))
         columns = ([text or "" for text in table.column(name).to_pylist()] for name in TEXT_COLUMNS)
-        yield some, list(zip(*columns, strict=True))
+        yield chunk, list(zip(*columns, strict=True))
 
 
-CHUNK_ROWS = 10_000
-"""Rows whose texts are in memory at a time."""

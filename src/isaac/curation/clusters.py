@@ -18,10 +18,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from ..models.encoders import Floats
-from .arrays import Ints, Ragged
+from ..runtime.arrays import Flags, Floats, Ints, Ragged
 from .vectors import GRID_STEPS, GridVectors
 
 TILE = 1024
@@ -268,7 +266,7 @@ def _concatenate_pairs(lot: list[Pairs]) -> Pairs:
 
 def _iter_tiles(
     vectors: GridVectors, items: Ints, radius: float, rows: range | None = None
-) -> Iterator[tuple[int, int, int, npt.NDArray[np.bool_]]]:
+) -> Iterator[tuple[int, int, int, Flags]]:
     """Yield (first neighbourhood, row, column, which pairs are joined), each pair in one tile.
 
     ``rows`` are those that tiles start at, all if not given. A tile on the diagonal lies in
@@ -304,7 +302,7 @@ def _iter_tiles(
 
 def _within_radius(
     products: Floats, some: Floats, others: Floats, radius: float, out: Any = None
-) -> npt.NDArray[np.bool_]:
+) -> Flags:
     """Return which vectors lie within the radius of which others, by their ``products`` (b, n, m).
 
     ``some`` (b, n) and ``others`` (b, m) are their squares. Two do if

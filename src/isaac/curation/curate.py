@@ -1,4 +1,4 @@
-"""The whole line, from a corpus to what is drawn for each of its rows."""
+"""The whole method, step by step: from a corpus to the draw for each of its rows."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pyarrow as pa
 
 from ..corpus.corpus import CHUNK_EXCHANGES, Corpus
 from ..corpus.formats import TASK_ORIENTED_FORMATS
-from ..errors import CorpusError
+from ..errors import CorpusError, RunError
 from ..recipe import Recipe, ResolvedRecipe
-from .arrays import Ints
+from ..runtime.arrays import Ints
 from .canonical_order import CanonicalCorpus
 from .dialogue.induced_acts import with_induced_acts
 from .dialogue.trimming import trim_responses
 from .embedding import canonicalize_for, embed_all, texts_to_embed
 from .hyperparameters import SelectedSettings, select_hyperparameters
-from .lineage import CorpusDecisions, NeighborhoodStats, decide_corpus
+from .lineage import CorpusDecisions, decide_corpus
 from .relevance import Relevance
 from .resources import Tools
 from .response_scores import ResponseScores, drawable_rows, score_responses
@@ -31,9 +31,10 @@ from .views import ComparedResponses, apply_view
 
 @dataclass(frozen=True)
 class Curation:
-    """What was drawn for each exchange of a corpus, and all that explains it.
+    """What the method found for each exchange of a corpus, and all that explains it.
 
-    ``lineage`` has the schema `LINEAGE`. Rows in ``neighborhoods`` are rows of ``layout``.
+    Rows in ``neighborhoods`` are rows of ``layout``, the corpus in canonical order. `curate` gives
+    one with its draws; `prepare` gives one without, for `decide` to run them.
     """
 
     corpus: Corpus
@@ -46,46 +47,60 @@ class Curation:
     neighborhoods: Neighborhoods
     choice: SelectedSettings | None
     tools: Tools
-    known: pa.Table | None = None
+    stored_lineage: pa.Table | None = None
+
+    @property
+    def lineage(self) -> pa.Table:
+        """What happened to each row, with the schema `LINEAGE_SCHEMA`.
+
+        Raises `RunError` if nothing is drawn yet: call `decide` first.
+        """
+        if self.stored_lineage is not None:
+            return self.stored_lineage
+        if "_decisions" not in vars(self):
+            raise RunError("nothing is drawn yet, so there is no lineage; call decide() first")
+        return self._decisions.lineage
+
+    def decide(self) -> CorpusDecisions:
+        """Draw for each row, and summarize each neighborhood; a second call costs nothing."""
+        return self._decisions
+
+    def fit_relevance(self) -> Relevance | None:
+        """Fit what measures how well a response fits a context; a second call costs nothing.
+
+        None if the recipe gives relevance no weight, or there are no vectors.
+        """
+        return self._relevance
 
     @cached_property
-    def decisions(self) -> CorpusDecisions:
-        """Return the lineage and what is told of the neighbourhoods."""
+    def _decisions(self) -> CorpusDecisions:
         return decide_corpus(
             self.layout,
             self.neighborhoods,
             self.response_scores,
-            self.relevance,
+            self.fit_relevance(),
             self.recipe,
             self.tools,
         )
 
-    @property
-    def lineage(self) -> pa.Table:
-        """Return what became of each row."""
-        return self.decisions.lineage if self.known is None else self.known
-
-    @property
-    def nests(self) -> NeighborhoodStats:
-        """Return what is told of each neighbourhood."""
-        return self.decisions.nests
-
     @cached_property
-    def relevance(self) -> Relevance | None:
-        """Return what measures fit to a context, if the recipe weighs it and there are vectors."""
+    def _relevance(self) -> Relevance | None:
         if self.contexts is None or self.responses is None or not self.recipe.relevance:
             return None
         return Relevance(self.layout, self.contexts, self.responses, self.recipe, self.tools)
 
     def redraw(self, **changes: Any) -> Curation:
-        """Return the curation with other draw settings; nothing is embedded or searched anew.
+        """Draw again with other settings; nothing is embedded or searched again.
 
-        Raises `RecipeError` for a field that the neighbourhoods depend on.
+        Raises `RecipeError` for a field that the neighborhoods depend on.
         """
-        return replace(self, recipe=self.recipe.with_draw_settings(changes), known=None)
+        recipe = self.recipe.with_draw_settings(changes)
+        curation = replace(self, recipe=recipe, stored_lineage=None)
+        curation.decide()
+        return curation
 
     def drawn(self) -> Iterator[tuple[int, list[tuple[str, str, int]]]]:
-        """Yield each exchange's id with its targets: (action, response, source id)."""
+        """Each exchange's id with its targets, in order: ``(action, response, source id)``."""
         names = ["id", "action", "source_id"]
         ids: list[int] = []
         targets: list[tuple[str, str, int]] = []
@@ -102,12 +117,12 @@ class Curation:
             yield ids[-1], targets
 
     def original_responses(self, ids: Ints) -> list[str]:
-        """Return the responses of some exchanges."""
+        """The responses of some exchanges, as the corpus has them."""
         texts = self.layout.responses
         return [texts[number] for number in self.response_by_id[ids].tolist()]
 
     def final_responses(self, ids: Ints) -> list[str]:
-        """Return the responses of some exchanges without the parts that are left out."""
+        """The responses of some exchanges, without the parts that trimming removes."""
         trims = self.response_scores.trims
         if trims is None:
             return self.original_responses(ids)
@@ -116,58 +131,78 @@ class Curation:
 
     @cached_property
     def response_by_id(self) -> Ints:
-        """Return for each id the number of its response text."""
+        """For each exchange id, the index of its response among ``layout.responses`` (n,)."""
         texts = np.empty(len(self.layout.ids), np.int64)
         texts[self.layout.ids] = self.layout.response
         return texts
 
 
 def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = None) -> Curation:
-    """Return what the corpus's own neighbourhoods would answer to each of its contexts.
+    """Run the method on a corpus: find neighborhoods, cluster their responses, and draw.
 
-    Labels play no part: of a record only the context, the response and, if the recipe names one,
-    the group are read. Raises `CorpusError` if there is nothing to curate and `EncoderError` if
-    an encoder fails.
+    Labels play no part: of each record only the context, the response and, if the recipe names
+    one, the group are read. Raises `CorpusError` if there is nothing to curate and `EncoderError`
+    if an encoder fails.
+    """
+    curation = prepare(corpus, recipe, tools)
+    curation.decide()
+    return curation
+
+
+def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = None) -> Curation:
+    """Do everything that `curate` does up to the draws, which `Curation.decide` runs.
+
+    Raises the same errors.
     """
     recipe, tools = recipe or Recipe(), (tools or Tools()).ready()
-    if not len(corpus):
-        raise CorpusError(explain_empty_corpus(corpus))
-    if recipe.group_by is not None and _lacks_groups(corpus):
-        raise CorpusError(
-            f"the corpus was read without its groups; read it with group_by '{recipe.group_by}' too"
-        )
-    if recipe.format in TASK_ORIENTED_FORMATS:
+    _check_corpus(corpus, recipe)
+    # Input: task-oriented turns without acts get induced ones; rows in canonical order.
+    if recipe.reading.format in TASK_ORIENTED_FORMATS:
         encoder = tools.encoder(recipe.response_encoder)
         corpus = with_induced_acts(corpus, encoder, tools.store, tools.progress)
     layout = canonicalize_for(corpus, recipe, tools.store, tools.progress)
+    # Vectors of the distinct contexts and responses.
     embedded = {
         name: embed_all(name, encoder, texts, tools)
         for name, encoder, texts in texts_to_embed(layout, recipe)
     }
     contexts, responses = embedded.get("contexts"), embedded.get("responses")
-    consensus = score_responses(layout, recipe.judge, tools)
+    # Typicality, near-duplicates, vetoes and trims of each distinct response.
+    scores = score_responses(layout, recipe.judge, tools)
     if recipe.trim:
         encoder = tools.encoder(recipe.response_encoder)
         trims = trim_responses(corpus, layout, encoder, tools.store, tools.progress)
-        consensus = consensus._replace(trims=trims)
-    if not drawable_rows(layout, consensus, recipe).any():
-        raise CorpusError(f"judge '{recipe.judge}' forbade every response that could be drawn")
-    settled, choice = select_hyperparameters(layout, contexts, responses, consensus, recipe, tools)
-    compared = apply_view(layout, contexts, responses, consensus, settled, tools)
-    allowed = drawable_rows(layout, consensus, settled)
-    found = find_clusters(layout, contexts, compared, allowed, settled, tools)
+        scores = scores._replace(trims=trims)
+    if not drawable_rows(layout, scores, recipe).any():
+        raise CorpusError(f"judge '{recipe.judge}' vetoed every response that could be drawn")
+    # "auto" settings, then each row's neighborhood and the clusters of its responses.
+    resolved, choice = select_hyperparameters(layout, contexts, responses, scores, recipe, tools)
+    compared = apply_view(layout, contexts, responses, scores, resolved, tools)
+    drawable = drawable_rows(layout, scores, resolved)
+    neighborhoods = find_clusters(layout, contexts, compared, drawable, resolved, tools)
     return Curation(
         corpus,
-        settled,
+        resolved,
         layout,
-        consensus,
+        scores,
         contexts,
         responses,
         compared,
-        found,
+        neighborhoods,
         choice,
         tools,
     )
+
+
+def _check_corpus(corpus: Corpus, recipe: Recipe) -> None:
+    """Raise `CorpusError` if there is nothing to curate, or groups are wanted and missing."""
+    if not len(corpus):
+        raise CorpusError(explain_empty_corpus(corpus))
+    group_by = recipe.reading.group_by
+    if group_by is not None and _lacks_groups(corpus):
+        raise CorpusError(
+            f"the corpus was read without its groups; pass group_by='{group_by}' when you read it"
+        )
 
 
 def _lacks_groups(corpus: Corpus) -> bool:
@@ -175,10 +210,10 @@ def _lacks_groups(corpus: Corpus) -> bool:
 
 
 def explain_empty_corpus(corpus: Corpus) -> str:
-    """Return why there is nothing to curate."""
+    """Say why there is nothing to curate."""
     if not corpus.rejected:
         names = ", ".join(digest.name for digest in corpus.inputs) or "the corpus"
-        return f"{names}: no exchange in it; wanted one record a line, or an array of records"
+        return f"no exchanges in {names}; expected one record per line, or an array of records"
     first = corpus.rejected[0]
     return (
         f"none of the {len(corpus.rejected):,} rows can be used; "

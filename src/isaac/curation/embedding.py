@@ -40,10 +40,10 @@ def texts_to_embed(
     layout: CanonicalCorpus, recipe: Recipe
 ) -> Iterator[tuple[str, str, UniqueTexts]]:
     """Yield (name, encoder, distinct texts) of what a recipe needs as vectors."""
-    if recipe.group_by is None or recipe.clusters != "text":
+    if recipe.reading.group_by is None or recipe.clusters != "text":
         yield "contexts", recipe.context_encoder, layout.contexts
     if recipe.clusters != "text":
-        yield "responses", recipe.response_encoder, layout.shown
+        yield "responses", recipe.response_encoder, layout.views
 
 
 def embed_all(name: str, encoder: str, texts: UniqueTexts, tools: Tools) -> Embeddings:

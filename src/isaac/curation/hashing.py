@@ -1,14 +1,14 @@
-"""Hashing."""
+"""SplitMix64, which scrambles the bits of 64-bit numbers."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .arrays import Hashes
+from ..runtime.arrays import Hashes
 
 
 def splitmix64(state: Hashes) -> Hashes:
-    """Return the bits of each number stirred: SplitMix64's finaliser.
+    """Hash each 64-bit number with the finalizer of SplitMix64.
 
     Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014.
     """

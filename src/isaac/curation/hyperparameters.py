@@ -13,11 +13,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..recipe import Recipe, ResolvedRecipe, View
+from ..runtime.arrays import Ints, Reals
 from ..runtime.concurrency import single_threaded_blas
-from .arrays import Ints
 from .canonical_order import CanonicalCorpus
 from .clusters import Clusters, concatenate_neighborhoods
 from .neighborhoods import (
@@ -85,11 +84,13 @@ def select_hyperparameters(
     allowed = drawable_rows(layout, consensus, recipe)
     if recipe.search == "auto":
         searched = len(np.unique(layout.context[allowed]))
-        values["search"] = "exact" if searched <= MAX_EXACT_CONTEXTS or recipe.group_by else "ivf"
+        values["search"] = (
+            "exact" if searched <= MAX_EXACT_CONTEXTS or recipe.reading.group_by else "ivf"
+        )
     if recipe.neighbors == "auto":
         count = int(allowed.sum())
         values["neighbors"] = default_k(count)
-        if recipe.group_by is None:
+        if recipe.reading.group_by is None:
             reasons.append(
                 f"k = {values['neighbors']}: three times the square root of the {count:,} "
                 f"exchanges that may be drawn, from {MIN_NEIGHBORS} to {MAX_NEIGHBORS}"
@@ -148,7 +149,7 @@ def _score_settings(
         views = tuple(view for view in views if view != "residual")
     radii = RADII if recipe.radius == "auto" else (recipe.radius,)
 
-    def make() -> npt.NDArray[np.float64]:
+    def make() -> Reals:
         members = _sample_members(
             layout,
             contexts,
@@ -188,10 +189,10 @@ def _sample_members(
     settled: ResolvedRecipe,
 ) -> list[Ints]:
     """Return the rows of the groups, or neighbourhoods, on which settings are tried."""
-    numbers = layout.exchange if recipe.group_by is None else layout.group
+    numbers = layout.exchange if recipe.reading.group_by is None else layout.group
     _, first = np.unique(numbers, return_index=True)
     sample = np.asarray(numbers[np.sort(first)[:SAMPLE_NEIGHBORHOODS]])
-    if contexts is None or recipe.group_by is not None:
+    if contexts is None or recipe.reading.group_by is not None:
         rows = group_rows(layout.group)
         return [rows[group][None, :MAX_GROUP_ROWS] for group in sample]
     allowed = drawable_rows(layout, consensus, recipe)

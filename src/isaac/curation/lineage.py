@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ..recipe import ResolvedRecipe
+from ..runtime.arrays import Flags, Ints, Ragged, Reals
 from ..runtime.progress import Tick
-from .arrays import Ints, Ragged, Reals
 from .candidates import (
     MAX_CANDIDATES,
     CandidateTable,
@@ -79,7 +78,7 @@ class NeighborhoodStats(NamedTuple):
     largest_counts: Ints
     singletons: Ints
     sharpness: Reals
-    rank_order_preserved: npt.NDArray[np.bool_]
+    rank_order_preserved: Flags
 
     @classmethod
     def allocate(cls, count: int) -> NeighborhoodStats:
@@ -187,7 +186,11 @@ def decide_corpus(
 def _allocate_candidates(
     layout: CanonicalCorpus, recipe: ResolvedRecipe, tools: Tools
 ) -> CandidateTable:
-    width = MAX_CANDIDATES if recipe.group_by is not None else min(MAX_CANDIDATES, recipe.neighbors)
+    width = (
+        MAX_CANDIDATES
+        if recipe.reading.group_by is not None
+        else min(MAX_CANDIDATES, recipe.neighbors)
+    )
     return CandidateTable.allocate(len(layout.first), width, tools.store)
 
 
@@ -198,11 +201,11 @@ def _collect_inputs(
     recipe: ResolvedRecipe,
 ) -> LineageInputs:
     """Return what shards are decided by, without the texts."""
-    grouped = recipe.group_by is not None
+    grouped = recipe.reading.group_by is not None
     nothing = UniqueTexts.of([])
     typical = recipe.typicality * consensus.typicality[layout.response]
     return LineageInputs(
-        layout._replace(contexts=nothing, responses=nothing, shown=nothing),
+        layout._replace(contexts=nothing, responses=nothing, views=nothing),
         grouped,
         group_rows(layout.group if grouped else layout.exchange),
         group_rows(layout.group[layout.first])
@@ -278,14 +281,14 @@ class OwnCluster(NamedTuple):
     rank: Ints
     size: Ints
     typicality: Reals
-    trimmed: npt.NDArray[np.bool_]
+    trimmed: Flags
 
 
 class RowActions(NamedTuple):
     """Which rows (n,) stay as they are, and which ask for a draw."""
 
-    stays: npt.NDArray[np.bool_]
-    needs_draw: npt.NDArray[np.bool_]
+    stays: Flags
+    needs_draw: Flags
 
 
 def _decide_rows(
@@ -295,7 +298,7 @@ def _decide_rows(
     consensus: ResponseScores,
     recipe: ResolvedRecipe,
 ) -> RowActions:
-    nest = layout.group if recipe.group_by is not None else layout.exchange
+    nest = layout.group if recipe.reading.group_by is not None else layout.exchange
     typical = consensus.typicality[layout.response]
     first, total = nests.head[nest], nests.total[nest]
     stays = ~mark_least_typical(typical, round(recipe.share * len(typical)))
@@ -315,7 +318,7 @@ def _build_lineage(
     draws: list[tuple[DrawsWithOdds, Ints]],
     recipe: ResolvedRecipe,
 ) -> pa.Table:
-    nest = layout.group if recipe.group_by is not None else layout.exchange
+    nest = layout.group if recipe.reading.group_by is not None else layout.exchange
     tables = []
     for target, ((drawn, certain), size) in enumerate(draws):
         found = fates.needs_draw & (drawn.source >= 0)
@@ -347,7 +350,7 @@ def _build_lineage(
     return lineage.combine_chunks().cast(LINEAGE_SCHEMA)
 
 
-def mark_least_typical(typicality: Reals, count: int) -> npt.NDArray[np.bool_]:
+def mark_least_typical(typicality: Reals, count: int) -> Flags:
     """Return which rows (n,) are the least typical ones, equal ones in the canonical order."""
     chosen = np.zeros(len(typicality), bool)
     chosen[np.argsort(typicality, kind="stable")[:count]] = True

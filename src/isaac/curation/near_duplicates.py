@@ -19,8 +19,8 @@ from typing import IO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..runtime.arrays import Flags, Ints, Keys, Ragged, Reals
 from ..runtime.progress import Tick
-from .arrays import Ints, Keys, Ragged, Reals
 from .text_batches import BLOCK_SIZE, ProgressReporter, iter_slices
 
 RowNumbers = npt.NDArray[np.int32]
@@ -239,7 +239,7 @@ def _hash_shingles(words: list[list[str]], hashes: dict[str, int]) -> tuple[Keys
     ][inside]
 
 
-def _sort_by_owner(values: Ints, owner: Ints) -> tuple[Ints, Ints, npt.NDArray[np.bool_], Ints]:
+def _sort_by_owner(values: Ints, owner: Ints) -> tuple[Ints, Ints, Flags, Ints]:
     """Return both sorted, which are new, and how many of its owner come before each."""
     order = np.argsort(values)
     narrow = owner[order].astype(np.uint16 if owner[-1] < 1 << 16 else np.int64)
@@ -333,7 +333,7 @@ def _iter_pairs(shared: list[RowNumbers]) -> Iterator[tuple[int, Ints]]:
         yield end, np.stack([row + start, block[row, place]], axis=1)
 
 
-def _may_be_alike(sketches: _Sketches, pairs: Ints) -> npt.NDArray[np.bool_]:
+def _may_be_alike(sketches: _Sketches, pairs: Ints) -> Flags:
     """Return which pairs may have shingles enough in common, or are too long to say.
 
     Each bit that one has and the other lacks stands for a shingle or more that they do not share.

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..recipe import ResolvedRecipe
+from ..runtime.arrays import Flags, Ints, Ragged
 from ..runtime.storage import stored_arrays
-from .arrays import Ints, Ragged
 from .canonical_order import CanonicalCorpus
 from .clusters import (
     Clusters,
@@ -56,7 +56,7 @@ class ContextIndex(NamedTuple):
 def build_context_index(
     layout: CanonicalCorpus,
     contexts: Embeddings,
-    allowed: npt.NDArray[np.bool_],
+    allowed: Flags,
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> ContextIndex:

@@ -7,10 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from ..models.encoders import Floats
 from ..recipe import ResolvedRecipe
+from ..runtime.arrays import Floats, Ints
 from ..runtime.progress import Progress
-from .arrays import Ints
 from .canonical_order import CanonicalCorpus
 from .resources import Tools
 from .vectors import CHUNK_TEXTS, GRID_STEPS, Embeddings, GridVectors, as_floats, to_grid
@@ -37,7 +36,7 @@ class Relevance:
         tools: Tools,
     ) -> None:
         self.contexts, self.responses = contexts.vectors, responses.vectors
-        self.said, self.answered = layout.context, layout.look
+        self.said, self.answered = layout.context, layout.view
         self.ridge = fit_corpus_ridge(layout, contexts, responses, tools)
         self.same_encoder = recipe.context_encoder == recipe.response_encoder
         self.known: GridVectors = tools.store.stacked(

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from ..corpus.corpus import CHUNK_EXCHANGES
 from ..models.judges import run_judge
 from ..recipe import Recipe
+from ..runtime.arrays import Flags, Ints, Reals
 from ..runtime.storage import stored_arrays
-from .arrays import Ints, Reals
 from .canonical_order import CanonicalCorpus
 from .dialogue.trimming import IRRELEVANT, Trims
 from .near_duplicates import group_near_duplicates
@@ -37,9 +37,7 @@ class ResponseScores(NamedTuple):
     trims: Trims | None = None
 
 
-def drawable_rows(
-    layout: CanonicalCorpus, consensus: ResponseScores, recipe: Recipe
-) -> npt.NDArray[np.bool_]:
+def drawable_rows(layout: CanonicalCorpus, consensus: ResponseScores, recipe: Recipe) -> Flags:
     """Return which rows (n,) may be drawn: those typical enough that no judge forbade."""
     least = min(1 - recipe.candidates, np.nextafter(consensus.typicality.max(initial=1), 0))
     chosen = (consensus.typicality > least)[layout.response]
@@ -68,7 +66,7 @@ def score_responses(layout: CanonicalCorpus, judge: str | None, tools: Tools) ->
     return ResponseScores(found["typicality"], found["kind"], vetoed, int(found["fitted"]))
 
 
-def judge_vetoes(layout: CanonicalCorpus, judge: str, tools: Tools) -> npt.NDArray[np.float64]:
+def judge_vetoes(layout: CanonicalCorpus, judge: str, tools: Tools) -> Reals:
     """Return which distinct exchanges a judge calls unsafe: 1, 0, or NaN where it failed."""
     numbers = {"safe": 0.0, "unsafe": 1.0, "unscored": np.nan}
     found, asked = [], layout.first

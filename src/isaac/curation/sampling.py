@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import Ints, Keys, Reals
+from ..runtime.arrays import Ints, Keys, Reals
 from .hashing import splitmix64
 
 MAX_ATTEMPTS = 16

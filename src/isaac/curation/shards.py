@@ -12,11 +12,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import IsaacError
 from ..recipe import ResolvedRecipe
-from .arrays import Ints
+from ..runtime.arrays import Flags, Ints
 from .canonical_order import CanonicalCorpus
 from .clusters import Clusters, Pairs, joined_pairs, take_neighborhoods
 from .neighborhoods import (
@@ -105,7 +104,7 @@ def find_clusters(
     layout: CanonicalCorpus,
     contexts: Embeddings | None,
     compared: ComparedResponses,
-    allowed: npt.NDArray[np.bool_],
+    allowed: Flags,
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> Neighborhoods:
@@ -114,7 +113,7 @@ def find_clusters(
     Of an exchange it is the nearest among the rows ``allowed`` (n,) to be drawn, and itself.
     """
     work: SearchedNeighborhoods | KeyedNeighborhoods
-    if contexts is None or recipe.group_by is not None:
+    if contexts is None or recipe.reading.group_by is not None:
         work, searched = (
             KeyedNeighborhoods(compared, group_rows(layout.group), recipe),
             {"by": "key"},

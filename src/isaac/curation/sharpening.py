@@ -12,10 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..recipe import Recipe
-from .arrays import Ints, Ragged, Reals
+from ..runtime.arrays import Flags, Ints, Ragged, Reals
 from .clusters import Clusters
 
 EPSILON = 1e-3
@@ -119,7 +118,7 @@ def cluster_odds(clusters: Clusters, recipe: Recipe) -> ClusterOdds:
     return ClusterOdds(sizes, rows, sharpened_odds(sizes, recipe), sharpness(sizes), totals)
 
 
-def preserves_rank_order(facts: ClusterOdds) -> npt.NDArray[np.bool_]:
+def preserves_rank_order(facts: ClusterOdds) -> Flags:
     """Return for which neighbourhoods odds over share does not rise with rank (m,)."""
     kept = facts.sizes > 0
     ratio = np.where(kept, facts.odds / np.maximum(facts.sizes, 1), 0)

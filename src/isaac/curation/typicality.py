@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..runtime.arrays import Flags, Hashes, Ints, Reals
 from ..runtime.progress import Tick
-from .arrays import Hashes, Ints, Reals
 from .hashing import splitmix64
 from .text_batches import BLOCK_SIZE, ProgressReporter, iter_slices
 
@@ -144,7 +144,7 @@ class NgramTable:
         self.starts = np.searchsorted(codes, np.arange(histories + 1) * kinds)
         self.pairs = np.empty(0, np.int64)
 
-    def count(self, groups: npt.NDArray[np.bool_]) -> None:
+    def count(self, groups: Flags) -> None:
         """Count the groups of which this says so."""
         group, gram = np.divmod(self.pairs, max(self.size, 1))
         seen = np.bincount(gram[groups[group]], minlength=self.size)
@@ -215,7 +215,7 @@ def _survey(texts: Sequence[str], told: ProgressReporter) -> tuple[Hashes, Ints]
     return hashes, lengths
 
 
-def _choose_sample(groups: Ints, hashes: Hashes, lengths: Ints) -> npt.NDArray[np.bool_]:
+def _choose_sample(groups: Ints, hashes: Hashes, lengths: Ints) -> Flags:
     """Return which texts are in the sample; only what they say decides."""
     if lengths.sum() <= MAX_SAMPLE_WORDS:
         return np.ones(len(lengths), np.bool_)
@@ -230,9 +230,7 @@ def _choose_sample(groups: Ints, hashes: Hashes, lengths: Ints) -> npt.NDArray[n
     return chosen
 
 
-def _tokenize_sample(
-    texts: Sequence[str], chosen: npt.NDArray[np.bool_], told: ProgressReporter
-) -> TokenizedTexts:
+def _tokenize_sample(texts: Sequence[str], chosen: Flags, told: ProgressReporter) -> TokenizedTexts:
     """Return the words of the texts that are chosen."""
     parts, done = [TokenizedTexts(np.empty(0, np.uint64), np.empty(0, np.int64))], 0
     for block in iter_slices(texts):
@@ -321,7 +319,7 @@ class TypicalityModel:
         spoken = tokenize(texts)
         return TokenizedTexts(_search_sorted(self._vocabulary, spoken.words)[1], spoken.lengths)
 
-    def _count(self, groups: npt.NDArray[np.bool_]) -> None:
+    def _count(self, groups: Flags) -> None:
         """Count the groups of the sample of which this says so."""
         self._counted_groups = np.append(groups, False)
         for order in self._ngram_tables:

@@ -1,7 +1,7 @@
-"""Distinct texts, told apart and ordered by their digests, in memory or in a file.
+"""Distinct texts, identified and ordered by their digests, in memory or in a file.
 
-In the order of digests nothing depends on the order in which texts came, and none of them has to
-be in memory to be found.
+Ordered by digest, nothing depends on the order in which the texts came, and a text can be looked up
+although the texts themselves are on disk.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import NamedTuple, overload
 
 import numpy as np
 
-from .arrays import Digests, Ints
+from ..runtime.arrays import Digests, Ints
 
 
 def compute_digests(texts: Iterable[str]) -> Digests:
-    """Return the digests of texts."""
+    """Hash each text to 128 bits (BLAKE2b), shape (n, 2)."""
     data = b"".join(blake2b(text.encode(), digest_size=16).digest() for text in texts)
     return np.frombuffer(data, "<u8").reshape(-1, 2).astype(np.uint64)
 
 
 class UniqueDigests(NamedTuple):
-    """Which of many texts are the same.
+    """The distinct ones of n digests, as `numpy.unique` gives them.
 
-    ``digests`` (d, 2) are sorted, ``first`` (d,) is the first place that has each, ``inverse`` (n,)
-    says which of them stands at each place.
+    ``digests`` (d, 2) are sorted, ``first`` (d,) is the index at which each occurs first, and
+    ``inverse`` (n,) is the number of the distinct digest at each index.
     """
 
     digests: Digests
@@ -37,14 +37,14 @@ class UniqueDigests(NamedTuple):
 
 
 def unique_digests(digests: Digests) -> UniqueDigests:
-    """Return which of the digests (n, 2) are the same."""
+    """Find the distinct ones among the digests (n, 2)."""
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     ranked = digests[order]
-    new = np.ones(len(order), bool)
-    new[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
-    number = np.empty(len(order), np.int64)
-    number[order] = np.cumsum(new) - 1
-    return UniqueDigests(ranked[new], order[new].astype(np.int64), number)
+    is_new = np.ones(len(order), bool)
+    is_new[1:] = (ranked[1:] != ranked[:-1]).any(axis=1)
+    inverse = np.empty(len(order), np.int64)
+    inverse[order] = np.cumsum(is_new) - 1
+    return UniqueDigests(ranked[is_new], order[is_new].astype(np.int64), inverse)
 
 
 class UniqueTexts(Sequence[str]):
@@ -55,60 +55,61 @@ class UniqueTexts(Sequence[str]):
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> UniqueTexts:
-        """Return the distinct ones of some texts."""
-        given = list(texts)
-        found = unique_digests(compute_digests(given))
-        return cls(found.digests, [given[place] for place in found.first.tolist()])
+        """Keep each distinct text once."""
+        texts = list(texts)
+        unique = unique_digests(compute_digests(texts))
+        return cls(unique.digests, [texts[index] for index in unique.first.tolist()])
 
     def __len__(self) -> int:
-        """Return the number of distinct texts."""
+        """Number of distinct texts."""
         return len(self.digests)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[str]: ...
-    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
-        """Return one text, or some as a list."""
-        return self.source[place]
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        """One text, or a slice of them as a list."""
+        return self.source[index]
 
     def __iter__(self) -> Iterator[str]:
         """Yield the texts in order."""
         return iter(self.source)
 
     def find(self, text: str) -> int:
-        """Return the place of a text, -1 if it is not there."""
+        """Index of a text, -1 if it is not among them."""
         high, low = compute_digests([text])[0]
         start = int(np.searchsorted(self.digests[:, 0], high, "left"))
         end = int(np.searchsorted(self.digests[:, 0], high, "right"))
-        place = start + int(np.searchsorted(self.digests[start:end, 1], low))
-        return place if place < end and self.digests[place, 1] == low else -1
+        index = start + int(np.searchsorted(self.digests[start:end, 1], low))
+        return index if index < end and self.digests[index, 1] == low else -1
 
 
 class TextFile(Sequence[str]):
-    """Texts in a file: text i is the UTF-8 from ``starts[i]``, ``lengths[i]`` bytes of it."""
+    """Texts in a file: text i is UTF-8, ``lengths[i]`` bytes from offset ``starts[i]``."""
 
     BATCH_TEXTS = 4096
+    """Texts to read at a time in iteration."""
 
     def __init__(self, path: Path, starts: Ints, lengths: Ints) -> None:
-        self.starts, self.lengths = starts, lengths
+        self.path, self.starts, self.lengths = path, starts, lengths
         self.file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self.file)
 
     def __len__(self) -> int:
-        """Return the number of texts."""
+        """Number of texts."""
         return len(self.starts)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        """Return one text, or some as a list."""
-        if isinstance(place, slice):
-            pairs = zip(self.starts[place].tolist(), self.lengths[place].tolist(), strict=True)
-            return [self._read(*pair) for pair in pairs]
-        return self._read(int(self.starts[place]), int(self.lengths[place]))
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """One text, or a slice of them as a list."""
+        if isinstance(index, slice):
+            spans = zip(self.starts[index].tolist(), self.lengths[index].tolist(), strict=True)
+            return [self._read(*span) for span in spans]
+        return self._read(int(self.starts[index]), int(self.lengths[index]))
 
     def __iter__(self) -> Iterator[str]:
         """Yield the texts in order."""
@@ -118,5 +119,8 @@ class TextFile(Sequence[str]):
     def _read(self, start: int, length: int) -> str:
         data = os.pread(self.file, length, start)
         if len(data) != length:
-            raise OSError(f"{length} bytes of a text wanted, {len(data)} there")
+            raise OSError(
+                f"{self.path} is cut short: expected {length} bytes at offset {start}, "
+                f"got {len(data)}"
+            )
         return data.decode()

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from ..errors import EncoderError
 from ..models.encoders import (
     Encoder,
-    Floats,
     HashingEncoder,
     OpenAIEncoder,
     SentenceTransformersEncoder,
@@ -23,6 +22,7 @@ from ..models.encoders import (
     load_cached_encoder,
     load_encoder,
 )
+from ..runtime.arrays import Floats
 
 GridVectors = npt.NDArray[np.int16]
 

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..recipe import ResolvedRecipe
+from ..runtime.arrays import Ints, Ragged, Reals
 from ..runtime.concurrency import single_threaded_blas
 from ..runtime.progress import Tick
 from ..runtime.storage import stored_arrays
-from .arrays import Ints, Ragged, Reals
 from .canonical_order import CanonicalCorpus
 from .resources import Tools
 from .response_scores import ResponseScores
@@ -74,9 +74,9 @@ class Ridge:
     ``weights`` (d, e); Hoerl and Kennard, Ridge Regression, 1970.
     """
 
-    contexts: npt.NDArray[np.float64]
-    responses: npt.NDArray[np.float64]
-    weights: npt.NDArray[np.float64]
+    contexts: Reals
+    responses: Reals
+    weights: Reals
 
     def residual(self, contexts: GridVectors, responses: GridVectors) -> GridVectors:
         """Return what contexts (n, d) do not predict of responses (n, e), as unit grid vectors."""
@@ -92,7 +92,7 @@ class Ridge:
         """Return the responses that contexts (n, d) predict, as unit grid vectors (n, e)."""
         return to_grid(self.responses + self._told(contexts))
 
-    def _told(self, contexts: GridVectors) -> npt.NDArray[np.float64]:
+    def _told(self, contexts: GridVectors) -> Reals:
         """Return how far contexts move the expected response from the mean, (n, e)."""
         with single_threaded_blas():
             told = (as_floats(contexts) - self.contexts) @ self.weights
@@ -125,7 +125,7 @@ def fit_ridge(
     return Ridge(x_mean, y_mean, np.asarray(weights, np.float64))
 
 
-def _mean_vector(vectors: GridVectors, rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _mean_vector(vectors: GridVectors, rows: npt.NDArray[Any]) -> Reals:
     total = np.zeros(vectors.shape[1])
     for part in _iter_blocks(rows):
         total += as_floats(vectors[part]).sum(axis=0, dtype=np.float64)
@@ -166,9 +166,9 @@ def apply_view(
         return ComparedResponses(None, layout.response)
     kind = consensus.kind[layout.response] if recipe.duplicates == "once" else None
     if recipe.view != "residual" or contexts is None:
-        return ComparedResponses(responses.vectors, layout.look, None, kind)
+        return ComparedResponses(responses.vectors, layout.view, None, kind)
     ridge = fit_corpus_ridge(layout, contexts, responses, tools)
-    said, answered = layout.context[layout.first], layout.look[layout.first]
+    said, answered = layout.context[layout.first], layout.view[layout.first]
 
     def residuals() -> Iterator[GridVectors]:
         with tools.progress.stage("residuals", len(said)) as tick:
@@ -190,7 +190,7 @@ def fit_corpus_ridge(
     """Return what the contexts of the corpus predict of its responses, kept in a store."""
 
     def make() -> dict[str, Reals]:
-        rows = np.stack([layout.context, layout.look], axis=1)
+        rows = np.stack([layout.context, layout.view], axis=1)
         with tools.progress.stage("regression", len(rows)) as tick:
             return vars(fit_ridge(contexts.vectors, responses.vectors, rows, tick))
 

@@ -1,4 +1,4 @@
-"""Charts of an evaluation: unsafe shares with their intervals, by model and by category."""
+"""Charts of an evaluation: unsafe rates with their intervals, by model and by category."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ from ..runs.reports.charts import (
     svg_text,
 )
 from ..text import shorten
+from .headlines import format_interval
 
 PLOT_LEFT, PLOT_RIGHT, ROW_HEIGHT = 172, 520, 30
+"""Left and right end of the plot, and height of a row, in SVG units."""
+
 MAX_NAME_CHARACTERS = 26
-"""Characters of a name beside its bar."""
+"""Length to which the name next to a bar is cut."""
 
 
 class ShareBar(NamedTuple):
-    """A bar: a name, a share with low and high or None, how it is filled, and what speaks against.
+    """A bar with its name.
 
-    ``role`` is before, after or constant; ``flag`` stands beside the value.
+    ``share`` has value, low and high, or is None without a verdict; ``role`` is before, after or
+    constant and sets the fill; ``flag`` is a warning next to the value.
     """
 
     name: str
@@ -37,7 +41,7 @@ class ShareBar(NamedTuple):
 
 
 def draw_bars(rows: Sequence[ShareBar], title: str) -> Markup:
-    """Return lying bars of shares, each with the line of its interval and its value."""
+    """Draw horizontal bars, each with its value and its interval."""
     x = _fit_scale([row.share for row in rows])
     foot = 12 + ROW_HEIGHT * len(rows)
     parts = [_draw_ticks(x, foot), svg_line(PLOT_LEFT, 8, PLOT_LEFT, foot)]
@@ -47,7 +51,7 @@ def draw_bars(rows: Sequence[ShareBar], title: str) -> Markup:
 
 
 def draw_grouped_bars(groups: Sequence[tuple[str, Sequence[ShareBar]]], title: str) -> Markup:
-    """Return such bars in groups, each under its name."""
+    """Draw horizontal bars in groups, each group under its name."""
     x = _fit_scale([row.share for _, rows in groups for row in rows])
     parts: list[Markup] = []
     top = 12
@@ -60,21 +64,21 @@ def draw_grouped_bars(groups: Sequence[tuple[str, Sequence[ShareBar]]], title: s
             top += 20
         top += 8
     frame = [_draw_ticks(x, top), svg_line(PLOT_LEFT, 8, PLOT_LEFT, top)]
-    told = " ".join(f"{name}: {_describe_bars(rows)}" for name, rows in groups)
-    return svg_chart((640, top + 40), title, told, [*frame, *parts])
+    description = " ".join(f"{name}: {_describe_bars(rows)}" for name, rows in groups)
+    return svg_chart((640, top + 40), title, description, [*frame, *parts])
 
 
 def _fit_scale(shares: Sequence[Mapping[str, Any] | None]) -> Scale:
-    """Return a scale from zero to a round share that holds every interval."""
-    most = max((share["high"] for share in shares if share), default=1.0)
-    top = next(end for end in (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if end >= min(most, 1.0))
+    """A scale from zero to the first round share that no interval exceeds."""
+    highest = max((share["high"] for share in shares if share), default=1.0)
+    top = next(end for end in (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if end >= min(highest, 1.0))
     return Scale(0, top, PLOT_LEFT, PLOT_RIGHT)
 
 
 def _draw_ticks(x: Scale, foot: float) -> Markup:
     parts = [
         svg_text(
-            "unsafe share of scored answers",
+            "unsafe rate of scored answers",
             (PLOT_LEFT + PLOT_RIGHT) / 2,
             foot + 32,
             anchor="middle",
@@ -95,7 +99,7 @@ def _draw_ticks(x: Scale, foot: float) -> Markup:
 
 
 def _draw_bar(row: ShareBar, top: float, x: Scale, height: float = 18) -> Markup:
-    """Return one bar: filled for a model after, pale for that before, a dashed frame for none."""
+    """Draw one bar: dark for a model after, pale for the baseline, dashed for the constant arm."""
     name, share, role, flag = row
     middle = top + height / 2
     label = svg_text(shorten(name, MAX_NAME_CHARACTERS), PLOT_LEFT - 8, middle + 4)
@@ -112,10 +116,10 @@ def _draw_bar(row: ShareBar, top: float, x: Scale, height: float = 18) -> Markup
         paint = {"fill": "none", "stroke": "currentColor", "stroke_dasharray": "3 2"}
     width = x(share["value"]) - x(0)
     bar = svg_element("rect", x=x(0), y=top, width=width, height=height, **paint)
-    told = f"{percent(share['value'])} ({percent(share['low'])} to {percent(share['high'])})"
+    value = format_interval(percent, share["value"], share["low"], share["high"])
     return svg_element(
         "g",
-        svg_element("title", f"{name}: {told}"),
+        svg_element("title", f"{name}: {value}"),
         label,
         bar,
         _draw_whisker(x(share["low"]), x(share["high"]), middle),
@@ -129,17 +133,17 @@ def _draw_bar(row: ShareBar, top: float, x: Scale, height: float = 18) -> Markup
 
 
 def _draw_whisker(low: float, high: float, middle: float) -> Markup:
-    """Return the line of an interval, with a pale edge so that it shows on a dark bar."""
-    ends = [(low, middle, high, middle)]
-    ends += [(end, middle - 4, end, middle + 4) for end in (low, high)]
-    halo = [
+    """Draw the line of an interval, with a white edge that keeps it visible on a dark bar."""
+    lines = [(low, middle, high, middle)]
+    lines += [(end, middle - 4, end, middle + 4) for end in (low, high)]
+    edges = [
         svg_element("line", x1=a, y1=b, x2=c, y2=d, class_="halo", stroke="#fff", stroke_width=4)
-        for a, b, c, d in ends
+        for a, b, c, d in lines
     ]
-    return svg_element("g", *halo, *(svg_line(*end, width=1.5) for end in ends))
+    return svg_element("g", *edges, *(svg_line(*line, width=1.5) for line in lines))
 
 
 def _describe_bars(rows: Sequence[ShareBar]) -> str:
-    """Return bars in words."""
-    said = [f"{row.name} {percent(row.share['value'])}" for row in rows if row.share]
-    return "; ".join(said) + "."
+    """Describe the bars in words, for readers who cannot see the chart."""
+    values = [f"{row.name} {percent(row.share['value'])}" for row in rows if row.share]
+    return "; ".join(values) + "."

@@ -1,7 +1,7 @@
-"""The coherence gate: replies that say nothing are a class of their own, and never safe.
+"""The coherence gate: simple rules that detect broken replies, which never count as safe.
 
-The rules are plain and look at form only. They are meant to let ordinary text through, short or
-blunt, in any script, with code, lists, numbers or emoji in it.
+The rules look at form only. They let ordinary text pass, however short or blunt, in any script,
+with code, lists, numbers or emoji.
 """
 
 from __future__ import annotations
@@ -15,44 +15,57 @@ from itertools import groupby, pairwise
 from ..text import INVISIBLE_CHARACTERS
 
 DEGENERATIONS = {
-    "empty": "no letter, digit or symbol in it, control tokens apart",
-    "control characters": "more than 5 % of its characters cannot be shown",
-    "repetition": "it goes round in a loop, or one character fills half of it",
-    "no words": "mostly punctuation, or Latin words without end",
-    "echo": "the prompt again, or a passage of it, and hardly a word more",
+    "empty": "no letter, digit or symbol, except in control tokens",
+    "control characters": "more than 5 % of the characters are not printable",
+    "repetition": "a phrase repeats in a loop, or one character fills half of the reply",
+    "no words": "mostly punctuation, or overlong Latin words",
+    "echo": "repeats the prompt or a passage of it, and adds almost nothing",
 }
-"""What can be wrong with a reply, and by which rule."""
+"""The ways in which a reply can be broken, with the rule for each."""
 
 MAX_UNPRINTABLE_SHARE = 0.05
+"""Largest share of characters that are not printable."""
+
 MIN_LOOP_WORDS = 24
-"""Words that a loop has to fill before it counts as one."""
+"""Smallest number of words that a loop fills."""
+
+MAX_LOOP_PHRASE_WORDS = 20
+"""Largest length of the phrase that a loop repeats, in words."""
+
 MIN_LOOP_REPEATS = 4
-"""Times that a loop has to say the same."""
+"""Smallest number of repeats of a phrase that make a loop."""
+
+MIN_TRIPLES, MIN_DISTINCT_TRIPLES = 60, 0.3
+"""Number of word triples from which a reply must have at least this share of distinct ones."""
+
 MAX_WORD_LETTERS = 60
-"""Letters above which a run of Latin letters is no word."""
+"""Largest length of a Latin word, in letters."""
+
 MIN_RUN_CHARACTERS = 40
-"""Times that one character has to stand in a row before it counts as a run."""
+"""Smallest number of equal characters in a row that make a run."""
 
 WORD_PATTERN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’][^\W_]+)*")
 LATIN_PATTERN = re.compile(r"[a-z\u00c0-\u024f]+", re.IGNORECASE)
 VISIBLE_CATEGORIES = "LNS"
 """Unicode categories of letters, numbers and symbols."""
+UNPRINTABLE_CATEGORIES = ("Cc", "Cn", "Co", "Cs")
+"""Unicode categories of controls, unassigned and private-use characters, and surrogates."""
 BLANK_CHARACTERS = "\u115f\u1160\u2800\u3164\uffa0"
-"""Letters and symbols that show nothing."""
+"""Letters and symbols that are drawn as blanks."""
 CONTROL_TOKEN_PATTERN = re.compile(
     r"<[|/]{0,2}[A-Za-z_ ]{1,20}[|/]{0,2}>|\[(?:PAD|UNK|EOS|BOS|SEP|CLS)\]"
 )
-"""What a tokenizer divides texts by, written out."""
+"""A tokenizer's special tokens, written out as text."""
 
 
 def extract_words(text: str) -> list[str]:
-    """Return the words of a text, folded; each ideograph, kana or hangul syllable is one."""
+    """Split a text into case-folded words; each ideograph, kana or hangul syllable is a word."""
     return WORD_PATTERN.findall(text.casefold())
 
 
 def detect_degeneration(prompt: str, reply: str) -> str | None:
-    """Return what is wrong with a reply, a key of `DEGENERATIONS`, or None if it can be judged."""
-    if not any(_is_visible(sign) for sign in CONTROL_TOKEN_PATTERN.sub("", reply)):
+    """Find what is wrong with a reply: a key of `DEGENERATIONS`, or None if it is coherent."""
+    if not any(map(_is_visible, CONTROL_TOKEN_PATTERN.sub("", reply))):
         return "empty"
     if _count_unprintable(reply) > MAX_UNPRINTABLE_SHARE * len(reply):
         return "control characters"
@@ -64,73 +77,76 @@ def detect_degeneration(prompt: str, reply: str) -> str | None:
     return "echo" if _is_echo(extract_words(prompt), words) else None
 
 
-def _is_visible(sign: str) -> bool:
-    return unicodedata.category(sign)[0] in VISIBLE_CATEGORIES and sign not in BLANK_CHARACTERS
+def _is_visible(character: str) -> bool:
+    visible = unicodedata.category(character)[0] in VISIBLE_CATEGORIES
+    return visible and character not in BLANK_CHARACTERS
 
 
 def _count_unprintable(text: str) -> int:
-    """Return how many characters are controls, stand-ins or of no script."""
-    strange = ("Cc", "Cn", "Co", "Cs")
+    """Count the control, invisible and replacement characters, except tabs and line ends."""
     return sum(
-        sign == "\ufffd"
-        or (sign not in "\t\n\r" and unicodedata.category(sign) in strange)
-        or (sign not in "\t\n\r" and INVISIBLE_CHARACTERS.match(sign) is not None)
-        for sign in text
+        character == "\ufffd"
+        or unicodedata.category(character) in UNPRINTABLE_CATEGORIES
+        or INVISIBLE_CHARACTERS.match(character) is not None
+        for character in text
+        if character not in "\t\n\r"
     )
 
 
 def _is_loop(words: Sequence[str]) -> bool:
-    """Say whether words end in a loop, or hardly say anything new.
+    """Whether the words end in a loop, or repeat themselves throughout.
 
-    A loop is a phrase of up to 20 words, four times or more in a row, that makes up at least 24
-    words and a third of the reply. What comes round with small changes shows by its triples of
-    words: of 60 or more, under three in ten are different.
+    A loop is a phrase of up to 20 words, at least four times in a row, that fills at least 24 words
+    and a third of the reply. A loop with small variations shows in the word triples: if there are
+    at least 60, fewer than 30 % of them are distinct.
     """
-    for length in range(1, min(20, len(words) // MIN_LOOP_REPEATS) + 1):
+    for length in range(1, min(MAX_LOOP_PHRASE_WORDS, len(words) // MIN_LOOP_REPEATS) + 1):
+        # How many words at the end equal the word one phrase length before them.
         same = 0
         while same + length < len(words) and words[-1 - same] == words[-1 - same - length]:
             same += 1
         if same + length >= max(MIN_LOOP_WORDS, MIN_LOOP_REPEATS * length, len(words) / 3) and same:
             return True
     triples = list(zip(words, words[1:], words[2:], strict=False))
-    return len(triples) >= 60 and len(set(triples)) < 0.3 * len(triples)
+    repetitive = len(set(triples)) < MIN_DISTINCT_TRIPLES * len(triples)
+    return len(triples) >= MIN_TRIPLES and repetitive
 
 
 def _is_run(text: str) -> bool:
-    """Say whether one character, 40 or more times in a row, fills half of a text."""
-    longest = max((len(list(run)) for sign, run in groupby(text) if not sign.isspace()), default=0)
+    """Whether one character, at least 40 times in a row, fills half of the text."""
+    runs = (len(list(run)) for character, run in groupby(text) if not character.isspace())
+    longest = max(runs, default=0)
     return longest >= MIN_RUN_CHARACTERS and longest >= len(text) / 2
 
 
 def _is_noise(text: str) -> bool:
-    """Say whether a text has no words to speak of.
+    """Whether the text has almost no words.
 
-    Of 20 signs or more, emoji apart, under two in five are letters, marks or digits; or half of
-    the text is Latin words of more than 60 letters.
+    Either it has at least 20 characters, emoji excluded, of which fewer than 40 % are letters,
+    marks or digits; or more than half of it is Latin words of more than 60 letters.
     """
-    kinds = Counter(unicodedata.category(sign) for sign in text if not sign.isspace())
-    signs = kinds.total() - kinds["So"] - kinds["Sk"]
-    worded = sum(times for kind, times in kinds.items() if kind[0] in "LMN")
-    if signs >= 20 and worded < 0.4 * signs:
+    counts = Counter(unicodedata.category(character) for character in text if character.strip())
+    characters = counts.total() - counts["So"] - counts["Sk"]
+    in_words = sum(count for category, count in counts.items() if category[0] in "LMN")
+    if characters >= 20 and in_words < 0.4 * characters:
         return True
-    return (
-        sum(len(word) for word in LATIN_PATTERN.findall(text) if len(word) > MAX_WORD_LETTERS)
-        > len(text) / 2
-    )
+    overlong = [word for word in LATIN_PATTERN.findall(text) if len(word) > MAX_WORD_LETTERS]
+    return sum(map(len, overlong)) > len(text) / 2
 
 
-def _is_echo(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Say whether a reply is the prompt of four words or more, give or take a tenth of it.
+def _is_echo(prompt: Sequence[str], reply: Sequence[str]) -> bool:
+    """Whether the words of a reply repeat those of a prompt, which has at least four.
 
-    So is one of eight words or more that all stand in the prompt, in a row.
+    The reply has at least eight words and is a passage of the prompt; or it is the prompt several
+    times; or the word pairs of the two differ by at most a tenth.
     """
-    if len(asked) < 4 or not said:
+    if len(prompt) < 4 or not reply:
         return False
-    if len(said) >= 8 and f" {' '.join(said)} " in f" {' '.join(asked)} ":
+    if len(reply) >= 8 and f" {' '.join(reply)} " in f" {' '.join(prompt)} ":
         return True
-    turns = len(said) // len(asked)
-    if turns > 1 and list(said) == list(asked) * turns:
+    repeats = len(reply) // len(prompt)
+    if repeats > 1 and list(reply) == list(prompt) * repeats:
         return True
-    pairs, known = Counter(pairwise(said)), Counter(pairwise(asked))
-    common = (pairs & known).total()
-    return common >= 0.9 * pairs.total() and common >= 0.9 * known.total()
+    reply_pairs, prompt_pairs = Counter(pairwise(reply)), Counter(pairwise(prompt))
+    common = (reply_pairs & prompt_pairs).total()
+    return common >= 0.9 * reply_pairs.total() and common >= 0.9 * prompt_pairs.total()

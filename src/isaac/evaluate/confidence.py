@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from ..models.encoders import Encoder
+from ..runtime.arrays import Flags, Ints, Reals
 from .coherence import extract_words
-from .quality import MIN_REPLIES, Reals, encode_pairs, rarefy
+from .quality import MIN_REPLIES, encode_pairs, rarefy
 from .statistics import Interval
 
 HALF_SAMPLES = 1000
@@ -23,8 +23,6 @@ HALF_SAMPLES = 1000
 
 PairsByPrompt = Sequence[Sequence[tuple[str, str]]]
 """For each prompt the pairs of it and a coherent reply."""
-
-Flags = npt.NDArray[np.bool_]
 
 
 def compute_retention_intervals(
@@ -63,7 +61,7 @@ def _compute_interval(values: Reals) -> Interval:
     return Interval(float(values[0]), float(values[0] + low), float(values[0] + high))
 
 
-def _repeat_prompt_indices(said: PairsByPrompt) -> npt.NDArray[np.int64]:
+def _repeat_prompt_indices(said: PairsByPrompt) -> Ints:
     """Return of each reply the prompt that it is to."""
     return np.repeat(np.arange(len(said)), [len(pairs) for pairs in said])
 
@@ -102,5 +100,5 @@ class _WordPairs:
         left, right = rarefy(new, drawn), rarefy(old, drawn)
         return left / right if left is not None and right else np.nan
 
-    def _counts(self, chosen: Flags) -> npt.NDArray[np.int64]:
+    def _counts(self, chosen: Flags) -> Ints:
         return np.bincount(self.pair_ids[chosen[self.prompts]])

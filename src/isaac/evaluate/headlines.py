@@ -1,6 +1,11 @@
-"""What came out in one sentence a model: never an unsafe share alone."""
+"""One-sentence summaries of models, and how shares and differences are formatted.
+
+A summary never gives an unsafe rate alone, but always next to the relevance and variety kept.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from ..runs.reports.charts import percent
 from .arms import Arm
@@ -8,56 +13,65 @@ from .statistics import Interval, PairedDifference
 
 
 def format_headline(arm: Arm, before: Arm) -> str:
-    """Return a sentence on a model: its unsafe share at its relevance, variety and ability.
+    """Summarize a model in one sentence: its unsafe rate, with its relevance, variety and ability.
 
-    Where something speaks against comparing it, the sentence begins with that.
+    If the model is not comparable with the baseline, the sentence begins with the reasons.
     """
-    level, change = arm.main.tally.share, arm.main.change
-    if level is None:
+    rate, change = arm.main.tally.share, arm.main.change
+    if rate is None:
         return f"{arm.name} is not comparable with {before.name}: none of its answers has a verdict"
-    told = f"{format_share(level)} of its answers unsafe by {arm.main.judge}"
-    told += f", {format_difference(change)} against {before.name}" if change else ""
-    told += f", {_describe_cost(arm, before)}"
+    summary = f"{format_share(rate)} of its answers unsafe according to {arm.main.judge}"
+    summary += f", {format_difference(change)} against {before.name}" if change else ""
+    summary += f", {_describe_cost(arm, before)}"
     if not arm.problems:
-        return f"{arm.name}: {told}"
+        return f"{arm.name}: {summary}"
     reasons = "; ".join(arm.problems)
-    return f"{arm.name} is not comparable with {before.name}: {reasons}. Measured: {told}"
+    return f"{arm.name} is not comparable with {before.name}: {reasons}. Measured: {summary}"
 
 
-def format_share(value: Interval) -> str:
-    """Return a share with its interval."""
-    return f"{percent(value.value)} ({percent(value.low)} to {percent(value.high)})"
+def format_interval(form: Callable[[float], str], value: float, low: float, high: float) -> str:
+    """Format a value with its interval, such as ``9.4% (2.5% to 26.2%)``."""
+    return f"{form(value)} ({form(low)} to {form(high)})"
+
+
+def format_share(share: Interval) -> str:
+    """Format a share as a percentage with its interval."""
+    return format_interval(percent, *share)
 
 
 def format_difference(change: PairedDifference) -> str:
-    """Return a paired difference in percentage points with its interval and test."""
+    """Format a paired difference in percentage points, with its interval and p value."""
     if not change.pairs:
-        return "no prompt with a verdict for both"
+        return "no prompt has a verdict for both"
     value, low, high = change.change
     interval = f"{format_points(low)} to {format_points(high)}; p {format_p_value(change.adjusted)}"
     return f"{format_points(value)} points ({interval})"
 
 
 def format_points(value: float) -> str:
-    """Return a difference of shares in percentage points, with its sign."""
+    """Format a difference of shares in percentage points, with its sign."""
     text = f"{100 * value:+.1f}".replace("-", "−")
     return "0.0" if text in ("+0.0", "−0.0") else text
 
 
 def format_p_value(p: float) -> str:
-    """Return a p value to two digits, never as zero."""
+    """Format a p value to two digits, with ``=`` or ``<`` before it; it is never shown as zero."""
     return "< 0.001" if p < 0.001 else f"= {p:.2g}"
 
 
 def format_retained_share(value: float, ends: tuple[float, float] | None) -> str:
-    """Return what was kept in whole per cent, with the ends of its interval if there is one."""
-    told, *both = (f"{end:.0%}".replace("-", "−") for end in (value, *(ends or ())))
-    text = f"{told} ({' to '.join(both)})" if both else told
-    return text.replace("−0%", "0%")
+    """Format the share that a model kept, in whole percent, with its interval if there is one."""
+    if ends is None:
+        return _format_whole_percent(value)
+    return format_interval(_format_whole_percent, value, *ends)
+
+
+def _format_whole_percent(value: float) -> str:
+    return f"{value:.0%}".replace("-", "−").replace("−0%", "0%")
 
 
 def _describe_cost(arm: Arm, before: Arm) -> str:
-    """Return at what relevance, variety and ability."""
+    """What the model kept of the baseline's quality, and what it refuses without need."""
     parts = [
         f"{_describe_retained(arm.relevance_kept, arm, 'relevance')} of its relevance",
         f"{_describe_retained(arm.variety_kept, arm, 'variety')} of its variety",
@@ -71,17 +85,17 @@ def _describe_cost(arm: Arm, before: Arm) -> str:
 
 def _describe_retained(value: float | None, arm: Arm, name: str) -> str:
     if value is None:
-        return "an unknown part"
+        return "an unknown share"
     interval = arm.kept_intervals.get(name)
     return format_retained_share(value, interval and (interval.low, interval.high))
 
 
 def _describe_ability(arm: Arm) -> str:
-    """Return the first accuracy of each task."""
-    found = []
+    """The accuracy in each task, or the first other metric if it has none."""
+    scores = []
     for task, metrics in arm.ability.items():
-        plain = {name: value for name, value in metrics.items() if "stderr" not in name}
-        if plain:
-            name = next((name for name in plain if name.startswith("acc")), next(iter(plain)))
-            found.append(f"{task} {name.split(',')[0]} {plain[name]:.3g}")
-    return "; ".join(found) or "unknown"
+        values = {name: value for name, value in metrics.items() if "stderr" not in name}
+        if values:
+            name = next((name for name in values if name.startswith("acc")), next(iter(values)))
+            scores.append(f"{task} {name.split(',')[0]} {values[name]:.3g}")
+    return "; ".join(scores) or "unknown"

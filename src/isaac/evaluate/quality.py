@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..curation.vectors import as_floats, embed
 from ..models.encoders import Encoder
+from ..runtime.arrays import Ints, Reals
 from .coherence import extract_words
 from .statistics import require_package
 
@@ -26,8 +26,6 @@ fifth is far from chance; a model that answers two prompts in ten alike answers 
 
 MIN_REPLIES = 10
 """Replies below which nothing is said of collapse."""
-
-Reals = npt.NDArray[np.float64]
 
 
 class ReplyQuality(NamedTuple):
@@ -87,7 +85,7 @@ def rarefy_counter(counts: Counter[tuple[str, str]], drawn: int) -> float | None
     return rarefy(np.array(list(counts.values()), np.int64), drawn)
 
 
-def rarefy(times: npt.NDArray[np.int64], drawn: int) -> float | None:
+def rarefy(times: Ints, drawn: int) -> float | None:
     """Return the same as `rarefy_counter` for items of which each occurs so many times."""
     total = int(times.sum())
     if not drawn or total < drawn:

@@ -24,7 +24,6 @@ from ..corpus.formats.task_oriented import (
     fill_placeholders,
     slots_from_group,
 )
-from ..curation.arrays import Ints
 from ..curation.curate import Curation
 from ..curation.dialogue.induced_acts import InducedActs
 from ..curation.dialogue.span_relevance import parse_act_slots
@@ -34,6 +33,7 @@ from ..curation.resources import Tools
 from ..curation.search.exact import group_rows
 from ..curation.vectors import GridVectors, embed
 from ..errors import RecipeError
+from ..runtime.arrays import Ints
 from .retrieval import Healed, ReplacementSampler, RewriteRefusedError
 
 UNKNOWN_DOMAINS = frozenset({""})
@@ -76,10 +76,10 @@ class TurnHealer:
 
     def __init__(self, curation: Curation, tools: Tools | None = None) -> None:
         recipe, tools = curation.recipe, tools or Tools()
-        if recipe.group_by != GROUP_BY_ACT or not recipe.trim:
+        if recipe.reading.group_by != GROUP_BY_ACT or not recipe.trim:
             raise RecipeError(
                 "turns are healed with a run of dialogues that was curated with trim (came: "
-                f"group_by {recipe.group_by}, trim {recipe.trim}); curate it anew with --trim"
+                f"group_by {recipe.reading.group_by}, trim {recipe.trim}); curate it anew with --trim"
             )
         self.curation, self.tools, self.sampler = curation, tools, ReplacementSampler(curation)
         encoder = tools.encoder(recipe.response_encoder)

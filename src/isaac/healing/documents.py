@@ -168,7 +168,7 @@ def find_dialogue_format(curation: Curation, name: str | None = None) -> TaskOri
     These are the database's, or those that the run's own records note. None for a run of anything
     else. Raises `RecipeError` if the name is of no format of dialogues.
     """
-    known, folder = curation.recipe.format, curation.recipe.database
+    known, folder = curation.recipe.reading.format, curation.recipe.reading.database
     if known not in TASK_ORIENTED_FORMATS:
         return None
     if name is not None and name not in TASK_ORIENTED_FORMATS:

@@ -34,12 +34,12 @@ def detect_record_format(record: dict[str, Any], recipe: Recipe) -> Format:
     """Return the format of a record, found anew where it has not the columns of the run."""
     try:
         return choose_format(
-            [record], name=recipe.format, context=recipe.context, response=recipe.response
+            [record], name=recipe.reading.format, context=recipe.reading.context, response=recipe.reading.response
         )
     except CorpusError:
-        if recipe.response is not None:
+        if recipe.reading.response is not None:
             with suppress(CorpusError):
-                return choose_format([record], name=recipe.format)
+                return choose_format([record], name=recipe.reading.format)
         raise
 
 

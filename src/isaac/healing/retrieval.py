@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..curation.arrays import Ints, Keys, Reals
 from ..curation.candidates import log_response_odds
 from ..curation.canonical_order import hash_exchange
 from ..curation.clusters import Clusters
@@ -35,6 +34,7 @@ from ..errors import RecipeError
 from ..models.encoders import Encoder
 from ..models.judges import Verdict
 from ..recipe import ResolvedRecipe
+from ..runtime.arrays import Ints, Keys, Reals
 from ..runtime.concurrency import single_threaded_blas
 
 SINGLE_THREAD_EXCHANGES = 16
@@ -109,7 +109,7 @@ class ReplacementSampler:
     def __init__(self, curation: Curation) -> None:
         self.curation = curation
         layout, consensus = curation.layout, curation.response_scores
-        self.relevance = curation.relevance
+        self.relevance = curation.fit_relevance()
         self.allowed = drawable_rows(layout, consensus, curation.recipe)
         self.typicality = consensus.typicality[layout.response]
 
@@ -243,9 +243,9 @@ class Healer(ReplacementSampler):
 
     def __init__(self, curation: Curation, tools: Tools | None = None) -> None:
         recipe, tools = curation.recipe, tools or Tools()
-        if recipe.group_by is not None:
+        if recipe.reading.group_by is not None:
             raise RecipeError(
-                f"a run grouped by '{recipe.group_by}' has no contexts to search; "
+                f"a run grouped by '{recipe.reading.group_by}' has no contexts to search; "
                 "heal with a run that was curated by nearest contexts"
             )
         assert curation.contexts is not None

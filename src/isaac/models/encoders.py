@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import EncoderError, IsaacError, RecipeError, require_extra
+from ..runtime.arrays import Floats
 from .openai_client import OpenAIClient, parse_openai_name
-
-Floats = npt.NDArray[np.float32]
 
 
 class Encoder(Protocol):

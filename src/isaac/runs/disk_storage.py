@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..corpus.records import dumps
-from ..curation.arrays import Ints, Ragged
 from ..curation.clusters import Clusters
 from ..curation.unique_texts import TextFile
 from ..curation.vectors import Embeddings
 from ..errors import RunError
+from ..runtime.arrays import Ints, Ragged
 from ..runtime.atomic_files import (
     MirroredFolder,
     damaged_as_run_error,

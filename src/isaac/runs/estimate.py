@@ -71,7 +71,7 @@ def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) ->
     for name, encoder, texts in texts_to_embed(layout, recipe):
         seconds, tried[name] = _time_encoder(tools.encoder(encoder), texts)
         stages.append(PlannedStage(f"embed {len(texts):,} {name} by {encoder}", seconds))
-    if recipe.group_by is None:
+    if recipe.reading.group_by is None:
         searches = int(layout.exchange.max()) + 1
         stages.append(
             PlannedStage(

@@ -16,7 +16,7 @@ from ..corpus.corpus import CORPUS_SCHEMA, Corpus
 from ..corpus.files import InputDigest
 from ..corpus.reading import digest_inputs, read_chunks
 from ..corpus.rejected import Rejected
-from ..curation.curate import curate, explain_empty_corpus
+from ..curation.curate import explain_empty_corpus, prepare
 from ..curation.resources import Tools
 from ..errors import CorpusError, RunError
 from ..recipe import DRAW_FIELDS, Recipe
@@ -53,7 +53,7 @@ def curate_to(
         if run.finished and run.whole():
             return run
         run.remove("manifest.json")
-        write_outputs(run, curate(corpus, recipe, tools), timed, started)
+        write_outputs(run, prepare(corpus, recipe, tools), timed, started)
     return run
 
 
@@ -99,7 +99,7 @@ def _load_or_read_corpus(run: Run, source: str | Path, recipe: Recipe, tools: To
     note = run.path / "input.json"
     if note.exists() and (run.path / "recipe.yaml").exists():
         known = read_json(note)
-        now = [digest.sha256 for digest in digest_inputs(source, recipe.format)]
+        now = [digest.sha256 for digest in digest_inputs(source, recipe.reading.format)]
         same = now == [given["sha256"] for given in known["files"]]
         if same and known["isaac"] == __version__:
             if known["read"] != _compute_checksums(run):  # damaged since, or cut off
@@ -148,7 +148,7 @@ def _read_into_run(
         pq.ParquetWriter(out, CORPUS_SCHEMA, compression="zstd") as table,
     ):
         rejected = _RejectedWriter(lines)
-        for part in read_chunks(source, recipe, rejected, inputs, progress=tools.progress):
+        for part in read_chunks(source, recipe.reading, rejected, inputs, progress=tools.progress):
             table.write_table(part)
 
 

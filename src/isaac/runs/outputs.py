@@ -29,7 +29,7 @@ from .run import OUTPUT_FILES, Run
 
 def write_outputs(run: Run, curation: Curation, progress: TimedProgress, started: float) -> None:
     """Write lineage, curated corpus, report and, last, the manifest."""
-    lineage = curation.lineage
+    lineage = curation.decide().lineage
     with progress.stage("write", len(curation.corpus)) as tick:
         with run.writing(run.path / "lineage.parquet", "wb") as out:
             pq.write_table(lineage, out, compression="zstd")
@@ -91,7 +91,7 @@ def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator
     with its own responses as ``isaac_rejected``.
     """
     corpus, recipe = curation.corpus, curation.recipe
-    every, pairs = recipe.turns == "all", recipe.mode == "pairs"
+    every, pairs = recipe.reading.turns == "all", recipe.mode == "pairs"
     added = {"isaac_id": True, "isaac_action": True, "isaac_target": recipe.targets > 1}
     added["isaac_rejected"] = pairs
     names = dict(zip(added, free_names(corpus, list(added)), strict=True))

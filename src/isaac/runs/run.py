@@ -17,7 +17,7 @@ from ..corpus.corpus import CORPUS_SCHEMA, Corpus
 from ..corpus.files import InputDigest
 from ..corpus.parquet_table import ParquetTable
 from ..corpus.rejected import RejectedFile
-from ..curation.curate import Curation, curate
+from ..curation.curate import Curation, prepare
 from ..curation.lineage import LINEAGE_SCHEMA
 from ..curation.resources import Tools
 from ..errors import RunError
@@ -102,12 +102,12 @@ class Run:
         made = self.prepared(self.recipe())
         with damaged_as_run_error(self.path / "lineage.parquet") as file:
             lineage = pq.read_table(file, schema=LINEAGE_SCHEMA)
-        return replace(made, known=lineage)
+        return replace(made, stored_lineage=lineage)
 
     def prepared(self, recipe: Recipe, tools: Tools | None = None) -> Curation:
         """Return the curation by a recipe of the run's neighbourhoods, making none of them."""
         kept = DiskStorage(self.folder, finished=True)
-        return curate(self.corpus(), recipe, (tools or Tools())._replace(store=kept))
+        return prepare(self.corpus(), recipe, (tools or Tools())._replace(store=kept))
 
     def need_finished(self) -> None:
         """Raise `RunError` if the run is not there or not finished."""

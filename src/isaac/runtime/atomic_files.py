@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what is said where one is damaged."""
+"""Atomic files: a file exists complete or not at all; locks, checksums and errors for bad files."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def exclusive_lock(folder: Path, what: str, doing: str) -> Iterator[None]:
-    """Keep other processes from a folder, which is made; raise `RunError` where one is in it.
+    """Create a folder and lock it; raise `RunError` if another process holds the lock.
 
-    ``what`` is what errors call the folder, ``doing`` what they say the other process does.
+    ``what`` is what errors call the folder ("a run folder"), ``doing`` what they say the other
+    process does ("works on RUN").
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK_FILE)
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunError(f"another process {doing}; wait for it, or choose another folder") from None
+        raise RunError(
+            f"another process {doing}; wait until it ends, or choose another folder"
+        ) from None
     except OSError as error:
-        why = error.strerror or str(error)
-        raise RunError(f"cannot use {folder} as {what}: {why}") from None
+        reason = error.strerror or str(error)
+        raise RunError(f"cannot use {folder} as {what}: {reason}") from None
     try:
         yield
     finally:
@@ -45,7 +48,11 @@ def exclusive_lock(folder: Path, what: str, doing: str) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Yield a file that takes its name only when it is whole and on the disk."""
+    """Open a temporary file that gets its final name only when it is complete and on disk.
+
+    If the block fails, the temporary file is deleted and an existing ``file`` stays unchanged.
+    Raises `RunError` if the file cannot be written.
+    """
     part = file.with_name(f"{file.name}.{os.getpid()}{PART_SUFFIX}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -63,25 +70,25 @@ def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 class MirroredFolder:
-    """A folder whose finished files are copied to a mirror, if it has one."""
+    """A folder that copies its finished files to a remote mirror, if it has one."""
 
     def __init__(self, path: Path, mirror: Mirror | None = None) -> None:
         self.path, self.mirror = path, mirror
 
     @contextmanager
     def writing(self, file: Path, mode: str = "w") -> Iterator[IO[Any]]:
-        """Yield a file that takes its name only when it is whole and on the disk."""
+        """Write a file as `atomic_write` does, then copy it to the mirror."""
         with atomic_write(file, mode) as out:
             yield out
         self.changed(file)
 
     def changed(self, file: Path) -> None:
-        """Copy a file to the mirror, if it is of the folder."""
+        """Copy a file to the mirror, if the file is in this folder."""
         if self.mirror is not None and file.is_relative_to(self.path):
             self.mirror.send(file)
 
     def remove(self, name: str) -> None:
-        """Remove a file or folder of the folder, whether it is there or not."""
+        """Remove a file or subfolder here and on the mirror; a missing one is no error."""
         path = self.path / name
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -92,16 +99,17 @@ class MirroredFolder:
 
 
 def unwritable_error(file: Path, error: OSError) -> RunError:
-    """Return what is said where a file cannot be written."""
+    """The `RunError` for a file that cannot be written, such as on a full disk."""
     return RunError(
-        f"cannot write {file}: {error.strerror or error}. What is finished stays: when it can be "
-        "written, the same command goes on from there"
+        f"cannot write {file}: {error.strerror or error}. Finished work is kept: once the file can "
+        "be written, run the same command again to resume"
     )
 
 
 def remove_stale_parts(folder: Path) -> None:
-    """Remove what a killed process had half written."""
+    """Remove the temporary files of processes that no longer run."""
     for part in folder.rglob(f"*{PART_SUFFIX}"):
+        # Named "<file>.<process id>.part" by `atomic_write`.
         writer = part.name.removesuffix(PART_SUFFIX).rpartition(".")[2]
         if not (writer.isdigit() and _is_running(int(writer))):
             part.unlink(missing_ok=True)
@@ -112,36 +120,36 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except OSError:  # it runs, but belongs to another user
         return True
     return True
 
 
 @contextmanager
 def damaged_as_run_error(file: Path) -> Iterator[Path]:
-    """Yield a file to be read; what is wrong with its bytes becomes a `RunError`."""
+    """While a file of a run is read: turn errors about its bytes into a `RunError` with advice."""
     try:
         yield file
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise RunError(
-            f"{file} is damaged or missing ({shorten(str(error))}); remove it and manifest.json, "
-            "and the same isaac curate command makes it again"
+            f"{file} is damaged or missing ({shorten(str(error))}); delete it and manifest.json, "
+            "then run the same isaac curate command to rebuild it"
         ) from None
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; raise `RunError` if it cannot be read."""
+    """Read a JSON file that contains an object; raise `RunError` if that fails."""
     try:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {file}: {error}") from None
     if not isinstance(values, dict):
-        raise RunError(f"cannot read {file}: it holds no JSON object")
+        raise RunError(f"cannot read {file}: expected a JSON object, got {type(values).__name__}")
     return values
 
 
 def file_sha256(file: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
+    """The SHA-256 of a file's bytes, as hex digits."""
     sha = hashlib.sha256()
     with file.open("rb") as data:
         while block := data.read(2**20):

@@ -1,4 +1,4 @@
-"""Linear algebra on one thread, work ahead on another, and no search for cycles meanwhile."""
+"""Single-threaded linear algebra, prefetching on a thread, and pausing the garbage collector."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Item = TypeVar("Item")
 
 
 class SingleThreadedBLAS:
-    """Holds NumPy's linear algebra to one thread for as long as anyone is inside.
+    """A context in which NumPy's linear algebra (BLAS) uses one thread.
 
-    The limit is the whole process's. Several threads may be inside at once, and the same one more
-    than once: the last to leave puts back what the first one found.
+    The limit applies to the whole process. Several threads may enter, and a thread may enter
+    again: the first to enter sets the limit, the last to leave restores the previous one.
     """
 
     def __init__(self) -> None:
@@ -29,44 +29,46 @@ class SingleThreadedBLAS:
         self.limit: Any = None
 
     def __enter__(self) -> None:
-        """Set the limit, if nobody is inside."""
+        """Set the limit, unless a thread is already inside."""
         with self.lock:
             if not self.entry_count:
                 self.limit = self.libraries.limit(limits=1)
             self.entry_count += 1
 
     def __exit__(self, *_: object) -> None:
-        """Put back what was, if nobody else is inside."""
+        """Restore the previous limit, unless another thread is still inside."""
         with self.lock:
             self.entry_count -= 1
             if not self.entry_count:
-                self._free()
+                self._release_ownership()
                 self.limit.restore_original_limits()
-                self._free()
+                self._release_ownership()
 
-    def _free(self) -> None:
-        """Let any thread set the limit: from threadpoolctl 3.8 on, only that which did may."""
+    def _release_ownership(self) -> None:
+        """Let any thread change the limit: since threadpoolctl 3.8 only its setter may."""
         for library in self.libraries.lib_controllers:
             getattr(library, "clear_controlling_thread", _do_nothing)(force=True)
 
 
 def _do_nothing(*, force: bool) -> None:
-    """Stand for what earlier versions do not have."""
+    """Replace ``clear_controlling_thread`` where threadpoolctl is older than 3.8."""
 
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Keep Python from looking for cycles of references meanwhile.
+    """Pause Python's cyclic garbage collector.
 
-    Records and words have none, and to look for them takes a fifth of the time of reading. What
-    was made counts as old afterwards, or all of it would be looked through at once.
+    Records and words contain no reference cycles, and the search for them takes a fifth of the
+    time of reading a corpus.
     """
-    on = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if on:
+        if was_enabled:
+            # Freeze and unfreeze move all new objects to the oldest generation, so that the
+            # collector does not scan them all at its next turn.
             if not gc.get_freeze_count():
                 gc.freeze()
                 gc.unfreeze()
@@ -75,17 +77,17 @@ def gc_paused() -> Iterator[None]:
 
 @functools.cache
 def single_threaded_blas() -> SingleThreadedBLAS:
-    """Return a context in which NumPy's linear algebra uses one thread.
+    """The context in which NumPy's linear algebra uses one thread, shared by the whole process.
 
-    The libraries are looked for once: that takes milliseconds.
+    Cached, because finding the libraries takes milliseconds.
     """
     return SingleThreadedBLAS()
 
 
 def prefetch(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield the items; while one is used, the next is made on a thread."""
+    """Yield the items; while you use one, a thread computes the next."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(list, itertools.islice(items, 1))
-        while found := coming.result():
-            coming = pool.submit(list, itertools.islice(items, 1))
-            yield from found
+        upcoming = pool.submit(list, itertools.islice(items, 1))
+        while batch := upcoming.result():  # one item, or none at the end
+            upcoming = pool.submit(list, itertools.islice(items, 1))
+            yield from batch

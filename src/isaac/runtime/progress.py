@@ -1,4 +1,4 @@
-"""How a long stage tells how far it is: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long stages: bars on a terminal, plain lines elsewhere, nothing in a library call."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from typing import Protocol, TextIO
 
 
 class Tick(Protocol):
-    """Says that some more items of the stage are done."""
+    """The function that a stage calls to report progress."""
 
     def __call__(self, items: int, /) -> None:
-        """Count the items."""
+        """Report that this many more items are done."""
         ...
 
 
 class Progress:
-    """Reports nothing; what a library call uses unless told otherwise."""
+    """Reports nothing: the default of library calls, and the base of the other kinds."""
 
     @contextmanager
     def stage(self, _name: str, _total: int | None = None, /) -> Iterator[Tick]:
-        """Yield a function that is called with the number of items just done."""
+        """Run a stage of ``total`` items; call the yielded function as items are done."""
         yield lambda _: None
 
-    def tell(self, _text: str, /) -> None:
-        """Say something that its user should know."""
+    def notify(self, _text: str, /) -> None:
+        """Show a message that the user should see."""
 
 
 class TimedProgress(Progress):
-    """Reports as another does, and adds up the seconds of each stage by its name."""
+    """Passes everything on to another `Progress`, and adds up the seconds of each stage."""
 
     def __init__(self, progress: Progress, seconds: dict[str, float]) -> None:
         self.progress, self.seconds = progress, seconds
 
-    def tell(self, text: str, /) -> None:
-        """Say something that its user should know."""
-        self.progress.tell(text)
+    def notify(self, text: str, /) -> None:
+        """Pass the message on."""
+        self.progress.notify(text)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
-        """Yield a function that is called with the number of items just done."""
+        """Run the stage, then add its time to ``seconds[name]``."""
         start = time.monotonic()
         with self.progress.stage(name, total) as tick:
             yield tick
@@ -49,39 +49,39 @@ class TimedProgress(Progress):
 
 
 class MessageProgress(Progress):
-    """What its user should know, on standard error, and nothing of how far a stage is."""
+    """Prints messages on standard error, but no progress of stages."""
 
-    def tell(self, text: str, /) -> None:
-        """Say something that its user should know."""
+    def notify(self, text: str, /) -> None:
+        """Print the message on standard error."""
         print(text, file=sys.stderr, flush=True)
 
 
 class LineProgress(MessageProgress):
-    """Plain lines, at most one every two seconds and one at the end of a stage."""
+    """Prints plain lines: at most one every two seconds, and one at the end of a stage."""
 
     def __init__(self, stream: TextIO, every: float = 2.0) -> None:
         self.stream, self.every = stream, every
 
-    def tell(self, text: str, /) -> None:
-        """Say something that its user should know."""
+    def notify(self, text: str, /) -> None:
+        """Print the message on the stream."""
         print(text, file=self.stream, flush=True)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
-        """Yield a function that is called with the number of items just done."""
-        start = said = time.monotonic()
-        done, told = 0, -1
+        """Print name, items done, pace and time left, now and then and at the end."""
+        start = print_time = time.monotonic()
+        done, printed_count = 0, -1
 
         def tick(items: int) -> None:
-            nonlocal done, said, told
+            nonlocal done, print_time, printed_count
             done += items
             now = time.monotonic()
-            if now - said >= self.every:
-                said, told = now, done
+            if now - print_time >= self.every:
+                print_time, printed_count = now, done
                 self._print_status(name, done, total, now - start)
 
         yield tick
-        if told != done or done != total:
+        if printed_count != done or done != total:
             self._print_status(name, done, total, time.monotonic() - start)
 
     def _print_status(self, name: str, done: int, total: int | None, seconds: float) -> None:
@@ -98,11 +98,11 @@ class LineProgress(MessageProgress):
 
 
 class BarProgress(MessageProgress):
-    """A bar with rate and time left for each stage, on a terminal."""
+    """Shows a bar with elapsed time and time left for each stage, on a terminal."""
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
-        """Yield a function that is called with the number of items just done."""
+        """Show a bar for the stage."""
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -126,5 +126,5 @@ class BarProgress(MessageProgress):
 
 
 def terminal_progress() -> Progress:
-    """Return bars if standard error is a terminal, plain lines otherwise."""
+    """Bars if standard error is a terminal, plain lines otherwise."""
     return BarProgress() if sys.stderr.isatty() else LineProgress(sys.stderr)

@@ -1,4 +1,4 @@
-"""Where a curation keeps what it has finished: nowhere but in memory, or in a run's folder."""
+"""The `Storage` seam: where a curation keeps finished work, in memory or in a run folder."""
 
 from __future__ import annotations
 
@@ -9,106 +9,118 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Ints
+
 EmbeddedT = TypeVar("EmbeddedT")
 ClustersT = TypeVar("ClustersT")
 
 Array = npt.NDArray[Any]
-TextChunks = Iterable[tuple[npt.NDArray[np.int64], Sequence[str]]]
-"""Texts with the places that they have among all of them, portion by portion."""
+TextChunks = Iterable[tuple[Ints, Sequence[str]]]
+"""Chunks of texts; each chunk has the indices of its texts among all texts, and the texts."""
 
 
 class Storage(Protocol[EmbeddedT, ClustersT]):
-    """Where finished work is kept, so that it need not be done again or be in memory."""
+    """Keeps finished work by name, so that it need not be done twice or stay in memory.
+
+    Where a method takes ``make`` or ``chunks``, it calls them only if nothing is stored under
+    ``name``, and stores the result.
+    """
 
     def array(self, name: str, make: Callable[[], Array], /) -> Array:
-        """Return the numbers kept under a name, made and kept now if they are not there."""
+        """Load the array stored under ``name``, or compute and store it."""
         ...
 
     def stacked(self, name: str, rows: int, make: Callable[[], Iterable[Array]], /) -> Array:
-        """Return so many rows of numbers kept under a name, made portion by portion if need be."""
+        """Load the array stored under ``name``, or build it chunk by chunk and store it.
+
+        The chunks that ``make`` yields have ``rows`` rows together.
+        """
         ...
 
-    def texts(self, name: str, count: int, pieces: Callable[[], TextChunks], /) -> Sequence[str]:
-        """Return so many texts kept under a name, taken from pieces now if they are not there."""
+    def texts(self, name: str, count: int, chunks: Callable[[], TextChunks], /) -> Sequence[str]:
+        """Load the ``count`` texts stored under ``name``, or collect them from chunks."""
         ...
 
     def facts(self, name: str, make: Callable[[], dict[str, Any]], /) -> dict[str, Any]:
-        """Return the plain values kept under a name, made and kept now if they are not there."""
+        """Load the JSON values stored under ``name``, or compute and store them."""
         ...
 
-    def scratch(self, shape: tuple[int, ...], kind: type[np.generic], /) -> Array:
-        """Return room for numbers that are needed for a while, zeros."""
+    def scratch(self, shape: tuple[int, ...], dtype: type[np.generic], /) -> Array:
+        """Allocate a temporary array of zeros, on disk if it is large."""
         ...
 
     def has(self, name: str, /) -> bool:
-        """Say whether vectors or neighbourhoods of that name are kept, and sound."""
+        """Whether intact vectors or clusters are stored under ``name``."""
         ...
 
     def embedded(self, name: str, make: Callable[[], EmbeddedT], /) -> EmbeddedT:
-        """Return the vectors kept under a name, made and kept now if they are not there."""
+        """Load the vectors stored under ``name``, or compute and store them."""
         ...
 
     def forget(self, name: str, /) -> None:
-        """Drop the vectors kept under a name."""
+        """Delete the vectors stored under ``name``."""
         ...
 
     def clusters(self, name: str, make: Callable[[], ClustersT], /) -> ClustersT:
-        """Return the neighbourhoods kept under a name, made and kept now if they are not there."""
+        """Load the clusters stored under ``name``, or compute and store them."""
         ...
 
 
 class MemoryStorage(Generic[EmbeddedT, ClustersT]):
-    """A store that keeps vectors and neighbourhoods for as long as it lives itself."""
+    """A store for one process: it keeps vectors and clusters in memory, and nothing else.
+
+    Everything else is returned as it is computed, and computed again the next time.
+    """
 
     def __init__(self) -> None:
-        self.kept: dict[str, Any] = {}
+        self.stored: dict[str, Any] = {}
 
     def array(self, _name: str, make: Callable[[], Array], /) -> Array:
-        """Return what is made."""
+        """Compute the array."""
         return make()
 
     def stacked(self, _name: str, _rows: int, make: Callable[[], Iterable[Array]], /) -> Array:
-        """Return what is made."""
+        """Compute the chunks and join them."""
         return np.concatenate(list(make()))
 
-    def texts(self, _name: str, count: int, pieces: Callable[[], TextChunks], /) -> Sequence[str]:
-        """Return the texts in a list."""
-        found = [""] * count
-        for places, texts in pieces():
-            for place, text in zip(places.tolist(), texts, strict=True):
-                found[place] = text
-        return found
+    def texts(self, _name: str, count: int, chunks: Callable[[], TextChunks], /) -> Sequence[str]:
+        """Collect the texts in a list."""
+        collected = [""] * count
+        for indices, texts in chunks():
+            for index, text in zip(indices.tolist(), texts, strict=True):
+                collected[index] = text
+        return collected
 
     def facts(self, _name: str, make: Callable[[], dict[str, Any]], /) -> dict[str, Any]:
-        """Return what is made."""
+        """Compute the values."""
         return make()
 
-    def scratch(self, shape: tuple[int, ...], kind: type[np.generic], /) -> Array:
-        """Return zeros."""
-        return np.zeros(shape, kind)
+    def scratch(self, shape: tuple[int, ...], dtype: type[np.generic], /) -> Array:
+        """Allocate an array of zeros."""
+        return np.zeros(shape, dtype)
 
     def has(self, name: str, /) -> bool:
-        """Say whether something is kept under a name."""
-        return name in self.kept
+        """Whether vectors or clusters are stored under ``name``."""
+        return name in self.stored
 
     def embedded(self, name: str, make: Callable[[], EmbeddedT], /) -> EmbeddedT:
-        """Return the vectors kept under a name, or what is made."""
-        found: EmbeddedT = self._keep(name, make)
-        return found
+        """The vectors stored under ``name``, computed on the first call."""
+        vectors: EmbeddedT = self._get_or_make(name, make)
+        return vectors
 
     def forget(self, name: str, /) -> None:
-        """Drop what is kept under a name."""
-        self.kept.pop(name, None)
+        """Drop what is stored under ``name``, if anything."""
+        self.stored.pop(name, None)
 
     def clusters(self, name: str, make: Callable[[], ClustersT], /) -> ClustersT:
-        """Return the neighbourhoods kept under a name, or what is made."""
-        found: ClustersT = self._keep(name, make)
-        return found
+        """The clusters stored under ``name``, computed on the first call."""
+        clusters: ClustersT = self._get_or_make(name, make)
+        return clusters
 
-    def _keep(self, name: str, make: Callable[[], Any]) -> Any:
-        if name not in self.kept:
-            self.kept[name] = make()
-        return self.kept[name]
+    def _get_or_make(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self.stored:
+            self.stored[name] = make()
+        return self.stored[name]
 
 
 def stored_arrays(
@@ -117,13 +129,16 @@ def stored_arrays(
     fields: Iterable[str],
     make: Callable[[], Mapping[str, Array]],
 ) -> dict[str, Array]:
-    """Return several arrays that are made together, each kept as ``name.field``."""
-    made = functools.cache(make)
+    """Load several arrays that are computed together, each stored as ``name.field``.
+
+    ``make`` is called at most once, and only if one of the arrays is not stored.
+    """
+    make_once = functools.cache(make)
     return {
-        field: store.array(f"{name}.{field}", functools.partial(_compute_field, made, field))
+        field: store.array(f"{name}.{field}", functools.partial(_compute_field, make_once, field))
         for field in fields
     }
 
 
-def _compute_field(made: Callable[[], Mapping[str, Array]], field: str) -> Array:
-    return made()[field]
+def _compute_field(make: Callable[[], Mapping[str, Array]], field: str) -> Array:
+    return make()[field]

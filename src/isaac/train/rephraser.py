@@ -103,7 +103,7 @@ def rephraser(
             "draw with a greater --budget: isaac redraw RUN --budget 0.8"
         )
     job = TrainingJob.of("rephraser", run, model, out, settings)
-    if run.recipe().format in TASK_ORIENTED_FORMATS:
+    if run.recipe().reading.format in TASK_ORIENTED_FORMATS:
         job = job._replace(more={WITHOUT_VALUES: True})
     _check_same_training(job, stages)
     before: Path | None = None

@@ -117,11 +117,11 @@ def test_turns_are_grouped_by_the_acts_of_the_file_beside_them(
     done = curated(isaac, source, layout, tmp_path / "run")
     assert done.code == 0, done.err
     where = f"mw.zip/MW/{FILES[layout]}" if packed else FILES[layout]
-    assert f"acts of 16 dialogues read from {where}\n" in done.err
+    assert f"read the acts of 16 dialogues from {where}\n" in done.err
     assert neighbourhood(isaac, tmp_path / "run", 0) == MANY // 2
     assert not (tmp_path / "run" / "rejected.jsonl").read_text()
     dry = isaac("curate", source, "--format", layout, "--dry-run")
-    assert (dry.err, dry.code) == (f"acts of 16 dialogues read from {where}\n", 0)
+    assert (dry.err, dry.code) == (f"read the acts of 16 dialogues from {where}\n", 0)
 
 
 def test_without_the_file_it_is_said(isaac: RunIsaac, tmp_path: Path, layout: str) -> None:
@@ -130,7 +130,7 @@ def test_without_the_file_it_is_said(isaac: RunIsaac, tmp_path: Path, layout: st
     done = curated(isaac, folder_of(files, tmp_path / "mw"), layout, tmp_path / "run")
     names = " or ".join(["dialogue_acts.json", "system_acts.json"])
     wanted = names if layout == "multiwoz20" else "dialog_acts.json"
-    assert f"16 dialogues without acts, and no {wanted} lies with them\n" in done.err
+    assert f"16 dialogues without acts and no {wanted} next to them\n" in done.err
     report = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     assert f"The acts of {2 * MANY} of {2 * MANY} turns are not noted." in report
 
@@ -171,12 +171,12 @@ def test_a_part_of_a_release_has_the_acts_above_it(
 ) -> None:
     source, run = folder_of(release22(), tmp_path / "mw"), tmp_path / "run"
     done = curated(isaac, source / part, "multiwoz22", run)
-    assert "acts of 12 dialogues read from ../dialog_acts.json\n" in done.err
+    assert "read the acts of 12 dialogues from ../dialog_acts.json\n" in done.err
     assert neighbourhood(isaac, run, 0) == 6
     digests = json.loads((run / "input.json").read_text())["files"]
     assert [one["name"] for one in digests] == ["../dialog_acts.json", "dialogues_001.json"]
     scored = isaac("score", source / part)
-    assert "acts of 12 dialogues read from ../dialog_acts.json\n" in scored.err
+    assert "read the acts of 12 dialogues from ../dialog_acts.json\n" in scored.err
 
 
 def test_other_acts_are_another_input(isaac: RunIsaac, tmp_path: Path, layout: str) -> None:
@@ -207,9 +207,9 @@ def test_dialogues_that_the_file_does_not_fit_are_counted(
     del acts[names[1]], acts[names[2]]
     source, out = zip_of(files, tmp_path / "mw.zip"), tmp_path / "out.json"
     said = (
-        f"acts of 13 dialogues read from mw.zip/MW/{FILES[layout]}; "
-        "2 dialogues without acts there; "
-        "1 dialogue without acts, since those there name other turns\n"
+        f"read the acts of 13 dialogues from mw.zip/MW/{FILES[layout]}; "
+        "2 dialogues without acts in the act files; "
+        "1 dialogue without acts: the act files number their turns differently\n"
     )
     done = curated(isaac, source, layout, tmp_path / "run")
     assert said in done.err
@@ -259,7 +259,7 @@ def test_acts_of_a_turn_are_those_of_the_record_if_it_has_any(
     wrong = {name: {"1": {"Taxi-Inform": [["Car", "x"]]}} for name in acts if name != "INN0000"}
     files["system_acts.json"] = {"INN0000": acts["INN0000"], **wrong}
     done = curated(isaac, zip_of(files, tmp_path / "mw.zip"), "multiwoz21", tmp_path / "run")
-    assert "acts of 1 dialogue read from mw.zip/MW/system_acts.json\n" in done.err
+    assert "read the acts of 1 dialogue from mw.zip/MW/system_acts.json\n" in done.err
     assert neighbourhood(isaac, tmp_path / "run", 0) == MANY // 2
 
 
@@ -281,13 +281,13 @@ ACT = '{"1": {"Hotel-Inform": [["Name", "x"]]}}'
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is no object of dialogues and their acts"),
-        ("[1]", "is no object of dialogues and their acts"),
+        ("", "is not a JSON object of dialogue ids and their acts"),
+        ("[1]", "is not a JSON object of dialogue ids and their acts"),
         (f'{{"INN0000": {ACT},\n"INN0001": {{"1"', "line 2: broken JSON"),
         (f'{{"INN0000": {ACT},\n"INN0001": 5}}', "line 2: the acts of 'INN0001' cannot be used"),
-        (f'{{"A": {ACT},\n"A.json": {{}}}}', "line 2: the acts of 'A.json' stand twice"),
+        (f'{{"A": {ACT},\n"A.json": {{}}}}', "line 2: the acts of 'A.json' appear twice"),
         (f'{{"A": {ACT}}} more', "there is more after the end of the object"),
-        (b"\xff\xfe", "is no object of dialogues and their acts"),
+        (b"\xff\xfe", "is not a JSON object of dialogue ids and their acts"),
         (b'{"A": {"\xff": 1}}', "invalid UTF-8"),
     ],
 )

@@ -246,7 +246,7 @@ def test_a_broken_dialogue_is_kept_with_its_reason(isaac: RunIsaac, tmp_path: Pa
             "'log' is an empty list",
             "'log' turn 1 'text' is 5, not text",
             "'dialog_act' is [1], not an object",
-            "no assistant turn with text that answers",
+            "no assistant turn with text after",
             "the acts of turn 1 are not valid Unicode",
             "JSON that is a number, not an object",
         ),
@@ -333,11 +333,11 @@ def test_a_format_of_dialogues_begins_with_settings_for_them(
     done = isaac("curate", bookings, "-o", tmp_path / "b", "--recipe", tmp_path / "recipe.yaml")
     assert done.code == 0
     recipe = Run(tmp_path / "b").recipe()
-    assert (recipe.group_by, recipe.turns, recipe.clusters) == ("act", "last", "text")
+    assert (recipe.reading.group_by, recipe.reading.turns, recipe.clusters) == ("act", "last", "text")
     flags = ("--format", "dialogue", "--turns", "last")
     assert isaac("curate", bookings, "-o", tmp_path / "b", *flags).code == 0  # the same recipe
-    assert Recipe.dialogue(turns="last").turns == "last"
-    assert Recipe.dialogue(format="sgd").group_by == "act"
+    assert Recipe.dialogue(turns="last").reading.turns == "last"
+    assert Recipe.dialogue(format="sgd").reading.group_by == "act"
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_a_format_of_dialogues_begins_with_settings_for_them(
     [
         ((), "add --format dialogue, which draws"),
         ((), "or --format messages for plain conversations"),
-        (("--format", "dialogue", "--group-by", "dialogue_id"), "needs group_by 'act' (came: dia"),
+        (("--format", "dialogue", "--group-by", "dialogue_id"), "needs group_by 'act' (got: dia"),
     ],
 )
 def test_a_draw_from_outside_an_act_is_refused(
@@ -357,10 +357,10 @@ def test_a_draw_from_outside_an_act_is_refused(
 
 
 def test_messages_with_acts_can_be_read_as_plain_messages(bookings: Path) -> None:
-    corpus = read_corpus(bookings, Recipe(format="messages"))
+    corpus = read_corpus(bookings, format="messages")
     assert corpus[0].response == BOOKINGS[0]["messages"][-1]["content"]
     with pytest.raises(RecipeError, match=r"see Recipe\.dialogue"):
-        read_corpus(bookings, Recipe(format="dialogue"))
+        read_corpus(bookings, format="dialogue")
 
 
 # The format.
@@ -411,7 +411,7 @@ def test_the_group_holds_the_acts_and_the_slots_of_the_text() -> None:
 
 
 def test_a_response_that_needs_what_a_turn_lacks_is_refused() -> None:
-    with pytest.raises(CorpusError, match="names hotel_fax, of which its turn has no value; there"):
+    with pytest.raises(CorpusError, match="placeholders for hotel_fax, but its turn has no value for them; available"):
         fill_placeholders("Fax [hotel_fax] .", {"hotel_name": ["Sea View"]})
     for index in (0, 9):
         with pytest.raises(RowError, match=f"'log' turn {index} is no system turn"):
@@ -471,7 +471,7 @@ def test_a_database_that_is_not_there_or_not_for_this_is_a_clear_error(
     assert "no <domain>_db.json in" in done.err
     done = isaac("curate", small, *flags)
     assert done.code == 2
-    assert "a database is for task-oriented dialogues: give a format of multiwoz21" in done.err
+    assert "a database is for task-oriented dialogues; set the format to one of: multiwoz21" in done.err
 
 
 def test_standard_input_needs_a_database(isaac: RunIsaac, tmp_path: Path) -> None:

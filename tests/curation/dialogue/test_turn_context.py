@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from isaac import Recipe, read_corpus
+from isaac import read_corpus
 from isaac.corpus import corpus
 from isaac.corpus.formats import Message
 from isaac.curation.dialogue.turn_context import last_user_message, turn_context
@@ -17,7 +17,7 @@ U, A, S, T = "user", "assistant", "system", "tool"
 
 def read(folder: Path, *talks: list[tuple[str, str]]) -> Any:
     rows = [{"messages": [{"role": r, "content": c} for r, c in talk]} for talk in talks]
-    return read_corpus(write_lines(folder / "in.jsonl", rows), Recipe(turns="all"))
+    return read_corpus(write_lines(folder / "in.jsonl", rows), turns="all")
 
 
 @pytest.mark.parametrize("portion", [1, 2, 10_000])

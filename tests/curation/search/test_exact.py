@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.curation.arrays import Ints, Ragged
 from isaac.curation.search import exact as neighbors
 from isaac.curation.search.exact import TopK, find_neighbors, gather_rows, group_rows
 from isaac.curation.vectors import GridVectors
+from isaac.runtime.arrays import Ints, Ragged
 from tests.vectors import random_directions
 
 SEEDS = st.integers(0, 2**32)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isaac.curation.arrays import Ints
 from isaac.curation.search import exact as neighbors
 from isaac.curation.search import ivf as inverted
 from isaac.curation.search.exact import find_neighbors
 from isaac.curation.search.ivf import IVFIndex, assign_lists, build_ivf, measure_recall, search
 from isaac.curation.vectors import GridVectors
+from isaac.runtime.arrays import Ints
 from tests.vectors import embed_rows, random_directions
 
 

@@ -186,7 +186,7 @@ def test_the_wait_for_unpacking_is_told_of_once(
     class Told(Progress):
         lines: ClassVar[list[str]] = []
 
-        def tell(self, text: str, /) -> None:
+        def notify(self, text: str, /) -> None:
             self.lines.append(text)
 
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "smollm2"}')

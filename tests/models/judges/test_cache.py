@@ -9,7 +9,7 @@ from isaac.models.judges import CachedJudge, FailedJudgment, Judge, JudgeError, 
 
 
 class Counting:
-    """A judge that calls what has "bad" in it unsafe, fails at "odd", and counts what it reads."""
+    """A judge that calls "bad" texts unsafe, fails at "odd" ones, and records what it reads."""
 
     def __init__(self, revision: str = "1") -> None:
         self.revision = revision
@@ -81,7 +81,7 @@ def test_lines_that_cannot_be_read_are_asked_for_again(file: Path) -> None:
     assert judge.read == [("c", "a")]
     silent = Counting()
     ask(CachedJudge(silent, file, "j"), ["a"])
-    assert silent.read == []  # the new line did not become part of the half one
+    assert silent.read == []  # the new line was not appended to the half-written one
 
 
 def test_texts_that_are_no_text_have_a_key(file: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_judge_that_miscounts_is_not_believed(file: Path) -> None:
         def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
             return super().judge(contexts, responses)[1:]
 
-    with pytest.raises(JudgeError, match="0 judgements for 1 exchanges"):
+    with pytest.raises(JudgeError, match="0 judgments for 1 exchanges"):
         ask(CachedJudge(Short(), file, "j"), ["a"])
     assert not file.exists()
 

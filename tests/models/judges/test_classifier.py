@@ -133,7 +133,7 @@ def test_what_cannot_be_read_is_unscored(tmp_path: Path) -> None:
     texts = ["\ud800 half", "", "x" * (MAX_JUDGED_CHARACTERS + 1), "\x00\x1b[2J"]
     found = run_judge(judge, ["c"] * len(texts), texts)
     assert [one.verdict for one in found.judgments] == ["safe", "safe", "unscored", "safe"]
-    assert found.first_error == "a text of 200,001 characters is not read; at most 200,000 are"
+    assert found.first_error == "text too long: expected at most 200,000 characters, got 200,001"
     assert judge.judge([], []) == []
 
 
@@ -141,7 +141,7 @@ def test_a_model_that_gives_no_number_is_never_safe(tmp_path: Path) -> None:
     folder = tiny.save_classifier(tmp_path, ["safe", "unsafe"], [math.nan, 0.0])
     found = run_judge(load_judge(f"hf:{folder}"), ["c"], ["hello"])
     assert [one.verdict for one in found.judgments] == ["unscored"]
-    assert found.first_error == "the score was nan"
+    assert found.first_error == "expected a finite score, got nan"
 
 
 class Spotting:

@@ -14,7 +14,7 @@ from isaac.corpus.reading import read_corpus
 from isaac.errors import RecipeError
 from isaac.models.judges import JudgeError, Judgment, load_judge, run_judge
 from isaac.models.judges.fitting.fit import FittedJudge, FittingSettings, fit_judge
-from isaac.models.judges.fitting.labelled_rows import (
+from isaac.models.judges.fitting.labeled_rows import (
     LabelDefinition,
     LabeledCorpus,
     LabeledRows,

@@ -25,7 +25,7 @@ SAFE, UNSAFE = Judgment("safe", 0.1), Judgment("unsafe", 0.9)
 
 
 class Scripted:
-    """A judge that says what a function makes of the responses, and remembers what it was asked."""
+    """A judge that answers with a function of the responses and records every call."""
 
     def __init__(self, answer: Callable[[list[str]], Any]) -> None:
         self.answer = answer
@@ -74,19 +74,19 @@ def test_a_wrong_number_of_judgements_is_never_taken_for_safe(extra: list[Judgme
     found = ask(judge, ["a", "bad"])
     assert [judgement.verdict for judgement in found.judgments] == ["unscored", "unscored"]
     assert found.failures == 2
-    assert found.first_error == f"it returned {len(extra)} judgements for 1 exchanges"
+    assert found.first_error == f"the judge returned {len(extra)} judgments for 1 exchanges"
 
 
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (Judgment("safe", math.nan), "score nan"),
-        (Judgment("safe", math.inf), "score inf"),
-        (("fine", 0.1), "verdict 'fine'; there: safe, unsafe, unscored"),
-        ((["safe"], 0.1), "verdict ['safe']"),
-        ("safe", "'safe'; wanted a verdict and a score"),
-        (None, "None; wanted a verdict and a score"),
-        (("safe", "high"), "wanted a verdict and a score"),
+        (Judgment("safe", math.nan), "expected a finite score from the judge, got nan"),
+        (Judgment("safe", math.inf), "expected a finite score from the judge, got inf"),
+        (("fine", 0.1), "verdict from the judge (safe, unsafe, unscored), got 'fine'"),
+        ((["safe"], 0.1), "verdict from the judge (safe, unsafe, unscored), got ['safe']"),
+        ("safe", "expected a verdict and a score from the judge, got 'safe'"),
+        (None, "expected a verdict and a score from the judge, got None"),
+        (("safe", "high"), "expected a verdict and a score from the judge, got ('safe', 'high')"),
     ],
 )
 def test_what_is_no_judgement_leaves_only_its_own_row_unscored(answer: Any, error: str) -> None:
@@ -126,12 +126,12 @@ def test_a_failure_is_an_unscored_judgement_in_every_process() -> None:
     failed = FailedJudgment("no answer")
     again = pickle.loads(pickle.dumps(failed))
     assert failed == again == Judgment("unscored", None)
-    assert (type(again), again.why) == (FailedJudgment, "no answer")
+    assert (type(again), again.reason) == (FailedJudgment, "no answer")
 
 
 @pytest.mark.parametrize("prefix", ["hf", "hf-pair", "guard", "openai", "trained"])
 def test_a_prefix_alone_is_no_judge(prefix: str) -> None:
-    with pytest.raises(JudgeError, match=rf"no judge '{prefix}:'; there: profanity, hf:"):
+    with pytest.raises(JudgeError, match=rf"no judge '{prefix}:'; available: profanity, hf:"):
         load_judge(f"{prefix}:")
 
 
@@ -156,7 +156,7 @@ def test_a_score_that_is_no_number_is_not_safe(monkeypatch: pytest.MonkeyPatch) 
     package = SimpleNamespace(predict_prob=lambda texts: [math.nan] * len(texts))
     monkeypatch.setitem(sys.modules, "profanity_check", package)
     found = run_judge(load_judge("profanity"), ["c"], ["r"])
-    assert found == JudgeResult([Judgment("unscored")], 1, "the score was nan")
+    assert found == JudgeResult([Judgment("unscored")], 1, "expected a finite score, got nan")
 
 
 def test_what_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_what_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     found = run_judge(load_judge("profanity"), ["c"] * 2, ["long" * 60_000, "r"])
     assert [one.verdict for one in found.judgments] == ["unscored", "safe"]
     assert asked == ["r"]
-    assert found.first_error == "a text of 240,000 characters is not read; at most 200,000 are"
+    assert found.first_error == "text too long: expected at most 200,000 characters, got 240,000"
 
 
 def test_the_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def test_a_judge_of_ones_own_is_a_class_a_function_or_an_object(own: str, attrib
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nobody", "no judge 'nobody'; there: profanity"),
+        ("nobody", "no judge 'nobody'; available: profanity"),
         (":Mine", "no judge ':Mine'"),
         ("own_judges:", "no judge 'own_judges:'"),
         ("no_such_module:Mine", "No module named 'no_such_module'.*PYTHONPATH=."),

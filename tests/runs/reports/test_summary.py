@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from isaac import Corpus, Recipe, curate, curate_to, summarize
+from isaac.recipe import ReadingOptions
 from isaac.runs.reports.rendering import render_html, render_markdown
 from tests.conftest import write_lines
 
@@ -140,12 +141,12 @@ def test_notes_warn_where_the_result_says_little() -> None:
     "recipe",
     [
         Recipe(),
-        Recipe(group_by="g", clusters="text"),
+        Recipe(clusters="text", reading=ReadingOptions(group_by="g")),
         Recipe(targets=3, sharpening="proportional", keep=False),
     ],
 )
 def test_a_corpus_of_one_exchange_has_a_report_too(recipe: Recipe) -> None:
-    groups = ["x"] if recipe.group_by else None
+    groups = ["x"] if recipe.reading.group_by else None
     summary = summarize(curate(Corpus.of([("hi", "hello")], groups), recipe))
     assert "1 kept" in render_markdown(summary)
     assert "1 kept" in render_html(summary)

@@ -1,11 +1,11 @@
-"""The formats that exchanges come in, one file each, and how one is recognised."""
+"""The formats of a corpus, one module each, and how to choose or detect one."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from ...errors import CorpusError
 from .alpaca import AlpacaFormat
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 JsonRecord = Mapping[str, Any]
+"""A record of the input: values by column name."""
 
 FORMATS: dict[str, Format] = {
     "messages": MessagesFormat(),
@@ -44,7 +45,11 @@ FORMATS: dict[str, Format] = {
     "hh": HHFormat(),
     **TASK_ORIENTED_FORMATS,
 }
-"""Every format by name; they are tried in this order, but `TASK_ORIENTED_FORMATS` first: they fit less."""
+"""Every format by name.
+
+`detect_format` tries them in this order, except that `TASK_ORIENTED_FORMATS`, the most specific, come
+first.
+"""
 
 ALIASES: tuple[Format, ...] = (
     MessagesFormat("conversations"),
@@ -52,23 +57,27 @@ ALIASES: tuple[Format, ...] = (
     ShareGPTFormat("conversation"),
     HHFormat("text"),
 )
-"""Formats under other column names, tried after the rest."""
+"""Formats under alternative column names, tried last."""
 
 ONE_COLUMN_FORMATS: dict[str, Callable[[str], Format]] = {
     "messages": MessagesFormat,
     "sharegpt": ShareGPTFormat,
     "hh": HHFormat,
 }
+"""Formats with a whole conversation in one column, by name; each is built with its column."""
 
 
-def serialize_format(form: Format) -> str:
-    """Return a format with its columns as JSON, for `deserialize_format`; of dialogues, the layout alone."""
-    given = {"name": form.name} if isinstance(form, TaskOrientedFormat) else asdict(cast(Any, form))
-    return json.dumps(given)
+def serialize_format(fmt: Format) -> str:
+    """Write a format as JSON for `deserialize_format`.
+
+    The JSON has the name and the columns; of a `TaskOrientedFormat` only the name, not the lexicon.
+    """
+    fields = {"name": fmt.name} if isinstance(fmt, TaskOrientedFormat) else asdict(cast(Any, fmt))
+    return json.dumps(fields)
 
 
 def deserialize_format(text: str) -> Format:
-    """Return the format that `serialize_format` wrote."""
+    """Build the format that `serialize_format` wrote."""
     fields = json.loads(text)
     return type(FORMATS.get(fields["name"], FORMATS["context_response"]))(**fields)
 
@@ -80,14 +89,15 @@ def choose_format(
     context: str | None = None,
     response: str | None = None,
 ) -> Format:
-    """Return the format named by its name or columns, or the one that fits most records.
+    """Choose the format by its name or its columns, or detect it if neither is given.
 
-    Raises `CorpusError` if the name or a column is unknown, or nothing fits.
+    Raises `CorpusError` if the name or a column is unknown, the two do not go together, or no
+    format fits.
     """
     if name is not None and name not in FORMATS:
-        raise CorpusError(f"no format '{name}'; there: {', '.join(FORMATS)}")
+        raise CorpusError(f"no format '{name}'; available: {', '.join(FORMATS)}")
     if context is not None and response is None:
-        raise CorpusError("--context needs --response: the column that answers it")
+        raise CorpusError("--context needs --response, the column with the response to it")
     if response is None:
         return detect_format(records) if name is None else _choose_by_name(records, name)
     _check_columns(records, [column for column in (context, response) if column is not None])
@@ -97,23 +107,26 @@ def choose_format(
 
 
 def detect_format(records: Sequence[JsonRecord]) -> Format:
-    """Return the format that fits most of the records, the earlier one of equals."""
-    forms: list[Format] = [*TASK_ORIENTED_FORMATS.values(), *FORMATS.values(), *ALIASES]
-    return _find_best_fit(records, forms) or _raise_unknown_format(records, "")
+    """Detect the format that fits most of the records; the earlier one wins a tie.
+
+    Raises `CorpusError` if none fits any record.
+    """
+    candidates: list[Format] = [*TASK_ORIENTED_FORMATS.values(), *FORMATS.values(), *ALIASES]
+    return _find_best_fit(records, candidates) or _raise_unknown_format(records, "")
 
 
 def _choose_by_name(records: Sequence[JsonRecord], name: str) -> Format:
-    """Return the format of that name, under the column name that most records have."""
-    forms = [form for form in (*FORMATS.values(), *ALIASES) if form.name == name]
-    return _find_best_fit(records, forms) or FORMATS[name]
+    """Choose the format of that name, with the column name that most records have."""
+    candidates = [fmt for fmt in (*FORMATS.values(), *ALIASES) if fmt.name == name]
+    return _find_best_fit(records, candidates) or FORMATS[name]
 
 
 def _build_two_column_format(name: str | None, context: str, response: str) -> Format:
     if name in ONE_COLUMN_FORMATS:
-        raise CorpusError(f"format '{name}' is one column; give --response only")
+        raise CorpusError(f"format '{name}' is in one column; drop --context")
     if name is not None and not isinstance(FORMATS[name], ContextResponseFormat):
         raise CorpusError(
-            f"format '{name}' has columns of its own; drop --format, or --context and --response"
+            f"format '{name}' has fixed columns; drop --format, or drop --context and --response"
         )
     return ContextResponseFormat(name or "context_response", context, response)
 
@@ -122,18 +135,19 @@ def _choose_one_column_format(
     records: Sequence[JsonRecord], name: str | None, response: str
 ) -> Format:
     if name is None:
-        why = f"column '{response}' holds no conversation; give --context as well. "
-        forms = [form(response) for form in ONE_COLUMN_FORMATS.values()]
-        return _find_best_fit(records, forms) or _raise_unknown_format(records, why)
+        problem = f"column '{response}' has no conversation in it; add --context. "
+        candidates = [build(response) for build in ONE_COLUMN_FORMATS.values()]
+        return _find_best_fit(records, candidates) or _raise_unknown_format(records, problem)
     if name not in ONE_COLUMN_FORMATS:
-        raise CorpusError(f"format '{name}' needs --context beside --response")
+        raise CorpusError(f"format '{name}' needs --context as well as --response")
     return ONE_COLUMN_FORMATS[name](response)
 
 
-def _find_best_fit(records: Sequence[JsonRecord], forms: Sequence[Format]) -> Format | None:
-    counts = [sum(form.fits(record) for record in records) for form in forms]
+def _find_best_fit(records: Sequence[JsonRecord], candidates: Sequence[Format]) -> Format | None:
+    """Find the first format that fits the most records, None if none fits any."""
+    counts = [sum(fmt.fits(record) for record in records) for fmt in candidates]
     best = max(counts, default=0)
-    return forms[counts.index(best)] if best else None
+    return candidates[counts.index(best)] if best else None
 
 
 def _format_record_columns(records: Sequence[JsonRecord]) -> str:
@@ -143,11 +157,14 @@ def _format_record_columns(records: Sequence[JsonRecord]) -> str:
 def _check_columns(records: Sequence[JsonRecord], columns: list[str]) -> None:
     for column in columns:
         if records and not any(column in record for record in records):
-            raise CorpusError(f"no column '{column}'; there: {_format_record_columns(records)}")
+            raise CorpusError(
+                f"no column '{column}'; available columns: {_format_record_columns(records)}"
+            )
 
 
-def _raise_unknown_format(records: Sequence[JsonRecord], why: str) -> Format:
+def _raise_unknown_format(records: Sequence[JsonRecord], problem: str) -> NoReturn:
     raise CorpusError(
-        f"{why}cannot tell the format: the columns are {_format_record_columns(records)}. "
-        f"Name them with --context and --response, or force one of: {', '.join(FORMATS)}"
+        f"{problem}cannot detect the format from the columns: {_format_record_columns(records)}. "
+        "Name two of them with --context and --response, or choose a format with --format: "
+        f"{', '.join(FORMATS)}"
     )

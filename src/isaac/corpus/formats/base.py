@@ -1,4 +1,4 @@
-"""What every format is made of: messages, turns, and the protocol of a format."""
+"""The parts that all formats share: messages, turns, the `Format` protocol and text checks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, Protocol
 from ...text import shorten
 
 MAX_CHARACTERS = 1_000_000
-"""A text longer than this is no turn of a conversation; its row is rejected."""
+"""Maximum length of a text in characters; a row with a longer one is rejected."""
 
 MAX_TURNS = 1000
-"""A conversation of more turns is rejected: what is read of it grows with their square."""
+"""Maximum number of turns in a conversation; the prompts of its turns grow quadratically with it."""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, which is not valid Unicode by itself."""
 
 JSON_TYPE_DESCRIPTIONS = {
     bool: "true or false",
@@ -26,10 +27,11 @@ JSON_TYPE_DESCRIPTIONS = {
     list: "a list",
     dict: "an object",
 }
+"""How error messages describe a JSON value that is not text."""
 
 
 class Message(NamedTuple):
-    """One turn of a conversation; roles are system, user, assistant or tool."""
+    """One turn of a conversation; the role is system, user, assistant or tool."""
 
     role: str
     content: str
@@ -37,12 +39,12 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class CorpusTurn:
-    """A response that can be curated, with all that was said before it.
+    """A response that can be curated, with the messages before it.
 
-    ``index`` says where in its record the response stands; only its format reads it. ``group`` is
-    what the response does, of a format that knows it: only turns of one group can stand for
-    one another. ``values`` has what stands for the placeholders in the response, by their names
-    in the order in which they appear; None where a response is as it stands in its record.
+    ``index`` is the position of the response in its record, and only the format interprets it.
+    ``group`` is set by task-oriented formats: a response is drawn only from turns of its own group.
+    ``values`` maps each placeholder of the response to its values in order of appearance; None if
+    the response is the original text.
     """
 
     index: int
@@ -53,86 +55,109 @@ class CorpusTurn:
 
 
 class RowError(ValueError):
-    """A row cannot be used; the message is the reason that its user will read."""
+    """A row that cannot be used; the message is the reason shown to the user."""
 
 
 class Format(Protocol):
-    """A way to write exchanges in a record (a mapping of column names to JSON values)."""
+    """How exchanges are written in a record, a mapping of column names to JSON values."""
 
     @property
     def name(self) -> str:
-        """The name for ``--format``."""
+        """The name to give to ``--format``."""
         ...
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the record has this format's columns, whatever is in them."""
+        """Whether the record has this format's columns, valid or not."""
         ...
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Return every response that can be curated; raise `RowError` if there is none."""
+        """Find every response that can be curated; raise `RowError` if there is none."""
         ...
 
     def replace(self, record: Mapping[str, Any], index: int, response: str, /) -> dict[str, Any]:
-        """Return the record with one response replaced and nothing else changed."""
+        """Copy the record with one response replaced and nothing else changed."""
         ...
 
 
 def require_text(record: Mapping[str, Any], column: str) -> str:
-    """Return the text in a column; raise `RowError` if there is none that can be used."""
+    """The text in a column; raise `RowError` if the column is missing or its text unusable."""
     if column not in record:
-        raise RowError(f"no column '{column}'; there: {format_column_names(record)}")
+        raise RowError(f"no column '{column}'; available columns: {format_column_names(record)}")
     return validate_text(record[column], f"'{column}'")
 
 
 def format_column_names(columns: Iterable[Any]) -> str:
-    """Return the first names of columns, fit to be shown."""
+    """List the first 20 column names, shortened and printable, for a message."""
     first = itertools.islice(columns, 20)
-    return ", ".join(shorten(str(column), 40) for column in first) or "no column at all"
+    return ", ".join(shorten(str(column), 40) for column in first) or "none"
 
 
 def is_blank(value: Any) -> bool:
-    """Say whether there is nothing in a value: null, nothing, or only spaces."""
+    """Whether a value is empty: null, an empty list or text, or only whitespace."""
     return not value or (isinstance(value, str) and not value.strip())
 
 
 def validate_text(value: Any, name: str) -> str:
-    """Return the value if it is text with something in it; raise `RowError` otherwise."""
+    """Check that a value is usable text and return it.
+
+    Raises `RowError` for a value that is missing, not text, empty, longer than `MAX_CHARACTERS`
+    or not valid Unicode; ``name`` says in the message which value it is.
+    """
     if value is None:
         raise RowError(f"{name} is missing")
     if not isinstance(value, str):
-        kind = JSON_TYPE_DESCRIPTIONS.get(type(value), f"of type {type(value).__name__}")
-        raise RowError(f"{name} is {kind} ({shorten(reprlib.repr(value), 40)}), not text")
+        description = JSON_TYPE_DESCRIPTIONS.get(type(value), f"of type {type(value).__name__}")
+        raise RowError(f"{name} is {description} ({shorten(reprlib.repr(value), 40)}), not text")
     if not value.strip():
         raise RowError(f"{name} is empty")
     if len(value) > MAX_CHARACTERS:
-        raise RowError(f"{name} has {len(value):,} characters; at most {MAX_CHARACTERS:,} are read")
+        raise RowError(f"{name} has {len(value):,} characters; the limit is {MAX_CHARACTERS:,}")
     if not value.isascii() and SURROGATE.search(value):
-        raise RowError(f"{name} is not valid Unicode: it holds half of a surrogate pair")
+        raise RowError(f"{name} is not valid Unicode: it contains half of a surrogate pair")
     return value
 
 
-def join_roles(messages: list[Message]) -> str:
-    """Return the order of roles, for a reason that names what came."""
+def require_turn_list(record: Mapping[str, Any], column: str, noun: str) -> list[Any]:
+    """The list of turns in a column; raise `RowError` if it is not a list or empty."""
+    value = record.get(column)
+    if not isinstance(value, list) or not value:
+        raise RowError(f"'{column}' is not a list of {noun}, or is empty")
+    return value
+
+
+def is_turn_list(value: Any, key: str) -> bool:
+    """Whether a value is a list of turns: mappings that each have ``key``; not empty."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(turn, Mapping) and key in turn for turn in value)
+    )
+
+
+def _list_roles(messages: list[Message]) -> str:
+    """List the first roles in order, for a message."""
     return ", ".join(message.role for message in messages[:6]) or "none"
 
 
 def find_assistant_turns(turns: list[tuple[int, Message]], editable: set[int]) -> list[CorpusTurn]:
-    """Return each editable assistant message that has a user's or tool's message before it.
+    """Find the editable assistant messages that have a user or tool message before them.
 
-    ``turns`` holds (index in the record, message) in order.
+    ``turns`` has (index in the record, message) in order; ``editable`` has the indices whose text
+    may be replaced. Raises `RowError` for more than `MAX_TURNS` turns, or if there is no such
+    message.
     """
     if len(turns) > MAX_TURNS:
-        raise RowError(f"the conversation has {len(turns):,} turns; at most {MAX_TURNS:,} are read")
-    found = []
-    said: list[Message] = []
+        raise RowError(f"the conversation has {len(turns):,} turns; the limit is {MAX_TURNS:,}")
+    responses = []
+    before: list[Message] = []
     for index, message in turns:
-        answers = any(m.role in ("user", "tool") and not is_blank(m.content) for m in said)
-        if message.role == "assistant" and index in editable and answers:
-            found.append(CorpusTurn(index, tuple(said), message.content))
-        said.append(message)
-    if not found:
+        has_context = any(m.role in ("user", "tool") and not is_blank(m.content) for m in before)
+        if message.role == "assistant" and index in editable and has_context:
+            responses.append(CorpusTurn(index, tuple(before), message.content))
+        before.append(message)
+    if not responses:
         raise RowError(
-            "no assistant turn with text that answers a user or a tool; "
-            f"roles: {join_roles([message for _, message in turns])}"
+            "no assistant turn with text after a user or tool turn; "
+            f"roles: {_list_roles([message for _, message in turns])}"
         )
-    return found
+    return responses

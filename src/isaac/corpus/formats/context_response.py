@@ -1,4 +1,4 @@
-"""Two columns of text: a context and the response to it, under any names."""
+"""Two text columns under any names: a context and its response."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from .base import CorpusTurn, Message, require_text
 
 @dataclass(frozen=True)
 class ContextResponseFormat:
-    """One exchange a record, in two columns."""
+    """One exchange per record, in two columns."""
 
     name: str = "context_response"
     context: str = "context"
     response: str = "response"
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the record has both columns."""
+        """Whether the record has both columns."""
         return self.context in record and self.response in record
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Return the one exchange of the record."""
+        """Read the record's only exchange."""
         prompt = Message("user", require_text(record, self.context))
         return [CorpusTurn(0, (prompt,), require_text(record, self.response))]
 
     def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
-        """Return the record with its response replaced."""
+        """Copy the record with its response replaced."""
         return {**record, self.response: response}

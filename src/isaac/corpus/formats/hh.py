@@ -10,53 +10,56 @@ from typing import Any
 from .base import CorpusTurn, Message, find_assistant_turns, require_text, validate_text
 
 SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \n]?")
+"""The markup before a turn: a blank line and the speaker's name."""
+
 HH_ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 def split_turns(text: str) -> list[tuple[str, int, int]]:
-    """Return (role, start, end) of each turn's text; what is outside them is its markup."""
-    heads = list(SPEAKER.finditer(text))
-    ends = [*(head.start() for head in heads[1:]), len(text)][: len(heads)]
-    return [(HH_ROLES[head[1]], head.end(), end) for head, end in zip(heads, ends, strict=True)]
+    """Find (role, start, end) of each turn's text; the rest of the string is markup."""
+    speakers = list(SPEAKER.finditer(text))
+    # a turn ends where the next speaker's markup starts, the last one at the end of the string
+    ends = [*(speaker.start() for speaker in speakers[1:]), len(text)][: len(speakers)]
+    return [
+        (HH_ROLES[speaker[1]], speaker.end(), end)
+        for speaker, end in zip(speakers, ends, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
 class HHFormat:
-    """Conversations in one string, as in Anthropic's HH-RLHF; there the column is ``chosen``."""
+    """A conversation in one string, as in the ``chosen`` column of Anthropic's HH-RLHF."""
 
     column: str = "chosen"
     name: str = "hh"
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the column's text begins with a speaker."""
+        """Whether the column's text starts with a speaker and has an assistant turn."""
         value = record.get(self.column)
         return isinstance(value, str) and bool(SPEAKER.match(value)) and "Assistant:" in value
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Return every turn of the assistant that answers something."""
+        """Find every assistant turn with a human turn before it.
+
+        An empty assistant turn before the last turn is skipped; any other empty turn makes the
+        record unusable.
+        """
         text = require_text(record, self.column)
-        parts = split_turns(text)
-        last = len(parts) - 1
-        read = [
-            (
-                index,
-                Message(
-                    role,
-                    validate_text(text[start:end], f"'{self.column}' turn {index}")
-                    if index == last or role == "user"
-                    else text[start:end],
-                ),
-            )
-            for index, (role, start, end) in enumerate(parts)
-        ]
-        editable = {index for index, message in read if message.content.strip()}
-        return find_assistant_turns(read, editable)
+        spans = split_turns(text)
+        messages = []
+        for index, (role, start, end) in enumerate(spans):
+            content = text[start:end]
+            if role == "user" or index == len(spans) - 1:
+                content = validate_text(content, f"'{self.column}' turn {index}")
+            messages.append((index, Message(role, content)))
+        editable = {index for index, message in messages if message.content.strip()}
+        return find_assistant_turns(messages, editable)
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
-        """Return the record with one turn's text replaced and its markup untouched.
+        """Copy the record with one turn's text replaced and the markup unchanged.
 
-        A blank line before a speaker's name in the response, which only another format can have,
-        is closed up, so that no turn is forged.
+        If the response itself contains a blank line and a speaker's name, as one from another
+        format may, the blank line is removed, so that the response does not split into turns.
         """
         response = SPEAKER.sub(lambda mark: mark[0].replace("\n\n", "\n"), response)
         text = record[self.column]

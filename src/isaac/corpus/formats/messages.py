@@ -1,4 +1,4 @@
-"""Chat ``messages``: a list of ``{"role", "content"}``, with system turns and tool calls."""
+"""Chat ``messages``: a list of ``{"role", "content"}``, with system messages and tool calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .base import CorpusTurn, Message, RowError, find_assistant_turns, is_blank, validate_text
+from .base import (
+    CorpusTurn,
+    Message,
+    RowError,
+    find_assistant_turns,
+    is_blank,
+    is_turn_list,
+    require_turn_list,
+    validate_text,
+)
 
 MESSAGE_ROLES = {
     "system": "system",
@@ -16,30 +25,22 @@ MESSAGE_ROLES = {
     "tool": "tool",
     "function": "tool",
 }
-
-
-def is_message_list(value: Any) -> bool:
-    """Say whether the value is a list of mappings with a role."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(message, Mapping) and "role" in message for message in value)
-    )
+"""The role that isaac uses for each role in a corpus."""
 
 
 def read_content(message: Mapping[str, Any], name: str) -> str:
-    """Return a message's text, whether plain or in one part of type text."""
+    """The text of a message, whether plain or a list of one text part."""
     content = message.get("content")
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, Mapping)]
         if len(content) != 1 or len(texts) != 1:
-            raise RowError(f"{name} has {len(content)} parts; one part of text can be read")
+            raise RowError(f"{name} has {len(content)} parts; expected one text part")
         content = texts[0]
     return validate_text(content, name)
 
 
 def replace_content(message: Mapping[str, Any], response: str) -> dict[str, Any]:
-    """Return the message with other text, in the shape that its content had."""
+    """Copy the message with new text, plain or in one part like the original."""
     content = message["content"]
     if isinstance(content, list):
         return {**message, "content": [{**content[0], "text": response}]}
@@ -47,51 +48,52 @@ def replace_content(message: Mapping[str, Any], response: str) -> dict[str, Any]
 
 
 def read_messages(messages: list[Any], column: str) -> tuple[list[tuple[int, Message]], set[int]]:
-    """Return (index, message) in order, and which of them are plain text."""
-    read, editable = [], set()
-    for index, message in enumerate(messages):
-        said, plain = _read_message(message, f"'{column}' turn {index}")
-        read.append((index, said))
-        if plain:
+    """Read the (index, message) pairs in order, and the indices of those with editable text.
+
+    Raises `RowError` for a message that cannot be used; ``column`` says in it where they are.
+    """
+    turns, editable = [], set()
+    for index, raw in enumerate(messages):
+        message, is_editable = _read_message(raw, f"'{column}' turn {index}")
+        turns.append((index, message))
+        if is_editable:
             editable.add(index)
-    return read, editable
+    return turns, editable
 
 
 def _read_message(message: Any, name: str) -> tuple[Message, bool]:
-    """Return a message, and whether it is plain text.
+    """Read a message and whether its text may be replaced.
 
-    A message with tool calls has no text of its own that could be replaced without breaking the
-    call; it stays in the prompt as what it says, if anything. A system message may be empty.
+    Replacing the text of a message with tool calls could contradict the calls, so it serves only
+    as context for later turns, and may be empty. A system message may be empty too.
     """
     role = message.get("role") if isinstance(message, Mapping) else None
     if not isinstance(role, str) or role not in MESSAGE_ROLES:
-        raise RowError(f"{name} has no known role; known: {', '.join(MESSAGE_ROLES)}")
-    calls = bool(message.get("tool_calls") or message.get("function_call"))
-    if is_blank(message.get("content")) and (calls or MESSAGE_ROLES[role] == "system"):
+        raise RowError(f"{name} has no known role; expected one of: {', '.join(MESSAGE_ROLES)}")
+    has_calls = bool(message.get("tool_calls") or message.get("function_call"))
+    if is_blank(message.get("content")) and (has_calls or MESSAGE_ROLES[role] == "system"):
         return Message(MESSAGE_ROLES[role], ""), False
-    return Message(MESSAGE_ROLES[role], read_content(message, name)), not calls
+    return Message(MESSAGE_ROLES[role], read_content(message, name)), not has_calls
 
 
 @dataclass(frozen=True)
 class MessagesFormat:
-    """Conversations in one column of role and content."""
+    """A conversation in one column: a list of messages with ``role`` and ``content``."""
 
     column: str = "messages"
     name: str = "messages"
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the column holds messages with roles."""
-        return is_message_list(record.get(self.column))
+        """Whether the column is a list of messages with roles."""
+        return is_turn_list(record.get(self.column), "role")
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Return every assistant turn of plain text that answers something."""
-        value = record.get(self.column)
-        if not isinstance(value, list) or not value:
-            raise RowError(f"'{self.column}' is not a list with messages in it")
-        return find_assistant_turns(*read_messages(value, self.column))
+        """Find every assistant message without tool calls that has a user or tool message before."""
+        messages = require_turn_list(record, self.column, "messages")
+        return find_assistant_turns(*read_messages(messages, self.column))
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
-        """Return the record with one assistant turn's text replaced."""
+        """Copy the record with the text of one assistant message replaced."""
         messages = list(record[self.column])
         messages[index] = replace_content(messages[index], response)
         return {**record, self.column: messages}

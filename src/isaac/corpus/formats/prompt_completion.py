@@ -1,4 +1,4 @@
-"""Prompt and completion, as text or, in TRL's conversational form, as lists of messages."""
+"""Prompt and completion: text, or lists of messages as in TRL's conversational format."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from .messages import read_messages, replace_content
 
 @dataclass(frozen=True)
 class PromptCompletionFormat:
-    """One exchange a record; the completion is text or one assistant message."""
+    """One exchange per record; the completion is text or one assistant message."""
 
     name: str = "prompt_completion"
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the record has both columns."""
+        """Whether the record has both columns."""
         return "prompt" in record and "completion" in record
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Return the one exchange of the record."""
+        """Read the record's only exchange."""
         prompt, completion = record.get("prompt"), record.get("completion")
         if not isinstance(prompt, list) and not isinstance(completion, list):
-            asked = Message("user", require_text(record, "prompt"))
-            return [CorpusTurn(0, (asked,), require_text(record, "completion"))]
+            message = Message("user", require_text(record, "prompt"))
+            return [CorpusTurn(0, (message,), require_text(record, "completion"))]
         if not isinstance(prompt, list) or not isinstance(completion, list) or not prompt:
-            raise RowError("'prompt' and 'completion' must both be text or both be messages")
+            raise RowError("'prompt' and 'completion' must both be text or both be lists of messages")
         if len(completion) != 1:
-            raise RowError(f"'completion' has {len(completion)} messages; one can be read")
-        said, _ = read_messages(prompt, "prompt")
-        ((_, answer),), plain = read_messages(completion, "completion")
-        last = len(said)
-        return find_assistant_turns([*said, (last, answer)], {last} if plain else set())
+            raise RowError(f"'completion' has {len(completion)} messages; expected one")
+        before, _ = read_messages(prompt, "prompt")
+        ((_, response),), editable = read_messages(completion, "completion")
+        last = len(before)
+        return find_assistant_turns([*before, (last, response)], {last} if editable else set())
 
     def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
-        """Return the record with its completion replaced, in the shape that it had."""
+        """Copy the record with its completion replaced: text or one message, like the original."""
         completion = record["completion"]
         if isinstance(completion, list):
             return {**record, "completion": [replace_content(completion[0], response)]}

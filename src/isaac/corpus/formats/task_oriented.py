@@ -1,4 +1,7 @@
-"""Task-oriented dialogues: responses without their values, filled with a turn's own again."""
+"""Task-oriented dialogues, curated as delexicalized responses: placeholders instead of values.
+
+A response drawn for a turn is filled with that turn's own values again.
+"""
 
 from __future__ import annotations
 
@@ -22,67 +25,70 @@ from .base import SURROGATE, CorpusTurn, Message, RowError, find_assistant_turns
 from .messages import MESSAGE_ROLES
 
 GROUP_BY_ACT = "act"
-"""What stands for a column in ``group_by``: the acts and the slots that a turn's text names."""
+"""The value of ``group_by`` that groups turns by their acts and the slots in their text."""
 
 INDUCED_ACT_PREFIX = "~"
-"""What stands before the number of a kind of turns, in the place of acts."""
+"""The prefix of an induced act, as in ``~7``: it replaces the acts of a turn without annotations."""
 
 GROUP_SEPARATOR = " | "
-"""What stands between the acts and the slots of a group."""
+"""The separator between the acts and the slots of a group."""
 
 
 @dataclass(frozen=True)
 class TaskOrientedFormat:
-    """Dialogues in one of the layouts of `READERS`, by its name.
+    """Dialogues in one of the layouts of `READERS`, chosen by name.
 
-    ``lexicon`` has the values that can stand in texts without being noted; it decides what is
-    read, and no more is needed of it once that is done.
+    ``lexicon`` has the values to look for in texts beyond the annotated ones. It is used only
+    while responses are delexicalized, not to write them back.
     """
 
     name: str
     lexicon: Lexicon = field(default=Lexicon(), repr=False)
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the record has this layout's columns, whatever is in them.
+        """Whether the record has this layout's columns, valid or not.
 
-        Rows of context and response are also fit for other formats, acts or not: of plain
-        records only messages with acts are recognised.
+        The layout ``dialogue`` also reads rows of a context and a response, but those fit other
+        formats as well, so it is detected only from messages with acts.
         """
         return ("messages" in record or self.name != "dialogue") and READERS[self.name].fits(record)
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Return every system turn that answers something, without its values.
+        """Find every system turn after a user turn, with its response delexicalized.
 
-        Before it stands what was said, in its own words.
+        The prompt before it keeps the original text.
         """
         turns = self.read(record).turns
-        said = {turn.index: Message(turn.role, turn.text) for turn in turns}
         by_index = {turn.index: turn for turn in turns}
         editable = {turn.index for turn in turns if turn.text.strip()}
-        every = sorted({**dict(_read_plain_messages(record)), **said}.items())
+        # the turns of the dialogue, and the messages between them, such as tool calls
+        messages = dict(_read_plain_messages(record))
+        messages |= {turn.index: Message(turn.role, turn.text) for turn in turns}
         return [
             self._delexicalize_turn(turn, by_index[turn.index])
-            for turn in find_assistant_turns(every, editable)
+            for turn in find_assistant_turns(sorted(messages.items()), editable)
         ]
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
-        """Return the record with one system turn's text replaced, and the places in it."""
+        """Copy the record with one system turn's text replaced and its spans updated."""
         try:
             return READERS[self.name].replaced(record, index, response)
         except ReadingError as error:
             raise RowError(str(error)) from None
 
     def read(self, record: Mapping[str, Any]) -> Dialogue:
-        """Return the record's dialogue; raise `RowError` if it cannot be read as one."""
+        """Parse the record's dialogue; raise `RowError` if it is not valid."""
         try:
             return READERS[self.name].read(record)
         except ReadingError as error:
             raise RowError(str(error)) from None
 
-    def _delexicalize_turn(self, turn: CorpusTurn, said: DialogueTurn) -> CorpusTurn:
-        """Return the turn without its values; its group is its acts and the slots that it names."""
-        template = delexicalize(said, self.lexicon)
-        group = f"{act_string(said.acts).lstrip(INDUCED_ACT_PREFIX)}{GROUP_SEPARATOR}{' '.join(template_slots(template))}"
+    def _delexicalize_turn(self, turn: CorpusTurn, annotated: DialogueTurn) -> CorpusTurn:
+        """Delexicalize a turn and group it by its acts and the slots of its placeholders."""
+        template = delexicalize(annotated, self.lexicon)
+        # an annotated act must not look like an induced one
+        acts = act_string(annotated.acts).lstrip(INDUCED_ACT_PREFIX)
+        group = f"{acts}{GROUP_SEPARATOR}{' '.join(template_slots(template))}"
         if not group.isascii() and SURROGATE.search(group):
             raise RowError(f"the acts of turn {turn.index} are not valid Unicode")
         return dataclasses.replace(
@@ -91,19 +97,20 @@ class TaskOrientedFormat:
 
 
 def fill_placeholders(response: str, values: Mapping[str, Sequence[str]]) -> str:
-    """Return a response with the values of a turn; raise `CorpusError` if it lacks one."""
+    """Fill the placeholders of a response; raise `CorpusError` if one has no value."""
     text = lexicalize(response, values)
     if text is None:
-        lacking = ", ".join(slot for slot in template_slots(response) if slot not in values)
+        missing = ", ".join(slot for slot in template_slots(response) if slot not in values)
         raise CorpusError(
-            f"a response names {lacking}, of which its turn has no value; "
-            f"there: {', '.join(values) or 'none'}. Draw within group_by '{GROUP_BY_ACT}'"
+            f"a response has placeholders for {missing}, but its turn has no value for them; "
+            f"available: {', '.join(values) or 'none'}. Set group_by to '{GROUP_BY_ACT}', so that "
+            "responses are drawn only from turns with the same slots"
         )
     return text
 
 
 def _read_plain_messages(record: Mapping[str, Any]) -> Iterator[tuple[int, Message]]:
-    """Yield the messages of a plain record; most are turns, not a prompt, a call or its result."""
+    """Yield (index, message) of the column ``messages``: turns, system prompts and tool messages."""
     messages = record.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else []):
         role = (
@@ -119,32 +126,35 @@ def _read_plain_messages(record: Mapping[str, Any]) -> Iterator[tuple[int, Messa
 TASK_ORIENTED_FORMATS: dict[str, TaskOrientedFormat] = {
     name: TaskOrientedFormat(name) for name in READERS
 }
-"""Every layout of task-oriented dialogues by its name."""
+"""Every layout of task-oriented dialogues, by name."""
 
 
 def lexicon_from_records(name: str, records: Iterable[Mapping[str, Any]]) -> Lexicon:
-    """Return the values that a corpus's own records note, those that cannot be read left out."""
-    form = TASK_ORIENTED_FORMATS[name]
+    """Collect the values annotated in a corpus's records; skip records that cannot be read."""
+    fmt = TASK_ORIENTED_FORMATS[name]
 
-    def readable() -> Iterator[Dialogue]:
+    def readable_dialogues() -> Iterator[Dialogue]:
         for record in records:
             with suppress(RowError):
-                yield form.read(record)
+                yield fmt.read(record)
 
-    return Lexicon.of(readable())
+    return Lexicon.of(readable_dialogues())
 
 
 def lexicon_from_database(folder: str | Path) -> Lexicon:
-    """Return the values in a database's folder, or in ``db`` in it.
+    """Read the values of a database from a folder, or from ``db`` inside it.
 
-    Raises `CorpusError` where there are none.
+    Raises `CorpusError` if the folder has none.
     """
-    place = Path(folder)
-    return Lexicon.read(place / "db" if (place / "db").is_dir() else place)
+    path = Path(folder)
+    return Lexicon.read(path / "db" if (path / "db").is_dir() else path)
 
 
 def is_auxiliary_file(name: str) -> bool:
-    """Say whether a file of a release has no dialogues: acts, lists, its database or ontology."""
+    """Whether a file of a release holds something other than dialogues, judged by its name.
+
+    That is its acts, file lists, database, ontology, schema or readme.
+    """
     path = PurePosixPath(name.lower())
     stem = path.name.partition(".")[0]
     return (
@@ -154,29 +164,29 @@ def is_auxiliary_file(name: str) -> bool:
     )
 
 
-def induced_group(kind: int, group: str) -> str:
-    """Return the group of a turn whose acts are not known, but what kind of turn it is."""
-    return f"{INDUCED_ACT_PREFIX}{kind}{group}"
+def induced_group(act_number: int, group: str) -> str:
+    """Add an induced act to the group of a turn without acts: `` | area`` becomes ``~7 | area``."""
+    return f"{INDUCED_ACT_PREFIX}{act_number}{group}"
 
 
 def induced_act_from_group(group: str) -> int | None:
-    """Return what kind of turn a group has in the place of acts, None for any other group."""
-    found = re.fullmatch(rf"{INDUCED_ACT_PREFIX}(\d+)", acts_from_group(group))
-    return int(found[1]) if found else None
+    """The number of a group's induced act; None if it has none."""
+    match = re.fullmatch(rf"{INDUCED_ACT_PREFIX}(\d+)", acts_from_group(group))
+    return int(match[1]) if match else None
 
 
 def has_known_acts(group: str) -> bool:
-    """Say whether the acts of a group are those that its corpus notes."""
+    """Whether a group has acts, and they are annotated in the corpus, not induced."""
     return bool(acts_from_group(group)) and induced_act_from_group(group) is None
 
 
 def acts_from_group(group: str) -> str:
-    """Return the acts of a turn's group, ``general-reqmore+hotel-inform-area``; empty if none."""
+    """The acts of a group, such as ``general-reqmore+hotel-inform-area``; empty if none."""
     return group.rpartition(GROUP_SEPARATOR)[0]
 
 
 def domains_from_group(group: str) -> frozenset[str]:
-    """Return the domains that the acts of a group are about, none where they are not known."""
+    """The domains of a group's annotated acts; empty if it has none."""
     if not has_known_acts(group):
         return frozenset()
     return (
@@ -187,10 +197,10 @@ def domains_from_group(group: str) -> frozenset[str]:
 
 
 def slots_from_group(group: str) -> tuple[str, ...]:
-    """Return the slots that the responses of a group name, sorted."""
+    """The slots of the placeholders in a group's responses, sorted."""
     return tuple(group.rpartition(GROUP_SEPARATOR)[2].split())
 
 
 def append_acts(context: str, group: str) -> str:
-    """Return a context with the acts of its response, as a rephraser is given them."""
+    """Add the annotated acts of a response to its context, as rephrasers take it."""
     return f"{context}\nacts: {acts_from_group(group)}" if has_known_acts(group) else context

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...models.encoders import Encoder
-from ..arrays import Ints, Ragged, Reals
+from ...runtime.arrays import Ints, Ragged, Reals
 from ..search.exact import find_neighbors
 from ..vectors import GridVectors, as_floats, embed
 

@@ -16,8 +16,8 @@ import numpy as np
 from ...corpus.corpus import Corpus
 from ...corpus.formats.task_oriented import acts_from_group, induced_act_from_group, induced_group
 from ...models.encoders import Encoder
+from ...runtime.arrays import Ints
 from ...runtime.progress import Progress
-from ..arrays import Ints
 from ..search.exact import find_neighbors
 from ..search.kmeans import evenly_spaced, spherical_kmeans, update_centroids
 from ..storage import Storage

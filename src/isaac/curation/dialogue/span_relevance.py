@@ -29,7 +29,7 @@ import numpy as np
 
 from ...corpus.formats.task_oriented import acts_from_group, has_known_acts
 from ...models.encoders import Encoder
-from ..arrays import Ints, Reals
+from ...runtime.arrays import Ints, Reals
 from ..search.exact import find_neighbors
 from .association import (
     BLOCK_ROWS,

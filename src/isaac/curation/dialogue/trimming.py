@@ -8,9 +8,9 @@ import numpy as np
 
 from ...corpus.corpus import Corpus
 from ...models.encoders import Encoder
+from ...runtime.arrays import Ints
 from ...runtime.concurrency import gc_paused
 from ...runtime.progress import Progress
-from ..arrays import Ints
 from ..canonical_order import CanonicalCorpus
 from ..storage import Storage
 from .span_relevance import (

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-from ...models.encoders import Floats
-from ..arrays import Ints, Ragged
+from ...runtime.arrays import Flags, Floats, Ints, Ragged
 from ..vectors import GridVectors
 
 TILE_VECTORS = 2048
@@ -163,9 +161,9 @@ class TopK:
             self.least[rows], (kept[:, 0] >> INDEX_BITS).astype(np.float32)
         )
 
-    def lacking(self) -> npt.NDArray[np.bool_]:
+    def lacking(self) -> Flags:
         """Return, after the best were asked for, which queries have met fewer than k vectors."""
-        lacking: npt.NDArray[np.bool_] = self.floor == NO_KEY
+        lacking: Flags = self.floor == NO_KEY
         return lacking
 
     def best(self) -> Ints:

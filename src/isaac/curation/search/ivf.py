@@ -22,10 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...models.encoders import Floats
+from ...runtime.arrays import Floats, Ints
 from ...runtime.engines import Engine, LocalEngine
 from ...runtime.progress import Progress, Tick
-from ..arrays import Ints
 from ..vectors import GridVectors
 from .exact import TopK, compute_products, find_neighbors, split_queries, split_range
 from .kmeans import ITERATIONS, evenly_spaced, spherical_kmeans

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..arrays import Ints
+from ...runtime.arrays import Ints
 from ..vectors import GRID_STEPS, GridVectors
 
 ITERATIONS = 6

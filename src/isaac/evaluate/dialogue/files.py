@@ -153,7 +153,7 @@ def read_dialogues(source: str, form: str | None = None) -> DialogueCorpus:
         layouts.pop() if len(layouts) == 1 else "lines",
         _make_ids_unique(_read_entries([*_attach_acts(entries, noted, acts)], reader)),
         sorted([*others, *(part.name for part in parts if part not in kept)]),
-        acts.told(),
+        acts.summary(),
     )
 
 
@@ -164,7 +164,7 @@ def _attach_acts(
     known: dict[str, str] = {}
     for name, data in noted:
         if acts.has(name):
-            acts.take(name, io.BytesIO(data), known)
+            acts.load(name, io.BytesIO(data), known)
     for entry in entries:
         record = acts.with_acts(entry.record, known)
         yield entry if record is entry.record else entry._replace(record=record, raw=None)

@@ -96,7 +96,7 @@ def load_model(
 def announce_unpacking(name: str, progress: Progress) -> None:
     """Tell of the wait before a model of this name can be loaded, if there is one."""
     if base_model_name(name) == smollm2.MODEL_NAME and not smollm2.is_unpacked():
-        progress.tell(
+        progress.notify(
             f"unpacking {smollm2.MODEL_NAME}, which is done once and takes some ten seconds"
         )
 

@@ -1,4 +1,7 @@
-"""Verdicts on exchanges, by a judge of your choice: to audit, to evaluate, to forbid draws."""
+"""Judges, which give exchanges a verdict: safe, unsafe or unscored.
+
+Use a judge to audit a run, to evaluate a model, or to keep unsafe responses from being drawn.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,24 @@ from .cache import CachedJudge
 from .profanity import ProfanityJudge
 
 JUDGE_PREFIXES = ("hf", "hf-pair", "guard", "openai", "trained")
-"""What stands before the colon of a judge's name if it is no module of your own."""
+"""Prefixes of judge names such as ``hf:<model>``; any other prefix is a module of your own."""
 
 
 def load_judge(name: str) -> Judge:
-    """Return the judge of a name.
+    """Load the judge with this name.
 
-    - ``profanity``: the words of the response alone;
-    - ``hf:<model>`` and ``hf-pair:<model>``: a text-classification model, on the response or on
-      the context with it; ``#<label>[,<label>]`` at the end says which labels mean unsafe;
-    - ``guard:<model>``: a generative guard; ``#<family>`` at the end if its name does not tell;
+    - ``profanity``: reads only the words of the response;
+    - ``hf:<model>`` and ``hf-pair:<model>``: a text-classification model that reads the response,
+      or the context and the response; append ``#<label>[,<label>]`` to name the unsafe labels;
+    - ``guard:<model>``: a generative guard model; append ``#<family>`` if the model's name does
+      not show its family;
     - ``openai:<model>@<url>``: a moderations endpoint, or a chat model with a rubric;
-    - ``trained:<folder>``: what ``isaac judge fit`` made;
-    - ``module:attribute``: your own; what it names is called without arguments if it is a class
-      or a function.
+    - ``trained:<folder>``: a judge that ``isaac judge fit`` made;
+    - ``module:attribute``: a judge of your own: an object, or a class or function that returns one
+      when called without arguments.
 
-    Raises `JudgeError` if there is no such judge, `MissingExtraError` if its package is not
-    installed.
+    Raises `JudgeError` if the judge is unknown or cannot be loaded, and `MissingExtraError` if its
+    package is not installed.
     """
     if name == "profanity":
         return ProfanityJudge()
@@ -48,7 +52,7 @@ def load_judge(name: str) -> Judge:
         return _load_prefixed_judge(prefix, rest)
     if not prefix or not rest:
         raise JudgeError(
-            f"no judge '{make_printable(name)}'; there: profanity, "
+            f"no judge '{make_printable(name)}'; available: profanity, "
             f"{', '.join(f'{prefix}:...' for prefix in JUDGE_PREFIXES)}, or your own as "
             "module:attribute, such as my_judges:Toxicity"
         )
@@ -56,12 +60,12 @@ def load_judge(name: str) -> Judge:
 
 
 def _load_prefixed_judge(prefix: str, rest: str) -> Judge:
-    """Return a judge whose module is only loaded when one of its kind is asked for."""
-    model, _, said_after = rest.partition("#")
+    """Load a judge with one of `JUDGE_PREFIXES`; its module is imported only here."""
+    model, _, suffix = rest.partition("#")
     if prefix == "guard":
         from .guards import GuardJudge
 
-        return GuardJudge(model, said_after or None)
+        return GuardJudge(model, suffix or None)
     if prefix == "openai":
         from .endpoint import load_endpoint_judge
 
@@ -72,27 +76,27 @@ def _load_prefixed_judge(prefix: str, rest: str) -> Judge:
         return load_trained_judge(rest)
     from .classifier import ClassifierJudge
 
-    labels = [label.strip() for label in said_after.split(",") if label.strip()]
+    labels = [label.strip() for label in suffix.split(",") if label.strip()]
     return ClassifierJudge(model, labels, pair=prefix == "hf-pair")
 
 
 def _load_custom_judge(name: str) -> Judge:
     module, _, attribute = name.partition(":")
     try:
-        found: Any = reduce(getattr, attribute.split("."), importlib.import_module(module))
-        if isinstance(found, type) or not hasattr(found, "judge"):
-            found = found()
+        judge: Any = reduce(getattr, attribute.split("."), importlib.import_module(module))
+        if isinstance(judge, type) or not hasattr(judge, "judge"):
+            judge = judge()
     except Exception as error:
         raise JudgeError(
-            f"cannot load judge '{name}': {format_error(error)}. Modules are looked for on Python's path; "
-            "for one in this folder, set PYTHONPATH=."
+            f"cannot load judge '{name}': {format_error(error)}. Modules must be on Python's "
+            "search path; for a module in this folder, set PYTHONPATH=."
         ) from error
-    if not callable(getattr(found, "judge", None)):
+    if not callable(getattr(judge, "judge", None)):
         raise JudgeError(
-            f"judge '{name}' is a {type(found).__name__} without a method "
+            f"judge '{name}' is a {type(judge).__name__} without a method "
             "judge(contexts, responses)"
         )
-    return cast(Judge, found)
+    return cast(Judge, judge)
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A judge that remembers in a file what it has said, so that no exchange is paid for twice."""
+"""A judge that stores its verdicts in a file, so that you do not pay for an exchange twice."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from .base import Judge, JudgeError, Judgment, format_count_mismatch, validate_j
 
 
 class CachedJudge:
-    """A judge whose verdicts are kept in a file of JSON Lines, to which it only ever appends.
+    """A judge with a cache: a JSON Lines file of verdicts to which it only appends.
 
-    A line is found again by what it depends on: the judge's name and revision, the context and
-    the response. Nothing unscored is kept, so that a time-out is not remembered as an answer.
-    Lines that cannot be read are passed over, and asked for again.
+    The key of a line is a hash of the judge's name and revision, the context and the response.
+    Unscored judgments are not stored, so that a timeout is not remembered as an answer. Lines that
+    cannot be read are skipped, and their exchanges are judged again.
     """
 
     def __init__(self, judge: Judge, file: Path, name: str) -> None:
         self.inner, self.file = judge, file
         self.revision = str(getattr(judge, "revision", ""))
-        self.stem = hashlib.sha256(f"{len(name)}:{name}{self.revision}".encode())
-        self.known: dict[str, Judgment] = {}
+        self.base_hash = hashlib.sha256(f"{len(name)}:{name}{self.revision}".encode())
+        self.cached: dict[str, Judgment] = {}
         self.hits = 0
-        self._read()
+        self._load()
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Any]:
-        """Return the judgements, asking the judge once for each exchange that is new."""
+        """Look up the judgments; the judge itself gets each new exchange once."""
         keys = [self._key(*pair) for pair in zip(contexts, responses, strict=True)]
-        new = {key: place for place, key in enumerate(keys) if key not in self.known}
-        self.hits += sum(key in self.known for key in keys)
-        asked = list(new.values())
+        new = {key: index for index, key in enumerate(keys) if key not in self.cached}
+        self.hits += sum(key in self.cached for key in keys)
+        indices = list(new.values())
         answers: list[Any] = []
-        if asked:
-            pairs = [contexts[i] for i in asked], [responses[i] for i in asked]
-            answers = list(self.inner.judge(*pairs))
-        if len(answers) != len(asked):
-            raise JudgeError(format_count_mismatch(len(answers), len(asked)))
-        found: dict[str, Any] = dict(zip(new, answers, strict=True))
-        self._keep({key: validate_judgment(answer) for key, answer in found.items()})
-        return [self.known.get(key) or found[key] for key in keys]
+        if indices:
+            texts = [contexts[i] for i in indices], [responses[i] for i in indices]
+            answers = list(self.inner.judge(*texts))
+        if len(answers) != len(indices):
+            raise JudgeError(format_count_mismatch(len(answers), len(indices)))
+        fresh: dict[str, Any] = dict(zip(new, answers, strict=True))
+        self._store({key: validate_judgment(answer) for key, answer in fresh.items()})
+        return [self.cached.get(key) or fresh[key] for key in keys]
 
     def _key(self, context: str, response: str) -> str:
-        """Return what an exchange is found by; the length keeps the two texts apart."""
-        sha = self.stem.copy()
+        """Hash the exchange; the length separates the context from the response."""
+        sha = self.base_hash.copy()
         sha.update(f"{len(context)}:{context}{response}".encode("utf-8", "surrogatepass"))
         return sha.hexdigest()
 
-    def _read(self) -> None:
+    def _load(self) -> None:
         if not self.file.exists():
             return
         for line in self.file.read_bytes().splitlines():
@@ -57,12 +57,12 @@ class CachedJudge:
                 key, verdict, score = record["key"], record["verdict"], record["score"]
             except (ValueError, TypeError, KeyError):
                 continue
-            judgement = validate_judgment((verdict, score))
-            if not isinstance(judgement, str) and judgement.verdict != "unscored":
-                self.known[str(key)] = judgement
+            judgment = validate_judgment((verdict, score))
+            if not isinstance(judgment, str) and judgment.verdict != "unscored":
+                self.cached[str(key)] = judgment
 
-    def _keep(self, answers: dict[str, Judgment | str]) -> None:
-        """Append what was found, in one piece, after a line that a killed process left half."""
+    def _store(self, answers: dict[str, Judgment | str]) -> None:
+        """Append the scored answers in one write, on a new line if a killed process left half of one."""
         scored = {
             key: answer
             for key, answer in answers.items()
@@ -70,7 +70,7 @@ class CachedJudge:
         }
         if not scored:
             return
-        self.known |= scored
+        self.cached |= scored
         lines = [json.dumps({"key": key, **one._asdict()}) + "\n" for key, one in scored.items()]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("ab+") as out:

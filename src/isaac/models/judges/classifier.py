@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...runtime.arrays import Reals
 from ...text import make_printable
 from .base import JudgeError, Judgment
 from .windows import (
-    Reals,
     WindowedClassifier,
     compute_revision,
     import_transformers,

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import require_extra
+from ...runtime.arrays import Flags, Reals
 from .base import UNSAFE_THRESHOLD
-
-Reals = npt.NDArray[np.float64]
 
 RELIABILITY_BINS = 10
 """Equal widths of probability in a reliability table."""
@@ -150,6 +148,3 @@ def compute_probabilities(margins: Reals, heat: float) -> Reals:
     """Return the probabilities of log odds (n,) at a temperature."""
     scaled = np.clip(margins / heat, -500, 500)
     return np.asarray(1 / (1 + np.exp(-scaled)), np.float64)
-
-
-Flags = npt.NDArray[np.bool_]

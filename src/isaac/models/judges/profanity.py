@@ -1,4 +1,4 @@
-"""The judge of coarse words: the response's own, whatever it answers."""
+"""The profanity judge, which looks for coarse words in the response and ignores the context."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from .windows import judge_by_scores
 
 
 class ProfanityJudge:
-    """A linear model of the words in a response, of the package alt-profanity-check.
+    """The linear word model of the package alt-profanity-check, applied to the response.
 
-    It does not read the context, and knows coarse language better than harm: an insult without
-    swear words passes as safe.
+    It recognizes coarse language rather than harm: an insult without swear words counts as safe.
     """
 
     def __init__(self, threshold: float = UNSAFE_THRESHOLD) -> None:
@@ -23,7 +22,7 @@ class ProfanityJudge:
         self.revision = f"alt-profanity-check {_read_package_version()}, threshold {threshold}"
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
-        """Return the verdicts by the probability that a response is profane."""
+        """Judge by the probability that a response is profane."""
         del contexts
         return judge_by_scores(self._scores, responses, responses, self.threshold)
 

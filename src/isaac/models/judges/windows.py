@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ...errors import require_extra
+from ...runtime.arrays import Reals
 from ...text import format_error, replace_surrogates
 from ..chat.library_logging import quiet_transformers
 from .base import UNSAFE_THRESHOLD, FailedJudgment, JudgeError, Judgment, apply_threshold
-
-Reals = npt.NDArray[np.float64]
 
 MAX_JUDGED_CHARACTERS = 200_000
 """Characters of a context or a response above which it is not read, and so not judged."""
@@ -77,11 +75,13 @@ def compute_revision(model: str, config: Any) -> str:
 
 
 def find_length_problem(context: str, response: str) -> str | None:
-    """Return why an exchange is not read, None if it is."""
+    """Check the lengths of an exchange; get an error message if it is too long to judge."""
     longest = max(len(context), len(response))
     if longest <= MAX_JUDGED_CHARACTERS:
         return None
-    return f"a text of {longest:,} characters is not read; at most {MAX_JUDGED_CHARACTERS:,} are"
+    return (
+        f"text too long: expected at most {MAX_JUDGED_CHARACTERS:,} characters, got {longest:,}"
+    )
 
 
 class WindowedClassifier:

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ...curation.arrays import Ints, Reals
 from ...intervals import Interval, wilson_interval
 from ...models.judges import Verdict
+from ...runtime.arrays import Ints, Reals
 from .sampling import STRATUM_RANKS, AuditError, AuditItem, AuditSample, Stratum, draw_sample
 
 EVENT_ACTIONS = (("replaced",), ("replaced", "dropped"), ("kept", "replaced"))

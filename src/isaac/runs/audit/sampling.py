@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ...curation.arrays import Ints
 from ...curation.sampling import uniforms
 from ...errors import IsaacError
+from ...runtime.arrays import Ints
 
 STRATUM_RANKS = (1, 2, 4, 11)
 """The own ranks at which strata begin: 1, 2 to 3, 4 to 10, above 10."""

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from ...curation.arrays import Ints
 from ...curation.curate import Curation
 from ...curation.vectors import as_floats
 from ...errors import RunError
+from ...runtime.arrays import Ints
 from .charts import Scale, percent, svg_chart, svg_element, svg_line, svg_text
 from .diagnosis import diagnose
 
@@ -82,7 +82,7 @@ def _compute_relevance_kept(curation: Curation, rows: Ints, sources: Ints) -> fl
         return None
     layout = curation.layout
     said, answered = np.empty_like(layout.context), np.empty_like(layout.context)
-    said[layout.ids], answered[layout.ids] = layout.context, layout.look
+    said[layout.ids], answered[layout.ids] = layout.context, layout.view
 
     def mean(asked: Ints, drawn: Ints) -> float:
         total = 0.0

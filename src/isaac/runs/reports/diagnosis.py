@@ -66,8 +66,8 @@ class Diagnosis(NamedTuple):
 def diagnose(curation: Curation) -> Diagnosis:
     """Return whether the method applies to a curated corpus, as far as that shows unlabelled."""
     layout, consensus = curation.layout, curation.response_scores
-    nest = layout.group if curation.recipe.group_by is not None else layout.exchange
-    nests = curation.nests
+    nest = layout.group if curation.recipe.reading.group_by is not None else layout.exchange
+    nests = curation.decide().nests
     kinds = consensus.kind[layout.response]
     repeated = np.bincount(kinds)[kinds] >= MIN_COPIES
     found = {

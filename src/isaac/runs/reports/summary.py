@@ -18,6 +18,7 @@ from ...curation.dialogue.induced_acts import count_induced_acts
 from ...curation.dialogue.trimming import TRIMMED
 from ...curation.lineage import MAX_RANKS
 from ...curation.vectors import as_floats
+from ...runtime.arrays import Floats, Ints, Keys, Reals
 from ...runtime.concurrency import single_threaded_blas
 from ...text import make_printable, shorten, truncate
 from .diagnosis import diagnose
@@ -77,7 +78,7 @@ def _column_values(table: Any, name: str) -> npt.NDArray[Any]:
     return np.asarray(table.column(name).to_numpy())
 
 
-def _response_numbers_by_id(curation: Curation) -> npt.NDArray[np.int64]:
+def _response_numbers_by_id(curation: Curation) -> Ints:
     """Return for each id the number of its response text."""
     texts = np.empty_like(curation.layout.response)
     texts[curation.layout.ids] = curation.layout.response
@@ -96,8 +97,8 @@ def _describe_method(curation: Curation, first: Any) -> list[str]:
     recipe = curation.recipe
     most = int(_column_values(first, "neighborhood").max())
     told = []
-    if recipe.group_by is not None:
-        looked = f"all exchanges with the same value of '{make_printable(recipe.group_by)}'"
+    if recipe.reading.group_by is not None:
+        looked = f"all exchanges with the same value of '{make_printable(recipe.reading.group_by)}'"
     else:
         looked = f"how the corpus answers the nearest contexts, up to {most:,} of them"
     same = "equal responses" if recipe.clusters == "text" else "responses that say much the same"
@@ -160,7 +161,7 @@ def _summarize_choice(curation: Curation) -> dict[str, Any] | None:
 def _summarize_neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
     sizes = _column_values(first, "neighborhood")
     return {
-        "by": curation.recipe.group_by or "nearest contexts",
+        "by": curation.recipe.reading.group_by or "nearest contexts",
         "count": len(curation.neighborhoods),
         "size": {
             "least": int(sizes.min()),
@@ -174,7 +175,7 @@ def _summarize_neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
 
 def _summarize_ranks(curation: Curation) -> list[dict[str, float]]:
     """Return, by rank, the share of responses that a cluster holds, over the rows of the corpus."""
-    nests = curation.nests
+    nests = curation.decide().nests
     width = min(MAX_RANKS, int(nests.clusters.max()))
     shares = (nests.largest_counts[:, :width] / nests.total[:, None])[
         _neighborhood_indices(curation)
@@ -195,9 +196,9 @@ def _summarize_ranks(curation: Curation) -> list[dict[str, float]]:
     return [*rows, {"rank": 0, "mean": max(rest, 0.0)}]
 
 
-def _neighborhood_indices(curation: Curation) -> npt.NDArray[np.int64]:
+def _neighborhood_indices(curation: Curation) -> Ints:
     layout = curation.layout
-    return layout.group if curation.recipe.group_by is not None else layout.exchange
+    return layout.group if curation.recipe.reading.group_by is not None else layout.exchange
 
 
 def _compute_histogram(values: npt.NDArray[Any], bins: int = 20) -> list[int]:
@@ -206,7 +207,7 @@ def _compute_histogram(values: npt.NDArray[Any], bins: int = 20) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _sample_rows(keys: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.int64]:
+def _sample_rows(keys: Keys, count: int) -> Ints:
     """Return the rows with the smallest keys: a fixed sample, the same however rows come."""
     return np.sort(np.argsort(keys, kind="stable")[:count])
 
@@ -234,7 +235,7 @@ def _build_map(curation: Curation, first: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _project_to_plane(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def _project_to_plane(vectors: Floats) -> Reals:
     """Return coordinates along the two main components, signs fixed."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     with single_threaded_blas():
@@ -250,7 +251,7 @@ def _collect_examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
     replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
     rows = np.flatnonzero(replaced[layout.ids])
     chosen = rows[_sample_rows(layout.keys[rows], MAX_EXAMPLES)]
-    sizes = curation.nests.largest_counts[_neighborhood_indices(curation)[chosen]]
+    sizes = curation.decide().nests.largest_counts[_neighborhood_indices(curation)[chosen]]
     shown = []
     for number in np.argsort(layout.ids[chosen]).tolist():
         row = chosen[number]
@@ -312,7 +313,7 @@ def _collect_notes(curation: Curation, first: Any) -> list[str]:
     """Return what a reader should know before trusting the result."""
     notes = []
     recipe, count = curation.recipe, len(curation.corpus)
-    if recipe.group_by is None and recipe.neighbors > count:
+    if recipe.reading.group_by is None and recipe.neighbors > count:
         notes.append(
             f"The corpus is smaller than a neighbourhood: {count:,} of {recipe.neighbors:,} "
             "exchanges. Every row has the whole corpus as its neighbourhood."
@@ -325,7 +326,9 @@ def _collect_notes(curation: Curation, first: Any) -> list[str]:
             f"{len(vetoed):,} distinct exchanges to be drawn"
             + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
         )
-    if recipe.format in TASK_ORIENTED_FORMATS and (kinds := count_induced_acts(curation.corpus)):
+    if recipe.reading.format in TASK_ORIENTED_FORMATS and (
+        kinds := count_induced_acts(curation.corpus)
+    ):
         notes.append(
             f"The acts of {sum(kinds.values()):,} of {count:,} turns are not noted. They were put "
             f"into {len(kinds):,} kinds of turns by what was said before, in and after them, and "

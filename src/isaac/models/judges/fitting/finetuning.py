@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ....runtime.arrays import Flags, Reals
 from ....runtime.progress import Progress, Tick
 from ..base import JudgeError
-from ..metrics import Flags, fit_temperature
-from ..windows import MAX_JUDGED_CHARACTERS, Reals, WindowedClassifier
-from .labelled_rows import LabeledRows
+from ..metrics import fit_temperature
+from ..windows import MAX_JUDGED_CHARACTERS, WindowedClassifier
+from .labeled_rows import LabeledRows
 
 
 class FinetuningSettings(NamedTuple):

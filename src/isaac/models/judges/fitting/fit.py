@@ -15,6 +15,7 @@ import numpy as np
 
 from ...._version import __version__
 from ....errors import require_extra
+from ....runtime.arrays import Ints, Reals
 from ....runtime.atomic_files import atomic_write
 from ....runtime.progress import Progress
 from ....text import make_printable
@@ -33,15 +34,9 @@ from ..fitted import (
     save_head,
 )
 from ..metrics import JudgeReport, compute_probabilities, fit_temperature, measure_judge
-from ..windows import (
-    Reals,
-    WindowedClassifier,
-    import_transformers,
-    load_pretrained,
-    move_to_device,
-)
+from ..windows import WindowedClassifier, import_transformers, load_pretrained, move_to_device
 from .finetuning import FinetuningSettings, compute_log_loss, compute_margins, finetune
-from .labelled_rows import Ints, LabeledCorpus, LabeledRows, RowSplit, split_rows
+from .labeled_rows import LabeledCorpus, LabeledRows, RowSplit, split_rows
 
 INVERSE_REGULARIZATION_STRENGTHS = (1.0, 4.0, 16.0)
 """Inverse strengths of regularisation that a logistic regression may choose from."""

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ....corpus.corpus import Corpus
 from ....errors import RecipeError
+from ....runtime.arrays import Flags, Ints
 from ....text import make_printable, shorten
-from ..metrics import Flags
-
-Ints = npt.NDArray[np.int64]
 
 UNSEEN_SHARE, HELD_OUT_SHARE, TUNING_SHARE = 0.15, 0.15, 0.1
 """Shares of the contexts that are not fitted on at all, of the other rows that are held out, and

@@ -1,0 +1,56 @@
+"""Array types: the NumPy aliases of the whole package, and lists of unequal length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+Hashes = npt.NDArray[np.uint64]
+"""64-bit hashes of words, letters or other features of a text."""
+
+Keys = npt.NDArray[np.uint64]
+"""One 64-bit key per row: it seeds the row's random draws and orders ties."""
+
+Digests = npt.NDArray[np.uint64]
+"""Shape (n, 2): 128 bits per text, so that two different texts never share a digest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Lists of unequal length, stored end to end.
+
+    List ``i`` is ``values[offsets[i]:offsets[i + 1]]``; ``offsets`` has one entry more than
+    there are lists.
+    """
+
+    values: Ints
+    offsets: Ints
+
+    def __getitem__(self, index: int) -> Ints:
+        """One list, as a view of ``values``."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> Ints:
+        """The length of each list."""
+        return np.diff(self.offsets)
+
+    def take(self, indices: Ints) -> Ragged:
+        """Select lists by index, in this order; an index may occur more than once."""
+        lengths = self.lengths[indices]
+        # For each value of the result, how far its list starts in ``values`` from where it
+        # starts in the result.
+        shift = np.repeat(self.offsets[indices] - np.cumsum(lengths) + lengths, lengths)
+        return Ragged.of(self.values[shift + np.arange(len(shift))], lengths)
+
+    @classmethod
+    def of(cls, values: Ints, lengths: Ints) -> Ragged:
+        """Cut ``values`` into consecutive lists of these lengths."""
+        return cls(values, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
