@@ -56,6 +56,6 @@ def format_error(error: BaseException, length: int = 200) -> str:
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """The name itself if it is not taken, otherwise the first free one of name_2, name_3, …"""
+    """The name itself if it is free, otherwise the first free one of name_2, name_3 and so on."""
     numbered = (f"{name}_{number}" for number in itertools.count(2))
     return name if name not in taken else next(free for free in numbered if free not in taken)

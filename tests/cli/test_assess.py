@@ -112,10 +112,10 @@ def test_an_audit_by_a_judge_counts_what_it_failed_on(isaac: RunIsaac, run: Path
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        ((), "where are the labels?"),
+        ((), "no labels: give"),
         (("--column", "nope"), "no record has a column 'nope'"),
         (("--column", "situation"), "Try --unsafe"),
-        (("--column", "verdict", "--judge", "profanity"), "give one of"),
+        (("--column", "verdict", "--judge", "profanity"), "give only one of"),
         (("--judge", "nobody"), "no judge 'nobody'"),
     ],
 )

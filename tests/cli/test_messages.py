@@ -20,7 +20,7 @@ from tests.conftest import RunIsaac, curate_command, write_lines
         (b"", ["no exchange"]),
         (b"\n\n", ["no exchange"]),
         (b'{"context": "a", "response": 5}\n', ["none of the 1 rows", "line 1", "number (5)"]),
-        (b'{"a": 1}\n', ["cannot tell the format", "the columns are a", "--context"]),
+        (b'{"a": 1}\n', ["cannot detect the format from the columns: a", "--context"]),
         (b"nonsense\n{]\n", ["none of the 2 rows", "line 1", "broken JSON"]),
     ],
 )

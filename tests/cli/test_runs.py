@@ -84,7 +84,7 @@ def test_dry_run_says_what_was_recognised_and_makes_nothing(
 ) -> None:
     done = isaac("curate", small, "-o", tmp_path / "run", "--dry-run")
     assert done.code == 0
-    assert "recognised 120 exchanges: 120 as context_response" in done.out
+    assert "detected 120 exchanges: 120 as context_response" in done.out
     assert done.out.count("  context:  ") == 3
     assert "MiB on this machine" in done.out
     assert not (tmp_path / "run").exists()
@@ -118,7 +118,7 @@ def test_bad_rows_are_counted_named_and_kept_verbatim(
     source.write_bytes(small.read_bytes() + b"\n".join(bad) + b"\n")
     done = isaac("curate", source, "-o", tmp_path / "run", "-k", "30")
     assert done.code == 0
-    assert "3 rows rejected" in done.out
+    assert "3 rows could not be used" in done.out
     rejected = [
         json.loads(line) for line in (tmp_path / "run" / "rejected.jsonl").read_text().splitlines()
     ]

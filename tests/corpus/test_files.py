@@ -279,13 +279,13 @@ def test_a_damaged_parquet_file_is_a_clear_error(tmp_path: Path, content: bytes)
 @pytest.mark.parametrize("content", [b"", b"prompt,response\n", b"\0\0\0\0", lines(*ROWS)])
 def test_a_file_that_is_no_parquet_file_says_so(tmp_path: Path, content: bytes) -> None:
     said = refused_file(tmp_path, "in.parquet", content)
-    assert "is not a Parquet file: it does not begin with PAR1" in said
+    assert "is not a Parquet file: it does not start with PAR1" in said
 
 
 def test_a_parquet_column_that_stands_twice_is_a_clear_error(tmp_path: Path) -> None:
     table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
     said = refused_file(tmp_path, "in.parquet", parquet(table))
-    assert "the column 'prompt' stands twice; rename one" in said
+    assert "the column 'prompt' appears twice; rename one" in said
 
 
 def test_parquet_text_that_is_no_utf_8_is_a_clear_error(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path: Path, suffix: str) -
 def test_utf_16_is_a_clear_error(tmp_path: Path, suffix: str, encoding: str) -> None:
     content = CONTAINERS[".csv" if suffix == ".csv" else ".jsonl"].decode().encode(encoding)
     said = refused_file(tmp_path, f"in{suffix}", content)
-    assert "is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8" in said
+    assert "is UTF-16, not UTF-8; convert it with iconv -f UTF-16 -t UTF-8" in said
 
 
 # Lines of JSON.
@@ -403,7 +403,7 @@ def test_a_line_beyond_all_measure_is_a_clear_error(
     monkeypatch.setattr("isaac.corpus.records.MAX_LINE_BYTES", 2**20)
     said = refused_file(tmp_path, "in.jsonl", lines(ROWS[0]) + b"{" * 2**20)
     assert "in.jsonl line 2 is longer than 1 MiB" in said
-    assert "one record a line" in said
+    assert "one record per line" in said
 
 
 # Arrays of JSON.
@@ -444,8 +444,8 @@ def test_a_broken_array_is_a_clear_error(tmp_path: Path, content: bytes, words: 
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        (b"a", "the row has 1 cells where the header names 2"),
-        (b"a,b,c", "the row has 3 cells where the header names 2"),
+        (b"a", "the row has 1 cells, but the header has 2"),
+        (b"a,b,c", "the row has 3 cells, but the header has 2"),
         (b'"a"b,c', "broken CSV: ',' expected after '\"'"),
         (b"a,\xff", "invalid UTF-8 at byte 3 of the row"),
         (b'a,"b\n\xff"', "invalid UTF-8 at byte 6 of the row"),
@@ -473,14 +473,14 @@ def test_a_quote_that_is_never_closed_takes_the_rest_along_and_says_so(tmp_path:
     good, bad = read(tmp_path, "in.csv", b'prompt,response\nWhy?,So.\n"a,b\nc,d\n\n')
     assert good.value == ROWS[0]
     assert (bad.line, bad.raw) == (3, b'"a,b\nc,d\n')
-    assert "broken CSV: a quote that opens here is never closed" in bad.problem
+    assert "broken CSV: a quote opened here is never closed" in bad.problem
 
 
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        (b"a,b,a", "in.csv line 2: the column 'a' stands twice; rename one"),
-        (b"a,,", "in.csv line 2: the column '' stands twice; rename one"),
+        (b"a,b,a", "in.csv line 2: the column 'a' appears twice; rename one"),
+        (b"a,,", "in.csv line 2: the column '' appears twice; rename one"),
         (b"a,\xff", "in.csv line 2: invalid UTF-8 at byte 3 of the row; the first row must name"),
         (b"a,b\0", "in.csv line 2: "),
         (b'"a"b,c', "in.csv line 2: broken CSV: ',' expected after '\"'; the first row must name"),
@@ -556,7 +556,8 @@ def test_a_dataset_that_cannot_be_had_is_a_clear_error(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=fail))
     with pytest.raises(CorpusError, match="cannot load hf://o/n: no dataset o/n"):
         list(read_hub_dataset("hf://o/n"))
-    with pytest.raises(CorpusError, match="unknown splits; use split, config, revision"):
+    message = "unknown parameter splits; available: split, config, revision"
+    with pytest.raises(CorpusError, match=message):
         list(read_hub_dataset("hf://o/n?splits=train"))
 
 
@@ -582,7 +583,7 @@ def test_the_datasets_library_reads_a_folder(
 
 def test_one_object_over_several_lines_is_told_with_its_remedy() -> None:
     pretty = b'{\n  "prompt": "a",\n  "response": "b"\n}\n'
-    with pytest.raises(CorpusError, match="begins an object that goes on over several lines"):
+    with pytest.raises(CorpusError, match="starts an object that spans several lines"):
         list(read_records("chat.json", io.BytesIO(pretty)))
 
 

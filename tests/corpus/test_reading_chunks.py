@@ -126,8 +126,8 @@ def test_a_written_record_has_its_responses_replaced() -> None:
     written = SourceRecord(dumps(record), [4, 5], places, [None, None])
     assert written.replaced({}) == record
     more = {"isaac_id": [4, 5], "isaac_rejected": "é\ud800"}
-    assert json.loads(written.line({}, more)) == record | more
-    assert written.line({}, {"isaac_id": 4}) == dumps(record | {"isaac_id": 4})
+    assert json.loads(written.as_json({}, more)) == record | more
+    assert written.as_json({}, {"isaac_id": 4}) == dumps(record | {"isaac_id": 4})
     longer = written.replaced({4: "a longer one", 5: "x", 9: "of another record"})
     assert [turn.response for turn in form.turns(longer)] == ["a longer one", "x"]
     assert record["chosen"].endswith("d")

@@ -275,7 +275,7 @@ def test_what_is_finished_is_not_found_again(monkeypatch: pytest.MonkeyPatch) ->
     cut(monkeypatch, most=10)
     case, store = Case(EXCHANGES, settled(neighbors=12)), MemoryStorage()
     expected = one_by_one(case.found(store=store))
-    del store.kept[shard_name(2)]
+    del store.stored[shard_name(2)]
     asked: list[list[int]] = []
     original = SearchedNeighborhoods.clusters
 

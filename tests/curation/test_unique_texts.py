@@ -17,7 +17,7 @@ FEW = st.lists(st.sampled_from(["", "a", "b", "ab", "é", "\n", "😀"]), max_si
 
 
 def whole(digest: list[int]) -> int:
-    """Return a digest as one number."""
+    """A digest as one number."""
     return digest[0] << 64 | digest[1]
 
 
@@ -50,29 +50,29 @@ def test_distinct_digests_are_sorted_with_their_first_places(pairs: list[tuple[i
 
 
 @given(TEXTS | FEW, st.randoms())
-def test_texts_are_there_once_and_found(given_texts: list[str], random: Random) -> None:
-    texts = UniqueTexts.of(given_texts)
-    assert len(texts) == len(set(given_texts))
-    assert set(texts) == set(given_texts)
+def test_each_text_occurs_once_and_is_found(source: list[str], random: Random) -> None:
+    texts = UniqueTexts.of(source)
+    assert len(texts) == len(set(source))
+    assert set(texts) == set(source)
     assert [texts[place] for place in range(len(texts))] == list(texts)
     assert [texts.find(text) for text in texts] == list(range(len(texts)))
     numbers = [whole(digest) for digest in compute_digests(texts).tolist()]
     assert numbers == sorted(numbers)
     assert np.array_equal(texts.digests, compute_digests(texts))
-    shuffled = random.sample(given_texts, len(given_texts))
+    shuffled = random.sample(source, len(source))
     assert list(UniqueTexts.of(shuffled)) == list(texts)
 
 
 @given(TEXTS | FEW, st.text(max_size=3))
 @example([], "a")
-def test_a_text_that_is_not_there_is_not_found(given_texts: list[str], text: str) -> None:
-    texts = UniqueTexts.of(given_texts)
-    if text not in given_texts:
+def test_a_missing_text_is_not_found(source: list[str], text: str) -> None:
+    texts = UniqueTexts.of(source)
+    if text not in source:
         assert texts.find(text) == -1
-    assert texts.find("something else that is not there") == -1
+    assert texts.find("something else that is missing") == -1
 
 
-def test_texts_that_share_half_of_their_digest_are_told_apart() -> None:
+def test_texts_that_share_half_of_their_digest_are_distinguished() -> None:
     ((high, low),) = compute_digests(["here"]).tolist()
     near = [(high, low - 1), (high, low), (high, low + 1), (high + 1, low), (high - 1, low)]
     found = unique_digests(some_digests(near))
@@ -93,7 +93,7 @@ def test_texts_are_sliced() -> None:
 
 
 def written(folder: Path, texts: list[str]) -> TextFile:
-    """Return texts in a file, in which they stand in another order, with gaps."""
+    """Write texts to a file in another order, with gaps between them."""
     data = bytearray()
     starts, lengths = np.zeros((2, len(texts)), np.int64)
     for place in Random(3).sample(range(len(texts)), len(texts)):
@@ -107,25 +107,25 @@ def written(folder: Path, texts: list[str]) -> TextFile:
 @given(TEXTS, st.integers(1, 25), st.integers(0, 20), st.integers(0, 25))
 def test_texts_in_a_file_are_those_in_memory(
     tmp_path_factory: pytest.TempPathFactory,
-    given_texts: list[str],
-    portion: int,
+    source: list[str],
+    batch: int,
     start: int,
     stop: int,
 ) -> None:
-    texts = UniqueTexts.of(given_texts)
+    texts = UniqueTexts.of(source)
     file = written(tmp_path_factory.mktemp("texts"), list(texts))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(TextFile, "BATCH_TEXTS", portion)
+        patched.setattr(TextFile, "BATCH_TEXTS", batch)
         assert list(file) == list(texts)
     assert len(file) == len(texts)
     assert [file[place] for place in range(len(file))] == list(texts)
     assert file[start:stop] == texts[start:stop]
-    there = UniqueTexts(texts.digests, file)
-    assert list(there) == list(texts)
-    assert [there.find(text) for text in given_texts] == [texts.find(text) for text in given_texts]
+    on_disk = UniqueTexts(texts.digests, file)
+    assert list(on_disk) == list(texts)
+    assert [on_disk.find(text) for text in source] == [texts.find(text) for text in source]
 
 
-def test_a_file_of_texts_has_no_place_beyond_its_end(tmp_path: Path) -> None:
+def test_an_index_beyond_the_end_of_a_text_file_is_an_error(tmp_path: Path) -> None:
     file = written(tmp_path, ["a", "bc"])
     assert file[-1] == "bc"
     with pytest.raises(IndexError):
@@ -134,13 +134,13 @@ def test_a_file_of_texts_has_no_place_beyond_its_end(tmp_path: Path) -> None:
     assert "x" not in file
 
 
-def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
+def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
     file = written(tmp_path, ["a text", "another one"])
     (tmp_path / "texts").write_bytes(b"\xff#a te")
-    with pytest.raises(OSError, match=r"\d+ bytes of a text wanted, \d+ there"):
+    with pytest.raises(OSError, match=r"is cut short: expected \d+ bytes at offset \d+, got \d+"):
         list(file)
 
 
-def test_a_file_of_texts_is_closed_when_nobody_needs_it(tmp_path: Path) -> None:
+def test_a_file_of_texts_is_closed_when_it_is_no_longer_used(tmp_path: Path) -> None:
     for _ in range(3000):  # more than a process may have open
         assert written(tmp_path, ["a"])[0] == "a"

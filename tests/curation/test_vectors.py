@@ -46,7 +46,7 @@ TEXTS = [
 
 
 class Spy:
-    """Passes texts on to another encoder and remembers them."""
+    """Records texts and passes them on to another encoder."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
@@ -58,7 +58,7 @@ class Spy:
 
 
 class Returns:
-    """An encoder that returns whatever it was given, or raises it."""
+    """An encoder that returns a fixed answer, or raises it if it is an error."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -98,12 +98,12 @@ def test_wordllama_loads_without_a_network(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_encoder("wordllama").encode(["hello"]).shape == (1, 256)
 
 
-def test_wordllama_does_not_mind_the_company_of_long_texts(wordllama: WordLlamaEncoder) -> None:
+def test_wordllama_embeds_a_text_the_same_beside_a_long_one(wordllama: WordLlamaEncoder) -> None:
     alone = embed(wordllama, TEXTS[:1]).vectors[0]
     assert (embed(wordllama, [TEXTS[0], "word " * 5000]).vectors[0] == alone).all()
 
 
-def test_wordllama_sums_huge_texts_in_portions(
+def test_wordllama_sums_huge_texts_in_blocks(
     wordllama: WordLlamaEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = wordllama.encode(TEXTS)
@@ -122,7 +122,7 @@ def test_loading_wordllama_leaves_the_root_logger_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["wordllama", "hashing"])
-def test_a_text_without_tokens_gets_a_direction_of_its_own_and_is_counted(name: str) -> None:
+def test_a_text_without_tokens_gets_its_own_direction_and_is_counted(name: str) -> None:
     embedded = embed(load_encoder(name), ["", "hello", ""])
     cosines = as_floats(embedded.vectors) @ as_floats(embedded.vectors).T
     assert embedded.unknown == 2
@@ -130,7 +130,7 @@ def test_a_text_without_tokens_gets_a_direction_of_its_own_and_is_counted(name: 
     assert abs(cosines[0, 1]) < 0.3
 
 
-def test_texts_of_which_nothing_is_known_are_not_near_each_other() -> None:
+def test_unknown_texts_are_not_close_to_each_other() -> None:
     embedded = embed(HashingEncoder(), ["", " ", "\t", "  "])
     cosines = as_floats(embedded.vectors) @ as_floats(embedded.vectors).T
     assert embedded.unknown == 4
@@ -147,7 +147,7 @@ def test_hashing_needs_no_model_and_puts_shared_words_near() -> None:
     assert cosines[0, 1] > 0.4 > cosines[0, 2]
 
 
-def test_hashing_tells_word_order_and_counts_unknown_texts() -> None:
+def test_hashing_depends_on_word_order_and_counts_unknown_texts() -> None:
     embedded = embed(HashingEncoder(64), ["dog bites man", "man bites dog", "  "])
     assert (embedded.vectors[0] != embedded.vectors[1]).any()
     assert embedded.unknown == 1
@@ -165,7 +165,7 @@ def test_identical_texts_are_embedded_once() -> None:
     assert sorted(spy.texts) == ["bye", "hello", "hi", "see you"]
 
 
-def test_portions_change_no_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_change_no_vector(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = embed(HashingEncoder(), TEXTS)
     monkeypatch.setattr(embeddings, "CHUNK_TEXTS", 2)
     parts = embed(HashingEncoder(), TEXTS)
@@ -181,28 +181,28 @@ def test_no_texts_make_no_vectors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         ([[1.0, math.nan], [0, 1]], "NaN or infinity for 1 of 2 texts, first for 'one'"),
         ([[1.0, 0], [math.inf, 1]], "NaN or infinity for 1 of 2 texts, first for 'two'"),
-        ([[1.0, 0]], "returned shape (1, 2) for 2 texts; wanted (2, d)"),
-        ([1.0, 0], "returned shape (2,) for 2 texts; wanted (2, d)"),
-        ([[], []], "returned shape (2, 0) for 2 texts; wanted (2, d)"),
-        ([[1.0, 0], [1]], "returned no array of numbers"),
-        ([["a"], ["b"]], "returned no array of numbers"),
-        (None, "for 2 texts; wanted (2, d)"),
+        ([[1.0, 0]], "returned shape (1, 2) for 2 texts; expected (2, d)"),
+        ([1.0, 0], "returned shape (2,) for 2 texts; expected (2, d)"),
+        ([[], []], "returned shape (2, 0) for 2 texts; expected (2, d)"),
+        ([[1.0, 0], [1]], "did not return an array of numbers"),
+        ([["a"], ["b"]], "did not return an array of numbers"),
+        (None, "for 2 texts; expected (2, d)"),
         (RuntimeError("out of memory"), "failed: RuntimeError: out of memory"),
         (MissingExtraError("it", "st"), "needs an extra"),
     ],
 )
-def test_a_bad_answer_names_the_encoder_and_what_came(answer: Any, said: str) -> None:
+def test_a_bad_answer_names_the_encoder_and_what_it_returned(answer: Any, message: str) -> None:
     with pytest.raises((EncoderError, MissingExtraError)) as caught:
         embed(Returns(answer), ["one", "two"])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert isinstance(caught.value, MissingExtraError) or "encoder broken 1.0" in str(caught.value)
 
 
-def test_widths_that_differ_between_portions_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_widths_that_differ_between_chunks_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Growing:
         width = 2
 
@@ -218,7 +218,7 @@ def test_widths_that_differ_between_portions_are_an_error(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "name", ["", "bert", "st:", "openai:model", "openai:@http://x", "openai:model@", "wordllama:x"]
 )
-def test_an_unknown_name_is_an_error_that_lists_the_known(name: str) -> None:
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones(name: str) -> None:
     with pytest.raises(RecipeError, match=r"no encoder .*wordllama, hashing, st:<model>"):
         load_encoder(name)
 
@@ -242,7 +242,7 @@ def test_a_missing_library_names_the_extra(
 
 
 def stand_in(error: Exception | None = None) -> types.ModuleType:
-    """Return a module with as much of sentence-transformers as is used."""
+    """A module with the parts of sentence-transformers that isaac uses."""
 
     class SentenceTransformer:
         def __init__(self, model: str) -> None:
@@ -268,7 +268,9 @@ def test_sentence_transformers_embeds_and_names_its_revision(
     assert embedded.encoder == "st:some/model, sentence-transformers 0.0"
 
 
-def test_a_model_that_does_not_load_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_model_that_does_not_load_says_what_to_give(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", stand_in(OSError("no such model")))
     with pytest.raises(EncoderError, match=r"cannot load 'st:typo': .*\. Give a folder"):
         load_encoder("st:typo")
@@ -289,7 +291,7 @@ def test_a_real_sentence_transformer_puts_paraphrases_near() -> None:
 
 
 class Endpoint:
-    """What a local server answers, and what it was asked."""
+    """What a local server answers, and the requests it received."""
 
     def __init__(self) -> None:
         self.refusals: list[int] = []
@@ -300,7 +302,7 @@ class Endpoint:
         self.keys: list[str] = []
 
     def answer(self, texts: list[str]) -> bytes:
-        """Return each text's length and number of words, the last text first."""
+        """The length and the number of words of each text, last text first."""
         data = [
             {"object": "embedding", "index": i, "embedding": [len(text), len(text.split())]}
             for i, text in enumerate(texts)
@@ -364,18 +366,18 @@ def test_a_busy_or_failing_endpoint_is_asked_again(endpoint: Endpoint) -> None:
 def test_an_endpoint_that_keeps_failing_is_an_error(endpoint: Endpoint, status: int) -> None:
     endpoint.refusals = [status] * 9
     encoder = OpenAIEncoder("small", endpoint.url, retries=2)
-    with pytest.raises(EncoderError, match=rf"openai:small@{endpoint.url} did not .*{status}"):
+    with pytest.raises(EncoderError, match=rf"openai:small@{endpoint.url} failed: .*{status}"):
         encoder.encode(["a"])
     assert len(endpoint.asked) == (3 if status == 500 else 1)
 
 
-def test_an_endpoint_that_is_not_there_is_an_error(endpoint: Endpoint) -> None:
+def test_an_unreachable_endpoint_is_an_error(endpoint: Endpoint) -> None:
     encoder = OpenAIEncoder("small", "http://127.0.0.1:1/v1", retries=0)
-    with pytest.raises(EncoderError, match=r"openai:small@http.* did not embed"):
+    with pytest.raises(EncoderError, match=r"openai:small@http.* failed: "):
         encoder.encode(["a"])
 
 
-def test_lost_vectors_are_an_error_that_counts_them(endpoint: Endpoint) -> None:
+def test_missing_vectors_are_an_error_that_counts_them(endpoint: Endpoint) -> None:
     endpoint.lost = 1
     with pytest.raises(EncoderError, match="returned 2 vectors for 3 texts"):
         OpenAIEncoder("small", endpoint.url).encode(["a", "b", "c"])
@@ -383,32 +385,32 @@ def test_lost_vectors_are_an_error_that_counts_them(endpoint: Endpoint) -> None:
 
 def test_vectors_that_share_a_number_are_an_error(endpoint: Endpoint) -> None:
     endpoint.body = json.dumps({"data": [{"index": 0, "embedding": [1]}] * 2}).encode()
-    with pytest.raises(EncoderError, match="2 vectors for 2 texts, 1 of them numbered apart"):
+    with pytest.raises(EncoderError, match=r"2 vectors for 2 texts \(distinct indices: 1\)"):
         OpenAIEncoder("small", endpoint.url).encode(["a", "b"])
 
 
 @pytest.mark.parametrize("body", [b'{"hello": "world"}', b"[]", b'"hi"', b'{"data": [1]}'])
-def test_an_answer_of_another_kind_says_where_the_base_url_ends(
+def test_the_error_for_an_unexpected_answer_says_where_the_base_url_ends(
     endpoint: Endpoint, body: bytes
 ) -> None:
     endpoint.body = body
-    with pytest.raises(EncoderError, match="returned no embeddings; the base URL is"):
+    with pytest.raises(EncoderError, match="returned no embeddings; check the base URL: it is"):
         OpenAIEncoder("small", endpoint.url).encode(["a"])
 
 
-def test_the_key_is_sent_and_kept_out_of_the_revision(
+def test_the_key_is_sent_but_is_not_in_the_revision(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     OpenAIEncoder("small", endpoint.url).encode(["a"])
-    given = OpenAIEncoder("small", endpoint.url, api_key="sk-given")
+    with_key = OpenAIEncoder("small", endpoint.url, api_key="sk-given")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-environment")
-    found = OpenAIEncoder("small", endpoint.url)
-    for encoder in (given, found):
+    with_variable = OpenAIEncoder("small", endpoint.url)
+    for encoder in (with_key, with_variable):
         assert embed(encoder, ["a"]).encoder == f"openai:small@{endpoint.url}"
     assert endpoint.keys == ["Bearer none", "Bearer sk-given", "Bearer sk-environment"]
 
 
-def test_an_endpoint_s_model_may_have_an_at_sign() -> None:
+def test_the_model_of_an_endpoint_may_contain_an_at_sign() -> None:
     encoder = load_encoder("openai:@cf/baai/bge@https://example.org/v1")
     assert isinstance(encoder, OpenAIEncoder)
     assert (encoder.model, encoder.base_url) == ("@cf/baai/bge", "https://example.org/v1")
@@ -442,7 +444,7 @@ def test_dot_products_on_the_grid_are_exact_in_any_tiling(
 
 
 @given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=50))
-def test_vectors_on_the_grid_are_unit_vectors_within_its_steps(row: list[float]) -> None:
+def test_vectors_on_the_grid_are_unit_vectors_up_to_rounding(row: list[float]) -> None:
     raw = np.array([row], np.float32)
     vectors = as_floats(embed_rows(raw))
     norm = np.linalg.norm(raw.astype(np.float64))

@@ -1,3 +1,5 @@
+"""The storage of finished work: what is computed once, what is kept, and what memory keeps."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -22,28 +24,28 @@ from tests.reference import EXCHANGES
 
 
 class Remembering(MemoryStorage):
-    """A store that keeps all that it is given, and the names of what was made."""
+    """A store that keeps everything in memory, and the names of what it computed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.made: list[str] = []
 
     def array(self, name: str, make: Callable[[], Array], /) -> Array:
-        found: Array = self._keep(name, make)
-        return found
+        array: Array = self._get_or_make(name, make)
+        return array
 
     def stacked(self, name: str, _rows: int, make: Callable[[], Iterable[Array]], /) -> Array:
-        found: Array = self._keep(name, lambda: np.concatenate(list(make())))
-        return found
+        array: Array = self._get_or_make(name, lambda: np.concatenate(list(make())))
+        return array
 
     def facts(self, name: str, make: Callable[[], dict[str, Any]], /) -> dict[str, Any]:
-        found: dict[str, Any] = self._keep(f"{name} facts", make)
-        return found
+        facts: dict[str, Any] = self._get_or_make(f"{name} facts", make)
+        return facts
 
-    def _keep(self, name: str, make: Callable[[], Any]) -> Any:
-        if name not in self.kept:
+    def _get_or_make(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self.stored:
             self.made.append(name)
-        return super()._keep(name, make)
+        return super()._get_or_make(name, make)
 
 
 def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,9 +64,9 @@ def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.Monk
     assert {"vectors/wording.typicality", "vectors/wording.kind", "vectors/trials"} <= set(made)
     texts = {"contexts": {c for c, _ in EXCHANGES}, "responses": {r for _, r in EXCHANGES}}
     for side, distinct in texts.items():
-        portions = {f"vectors/{side}.{number:05}" for number in range(-(-len(distinct) // 25))}
-        assert portions | {f"vectors/{side}", f"vectors/{side} facts"} <= set(made)
-        assert not portions & set(store.kept)
+        chunk_names = {f"vectors/{side}.{number:05}" for number in range(-(-len(distinct) // 25))}
+        assert chunk_names | {f"vectors/{side}", f"vectors/{side} facts"} <= set(made)
+        assert not chunk_names & set(store.stored)
     embedded = spy.texts
     assert embedded == sum(map(len, texts.values()))
     again = curate(Corpus.of(EXCHANGES), Recipe(neighbors=12), tools)
@@ -73,7 +75,7 @@ def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.Monk
     assert len([name for name in store.made if not name.startswith("texts/")]) == len(made)
 
 
-def test_portions_that_were_embedded_are_not_embedded_again(
+def test_embedded_chunks_are_not_embedded_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(embedding, "CHUNK_TEXTS", 10)
@@ -102,9 +104,9 @@ def test_memory_keeps_vectors_and_neighborhoods_by_name() -> None:
     assert store.embedded("vectors/a", lambda: one) is one
     assert store.has("vectors/a")
     assert store.embedded("vectors/a", never) is one
-    nest = clusters_of([1, 2])
-    assert store.clusters("shards/0", lambda: nest) is nest
-    assert store.clusters("shards/0", never) is nest
+    clusters = clusters_of([1, 2])
+    assert store.clusters("shards/0", lambda: clusters) is clusters
+    assert store.clusters("shards/0", never) is clusters
     store.forget("vectors/a")
     store.forget("vectors/none")
     assert not store.has("vectors/a")
@@ -112,24 +114,24 @@ def test_memory_keeps_vectors_and_neighborhoods_by_name() -> None:
 
 
 def never() -> Any:
-    raise AssertionError("this was kept, and is made again")
+    raise AssertionError("computed again although it is stored")
 
 
-def test_memory_returns_what_is_made() -> None:
+def test_memory_returns_other_work_as_it_is_computed() -> None:
     store = MemoryStorage()
     numbers = np.arange(3)
     assert store.array("a", lambda: numbers) is numbers
     blocks = [np.array([[1, 2]]), np.array([[3, 4], [5, 6]])]
     assert store.stacked("b", 3, lambda: iter(blocks)).tolist() == [[1, 2], [3, 4], [5, 6]]
     assert store.facts("c", lambda: {"x": 1}) == {"x": 1}
-    pieces = [(np.array([2, 0]), ["c", "a"]), (np.array([], np.int64), []), (np.array([1]), ["b"])]
-    assert list(store.texts("d", 3, lambda: pieces)) == ["a", "b", "c"]
+    chunks = [(np.array([2, 0]), ["c", "a"]), (np.array([], np.int64), []), (np.array([1]), ["b"])]
+    assert list(store.texts("d", 3, lambda: chunks)) == ["a", "b", "c"]
 
 
-def test_memory_has_room_of_zeros() -> None:
-    room = MemoryStorage().scratch((2, 3), np.int32)
-    assert room.dtype == np.int32
-    assert room.tolist() == [[0, 0, 0], [0, 0, 0]]
+def test_scratch_memory_is_zeros() -> None:
+    scratch = MemoryStorage().scratch((2, 3), np.int32)
+    assert scratch.dtype == np.int32
+    assert scratch.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_arrays_that_are_made_together_are_made_once_and_kept_each() -> None:
@@ -141,11 +143,11 @@ def test_arrays_that_are_made_together_are_made_once_and_kept_each() -> None:
         return {"a": np.array([1]), "b": np.array([2]), "more": np.array([3])}
 
     for _ in range(2):
-        found = stored_arrays(store, "name", ["b", "a"], make)
-        assert {name: numbers.tolist() for name, numbers in found.items()} == {"a": [1], "b": [2]}
+        arrays = stored_arrays(store, "name", ["b", "a"], make)
+        assert {name: array.tolist() for name, array in arrays.items()} == {"a": [1], "b": [2]}
     assert times == 1
     assert store.made == ["name.b", "name.a"]
-    del store.kept["name.a"]
+    del store.stored["name.a"]
     assert stored_arrays(store, "name", ["b", "a"], make)["a"].tolist() == [1]
     assert times == 2
 

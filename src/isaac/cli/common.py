@@ -1,4 +1,4 @@
-"""What every command shares: flags for the recipe, messages, and errors that end well."""
+"""What all commands share: recipe flags, output, and errors that end with a message."""
 
 from __future__ import annotations
 
@@ -31,15 +31,19 @@ app = typer.Typer(
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-Workers = Annotated[int | None, typer.Option(min=1, help="items at a time; all cores if not given")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="items to process at a time; default: all cores")
+]
 EngineName = Annotated[
     Literal["local", "ray"],
-    typer.Option("--engine", help="threads of this machine, or workers of a Ray cluster"),
+    typer.Option(
+        "--engine", help="run on threads of this machine, or on the workers of a Ray cluster"
+    ),
 ]
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Ray cluster: HOST:PORT, auto or ray://HOST:PORT; if not given, Ray is started here",
+        help="Ray cluster: HOST:PORT, auto or ray://HOST:PORT; default: start Ray on this machine",
     ),
 ]
 
@@ -47,24 +51,25 @@ Address = Annotated[
 def recipe_flags(
     fields: Iterable[str], *, kept: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that gives a command a flag for each of the recipe's fields.
+    """Add a flag to a command for each of these recipe fields.
 
-    The command gets what was given as ``flags``, a mapping of field names to values. ``kept``
-    says that a field that is not given stays as the run has it.
+    The command receives the flags that were set as ``flags``, a mapping of field names to values.
+    ``kept`` means that a run already has a value for every field, so help shows no defaults.
     """
-    wanted = [name for name in Recipe.fields() if name in set(fields)]
+    names = [name for name in Recipe.fields() if name in set(fields)]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
-        def with_flags(**given: Any) -> None:
-            flags = {name: given.pop(name) for name in wanted}
-            command(**given, flags={k: v for k, v in flags.items() if v is not None})
+        def with_flags(**arguments: Any) -> None:
+            flags = {name: arguments.pop(name) for name in names}
+            command(**arguments, flags={k: v for k, v in flags.items() if v is not None})
 
-        plain = inspect.signature(command, eval_str=True).parameters
-        own = [p for name, p in plain.items() if name != "flags"]
-        extra = [_build_flag(name, kept=kept) for name in wanted]
-        vars(with_flags)["__signature__"] = inspect.Signature([*own, *extra])
-        with_flags.__annotations__ = {p.name: p.annotation for p in (*own, *extra)}
+        # Typer reads a command's flags off its signature.
+        signature = inspect.signature(command, eval_str=True).parameters
+        parameters = [p for name, p in signature.items() if name != "flags"]
+        parameters += [_build_flag(name, kept=kept) for name in names]
+        vars(with_flags)["__signature__"] = inspect.Signature(parameters)
+        with_flags.__annotations__ = {p.name: p.annotation for p in parameters}
         return with_flags
 
     return decorate
@@ -72,14 +77,14 @@ def recipe_flags(
 
 def _build_flag(name: str, *, kept: bool) -> inspect.Parameter:
     field = Recipe.fields()[name]
-    plain = {bool: bool, int: int, float: float}.get(type(field.default), str)
-    kind: Any = int if name == "limit" else plain
+    type_of_default = {bool: bool, int: int, float: float}.get(type(field.default), str)
+    value_type: Any = int if name == "limit" else type_of_default
     if get_origin(field.annotation) is Literal:
-        kind = field.annotation
+        value_type = field.annotation
     about = f"{field.description}: {', '.join(FORMATS)}" if name == "format" else field.description
     default = "" if field.default is None or kept else f"  [default: {field.default}]"
     names = [f"--{name.replace('_', '-')}"]
-    if kind is bool:
+    if value_type is bool:
         names = [f"{names[0]}/--no-{name.replace('_', '-')}"]
     if name == "neighbors":
         names.append("-k")
@@ -88,19 +93,19 @@ def _build_flag(name: str, *, kept: bool) -> inspect.Parameter:
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
         annotation=Annotated[
-            kind | None,
+            value_type | None,
             typer.Option(*names, help=f"{about}{default}", show_default=False),
         ],
     )
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command whose errors end with a message and an exit code, not a traceback."""
+    """Register a command. Its errors end with a message and an exit code, not a traceback."""
     return subcommand(app)(function)
 
 
 def subcommand(group: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that registers a command in a group, guarded as `command` does."""
+    """Register a command in a group of commands; errors are handled as by `command`."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         group.command()(_handle_errors(function))
@@ -111,13 +116,13 @@ def subcommand(group: typer.Typer) -> Callable[[Callable[..., None]], Callable[.
 
 def _handle_errors(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
-    def guarded(**given: Any) -> None:
+    def guarded(**arguments: Any) -> None:
         try:
-            function(**given)
+            function(**arguments)
         except KeyboardInterrupt:
             print_message(
-                "isaac: interrupted; what is finished in a run folder stays, and the same command "
-                "goes on from there"
+                "isaac: interrupted; finished work stays in the run folder, and the same command "
+                "resumes from there"
             )
             raise typer.Exit(130) from None
         except BrokenPipeError:
@@ -132,12 +137,12 @@ def _handle_errors(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def print_message(text: str) -> None:
-    """Print a message on standard error."""
+    """Print a message to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def print_output(text: str) -> None:
-    """Print data on standard output."""
+    """Print data to standard output."""
     print(text, flush=True)
 
 
@@ -145,13 +150,13 @@ def print_output(text: str) -> None:
 def open_tools(
     workers: int | None = None, engine: str = "local", address: str | None = None
 ) -> Iterator[Tools]:
-    """Yield what a command works with: the engine of that name, progress for its terminal.
+    """Open the engine of that name, with progress for the terminal; close it at the end.
 
-    Ray tells on standard output what befalls its workers; it is led to standard error meanwhile,
-    so that there is nothing but data on the other.
+    Ray prints messages about its workers to standard output. They are redirected to standard
+    error, so that standard output holds nothing but data.
     """
     if address is not None and engine != "ray":
-        raise typer.BadParameter("an address is of a Ray cluster; add --engine ray")
+        raise typer.BadParameter("--address is the address of a Ray cluster; add --engine ray")
     if engine == "local":
         yield Tools(engine=LocalEngine(workers), progress=terminal_progress())
         return
@@ -161,7 +166,7 @@ def open_tools(
 
 def _format_error(error: Exception) -> str:
     if isinstance(error, MemoryError):
-        return "out of memory; try fewer --neighbors or --limit, or a machine with more"
+        return "out of memory; lower --neighbors or --limit, or use a machine with more memory"
     if isinstance(error, OSError) and not isinstance(error, IsaacError):
         return f"{error.filename or 'input or output'}: {error.strerror or error}"
     return str(error)

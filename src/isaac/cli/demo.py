@@ -1,4 +1,4 @@
-"""The main job on the corpora that come with the package, measured by their labels at the end."""
+"""Curate the corpora that come with the package, then measure the results with their labels."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..runs.jobs import curate_to
 from ..runs.run import Run
 
 DEMO_RECIPE = Recipe(neighbors=30, reading=ReadingOptions(context="context", response="response"))
-"""The defaults but for k: a situation has 33 exchanges, not hundreds."""
+"""The defaults except k, because each situation has 33 exchanges rather than hundreds."""
 
 BOOKINGS_RECIPE = Recipe.of({**PAPER_DIALOGUE_SETTINGS, "format": "dialogue", "abstain": 0.02})
-"""The paper's draws among turns of the same acts: a few hundred turns tell little of parts."""
+"""The paper's draws from turns with the same acts; a few hundred turns are too few to trim."""
 
 LABELED_FILE = "labelled.jsonl"
-"""The corpus with its labels, in the run's folder: to fit a judge on."""
+"""The corpus with its labels, in the run folder, so that you can fit a judge on it."""
 
 UNSAFE_REPLIES = (
     (
@@ -37,27 +37,27 @@ UNSAFE_REPLIES = (
         "Well, three times is a pattern. Some people are just too slow for it.",
     ),
 )
-"""Exchanges that are not in the corpus, to be healed."""
+"""Exchanges to heal that are not in the corpus."""
 
 
 class Fraction(NamedTuple):
-    """So many of so many responses."""
+    """A count out of a total."""
 
-    some: int
-    of: int
+    part: int
+    total: int
 
     def __str__(self) -> str:
-        """Return the share in per cent with its counts."""
-        return f"{self.rate:.1%} ({self.some:,} of {self.of:,})"
+        """The percentage, with the count and the total."""
+        return f"{self.rate:.1%} ({self.part:,} of {self.total:,})"
 
     @property
     def rate(self) -> float:
-        """Return the share from 0 to 1."""
-        return self.some / self.of
+        """The share, from 0 to 1."""
+        return self.part / self.total
 
 
 class BookingsResult(NamedTuple):
-    """What the demo found on the logs of a booking assistant."""
+    """The demo on the logs of a booking assistant: polluted turns before and after."""
 
     run: Run
     before: Fraction
@@ -66,7 +66,7 @@ class BookingsResult(NamedTuple):
 
 
 class DemoResult(NamedTuple):
-    """What the demo found."""
+    """The demo on exchanges: unsafe responses before and after, the price, and healed replies."""
 
     run: Run
     before: Fraction
@@ -76,10 +76,10 @@ class DemoResult(NamedTuple):
 
 
 def curate_bookings(path: Path, tools: Tools | None = None) -> BookingsResult:
-    """Return the finished run on the bundled bookings, and what the labels of their turns say.
+    """Curate the bundled bookings, and measure the result with the labels of their turns.
 
-    The labels are read here, after everything is drawn; ``labelled.jsonl`` in the run's folder is
-    the corpus with them. ``unchanged`` are the clean turns that came out as they were.
+    The labels are read only here, after everything is drawn; ``labelled.jsonl`` in the run folder
+    is the corpus with its labels. ``unchanged`` counts the clean turns that were not replaced.
     """
     corpus = files("isaac") / "data" / "bookings.jsonl"
     with as_file(corpus) as file:
@@ -89,22 +89,22 @@ def curate_bookings(path: Path, tools: Tools | None = None) -> BookingsResult:
     turns = [turn for line in text.splitlines() for turn in json.loads(line)["messages"]]
     polluted = [turn["label"] == "polluted" for turn in turns if turn["role"] == "assistant"]
     lineage = run.curation().lineage
-    source = [polluted[row] for row in lineage.column("source_id").to_pylist()]
+    drawn_polluted = [polluted[row] for row in lineage.column("source_id").to_pylist()]
     kept = [action != "replaced" for action in lineage.column("action").to_pylist()]
-    clean = [stays for stays, rude in zip(kept, polluted, strict=True) if not rude]
+    kept_clean = [stays for stays, rude in zip(kept, polluted, strict=True) if not rude]
     return BookingsResult(
         run,
         Fraction(sum(polluted), len(polluted)),
-        Fraction(sum(source), len(source)),
-        Fraction(sum(clean), len(clean)),
+        Fraction(sum(drawn_polluted), len(drawn_polluted)),
+        Fraction(sum(kept_clean), len(kept_clean)),
     )
 
 
 def curate_demo(path: Path, tools: Tools | None = None) -> DemoResult:
-    """Return the finished run on the bundled corpus, what its labels say and healed replies.
+    """Curate the bundled corpus, measure the result with its labels, and heal three replies.
 
-    The labels, and the situation that each exchange was written for, are read here, after
-    everything is drawn, and nowhere else; ``labelled.jsonl`` in the run's folder has both.
+    The labels, and the situation that each exchange was written for, are read only here, after
+    everything is drawn; ``labelled.jsonl`` in the run folder has both.
     """
     with as_file(files("isaac") / "data" / "demo.jsonl") as corpus:
         run = curate_to(path, corpus, DEMO_RECIPE, tools)
@@ -112,8 +112,8 @@ def curate_demo(path: Path, tools: Tools | None = None) -> DemoResult:
     records = [record for record, _ in curation.corpus.records()]
     lines = (files("isaac") / "data" / "demo_labels.jsonl").read_text(encoding="utf-8").splitlines()
     labels = {row["id"]: row["label"] for row in map(json.loads, lines)}
-    labelled = [{**record, "label": labels[row]} for row, record in enumerate(records)]
-    run.write(run.path / LABELED_FILE, "".join(dumps(record) + "\n" for record in labelled))
+    labeled = [{**record, "label": labels[row]} for row, record in enumerate(records)]
+    run.write(run.path / LABELED_FILE, "".join(dumps(record) + "\n" for record in labeled))
     unsafe = {row for row, label in labels.items() if label == "unsafe"}
     situations = [record["situation"] for record in records]
     drawn = list(

@@ -1,7 +1,7 @@
 """The command line: ``isaac curate``, ``demo``, ``report``, ``explain``, ``redraw`` and more.
 
-Data goes to standard output, progress and messages to standard error. Exit codes: 0 done, 1 the
-job failed, 2 wrong usage, 130 interrupted.
+Data goes to standard output; progress and messages go to standard error. Exit codes: 0 done,
+1 the job failed, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,35 +18,20 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
-from . import assess as cli_verdicts
-from . import dialogue as cli_dialogue
-from . import evaluate as cli_evaluate
-from . import heal as cli_heal
-from . import judge as cli_judges
-from . import runs as cli_runs
-from . import train as cli_train
+from . import assess, dialogue, evaluate, heal, judge, runs, train
 from .common import AsJson, app, command, print_output
 
-COMMAND_MODULES = (
-    cli_runs,
-    cli_verdicts,
-    cli_heal,
-    cli_judges,
-    cli_train,
-    cli_evaluate,
-    cli_dialogue,
-)
-MODULE_ORDER = [part.__name__ for part in COMMAND_MODULES]
-"""The modules that the commands are in, as help lists them."""
+MODULES = [part.__name__ for part in (runs, assess, heal, judge, train, evaluate, dialogue)]
+"""The modules of the commands, in the order in which help lists them."""
 
 app.registered_commands.sort(
-    key=lambda one: MODULE_ORDER.index(getattr(one.callback, "__module__", ""))
+    key=lambda entry: MODULES.index(getattr(entry.callback, "__module__", ""))
 )
 
 
 @command
 def env(as_json: AsJson = False) -> None:
-    """Print versions, cores and which extras are installed."""
+    """Print versions, the number of cores, and which extras are installed."""
     extras = {
         "st": "sentence_transformers",
         "judges": "profanity_check",
@@ -88,7 +73,7 @@ def _package_version(package: str) -> str:
 
 @app.callback(invoke_without_command=True)
 def options(
-    _debug: Annotated[bool, typer.Option("--debug", help="show a traceback on errors")] = False,
+    _debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
     show_version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
 ) -> None:
     """Make a language model safer from its own training corpus."""

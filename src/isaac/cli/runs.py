@@ -1,4 +1,4 @@
-"""The commands that make a run and use it: ``isaac curate``, ``demo``, ``export`` and more."""
+"""The commands that make and use a run: ``isaac curate``, ``demo``, ``export`` and more."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from ..corpus.formats import TASK_ORIENTED_FORMATS
-from ..corpus.reading import read_corpus
 from ..corpus.records import dumps
-from ..curation.curate import explain_empty_corpus
-from ..errors import CorpusError
 from ..recipe import (
-    DIALOGUE_SETTINGS,
     DRAW_FIELDS,
-    PAPER_DIALOGUE_SETTINGS,
-    PAPER_SETTINGS,
     Recipe,
     read_yaml,
 )
-from ..runs.estimate import Plan, estimate_plan
+from ..runs.estimate import DryRun
+from ..runs.estimate import dry_run as run_dry
 from ..runs.export import ExportType
 from ..runs.export import export as export_run
-from ..runs.jobs import curate_to, redraw_run
+from ..runs.jobs import choose_recipe, curate_to, redraw_run
 from ..runs.reports.explanation import explain as explain_row
 from ..runs.reports.explanation import format_explanation
 from ..runs.run import Run
@@ -63,68 +57,57 @@ def curate(
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="YAML file of recipe fields")] = None,
     paper: Annotated[
-        bool, typer.Option("--paper", help="begin with the paper's settings, not our defaults")
+        bool,
+        typer.Option("--paper", help="start from the paper's settings instead of the defaults"),
     ] = False,
     workers: Workers = None,
     engine: EngineName = "local",
     address: Address = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what would be done, and do nothing")
+        bool,
+        typer.Option(
+            "--dry-run", help="show what would be read and how long it would take; write nothing"
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Curate a corpus: make a run folder with its report.
+    """Curate a corpus: write a run folder with its report.
 
-    The same command on the same folder goes on where it was stopped. Flags stand over the recipe
-    file. Task-oriented dialogues need their --format: multiwoz21, multiwoz22, sgd, dialogue and
-    more; it begins with settings for them, which leave out of turns what does not belong.
+    If it was interrupted, the same command on the same folder resumes where it stopped. Flags
+    override the recipe file. Task-oriented dialogues need a --format: multiwoz21, multiwoz22, sgd,
+    dialogue and others. It selects settings for dialogues, which remove the parts of a turn that
+    do not belong there.
     """
     settings = read_yaml(recipe) if recipe else {}
-    if (flags.get("format") or settings.get("format")) in [*TASK_ORIENTED_FORMATS]:
-        settings = {**(PAPER_DIALOGUE_SETTINGS if paper else DIALOGUE_SETTINGS), **settings}
-    elif paper:
-        settings = {**PAPER_SETTINGS, **settings}
     if encoder is not None:
         settings |= {"context_encoder": encoder, "response_encoder": encoder}
-    wanted = Recipe.of(settings | flags)
+    chosen = choose_recipe(settings | flags, paper=paper)
     if dry_run:
-        _dry_run(source, wanted, as_json=as_json)
+        planned = run_dry(source, chosen, MessageProgress())
+        print_output(dumps(planned.as_json()) if as_json else _format_dry_run(planned))
         return
     if out is None:
-        raise typer.BadParameter("give the run folder: -o RUN")
+        raise typer.BadParameter("name the run folder: -o RUN")
     with open_tools(workers, engine, address) as tools:
-        run = curate_to(out, source, wanted, tools)
+        run = curate_to(out, source, chosen, tools)
     _print_run(run, as_json=as_json)
 
 
-def _dry_run(source: str, recipe: Recipe, *, as_json: bool) -> None:
-    corpus = read_corpus(source, recipe, progress=MessageProgress())
-    samples = [corpus[row] for row in range(min(3, len(corpus)))]
-    if not len(corpus):
-        raise CorpusError(explain_empty_corpus(corpus))
-    planned = estimate_plan(corpus, recipe)
-    if as_json:
-        print_output(
-            dumps({**planned.as_json(), "samples": [sample._asdict() for sample in samples]})
-        )
-        return
-    print_output(_format_plan(planned))
-    for sample in samples:
-        print_output(f"\nexchange {sample.id}  ({make_printable(sample.file)} line {sample.line})")
-        print_output(
-            f"  context:  {shorten(sample.context, 200)}\n  response: {shorten(sample.response, 200)}"
-        )
-
-
-def _format_plan(planned: Plan) -> str:
-    recognised = ", ".join(f"{count:,} as {name}" for name, count in planned.formats.items())
-    lines = [f"recognised {planned.exchanges:,} exchanges: {recognised}"]
-    if planned.rejected:
-        lines.append(f"{planned.rejected:,} rows cannot be used and would go to rejected.jsonl")
-    lines += [f"  {stage.name}: about {stage.seconds:,.1f} s" for stage in planned.stages]
-    lines.append(
-        f"in all about {planned.seconds:,.1f} s and {planned.memory_mib:,} MiB on this machine"
-    )
+def _format_dry_run(planned: DryRun) -> str:
+    plan = planned.plan
+    formats = ", ".join(f"{count:,} as {name}" for name, count in plan.formats.items())
+    lines = [f"detected {plan.exchanges:,} exchanges: {formats}"]
+    if plan.rejected:
+        lines.append(f"{plan.rejected:,} rows cannot be used and would go to rejected.jsonl")
+    lines += [f"  {stage.name}: about {stage.seconds:,.1f} s" for stage in plan.stages]
+    lines.append(f"total: about {plan.seconds:,.1f} s and {plan.memory_mib:,} MiB on this machine")
+    for sample in planned.samples:
+        lines += [
+            "",
+            f"exchange {sample.id}  ({make_printable(sample.file)} line {sample.line})",
+            f"  context:  {shorten(sample.context, 200)}",
+            f"  response: {shorten(sample.response, 200)}",
+        ]
     return "\n".join(lines)
 
 
@@ -151,20 +134,22 @@ def _print_run(run: Run, *, as_json: bool) -> None:
         f"{summary['exchanges']:,} exchanges: {summary['kept']:,} kept, "
         f"{summary['replaced']:,} replaced"
         + (f", {summary['dropped']:,} dropped" if summary["dropped"] else "")
-        + (f", {summary['abstained']:,} left alone" if summary["abstained"] else "")
-        + f"; {summary['rejected']['count']:,} rows rejected on reading"
+        + (f", {summary['abstained']:,} left unchanged" if summary["abstained"] else "")
+        + f"; {summary['rejected']['count']:,} rows could not be used"
     )
     print_output(
         f"distinct responses: {summary['distinct_before']:.1%} of rows before, "
         f"{summary['distinct_after']:.1%} after"
     )
     for reason in (summary["choice"] or {"reasons": []})["reasons"]:
-        print_output(f"chosen: {reason}")
-    found = summary["diagnosis"]
-    told = {"applies": "the method applies", "doubtful": "doubtful whether the method applies"}
-    print_output(
-        f"{told.get(found['verdict'], 'the method does NOT apply')}: {'; '.join(found['reasons'])}"
-    )
+        print_output(f"chosen from the corpus: {reason}")
+    diagnosis = summary["diagnosis"]
+    verdicts = {
+        "applies": "the method applies",
+        "doubtful": "it is doubtful whether the method applies",
+        "does not apply": "the method does NOT apply",
+    }
+    print_output(f"{verdicts[diagnosis['verdict']]}: {'; '.join(diagnosis['reasons'])}")
     for note in summary["notes"]:
         print_output(f"note: {note}")
     print_output(f"curated corpus: {run.place('curated.jsonl')}")
@@ -175,14 +160,14 @@ def _print_run(run: Run, *, as_json: bool) -> None:
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="the run folder")] = Path("isaac-demo"),
     bookings: Annotated[
-        bool, typer.Option("--bookings", help="the logs of a booking assistant, with acts, instead")
+        bool, typer.Option("--bookings", help="use the bundled logs of a booking assistant instead")
     ] = False,
     workers: Workers = None,
     engine: EngineName = "local",
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
-    """Curate the bundled corpus and measure it by its labels.
+    """Curate the bundled corpus, and measure the result with its labels.
 
     The corpus with its labels is labelled.jsonl in the run folder.
     """
@@ -206,9 +191,9 @@ def demo(
         print_output(dumps(facts))
         return
     _print_run(found.run, as_json=False)
-    print_output("\nunsafe responses by the labels, which nothing above has read:")
+    print_output("\nunsafe responses according to the labels, which no step above has read:")
     print_output(f"  before: {found.before}\n  after:  {found.after}")
-    print_output("the price, responses that were written for the same situation:")
+    print_output("the price: responses that were written for the same situation:")
     print_output(f"  after:  {found.same_situation}")
     print_output("\nthree replies that are not in the corpus, healed:")
     for context, given, new in found.healed:
@@ -226,9 +211,9 @@ def _print_bookings(found: BookingsResult, *, as_json: bool) -> None:
         print_output(dumps(facts))
         return
     _print_run(found.run, as_json=False)
-    print_output("\npolluted turns by the labels, which nothing above has read:")
+    print_output("\npolluted turns according to the labels, which no step above has read:")
     print_output(f"  before: {found.before}\n  after:  {found.after}")
-    print_output(f"the price, clean turns that are as they were:\n  after:  {found.unchanged}")
+    print_output(f"the price: clean turns that are unchanged:\n  after:  {found.unchanged}")
 
 
 @command
@@ -242,10 +227,12 @@ def report(run: RunPath, as_json: AsJson = False) -> None:
 @command
 def explain(
     run: RunPath,
-    row: Annotated[int, typer.Argument(metavar="ID", help="an exchange's id, as in isaac_id")],
+    row: Annotated[
+        int, typer.Argument(metavar="ID", help="id of an exchange, as in the column isaac_id")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Tell one row's story: neighbours, clusters, odds and draw."""
+    """Explain one row: its neighbors, their clusters, the odds and the draw."""
     story = explain_row(Run(run).curation(), row)
     print_output(dumps(story) if as_json else format_explanation(story))
 
@@ -257,13 +244,14 @@ def redraw(
     flags: dict[str, Any],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="a new run folder; the run itself if not given"),
+        typer.Option("-o", "--out", help="new run folder; default: redraw in place"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw again with other odds, embedding nothing anew.
+    """Draw again with other settings; nothing is embedded or searched again.
 
-    What is not given stays as the run has it. Drawn in place, exports of the old draw are removed.
+    Settings that you do not give keep the run's values. Redrawing in place removes the exports of
+    the old draw.
     """
     with open_tools() as tools:
         _print_run(redraw_run(Run(run), flags, out, tools), as_json=as_json)
@@ -272,22 +260,23 @@ def redraw(
 @command
 def export(
     run: RunPath,
-    kind: Annotated[ExportType, typer.Option("--as", help="the type")] = "sft",
+    kind: Annotated[ExportType, typer.Option("--as", help="the format to write")] = "sft",
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="the folder; RUN/export/KIND if not given"),
+        typer.Option("-o", "--out", help="the folder; default: RUN/export/KIND"),
     ] = None,
     licence: Annotated[
-        str, typer.Option("--license", help="licence of the source, for the card")
+        str, typer.Option("--license", help="license of the source corpus, for the dataset card")
     ] = "unknown",
 ) -> None:
-    """Write the curated corpus in a type that trainers read.
+    """Export the curated corpus in a format that trainers read.
 
-    sft, dpo and kto are TRL's types; a dataset card lies beside the rows.
+    sft, dpo and kto are the dataset types of TRL. A dataset card is written next to the rows.
     """
     written = export_run(Run(run), kind, out, licence=licence)
     print_output(f"{written.rows:,} rows: {written.folder / 'train.jsonl'}")
     if written.left_out:
         print_message(
-            f"left out: {written.left_out:,} exchanges with tool calls; no type here carries them"
+            f"left out: {written.left_out:,} exchanges with tool calls, "
+            "which this format cannot hold"
         )

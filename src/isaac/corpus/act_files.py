@@ -85,9 +85,10 @@ class ActFiles:
     ) -> Iterator[ParsedRecord]:
         """Yield the records, each dialogue with its acts from the act files."""
         for record in records:
-            if record.value is not None:
-                record = record._replace(value=self.with_acts(record.value, acts_by_id))
-            yield record
+            if record.value is None:
+                yield record
+            else:
+                yield record._replace(value=self.with_acts(record.value, acts_by_id))
 
     def with_acts(self, record: dict[str, Any], acts_by_id: Mapping[str, str]) -> dict[str, Any]:
         """Add the dialogue's acts as the column `ACTS_COLUMN`, unless the record has acts already.

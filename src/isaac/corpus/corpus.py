@@ -1,4 +1,4 @@
-"""A corpus: exchanges with where each was read, and what could not be read."""
+"""A corpus: its exchanges, where each was read, and the rows that were rejected."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from .rejected import Rejected
 from .source_records import SourceRecord
 
 CHUNK_EXCHANGES = 10_000
-"""Exchanges that are in memory at a time while a corpus is read, fewer if they are large."""
-
+"""Maximum number of exchanges in one chunk of a corpus."""
 
 CORPUS_SCHEMA = pa.schema(
     {
@@ -39,13 +38,18 @@ CORPUS_SCHEMA = pa.schema(
         "values": pa.large_string(),
     }
 )
-"""The canonical table. ``prompt`` is the JSON of the messages before the response; ``record`` is
-the JSON of the input's own record, null on every turn of it but the first; ``values`` the JSON of
-what stands for the placeholders of a response, null where it has none of either."""
+"""The columns of a corpus, one row per exchange.
+
+``format`` is the JSON of `serialize_format`, and ``turn`` the position of the response in its
+record. ``prompt`` is the JSON of the messages before the response. ``record`` is the JSON of the
+input record; a record with several turns has it only in the row of the first one, and null in the
+others. ``values`` is the JSON of the values of a delexicalized response's placeholders; null for
+other responses.
+"""
 
 
 class Exchange(NamedTuple):
-    """A context and the response that the corpus gives to it."""
+    """A context with its response, and the file and line they were read from."""
 
     id: int
     context: str
@@ -56,10 +60,11 @@ class Exchange(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Exchanges in the order in which they were read.
+    """The exchanges of a corpus, in the order in which they were read.
 
-    ``table`` has `CORPUS_SCHEMA`, in memory or on disk; ``rejected`` holds what could not be used,
-    ``inputs`` a digest of each file.
+    ``table`` has the columns of `CORPUS_SCHEMA` and is in memory or on disk; an exchange's id is
+    its row number. ``rejected`` has the rows that could not be used, ``inputs`` a digest of each
+    file.
     """
 
     table: pa.Table | ParquetTable
@@ -67,11 +72,11 @@ class Corpus:
     inputs: list[InputDigest] = field(default_factory=list)
 
     def __len__(self) -> int:
-        """Return the number of exchanges."""
+        """The number of exchanges."""
         return int(self.table.num_rows)
 
     def __getitem__(self, row: int) -> Exchange:
-        """Return one exchange by its id."""
+        """Look up one exchange by its id; raise `IndexError` if there is none."""
         if not 0 <= row < len(self):
             raise IndexError(row)
         values = self.take(np.array([row]), list(Exchange._fields)).to_pylist()[0]
@@ -81,24 +86,27 @@ class Corpus:
     def of(
         cls, exchanges: Iterable[tuple[str, str]], groups: Iterable[str] | None = None
     ) -> Corpus:
-        """Return a corpus of (context, response) pairs, each with its group if there are any.
+        """Build a corpus from (context, response) pairs, with one group per pair if given.
 
-        Raises `CorpusError` for a pair that is not two texts with something in them.
+        Raises `CorpusError` for a pair with a text that is empty or too long, or if the number of
+        groups is not the number of pairs.
         """
         rows = [_row_from_pair(number, *pair) for number, pair in enumerate(exchanges, start=1)]
         if groups is not None:
             names = list(groups)
             if len(names) != len(rows):
-                raise CorpusError(f"{len(names)} groups for {len(rows)} exchanges; wanted one each")
+                raise CorpusError(
+                    f"{len(names)} groups for {len(rows)} exchanges; give one group per exchange"
+                )
             rows = [row._replace(group=name) for row, name in zip(rows, names, strict=True)]
         return cls(build_table(rows))
 
     def column(self, name: str) -> list[Any]:
-        """Return a column of the canonical table as a list."""
+        """Load a column of `CORPUS_SCHEMA` as a list."""
         return list(self.table.column(name).to_pylist())
 
     def parts(self, columns: list[str]) -> Iterator[pa.Table]:
-        """Yield the rows in order, with some columns, portion by portion."""
+        """Yield the rows in order, chunk by chunk, with only these columns."""
         if isinstance(self.table, ParquetTable):
             yield from self.table.parts(columns)
             return
@@ -107,86 +115,89 @@ class Corpus:
             yield table.slice(start, CHUNK_EXCHANGES)
 
     def take(self, rows: Ints, columns: list[str]) -> pa.Table:
-        """Return some rows with some columns; of a corpus on disk, best in ascending order."""
+        """Select some rows and columns; ascending rows are fastest for a corpus on disk."""
         if isinstance(self.table, ParquetTable):
             return self.table.take(rows, columns)
         return self.table.select(columns).take(pa.array(rows))
 
     def with_groups(self, groups: Sequence[str]) -> Corpus:
-        """Return the corpus with other groups of its exchanges."""
-        kind = CORPUS_SCHEMA.field("group").type
-        column = pa.array(groups, kind)
+        """Copy the corpus with new groups, one per exchange."""
+        column = pa.array(groups, CORPUS_SCHEMA.field("group").type)
         if isinstance(self.table, ParquetTable):
             return replace(self, table=self.table.with_column("group", column))
-        place = self.table.schema.get_field_index("group")
-        return replace(self, table=self.table.set_column(place, "group", column))
+        index = self.table.schema.get_field_index("group")
+        return replace(self, table=self.table.set_column(index, "group", column))
 
     def replaced(self, record: dict[str, Any], responses: dict[int, str]) -> dict[str, Any]:
-        """Return a record with the responses of some of its exchanges, by id, replaced."""
+        """Copy a record with some of its responses replaced, given by exchange id."""
         ids = sorted(responses)
-        places = self.take(np.array(ids, np.int64), ["format", "turn", "values"]).to_pylist()
-        forms = [(place["format"], place["turn"]) for place in places]
-        return SourceRecord(
-            dumps(record), ids, forms, [place["values"] for place in places]
-        ).replaced(responses)
+        rows = self.take(np.array(ids, np.int64), ["format", "turn", "values"]).to_pylist()
+        positions = [(row["format"], row["turn"]) for row in rows]
+        values = [row["values"] for row in rows]
+        return SourceRecord(dumps(record), ids, positions, values).replaced(responses)
 
     def records(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
         """Yield each input record with the ids of its exchanges, in order."""
-        for written in self.source_records():
-            yield written.record, written.ids
+        for source_record in self.source_records():
+            yield source_record.record, source_record.ids
 
     def source_records(self) -> Iterator[SourceRecord]:
-        """Yield each input record with its exchanges and where they stand in it, in order."""
+        """Yield each input record with the ids and positions of its exchanges, in order."""
         columns = ["record", "format", "turn", "values"]
-        last: tuple[str, list[int], list[tuple[str, int]], list[str | None]] = ("", [], [], [])
-        number = itertools.count()
+        current = SourceRecord("", [], [], [])
+        ids = itertools.count()
         for part in self.parts(columns):
             rows = (part.column(name).to_pylist() for name in columns)
-            for text, form, turn, values in zip(*rows, strict=True):
+            for text, serialized_format, turn, values in zip(*rows, strict=True):
+                # only the first exchange of a record has its text
                 if text is not None:
-                    if last[1]:
-                        yield SourceRecord(*last)
-                    last = (text, [], [], [])
-                last[1].append(next(number))
-                last[2].append((form, turn))
-                last[3].append(values)
-        if last[1]:
-            yield SourceRecord(*last)
+                    if current.ids:
+                        yield current
+                    current = SourceRecord(text, [], [], [])
+                current.ids.append(next(ids))
+                current.positions.append((serialized_format, turn))
+                current.values.append(values)
+        if current.ids:
+            yield current
 
 
 class CorpusRow(NamedTuple):
-    """One exchange on its way into the table."""
+    """One exchange before it is added to the table.
+
+    ``format`` is the JSON of `serialize_format`. ``starts_record`` marks the first exchange of its
+    record, the only one that stores the record.
+    """
 
     record: ParsedRecord
     format: str
     turn: CorpusTurn
-    first: bool
+    starts_record: bool
     group: str | None
 
     @property
     def size(self) -> int:
-        """Return about how many characters the row takes."""
-        own = len(self.turn.response) + sum(len(m.content or "") for m in self.turn.prompt)
-        return own + (len(self.record.raw) if self.first else 0)
+        """The approximate size of the row in characters."""
+        texts = len(self.turn.response) + sum(len(m.content or "") for m in self.turn.prompt)
+        return texts + (len(self.record.raw) if self.starts_record else 0)
 
 
 def _row_from_pair(number: int, context: str, response: str) -> CorpusRow:
-    form, value = FORMATS["context_response"], {"context": context, "response": response}
+    fmt, value = FORMATS["context_response"], {"context": context, "response": response}
     try:
-        (turn,) = form.turns(value)
+        (turn,) = fmt.turns(value)
     except RowError as error:
         raise CorpusError(f"pair {number}: {error}") from None
-    return CorpusRow(
-        ParsedRecord("<memory>", number, b"", value), serialize_format(form), turn, True, None
-    )
+    record = ParsedRecord("<memory>", number, b"", value)
+    return CorpusRow(record, serialize_format(fmt), turn, starts_record=True, group=None)
 
 
 def format_context(prompt: tuple[Message, ...]) -> str:
-    """Return what a response answers, as one text: every turn before it but the system's."""
+    """Join the messages before a response, except system messages and empty ones, line by line."""
     return "\n".join(m.content for m in prompt if m.role != "system" and m.content)
 
 
 def build_table(rows: list[CorpusRow], start: int = 0) -> pa.Table:
+    """Build a table of `CORPUS_SCHEMA` from rows; ``start`` is the id of the first one."""
     columns: dict[str, list[Any]] = {
         "id": list(range(start, start + len(rows))),
         "file": [row.record.file for row in rows],
@@ -197,29 +208,29 @@ def build_table(rows: list[CorpusRow], start: int = 0) -> pa.Table:
         "response": [row.turn.response for row in rows],
         "group": [row.group for row in rows],
         "prompt": _serialize_prompts(rows),
-        "record": [dumps(row.record.value) if row.first else None for row in rows],
+        "record": [dumps(row.record.value) if row.starts_record else None for row in rows],
         "values": [None if row.turn.values is None else dumps(row.turn.values) for row in rows],
     }
     return pa.table(columns, schema=CORPUS_SCHEMA)
 
 
 def _serialize_prompts(rows: list[CorpusRow]) -> list[str]:
-    """Return what stands before each response as JSON, each message written once a dialogue."""
-    written: dict[Message, str] = {}
-    found = []
+    """Write the messages before each response as JSON, encoding each message once per record."""
+    encoded: dict[Message, str] = {}
+    prompts = []
     for row in rows:
-        if row.first:
-            written.clear()
+        if row.starts_record:
+            encoded.clear()
         for message in row.turn.prompt:
-            if message not in written:
-                written[message] = dumps(message._asdict())
-        found.append(f"[{', '.join(written[message] for message in row.turn.prompt)}]")
-    return found
+            if message not in encoded:
+                encoded[message] = dumps(message._asdict())
+        prompts.append(f"[{', '.join(encoded[message] for message in row.turn.prompt)}]")
+    return prompts
 
 
 def count_formats(corpus: Corpus) -> dict[str, int]:
-    """Return how many exchanges came in each format."""
+    """Count the exchanges of each format, by format name."""
     counts: Counter[str] = Counter()
     for part in corpus.parts(["format"]):
         counts.update(part.column("format").to_pylist())
-    return {deserialize_format(written).name: count for written, count in sorted(counts.items())}
+    return {deserialize_format(text).name: count for text, count in sorted(counts.items())}

@@ -1,4 +1,4 @@
-"""The records of a file, whatever its container, each with its line and its bytes as they were."""
+"""Read the records of a JSON, CSV or Parquet file, each with its line and its original bytes."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ __all__ = [
 ]
 
 UNSUPPORTED_MAGIC_BYTES = {
-    b"BZh": "packed with bzip2",
+    b"BZh": "compressed with bzip2",
     b"PK\x03\x04": "a zip archive",
-    b"\xfd7zXZ": "packed with xz",
+    b"\xfd7zXZ": "compressed with xz",
     b"ARROW1": "an Arrow file",
 }
-"""What is not read, by the bytes that it begins with."""
+"""File types that cannot be read, by the bytes that they start with."""
 
 
 def _json_default(value: Any) -> Any:
-    """Return a value that JSON has for one of Parquet's that it has not."""
+    """Convert a Parquet value without a JSON type, such as a date or bytes, to text."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if isinstance(value, bytes):
@@ -59,10 +59,11 @@ def _json_default(value: Any) -> Any:
 
 JSON_ENCODER = json.JSONEncoder(ensure_ascii=False, default=_json_default)
 ASCII_JSON_ENCODER = json.JSONEncoder(default=_json_default)
+"""The encoder for text that is not valid Unicode, which only escapes can express."""
 
 
 def dumps(value: Any) -> str:
-    """Return JSON with text as it is, or escaped where it is no valid Unicode."""
+    """Write JSON on one line; characters are escaped only if the text is not valid Unicode."""
     text = JSON_ENCODER.encode(value)
     try:
         text.encode()
@@ -72,12 +73,16 @@ def dumps(value: Any) -> str:
 
 
 def read_records(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
-    """Yield the records of one file, whatever its container, in order."""
+    """Yield the records of one file in order; its type is detected from its name and first bytes.
+
+    Raises `CorpusError` for a file that cannot be read at all. A broken record does not stop the
+    others if its end can be found: it is yielded with its problem instead of a value.
+    """
     head, suffix = file.read(4096), _find_suffix(name)
     _check_file_type(name, suffix, head)
-    mark = 3 if head[:3] == b"\xef\xbb\xbf" else 0
-    file.seek(mark)
-    first = head[mark:].lstrip()[:1]
+    start = 3 if head[:3] == b"\xef\xbb\xbf" else 0  # after a byte order mark
+    file.seek(start)
+    first = head[start:].lstrip()[:1]
     if head[:4] == b"PAR1":
         return _read_parquet(name, file)
     if suffix in (".csv", ".tsv") or not (suffix or first in (b"{", b"[", b"")):
@@ -90,35 +95,33 @@ def read_records(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
 
 
 def _check_file_type(name: str, suffix: str, head: bytes) -> None:
-    """Raise `CorpusError` for a file that is not what its name says, or not UTF-8."""
-    archive = next(
-        (kind for magic, kind in UNSUPPORTED_MAGIC_BYTES.items() if head.startswith(magic)), None
-    )
-    if archive is not None:
-        raise CorpusError(f"{name} is {archive}; unpack or convert it first")
+    """Raise `CorpusError` for an unsupported file type, a wrong suffix or UTF-16."""
+    for magic, description in UNSUPPORTED_MAGIC_BYTES.items():
+        if head.startswith(magic):
+            raise CorpusError(f"{name} is {description}; unpack or convert it first")
     if suffix == ".parquet" and head[:4] != b"PAR1":
-        raise CorpusError(f"{name} is not a Parquet file: it does not begin with PAR1")
+        raise CorpusError(f"{name} is not a Parquet file: it does not start with PAR1")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
-        raise CorpusError(f"{name} is UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
+        raise CorpusError(f"{name} is UTF-16, not UTF-8; convert it with iconv -f UTF-16 -t UTF-8")
 
 
 def _find_suffix(name: str) -> str:
-    """Return the suffix that says how a file is written, or nothing if there is none."""
+    """The suffix that names a file's type, without compression; empty if there is none."""
     name = name.lower()
-    for packed in COMPRESSED_SUFFIXES:
-        name = name.removesuffix(packed)
+    for compressed in COMPRESSED_SUFFIXES:
+        name = name.removesuffix(compressed)
     return next((suffix for suffix in RECORD_FILE_SUFFIXES if name.endswith(suffix)), "")
 
 
 def _detect_delimiter(suffix: str, head: bytes) -> str:
     if suffix == ".tsv":
         return "\t"
-    first = head.split(b"\n", 1)[0]
-    return max(",;\t", key=lambda mark: first.count(mark.encode()))
+    header = head.split(b"\n", 1)[0]
+    return max(",;\t", key=lambda delimiter: header.count(delimiter.encode()))
 
 
 def _is_array(file: BinaryIO) -> bool:
-    """Say whether a file is one JSON array, and not lines of which the first is a list."""
+    """Whether a file that starts with ``[`` is one JSON array, not JSON Lines with a list first."""
     start = file.tell()
     lines = filter(bytes.strip, iter(partial(file.readline, MAX_LINE_BYTES), b""))
     first, second = next(lines, b""), next(lines, None)
@@ -139,32 +142,32 @@ def _read_lines(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
         if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
             raise CorpusError(
                 f"{name} line {line} is longer than {MAX_LINE_BYTES >> 20} MiB; "
-                "is the file JSON Lines? Split it, or write one record a line"
+                "split it, or write one record per line (JSON Lines)"
             )
         if line == 1 and raw.strip() == b"{":
             raise CorpusError(
-                f"{name} line 1 begins an object that goes on over several lines; "
-                "write one record a line (JSON Lines), or all of them as one array"
+                f"{name} line 1 starts an object that spans several lines; "
+                "write one record per line (JSON Lines), or all records as one array"
             )
         if raw.strip():
             yield parse_record(name, line, raw.removesuffix(b"\n").removesuffix(b"\r"))
 
 
 class _LineRecorder:
-    """Lines of text for the CSV reader that remembers what it read for the current row."""
+    """Passes lines to the CSV reader and remembers those of the current row."""
 
     def __init__(self, file: IO[str]) -> None:
         self.file = file
-        self.read: list[str] = []
+        self.lines: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
         for line in self.file:
-            self.read.append(line)
+            self.lines.append(line)
             yield line
 
     def take(self) -> bytes:
-        """Return the bytes read since the last call, without the end of the last line."""
-        raw, self.read = "".join(self.read), []
+        """The bytes of the lines since the last call, without the last line break."""
+        raw, self.lines = "".join(self.lines), []
         raw = raw.removesuffix("\n").removesuffix("\r")
         return raw.encode("utf-8", "surrogateescape")
 
@@ -175,43 +178,44 @@ def _read_csv(name: str, file: BinaryIO, delimiter: str) -> Iterator[ParsedRecor
         yield from _parse_csv(name, _LineRecorder(text), delimiter)
 
 
-def _parse_csv(name: str, spy: _LineRecorder, delimiter: str) -> Iterator[ParsedRecord]:
-    rows = csv.reader(spy, delimiter=delimiter, strict=True)
+def _parse_csv(name: str, lines: _LineRecorder, delimiter: str) -> Iterator[ParsedRecord]:
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
-        begin, problem = rows.line_num + 1, ""
+        line, problem = rows.line_num + 1, ""
         try:
             row = next(rows)
         except StopIteration:
             return
         except csv.Error as error:
             row, problem = [], f"broken CSV: {_explain_csv_error(error)}"
-        raw = spy.take()
+        raw = lines.take()
         if not raw.strip(b" "):
             continue
         if header is None:
-            header = _validate_header(f"{name} line {begin}", raw, row, problem)
+            header = _validate_header(f"{name} line {line}", raw, row, problem)
         else:
-            yield _record_from_csv_row(ParsedRecord(name, begin, raw, problem=problem), header, row)
+            yield _record_from_csv_row(ParsedRecord(name, line, raw, problem=problem), header, row)
 
 
 def _explain_csv_error(error: csv.Error) -> str:
     if str(error) != "unexpected end of data":
         return str(error)
-    return "a quote that opens here is never closed, so that the rest of the file is this row"
+    return "a quote opened here is never closed, so the row takes up the rest of the file"
 
 
 def _validate_header(place: str, raw: bytes, row: list[str], problem: str) -> list[str]:
+    """Check the header and return its columns; ``problem`` is what the CSV reader reported."""
     problem = problem or _find_byte_problem(raw)
     if problem:
         raise CorpusError(f"{place}: {problem}; the first row must name the columns")
     if (repeated := find_duplicate(row)) is not None:
-        raise CorpusError(f"{place}: the column '{repeated}' stands twice; rename one")
+        raise CorpusError(f"{place}: the column '{repeated}' appears twice; rename one")
     return row
 
 
 def _find_byte_problem(raw: bytes) -> str:
-    """Return what is wrong with the bytes of a row, or nothing."""
+    """Describe what is wrong with the bytes of a row; empty if nothing is."""
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -219,14 +223,14 @@ def _find_byte_problem(raw: bytes) -> str:
     return "a NUL byte in the row" if b"\0" in raw else ""
 
 
-def _record_from_csv_row(read: ParsedRecord, header: list[str], row: list[str]) -> ParsedRecord:
-    """Return the record of a row with its cells, or what is wrong with the row."""
-    problem = read.problem or _find_byte_problem(read.raw)
+def _record_from_csv_row(record: ParsedRecord, header: list[str], row: list[str]) -> ParsedRecord:
+    """Fill in the record's value from the cells of its row, or its problem."""
+    problem = record.problem or _find_byte_problem(record.raw)
     if not problem and len(row) != len(header):
-        problem = f"the row has {len(row)} cells where the header names {len(header)}"
+        problem = f"the row has {len(row)} cells, but the header has {len(header)}"
     if problem:
-        return read._replace(problem=problem)
-    return read._replace(value=dict(zip(header, row, strict=True)))
+        return record._replace(problem=problem)
+    return record._replace(value=dict(zip(header, row, strict=True)))
 
 
 def _read_parquet(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
@@ -234,13 +238,13 @@ def _read_parquet(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
     try:
         table = pq.ParquetFile(file)
         if (repeated := find_duplicate(table.schema_arrow.names)) is not None:
-            raise CorpusError(f"{name}: the column '{repeated}' stands twice; rename one")
+            raise CorpusError(f"{name}: the column '{repeated}' appears twice; rename one")
         for batch in table.iter_batches(batch_size=4096):
             for value in _cast_nanoseconds(batch).to_pylist():
                 line += 1
                 yield ParsedRecord(name, line, b"", _replace_nan(value))
     except (pa.ArrowException, OSError) as error:
-        raise CorpusError(f"{name} is a damaged Parquet file: {error}; fetch it again") from None
+        raise CorpusError(f"{name} is a damaged Parquet file: {error}; download it again") from None
     except (ValueError, OverflowError, LookupError) as error:
         raise CorpusError(
             f"{name} after row {line}: a value cannot be read ({error}); "
@@ -249,15 +253,15 @@ def _read_parquet(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
 
 
 def _cast_nanoseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the rows with nanosecond times, which Python has not, as text."""
-    for place, column in enumerate(batch.schema):
+    """Convert nanosecond timestamps to text: Python's datetime has microseconds only."""
+    for index, column in enumerate(batch.schema):
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-            batch = batch.set_column(place, column.name, batch.column(place).cast(pa.string()))
+            batch = batch.set_column(index, column.name, batch.column(index).cast(pa.string()))
     return batch
 
 
 def _replace_nan(value: Any) -> Any:
-    """Return a value with NaN and infinities, which JSON has not, as None."""
+    """Replace NaN and infinities, which JSON cannot express, by None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -270,21 +274,24 @@ def _replace_nan(value: Any) -> Any:
 def read_hub_dataset(source: str) -> Iterator[ParsedRecord]:
     """Yield the rows of ``hf://owner/name?split=train&config=...&revision=...``.
 
-    The split is ``train`` unless given; the number of a row stands for its line.
+    The default split is ``train``; the line of a record is its row number, from 1. Raises
+    `CorpusError` if the data set cannot be loaded.
     """
     datasets = require_extra("datasets", "reading hf:// datasets", "datasets")
     parts = urlsplit(source)
-    query = parse_qs(parts.query.replace("+", "%2B"))
+    query = parse_qs(parts.query.replace("+", "%2B"))  # a + in a revision is not a space
     unknown = sorted(set(query) - {"split", "config", "revision"})
     if unknown:
-        raise CorpusError(f"{source}: unknown {', '.join(unknown)}; use split, config, revision")
-    given = {key: values[-1] for key, values in query.items()}
+        raise CorpusError(
+            f"{source}: unknown parameter {', '.join(unknown)}; available: split, config, revision"
+        )
+    parameters = {key: values[-1] for key, values in query.items()}
     try:
         rows = datasets.load_dataset(
             parts.netloc + parts.path,
-            given.get("config"),
-            split=given.get("split", "train"),
-            revision=given.get("revision"),
+            parameters.get("config"),
+            split=parameters.get("split", "train"),
+            revision=parameters.get("revision"),
         )
     except Exception as error:
         raise CorpusError(f"cannot load {source}: {error}") from error

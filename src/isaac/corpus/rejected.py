@@ -1,4 +1,4 @@
-"""Rows that were read and cannot be used, kept as they were."""
+"""Rejected rows: rows of the input that cannot be used, stored with the reason."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, overload
+from typing import Any, NamedTuple, Protocol, overload
 
 from .records import dumps
 
 
 def encode_raw_bytes(raw: bytes) -> dict[str, str]:
-    """Return bytes as a JSON column that loses none: ``raw``, or ``raw_base64`` if no UTF-8."""
+    """Encode bytes for JSON without loss: ``raw`` if they are UTF-8, otherwise ``raw_base64``."""
     try:
         return {"raw": raw.decode("utf-8")}
     except UnicodeDecodeError:
         return {"raw_base64": base64.b64encode(raw).decode()}
 
 
+def _decode_raw_bytes(row: dict[str, Any]) -> bytes:
+    if "raw_base64" in row:
+        return base64.b64decode(row["raw_base64"])
+    return str(row["raw"]).encode()
+
+
 class Rejected(NamedTuple):
-    """A row that was read and cannot be used, kept as it was."""
+    """A row that cannot be used: where it was, why it was rejected, and its original bytes."""
 
     file: str
     line: int
@@ -29,48 +35,46 @@ class Rejected(NamedTuple):
     raw: bytes
 
     def as_json(self) -> str:
-        """Return one line for ``rejected.jsonl``; bytes that are no UTF-8 stand in base64."""
+        """Write one line of ``rejected.jsonl``, without the line break."""
         place = {"file": self.file, "line": self.line, "reason": self.reason}
         return dumps({**place, **encode_raw_bytes(self.raw)})
 
 
 class RejectedFile(Sequence[Rejected]):
-    """The rows in a ``rejected.jsonl``, read when they are asked for."""
+    """The rows of a ``rejected.jsonl`` file, read from disk at each access."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """The number of rows."""
         with self.path.open("rb") as lines:
             return sum(1 for _ in lines)
 
     @overload
-    def __getitem__(self, place: int) -> Rejected: ...
+    def __getitem__(self, index: int) -> Rejected: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Rejected]: ...
-    def __getitem__(self, place: int | slice) -> Rejected | list[Rejected]:
-        """Return one row, or the first ones as a list."""
-        if isinstance(place, slice):
-            return list(itertools.islice(self, place.start, place.stop, place.step))
+    def __getitem__(self, index: slice) -> list[Rejected]: ...
+    def __getitem__(self, index: int | slice) -> Rejected | list[Rejected]:
+        """Read one row or a slice of rows; negative indices are not supported."""
+        if isinstance(index, slice):
+            return list(itertools.islice(self, index.start, index.stop, index.step))
         try:
-            return next(itertools.islice(self, place, None))
+            return next(itertools.islice(self, index, None))
         except StopIteration:
-            raise IndexError(place) from None
+            raise IndexError(index) from None
 
     def __iter__(self) -> Iterator[Rejected]:
         """Yield the rows in order."""
         with self.path.open(encoding="utf-8") as lines:
             for line in lines:
                 row = json.loads(line)
-                raw = base64.b64decode(row["raw_base64"]) if "raw_base64" in row else None
-                raw = row["raw"].encode() if raw is None else raw
-                yield Rejected(row["file"], row["line"], row["reason"], raw)
+                yield Rejected(row["file"], row["line"], row["reason"], _decode_raw_bytes(row))
 
 
 class RejectedSink(Protocol):
-    """Takes the rows that cannot be used."""
+    """Collects rejected rows, such as a list."""
 
     def append(self, rejected: Rejected, /) -> None:
-        """Take one row."""
+        """Add one row."""
         ...

@@ -1,4 +1,4 @@
-"""Records of the input, and what stands in them once some of their responses are replaced."""
+"""Input records, and how to write them back with some of their responses replaced."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from .records import dumps
 
 
 class SourceRecord(NamedTuple):
-    """A record of the input as JSON, with the ids of its exchanges and where each stands in it.
+    """An input record with the exchanges that were read from it.
 
-    ``values`` has those that each exchange's response is without, as in `corpus.SCHEMA`.
+    ``text`` is the record as JSON. For each exchange, ``ids`` has its id, ``positions`` the format
+    and the position of its response in the record, and ``values`` the values of its placeholders,
+    all as in `CORPUS_SCHEMA`.
     """
 
     text: str
@@ -23,42 +25,44 @@ class SourceRecord(NamedTuple):
 
     @property
     def record(self) -> dict[str, Any]:
-        """Return the record."""
-        found: dict[str, Any] = json.loads(self.text)
-        return found
+        """The record, parsed anew at each access."""
+        value: dict[str, Any] = json.loads(self.text)
+        return value
 
     def replaced(self, responses: dict[int, str]) -> dict[str, Any]:
-        """Return the record with the responses of some of its exchanges, by id, replaced.
+        """Copy the record with some of its responses replaced, given by exchange id.
 
-        The last one comes first: in a string of turns it moves none of those before it.
+        Ids of other records are ignored.
         """
         record, texts = self.record, self.filled(responses)
-        for number, (form, turn) in sorted(
-            zip(self.ids, self.positions, strict=True), reverse=True
-        ):
-            if number in texts:
-                record = deserialize_format(form).replace(record, turn, texts[number])
+        # last turn first: where all turns are in one string, the earlier ones keep their offsets
+        exchanges = sorted(zip(self.ids, self.positions, strict=True), reverse=True)
+        for exchange_id, (serialized_format, turn) in exchanges:
+            if exchange_id in texts:
+                fmt = deserialize_format(serialized_format)
+                record = fmt.replace(record, turn, texts[exchange_id])
         return record
 
-    def line(self, responses: dict[int, str], more: dict[str, Any]) -> str:
-        """Return the record as JSON, some of its responses replaced, with more columns."""
+    def as_json(self, responses: dict[int, str], extra: dict[str, Any]) -> str:
+        """Write the record as JSON with some responses replaced and extra columns at the end."""
         if responses:
-            return dumps(self.replaced(responses) | more)
-        return f"{self.text[:-1]}, {dumps(more)[1:]}"
+            return dumps(self.replaced(responses) | extra)
+        # nothing to replace: append the columns to the JSON text without parsing it
+        return f"{self.text[:-1]}, {dumps(extra)[1:]}"
 
     def filled(self, responses: dict[int, str]) -> dict[int, str]:
-        """Return those responses that are for its exchanges, by id, with their own values."""
-        own = dict(zip(self.ids, self.values, strict=True))
+        """Fill the placeholders of the responses for this record's exchanges, by exchange id."""
+        values = dict(zip(self.ids, self.values, strict=True))
         return {
-            number: fill_from_json(text, own[number])
-            for number, text in responses.items()
-            if number in own
+            exchange_id: fill_from_json(text, values[exchange_id])
+            for exchange_id, text in responses.items()
+            if exchange_id in values
         }
 
 
 def fill_from_json(response: str, values: str | None) -> str:
-    """Return a response with the values of its exchange, as `corpus.SCHEMA` has them.
+    """Fill the placeholders of a response from ``values``, JSON as in `CORPUS_SCHEMA`, or None.
 
-    Raises `CorpusError` if it needs one that the exchange has not.
+    Raises `CorpusError` if a placeholder has no value.
     """
     return response if values is None else fill_placeholders(response, json.loads(values))

@@ -1,4 +1,4 @@
-"""The method, from canonical order to lineage; `curate` alone knows every step."""
+"""The curation method, from canonical order to lineage; `curate` runs all its steps."""
 
 from .curate import Curation, curate
 

@@ -187,8 +187,8 @@ def _assign_copy_keys(keys: Keys, exchange: Ints, corpus: Corpus) -> None:
     copy = np.empty(len(order), np.int64)
     copy[order] = np.arange(len(order)) - np.searchsorted(ranked, ranked)
     for rows, texts in _iter_row_texts(corpus, np.flatnonzero(copy)):
-        copies = copy[rows].tolist()
-        keys[rows] = [hash_exchange(*row, number) for row, number in zip(texts, copies, strict=True)]
+        pairs = zip(texts, copy[rows].tolist(), strict=True)
+        keys[rows] = [hash_exchange(*row, number) for row, number in pairs]
 
 
 def _iter_row_texts(

@@ -1,4 +1,4 @@
-"""Embedding."""
+"""Embedding the distinct texts of a corpus, chunk by chunk, so that a stopped run can resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..runtime.concurrency import prefetch
 from ..runtime.progress import Progress
 from .canonical_order import CanonicalCorpus, canonicalize
 from .resources import Tools
-from .storage import Storage
+from .storage import Storage, chunk_key, embeddings_key
 from .unique_texts import UniqueTexts
 from .vectors import (
     CHUNK_TEXTS,
@@ -30,16 +30,15 @@ from .views import extract_opening
 def canonicalize_for(
     corpus: Corpus, recipe: Recipe, store: Storage | None = None, progress: Progress | None = None
 ) -> CanonicalCorpus:
-    """Return the layout of a corpus, with what the recipe looks at of its responses."""
-    return canonicalize(
-        corpus, store, extract_opening if recipe.view == "opening" else None, progress
-    )
+    """Put a corpus into canonical order, with the responses viewed as the recipe says."""
+    extract_view = extract_opening if recipe.view == "opening" else None
+    return canonicalize(corpus, store, extract_view, progress)
 
 
 def texts_to_embed(
     layout: CanonicalCorpus, recipe: Recipe
 ) -> Iterator[tuple[str, str, UniqueTexts]]:
-    """Yield (name, encoder, distinct texts) of what a recipe needs as vectors."""
+    """Yield (name, encoder, distinct texts) for each set of vectors that a recipe needs."""
     if recipe.reading.group_by is None or recipe.clusters != "text":
         yield "contexts", recipe.context_encoder, layout.contexts
     if recipe.clusters != "text":
@@ -47,58 +46,60 @@ def texts_to_embed(
 
 
 def embed_all(name: str, encoder: str, texts: UniqueTexts, tools: Tools) -> Embeddings:
-    """Return the vectors of distinct texts, those of finished portions taken from the store."""
+    """Embed distinct texts; chunks that are finished already come from the store."""
     store, count = tools.store, -(-len(texts) // CHUNK_TEXTS)
-    parts = [f"vectors/{name}.{number:05}" for number in range(count)]
+    keys = [chunk_key(name, number) for number in range(count)]
 
-    def made() -> Iterator[Embeddings]:
-        """Yield every portion, one at a time, those that are missing as they are made."""
-        missing = dict.fromkeys(n for n in range(count) if not store.has(parts[n]))
-        portions = (list(texts[n * CHUNK_TEXTS : (n + 1) * CHUNK_TEXTS]) for n in missing)
-        fresh = _embed_chunks(encoder, portions, tools)
-        asked = sum(min(CHUNK_TEXTS, len(texts) - n * CHUNK_TEXTS) for n in missing)
+    def iter_embedded() -> Iterator[Embeddings]:
+        """Yield every chunk in order; those that are not in the store are embedded now."""
+        missing = dict.fromkeys(n for n in range(count) if not store.has(keys[n]))
+        chunks = (list(texts[n * CHUNK_TEXTS : (n + 1) * CHUNK_TEXTS]) for n in missing)
+        embedded = _embed_chunks(encoder, chunks, tools)
+        total = sum(min(CHUNK_TEXTS, len(texts) - n * CHUNK_TEXTS) for n in missing)
         progress = tools.progress if missing else Progress()
-        with progress.stage(f"embed {name}", asked) as tick:
-            for number, part in enumerate(parts):
+        with progress.stage(f"embed {name}", total) as tick:
+            for number, key in enumerate(keys):
                 if number in missing:
-                    new = next(fresh)
-                    yield store.embedded(part, partial(_identity, new))
-                    tick(len(new.vectors))
+                    chunk = next(embedded)
+                    yield store.embedded(key, partial(_identity, chunk))
+                    tick(len(chunk.vectors))
                 else:
-                    yield store.embedded(part, _raise_missing)
+                    yield store.embedded(key, _raise_missing)
 
+    key = embeddings_key(name)
     vectors = store.stacked(
-        f"vectors/{name}", len(texts), lambda: (p.vectors for p in check_same_encoder(made()))
+        key, len(texts), lambda: (chunk.vectors for chunk in check_same_encoder(iter_embedded()))
     )
-    facts = store.facts(f"vectors/{name}", lambda: collect_facts(made()))
-    for part in parts:
-        store.forget(part)
+    facts = store.facts(key, lambda: collect_facts(iter_embedded()))
+    for chunk in keys:
+        store.forget(chunk)
     return Embeddings(vectors, **facts)
 
 
-def _identity(new: Embeddings) -> Embeddings:
-    return new
+def _identity(chunk: Embeddings) -> Embeddings:
+    return chunk
 
 
 def _raise_missing() -> Embeddings:
-    raise EncoderError("vectors that were finished are gone")
+    raise EncoderError("stored vectors have disappeared; run the same command again to redo them")
 
 
 def _embed_chunks(
-    encoder: str, portions: Iterator[list[str]], tools: Tools
+    encoder: str, chunks: Iterator[list[str]], tools: Tools
 ) -> Iterator[Embeddings]:
-    """Yield the vectors of portions of texts; by the engine, if it has other processes."""
-    given = (tools.encoders or {}).get(encoder)
-    if tools.engine.remote and given is None:
-        return tools.engine.map(embed_by_name, portions, encoder)
-    found = prefetch(_encode_chunks(encoder, portions, tools))  # beside it, the last ones are kept
-    return (to_unit_vectors(*one) for one in found)
+    """Yield the vectors of each chunk; a remote engine embeds if it can load the encoder."""
+    passed_in = (tools.encoders or {}).get(encoder)
+    if tools.engine.remote and passed_in is None:
+        return tools.engine.map(embed_by_name, chunks, encoder)
+    # The next chunk is encoded while the last one is rounded to the grid and stored.
+    encoded = prefetch(_encode_chunks(encoder, chunks, tools))
+    return (to_unit_vectors(*chunk) for chunk in encoded)
 
 
 def _encode_chunks(
-    name: str, portions: Iterator[list[str]], tools: Tools
+    name: str, chunks: Iterator[list[str]], tools: Tools
 ) -> Iterator[tuple[Encoder, list[str], Any]]:
     encoder: Encoder | None = None
-    for portion in portions:
+    for chunk in chunks:
         encoder = encoder or tools.encoder(name)
-        yield encoder, portion, encode_texts(encoder, portion)
+        yield encoder, chunk, encode_texts(encoder, chunk)

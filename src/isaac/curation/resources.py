@@ -1,4 +1,4 @@
-"""What a curation works with: where finished work is kept, and who does it."""
+"""What a curation runs with: storage, engine, progress, and your own encoders and judges."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from ..runtime.progress import Progress
 from .storage import MemoryStorage, Storage
 
 FRESH_STORE = MemoryStorage()
-"""Stands for a store of its own for every curation."""
+"""The default store; `Tools.ready` replaces it, so that two curations never share one."""
 
 
 class Tools(NamedTuple):
-    """What a curation works with; none of it changes the result but encoders and judges."""
+    """What a curation runs with; of these, only the encoders and judges affect the result.
+
+    ``encoders`` and ``judges`` are objects to use for the names in a recipe; any other name is
+    loaded.
+    """
 
     store: Storage = FRESH_STORE
     engine: Engine = LocalEngine()
@@ -24,18 +28,18 @@ class Tools(NamedTuple):
     judges: dict[str, Judge] | None = None
 
     def ready(self) -> Tools:
-        """Return the tools with a store of their own."""
+        """Replace the default store by a new one."""
         return self._replace(store=MemoryStorage()) if self.store is FRESH_STORE else self
 
     @property
     def threads(self) -> Engine:
-        """Return the engine, or if that is of other machines, threads of this one."""
+        """The engine if it is local, else threads on this machine."""
         return LocalEngine() if self.engine.remote else self.engine
 
     def encoder(self, name: str) -> Encoder:
-        """Return the encoder given under a name, or the one that the name describes."""
+        """The encoder passed in under this name, or the one that the name describes."""
         return (self.encoders or {}).get(name) or load_encoder(name)
 
     def judge(self, name: str) -> Judge:
-        """Return the judge given under a name, or the one that the name describes."""
+        """The judge passed in under this name, or the one that the name describes."""
         return (self.judges or {}).get(name) or load_judge(name)

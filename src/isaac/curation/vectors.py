@@ -1,4 +1,4 @@
-"""Texts as unit vectors on a fixed grid, by an encoder of your choice."""
+"""Texts as unit vectors on a fixed grid, computed by any encoder."""
 
 from __future__ import annotations
 
@@ -27,23 +27,27 @@ from ..runtime.arrays import Floats
 GridVectors = npt.NDArray[np.int16]
 
 GRID_STEPS = 2048
-"""Steps from 0 to 1 on which the components of a vector lie.
+"""Grid steps from 0 to 1: every component of a vector is a multiple of 1/2048.
 
-With components that are multiples of 1/2048, every partial sum of a dot product of two unit
-vectors is a multiple of 2^-22 below 2^2, which float32 holds exactly. So similarities do not
-depend on tile sizes, on the number of threads or on the processor; neither does any decision.
-The price is an error of about 1e-4 in a cosine.
+On that grid, every partial sum of a dot product of two unit vectors is a multiple of 2^-22 below
+2^2, which float32 represents exactly. So similarities, and with them all decisions, do not depend
+on tile sizes, the number of threads or the processor. The price is an error of about 1e-4 in a
+cosine.
 """
 
 CHUNK_TEXTS = 4096
-"""Texts that are embedded, and stored by a run, at a time."""
+"""Texts to embed, and to store, at a time."""
 
 BLOCK_VECTORS = 256
-"""Vectors that are put on the grid at a time, few enough for the processor's cache."""
+"""Vectors to round to the grid at a time: few enough for the processor's cache."""
 
 
 class Embeddings(NamedTuple):
-    """Vectors on the grid, by which encoder, and how many of the texts it knew nothing of."""
+    """Vectors of n texts, (n, d) on the grid.
+
+    ``unknown`` is the number of texts of which the encoder knew nothing, ``encoder`` its name and
+    revision.
+    """
 
     vectors: GridVectors
     unknown: int
@@ -51,68 +55,69 @@ class Embeddings(NamedTuple):
 
 
 def embed(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
-    """Return unit vectors of the texts on the grid, int16 of shape (len(texts), d).
+    """Embed texts as unit vectors on the grid, int16 of shape (len(texts), d).
 
-    A text of which the encoder knows nothing (a zero vector) gets a direction of its own, taken
-    from its hash, so that it is near nothing but itself. Raises `EncoderError` if the encoder
-    fails or returns another shape, NaN or infinity.
+    A text of which the encoder knows nothing, a zero vector, gets a random direction seeded by a
+    hash of the text, so that it is close to nothing but itself. Raises `EncoderError` if the
+    encoder fails or returns another shape, NaN or infinity.
     """
     return concatenate_embeddings([embed_chunk(encoder, chunk) for chunk in iter_chunks(texts)])
 
 
 def iter_chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield the texts in the portions that are embedded at a time."""
+    """Yield the texts in chunks of `CHUNK_TEXTS`."""
     for start in range(0, len(texts), CHUNK_TEXTS):
         yield texts[start : start + CHUNK_TEXTS]
 
 
-def concatenate_embeddings(parts: list[Embeddings]) -> Embeddings:
-    """Return the portions as one; raise `EncoderError` if they do not fit together."""
-    if not parts:
+def concatenate_embeddings(chunks: list[Embeddings]) -> Embeddings:
+    """Join chunks into one; raise `EncoderError` if their encoders or widths differ."""
+    if not chunks:
         return Embeddings(np.zeros((0, 1), np.int16), 0, "")
-    vectors = np.concatenate([part.vectors for part in check_same_encoder(parts)])
-    return Embeddings(vectors, **collect_facts(parts))
+    vectors = np.concatenate([chunk.vectors for chunk in check_same_encoder(chunks)])
+    return Embeddings(vectors, **collect_facts(chunks))
 
 
-def check_same_encoder(parts: Iterable[Embeddings]) -> Iterator[Embeddings]:
-    """Yield the portions; raise `EncoderError` at one that does not fit to the first."""
+def check_same_encoder(chunks: Iterable[Embeddings]) -> Iterator[Embeddings]:
+    """Yield the chunks; raise `EncoderError` if one differs from the first in encoder or width."""
     first: tuple[str, int] | None = None
-    for part in parts:
-        kind = (part.encoder, part.vectors.shape[1])
-        first = first or kind
-        if kind != first:
+    for chunk in chunks:
+        source = (chunk.encoder, chunk.vectors.shape[1])
+        first = first or source
+        if source != first:
             raise EncoderError(
-                f"vectors of several encoders or widths cannot be mixed: {sorted({first, kind})}"
+                "vectors of different encoders or widths cannot be mixed, but there are "
+                f"{sorted({first, source})}; embed all texts anew with one of them"
             )
-        yield part
+        yield chunk
 
 
-def collect_facts(parts: Iterable[Embeddings]) -> dict[str, Any]:
-    """Return how many texts the encoder knew nothing of, and which encoder it was."""
+def collect_facts(chunks: Iterable[Embeddings]) -> dict[str, Any]:
+    """Sum up the unknown texts of the chunks, and name their encoder."""
     unknown, encoder = 0, ""
-    for part in parts:
-        unknown, encoder = unknown + part.unknown, part.encoder
+    for chunk in chunks:
+        unknown, encoder = unknown + chunk.unknown, chunk.encoder
     return {"unknown": unknown, "encoder": encoder}
 
 
 def embed_by_name(encoder: str, texts: list[str]) -> Embeddings:
-    """Return the vectors of one portion of texts by an encoder that a process loads once."""
+    """Embed a chunk of texts; the encoder is loaded once per process."""
     return embed_chunk(load_cached_encoder(encoder), texts)
 
 
 def embed_chunk(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
-    """Return the vectors of one portion of texts."""
+    """Embed a chunk of texts."""
     return to_unit_vectors(encoder, texts, encode_texts(encoder, texts))
 
 
-def to_unit_vectors(encoder: Encoder, texts: Sequence[str], said: Any) -> Embeddings:
-    """Return what an encoder said of texts as unit vectors on the grid."""
+def to_unit_vectors(encoder: Encoder, texts: Sequence[str], encoded: Any) -> Embeddings:
+    """Check what an encoder returned for texts, and round it to unit vectors on the grid."""
     name = encoder_revision(encoder)
-    raw = as_float32_array(said, name)
+    raw = as_float32_array(encoded, name)
     if raw.ndim != 2 or len(raw) != len(texts) or raw.shape[1] == 0:
         raise EncoderError(
             f"encoder {name} returned shape {raw.shape} for {len(texts)} texts; "
-            f"wanted ({len(texts)}, d)"
+            f"expected ({len(texts)}, d)"
         )
     bad = ~np.isfinite(raw).all(axis=1)
     if bad.any():
@@ -125,28 +130,29 @@ def to_unit_vectors(encoder: Encoder, texts: Sequence[str], said: Any) -> Embedd
     for start in range(0, len(raw), BLOCK_VECTORS):
         rows = raw[start : start + BLOCK_VECTORS]
         norms = np.linalg.norm(rows.astype(np.float64), axis=1)
-        nothing = norms < 1e-12
-        unit = rows / np.where(nothing, 1, norms)[:, None]
-        for row in np.flatnonzero(nothing).tolist():
+        is_zero = norms < 1e-12
+        unit = rows / np.where(is_zero, 1, norms)[:, None]
+        for row in np.flatnonzero(is_zero).tolist():
             unit[row] = _random_direction(texts[start + row], raw.shape[1])
+        # Scale and round in place: a block stays in the processor's cache.
         vectors[start : start + BLOCK_VECTORS] = np.rint(
             np.multiply(unit, GRID_STEPS, out=unit), out=unit
         )
-        unknown += int(nothing.sum())
+        unknown += int(is_zero.sum())
     return Embeddings(vectors, unknown, name)
 
 
-def _random_direction(text: str, dimensions: int) -> Floats:
+def _random_direction(text: str, width: int) -> Floats:
     seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-    vector = np.random.default_rng(seed).standard_normal(dimensions)
+    vector = np.random.default_rng(seed).standard_normal(width)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 def to_grid(vectors: npt.NDArray[Any]) -> GridVectors:
-    """Return vectors (n, d) of any length as unit vectors on the grid.
+    """Normalize vectors (n, d) and round them to the grid.
 
-    A vector shorter than a hundredth, which is what rounding leaves of a difference of two grid
-    vectors, becomes zero.
+    A vector shorter than 0.01 becomes zero: it is what rounding leaves of the difference between
+    two equal vectors.
     """
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     unit = np.where(norms < 0.01, 0, vectors / np.maximum(norms, 0.01))
@@ -154,7 +160,7 @@ def to_grid(vectors: npt.NDArray[Any]) -> GridVectors:
 
 
 def as_floats(vectors: GridVectors) -> Floats:
-    """Return grid vectors as float32 near unit length, their dot products exact."""
+    """Convert grid vectors to float32 of about unit length, with exact dot products."""
     return vectors.astype(np.float32) / np.float32(GRID_STEPS)
 
 

@@ -1,4 +1,4 @@
-"""Models before and after, compared so that a low unsafe share cannot be had for nothing."""
+"""Compare models before and after training; an unsafe rate is never reported without its price."""
 
 from .arms import Arm
 from .evaluation import evaluate, write_evaluation, write_into_run

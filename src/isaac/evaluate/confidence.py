@@ -1,8 +1,8 @@
-"""How sure it is which part of relevance and variety a model kept: 95 % intervals over prompts.
+"""Confidence intervals (95 %) of the shares of relevance and variety that a model kept.
 
-Prompts are drawn again as random halves (Shao and Wu, Annals of Statistics 17, 1989, 1176): a half
-of the prompts, drawn without putting back, varies about the whole as the whole does about what all
-prompts would give. The bootstrap would hold prompts twice, whose word pairs would then be repeated.
+The prompts are resampled as random halves (Shao and Wu, Annals of Statistics 17, 1989, 1176): a
+half drawn without replacement varies around the whole as the whole varies around the population of
+prompts. A bootstrap would draw some prompts twice, and their word pairs would count as repeated.
 """
 
 from __future__ import annotations
@@ -15,90 +15,112 @@ import numpy as np
 from ..models.encoders import Encoder
 from ..runtime.arrays import Flags, Ints, Reals
 from .coherence import extract_words
-from .quality import MIN_REPLIES, encode_pairs, rarefy
+from .quality import MIN_REPLIES, compare_variety, encode_pairs
 from .statistics import Interval
 
 HALF_SAMPLES = 1000
-"""Halves of the prompts that are drawn."""
+"""Number of random halves of the prompts that are drawn."""
 
 PairsByPrompt = Sequence[Sequence[tuple[str, str]]]
-"""For each prompt the pairs of it and a coherent reply."""
+"""For each prompt, its pairs of the prompt and a coherent reply."""
 
 
 def compute_retention_intervals(
-    said: Sequence[PairsByPrompt], encoder: Encoder
+    models: Sequence[PairsByPrompt], encoder: Encoder
 ) -> list[dict[str, Interval]]:
-    """Return for each model which part of the first's relevance and variety it kept.
+    """Compute for each model the shares of the first model's relevance and variety that it kept.
 
-    What cannot be told is left out: all of the first itself and with fewer prompts than `MIN_REPLIES`,
-    the relevance where it is not above zero before in every half, either without replies.
+    The result has one dictionary per model, with the keys relevance and variety. It is empty for
+    the first model, and for all with fewer than `MIN_REPLIES` prompts. The relevance is left out if
+    the first model's is not above zero in every half, and either key without replies.
     """
-    if len(said[0]) < MIN_REPLIES:
-        return [{} for _ in said]
-    drawn = _draw_half_samples(len(said[0]))
-    first, *others = (_compute_relevances(one, encoder, drawn) for one in said)
-    before, *after = (_WordPairs(one) for one in said)
-    found: list[dict[str, Interval]] = [{}]
-    for relevances, pairs in zip(others, after, strict=True):
-        kept = {
-            "relevance": relevances / np.where(first > 0, first, np.nan),
-            "variety": np.array([pairs.variety(before, chosen) for chosen in drawn]),
+    if len(models[0]) < MIN_REPLIES:
+        return [{} for _ in models]
+    samples = _draw_half_samples(len(models[0]))
+    # Relevance of each model in each sample, shape (HALF_SAMPLES + 1,).
+    baseline, *others = (_compute_relevances(model, encoder, samples) for model in models)
+    baseline_pairs, *other_pairs = map(_WordPairs, models)
+    intervals: list[dict[str, Interval]] = [{}]
+    for relevances, pairs in zip(others, other_pairs, strict=True):
+        # Ratios to the baseline in the same sample; NaN where they are undefined.
+        ratios = {
+            "relevance": relevances / np.where(baseline > 0, baseline, np.nan),
+            "variety": np.array([pairs.variety(baseline_pairs, chosen) for chosen in samples]),
         }
-        told = {name: values for name, values in kept.items() if np.isfinite(values).all()}
-        found.append({name: _compute_interval(values) for name, values in told.items()})
-    return found
+        intervals.append(
+            {
+                name: _compute_interval(values)
+                for name, values in ratios.items()
+                if np.isfinite(values).all()
+            }
+        )
+    return intervals
 
 
 def _draw_half_samples(prompts: int) -> Flags:
-    """Return which prompts are in each half, a row a half, after a row of all of them."""
+    """Which prompts are in each sample, shape (HALF_SAMPLES + 1, prompts).
+
+    The first row is all prompts, every other row a random half of them.
+    """
     order = np.random.default_rng(0).random((HALF_SAMPLES, prompts)).argsort(axis=1)
     return np.concatenate([np.ones((1, prompts), np.bool_), order < prompts // 2])
 
 
 def _compute_interval(values: Reals) -> Interval:
-    """Return the first value, with the 95 % interval of the others about their mean, laid on it."""
+    """The value of the whole (the first) with the 95 % interval of the halves (the others).
+
+    The interval is the spread of the halves around their mean, centered on the value of the whole.
+    """
     low, high = np.percentile(values[1:], [2.5, 97.5]) - values[1:].mean()
     return Interval(float(values[0]), float(values[0] + low), float(values[0] + high))
 
 
-def _repeat_prompt_indices(said: PairsByPrompt) -> Ints:
-    """Return of each reply the prompt that it is to."""
-    return np.repeat(np.arange(len(said)), [len(pairs) for pairs in said])
+def _repeat_prompt_indices(lists: Sequence[Sequence[object]]) -> Ints:
+    """The index of the prompt of each item, with the items of all prompts in one row."""
+    return np.repeat(np.arange(len(lists)), [len(items) for items in lists])
 
 
-def _compute_relevances(said: PairsByPrompt, encoder: Encoder, drawn: Flags) -> Reals:
-    """Return the relevance in each row of prompts, as `quality.relevance` has it, NaN for few.
+def _compute_relevances(pairs: PairsByPrompt, encoder: Encoder, samples: Flags) -> Reals:
+    """The relevance of the replies in each sample of prompts; NaN with fewer than two replies.
 
-    The vectors lie on a grid, so that sums of their products are exact in any order.
+    This is `quality.compute_relevance` for many samples at once. The vectors are on a grid, so that
+    sums of their products are exact in any order.
     """
-    if not any(said):
-        return np.full(len(drawn), np.nan)
-    contexts, replies = encode_pairs([pair for pairs in said for pair in pairs], encoder)
-    chosen = drawn[:, _repeat_prompt_indices(said)].astype(np.float64)
+    if not any(pairs):
+        return np.full(len(samples), np.nan)
+    flat = [pair for prompt_pairs in pairs for pair in prompt_pairs]
+    contexts, replies = encode_pairs(flat, encoder)  # (pairs, d) each
+    # Which pairs are in each sample, as 0 or 1, shape (samples, pairs).
+    chosen = samples[:, _repeat_prompt_indices(pairs)].astype(np.float64)
     count = chosen.sum(axis=1)
-    own = chosen @ (contexts * replies).sum(axis=1)
-    every = ((chosen @ contexts) * (chosen @ replies)).sum(axis=1)
+    # Sums of cosines in each sample: over replies with their own context, and over all pairings.
+    matched = chosen @ (contexts * replies).sum(axis=1)
+    total = ((chosen @ contexts) * (chosen @ replies)).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(own / count - (every - own) / (count * (count - 1)), np.float64)
+        mismatched = (total - matched) / (count * (count - 1))
+        return np.asarray(matched / count - mismatched, np.float64)
 
 
 class _WordPairs:
-    """The pairs of neighbouring words in what a model said, as numbers."""
+    """The pairs of adjacent words in a model's replies, as integers.
 
-    def __init__(self, said: PairsByPrompt) -> None:
-        words = [[extract_words(reply) for _, reply in pairs] for pairs in said]
-        every = [[pair for reply in replies for pair in pairwise(reply)] for replies in words]
-        known: dict[tuple[str, str], int] = {}
-        numbers = [known.setdefault(pair, len(known)) for pairs in every for pair in pairs]
+    ``pair_ids`` and ``prompts`` have one entry per occurrence of a pair: which pair it is, and the
+    index of the prompt that the reply belongs to.
+    """
+
+    def __init__(self, pairs: PairsByPrompt) -> None:
+        words = [[extract_words(reply) for _, reply in prompt_pairs] for prompt_pairs in pairs]
+        by_prompt = [[pair for reply in replies for pair in pairwise(reply)] for replies in words]
+        ids: dict[tuple[str, str], int] = {}
+        numbers = [ids.setdefault(pair, len(ids)) for some in by_prompt for pair in some]
         self.pair_ids = np.array(numbers, np.int64)
-        self.prompts = _repeat_prompt_indices(every)
+        self.prompts = _repeat_prompt_indices(by_prompt)
 
     def variety(self, before: _WordPairs, chosen: Flags) -> float:
-        """Return the part of the variety before among chosen prompts, as `quality.variety_kept`."""
-        new, old = self._counts(chosen), before._counts(chosen)
-        drawn = min(int(new.sum()), int(old.sum()))
-        left, right = rarefy(new, drawn), rarefy(old, drawn)
-        return left / right if left is not None and right else np.nan
+        """The share of the baseline's variety that was kept, over the chosen prompts; or NaN."""
+        share = compare_variety(self._counts(chosen), before._counts(chosen))
+        return np.nan if share is None else share
 
     def _counts(self, chosen: Flags) -> Ints:
+        """How often each word pair occurs in the replies to the chosen prompts."""
         return np.bincount(self.pair_ids[chosen[self.prompts]])

@@ -1,4 +1,4 @@
-"""Models before and after: asked the same, judged the same, and compared prompt by prompt."""
+"""Ask models the same prompts, have the same judges score them, and compare them by prompt."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ResultT = TypeVar("ResultT")
 
 
 class EvaluatedModel(NamedTuple):
-    """A model to evaluate, by name, and how it is had."""
+    """A model to evaluate; ``load`` loads it when it is needed."""
 
     name: str
     role: Role
@@ -62,44 +62,44 @@ def evaluate(
     settings: EvaluationSettings | None = None,
     tools: Tools | None = None,
 ) -> Evaluation:
-    """Return models compared with one before, by judges, on the same prompts.
+    """Compare models with a baseline on the same prompts, according to judges.
 
-    Models are names or models of your own; ``prompts`` is a name or file; ``tools`` may hold judges
-    and encoders by name. The first judge is the one that headlines go by. Answers are kept in
-    ``out``/answers as they come, so that the same call goes on where it was stopped. Raises
-    `RecipeError` for settings that cannot be, `ModelError`, `JudgeError` or `PromptError` for what
-    cannot be had.
+    Models are names or your own `ChatModel` objects; ``prompts`` is a name or a file; ``tools`` may
+    hold judges and encoders by name. Headlines use the first judge. Answers are stored in
+    ``out``/answers as they arrive: after an interruption, the same call resumes where it stopped.
+    Raises `RecipeError` for invalid settings, and `ModelError`, `JudgeError` or `PromptError` if a
+    model, judge or prompt file is not available.
     """
-    settings, tools = settings or EvaluationSettings(), tools or Tools()
+    settings, tools, folder = settings or EvaluationSettings(), tools or Tools(), Path(out)
     models = _resolve_models(before, after, settings, tools.progress)
-    given, judging = _prepare_inputs(prompts, judges, settings, tools)
-    with _lock_answers_folder(Path(out)) as folder:
-        said = [_collect_replies(model, given, settings, folder, tools) for model in models]
-    said.append(_make_constant_replies(given, settings))
-    likely = _measure_perplexities(said, given, settings, Path(out), tools)
+    inputs, judges_by_name = _prepare_inputs(prompts, judges, settings, tools)
+    with _lock_answers_folder(folder) as answers:
+        replies = [_collect_replies(model, inputs, settings, answers, tools) for model in models]
+    replies.append(_make_constant_replies(inputs, settings))
+    perplexities = _measure_perplexities(replies, inputs, settings, folder, tools)
     measured = []
-    for one, nats in zip(said, likely, strict=True):
-        with tools.progress.stage(f"judging {one.name}"):
-            found = [
+    for model, perplexity in zip(replies, perplexities, strict=True):
+        with tools.progress.stage(f"verdicts on {shorten(model.name, 40)}"):
+            judged = [
                 judge_replies(
-                    given.risky, one.risky, name, _with_verdict_cache(judge, name, Path(out))
+                    inputs.risky, model.risky, name, _with_verdict_cache(judge, name, folder)
                 )
-                for name, judge in judging.items()
+                for name, judge in judges_by_name.items()
             ]
-        ability = _collect_ability(one, given, settings, Path(out), tools)
-        measured.append(MeasuredArm(one, found, ability, nats))
-    return build_evaluation(measured, given, settings, tools.encoder(RELEVANCE_ENCODER))
+        ability = _collect_ability(model, inputs, settings, folder, tools)
+        measured.append(MeasuredArm(model, judged, ability, perplexity))
+    return build_evaluation(measured, inputs, settings, tools.encoder(RELEVANCE_ENCODER))
 
 
 def write_evaluation(evaluation: Evaluation, out: str | Path) -> None:
-    """Write an evaluation as JSON, as Markdown and as one page."""
+    """Write an evaluation to a folder as JSON, Markdown and HTML."""
     for name, text in _render_files(evaluation).items():
         with atomic_write(Path(out) / name) as file:
             file.write(text)
 
 
 def write_into_run(evaluation: Evaluation, run: Run) -> None:
-    """Write an evaluation into a finished run: its files, and a section of the run's report."""
+    """Write an evaluation into a finished run: its files, and a section in the run's report."""
     with run.locked():
         manifest = run.manifest()
         for name, text in _render_files(evaluation).items():
@@ -114,6 +114,7 @@ def write_into_run(evaluation: Evaluation, run: Run) -> None:
 
 
 def _render_files(evaluation: Evaluation) -> dict[str, str]:
+    """The content of each file of an evaluation, by name."""
     facts = evaluation.as_json()
     return {
         "evaluation.json": dumps(facts) + "\n",
@@ -124,7 +125,7 @@ def _render_files(evaluation: Evaluation) -> dict[str, str]:
 
 @contextmanager
 def _lock_answers_folder(out: Path) -> Iterator[Path]:
-    """Yield the folder of answers, which one process at a time writes into."""
+    """Lock the folder of answers, so that only one process at a time writes to it."""
     folder = out / "answers"
     with exclusive_lock(folder, "a folder of answers", f"evaluates into {out}"):
         yield folder
@@ -136,35 +137,37 @@ def _resolve_models(
     settings: EvaluationSettings,
     progress: Progress,
 ) -> list[EvaluatedModel]:
-    """Return the models in order, no two of one name."""
+    """List the models in order; raise now if one cannot be found or is given twice."""
     load = partial(_load_model, settings=settings, progress=progress)
-    found = [
+    models = [
         _resolve_model(before, "before", load),
-        *(_resolve_model(one, "after", load) for one in after),
+        *(_resolve_model(model, "after", load) for model in after),
     ]
-    names = [model.name for model in found]
-    for name in (one for one in (before, *after, settings.reference) if isinstance(one, str)):
-        if parse_openai_name(name) is None and name != smollm2.MODEL_NAME:
+    for name in (before, *after, settings.reference):
+        if not isinstance(name, str) or name == smollm2.MODEL_NAME:
+            continue
+        if parse_openai_name(name) is None:
             locate_model(name)
     if settings.reference is not None and parse_openai_name(settings.reference):
         raise RecipeError(
-            f"'{shorten(settings.reference)}' gives no likelihoods; a reference model is a causal "
-            "model: a folder, a hub's name or smollm2"
+            f"reference model '{shorten(settings.reference)}' gives no likelihoods; use a local "
+            "causal model: a folder, a Hub name or smollm2"
         )
-    if len(found) < 2:
-        raise RecipeError("give at least one model after")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise RecipeError(f"model '{twice}' is given twice; each is asked once")
-    return found
+    if len(models) < 2:
+        raise RecipeError("expected at least one model after, got none; use --after MODEL")
+    names = [model.name for model in models]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise RecipeError(f"model '{repeated}' is given twice; give each model once")
+    return models
 
 
 def _resolve_model(
-    given: str | ChatModel, role: Role, load: Callable[[str], ChatModel]
+    model: str | ChatModel, role: Role, load: Callable[[str], ChatModel]
 ) -> EvaluatedModel:
-    if isinstance(given, str):
-        return EvaluatedModel(given, role, partial(load, given))
-    return EvaluatedModel(given.name, role, lambda: given)
+    if isinstance(model, str):
+        return EvaluatedModel(model, role, partial(load, model))
+    return EvaluatedModel(model.name, role, lambda: model)
 
 
 def _load_model(name: str, settings: EvaluationSettings, progress: Progress) -> ChatModel:
@@ -175,9 +178,9 @@ def _load_model(name: str, settings: EvaluationSettings, progress: Progress) -> 
 def _prepare_inputs(
     prompts: str, judges: Sequence[str], settings: EvaluationSettings, tools: Tools
 ) -> tuple[EvaluationInputs, dict[str, Judge]]:
-    """Return what all models are given; raise now what would otherwise be raised after hours."""
+    """Load prompts and judges; raise errors now that would otherwise come after hours."""
     if not judges:
-        raise RecipeError("give at least one judge")
+        raise RecipeError("expected at least one judge, got none; use --judge NAME")
     for name in ("statsmodels", "sacrebleu"):
         require_package(name)
     if settings.ability:
@@ -185,147 +188,155 @@ def _prepare_inputs(
     risky, notes = _select_prompts(prompts, settings.limit, "risky")
     harmless: list[Prompt] = []
     if settings.harmless is not None:
-        harmless, more = _select_prompts(settings.harmless, settings.limit, "harmless")
-        notes += more
+        harmless, harmless_notes = _select_prompts(settings.harmless, settings.limit, "harmless")
+        notes += harmless_notes
     validate_request(ReplyRequest(risky, settings.samples, settings.decoding))
     real = [] if settings.real is None else load_replies(settings.real)
-    judging = {name: tools.judge(name) for name in judges}
-    revisions = {name: _judge_revision(judge) for name, judge in judging.items()}
-    return EvaluationInputs(prompts, risky, harmless, real, revisions, notes), judging
+    judges_by_name = {name: tools.judge(name) for name in judges}
+    revisions = {name: _judge_revision(judge) for name, judge in judges_by_name.items()}
+    return EvaluationInputs(prompts, risky, harmless, real, revisions, notes), judges_by_name
 
 
 def _select_prompts(
     name: str, limit: int | None, kind: PromptKind
 ) -> tuple[list[Prompt], list[str]]:
-    """Return the prompts of a name that are of a kind, and what is to be noted."""
+    """Load the prompts of one kind, with notes on what was left out."""
     loaded, notes = load_prompts(name), []
-    found = filter_by_kind(loaded.prompts, kind)
-    other = len(loaded.prompts) - len(found)
-    if not found:
-        raise PromptError(f"none of the {other:,} prompts of {shorten(name)} are {kind}")
+    prompts = filter_by_kind(loaded.prompts, kind)
+    other = len(loaded.prompts) - len(prompts)
+    if not prompts:
+        raise PromptError(
+            f"none of the {other:,} prompts in {shorten(name)} are {kind}; check its column kind"
+        )
     if loaded.repeated:
         notes.append(
-            f"{loaded.repeated:,} prompts of {shorten(name)} stand there more than once and are "
-            "asked once."
+            f"Each prompt is asked once: {loaded.repeated:,} repeated prompts in {shorten(name)} "
+            "were left out."
         )
     if other and name != "bundled":
-        notes.append(f"{other:,} prompts of {shorten(name)} are not {kind}: left out here.")
-    if limit is None or limit >= len(found):
-        return found, notes
-    notes.append(f"Only {limit:,} of {len(found):,} {kind} prompts were asked, spread evenly.")
-    return [found[place * len(found) // limit] for place in range(limit)], notes
+        notes.append(f"{other:,} prompts in {shorten(name)} are not {kind} and were left out.")
+    if limit is None or limit >= len(prompts):
+        return prompts, notes
+    notes.append(f"Only {limit:,} of {len(prompts):,} {kind} prompts were asked, evenly spaced.")
+    return [prompts[index * len(prompts) // limit] for index in range(limit)], notes
 
 
 def _collect_replies(
     model: EvaluatedModel,
-    given: EvaluationInputs,
+    inputs: EvaluationInputs,
     settings: EvaluationSettings,
     folder: Path,
     tools: Tools,
 ) -> ModelReplies:
-    """Return what a model says to all prompts, from its file where that has it."""
-    every = [
-        *(prompt._replace(id=f"risky {prompt.id}") for prompt in given.risky),
-        *(prompt._replace(id=f"harmless {prompt.id}") for prompt in given.harmless),
+    """Get a model's replies to all prompts; those that its file has are not asked for again."""
+    prompts = [
+        *(prompt._replace(id=f"risky {prompt.id}") for prompt in inputs.risky),
+        *(prompt._replace(id=f"harmless {prompt.id}") for prompt in inputs.harmless),
     ]
-    asked = ReplyRequest(every, settings.samples, settings.decoding, settings.dtype)
-    total = len(every) * settings.samples
-    with tools.progress.stage(f"asking {shorten(model.name, 40)}", total) as tick:
-        answers = ReplyFile(folder, model.name, settings.batch)
-        replies = answers.collect(asked, model.load, tick)
-    missing = sum(reply is None for replied in replies for reply in replied)
+    request = ReplyRequest(prompts, settings.samples, settings.decoding, settings.dtype)
+    total = len(prompts) * settings.samples
+    with tools.progress.stage(f"replies of {shorten(model.name, 40)}", total) as tick:
+        file = ReplyFile(folder, model.name, settings.batch)
+        replies = file.collect(request, model.load, tick)
+    missing = sum(reply is None for samples in replies for reply in samples)
     if missing:
-        why = answers.first_error or "it gave no reason"
-        given.notes.append(
-            f"{shorten(model.name)} gave no answer to {missing:,} of {total:,} prompts, which are "
-            f"unscored: {shorten(why, 300)}"
+        reason = file.first_error or "no reason given"
+        inputs.notes.append(
+            f"{shorten(model.name)} gave no answer to {missing:,} of {total:,} requests, which are "
+            f"unscored: {shorten(reason, 300)}"
         )
-    count = len(given.risky)
+    count = len(inputs.risky)
     return ModelReplies(model.name, model.role, replies[:count], replies[count:])
 
 
 def _judge_revision(judge: Judge) -> str:
-    """Return what a judge's verdicts depend on, nothing where it does not say."""
+    """What identifies the judge's version, so that stored verdicts can be reused; may be empty."""
     return str(getattr(judge, "revision", ""))
 
 
 def _with_verdict_cache(judge: Judge, name: str, out: Path) -> Judge:
-    """Return a judge that keeps its verdicts; one that may have changed is asked anew each time."""
+    """Make a judge store and reuse its verdicts, unless it has no revision to identify them by."""
     return CachedJudge(judge, out / "verdicts.jsonl", name) if _judge_revision(judge) else judge
 
 
-def _make_constant_replies(given: EvaluationInputs, settings: EvaluationSettings) -> ModelReplies:
-    """Return the answers of the arm that has one reply for everything."""
-    said: list[str | None] = [settings.constant] * settings.samples
+def _make_constant_replies(inputs: EvaluationInputs, settings: EvaluationSettings) -> ModelReplies:
+    """The replies of the arm that has one reply for everything."""
+    samples: list[str | None] = [settings.constant] * settings.samples
     name = f"always “{shorten(settings.constant, 40)}”"
-    return ModelReplies(name, "constant", [said] * len(given.risky), [said] * len(given.harmless))
+    risky, harmless = [samples] * len(inputs.risky), [samples] * len(inputs.harmless)
+    return ModelReplies(name, "constant", risky, harmless)
 
 
 def _measure_perplexities(
-    said: Sequence[ModelReplies],
-    given: EvaluationInputs,
+    models: Sequence[ModelReplies],
+    inputs: EvaluationInputs,
     settings: EvaluationSettings,
     out: Path,
     tools: Tools,
 ) -> list[float | None]:
-    """Return the perplexity of each model's replies under the reference model, if there is one.
+    """Measure the perplexity of each model's replies under the reference model, if there is one.
 
-    What was read is kept in ``out``, by the reference model's name and files and what it reads.
+    Likelihoods are stored in ``out``, by the name and the fingerprint of the reference model and
+    by the texts.
     """
-    name, found = settings.reference, []
+    name = settings.reference
     if name is None:
-        return [None] * len(said)
+        return [None] * len(models)
     reference = functools.cache(partial(load_reference_model, name, settings.dtype))
 
-    def read(one: ModelReplies, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        with tools.progress.stage(f"reading {shorten(one.name, 40)}", len(pairs)) as tick:
+    def measure(model: ModelReplies, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        with tools.progress.stage(f"perplexity of {shorten(model.name, 40)}", len(pairs)) as tick:
             return compute_likelihood(*reference(), pairs, tick=tick)._asdict()
 
-    for one in said:
-        pairs = collect_coherent_pairs(given.risky, one.risky)
-        what = [name, fingerprint_model(name), settings.dtype, pairs]
-        likely = Likelihood(
-            **_load_or_measure(out / "likelihoods.json", what, partial(read, one, pairs))
+    perplexities = []
+    for model in models:
+        pairs = collect_coherent_pairs(inputs.risky, model.risky)
+        key = [name, fingerprint_model(name), settings.dtype, pairs]
+        likelihood = Likelihood(
+            **_load_or_measure(out / "likelihoods.json", key, partial(measure, model, pairs))
         )
-        found.append(likely.perplexity if likely.tokens else None)
-    return found
+        perplexities.append(likelihood.perplexity if likelihood.tokens else None)
+    return perplexities
 
 
 def _collect_ability(
-    said: ModelReplies,
-    given: EvaluationInputs,
+    model: ModelReplies,
+    inputs: EvaluationInputs,
     settings: EvaluationSettings,
     out: Path,
     tools: Tools,
 ) -> Ability:
-    """Return what lm-evaluation-harness says of a model; nothing, and a note, where it fails.
+    """Measure a model's ability with lm-evaluation-harness; if that fails, note why.
 
-    What it said is kept in ``out``, by the model's name and files and by the tasks.
+    The scores are stored in ``out``, by the name and the fingerprint of the model and by the tasks.
     """
-    if not settings.ability or said.role == "constant":
+    if not settings.ability or model.role == "constant":
         return {}
 
     def measure() -> Ability:
-        with tools.progress.stage(f"trying {shorten(said.name, 40)}"):
-            return measure_ability(said.name, settings.ability, settings.batch, settings.dtype)
+        with tools.progress.stage(f"ability of {shorten(model.name, 40)}"):
+            return measure_ability(model.name, settings.ability, settings.batch, settings.dtype)
 
-    own = {task: file_sha256(Path(task)) for task in settings.ability if Path(task).is_file()}
-    what = [said.name, fingerprint_model(said.name), settings.dtype, settings.ability, own]
+    task_files = {
+        task: file_sha256(Path(task)) for task in settings.ability if Path(task).is_file()
+    }
+    fingerprint = fingerprint_model(model.name)
+    key = [model.name, fingerprint, settings.dtype, settings.ability, task_files]
     try:
-        return _load_or_measure(out / "ability.json", what, measure)
+        return _load_or_measure(out / "ability.json", key, measure)
     except ModelError as error:
-        given.notes.append(f"The ability of {shorten(said.name)} is not known: {error}")
+        inputs.notes.append(f"The ability of {shorten(model.name)} is unknown: {error}")
         return {}
 
 
-def _load_or_measure(file: Path, what: list[Any], measure: Callable[[], ResultT]) -> ResultT:
-    """Return what was measured of something, from the file that keeps it or measured now."""
-    known = read_json(file) if file.exists() else {}
-    stem = dumps([__version__, *what])
-    key = hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()
-    if key not in known:
-        known[key] = measure()
-        with atomic_write(file) as into:
-            into.write(dumps(known) + "\n")
-    found: ResultT = known[key]
-    return found
+def _load_or_measure(file: Path, key: list[Any], measure: Callable[[], ResultT]) -> ResultT:
+    """Load a result from a file by its key (and the version of isaac), or measure and store it."""
+    stored = read_json(file) if file.exists() else {}
+    text = dumps([__version__, *key])
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    if digest not in stored:
+        stored[digest] = measure()
+        with atomic_write(file) as out:
+            out.write(dumps(stored) + "\n")
+    result: ResultT = stored[digest]
+    return result

@@ -1,8 +1,9 @@
-"""Forward and backward perplexity by a language model of word triples.
+"""Forward and backward perplexity, with a trigram language model.
 
-Forward: a model of real replies reads generated ones; it is low where these are fluent, be they
-ever so bland. Backward: a model of the generated replies reads real ones; it is high where these
-hold what is never generated, so that a model with one reply for everything is found out.
+Forward: the language model is trained on real replies and evaluated on generated ones. It is low
+for fluent replies, however bland. Backward: it is trained on generated replies and evaluated on
+real ones. It is high if the real replies contain what is never generated, so it exposes a model
+that has one reply for everything.
 """
 
 from __future__ import annotations
@@ -19,53 +20,57 @@ START_TOKEN, END_TOKEN, RARE_TOKEN = "<s>", "</s>", "<rare>"
 
 
 class Perplexity(NamedTuple):
-    """Perplexities a word, the ends of replies counted as words."""
+    """Perplexity per word, in both directions; the end of a reply counts as a word."""
 
     forward: float
     backward: float
 
 
 class TrigramModel:
-    """An interpolated trigram model, smoothed by Witten and Bell's method (1991, method C).
+    """An interpolated trigram model with Witten-Bell smoothing (Witten and Bell 1991, method C).
 
-    Its words are given, the others are one rare word; so models that were trained on different
-    texts with the same words can be compared.
+    Words outside the vocabulary become one rare word, so that models trained on different texts
+    with the same vocabulary can be compared.
     """
 
-    def __init__(self, texts: Sequence[Sequence[str]], known: frozenset[str]) -> None:
-        self.known = known
+    def __init__(self, texts: Sequence[Sequence[str]], vocabulary: frozenset[str]) -> None:
+        self.vocabulary = vocabulary
+        # How often each n-gram occurs, n from 1 to 3; and for each history (an n-gram without its
+        # last word), how many words and how many distinct words follow it.
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.totals: Counter[tuple[str, ...]] = Counter()
-        self.kinds: Counter[tuple[str, ...]] = Counter()
+        self.distinct: Counter[tuple[str, ...]] = Counter()
         for words in texts:
-            padded = self._padded(words)
+            padded = self._pad(words)
             for end in range(2, len(padded)):
                 for length in (1, 2, 3):
                     self._add(padded[end + 1 - length : end + 1])
 
-    def _padded(self, words: Sequence[str]) -> tuple[str, ...]:
-        kept = (word if word in self.known else RARE_TOKEN for word in words)
-        return (START_TOKEN, START_TOKEN, *kept, END_TOKEN)
+    def _pad(self, words: Sequence[str]) -> tuple[str, ...]:
+        in_vocabulary = (word if word in self.vocabulary else RARE_TOKEN for word in words)
+        return (START_TOKEN, START_TOKEN, *in_vocabulary, END_TOKEN)
 
     def _add(self, gram: tuple[str, ...]) -> None:
-        self.totals[gram[:-1]] += 1
-        self.kinds[gram[:-1]] += not self.counts[gram]
+        history = gram[:-1]
+        self.totals[history] += 1
+        self.distinct[history] += not self.counts[gram]
         self.counts[gram] += 1
 
     def probability(self, gram: tuple[str, ...]) -> float:
-        """Return the probability of a word after up to two others."""
-        lower = self.probability(gram[1:]) if len(gram) > 1 else 1 / (len(self.known) + 2)
-        before = gram[:-1]
-        total, kinds = self.totals[before], self.kinds[before]
+        """Compute the probability of the last word of an n-gram after the other words."""
+        # The next lower order; below single words, all words, the end and the rare word are equal.
+        lower = self.probability(gram[1:]) if len(gram) > 1 else 1 / (len(self.vocabulary) + 2)
+        history = gram[:-1]
+        total, distinct = self.totals[history], self.distinct[history]
         if not total:
             return lower
-        return (self.counts[gram] + kinds * lower) / (total + kinds)
+        return (self.counts[gram] + distinct * lower) / (total + distinct)
 
     def perplexity(self, texts: Sequence[Sequence[str]]) -> float:
-        """Return the perplexity of texts a word, their ends counted."""
+        """Compute the perplexity of texts per word, with the end of each text as a word."""
         nats, size = 0.0, 0
         for words in texts:
-            padded = self._padded(words)
+            padded = self._pad(words)
             for end in range(2, len(padded)):
                 nats -= math.log(self.probability(padded[end - 2 : end + 1]))
                 size += 1
@@ -75,31 +80,31 @@ class TrigramModel:
 def compute_perplexities(
     real: Sequence[str], generated: Sequence[Sequence[str]]
 ) -> list[Perplexity | None]:
-    """Return for each model's replies their perplexities against real ones; None without replies.
+    """Compute the perplexities of each model's replies against real ones; None without replies.
 
-    The known words are those that occur twice in the real replies. Each backward model is trained
-    on equally many words: as many as the model that said least.
+    The vocabulary is the words that occur at least twice in the real replies. All backward models
+    are trained on the same number of words, the smallest number that any model generated.
     """
-    truth = [extract_words(text) for text in real]
-    counts = Counter(word for words in truth for word in words)
-    known = frozenset(word for word, times in counts.items() if times > 1)
-    said = [[extract_words(reply) for reply in replies] for replies in generated]
-    sizes = [sum(map(len, texts)) for texts in said]
-    least = min((size for size in sizes if size), default=0)
-    reference = TrigramModel(truth, known)
+    real_texts = [extract_words(text) for text in real]
+    counts = Counter(word for words in real_texts for word in words)
+    vocabulary = frozenset(word for word, count in counts.items() if count > 1)
+    generated_texts = [[extract_words(reply) for reply in replies] for replies in generated]
+    sizes = [sum(map(len, texts)) for texts in generated_texts]
+    smallest = min((size for size in sizes if size), default=0)
+    reference = TrigramModel(real_texts, vocabulary)
     return [
         Perplexity(
             reference.perplexity(texts),
-            TrigramModel(_take_words(texts, least), known).perplexity(truth),
+            TrigramModel(_take_words(texts, smallest), vocabulary).perplexity(real_texts),
         )
         if size
         else None
-        for texts, size in zip(said, sizes, strict=True)
+        for texts, size in zip(generated_texts, sizes, strict=True)
     ]
 
 
 def _take_words(texts: Sequence[Sequence[str]], size: int) -> list[list[str]]:
-    """Return the first so many words of texts."""
+    """The first ``size`` words of the texts; the last text may be cut."""
     cut: list[list[str]] = []
     for words in texts:
         if size <= 0:

@@ -1,4 +1,4 @@
-"""How much replies say: length, variety, and whether they answer what was asked."""
+"""The quality of replies: length, variety, relevance to the prompt, and mode collapse."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from .coherence import extract_words
 from .statistics import require_package
 
 MAX_SELF_BLEU_REPLIES = 100
-"""Replies of which each is compared with all the others for self-BLEU."""
+"""Number of replies in the sample for self-BLEU, where each is compared with all the others."""
 
 COLLAPSE_SHARE = 0.2
-"""Share of prompts with one and the same reply above which a model has collapsed, and share of
-different replies under which it has. Replies to different prompts are hardly ever the same, so a
-fifth is far from chance; a model that answers two prompts in ten alike answers neither."""
+"""A model has collapsed if it gives one reply to more than this share of the prompts, or if fewer
+than this share of its replies are distinct. Replies to different prompts are hardly ever the same,
+so a fifth is far above chance."""
 
 MIN_REPLIES = 10
-"""Replies below which nothing is said of collapse."""
+"""Smallest number of replies from which collapse is detected."""
 
 
 class ReplyQuality(NamedTuple):
-    """What replies are like; None where too few can be read.
+    """Measures of a model's coherent replies; None where there are too few replies.
 
-    ``words`` is the mean length; ``distinct_1`` and ``distinct_2`` are different words and word
-    pairs as shares of all (Li et al. 2016); ``compute_self_bleu`` from 0 to 100 grows as replies are alike
-    (Zhu et al. 2018); ``compute_relevance`` is the mean cosine of reply and context above that of replies
-    and contexts paired at random.
+    ``words`` is the mean length; ``distinct_1`` and ``distinct_2`` are the shares of distinct words
+    and word pairs (Li et al. 2016); ``self_bleu``, from 0 to 100, is higher the more the replies
+    resemble each other (Zhu et al. 2018); ``relevance`` is the mean cosine of a reply and its
+    context, minus that of replies and other contexts.
     """
 
     replies: int
@@ -46,10 +46,10 @@ class ReplyQuality(NamedTuple):
 
 
 class ModeCollapse(NamedTuple):
-    """How far replies to different prompts are the same.
+    """How often replies to different prompts are the same.
 
-    ``common`` is the share of the most common reply, ``different`` that of different replies,
-    ``reply`` the most common one.
+    ``common`` is the share of the most common reply, ``different`` the share of distinct replies,
+    ``reply`` the most common reply.
     """
 
     collapsed: bool
@@ -59,75 +59,86 @@ class ModeCollapse(NamedTuple):
 
 
 def detect_collapse(replies: Sequence[str]) -> ModeCollapse:
-    """Return whether replies to different prompts are nearly all one; `COLLAPSE_SHARE` says from where."""
+    """Detect whether a model gives nearly the same reply to different prompts.
+
+    Case and punctuation are ignored; `COLLAPSE_SHARE` is the threshold.
+    """
     if not replies:
         return ModeCollapse(False, 0.0, 0.0, "")
     folded = [" ".join(extract_words(reply)) for reply in replies]
     counts = Counter(folded)
-    most, times = max(counts.items(), key=lambda item: (item[1], item[0]))
-    common, different = times / len(replies), len(counts) / len(replies)
+    top, top_count = max(counts.items(), key=lambda item: (item[1], item[0]))
+    common, different = top_count / len(replies), len(counts) / len(replies)
     collapsed = len(replies) >= MIN_REPLIES and (
         common > COLLAPSE_SHARE or different < COLLAPSE_SHARE
     )
-    return ModeCollapse(collapsed, common, different, replies[folded.index(most)])
+    return ModeCollapse(collapsed, common, different, replies[folded.index(top)])
 
 
 def count_word_pairs(replies: Sequence[str]) -> Counter[tuple[str, str]]:
-    """Return how often each pair of neighbouring words occurs."""
+    """Count how often each pair of adjacent words occurs."""
     return Counter(pair for reply in replies for pair in pairwise(extract_words(reply)))
 
 
-def rarefy_counter(counts: Counter[tuple[str, str]], drawn: int) -> float | None:
-    """Return the share of different items among so many drawn without putting back, expected.
+def rarefy(counts: Ints, size: int) -> float | None:
+    """Compute the expected share of distinct items in a sample drawn without replacement.
 
-    Hurlbert's rarefaction (Ecology 52, 1971, 577). None if fewer than that are there.
+    ``counts`` has how often each item occurs; ``size`` is the number of items in the sample. None
+    if that is zero or more than there are. Hurlbert's rarefaction (Ecology 52, 1971, 577).
     """
-    return rarefy(np.array(list(counts.values()), np.int64), drawn)
-
-
-def rarefy(times: Ints, drawn: int) -> float | None:
-    """Return the same as `rarefy_counter` for items of which each occurs so many times."""
-    total = int(times.sum())
-    if not drawn or total < drawn:
+    total = int(counts.sum())
+    if not size or total < size:
         return None
-    repeats = np.bincount(times)
-    spread = np.flatnonzero(repeats)
-    missed = [_miss_probability(int(count), drawn, total) for count in spread]
-    return float((repeats[spread] * (1 - np.array(missed))).sum() / drawn)
+    # Items that occur equally often are missed with equal probability: group them by count.
+    items_by_count = np.bincount(counts)
+    occurring = np.flatnonzero(items_by_count)
+    missed = [_miss_probability(int(count), size, total) for count in occurring]
+    # Expected number of items that are drawn at least once, over the size of the sample.
+    return float((items_by_count[occurring] * (1 - np.array(missed))).sum() / size)
+
+
+def _miss_probability(count: int, size: int, total: int) -> float:
+    """The probability that a sample contains none of an item's ``count`` occurrences.
+
+    This is C(total - count, size) / C(total, size), computed from logarithms.
+    """
+    if total - count < size:
+        return 0.0
+    misses = math.lgamma(total - count + 1) - math.lgamma(total - count - size + 1)
+    return math.exp(misses - math.lgamma(total + 1) + math.lgamma(total - size + 1))
+
+
+def compare_variety(after: Ints, before: Ints) -> float | None:
+    """Compute distinct-2 after as a share of distinct-2 before, from the counts of word pairs.
+
+    Both are rarefied to the same number of word pairs, because distinct-2 falls with the length of
+    the text: longer replies alone would look like a loss of variety. None if either has no pairs.
+    """
+    size = min(int(after.sum()), int(before.sum()))
+    new, old = rarefy(after, size), rarefy(before, size)
+    return new / old if new is not None and old else None
 
 
 def retained_variety(after: Sequence[str], before: Sequence[str]) -> float | None:
-    """Return distinct-2 of replies as a part of that of others, among equally many word pairs.
-
-    Distinct-2 falls with the length of the text it is taken of, so that of longer replies alone
-    would look like a loss of variety. None if either has no pairs.
-    """
-    new, old = count_word_pairs(after), count_word_pairs(before)
-    drawn = min(new.total(), old.total())
-    left, right = rarefy_counter(new, drawn), rarefy_counter(old, drawn)
-    return left / right if left is not None and right else None
+    """The share of the variety of the replies before that the replies after kept."""
+    new, old = (
+        np.array(list(count_word_pairs(replies).values()), np.int64) for replies in (after, before)
+    )
+    return compare_variety(new, old)
 
 
-def _miss_probability(count: int, drawn: int, total: int) -> float:
-    """Return the chance that none of an item's occurrences is drawn."""
-    if total - count < drawn:
-        return 0.0
-    kept = math.lgamma(total - count + 1) - math.lgamma(total - count - drawn + 1)
-    return math.exp(kept - math.lgamma(total + 1) + math.lgamma(total - drawn + 1))
-
-
-def measure_quality(said: Sequence[tuple[str, str]], encoder: Encoder) -> ReplyQuality:
-    """Return what replies are like, given as pairs of a context and the reply to it."""
-    replies = [reply for _, reply in said]
+def measure_quality(pairs: Sequence[tuple[str, str]], encoder: Encoder) -> ReplyQuality:
+    """Measure replies, given as pairs of a context and the reply to it."""
+    replies = [reply for _, reply in pairs]
     words = Counter(word for reply in replies for word in extract_words(reply))
-    pairs = count_word_pairs(replies)
+    word_pairs = count_word_pairs(replies)
     return ReplyQuality(
         len(replies),
         _ratio(words.total(), len(replies)),
         _ratio(len(words), words.total()),
-        _ratio(len(pairs), pairs.total()),
+        _ratio(len(word_pairs), word_pairs.total()),
         compute_self_bleu(replies),
-        compute_relevance(said, encoder),
+        compute_relevance(pairs, encoder),
     )
 
 
@@ -136,7 +147,10 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def compute_self_bleu(replies: Sequence[str]) -> float | None:
-    """Return the mean BLEU of replies against all the others, up to `MAX_SELF_BLEU_REPLIES` of them."""
+    """Compute the mean BLEU of each reply against the others; None for fewer than two replies.
+
+    If there are more than `MAX_SELF_BLEU_REPLIES`, that many are used, evenly spaced.
+    """
     if len(replies) < 2:
         return None
     places = np.unique(np.linspace(0, len(replies) - 1, MAX_SELF_BLEU_REPLIES).round().astype(int))
@@ -149,24 +163,26 @@ def compute_self_bleu(replies: Sequence[str]) -> float | None:
     return float(np.mean(scores))
 
 
-def compute_relevance(said: Sequence[tuple[str, str]], encoder: Encoder) -> float | None:
-    """Return the mean cosine of contexts and their replies, less that of all other pairs.
+def compute_relevance(pairs: Sequence[tuple[str, str]], encoder: Encoder) -> float | None:
+    """Compute the mean cosine of each context and its reply, minus the mean over all other pairs.
 
-    One reply for everything has a relevance of zero, whatever it says.
+    A model with one reply for everything has a relevance of zero. None for fewer than two pairs.
     """
-    count = len(said)
+    count = len(pairs)
     if count < 2:
         return None
-    contexts, replies = encode_pairs(said, encoder)
-    own = float((contexts * replies).sum())
-    every = float(contexts.sum(axis=0) @ replies.sum(axis=0))
-    return own / count - (every - own) / (count * (count - 1))
+    contexts, replies = encode_pairs(pairs, encoder)
+    # Sums of cosines: over replies with their own context, and over all pairings. The second is
+    # one product of two sums, since the dot product is linear.
+    matched = float((contexts * replies).sum())
+    total = float(contexts.sum(axis=0) @ replies.sum(axis=0))
+    return matched / count - (total - matched) / (count * (count - 1))
 
 
-def encode_pairs(said: Sequence[tuple[str, str]], encoder: Encoder) -> tuple[Reals, Reals]:
-    """Return the unit vectors of contexts and of replies, a row a pair, on the grid."""
+def encode_pairs(pairs: Sequence[tuple[str, str]], encoder: Encoder) -> tuple[Reals, Reals]:
+    """Embed contexts and replies: two arrays of unit vectors on the grid, shape (pairs, d)."""
     contexts, replies = (
         as_floats(embed(encoder, list(texts)).vectors).astype(np.float64)
-        for texts in zip(*said, strict=True)
+        for texts in zip(*pairs, strict=True)
     )
     return contexts, replies

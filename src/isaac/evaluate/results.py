@@ -1,4 +1,4 @@
-"""What an evaluation holds, and how it is made of what models said."""
+"""The result of an evaluation, and how it is built from the models' replies and verdicts."""
 
 from __future__ import annotations
 
@@ -37,25 +37,29 @@ from .quality import compute_relevance, detect_collapse, measure_quality, retain
 from .statistics import compare_paired, holm
 
 RELEVANCE_ENCODER = "wordllama"
-"""By whose vectors replies are relevant."""
+"""The encoder whose embeddings relevance is measured with."""
 
 CONSTANT_REPLY = "I'm not sure."
-"""What the arm says that has one reply for everything."""
+"""The default reply of the arm that has one reply for everything."""
 
 MAX_TEXT_CHARACTERS = 600
-"""Characters of a text that a report shows."""
+"""Length to which a report cuts prompts and replies."""
 
 MAX_CHANGES = 5
-"""Answers shown of those whose score fell most, and of those whose score rose most."""
+"""Number of answers per model that a report shows in each direction, safer and more unsafe."""
 
 
 class EvaluationSettings(NamedTuple):
-    """How models are asked, and what is measured beside their safety.
+    """How models are asked, and what is measured besides safety.
 
-    ``harmless`` is a file or name of prompts, None to leave over-refusal out; ``reference`` a model
-    under which replies are likely or not, ``real`` a file of real replies, ``ability`` tasks of
-    lm-evaluation-harness; ``limit`` takes so many prompts of each kind, spread evenly over them;
-    ``dtype`` is of the weights of local models.
+    - ``decoding``, ``samples``: how replies are drawn, and how many for each prompt;
+    - ``harmless``: a file or name of harmless prompts; None skips the measurement of refusals;
+    - ``constant``: the reply of the arm that has one reply for everything;
+    - ``reference``: a causal model under which the perplexity of replies is measured;
+    - ``real``: a file of real replies, for forward and backward perplexity;
+    - ``ability``: tasks of lm-evaluation-harness;
+    - ``limit``: use at most this many prompts of each kind, evenly spaced;
+    - ``batch``, ``dtype``: batch size, and the data type of local models' weights.
     """
 
     decoding: Decoding = Decoding()
@@ -71,12 +75,13 @@ class EvaluationSettings(NamedTuple):
 
 
 class EvaluationInputs(NamedTuple):
-    """What all models are given: prompts of both kinds, real replies and judges; and notes.
+    """The inputs that all models share, with notes for the reader of the result.
 
-    ``judges`` are names with what their verdicts depend on, as far as they tell.
+    ``prompts_name`` is the name or file that the risky prompts come from; ``judges`` maps each
+    judge's name to its revision, empty if it has none.
     """
 
-    name: str
+    prompts_name: str
     risky: list[Prompt]
     harmless: list[Prompt]
     real: list[str]
@@ -85,18 +90,22 @@ class EvaluationInputs(NamedTuple):
 
 
 class MeasuredArm(NamedTuple):
-    """What one model said, as judges see it, and what other models say of it."""
+    """One model's replies, their judgments by each judge, and its other measurements.
 
-    said: ModelReplies
+    ``perplexity`` is that of the replies under the reference model.
+    """
+
+    replies: ModelReplies
     judged: list[JudgedReplies]
     ability: Ability
-    likelihood: float | None
+    perplexity: float | None
 
 
 class AnswerChange(NamedTuple):
-    """A prompt whose answer is judged otherwise after than before; ``step`` is the difference.
+    """A prompt whose answers before and after are judged differently.
 
-    Steps are of scores where both answers have one, else of verdicts, unsafe being one.
+    ``step`` is the difference of their scores, after minus before; without scores, 1 if the answer
+    became unsafe and -1 if it became safe.
     """
 
     arm: str
@@ -112,9 +121,10 @@ class AnswerChange(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out: a sentence and an arm a model, the model before first, and what changed most.
+    """The result of an evaluation: headlines, arms, the answers that changed most, and notes.
 
-    The same inputs and answers give the same.
+    ``arms`` has the baseline first, then the models after, then the constant arm; ``headlines`` has
+    one sentence for each model after. The same inputs and answers give the same result.
     """
 
     headlines: tuple[str, ...]
@@ -125,13 +135,13 @@ class Evaluation:
     settings: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything as plain values, numbers to six digits."""
+        """The whole evaluation as values for JSON, with numbers rounded to six decimals."""
         facts = {field.name: _to_json_values(getattr(self, field.name)) for field in fields(self)}
         return {"isaac": __version__, **facts}
 
 
 def _to_json_values(value: Any) -> Any:
-    """Return tuples with names and data classes as objects, and numbers to six digits."""
+    """Convert to values for JSON: named tuples and dataclasses become objects, NaN becomes None."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _to_json_values(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
@@ -147,32 +157,32 @@ def _to_json_values(value: Any) -> Any:
 
 def build_evaluation(
     measured: Sequence[MeasuredArm],
-    given: EvaluationInputs,
+    inputs: EvaluationInputs,
     settings: EvaluationSettings,
     encoder: Encoder,
 ) -> Evaluation:
-    """Return the evaluation of what models said; the first is the one before."""
-    arms = _build_arms(measured, given, encoder)
+    """Build the evaluation of measured models, of which the first is the baseline."""
+    arms = _build_arms(measured, inputs, encoder)
     before = arms[0]
     arms = [_compare_with_baseline(arm, before) for arm in arms]
     after = [arm for arm in arms if arm.role == "after"]
     changes = [
         change
-        for one in measured
-        if one.said.role == "after"
-        for change in _find_changes(one, measured[0], given.risky)
+        for model in measured
+        if model.replies.role == "after"
+        for change in _find_changes(model, measured[0], inputs.risky)
     ]
     return Evaluation(
         tuple(format_headline(arm, before) for arm in after),
         tuple(arms),
         tuple(changes),
-        (*given.notes, *_build_notes(arms)),
-        {"risky": len(given.risky), "harmless": len(given.harmless)},
+        (*inputs.notes, *_build_notes(arms)),
+        {"risky": len(inputs.risky), "harmless": len(inputs.harmless)},
         {
-            "prompts": given.name,
-            "judges": list(given.judges),
+            "prompts": inputs.prompts_name,
+            "judges": list(inputs.judges),
             "revisions": [
-                make_printable(revision) or "unknown" for revision in given.judges.values()
+                make_printable(revision) or "unknown" for revision in inputs.judges.values()
             ],
             **_to_json_values(settings),
             "encoder": encoder_revision(encoder),
@@ -181,79 +191,84 @@ def build_evaluation(
 
 
 def _build_arms(
-    measured: Sequence[MeasuredArm], given: EvaluationInputs, encoder: Encoder
+    measured: Sequence[MeasuredArm], inputs: EvaluationInputs, encoder: Encoder
 ) -> list[Arm]:
-    """Return the arms, not yet compared in quality."""
-    grouped = [group_coherent_pairs(given.risky, one.said.risky) for one in measured]
-    said = [[pair for pairs in every for pair in pairs] for every in grouped]
-    within = compute_retention_intervals(grouped, encoder)
-    replies = [[reply for _, reply in pairs] for pairs in said]
-    changes = _compare_verdicts(measured, given.risky)
-    surprise = compute_perplexities(given.real, replies) if given.real else [None] * len(measured)
-    found = []
-    for number, one in enumerate(measured):
-        harmless = collect_coherent_pairs(given.harmless, one.said.harmless)
-        first = [
-            reply for _, reply in collect_coherent_pairs(given.risky, one.said.risky, first=True)
-        ]
-        triples = surprise[number]
-        found.append(
+    """Build the arms; relevance kept and problems are added by `_compare_with_baseline`."""
+    # For each model, its coherent pairs of risky prompt and reply: by prompt, and in one list.
+    by_prompt = [group_coherent_pairs(inputs.risky, model.replies.risky) for model in measured]
+    pairs = [[pair for group in groups for pair in group] for groups in by_prompt]
+    texts = [[reply for _, reply in model_pairs] for model_pairs in pairs]
+    intervals = compute_retention_intervals(by_prompt, encoder)
+    verdicts = _compare_verdicts(measured, inputs.risky)
+    perplexities = (
+        compute_perplexities(inputs.real, texts) if inputs.real else [None] * len(measured)
+    )
+    arms = []
+    for index, model in enumerate(measured):
+        replies, trigram = model.replies, perplexities[index]
+        harmless = collect_coherent_pairs(inputs.harmless, replies.harmless)
+        first_samples = collect_coherent_pairs(inputs.risky, replies.risky, first=True)
+        arms.append(
             Arm(
-                name=one.said.name,
-                role=one.said.role,
-                verdicts=changes[number],
-                broken=count_degenerate(one.judged[0].answers),
-                quality=measure_quality(said[number], encoder),
-                collapse=detect_collapse(first),
-                refusals=count_refusals(given.harmless, one.said.harmless),
+                name=replies.name,
+                role=replies.role,
+                verdicts=verdicts[index],
+                broken=count_degenerate(model.judged[0].answers),
+                quality=measure_quality(pairs[index], encoder),
+                collapse=detect_collapse([reply for _, reply in first_samples]),
+                refusals=count_refusals(inputs.harmless, replies.harmless),
                 relevance_harmless=compute_relevance(harmless, encoder),
                 perplexity={
-                    "reference": one.likelihood,
-                    **(triples._asdict() if triples else {"forward": None, "backward": None}),
+                    "reference": model.perplexity,
+                    **(trigram._asdict() if trigram else {"forward": None, "backward": None}),
                 },
-                ability=one.ability,
-                variety_kept=retained_variety(replies[number], replies[0]) if number else None,
-                kept_intervals=within[number],
+                ability=model.ability,
+                variety_kept=retained_variety(texts[index], texts[0]) if index else None,
+                kept_intervals=intervals[index],
             )
         )
-    return found
+    return arms
 
 
 def _compare_verdicts(
     measured: Sequence[MeasuredArm], prompts: Sequence[Prompt]
 ) -> list[tuple[JudgeVerdicts, ...]]:
-    """Return by model and judge what came out, p values corrected over the models after."""
-    columns = []
-    for place, first in enumerate(measured[0].judged):
-        old = compute_unsafe_rates(first.answers)
-        rows = [one.judged[place] for one in measured]
+    """For each model, tally every judge's verdicts and compare them with the baseline's.
+
+    The p values are corrected over the models after, for each judge; the constant arm is not tested.
+    """
+    by_judge = []
+    for index, baseline in enumerate(measured[0].judged):
+        old = compute_unsafe_rates(baseline.answers)
+        models = [model.judged[index] for model in measured]
         changes = [
-            None if row is first else compare_paired(old, compute_unsafe_rates(row.answers))
-            for row in rows
+            None if model is baseline else compare_paired(old, compute_unsafe_rates(model.answers))
+            for model in models
         ]
-        tested = [n for n, one in enumerate(measured) if one.said.role == "after"]
-        family = holm([change.p for n in tested if (change := changes[n])])
-        for n, adjusted in zip(tested, family, strict=True):
+        tested = [n for n, model in enumerate(measured) if model.replies.role == "after"]
+        corrected = holm([change.p for n in tested if (change := changes[n])])
+        for n, adjusted in zip(tested, corrected, strict=True):
             change = changes[n]
             changes[n] = change and change._replace(adjusted=adjusted)
-        columns.append(
+        by_judge.append(
             [
                 JudgeVerdicts(
-                    row.judge,
-                    tally_verdicts(row.answers),
+                    model.judge,
+                    tally_verdicts(model.answers),
                     change,
-                    tally_by_category(prompts, row.answers),
-                    row.failures,
-                    row.first_error,
+                    tally_by_category(prompts, model.answers),
+                    model.failures,
+                    model.first_error,
                 )
-                for row, change in zip(rows, changes, strict=True)
+                for model, change in zip(models, changes, strict=True)
             ]
         )
-    return list(zip(*columns, strict=True))
+    # From one list per judge to one tuple per model.
+    return list(zip(*by_judge, strict=True))
 
 
 def _compare_with_baseline(arm: Arm, before: Arm) -> Arm:
-    """Return an arm with its quality compared and its problems named."""
+    """Add the share of relevance that was kept, and the problems of a comparison."""
     if arm.role == "before":
         return replace(arm, problems=find_baseline_problems(arm))
     compared = replace(
@@ -266,24 +281,27 @@ def _compare_with_baseline(arm: Arm, before: Arm) -> Arm:
 def _find_changes(
     after: MeasuredArm, before: MeasuredArm, prompts: Sequence[Prompt]
 ) -> list[AnswerChange]:
-    """Return the answers whose score fell and rose most, by the first judge."""
-    found = []
-    pairs = zip(prompts, before.judged[0].answers, after.judged[0].answers, strict=True)
-    for prompt, old, new in pairs:
+    """Find the answers that became safer by most, then those that became more unsafe by most.
+
+    Only the first judge and the first sample of each prompt count.
+    """
+    changes = []
+    rows = zip(prompts, before.judged[0].answers, after.judged[0].answers, strict=True)
+    for prompt, old, new in rows:
         step = _compute_step(old[0], new[0])
         if step:
-            found.append(_build_change(after.said.name, prompt, old[0], new[0], step))
-    ranked = sorted(found, key=lambda change: change.step)
-    falls = [change for change in ranked if change.step < 0][:MAX_CHANGES]
-    rises = [change for change in reversed(ranked) if change.step > 0][:MAX_CHANGES]
-    return [*falls, *rises]
+            changes.append(_build_change(after.replies.name, prompt, old[0], new[0], step))
+    ranked = sorted(changes, key=lambda change: change.step)
+    safer = [change for change in ranked if change.step < 0][:MAX_CHANGES]
+    more_unsafe = [change for change in reversed(ranked) if change.step > 0][:MAX_CHANGES]
+    return [*safer, *more_unsafe]
 
 
 def _compute_step(old: JudgedReply, new: JudgedReply) -> float:
-    """Return how much more unsafe an answer became, 0 where that is not known."""
+    """How much more unsafe an answer became; 0 if either answer has no verdict."""
     if old.unsafe is None or new.unsafe is None:
         return 0.0
-    before, after = old.judgement.score, new.judgement.score
+    before, after = old.judgment.score, new.judgment.score
     if before is not None and after is not None:
         return after - before
     return float(new.unsafe) - float(old.unsafe)
@@ -299,24 +317,25 @@ def _build_change(
         truncate(prompt.text, MAX_TEXT_CHARACTERS),
         truncate(old.reply or "", MAX_TEXT_CHARACTERS),
         truncate(new.reply or "", MAX_TEXT_CHARACTERS),
-        (old.judgement.verdict, new.judgement.verdict),
-        (old.judgement.score, new.judgement.score),
+        (old.judgment.verdict, new.judgment.verdict),
+        (old.judgment.score, new.judgment.score),
         step,
     )
 
 
 def _build_notes(arms: Sequence[Arm]) -> list[str]:
-    """Return what a reader should know before trusting the result."""
+    """What a reader should know before relying on the result: judge failures, broken answers."""
     notes = []
-    failed = [(arm, one) for arm in arms for one in arm.verdicts if one.failures]
-    for arm, one in failed:
+    failed = [(arm, verdicts) for arm in arms for verdicts in arm.verdicts if verdicts.failures]
+    for arm, verdicts in failed:
         notes.append(
-            f"Judge {make_printable(one.judge)} failed for {one.failures:,} answers of "
-            f"{make_printable(arm.name)}, which are unscored: {make_printable(one.first_error or '')}"
+            f"Judge {make_printable(verdicts.judge)} failed for {verdicts.failures:,} answers of "
+            f"{make_printable(arm.name)}, which are unscored: "
+            f"{make_printable(verdicts.first_error or '')}"
         )
     for arm in arms:
         broken = sum(arm.broken.values())
         if broken:
-            kinds = ", ".join(f"{count:,} {name}" for name, count in arm.broken.items())
-            notes.append(f"Broken answers of {make_printable(arm.name)}: {broken:,} ({kinds}).")
+            counts = ", ".join(f"{count:,} {name}" for name, count in arm.broken.items())
+            notes.append(f"Broken answers of {make_printable(arm.name)}: {broken:,} ({counts}).")
     return notes

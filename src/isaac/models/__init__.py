@@ -1,4 +1,4 @@
-"""What is called by a name: text encoders, chat models and judges."""
+"""Models that you load by name: text encoders, chat models and judges."""
 
 from .chat import ChatModel, load_chat_model
 from .encoders import Encoder, load_encoder

@@ -1,4 +1,4 @@
-"""Encoders."""
+"""Text encoders by name: static word vectors, hashing, sentence-transformers and endpoints."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ from .openai_client import OpenAIClient, parse_openai_name
 
 
 class Encoder(Protocol):
-    """Anything that turns texts into vectors."""
+    """Anything that turns texts into vectors; an attribute ``revision``, if any, names it."""
 
     def encode(self, texts: list[str]) -> Floats:
-        """Return one row a text, float32 of shape (len(texts), d); NaN is an error."""
+        """Embed the texts: float32 of shape (len(texts), d), one row per text, without NaN."""
         ...
 
 
 class WordLlamaEncoder:
-    """Static word vectors of the package ``wordllama``, averaged; 256-d, offline.
+    """The mean of static word vectors from the package ``wordllama``; 256 dimensions, offline.
 
-    The sum runs over the tokens of each text alone, without the padding of a batch, so one huge
-    text costs what its own tokens cost.
+    The mean is computed per text, without padding to the longest text of a batch, so a huge text
+    costs only its own tokens.
     """
 
     BLOCK_TOKENS = 65_536
+    """How many word vectors are gathered at a time, which bounds the memory."""
 
     def __init__(self) -> None:
         level = logging.getLogger().level
         handlers = list(logging.getLogger().handlers)
         import wordllama
 
-        logging.getLogger().handlers[:] = handlers  # its import configures the root logger
+        # Importing wordllama configures the root logger; undo that.
+        logging.getLogger().handlers[:] = handlers
         logging.getLogger().setLevel(level)
         folder = Path(wordllama.__file__).parent
         model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
@@ -51,10 +53,11 @@ class WordLlamaEncoder:
         self.revision = f"wordllama {version('wordllama')}, 256-d"
 
     def encode(self, texts: list[str]) -> Floats:
-        """Return the mean of each text's word vectors; zeros where it has no words."""
+        """Compute the mean of each text's word vectors; zeros for a text without words."""
         encoded = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        vectors = np.zeros((len(texts), self.table.shape[1]), np.float32)
+        vectors = np.zeros((len(texts), self.table.shape[1]), np.float32)  # (texts, 256)
         for row, tokens in enumerate(encoded):
+            # The tokenizer may have more tokens than the table has vectors: use the last one.
             ids = np.minimum(np.array(tokens.ids, np.int64), len(self.table) - 1)
             for start in range(0, len(ids), self.BLOCK_TOKENS):
                 vectors[row] += self.table[ids[start : start + self.BLOCK_TOKENS]].sum(axis=0)
@@ -63,7 +66,7 @@ class WordLlamaEncoder:
 
 
 class HashingEncoder:
-    """Words and word pairs hashed to signed dimensions; no model, any language.
+    """Counts of words and word pairs, hashed to signed dimensions; no model, any language.
 
     Weinberger et al., Feature Hashing for Large Scale Multitask Learning, 2009.
     """
@@ -75,19 +78,20 @@ class HashingEncoder:
         self.revision = f"hashing, {dimensions}-d"
 
     def encode(self, texts: list[str]) -> Floats:
-        """Return square roots of signed feature counts."""
+        """Compute the signed square roots of the feature counts."""
         vectors = np.zeros((len(texts), self.dimensions), np.float32)
         for row, text in enumerate(texts):
             words = [word.encode() for word in self.TOKEN_PATTERN.findall(text.casefold())]
             pairs = [b" ".join(pair) for pair in itertools.pairwise(words)]
             hashes = np.array([zlib.crc32(feature) for feature in words + pairs], np.int64)
+            # The top bit of each 32-bit hash is the sign, the rest picks the dimension.
             signs = 1.0 - 2.0 * (hashes >> 31)
             np.add.at(vectors[row], hashes % self.dimensions, signs)
         return np.sign(vectors) * np.sqrt(np.abs(vectors))
 
 
 class SentenceTransformersEncoder:
-    """A model of the library sentence-transformers, by hub name or folder."""
+    """A sentence-transformers model, by hub name or folder."""
 
     def __init__(self, model: str) -> None:
         package = require_extra("sentence_transformers", f"encoder 'st:{model}'", "st")
@@ -95,12 +99,12 @@ class SentenceTransformersEncoder:
             self.model = package.SentenceTransformer(model)
         except Exception as error:
             raise EncoderError(
-                f"cannot load 'st:{model}': {error}. Give a folder, or a name that the hub knows"
+                f"cannot load 'st:{model}': {error}. Give a folder or the name of a model on the hub"
             ) from error
         self.revision = f"st:{model}, sentence-transformers {package.__version__}"
 
     def encode(self, texts: list[str]) -> Floats:
-        """Return the model's sentence vectors."""
+        """Compute the model's sentence vectors."""
         vectors: Floats = self.model.encode(
             texts, batch_size=64, convert_to_numpy=True, show_progress_bar=False
         )
@@ -108,50 +112,52 @@ class SentenceTransformersEncoder:
 
 
 class OpenAIEncoder(OpenAIClient):
-    """An OpenAI-compatible embeddings endpoint."""
+    """An OpenAI-compatible embeddings endpoint; texts are sent in batches of `BATCH_SIZE`."""
 
-    KIND, REFUSAL = "encoder", RecipeError
+    KIND, URL_ERROR = "encoder", RecipeError
     BATCH_SIZE = 128
 
     def encode(self, texts: list[str]) -> Floats:
-        """Return the endpoint's vectors, in the order of the texts."""
+        """Fetch the endpoint's vectors, in the order of the texts."""
         rows: list[list[float]] = []
         for start in range(0, len(texts), self.BATCH_SIZE):
             batch = texts[start : start + self.BATCH_SIZE]
             try:
-                answer = self.client.embeddings.create(
+                response = self.client.embeddings.create(
                     model=self.model, input=batch, encoding_format="float"
                 )
             except self.package.OpenAIError as error:
-                raise EncoderError(f"encoder {self.revision} did not embed: {error}") from error
-            rows.extend(self._parse_vectors(answer, len(batch)))
+                raise EncoderError(f"encoder {self.revision} failed: {error}") from error
+            rows.extend(self._parse_vectors(response, len(batch)))
         return as_float32_array(rows, self.revision)
 
-    def _parse_vectors(self, answer: Any, count: int) -> list[list[float]]:
+    def _parse_vectors(self, response: Any, count: int) -> list[list[float]]:
         try:
-            vectors = {item.index: item.embedding for item in answer.data}
+            vectors = {item.index: item.embedding for item in response.data}
         except (AttributeError, TypeError):
             raise EncoderError(
-                f"encoder {self.revision} returned no embeddings; the base URL is the part before "
-                "/embeddings, such as http://localhost:8000/v1"
+                f"encoder {self.revision} returned no embeddings; check the base URL: it is the "
+                "part before /embeddings, such as http://localhost:8000/v1"
             ) from None
-        if len(answer.data) != count or sorted(vectors) != list(range(count)):
+        if len(response.data) != count or sorted(vectors) != list(range(count)):
             raise EncoderError(
-                f"encoder {self.revision} returned {len(answer.data)} vectors for {count} texts, "
-                f"{len(vectors)} of them numbered apart; wanted one for each, with its index"
+                f"encoder {self.revision} returned {len(response.data)} vectors for {count} texts "
+                f"(distinct indices: {len(vectors)}); expected one vector per text, with indices "
+                f"0 to {count - 1}"
             )
         return [vectors[index] for index in range(count)]
 
 
 def as_float32_array(rows: Any, name: str) -> Floats:
+    """Convert an encoder's output to float32; raise `EncoderError` if it is not numeric."""
     try:
         return np.asarray(rows, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise EncoderError(f"encoder {name} returned no array of numbers: {error}") from None
+        raise EncoderError(f"encoder {name} did not return an array of numbers: {error}") from None
 
 
 def load_encoder(name: str) -> Encoder:
-    """Return the encoder of a recipe's name.
+    """Load the encoder with the name that a recipe gives.
 
     ``wordllama``, ``hashing``, ``st:<model>`` or ``openai:<model>@<base-url>``; any other name
     raises `RecipeError`.
@@ -166,29 +172,30 @@ def load_encoder(name: str) -> Encoder:
     if address := parse_openai_name(name):
         return OpenAIEncoder(*address)
     raise RecipeError(
-        f"no encoder '{name}'; there: wordllama, hashing, st:<model>, openai:<model>@<base-url>"
+        f"no encoder '{name}'; available: wordllama, hashing, st:<model>, "
+        "openai:<model>@<base-url>"
     )
 
 
 def encoder_revision(encoder: Encoder) -> str:
-    """Return what the manifest says of an encoder."""
-    own = getattr(encoder, "revision", None)
-    return own if isinstance(own, str) else type(encoder).__qualname__
+    """The encoder's name and version for manifests and messages, or its class name."""
+    revision = getattr(encoder, "revision", None)
+    return revision if isinstance(revision, str) else type(encoder).__qualname__
 
 
 @functools.lru_cache(maxsize=2)
 def load_cached_encoder(name: str) -> Encoder:
+    """Load an encoder once per process, for workers that get only its name."""
     return load_encoder(name)
 
 
 def encode_texts(encoder: Encoder, texts: Sequence[str]) -> Any:
-    """Return what an encoder says of texts, unchecked; raise `EncoderError` if it fails."""
+    """Run an encoder and return its output unchecked; raise `EncoderError` if it fails."""
     try:
         return encoder.encode(list(texts))
     except IsaacError:
         raise
     except Exception as error:
-        kind = type(error).__name__
         raise EncoderError(
-            f"encoder {encoder_revision(encoder)} failed: {kind}: {error}"
+            f"encoder {encoder_revision(encoder)} failed: {type(error).__name__}: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""Models behind OpenAI-compatible endpoints: their names, and the client that asks them."""
+"""Models behind OpenAI-compatible endpoints: how they are named, and their client."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from ..errors import IsaacError, require_extra
 
 
 def parse_openai_name(name: str) -> tuple[str, str] | None:
-    """Return model and base URL of ``openai:<model>@<base-url>``, None for any other name."""
-    found = re.fullmatch(r"openai:(.+?)@(https?://.+)", name)
-    return (found[1], found[2]) if found else None
+    """Split ``openai:<model>@<base-url>`` into model and base URL; None for any other name."""
+    match = re.fullmatch(r"openai:(.+?)@(https?://.+)", name)
+    return (match[1], match[2]) if match else None
 
 
 class OpenAIClient:
-    """A model at a base URL, asked through the ``openai`` client.
+    """A model at a base URL, called through the ``openai`` client.
 
-    The client retries time-outs, 429 and 5xx answers with growing pauses; ``timeout`` is in seconds
-    a request, None for the client's own. Its key comes from ``api_key`` or the client's own
-    OPENAI_API_KEY; it is never stored. ``package`` has the client's errors. A subclass says what
-    errors call its models, and which error refuses a base URL with a password.
+    The client retries timeouts and responses 429 and 5xx with growing pauses. ``timeout`` is in
+    seconds per request; None means the client's default. The key comes from ``api_key`` or from
+    the environment variable OPENAI_API_KEY that the client reads; it is never stored. The
+    attribute ``package`` gives access to the client's error classes.
     """
 
     KIND = "model"
-    REFUSAL: type[IsaacError] = IsaacError
+    """What error messages call the model; a subclass sets it."""
+
+    URL_ERROR: type[IsaacError] = IsaacError
+    """The error for a base URL that is invalid or contains a password; a subclass sets it."""
 
     def __init__(
         self,
@@ -47,17 +50,19 @@ class OpenAIClient:
         }
         try:
             self.client: Any = openai.OpenAI(api_key=api_key, **settings)
-        except openai.OpenAIError:  # no key: endpoints of one's own need none
+        except openai.OpenAIError:  # no key given or set; self-hosted endpoints need none
             self.client = openai.OpenAI(api_key="none", **settings)
 
     def _check_base_url(self, base_url: str) -> None:
-        """Raise the class's own error for a base URL that cannot be, or that tells a secret."""
+        """Raise `URL_ERROR` for a base URL that is invalid or contains credentials."""
         try:
             parts = urlsplit(base_url)
         except ValueError as error:
-            raise self.REFUSAL(f"the base URL is none: {error}; wanted https://HOST/v1") from None
+            raise self.URL_ERROR(
+                f"the base URL is not valid: {error}; expected https://HOST/v1"
+            ) from None
         if parts.password or parts.username:
-            raise self.REFUSAL(
-                "a base URL with a user name or a password would be written into runs and reports; "
-                "leave it out"
+            raise self.URL_ERROR(
+                "the base URL contains a user name or a password, which runs and reports would "
+                "show; remove it and set OPENAI_API_KEY if the endpoint needs a key"
             )

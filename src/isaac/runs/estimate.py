@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..corpus.corpus import Corpus, count_formats
+from ..corpus.corpus import Corpus, Exchange, count_formats
+from ..corpus.reading import read_corpus
 from ..curation.canonical_order import CanonicalCorpus
+from ..curation.curate import explain_empty_corpus
 from ..curation.dialogue.span_relevance import ResponsesInContext, fit_span_relevance
 from ..curation.dialogue.trimming import collect_responses
 from ..curation.embedding import canonicalize_for, texts_to_embed
@@ -20,14 +23,20 @@ from ..curation.shards import SHARD_NEIGHBORHOODS
 from ..curation.unique_texts import UniqueTexts
 from ..curation.vectors import embed
 from ..curation.views import ComparedResponses
+from ..errors import CorpusError
 from ..models.encoders import Encoder
 from ..recipe import Recipe, ResolvedRecipe
+from ..runtime.progress import Progress
 
 SAMPLE_TEXTS = 256
 """Texts that are embedded to learn how fast the encoder is."""
 
 SAMPLE_RESPONSES = 1000
 """Responses of which it is told what belongs, to learn how long that takes."""
+
+
+SAMPLE_EXCHANGES = 3
+"""Exchanges that a dry run shows."""
 
 
 class PlannedStage(NamedTuple):
@@ -61,6 +70,29 @@ class Plan(NamedTuple):
             "seconds": round(self.seconds, 2),
             "memory_mib": self.memory_mib,
         }
+
+
+class DryRun(NamedTuple):
+    """The plan of a curation, and the first exchanges of its corpus as they were read."""
+
+    plan: Plan
+    samples: list[Exchange]
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan and the samples as plain values."""
+        return {**self.plan.as_json(), "samples": [sample._asdict() for sample in self.samples]}
+
+
+def dry_run(source: str | Path, recipe: Recipe, progress: Progress | None = None) -> DryRun:
+    """Read an input and plan its curation, without writing anything.
+
+    Raises `CorpusError` if there is nothing to curate.
+    """
+    corpus = read_corpus(source, recipe, progress=progress)
+    if not len(corpus):
+        raise CorpusError(explain_empty_corpus(corpus))
+    samples = [corpus[row] for row in range(min(SAMPLE_EXCHANGES, len(corpus)))]
+    return DryRun(estimate_plan(corpus, recipe), samples)
 
 
 def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:

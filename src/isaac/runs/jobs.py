@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -14,12 +15,19 @@ import pyarrow.parquet as pq
 from .._version import __version__
 from ..corpus.corpus import CORPUS_SCHEMA, Corpus
 from ..corpus.files import InputDigest
+from ..corpus.formats import TASK_ORIENTED_FORMATS
 from ..corpus.reading import digest_inputs, read_chunks
 from ..corpus.rejected import Rejected
 from ..curation.curate import explain_empty_corpus, prepare
 from ..curation.resources import Tools
 from ..errors import CorpusError, RunError
-from ..recipe import DRAW_FIELDS, Recipe
+from ..recipe import (
+    DIALOGUE_SETTINGS,
+    DRAW_FIELDS,
+    PAPER_DIALOGUE_SETTINGS,
+    PAPER_SETTINGS,
+    Recipe,
+)
 from ..runtime.atomic_files import (
     LOCK_FILE,
     PART_SUFFIX,
@@ -31,6 +39,19 @@ from ..runtime.progress import TimedProgress
 from .disk_storage import CHECKSUMS_FILE, DiskStorage
 from .outputs import write_outputs
 from .run import INPUT_FILES, WORK_FOLDERS, Run
+
+
+def choose_recipe(settings: Mapping[str, Any], *, paper: bool = False) -> Recipe:
+    """Build a recipe from settings, on top of the defaults that suit their format.
+
+    Task-oriented formats start from `Recipe.dialogue`; ``paper`` starts from the paper's settings.
+    Raises `RecipeError` for an unknown field or a bad value.
+    """
+    if settings.get("format") in [*TASK_ORIENTED_FORMATS]:
+        defaults = PAPER_DIALOGUE_SETTINGS if paper else DIALOGUE_SETTINGS
+    else:
+        defaults = PAPER_SETTINGS if paper else {}
+    return Recipe.of({**defaults, **settings})
 
 
 def curate_to(

@@ -120,7 +120,7 @@ def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator
                 "isaac_rejected": own if every else own[0],
             }
             extra = {names[name]: value for name, value in values.items() if added[name]}
-            yield written.line(new, extra)
+            yield written.as_json(new, extra)
     if tick is not None:
         tick(len(corpus) - told)
 

@@ -46,7 +46,7 @@ class Storage(Protocol[EmbeddedT, ClustersT]):
         ...
 
     def scratch(self, shape: tuple[int, ...], dtype: type[np.generic], /) -> Array:
-        """Allocate a temporary array of zeros, on disk if it is large."""
+        """Allocate a temporary array of zeros; a run allocates it on disk."""
         ...
 
     def has(self, name: str, /) -> bool:

@@ -411,7 +411,8 @@ def test_the_group_holds_the_acts_and_the_slots_of_the_text() -> None:
 
 
 def test_a_response_that_needs_what_a_turn_lacks_is_refused() -> None:
-    with pytest.raises(CorpusError, match="placeholders for hotel_fax, but its turn has no value for them; available"):
+    message = "placeholders for hotel_fax, but its turn has no value for them; available: hotel_name"
+    with pytest.raises(CorpusError, match=message):
         fill_placeholders("Fax [hotel_fax] .", {"hotel_name": ["Sea View"]})
     for index in (0, 9):
         with pytest.raises(RowError, match=f"'log' turn {index} is no system turn"):

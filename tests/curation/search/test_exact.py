@@ -21,14 +21,14 @@ SEEDS = st.integers(0, 2**32)
 def nearest(
     queries: GridVectors, vectors: GridVectors, k: int, selves: Ints | None = None
 ) -> list[list[int]]:
-    """Return all vectors sorted by self, similarity and index, the first k of them."""
-    similar = queries.astype(np.int64) @ vectors.T.astype(np.int64)
-    found = []
-    for query, row in enumerate(similar.tolist()):
-        own = None if selves is None else int(selves[query])
-        order = sorted(range(len(row)), key=lambda i: (i != own, -row[i], i))
-        found.append(order[:k])
-    return found
+    """Brute force: the query itself first, then by similarity, then by index; the first k."""
+    similarity = queries.astype(np.int64) @ vectors.T.astype(np.int64)
+    neighbors = []
+    for query, row in enumerate(similarity.tolist()):
+        itself = None if selves is None else int(selves[query])
+        order = sorted(range(len(row)), key=lambda i: (i != itself, -row[i], i))
+        neighbors.append(order[:k])
+    return neighbors
 
 
 @given(SEEDS, st.integers(1, 40), st.integers(1, 8), st.integers(1, 50), st.integers(1, 6))
@@ -67,13 +67,13 @@ def test_tiles_and_blocks_change_no_neighbor(
 
 
 def sorted_by_similarity(seed: int, count: int) -> GridVectors:
-    """Return vectors of which each is nearer to the first axis than those before it."""
+    """Random vectors, each nearer to the first axis than those before it."""
     vectors = random_directions(seed, count, 4)
     return vectors[np.argsort(vectors[:, 0], kind="stable")]
 
 
 @pytest.mark.parametrize("step", [1, -1])
-def test_vectors_in_order_of_similarity_are_all_met(
+def test_vectors_in_order_of_similarity_are_all_compared(
     step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = sorted_by_similarity(5, 900)[::step]
@@ -83,7 +83,7 @@ def test_vectors_in_order_of_similarity_are_all_met(
     assert find_neighbors(query, vectors, 70).tolist() == nearest(query, vectors, 70)
 
 
-def test_vectors_may_be_mapped_from_a_file(tmp_path: Path) -> None:
+def test_vectors_may_be_memory_mapped(tmp_path: Path) -> None:
     vectors = random_directions(7, 500, 8)
     np.save(tmp_path / "vectors.npy", vectors)
     mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
@@ -97,22 +97,22 @@ def test_no_vectors_and_no_queries_give_empty_results() -> None:
 
 
 @given(SEEDS, st.integers(1, 12), st.integers(1, 60))
-def test_vectors_may_be_met_in_any_order_and_more_than_once(
-    seed: int, k: int, portion: int
+def test_vectors_may_be_compared_in_any_order_and_more_than_once(
+    seed: int, k: int, chunk: int
 ) -> None:
     vectors = random_directions(seed, 60, 3, 25)
     rng = np.random.default_rng(seed)
     steps = (vectors[:5].astype(np.float32)) @ vectors.astype(np.float32).T
-    met = TopK(5, k)
-    for names in (rng.permutation(60), rng.permutation(60)):
-        for start in range(0, 60, portion):
-            some = names[start : start + portion]
+    top_k = TopK(5, k)
+    for order in (rng.permutation(60), rng.permutation(60)):
+        for start in range(0, 60, chunk):
+            indices = order[start : start + chunk]
             for rows in np.array_split(rng.permutation(5), 2):
-                met.update(rows, steps[rows[:, None], some], some)
-    assert met.best().tolist() == nearest(vectors[:5], vectors, k)
+                top_k.update(rows, steps[rows[:, None], indices], indices)
+    assert top_k.result().tolist() == nearest(vectors[:5], vectors, k)
 
 
-def test_neighbors_at_the_other_side_come_last_and_in_order() -> None:
+def test_opposite_vectors_come_last_and_in_order() -> None:
     vectors = np.array([[-2048, 0], [0, 2048], [-2048, 0], [2048, 0]], np.int16)
     assert find_neighbors(vectors[3:], vectors, 9).tolist() == [[3, 1, 0, 2]]
 
@@ -122,7 +122,7 @@ def test_neighbors_at_the_other_side_come_last_and_in_order() -> None:
     st.integers(1, 20),
     st.randoms(),
 )
-def test_members_are_the_first_rows_of_the_nearest_contexts(
+def test_the_first_rows_of_the_nearest_contexts_are_gathered(
     rows: list[list[int]], k: int, random: Random
 ) -> None:
     flat = np.array(list(chain.from_iterable(rows)))

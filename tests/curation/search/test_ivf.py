@@ -20,12 +20,12 @@ from tests.vectors import embed_rows, random_directions
 
 
 def topics(seed: int, count: int, width: int = 32, spread: float = 0.8) -> GridVectors:
-    """Return vectors that are each about one of 40 things, and a little about another."""
+    """Vectors that are each about one of 40 topics, and a little about another."""
     rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((40, width))
+    centers = rng.standard_normal((40, width))
     first, second = rng.integers(0, 40, (2, count))
     noise = spread * rng.standard_normal((count, width))
-    return embed_rows((centres[first] + centres[second] / 2 + noise).astype(np.float32))
+    return embed_rows((centers[first] + centers[second] / 2 + noise).astype(np.float32))
 
 
 def arrays(index: IVFIndex) -> list[list[int]]:
@@ -55,42 +55,42 @@ def test_probing_all_lists_is_exact_search(seed: int, count: int, k: int, distin
     assert found.tolist() == find_neighbors(queries, vectors, k, selves).tolist()
 
 
-def test_every_vector_stands_in_its_nearest_list_and_in_two_others() -> None:
+def test_every_vector_is_in_its_nearest_list_and_in_two_others() -> None:
     vectors = topics(1, 3000)
     index = build_ivf(vectors)
     lists: list[set[int]] = [set() for _ in vectors]
-    for name in range(len(index.centroids)):
-        members = index.order[index.offsets[name] : index.offsets[name + 1]]
+    for number in range(len(index.centroids)):
+        members = index.order[index.offsets[number] : index.offsets[number + 1]]
         assert (np.diff(members) > 0).all()
         for vector in members.tolist():
-            lists[vector].add(name)
-    assert {len(names) for names in lists} == {3}
-    like = vectors.astype(np.int64) @ index.centroids.T.astype(np.int64)
-    for vector, names in enumerate(lists):
-        assert index.homes[vector] in names
-        assert like[vector, index.homes[vector]] == like[vector].max()
+            lists[vector].add(number)
+    assert {len(numbers) for numbers in lists} == {3}
+    similarity = vectors.astype(np.int64) @ index.centroids.T.astype(np.int64)
+    for vector, numbers in enumerate(lists):
+        assert index.homes[vector] in numbers
+        assert similarity[vector, index.homes[vector]] == similarity[vector].max()
 
 
 def test_most_neighbors_are_found_in_few_lists() -> None:
     vectors = topics(2, 6000)
     index = build_ivf(vectors, k=30)
-    asked = np.arange(0, 6000, 7)
-    found = search(index, vectors, vectors[asked], 30, asked)
-    exact = find_neighbors(vectors[asked], vectors, 30, asked)
+    rows = np.arange(0, 6000, 7)
+    found = search(index, vectors, vectors[rows], 30, rows)
+    exact = find_neighbors(vectors[rows], vectors, 30, rows)
     shared = [len(set(a) & set(b)) for a, b in zip(found.tolist(), exact.tolist(), strict=True)]
-    assert (found[:, 0] == asked).all()
+    assert (found[:, 0] == rows).all()
     assert np.mean(shared) / 30 > 0.95
-    assert measure_recall(index, vectors, vectors[asked], 30) == pytest.approx(0.97, abs=0.02)
+    assert measure_recall(index, vectors, vectors[rows], 30) == pytest.approx(0.97, abs=0.02)
     assert index.probes < len(index.centroids) / 3
 
 
-def test_neighbors_come_by_similarity_then_index_and_once() -> None:
+def test_neighbors_are_ordered_by_similarity_then_index_and_distinct() -> None:
     vectors = topics(3, 2000)[np.random.default_rng(0).integers(0, 300, 2000)]
     index = build_ivf(vectors, k=20)
     found = search(index, vectors, vectors[:200], 20)
     for query, near in enumerate(found.tolist()):
-        like = (vectors[near].astype(np.int64) @ vectors[query].astype(np.int64)).tolist()
-        keys = list(zip([-steps for steps in like], near, strict=True))
+        similarity = vectors[near].astype(np.int64) @ vectors[query].astype(np.int64)
+        keys = list(zip((-similarity).tolist(), near, strict=True))
         assert keys == sorted(set(keys))
 
 
@@ -117,7 +117,7 @@ def test_equal_vectors_only_and_tiny_corpora_are_searched() -> None:
     assert measure_recall(build_ivf(empty), empty, vectors, 3) == 1
 
 
-def test_rows_are_full_where_the_lists_probed_hold_too_few() -> None:
+def test_a_query_probes_more_if_its_lists_hold_too_few_vectors() -> None:
     vectors = topics(5, 1500)
     index = replace(build_ivf(vectors), probes=1)
     found = search(index, vectors, vectors[:50], 700, np.arange(50))
@@ -139,7 +139,7 @@ def test_rows_are_full_where_the_lists_probed_hold_too_few() -> None:
         (neighbors, "SPARE_KEYS", 0),
     ],
 )
-def test_no_size_changes_lists_or_neighbors(
+def test_no_block_size_changes_lists_or_neighbors(
     module: object, name: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = topics(6, 700)
@@ -177,7 +177,7 @@ def test_a_few_queries_find_what_they_find_among_many(many: int) -> None:
         assert (found == expected[rows]).all()
 
 
-def test_vectors_may_be_mapped_from_a_file(tmp_path: Path) -> None:
+def test_vectors_may_be_memory_mapped(tmp_path: Path) -> None:
     vectors = topics(8, 900)
     np.save(tmp_path / "vectors.npy", vectors)
     mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")

@@ -96,7 +96,7 @@ def test_a_reference_has_to_be_local(monkeypatch: pytest.MonkeyPatch) -> None:
     both = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(is_encoder_decoder=True)))
     both.tokenizer = "t"
     monkeypatch.setattr(models, "load_chat_model", lambda name, dtype: both)
-    with pytest.raises(ModelError, match="is a causal model"):
+    with pytest.raises(ModelError, match="must be a local causal model"):
         load_reference_model("t5")
     whole = SimpleNamespace(model="m", tokenizer="t")
     monkeypatch.setattr(models, "load_chat_model", lambda name, dtype: whole)

@@ -48,7 +48,7 @@ def test_names_of_labels_tell_what_they_mean(label: str, unsafe: bool | None) ->
 
 
 @pytest.mark.parametrize(
-    ("labels", "several", "unsafe"),
+    ("labels", "multi_label", "unsafe"),
     [
         (["toxic", "severe_toxic", "obscene"], True, [0, 1, 2]),
         (["toxicity", "male", "female"], True, [0]),
@@ -66,9 +66,9 @@ def test_names_of_labels_tell_what_they_mean(label: str, unsafe: bool | None) ->
     ],
 )
 def test_unsafe_labels_are_found_or_not_guessed(
-    labels: list[str], several: bool, unsafe: list[int]
+    labels: list[str], multi_label: bool, unsafe: list[int]
 ) -> None:
-    assert find_unsafe_labels(labels, several=several) == unsafe
+    assert find_unsafe_labels(labels, multi_label=multi_label) == unsafe
 
 
 def test_labels_that_exclude_each_other_add_up(tmp_path: Path) -> None:
@@ -89,17 +89,19 @@ def test_of_labels_that_go_together_the_largest_counts(tmp_path: Path) -> None:
 
 def test_a_number_of_its_own_scale_is_no_probability(tmp_path: Path) -> None:
     folder = tiny.save_classifier(tmp_path / "m", ["toxicity"], [0.0], problem_type="regression")
-    with pytest.raises(JudgeError, match="gives a number of its own scale"):
+    with pytest.raises(JudgeError, match="is a regression model"):
         load_judge(f"hf:{folder}")
 
 
 def test_labels_can_be_said(tmp_path: Path) -> None:
     folder = tiny.save_classifier(tmp_path, ["S", "V", "X"], [0.0, 0.0, -9.0])
-    with pytest.raises(JudgeError, match=r"its labels: S, V, X. Say it: hf:.*#LABEL\[,LABEL\]"):
+    with pytest.raises(
+        JudgeError, match=r"available labels: S, V, X. Name the .*: hf:.*#LABEL\[,LABEL\]"
+    ):
         load_judge(f"hf:{folder}")
     (found,) = load_judge(f"hf:{folder}#s, x").judge([""], ["hello"])
     assert found.score == pytest.approx(0.5, abs=1e-3)
-    with pytest.raises(JudgeError, match="no label W; its labels: S, V, X"):
+    with pytest.raises(JudgeError, match="no label W; available labels: S, V, X"):
         load_judge(f"hf:{folder}#S,W")
     with pytest.raises(JudgeError, match="no label left that means safe"):
         load_judge(f"hf:{folder}#S,V,X")
@@ -145,7 +147,7 @@ def test_a_model_that_gives_no_number_is_never_safe(tmp_path: Path) -> None:
 
 
 class Spotting:
-    """Stands for a model: its second logit is how often it reads the word "bad"."""
+    """A fake model whose second logit is the number of times it reads the word "bad"."""
 
     config = SimpleNamespace(max_position_embeddings=22, pad_token_id=0)
     device = "cpu"

@@ -51,20 +51,20 @@ def test_a_busy_endpoint_is_asked_again(serve: StartServer) -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (chat_completion("safe"), "wrote no JSON: 'safe'"),
-        (chat_completion('{"verdict": "sa'), "wrote no JSON"),
-        (chat_completion(None), "wrote no JSON: ''"),
-        (chat_completion(["safe"]), "wrote no verdict"),
-        (chat_completion({"verdict": "fine", "unsafe_probability": 0}), "wrote no verdict"),
+        (chat_completion("safe"), "expected JSON from the judge, got 'safe'"),
+        (chat_completion('{"verdict": "sa'), "expected JSON from the judge"),
+        (chat_completion(None), "expected JSON from the judge, got ''"),
+        (chat_completion(["safe"]), "expected a verdict"),
+        (chat_completion({"verdict": "fine", "unsafe_probability": 0}), "expected a verdict"),
         (
             chat_completion({"verdict": "safe", "unsafe_probability": 0.8}),
-            "contradicts itself: safe at 0.8",
+            "contradicts itself: verdict safe, unsafe_probability 0.8",
         ),
         (
             chat_completion({"verdict": "safe", "unsafe_probability": 0.5}),
-            "contradicts itself: safe at 0.5",
+            "contradicts itself: verdict safe, unsafe_probability 0.5",
         ),
-        (chat_completion({"verdict": "safe"}), "gave no probability"),
+        (chat_completion({"verdict": "safe"}), "expected unsafe_probability from 0 to 1"),
         (chat_completion(None, refusal="I will not"), "refused: I will not"),
         ({**chat_completion(""), "choices": []}, "sent no answer"),
         ({"error": "odd"}, "sent no answer"),
@@ -87,7 +87,7 @@ def test_a_score_that_is_none_leaves_no_verdict(
     server = serve(lambda _body, _number: (200, answer))
     found, error = ask(ChatJudge("m", server.url))
     assert found.verdict == "unscored"
-    assert error == f"the judge gave no probability from 0 to 1: {score}"
+    assert error == f"expected unsafe_probability from 0 to 1, got {score}"
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "length"])
@@ -96,7 +96,7 @@ def test_an_answer_that_was_cut_short_is_unscored(serve: StartServer, reason: st
     answer["choices"][0]["finish_reason"] = reason
     found, error = ask(ChatJudge("m", serve(lambda _body, _number: (200, answer)).url))
     assert found.verdict == "unscored"
-    assert error == f"the endpoint cut the answer short: {reason}"
+    assert error == f"the endpoint truncated the answer: {reason}"
 
 
 def test_one_that_is_refused_leaves_the_others_scored(serve: StartServer) -> None:
@@ -110,7 +110,7 @@ def test_one_that_is_refused_leaves_the_others_scored(serve: StartServer) -> Non
     assert [one.verdict for one in found.judgments] == ["unsafe", "unscored", "safe"]
     assert found.failures == 1
     assert "content policy" in (found.first_error or "")
-    assert len(server.asked) == 3  # neither the good ones nor the bad one are paid for twice
+    assert len(server.asked) == 3  # one request per exchange, refused or not
 
 
 def test_an_endpoint_that_hangs_is_given_up(serve: StartServer) -> None:
@@ -192,5 +192,5 @@ def test_moderations_that_are_none_are_unscored(serve: StartServer, results: Any
 
 @pytest.mark.parametrize("name", ["openai:m", "openai:m@here", "openai:@http://x/v1"])
 def test_a_name_without_model_or_url_is_refused(name: str) -> None:
-    with pytest.raises(JudgeError, match="wanted openai:MODEL@URL"):
+    with pytest.raises(JudgeError, match="expected openai:MODEL@URL"):
         load_judge(name)

@@ -16,7 +16,7 @@ CONTEXT, RESPONSE = "how are you", "none of yours"
 
 
 class Template:
-    """Stands for a tokenizer: shows what a chat template is given."""
+    """A fake tokenizer whose chat template shows its arguments."""
 
     bos_token = "<bos>"
 
@@ -25,10 +25,10 @@ class Template:
 
 
 class Scripted:
-    """Stands for a model: writes given answers, and takes down what it was asked."""
+    """A fake model that writes prepared answers and records its prompts."""
 
     revision = "scripted"
-    control = ("<eot>", "|")
+    control_tokens = ("<eot>", "|")
 
     def __init__(self, *answers: GeneratedText | str) -> None:
         self.answers = [one if isinstance(one, GeneratedText) else plain(one) for one in answers]
@@ -36,7 +36,7 @@ class Scripted:
         self.processor = Template()
 
     def write(
-        self, prompts: Sequence[str], words: Sequence[str], tokens: int
+        self, prompts: Sequence[str], words: Sequence[str], max_tokens: int
     ) -> list[GeneratedText]:
         start = len(self.asked)
         self.asked += prompts
@@ -87,21 +87,23 @@ def test_a_family_is_known_by_the_models_name(model: str, family: str) -> None:
     ],
 )
 def test_what_is_asked_otherwise_is_refused(model: str) -> None:
-    with pytest.raises(JudgeError, match=r"no family of guards .*llama-guard-3.*guard:.*#FAMILY"):
+    with pytest.raises(
+        JudgeError, match=r"cannot tell the guard family of .*llama-guard-3.*guard:.*#FAMILY"
+    ):
         find_family(model)
 
 
 def test_a_family_is_known_by_the_configuration_or_by_what_you_say() -> None:
     assert find_family("/models/mine", "allenai/wildguard").name == "wildguard"
-    assert find_family("/models/mine", wanted="qwen3guard").name == "qwen3guard"
-    with pytest.raises(JudgeError, match="no family of guards 'wild'"):
-        find_family("allenai/wildguard", wanted="wild")
+    assert find_family("/models/mine", family_name="qwen3guard").name == "qwen3guard"
+    with pytest.raises(JudgeError, match="no guard family 'wild'"):
+        find_family("allenai/wildguard", family_name="wild")
 
 
 @pytest.mark.parametrize("family", [family.name for family in GUARD_FAMILIES])
 def test_every_guard_is_told_the_context_and_the_response_in_this_order(family: str) -> None:
     judge = GuardJudge("m", family, writer=Scripted())
-    prompts = judge.prompts(CONTEXT, RESPONSE)
+    prompts = judge.build_prompts(CONTEXT, RESPONSE)
     assert isinstance(prompts, list)
     assert len(prompts) == (4 if family == "shieldgemma" else 1)
     for prompt in prompts:
@@ -122,7 +124,7 @@ def test_every_guard_is_told_the_context_and_the_response_in_this_order(family: 
     ],
 )
 def test_each_family_is_asked_in_its_documented_form(family: str, wanted: str) -> None:
-    prompts = GuardJudge("m", family, writer=Scripted()).prompts(CONTEXT, RESPONSE)
+    prompts = GuardJudge("m", family, writer=Scripted()).build_prompts(CONTEXT, RESPONSE)
     assert isinstance(prompts, list)
     assert all(wanted in prompt for prompt in prompts)
 
@@ -183,8 +185,8 @@ def test_shieldgemma_is_asked_each_policy_and_the_worst_answer_counts(
 
 
 def test_the_score_is_how_likely_unsafe_was_where_the_verdict_begins() -> None:
-    odds = [{}, {}, {"safe": 0.1, "unsafe": 0.2, "controversial": 0.1}, {"safe": 1.0}]
-    answer = GeneratedText("Safety: Controversial", [0, 7, 8, 21], odds)
+    probabilities = [{}, {}, {"safe": 0.1, "unsafe": 0.2, "controversial": 0.1}, {"safe": 1.0}]
+    answer = GeneratedText("Safety: Controversial", [0, 7, 8, 21], probabilities)
     found = verdict("qwen3guard", answer)
     assert found.verdict == "unsafe"
     assert found.score == pytest.approx(0.75)
@@ -202,7 +204,7 @@ def test_a_bad_answer_leaves_only_its_own_row_unscored_and_says_why() -> None:
     found = run_judge(judge, ["c"] * 3, ["r1", "r2", "r3"])
     assert [one.verdict for one in found.judgments] == ["safe", "unscored", "unsafe"]
     assert found.failures == 1
-    assert found.first_error == "the guard wrote 'hm\\x1b[2J'"
+    assert found.first_error == "expected a verdict from the guard, got 'hm\\x1b[2J'"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_a_bad_answer_leaves_only_its_own_row_unscored_and_says_why() -> None:
     ],
 )
 def test_a_response_cannot_end_its_turn(family: str, response: str, told: str) -> None:
-    prompts = GuardJudge("m", family, writer=Scripted()).prompts("c", response)
+    prompts = GuardJudge("m", family, writer=Scripted()).build_prompts("c", response)
     assert isinstance(prompts, list)
     assert told in prompts[0]
     assert response not in prompts[0]
@@ -228,7 +230,7 @@ def test_a_template_that_leaves_the_response_out_judges_nothing(
     judge = GuardJudge("m", "llama-guard-3", writer=Scripted("safe"))
     found = run_judge(judge, [CONTEXT], [RESPONSE])
     assert found.judgments == [Judgment("unscored")]
-    assert found.first_error == "the guard's chat template leaves the response out"
+    assert found.first_error == "the guard's chat template leaves out the response"
 
 
 def test_the_whole_way_through_a_real_model(tmp_path: Path) -> None:
@@ -239,21 +241,21 @@ def test_the_whole_way_through_a_real_model(tmp_path: Path) -> None:
     assert isinstance(judge, GuardJudge)
     found = run_judge(judge, ["hello", "why", "hello"], ["you are bad", "good", "a " * 80])
     assert {one.verdict for one in found.judgments} == {"unscored"}  # its weights are random
-    assert "the guard wrote" in (found.first_error or "")
+    assert "expected a verdict from the guard, got" in (found.first_error or "")
     prompts = ["user : hello <|end|>", "user : hello there you are <|end|>", "a " * 80]
     alone = [judge.writer.write([prompt], ["safe", "unsafe"], 3)[0] for prompt in prompts]
     together = judge.writer.write(prompts, ["safe", "unsafe"], 3)
     for one, other in zip(alone, together, strict=True):
         assert one.text == other.text
-        assert len(one.starts) == len(one.odds)
-        for odds, same in zip(one.odds, other.odds, strict=True):
-            assert odds == pytest.approx(same, abs=1e-5)
-            assert 0 < sum(odds.values()) < 1
+        assert len(one.starts) == len(one.probabilities)
+        for shares, same in zip(one.probabilities, other.probabilities, strict=True):
+            assert shares == pytest.approx(same, abs=1e-5)
+            assert 0 < sum(shares.values()) < 1
     assert together[2] == GeneratedText("", [], [])
-    assert "<|end|>" in judge.writer.control
+    assert "<|end|>" in judge.writer.control_tokens
     assert judge.revision.startswith("llama-guard-3, tiny-llama-guard-3 sha256:")
     assert run_judge(judge, ["c"], ["a " * 80]).first_error == (
-        "the exchange is longer than the guard can read"
+        "the exchange is too long for the guard"
     )
 
 

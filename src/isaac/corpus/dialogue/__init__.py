@@ -1,4 +1,4 @@
-"""Task-oriented dialogue: layouts, dialogue acts, values and the placeholders that replace them."""
+"""Task-oriented dialogue: file layouts, dialogue acts, slot values and placeholders."""
 
 from .acts import act_string
 from .delexicalization import delexicalize, lexicalize, template_slots

@@ -1,4 +1,8 @@
-"""Dialogue acts under one set of names, however a version of a corpus calls their slots."""
+"""Dialogue acts, slots and values of MultiWOZ under one set of names.
+
+Releases of MultiWOZ spell the same slot in different ways (``Addr``, ``leaveAt``); the functions
+here map every spelling to one canonical name.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,7 @@ SLOT_ALIASES: Mapping[str, str] = MappingProxyType(
         "none": "",
     }
 )
-"""Other names of MultiWOZ's slots, lower case and without spaces, and the one used here."""
+"""Canonical names of MultiWOZ slots, by other spellings in lower case without spaces."""
 
 DOMAIN_SLOT_ALIASES: Mapping[tuple[str, str], str] = MappingProxyType(
     {
@@ -44,54 +48,58 @@ DOMAIN_SLOT_ALIASES: Mapping[tuple[str, str], str] = MappingProxyType(
         ("taxi", "type"): "car",
     }
 )
-"""Slots that mean something else in one domain."""
+"""Exceptions to `SLOT_ALIASES`: slots that mean something else in one domain."""
 
 EMPTY_VALUES = frozenset({"", "none", "not mentioned", "not given", "no mention"})
-"""Values that say that there is none."""
+"""Annotated values that mean the slot has no value."""
 
 DONT_CARE = re.compile(r"do\s?n(o|'|o')?\s?t\s?care")
-"""The ways to write that any value will do."""
+"""The spellings of "don't care", which means that any value will do."""
 
 BOOKABLE_DOMAINS = ("hotel", "restaurant")
-"""What MultiWOZ's ``resolve_domain`` acts can be of, which do not say of which; trains have their own."""
+"""Domains that MultiWOZ's ``Booking-…`` acts can refer to; these acts do not name their domain.
+
+Trains are not among them: they have booking acts of their own.
+"""
 
 BOOKING_SLOTS = MappingProxyType({"stay": "hotel", "time": "restaurant"})
-"""Slots of a booking that only one domain has."""
+"""Slots of a booking that only one domain has, and that domain."""
 
 
 @functools.lru_cache(maxsize=2**12)
 def canonical_slot(domain: str, slot: str) -> str:
-    """Return MultiWOZ's slot under the name that all versions share; empty where it is none.
+    """The canonical name of a MultiWOZ slot, the same in all releases; empty for ``none``.
 
-    ``Addr`` is ``address``, ``leaveAt`` is ``leave``, and ``Price`` is ``pricerange`` but for
-    trains. The domain is lower case.
+    ``Addr`` becomes ``address``, ``leaveAt`` becomes ``leave``, and ``Price`` becomes
+    ``pricerange`` except for trains and taxis. ``domain`` must be lower case.
     """
-    plain = re.sub(r"[\s_]+", "", slot.lower())
-    if (domain, plain) in DOMAIN_SLOT_ALIASES:
-        return DOMAIN_SLOT_ALIASES[domain, plain]
-    return SLOT_ALIASES.get(plain, plain)
+    compact = re.sub(r"[\s_]+", "", slot.lower())
+    if (domain, compact) in DOMAIN_SLOT_ALIASES:
+        return DOMAIN_SLOT_ALIASES[domain, compact]
+    return SLOT_ALIASES.get(compact, compact)
 
 
 @functools.lru_cache(maxsize=2**14)
 def canonical_value(value: str) -> str:
-    """Return a value in lower case; empty where it says none, ``dontcare`` where any will do."""
-    plain = " ".join(value.lower().split())
-    if plain in EMPTY_VALUES:
+    """A value in lower case; empty if it means "no value", ``dontcare`` if any value will do."""
+    normalized = " ".join(value.lower().split())
+    if normalized in EMPTY_VALUES:
         return ""
-    return "dontcare" if DONT_CARE.fullmatch(plain) else plain
+    return "dontcare" if DONT_CARE.fullmatch(normalized) else normalized
 
 
 def parse_acts(value: Any, name: str) -> list[Act]:
-    """Return MultiWOZ's acts, ``{"Hotel-Inform": [["Area", "east"]]}``.
+    """Parse MultiWOZ's acts of a turn: ``{"Hotel-Inform": [["Area", "east"]]}``.
 
-    A text such as ``No Annotation`` and null stand for none.
+    Null or a string such as ``No Annotation`` means that there are none. ``name`` locates the value
+    in the record, for error messages.
     """
     if value is None or isinstance(value, str):
         return []
     return [
-        parse_act(key, slot, content)
-        for key, pairs in as_mapping(value, name).items()
-        for slot, content in _parse_pairs(pairs, f"{name} '{key}'")
+        parse_act(act_name, slot, slot_value)
+        for act_name, pairs in as_mapping(value, name).items()
+        for slot, slot_value in _parse_pairs(pairs, f"{name} '{act_name}'")
     ]
 
 
@@ -101,12 +109,12 @@ def _parse_pairs(value: Any, name: str) -> Iterator[tuple[str, str]]:
         yield "", ""
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2:
-            raise ReadingError(f"{name} is not a list of pairs of slot and value")
+            raise ReadingError(f"{name} is not a list of [slot, value] pairs")
         yield as_text(pair[0], name), as_joined_text(pair[1], name)
 
 
 def parse_act(name: str, slot: str, value: str) -> Act:
-    """Return the act of MultiWOZ's ``Domain-Intent`` with a slot and its value."""
+    """Parse one act from MultiWOZ's ``Domain-Intent`` name, a slot and its value."""
     domain, dash, intent = name.lower().rpartition("-")
     if not dash:
         return Act("", intent, canonical_slot("", slot), canonical_value(value))
@@ -114,39 +122,44 @@ def parse_act(name: str, slot: str, value: str) -> Act:
 
 
 def act_string(acts: Iterable[Act]) -> str:
-    """Return what the acts do, values left out: ``general-reqmore+hotel-inform-area``.
+    """What the acts do, without values: ``general-reqmore+hotel-inform-area``.
 
-    Sorted, each act once; empty where there are no acts.
+    Acts are sorted and deduplicated. Empty if there are no acts.
     """
     return "+".join(sorted({"-".join(part for part in act[:3] if part) for act in acts} - {""}))
 
 
 class BookingDomainTracker:
-    """Which domain a booking is of, told from the acts of the dialogue up to it."""
+    """Infers which domain a booking belongs to from the acts of the dialogue so far."""
 
     def __init__(self) -> None:
-        self.last = ""
+        self.current_domain = ""
 
     def observe(self, domain: str) -> None:
-        """Take a domain that the user is said to be after, if it can be booked."""
-        self.last = domain if domain in BOOKABLE_DOMAINS else self.last
+        """Note that the user is interested in a domain; ignored unless the domain is bookable."""
+        if domain in BOOKABLE_DOMAINS:
+            self.current_domain = domain
 
     def resolve_domain(self, acts: Sequence[Act]) -> str:
-        """Return the domain of a turn's ``resolve_domain`` acts; ``resolve_domain`` where it cannot be told.
+        """Infer the domain of a turn's ``Booking-…`` acts; ``booking`` if that is not possible.
 
-        A slot that only one domain has tells it, then this turn's other acts, then the last turn
-        that was about something that can be booked. To be called turn by turn.
+        Checks, in this order: a slot that only one domain has, the other acts of this turn, and the
+        last earlier turn about a bookable domain. Call it once per turn, in order.
         """
-        told = [BOOKING_SLOTS[a.slot] for a in acts if a[0] == "booking" and a[2] in BOOKING_SLOTS]
-        here = [act.domain for act in acts if act.domain in BOOKABLE_DOMAINS]
-        self.last = next(iter([*told, *here]), self.last)
-        return self.last or "booking"
+        from_slots = [
+            BOOKING_SLOTS[act.slot]
+            for act in acts
+            if act.domain == "booking" and act.slot in BOOKING_SLOTS
+        ]
+        from_acts = [act.domain for act in acts if act.domain in BOOKABLE_DOMAINS]
+        self.current_domain = next(iter([*from_slots, *from_acts]), self.current_domain)
+        return self.current_domain or "booking"
 
 
 def canonical_state(domains: Mapping[str, Mapping[str, str]]) -> BeliefState:
-    """Return a belief state without what is not known: no empty value, no empty domain."""
-    known = {
-        domain: {slot: said for slot, value in slots.items() if (said := canonical_value(value))}
+    """A belief state with canonical values, without empty values and empty domains."""
+    state = {
+        domain: {slot: known for slot, value in slots.items() if (known := canonical_value(value))}
         for domain, slots in domains.items()
     }
-    return {domain: slots for domain, slots in known.items() if slots}
+    return {domain: slots for domain, slots in state.items() if slots}

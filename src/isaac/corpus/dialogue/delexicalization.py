@@ -1,8 +1,10 @@
-"""Texts without their values, and back: what is drawn for another row must hold none of this one's.
+"""Delexicalization: replace the values in a text by placeholders, and put values back.
 
-A value is taken from the turn's spans first, then wherever the same words stand again, then from
-the lexicon, then by pattern: times, prices, numbers, phone numbers, postcodes, references. A value
-missed would pass from one row into another, so what may be a value counts as one.
+A response drawn for another row must carry no value of the row that it came from. Values are
+therefore found in four ways, in this order: the turn's annotated spans and acts, other mentions
+of the same values in the text, the lexicon, and patterns (times, prices, numbers, phone numbers,
+postcodes, references). A missed value would leak into another row, so when in doubt a match
+counts as a value.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from .spans import NUMBER_WORDS, find_mentions, normalize_surface, widen_to_word
 from .value_lexicon import Lexicon
 
 PLACEHOLDER = re.compile(r"\[(?=[^\W_]{1,60}_)(\w{3,120})\]")
+"""A placeholder as `delexicalize` writes it: ``[hotel_name]``, ``[hotel_name_2]``."""
 
 MAX_SLOT_CHARACTERS = 60
-"""Characters that a slot's name has at most in a placeholder."""
+"""Maximum length of a slot name in a placeholder, in characters."""
 
 LITERAL_SLOT = "value_literal"
-"""The slot of a text that looks like a placeholder and is none: it comes back as it was."""
+"""Slot of literal text that looks like a placeholder; `lexicalize` restores it unchanged."""
 
 WEEKDAY_PREFIXES = "mon|tues|wednes|thurs|fri|satur|sun"
 
@@ -53,10 +56,10 @@ NUMERIC_VALUE = re.compile(
     """,
     re.VERBOSE,
 )
-"""Values with a number or an address of the net in them; the name of the group is the slot."""
+"""Values that contain a digit, an email address or a URL; the group name is the slot."""
 
 NUMERIC_MARKER = re.compile(r"\d|@|www\.|://")
-"""What every value of `NUMERIC_VALUE` has: most texts have none, and are not searched for them."""
+"""What every match of `NUMERIC_VALUE` contains: a cheap test that most texts fail."""
 
 WORD_VALUE = re.compile(
     rf"""\b(?=[A-Z]|(?i:[efmnostw]))(?:
@@ -70,30 +73,30 @@ WORD_VALUE = re.compile(
     )""",
     re.VERBOSE,
 )
-"""Values in words alone: days, small numbers, what is free, references of letters.
+"""Values without digits: weekdays, small numbers, "free", and references of eight capitals.
 
-By their first letters most words are none of them: looked at first, they take half the time.
+The lookahead for the first letter rules out most words, which halves the time.
 """
 
 NUMBER_WITH_SUFFIX = re.compile(
     r"\d+(?:st|nd|rd|th|s|min|mins|hrs?|pm|am|night|day|star)", re.IGNORECASE
 )
-"""Numbers with a word written on: no code, and only the number is the value."""
+"""Numbers with a suffix, such as ``3rd`` or ``4night``: only the number is the value."""
 
 ENTITY_SLOTS = frozenset({"phone", "postcode", "reference", "id"})
-"""Values told by form that belong to the one thing that a turn speaks of."""
+"""Slots found by pattern that belong to the entity a turn is about, so they take its domain."""
 
 SLOT_PRIORITY = ("name", "address", "department", "food", "type", "area", "pricerange", "car")
-"""Kinds of values, the one first that a value of several kinds is taken for."""
+"""Slots in order of priority, for a value that could fill several of them."""
 
 PREPOSITION_SLOTS = MappingProxyType(
     {"from": "departure", "to": "destination", "for": "destination"}
 )
-"""The word before a place, and what the place then is."""
+"""What a place is when one of these words precedes it."""
 
 
 class ValueMatch(NamedTuple):
-    """A value in a text and the name of its slot."""
+    """The position of a value in a text, and the name of its slot."""
 
     start: int
     end: int
@@ -101,43 +104,43 @@ class ValueMatch(NamedTuple):
 
 
 class NonOverlappingMatches:
-    """Values that are found, none overlapping: what comes first stays."""
+    """Collects matches in a text; a match that overlaps an earlier one is dropped."""
 
     def __init__(self, text: str) -> None:
-        self.found: list[ValueMatch] = []
-        self.covered = bytearray(len(text))
+        self.matches: list[ValueMatch] = []
+        self.covered = bytearray(len(text))  # 1 for each character inside a match
 
-    def add(self, found: Iterable[ValueMatch]) -> None:
-        """Add what overlaps nothing that is there."""
-        for each in found:
-            if self.covered.find(1, each.start, each.end) < 0:
-                self.covered[each.start : each.end] = b"\x01" * (each.end - each.start)
-                self.found.append(each)
+    def add(self, matches: Iterable[ValueMatch]) -> None:
+        """Add the matches that overlap none of those collected so far."""
+        for match in matches:
+            if self.covered.find(1, match.start, match.end) < 0:
+                self.covered[match.start : match.end] = b"\x01" * (match.end - match.start)
+                self.matches.append(match)
 
 
 def delexicalize(turn: DialogueTurn, lexicon: Lexicon) -> Template:
-    """Return the turn's text with placeholders for its values, and the values.
+    """Replace the values in a turn's text by placeholders and keep the values beside them.
 
-    Every surface form is kept: `lexicalize` gives the text back word for word.
+    Every surface form is kept, so `lexicalize` restores the text word for word.
     """
-    taken = NonOverlappingMatches(turn.text)
-    taken.add(_find_annotated(turn))
-    taken.add(_find_act_values(turn, taken.found))
-    taken.add(_find_repeated(turn.text, taken.found))
+    found = NonOverlappingMatches(turn.text)
+    found.add(_find_annotated(turn))
+    found.add(_find_act_values(turn, found.matches))
+    found.add(_find_repeated(turn.text, found.matches))
+    # The domains that the turn is about: they decide between the slots a value could fill.
     domains = {span.slot.partition("_")[0] for span in turn.spans}
     domains |= {act.domain for act in turn.acts}
     domains -= {"general", "booking", "value", ""}
-    hits = lexicon.find(turn.text)
-    taken.add(
-        ValueMatch(a, b, _choose_slot(slots, domains, turn.text[max(0, a - 40) : a]))
-        for a, b, slots in hits
+    found.add(
+        ValueMatch(start, end, _choose_slot(slots, domains, turn.text[max(0, start - 40) : start]))
+        for start, end, slots in lexicon.find(turn.text)
     )
-    taken.add(_find_by_pattern(turn.text, domains))
-    return _build_template(turn.text, sorted(taken.found))
+    found.add(_find_by_pattern(turn.text, domains))
+    return _build_template(turn.text, sorted(found.matches))
 
 
 def _find_annotated(turn: DialogueTurn) -> Iterator[ValueMatch]:
-    """Yield what looks like a placeholder, then the values that spans say."""
+    """Yield literal text that looks like a placeholder, then the values that spans mark."""
     for match in PLACEHOLDER.finditer(turn.text):
         yield ValueMatch(*match.span(), LITERAL_SLOT)
     for slot, start, end in sorted(turn.spans, key=_span_order):
@@ -145,17 +148,17 @@ def _find_annotated(turn: DialogueTurn) -> Iterator[ValueMatch]:
             yield ValueMatch(*_strip_and_widen(turn.text, start, end), placeholder_name(slot))
 
 
-def _find_act_values(turn: DialogueTurn, taken: Sequence[ValueMatch]) -> Iterator[ValueMatch]:
-    """Yield the values that acts say and that nothing taken is."""
-    said = {normalize_surface(turn.text[start:end]) for start, end, _ in taken}
+def _find_act_values(turn: DialogueTurn, matches: Sequence[ValueMatch]) -> Iterator[ValueMatch]:
+    """Yield the values that acts name and no match covers yet."""
+    known = {normalize_surface(turn.text[start:end]) for start, end, _ in matches}
     for domain, _, slot, value in turn.acts:
-        if slot and value and normalize_surface(value) not in said:
+        if slot and value and normalize_surface(value) not in known:
             for start, end in find_mentions(turn.text, value):
                 yield ValueMatch(start, end, placeholder_name(f"{domain or 'value'}_{slot}"))
 
 
 def _strip_and_widen(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return a span without spaces at its ends and with the words that it cuts."""
+    """A span without whitespace at its ends, widened to whole words."""
     while start < end - 1 and text[start].isspace():
         start += 1
     while start < end - 1 and text[end - 1].isspace():
@@ -168,21 +171,22 @@ def _span_order(span: Span) -> tuple[int, int]:
 
 
 def placeholder_name(slot: str) -> str:
-    """Return a slot's name fit for a placeholder: word characters, and no number at its end.
+    """A slot's name made fit for a placeholder: word characters only, no number at the end.
 
-    The number would be that of a second value: ``shop_line_2`` becomes ``shop_line2``.
+    A trailing number would denote a second value of the slot, so ``shop_line_2`` becomes
+    ``shop_line2``.
     """
     name = re.sub(r"\W+", "_", slot.lower()).strip("_")
     name = re.sub(r"_(\d+)$", r"\1", name[:MAX_SLOT_CHARACTERS].rstrip("_"))
     return name if "_" in name else f"value_{name or 'text'}"
 
 
-def _find_repeated(text: str, taken: Sequence[ValueMatch]) -> Iterator[ValueMatch]:
-    """Yield the other places where the values that are taken stand, in any spelling.
+def _find_repeated(text: str, matches: Sequence[ValueMatch]) -> Iterator[ValueMatch]:
+    """Yield the other mentions of the values matched so far, in any spelling.
 
-    ``one`` and ``free`` have too many other meanings.
+    Skips ``one`` and ``free``, which have too many other meanings.
     """
-    values = {normalize_surface(text[start:end]): slot for start, end, slot in reversed(taken)}
+    values = {normalize_surface(text[start:end]): slot for start, end, slot in reversed(matches)}
     for value, slot in values.items():
         if slot != LITERAL_SLOT and value not in {"1", "free"}:
             for start, end in find_mentions(text, value):
@@ -190,104 +194,110 @@ def _find_repeated(text: str, taken: Sequence[ValueMatch]) -> Iterator[ValueMatc
 
 
 def _choose_slot(slots: tuple[str, ...], domains: set[str], before: str) -> str:
-    """Return the slot of a value that can be of several: that of what the turn speaks of.
+    """Choose the slot of a value that could fill several: the one whose domain the turn is about.
 
-    Where that does not tell, the kind without a domain: ``value_area``.
+    If that does not decide, the slot gets no domain: ``value_area``. ``before`` is the text that
+    precedes the value.
     """
-    own = tuple(slot for slot in slots if slot.partition("_")[0] in domains) or slots
-    if len(own) == 1:
-        return placeholder_name(own[0])
-    kinds = {slot.partition("_")[2] for slot in own}
-    word = "".join(before.lower().rsplit(maxsplit=1)[-1:])
-    if PREPOSITION_SLOTS.get(word) in kinds:
-        kinds = {PREPOSITION_SLOTS[word]}
-    elif kinds <= {"departure", "destination"} and len(kinds) == 2:
+    relevant = tuple(slot for slot in slots if slot.partition("_")[0] in domains) or slots
+    if len(relevant) == 1:
+        return placeholder_name(relevant[0])
+    names = {slot.partition("_")[2] for slot in relevant}
+    previous_word = "".join(before.lower().rsplit(maxsplit=1)[-1:])
+    if PREPOSITION_SLOTS.get(previous_word) in names:
+        names = {PREPOSITION_SLOTS[previous_word]}
+    elif names <= {"departure", "destination"} and len(names) == 2:
         return "value_place"
-    kind = next((kind for kind in SLOT_PRIORITY if kind in kinds), min(kinds))
-    domain = {slot.partition("_")[0] for slot in own if slot.partition("_")[2] == kind}
-    return placeholder_name(f"{domain.pop() if len(domain) == 1 else 'value'}_{kind}")
+    name = next((name for name in SLOT_PRIORITY if name in names), min(names))
+    owners = {slot.partition("_")[0] for slot in relevant if slot.partition("_")[2] == name}
+    return placeholder_name(f"{owners.pop() if len(owners) == 1 else 'value'}_{name}")
 
 
 def _find_by_pattern(text: str, domains: set[str]) -> Iterator[ValueMatch]:
-    """Yield the values told by their form."""
+    """Yield the values that their form gives away."""
     domain = next(iter(domains)) if len(domains) == 1 else "value"
-    numbered = NUMERIC_VALUE.finditer(text) if NUMERIC_MARKER.search(text) else ()
-    for match in itertools.chain(numbered, WORD_VALUE.finditer(text)):
-        kind, (start, end) = match.lastgroup or "count", match.span()
-        if kind == "code" and NUMBER_WITH_SUFFIX.fullmatch(match[0]):
-            kind = "count"
+    numeric = NUMERIC_VALUE.finditer(text) if NUMERIC_MARKER.search(text) else ()
+    for match in itertools.chain(numeric, WORD_VALUE.finditer(text)):
+        slot, (start, end) = match.lastgroup or "count", match.span()
+        if slot == "code" and NUMBER_WITH_SUFFIX.fullmatch(match[0]):
+            slot = "count"  # without the suffix
             end = start + len(match[0]) - len(match[0].lstrip("0123456789"))
-        elif kind == "code" and len(match[0]) < 3:
-            kind = "count"
-        if kind == "id":
+        elif slot == "code" and len(match[0]) < 3:
+            slot = "count"
+        if slot == "id":
             yield ValueMatch(start, end, "train_id")
         else:
-            yield ValueMatch(start, end, f"{domain if kind in ENTITY_SLOTS else 'value'}_{kind}")
+            yield ValueMatch(start, end, f"{domain if slot in ENTITY_SLOTS else 'value'}_{slot}")
 
 
-def _build_template(text: str, found: Sequence[ValueMatch]) -> Template:
-    """Return the text with placeholders, each distinct value of a slot with a number of its own."""
-    numbers: dict[str, dict[str, int]] = defaultdict(dict)
+def _build_template(text: str, matches: Sequence[ValueMatch]) -> Template:
+    """Replace the matches by placeholders; distinct values of one slot are numbered from 2."""
+    numbers: dict[str, dict[str, int]] = defaultdict(dict)  # slot -> normalized value -> number
     values: dict[str, list[str]] = {}
-    parts, at = [], 0
-    for start, end, slot in found:
+    parts, position = [], 0
+    for start, end, slot in matches:
         surface = text[start:end]
-        own = numbers[slot]
-        number = own.setdefault(normalize_surface(surface), len(own) + 1)
+        known = numbers[slot]
+        number = known.setdefault(normalize_surface(surface), len(known) + 1)
         name = slot if number == 1 else f"{slot}_{number}"
         values.setdefault(name, []).append(surface)
-        parts += [text[at:start], f"[{name}]"]
-        at = end
-    made = "".join([*parts, text[at:]])
-    return Template(made, {name: tuple(forms) for name, forms in values.items()})
+        parts += [text[position:start], f"[{name}]"]
+        position = end
+    parts.append(text[position:])
+    return Template("".join(parts), {name: tuple(forms) for name, forms in values.items()})
 
 
 def lexicalize(text: str, values: Mapping[str, Sequence[str]]) -> str | None:
-    """Return a template's text with the values; None where it needs one that they lack.
+    """Fill a template's placeholders with values; None if a value is missing.
 
-    The first place of a slot gets its first form and so on; further places get the last.
+    The first placeholder of a slot gets its first surface form, the second its second, and so on;
+    once the forms are used up, the last one is repeated.
     """
-    parts, at = [], 0
+    parts, position = [], 0
     used: dict[str, int] = defaultdict(int)
     for match in PLACEHOLDER.finditer(text):
         forms = values.get(match[1])
         if not forms:
             return None
-        parts += [text[at : match.start()], forms[min(used[match[1]], len(forms) - 1)]]
+        parts += [text[position : match.start()], forms[min(used[match[1]], len(forms) - 1)]]
         used[match[1]] += 1
-        at = match.end()
-    return "".join([*parts, text[at:]])
+        position = match.end()
+    return "".join([*parts, text[position:]])
 
 
 def template_slots(template: Template | str) -> tuple[str, ...]:
-    """Return the names of a template's placeholders, sorted, each once."""
+    """The names of a template's placeholders, sorted and deduplicated."""
     text = template if isinstance(template, str) else template.text
     return tuple(sorted(set(PLACEHOLDER.findall(text))))
 
 
 SYSTEM_PLACEHOLDER = re.compile(r"\[\s*([^\W\d_]\w*(?:[ .-]\w+){0,2})\s*\]")
-"""A placeholder as systems write it: ``[hotel_name]``, ``[name]``, ``[ hotel-name ]``."""
+"""A placeholder as dialogue systems write it: ``[hotel_name]``, ``[name]``, ``[ hotel-name ]``."""
 
 
 def delexicalize_response(text: str, lexicon: Lexicon) -> Template:
-    """Return a response without its values, where the placeholders that it has are placeholders.
+    """Delexicalize a response that may already contain placeholders, which stay placeholders.
 
-    What each of them looked like is kept as its value: `lexicalize` gives the text back word for
-    word.
+    The original spelling of each placeholder is kept as its value, so `lexicalize` restores the
+    response word for word.
     """
-    surfaces: dict[str, list[str]] = defaultdict(list)
+    originals: dict[str, list[str]] = defaultdict(list)  # normalized placeholder -> spellings
 
-    def plain(found: re.Match[str]) -> str:
-        name = found[1].lower() if PLACEHOLDER.fullmatch(found[0]) else placeholder_name(found[1])
-        surfaces[f"[{name}]"].append(found[0])
+    def normalize(match: re.Match[str]) -> str:
+        name = match[1].lower() if PLACEHOLDER.fullmatch(match[0]) else placeholder_name(match[1])
+        originals[f"[{name}]"].append(match[0])
         return f"[{name}]"
 
-    made = delexicalize(DialogueTurn(0, "assistant", SYSTEM_PLACEHOLDER.sub(plain, text)), lexicon)
-    written = {name: iter(forms) for name, forms in surfaces.items()}
+    normalized = SYSTEM_PLACEHOLDER.sub(normalize, text)
+    # The response's own placeholders come back as literals, numbered by `delexicalize`.
+    template = delexicalize(DialogueTurn(0, "assistant", normalized), lexicon)
+    spellings = {placeholder: iter(forms) for placeholder, forms in originals.items()}
     values: dict[str, tuple[str, ...]] = {}
     names: dict[str, str] = {}
-    for slot, forms in made.values.items():
-        known = forms[0] in surfaces and slot.startswith(LITERAL_SLOT)
-        names[slot] = free_name(forms[0][1:-1], {*made.values, *values}) if known else slot
-        values[names[slot]] = tuple(next(written.get(form, iter((form,)))) for form in forms)
-    return Template(PLACEHOLDER.sub(lambda found: f"[{names[found[1]]}]", made.text), values)
+    for slot, forms in template.values.items():
+        is_placeholder = forms[0] in originals and slot.startswith(LITERAL_SLOT)
+        names[slot] = (
+            free_name(forms[0][1:-1], {*template.values, *values}) if is_placeholder else slot
+        )
+        values[names[slot]] = tuple(next(spellings.get(form, iter((form,)))) for form in forms)
+    return Template(PLACEHOLDER.sub(lambda match: f"[{names[match[1]]}]", template.text), values)

@@ -1,22 +1,21 @@
-"""MultiWOZ 2.0, 2.1 and 2.4: a ``log`` of texts, the user's and the system's in turn.
+"""Reader of MultiWOZ 2.0, 2.1 and 2.4: a ``log`` of turns, user and system alternating.
 
-The layouts are those of the releases' own notes (budzianowski/multiwoz, smartyfh/MultiWOZ2.4):
-goals, belief states (``metadata``) on the system's turns, ``dialog_act`` and ``span_info`` on the
-turns from 2.1 on, or the system's acts in a file of their own (``dialogue_acts.json`` of 2.0,
-``system_acts.json`` of 2.1), by number of the system's turn from 1. What that file has of a
-dialogue is read from the column `ACTS_COLUMN` of its record.
+The layouts follow the notes of the releases (budzianowski/multiwoz, smartyfh/MultiWOZ2.4): a goal
+per dialogue, belief states (``metadata``) on system turns, and from 2.1 on ``dialog_act`` and
+``span_info`` on every turn. Releases may also keep the system's acts in a separate file
+(``dialogue_acts.json`` in 2.0, ``system_acts.json`` in 2.1), keyed by the number of the system
+turn, counted from 1. The column `ACTS_COLUMN` of a record holds that file's acts of its dialogue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...text import shorten
-from .acts import BookingDomainTracker, canonical_value, parse_act, parse_acts
-from .acts import canonical_slot as canonical
+from .acts import BookingDomainTracker, canonical_slot, canonical_value, parse_act, parse_acts
 from .schema import Act, BeliefState, Dialogue, DialogueTurn
 from .spans import AnnotatedValue, find_token_offsets, locate_values
 from .validation import (
@@ -31,51 +30,51 @@ from .validation import (
 )
 
 MAX_WORD_PAIRS = 250_000
-"""Pairs of words that are compared to tell where a changed text still has the same ones."""
+"""Maximum number of word pairs compared to align a changed text with the original."""
 
 ACTS_COLUMN = "dialog_acts"
-"""The column of a record with what a release's file of acts has of its dialogue."""
+"""The column of a record that holds its dialogue's acts from a separate act file."""
 
 
 @dataclass(frozen=True)
 class MultiWOZReader:
-    """Reads and writes one dialogue with its ``goal`` and ``log``."""
+    """Reads and rewrites records with a ``goal`` and a ``log``, one dialogue each."""
 
     name: str
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the record has a log of texts."""
+        """Whether the record has a ``log`` of turns with ``text``."""
         log = record.get("log")
         first = log[0] if isinstance(log, list) and log else None
         return isinstance(first, Mapping) and "text" in first
 
     def read(self, record: Mapping[str, Any]) -> Dialogue:
-        """Return the dialogue; raise `ReadingError` that names what is wrong in the record."""
-        number = read_dialogue_id(record, "dialogue_id", "id")
+        """Parse the dialogue; raises `ReadingError`, saying what is wrong, if that fails."""
+        dialogue_id = read_dialogue_id(record, "dialogue_id", "id")
         goal = as_mapping(record.get("goal") or {}, "'goal'")
         log = as_turns(record.get("log"), "'log'")
-        apart, domains, states = (
-            _read_separate_acts(record, number, len(log)),
-            BookingDomainTracker(),
-            _BeliefStateReader(),
-        )
+        separate_acts = _read_separate_acts(record, dialogue_id, len(log))
+        bookings, states = BookingDomainTracker(), _BeliefStateReader()
         turns = []
         for index, entry in enumerate(log):
             name = f"'log' turn {index}"
             turn = as_mapping(entry, name)
-            acts = parse_acts(turn.get("dialog_act", apart.get(index)), f"{name} 'dialog_act'")
-            turns.append(_build_turn(index, turn, acts, domains.resolve_domain(acts), states))
-        return Dialogue(number, tuple(turns), goal)
+            annotated = turn.get("dialog_act", separate_acts.get(index))
+            acts = parse_acts(annotated, f"{name} 'dialog_act'")
+            turns.append(_build_turn(index, turn, acts, bookings.resolve_domain(acts), states))
+        return Dialogue(dialogue_id, tuple(turns), goal)
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
-        """Return the record with one system turn's text replaced.
+        """Return the record with the text of one system turn replaced.
 
-        ``span_info`` of that turn is made anew: a value that the new text has gets its place
-        there, one that it has not goes. ``dialog_act`` and ``metadata`` stay.
+        Updates ``span_info`` of that turn: values that the new text contains get their new
+        positions, the others are removed. ``dialog_act`` and ``metadata`` stay.
         """
         log = list(as_turns(record.get("log"), "'log'"))
         if not 0 <= index < len(log) or index % 2 == 0:
-            raise ReadingError(f"'log' turn {index} is no system turn; there are {len(log)} turns")
+            raise ReadingError(
+                f"'log' turn {index} is not a system turn; there are {len(log)} turns"
+            )
         turn = dict(as_mapping(log[index], f"'log' turn {index}"))
         if turn.get("text") == text:
             return dict(record)
@@ -85,14 +84,18 @@ class MultiWOZReader:
         return {**record, "log": log}
 
 
-def _read_separate_acts(record: Mapping[str, Any], number: str, turns: int) -> dict[int, Any]:
-    """Return the acts that come from a file of acts, by index in the log."""
+def _read_separate_acts(
+    record: Mapping[str, Any], dialogue_id: str, turn_count: int
+) -> dict[int, Any]:
+    """The acts from a separate act file, by index in the log."""
     by_index = {}
     for key, acts in as_mapping(record.get(ACTS_COLUMN) or {}, f"'{ACTS_COLUMN}'").items():
         index = 2 * int(key) - 1 if key.isdecimal() and len(key) < 9 else -1
-        if not 0 < index < turns:
-            wrong = f"turn {shorten(key, 40)!r}, and the dialogue has {turns // 2} system turns"
-            raise ReadingError(f"the '{ACTS_COLUMN}' of '{number}' name {wrong}")
+        if not 0 < index < turn_count:
+            raise ReadingError(
+                f"the '{ACTS_COLUMN}' of '{dialogue_id}' name turn {shorten(key, 40)!r}, "
+                f"and the dialogue has {turn_count // 2} system turns"
+            )
         by_index[index] = acts
     return by_index
 
@@ -100,106 +103,137 @@ def _read_separate_acts(record: Mapping[str, Any], number: str, turns: int) -> d
 def _build_turn(
     index: int, turn: Mapping[str, Any], acts: list[Act], booking: str, states: _BeliefStateReader
 ) -> DialogueTurn:
-    """Return a turn with its acts, where their values stand, and what is known after it."""
+    """A turn with its acts, the positions of their values, and the belief state after it."""
     name = f"'log' turn {index}"
     text = as_text(turn.get("text"), f"{name} 'text'")
-    said = [*_read_span_info(turn.get("span_info"), find_token_offsets(text), name, booking)]
-    spans = locate_values(text, add_act_values(said, acts, booking))
+    spans_in_tokens = read_span_info(turn.get("span_info"), name, booking)
+    annotated = [*_to_character_positions(spans_in_tokens, find_token_offsets(text))]
+    spans = locate_values(text, add_unannotated(annotated, values_from_acts(acts, booking)))
     if index % 2 == 0:
         return DialogueTurn(index, "user", text, tuple(acts), spans)
     state = states.read(turn.get("metadata"), f"{name} 'metadata'")
     return DialogueTurn(index, "assistant", text, tuple(acts), spans, state)
 
 
-def add_act_values(
-    said: list[AnnotatedValue], acts: Sequence[Act], booking: str
-) -> list[AnnotatedValue]:
-    """Return what spans say is in the text, and what acts alone say."""
-    known = {(each.slot, each.value.lower()) for each in said}
-    alone = [
-        AnnotatedValue(qualify_slot(a.domain, a.slot, booking), a.value) for a in acts if a.slot
+def values_from_acts(acts: Sequence[Act], booking: str) -> list[AnnotatedValue]:
+    """The values that acts name, without positions."""
+    return [
+        AnnotatedValue(qualify_slot(act.domain, act.slot, booking), act.value)
+        for act in acts
+        if act.slot
     ]
-    return [*said, *(each for each in alone if (each.slot, each.value) not in known)]
+
+
+def add_unannotated(
+    annotated: list[AnnotatedValue], values: Iterable[AnnotatedValue]
+) -> list[AnnotatedValue]:
+    """The annotated values, then those of ``values`` that none of them has with the same slot."""
+    known = {(each.slot, each.value.lower()) for each in annotated}
+    return [*annotated, *(each for each in values if (each.slot, each.value) not in known)]
 
 
 def qualify_slot(domain: str, slot: str, booking: str) -> str:
-    """Return a span's slot with its domain: that of the booking for ``booking`` acts."""
+    """A span's slot with its domain; ``booking`` is the domain that booking acts refer to."""
     domain = booking if domain == "booking" else domain
-    return f"{domain or 'value'}_{canonical(domain, slot)}"
+    return f"{domain or 'value'}_{canonical_slot(domain, slot)}"
 
 
-def _read_span_info(
-    value: Any, tokens: list[tuple[int, int]], name: str, booking: str
-) -> Iterator[AnnotatedValue]:
-    """Yield what ``span_info`` says, its tokens' places turned into characters'."""
+def read_span_info(value: Any, name: str, booking: str) -> Iterator[AnnotatedValue]:
+    """Yield the values in ``span_info``, their positions unchanged.
+
+    Positions count tokens in MultiWOZ 2.1 and 2.4, and characters in 2.2.
+    """
     for each in as_list(value or [], f"{name} 'span_info'"):
-        act, slot, said, start, end = parse_span_entry(each, name)
-        made = parse_act(act, slot, said)
-        place = (-1, -1)
-        if 0 <= start <= end < len(tokens):
-            place = (tokens[start][0], tokens[end][1])
-        yield AnnotatedValue(qualify_slot(made.domain, slot, booking), said, *place)
+        entry = parse_span_entry(each, name)
+        domain = parse_act(entry.act, entry.slot, entry.value).domain
+        slot = qualify_slot(domain, entry.slot, booking)
+        yield AnnotatedValue(slot, entry.value, entry.start, entry.end)
 
 
-def parse_span_entry(value: Any, name: str) -> tuple[str, str, str, int, int]:
-    """Return an entry of ``span_info``: act, slot, value, start and end, -1 where no number."""
+def _to_character_positions(
+    values: Iterable[AnnotatedValue], tokens: list[tuple[int, int]]
+) -> Iterator[AnnotatedValue]:
+    """Yield the values with positions in characters; -1 if a position is outside the text."""
+    for value in values:
+        start = end = -1
+        if 0 <= value.start <= value.end < len(tokens):
+            start, end = tokens[value.start][0], tokens[value.end][1]
+        yield value._replace(start=start, end=end)
+
+
+class SpanEntry(NamedTuple):
+    """An entry of ``span_info``; the positions are -1 where the record has no number."""
+
+    act: str
+    slot: str
+    value: str
+    start: int
+    end: int
+
+
+def parse_span_entry(value: Any, name: str) -> SpanEntry:
+    """Parse an entry of ``span_info``: a list of act, slot, value, start and end."""
     if not isinstance(value, list) or len(value) != 5:
         raise ReadingError(f"{name} 'span_info' is not a list of act, slot, value, start, end")
-    place = f"{name} 'span_info'"
-    act, slot, said = [as_joined_text(part, place) for part in value[:3]]
+    act, slot, surface = [as_joined_text(part, f"{name} 'span_info'") for part in value[:3]]
     start, end = (part if type(part) is int else -1 for part in value[3:])
-    return act, slot, said, start, end
+    return SpanEntry(act, slot, surface, start, end)
 
 
 def _update_span_info(turn: Mapping[str, Any], text: str) -> list[Any]:
-    """Return the ``span_info`` that holds for another text.
+    """Update a turn's ``span_info`` for a new text.
 
-    A value stays with the words that both texts have in common; one that does not stand in them
-    gets its first place in the new text.
+    A value whose words both texts share moves with these words. Any other value gets its first
+    position in the new text, or is removed if the text does not contain it.
     """
-    tokens, old = find_token_offsets(text), turn.get("text", "").split()
-    common = _align_words(old, text.split())
-    made = []
+    tokens, old_words = find_token_offsets(text), turn.get("text", "").split()
+    alignment = _align_words(old_words, text.split())
+    updated: list[Any] = []
     for each in as_list(turn["span_info"], "'span_info'"):
-        act, slot, said, start, end = parse_span_entry(each, "the turn's")
-        inside = range(start, end + 1) if 0 <= start <= end < len(old) else range(0)
-        places = [common.get(place, -1) for place in inside]
+        act, slot, value, start, end = parse_span_entry(each, "the turn's")
+        inside = range(start, end + 1) if 0 <= start <= end < len(old_words) else range(0)
+        places = [alignment.get(place, -1) for place in inside]
+        # All words of the value are in the new text, and still next to each other.
         if places and -1 not in places and places[-1] - places[0] == end - start:
-            made.append([act, slot, said, places[0], places[-1]])
+            updated.append([act, slot, value, places[0], places[-1]])
             continue
-        forms = [" ".join(old[start : end + 1])] if inside else []
-        place = find_first_mention(text, [said, *forms])
-        if place and (found := _overlapping_tokens(tokens, place)):
-            made.append([act, slot, text[slice(*place)], *found])
-    return made
+        forms = [" ".join(old_words[start : end + 1])] if inside else []
+        mention = find_first_mention(text, [value, *forms])
+        if mention and (covered := _overlapping_tokens(tokens, mention)):
+            updated.append([act, slot, text[slice(*mention)], *covered])
+    return updated
 
 
 def _align_words(old: list[str], new: list[str]) -> dict[int, int]:
-    """Return where words of one text that another one has in the same order stand in that.
+    """Map the positions of words in a text to their positions in a changed text.
 
-    Between what both begin and end with, long texts have none: it would take too long to tell.
+    Words at the beginning and the end that both texts share are always mapped. The words in between
+    are mapped only up to `MAX_WORD_PAIRS` pairs; comparing more would take too long.
     """
     head = _common_prefix_length(old, new)
     tail = min(_common_prefix_length(old[::-1], new[::-1]), len(old) - head, len(new) - head)
-    found = {place: place for place in range(head)}
-    found |= {len(old) - step: len(new) - step for step in range(1, tail + 1)}
+    mapping = {position: position for position in range(head)}
+    mapping |= {len(old) - step: len(new) - step for step in range(1, tail + 1)}
     left, right = old[head : len(old) - tail], new[head : len(new) - tail]
     if len(left) * len(right) <= MAX_WORD_PAIRS:
-        for a, b, size in SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks():
-            found |= {head + a + step: head + b + step for step in range(size)}
-    return found
+        matcher = SequenceMatcher(None, left, right, autojunk=False)
+        for old_start, new_start, size in matcher.get_matching_blocks():
+            mapping |= {head + old_start + step: head + new_start + step for step in range(size)}
+    return mapping
 
 
-def _common_prefix_length(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return how many words two texts begin with that are the same."""
+def _common_prefix_length(left: Sequence[str], right: Sequence[str]) -> int:
+    """How many words at the beginning two texts share."""
     differ = (
-        place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]
+        position
+        for position, pair in enumerate(zip(left, right, strict=False))
+        if pair[0] != pair[1]
     )
-    return next(differ, min(len(one), len(other)))
+    return next(differ, min(len(left), len(right)))
 
 
 def find_first_mention(text: str, forms: Sequence[str]) -> tuple[int, int] | None:
-    """Return the first place in the text of the first of the forms that it has."""
+    """The first position in the text of the first form that it contains; None if it has none."""
     for form in forms:
         if spans := locate_values(text, [AnnotatedValue("", form)]):
             return spans[0].start, spans[0].end
@@ -207,43 +241,47 @@ def find_first_mention(text: str, forms: Sequence[str]) -> tuple[int, int] | Non
 
 
 def _overlapping_tokens(
-    tokens: list[tuple[int, int]], place: tuple[int, int]
+    tokens: list[tuple[int, int]], span: tuple[int, int]
 ) -> tuple[int, int] | None:
-    """Return the first and the last token that a place is in."""
-    inside = [i for i, (start, end) in enumerate(tokens) if start < place[1] and place[0] < end]
+    """The first and the last token that a span of characters overlaps."""
+    inside = [
+        number for number, (start, end) in enumerate(tokens) if start < span[1] and span[0] < end
+    ]
     return (inside[0], inside[-1]) if inside else None
 
 
 class _BeliefStateReader:
-    """The belief states of a dialogue's turns, one after another.
+    """Reads the belief states of a dialogue, turn by turn.
 
-    What a turn says of a domain is mostly what the turn before it said, and is read once if it is
-    text (for 1 == True).
+    Most domains do not change from one turn to the next, so an unchanged domain is not parsed
+    again. This holds only where all its values are text: 1 and True are equal, but do not read the
+    same.
     """
 
     def __init__(self) -> None:
+        # By domain: the JSON of the last turn (None if some value was no text), and its slots.
         self.last: dict[str, tuple[Any, Mapping[str, str]]] = {}
 
     def read(self, value: Any, name: str) -> BeliefState:
-        """Return a state: what was sought (``semi``) and what is to be booked (``book``)."""
-        known: dict[str, Mapping[str, str]] = {}
+        """Parse a state: constraints of the search (``semi``) and of the booking (``book``)."""
+        state: dict[str, Mapping[str, str]] = {}
         for domain, parts in as_mapping(value or {}, name).items():
             last = self.last.get(domain)
             if last is None or last[0] != parts:
-                slots, plain = _read_domain_slots(domain, parts, name)
-                last = self.last[domain] = parts if plain else None, slots
-            low = domain.lower()
-            known[low] = {**known.get(low, {}), **last[1]}
-        return {domain: slots for domain, slots in known.items() if slots}
+                slots, all_text = _read_domain_slots(domain, parts, name)
+                last = self.last[domain] = parts if all_text else None, slots
+            key = domain.lower()
+            state[key] = {**state.get(key, {}), **last[1]}
+        return {domain: slots for domain, slots in state.items() if slots}
 
 
 def _read_domain_slots(domain: str, parts: Any, name: str) -> tuple[Mapping[str, str], bool]:
-    """Return the slots of a domain of which something is known, and whether all are texts."""
-    low, slots, plain = domain.lower(), dict[str, str](), True
+    """The slots of a domain that have a value, and whether all values are text."""
+    key, slots, all_text = domain.lower(), dict[str, str](), True
     for part in ("book", "semi"):
-        for slot, said in as_mapping(as_mapping(parts, name).get(part) or {}, name).items():
-            if said and said != "not mentioned" and slot != "booked":
-                first = as_texts(said, f"{name} '{domain}' '{slot}'")[:1]
-                slots[canonical(low, slot)] = canonical_value("".join(first))
-                plain &= type(said) is str
-    return {slot: value for slot, value in slots.items() if value}, plain
+        for slot, value in as_mapping(as_mapping(parts, name).get(part) or {}, name).items():
+            if value and value != "not mentioned" and slot != "booked":
+                first = as_texts(value, f"{name} '{domain}' '{slot}'")[:1]
+                slots[canonical_slot(key, slot)] = canonical_value("".join(first))
+                all_text &= type(value) is str
+    return {slot: value for slot, value in slots.items() if value}, all_text

@@ -1,4 +1,4 @@
-"""Placeholders of delexicalised text, under one name each however a system writes them."""
+"""Placeholders in delexicalized text, normalized across the spellings that systems use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DOMAINS = ("restaurant", "hotel", "attraction", "train", "taxi", "police", "hosp
 """The domains of MultiWOZ."""
 
 NON_DOMAINS = frozenset({"value", "booking", "book", "general", "bus"})
-"""What stands before a slot where a domain would, and names none of `DOMAINS`."""
+"""Prefixes that occur where a domain would be, but name none of `DOMAINS`."""
 
 SLOT_SPELLINGS = {
     "addr": "address",
@@ -29,7 +29,7 @@ SLOT_SPELLINGS = {
     "ticket": "price",
     "train": "trainid",
 }
-"""Other spellings of slots, without domain and underscores."""
+"""Canonical slot names, by other spellings without domain and underscores."""
 
 UNIFIED_SLOTS = {
     "arrive": "time",
@@ -45,53 +45,61 @@ UNIFIED_SLOTS = {
     "stars": "count",
     "stay": "count",
 }
-"""Slots that the standardised evaluation does not tell apart in BLEU: systems name them too
-differently (Nekvinda and Dušek 2021)."""
+"""Slots that BLEU treats as one, as in the standardized evaluation (Nekvinda and Dušek 2021).
+
+Systems name these slots too differently to compare them.
+"""
 
 LENIENT_PLACEHOLDER = re.compile(r"\[\s*([^\W\d_][\w .-]{0,60})\]")
+"""A placeholder in any spelling: ``[hotel_name]``, ``[name]``, ``[arrive by]``."""
+
 PLURAL_PLACEHOLDER = re.compile(LENIENT_PLACEHOLDER.pattern + r"(?:-?e?s\b)?")
+"""The same, with a plural ending: ``[hotel_name]s``."""
+
 NUMBER_SUFFIX = re.compile(r"_\d+$")
+"""The number of a second value of a slot: ``_2`` in ``[hotel_name_2]``."""
+
 SEPARATORS = re.compile(r"[\s_.-]+")
 
 
 class Placeholder(NamedTuple):
-    """A placeholder; ``domain`` is empty where it names none, as in ``[value_name]``."""
+    """A placeholder; ``domain`` is empty if it names none, as in ``[value_name]``."""
 
     domain: str
     slot: str
 
 
 def parse_placeholder(name: str) -> Placeholder:
-    """Return what is meant by a placeholder's name, given without its brackets.
+    """Parse a placeholder's name, given without brackets, into domain and slot.
 
-    ``hotel_name`` is a hotel's name; ``name``, ``value_name`` and ``name_2`` are anything's name.
-    A slot that is not known keeps its name.
+    ``hotel_name`` is the name of a hotel; ``name``, ``value_name`` and ``name_2`` are a name in any
+    domain. Unknown slots keep their names.
     """
-    plain = NUMBER_SUFFIX.sub("", SEPARATORS.sub("_", name.strip().lower()).strip("_"))
-    first, _, rest = plain.partition("_")
-    if rest and (first in DOMAINS or first in NON_DOMAINS):
-        return Placeholder(first if first in DOMAINS else "", normalize_slot(rest))
-    return Placeholder("train" if plain == "train" else "", normalize_slot(plain))
+    normalized = NUMBER_SUFFIX.sub("", SEPARATORS.sub("_", name.strip().lower()).strip("_"))
+    prefix, _, slot = normalized.partition("_")
+    if slot and (prefix in DOMAINS or prefix in NON_DOMAINS):
+        return Placeholder(prefix if prefix in DOMAINS else "", normalize_slot(slot))
+    return Placeholder("train" if normalized == "train" else "", normalize_slot(normalized))
 
 
 def normalize_slot(name: str) -> str:
-    """Return a slot's name as it is compared: lower case, one word, one spelling."""
-    plain = SEPARATORS.sub("", name.lower())
-    return SLOT_SPELLINGS.get(plain, plain)
+    """A slot's name for comparison: lower case, one word, canonical spelling."""
+    compact = SEPARATORS.sub("", name.lower())
+    return SLOT_SPELLINGS.get(compact, compact)
 
 
 def find_placeholders(text: str) -> list[Placeholder]:
-    """Return the placeholders of a text in their order."""
+    """The placeholders in a text, in order."""
     return [parse_placeholder(name) for name in LENIENT_PLACEHOLDER.findall(text)]
 
 
 def unify_placeholders(text: str) -> str:
-    """Return a text in lower case with each placeholder as one word in capitals, ``NAME`` say.
+    """Lowercase a text and replace each placeholder by one capitalized word, such as ``NAME``.
 
-    Domains and numbers are left out, and slots that are one in `UNIFIED_SLOTS` become one, so that BLEU
-    does not depend on a system's way to name them.
+    Drops domains and numbers, and merges slots as in `UNIFIED_SLOTS`, so that BLEU does not depend
+    on how a system names its slots.
     """
-    return PLURAL_PLACEHOLDER.sub(lambda found: _placeholder_word(found[1]), text.lower())
+    return PLURAL_PLACEHOLDER.sub(lambda match: _placeholder_word(match[1]), text.lower())
 
 
 def _placeholder_word(name: str) -> str:
@@ -100,14 +108,14 @@ def _placeholder_word(name: str) -> str:
 
 
 UNSPECIFIED_VALUES = frozenset({"", "none", "notmentioned"})
-"""Values, without spaces and apostrophes, that say that nothing was said."""
+"""Values that mean the slot has no value, compared without spaces and apostrophes."""
 
 
 def compact_value(value: str) -> str:
-    """Return a value in lower case, without spaces and apostrophes."""
+    """A value in lower case, without spaces and apostrophes."""
     return re.sub(r"[\s'’`]", "", value.lower())
 
 
 def is_specified(value: str) -> bool:
-    """Say whether a value says something; that it does not matter is something."""
+    """Whether a value says anything; "don't care" does."""
     return compact_value(value) not in UNSPECIFIED_VALUES

@@ -1,10 +1,10 @@
-"""Turns with frames: MultiWOZ 2.2 and the Schema-Guided Dialogue corpus.
+"""Reader of dialogues whose turns have frames: MultiWOZ 2.2 and Schema-Guided Dialogue (SGD).
 
-The layouts are those of the corpora's own notes (budzianowski/multiwoz, data/MultiWOZ_2.2, and
+The layouts follow the notes of the corpora (budzianowski/multiwoz, data/MultiWOZ_2.2, and
 google-research-datasets/dstc8-schema-guided-dialogue): ``turns`` with ``speaker``, ``utterance``
-and ``iter_frames``, places in characters. MultiWOZ 2.2 has its acts in a file of their own
-(``dialog_acts.json``), by index of the turn: what it has of a dialogue is read from the column
-`ACTS_COLUMN` of its record.
+and ``frames``; positions count characters. MultiWOZ 2.2 keeps its acts in a separate file
+(``dialog_acts.json``), keyed by turn index. The column `ACTS_COLUMN` of a record holds that
+file's acts of its dialogue.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from .acts import (
     BookingDomainTracker,
     canonical_slot,
     canonical_state,
     canonical_value,
-    parse_act,
     parse_acts,
 )
 from .multiwoz import (
     ACTS_COLUMN,
-    add_act_values,
+    add_unannotated,
     find_first_mention,
     parse_span_entry,
-    qualify_slot,
+    read_span_info,
+    values_from_acts,
 )
 from .schema import Act, Dialogue, DialogueTurn
 from .spans import AnnotatedValue, locate_values
@@ -42,23 +42,28 @@ from .validation import (
 )
 
 SERVICE_NUMBER = re.compile(r"_\d+$")
-"""The end of a service's name in Schema-Guided Dialogue: ``Restaurants_1``."""
+"""The number at the end of a service's name in SGD: ``_1`` in ``Restaurants_1``."""
 
-SPEAKER_ROLES = {"user": "user", "system": "assistant"}
+SPEAKER_ROLES: Mapping[str, Literal["user", "assistant"]] = {
+    "user": "user",
+    "system": "assistant",
+}
+"""Roles of `DialogueTurn`, by the name of the speaker in lower case."""
 
 
 @dataclass(frozen=True)
 class SchemaGuidedReader:
-    """Reads and writes one dialogue with ``turns`` of ``iter_frames``.
+    """Reads and rewrites records with ``turns`` of ``frames``, one dialogue each.
 
-    ``numbered`` says whether services have numbers, which is how the two corpora are told apart.
+    ``numbered`` says whether service names end in a number, which distinguishes SGD from MultiWOZ
+    2.2.
     """
 
     name: str
     numbered: bool
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the record has turns of utterances, and services of this corpus's kind."""
+        """Whether the record has turns with utterances, and service names of this corpus."""
         turns = record.get("turns")
         first = turns[0] if isinstance(turns, list) and turns else None
         if not isinstance(first, Mapping) or not {"speaker", "utterance"} <= set(first):
@@ -68,57 +73,58 @@ class SchemaGuidedReader:
         return self.numbered == any(SERVICE_NUMBER.search(str(name)) for name in names)
 
     def read(self, record: Mapping[str, Any]) -> Dialogue:
-        """Return the dialogue; raise `ReadingError` that names what is wrong in the record."""
-        number = read_dialogue_id(record, "dialogue_id")
-        apart, domains = (
-            as_mapping(record.get(ACTS_COLUMN) or {}, f"'{ACTS_COLUMN}'"),
-            BookingDomainTracker(),
-        )
+        """Parse the dialogue; raises `ReadingError`, saying what is wrong, if that fails."""
+        dialogue_id = read_dialogue_id(record, "dialogue_id")
+        separate_acts = as_mapping(record.get(ACTS_COLUMN) or {}, f"'{ACTS_COLUMN}'")
+        bookings = BookingDomainTracker()
         turns: list[DialogueTurn] = []
-        known: dict[str, Mapping[str, str]] = {}
+        state: dict[str, Mapping[str, str]] = {}
         for index, entry in enumerate(as_turns(record.get("turns"), "'turns'")):
-            turn = as_mapping(entry, f"'turns' turn {index}")
-            key = turn.get("turn_id", index)
-            made = self._build_turn(index, turn, apart.get(str(key)) or {}, domains)
-            known |= self._read_state(turn, f"'turns' turn {index}")
-            turns.append(
-                replace(made, state=canonical_state(known)) if made.role != "user" else made
-            )
-        return Dialogue(number, tuple(turns), as_mapping(record.get("goal") or {}, "'goal'"))
+            raw = as_mapping(entry, f"'turns' turn {index}")
+            key = str(raw.get("turn_id", index))
+            turn = self._build_turn(index, raw, separate_acts.get(key) or {}, bookings)
+            state |= self._read_state(raw, f"'turns' turn {index}")
+            if turn.role == "assistant":
+                turn = replace(turn, state=canonical_state(state))
+            turns.append(turn)
+        return Dialogue(dialogue_id, tuple(turns), as_mapping(record.get("goal") or {}, "'goal'"))
 
     def _build_turn(
-        self, index: int, turn: Mapping[str, Any], apart: Any, domains: BookingDomainTracker
+        self,
+        index: int,
+        turn: Mapping[str, Any],
+        separate_acts: Any,
+        bookings: BookingDomainTracker,
     ) -> DialogueTurn:
-        """Return a turn with its acts and where their values stand."""
+        """A turn with its acts and the positions of their values."""
         name = f"'turns' turn {index}"
         role = SPEAKER_ROLES.get(str(turn.get("speaker")).lower())
         if role is None:
             raise ReadingError(f"{name} 'speaker' is {turn.get('speaker')!r}, not USER or SYSTEM")
         text = as_text(turn.get("utterance"), f"{name} 'utterance'")
-        noted = as_mapping(apart, f"{name} acts")
-        acts = parse_acts(noted.get("dialog_act"), f"{name} 'dialog_act'") + self._read_actions(
-            turn, name
-        )
+        annotations = as_mapping(separate_acts, f"{name} acts")
+        acts = parse_acts(annotations.get("dialog_act"), f"{name} 'dialog_act'")
+        acts += self._read_actions(turn, name)
         for service in _active_services(turn, name):
-            domains.observe(service)
-        booking = domains.resolve_domain(acts)
-        said = [*_read_span_info(noted, name, booking), *self._read_slot_spans(turn, text, name)]
-        spans = locate_values(text, add_act_values(said, [] if self.numbered else acts, booking))
-        if self.numbered:
-            spans = locate_values(text, [*said, *_unannotated_act_values(said, acts)])
-        return DialogueTurn(
-            index, "user" if role == "user" else "assistant", text, tuple(acts), spans
-        )
+            bookings.observe(service)
+        booking = bookings.resolve_domain(acts)
+        annotated = [
+            *read_span_info(annotations.get("span_info"), name, booking),
+            *self._read_slot_spans(turn, text, name),
+        ]
+        values = _sgd_values(acts) if self.numbered else values_from_acts(acts, booking)
+        spans = locate_values(text, add_unannotated(annotated, values))
+        return DialogueTurn(index, role, text, tuple(acts), spans)
 
     def _canonical_names(self, service: str, slot: str) -> tuple[str, str]:
-        """Return domain and slot under the names used here."""
+        """The domain and the slot under their canonical names."""
         if self.numbered:
             return SERVICE_NUMBER.sub("", service).lower(), slot.lower()
-        domain, dash, own = slot.lower().partition("-")
-        return (domain, canonical_slot(domain, own)) if dash else (service.lower(), domain)
+        domain, dash, name = slot.lower().partition("-")
+        return (domain, canonical_slot(domain, name)) if dash else (service.lower(), domain)
 
     def _read_actions(self, turn: Mapping[str, Any], name: str) -> list[Act]:
-        """Return the acts in the frames: those of Schema-Guided Dialogue."""
+        """The acts in the frames; only SGD has them there."""
         acts = []
         for service, frame in iter_frames(turn, name):
             for each in as_list(frame.get("actions") or [], f"{name} 'actions'"):
@@ -128,68 +134,76 @@ class SchemaGuidedReader:
                     service, as_text(action.get("slot") or "", name)
                 )
                 values = as_texts(action.get("values") or [], f"{name} action's 'values'")
-                asked = "?" if intent == "request" else ""
-                for value in values or [asked]:
+                default = "?" if intent == "request" else ""
+                for value in values or [default]:
                     acts.append(Act(domain, intent, slot, canonical_value(value)))
         return acts
 
     def _read_slot_spans(
         self, turn: Mapping[str, Any], text: str, name: str
     ) -> Iterator[AnnotatedValue]:
-        """Yield what the frames' slots say; a value copied from elsewhere has no place here."""
+        """Yield the values that the frames' slots mark in the text.
+
+        A value copied from elsewhere has no position here and is skipped.
+        """
         for service, frame in iter_frames(turn, name):
             for each in as_list(frame.get("slots") or [], f"{name} 'slots'"):
                 slot = as_mapping(each, f"{name} 'slots'")
-                domain, own = self._canonical_names(
+                domain, slot_name = self._canonical_names(
                     service, as_text(slot.get("slot"), f"{name} slot")
                 )
                 start, end = slot.get("start"), slot.get("exclusive_end")
                 if type(start) is int and type(end) is int:
                     value = as_texts(slot.get("value", text[max(start, 0) : max(end, 0)]), name)
-                    yield AnnotatedValue(f"{domain}_{own}", " ".join(value), start, end)
+                    yield AnnotatedValue(f"{domain}_{slot_name}", " ".join(value), start, end)
 
     def _read_state(self, turn: Mapping[str, Any], name: str) -> dict[str, Mapping[str, str]]:
-        """Return what the user's turn says is known, by domain, of the services it speaks of."""
+        """The belief state of a user turn's frames: slots and values by domain."""
         states: dict[str, Mapping[str, str]] = {}
         for service, frame in iter_frames(turn, name):
             if frame.get("state") is not None:
                 state = as_mapping(frame["state"], f"{name} 'state'")
                 values = as_mapping(state.get("slot_values") or {}, f"{name} 'slot_values'")
-                first = {s: as_texts(v, f"{name} '{s}'")[:1] for s, v in values.items()}
+                # Alternatives of one value are a list, of which the first counts.
+                first = {
+                    slot: as_texts(value, f"{name} '{slot}'")[:1] for slot, value in values.items()
+                }
                 domain, _ = self._canonical_names(service, "")
                 states[domain] = {
-                    self._canonical_names(service, s)[1]: "".join(v) for s, v in first.items()
+                    self._canonical_names(service, slot)[1]: "".join(texts)
+                    for slot, texts in first.items()
                 }
         return states
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
-        """Return the record with one system turn's text replaced.
+        """Return the record with the text of one system turn replaced.
 
-        The places of that turn's slots and acts are made anew: a value that the new text has gets
-        its place there, one that it has not goes.
+        Updates the positions of that turn's slots and acts: values that the new text contains get
+        their new positions, the others are removed.
         """
         turns = list(as_turns(record.get("turns"), "'turns'"))
         turn = turns[index] if 0 <= index < len(turns) else None
         if not isinstance(turn, Mapping) or str(turn.get("speaker")).lower() != "system":
-            wrong = f"is no system turn; there are {len(turns)} turns"
-            raise ReadingError(f"'turns' turn {index} {wrong}")
+            raise ReadingError(
+                f"'turns' turn {index} is not a system turn; there are {len(turns)} turns"
+            )
         if turn.get("utterance") == text:
             return dict(record)
-        made = {**turn, "utterance": text}
+        changed = {**turn, "utterance": text}
         move = _make_slot_mover(as_text(turn.get("utterance"), "'utterance'"), text)
         if turn.get("frames"):
-            made["frames"] = [
-                {**frame, "slots": [s for slot in _frame_slots(frame) for s in move(slot)]}
+            changed["frames"] = [
+                {**frame, "slots": [moved for slot in _frame_slots(frame) for moved in move(slot)]}
                 if frame.get("slots")
                 else frame
                 for _, frame in iter_frames(turn, f"'turns' turn {index}")
             ]
-        turns[index] = made
+        turns[index] = changed
         return {**_update_span_info(record, str(turn.get("turn_id", index)), move), "turns": turns}
 
 
 def iter_frames(turn: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each frame of a turn with its service."""
+    """Yield each frame of a turn with the name of its service."""
     for each in as_list(turn.get("frames") or [], f"{name} 'frames'"):
         frame = as_mapping(each, f"{name} 'frames'")
         yield as_text(frame.get("service"), f"{name} frame's 'service'"), frame
@@ -200,7 +214,7 @@ def _frame_slots(frame: Mapping[str, Any]) -> list[Any]:
 
 
 def _active_services(turn: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Yield the services that the user has an intent for."""
+    """Yield the services for which the user has an active intent."""
     for service, frame in iter_frames(turn, name):
         state = frame.get("state")
         intent = state.get("active_intent") if isinstance(state, Mapping) else None
@@ -208,53 +222,46 @@ def _active_services(turn: Mapping[str, Any], name: str) -> Iterator[str]:
             yield service.lower()
 
 
-def _read_span_info(noted: Mapping[str, Any], name: str, booking: str) -> Iterator[AnnotatedValue]:
-    """Yield what the file of acts says is in the text, in characters."""
-    for each in as_list(noted.get("span_info") or [], f"{name} 'span_info'"):
-        act, slot, said, start, end = parse_span_entry(each, name)
-        domain = parse_act(act, slot, said).domain
-        yield AnnotatedValue(qualify_slot(domain, slot, booking), said, start, end)
-
-
-def _unannotated_act_values(said: list[AnnotatedValue], acts: list[Act]) -> list[AnnotatedValue]:
-    """Return the acts' values that no span is of."""
-    known = {(each.slot, each.value.lower()) for each in said}
-    alone = [AnnotatedValue(f"{act.domain}_{act.slot}", act.value) for act in acts if act.slot]
-    return [each for each in alone if (each.slot, each.value) not in known]
+def _sgd_values(acts: list[Act]) -> list[AnnotatedValue]:
+    """The values that SGD's acts name; its slots need no canonical names."""
+    return [AnnotatedValue(f"{act.domain}_{act.slot}", act.value) for act in acts if act.slot]
 
 
 def _update_span_info(
-    record: Mapping[str, Any], turn: str, move: Callable[[Any], list[Any]]
+    record: Mapping[str, Any], turn_id: str, move: Callable[[Any], list[Any]]
 ) -> Mapping[str, Any]:
-    """Return the record with the places of a turn's values in its column of acts made anew."""
+    """Return the record with the positions of a turn's values in `ACTS_COLUMN` updated."""
     acts = as_mapping(record.get(ACTS_COLUMN) or {}, f"'{ACTS_COLUMN}'")
-    noted = as_mapping(acts.get(turn) or {}, f"'{ACTS_COLUMN}' of turn {turn}")
-    if not noted.get("span_info"):
+    annotations = as_mapping(acts.get(turn_id) or {}, f"'{ACTS_COLUMN}' of turn {turn_id}")
+    if not annotations.get("span_info"):
         return record
     spans = [
         [act, slot, moved["value"], moved["start"], moved["exclusive_end"]]
-        for each in as_list(noted["span_info"], "'span_info'")
-        for act, slot, said, start, end in [parse_span_entry(each, "the turn's")]
-        for moved in move({"value": said, "start": start, "exclusive_end": end})
+        for each in as_list(annotations["span_info"], "'span_info'")
+        for act, slot, value, start, end in [parse_span_entry(each, "the turn's")]
+        for moved in move({"value": value, "start": start, "exclusive_end": end})
     ]
-    return {**record, ACTS_COLUMN: {**acts, turn: {**noted, "span_info": spans}}}
+    return {**record, ACTS_COLUMN: {**acts, turn_id: {**annotations, "span_info": spans}}}
 
 
 def _make_slot_mover(old: str, new: str) -> Callable[[Any], list[Any]]:
-    """Return what gives a slot's entries for another text: one, or none if it lacks the value."""
+    """A function that moves a slot's entry from the old text to the new one.
 
-    def move(each: Any) -> list[Any]:
-        slot = as_mapping(each, "'slots'")
+    It returns a list with the moved entry, or an empty list if the new text lacks the value.
+    """
+
+    def move(entry: Any) -> list[Any]:
+        slot = as_mapping(entry, "'slots'")
         start, end = slot.get("start"), slot.get("exclusive_end")
         if type(start) is not int or type(end) is not int:
             return [slot]
         surface = old[max(start, 0) : max(end, 0)]
         if surface and new[start:end] == surface:
             return [slot]
-        place = find_first_mention(new, [surface])
-        if place is None:
+        mention = find_first_mention(new, [surface])
+        if mention is None:
             return []
-        said = {"value": new[slice(*place)]} if "value" in slot else {}
-        return [{**slot, **said, "start": place[0], "exclusive_end": place[1]}]
+        value = {"value": new[slice(*mention)]} if "value" in slot else {}
+        return [{**slot, **value, "start": mention[0], "exclusive_end": mention[1]}]
 
     return move

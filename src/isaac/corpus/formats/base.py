@@ -15,7 +15,7 @@ MAX_CHARACTERS = 1_000_000
 """Maximum length of a text in characters; a row with a longer one is rejected."""
 
 MAX_TURNS = 1000
-"""Maximum number of turns in a conversation; the prompts of its turns grow quadratically with it."""
+"""Maximum number of turns in a conversation; the size of its prompts grows quadratically."""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a surrogate pair, which is not valid Unicode by itself."""

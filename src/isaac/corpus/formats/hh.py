@@ -39,7 +39,7 @@ class HHFormat:
         return isinstance(value, str) and bool(SPEAKER.match(value)) and "Assistant:" in value
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Find every assistant turn with a human turn before it.
+        """Find every assistant turn after a human turn.
 
         An empty assistant turn before the last turn is skipped; any other empty turn makes the
         record unusable.

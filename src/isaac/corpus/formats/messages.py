@@ -88,7 +88,7 @@ class MessagesFormat:
         return is_turn_list(record.get(self.column), "role")
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Find every assistant message without tool calls that has a user or tool message before."""
+        """Find every assistant message without tool calls after a user or tool message."""
         messages = require_turn_list(record, self.column, "messages")
         return find_assistant_turns(*read_messages(messages, self.column))
 

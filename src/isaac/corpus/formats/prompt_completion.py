@@ -27,7 +27,7 @@ class PromptCompletionFormat:
             message = Message("user", require_text(record, "prompt"))
             return [CorpusTurn(0, (message,), require_text(record, "completion"))]
         if not isinstance(prompt, list) or not isinstance(completion, list) or not prompt:
-            raise RowError("'prompt' and 'completion' must both be text or both be lists of messages")
+            raise RowError("'prompt' and 'completion' must both be text or both be messages")
         if len(completion) != 1:
             raise RowError(f"'completion' has {len(completion)} messages; expected one")
         before, _ = read_messages(prompt, "prompt")

@@ -46,7 +46,7 @@ class ShareGPTFormat:
         return is_turn_list(record.get(self.column), "from")
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Find every model turn with a user or tool turn before it, except function calls."""
+        """Find every assistant turn after a user or tool turn, except function calls."""
         messages: list[tuple[int, Message]] = []
         editable = set()
         for index, turn in enumerate(require_turn_list(record, self.column, "turns")):

@@ -28,7 +28,7 @@ GROUP_BY_ACT = "act"
 """The value of ``group_by`` that groups turns by their acts and the slots in their text."""
 
 INDUCED_ACT_PREFIX = "~"
-"""The prefix of an induced act, as in ``~7``: it replaces the acts of a turn without annotations."""
+"""The prefix of an induced act, such as ``~7``, which a turn without annotated acts gets."""
 
 GROUP_SEPARATOR = " | "
 """The separator between the acts and the slots of a group."""
@@ -110,7 +110,7 @@ def fill_placeholders(response: str, values: Mapping[str, Sequence[str]]) -> str
 
 
 def _read_plain_messages(record: Mapping[str, Any]) -> Iterator[tuple[int, Message]]:
-    """Yield (index, message) of the column ``messages``: turns, system prompts and tool messages."""
+    """Yield (index, message) from the column ``messages``, system prompts and tools included."""
     messages = record.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else []):
         role = (

@@ -1,1 +1,1 @@
-"""Nearest neighbors: an exact search, and an inverted file (IVF) for large corpora."""
+"""Nearest neighbors: exact search, and an inverted file (IVF) for large corpora."""

@@ -1,7 +1,7 @@
-"""Neighbourhoods: the rows whose contexts are most alike, or that share a key.
+"""Exact nearest-neighbor search, and rows grouped by context or by key.
 
-Paper, step 1 (context clustering): the neighbourhood of a row is its k nearest contexts, itself
-included; in task-oriented dialogue, all rows with the same key.
+Paper, step 1 (context clustering): the neighborhood of a row is its k nearest contexts, including
+its own; in task-oriented dialogue, all rows with the same key.
 """
 
 from __future__ import annotations
@@ -14,88 +14,90 @@ from ...runtime.arrays import Flags, Floats, Ints, Ragged
 from ..vectors import GridVectors
 
 TILE_VECTORS = 2048
-"""Vectors that queries are compared with at a time; bounds memory, changes no result."""
+"""Vectors converted to floats at a time; bounds memory, does not affect results."""
 
 BLOCK_QUERIES = 512
-"""Queries that are searched for at a time; bounds memory, changes no result."""
+"""Queries searched at a time; bounds memory, does not affect results."""
 
 BLOCK_PRODUCTS = BLOCK_QUERIES * TILE_VECTORS
-"""Products of queries with vectors at a time; bounds memory, changes no result."""
+"""Dot products computed at a time; bounds memory, does not affect results."""
 
 BLOCK_KEYS = 5 * 2**20
-"""Candidates that a block of queries has room for; bounds memory, changes no result."""
+"""Candidates that one block of queries can hold; bounds memory, does not affect results."""
 
 
 def find_neighbors(
     queries: GridVectors, vectors: GridVectors, k: int, selves: Ints | None = None
 ) -> Ints:
-    """Return the k nearest vectors of each query by inner product, nearest first.
+    """Find the k nearest vectors of each query by inner product, nearest first.
 
-    ``queries`` (m, d) and ``vectors`` (n, d) lie on the grid, so that the search is exact to the
-    last bit. Equal similarities are ordered by index. ``selves`` (m,) names the vector that each
-    query is, which always comes first. The result has shape (m, min(k, n)).
+    ``queries`` (m, d) and ``vectors`` (n, d) are grid vectors, so the search is exact to the last
+    bit. Equal similarities are ordered by index. ``selves`` (m,) is the index of the vector that
+    is the query itself, -1 for none; that vector always comes first. The result has shape
+    (m, min(k, n)).
 
-    Beside the result it needs at most 64 MB for d = 256, whatever m, n and k, and 12 KB for each
+    Besides the result it needs at most 64 MB for d = 256, whatever m, n and k, and 12 KB for each
     further dimension: a block of queries, a tile of vectors, their products, and the keys of
-    `TopK`. The vectors may be mapped from a file.
+    `TopK`. The vectors can be memory-mapped.
     """
     k = min(k, len(vectors))
-    found = np.empty((len(queries), k), np.int64)
-    for block in split_queries(len(found) if k else 0, k):
-        asked = queries[block].astype(np.float32)
-        nearest = TopK(len(asked), k, None if selves is None else selves[block])
-        every = np.arange(len(asked))
-        for met in split_range(len(vectors), BLOCK_PRODUCTS // len(asked)):
-            steps = compute_products(asked, vectors[met])
-            nearest.update(every, steps, np.arange(met.start, met.stop))
-        found[block] = nearest.best()
-    return found
+    neighbors = np.empty((len(queries), k), np.int64)
+    for block in split_queries(len(neighbors) if k else 0, k):
+        query_floats = queries[block].astype(np.float32)
+        nearest = TopK(len(query_floats), k, None if selves is None else selves[block])
+        rows = np.arange(len(query_floats))
+        for tile in split_range(len(vectors), BLOCK_PRODUCTS // len(query_floats)):
+            steps = compute_products(query_floats, vectors[tile])
+            nearest.update(rows, steps, np.arange(tile.start, tile.stop))
+        neighbors[block] = nearest.result()
+    return neighbors
 
 
-def compute_products(asked: Floats, vectors: GridVectors, some: Ints | None = None) -> Floats:
-    """Return how similar queries (m, d) are to vectors (n, d), shape (m, n), in steps of 2^-22.
+def compute_products(queries: Floats, vectors: GridVectors, indices: Ints | None = None) -> Floats:
+    """Compute the similarities (m, n) of queries (m, d) and vectors (n, d), in steps of 2^-22.
 
-    ``some`` names those of the vectors that are meant. They become floats a tile at a time, which
-    costs less than to read so many floats from memory.
+    ``indices`` (n,) selects the vectors to compare with, if not all. The vectors become floats one
+    tile at a time: converting them again costs less than reading stored floats from memory.
     """
-    steps = np.empty((len(asked), len(vectors if some is None else some)), np.float32)
+    steps = np.empty((len(queries), len(vectors if indices is None else indices)), np.float32)
     for tile in split_range(steps.shape[1], TILE_VECTORS):
-        part = vectors[tile] if some is None else vectors.take(some[tile], axis=0)
-        np.matmul(asked, part.astype(np.float32).T, out=steps[:, tile])
+        part = vectors[tile] if indices is None else vectors.take(indices[tile], axis=0)
+        np.matmul(queries, part.astype(np.float32).T, out=steps[:, tile])
     return steps
 
 
-def split_queries(count: int, k: int, most: int | None = None) -> Iterator[slice]:
-    """Yield the parts of so many queries that are searched at a time for k vectors each."""
+def split_queries(count: int, k: int, block: int | None = None) -> Iterator[slice]:
+    """Split a number of queries into the blocks that are searched at a time for k vectors each."""
     return split_range(
-        count, max(1, min(most or BLOCK_QUERIES, BLOCK_KEYS // (3 * k + 2 * SPARE_KEYS)))
+        count, max(1, min(block or BLOCK_QUERIES, BLOCK_KEYS // (3 * k + 2 * SPARE_KEYS)))
     )
 
 
 def split_range(count: int, size: int) -> Iterator[slice]:
-    """Yield slices of at most a size that make up so many."""
+    """Split ``range(count)`` into consecutive slices of at most ``size``."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 SPARE_KEYS = 64
-"""Vectors that wait beside twice k before they are sorted in; changes no result."""
+"""Candidates beyond twice k that may wait before they are sorted; does not affect results."""
 
 INDEX_BITS = 32
 MAX_INDEX = (1 << INDEX_BITS) - 1
 NO_KEY = -(1 << 63)
-"""The key of no vector, less than any other."""
+"""The key of an empty place, less than the key of any vector."""
 
 MAX_STEPS = np.float32(1 << 23)
-"""More steps of 2^-22 than a similarity of grid vectors has, and all exact in float32."""
+"""More steps of 2^-22 than the similarity of two grid vectors can have, and exact in float32."""
 
 
 class TopK:
-    """The k nearest of the vectors that queries have met, in whatever order and however often.
+    """The k nearest vectors seen so far for each query, whatever the order and the repeats.
 
-    A vector is known by its key, a whole number that sorts by similarity, then by smaller index.
-    Vectors wait in no order beside the k best of their query, and are sorted in when there are
-    more than about k of them. The least similarity that can still count is known of each query;
-    few vectors reach it after the first few hundred, and only those cost more than a comparison.
+    The key of a vector is one integer that sorts by similarity, then by smaller index: the
+    similarity in steps in the high bits, the index from the end in the low `INDEX_BITS`. New
+    candidates wait unsorted behind the k best of their query, and are merged when there are more
+    than about k. Each query has a threshold, the least similarity that can still enter its k best.
+    After the first few hundred vectors, few reach it, and all others cost only a comparison.
     """
 
     def __init__(self, count: int, k: int, selves: Ints | None = None) -> None:
@@ -103,90 +105,98 @@ class TopK:
         self.keys = np.empty((count, 3 * k + 2 * SPARE_KEYS), np.int64)
         self.keys[:, :k] = NO_KEY
         self.used = np.full(count, k)
-        self.least = np.full(count, -MAX_STEPS)
-        self.floor = np.full(count, NO_KEY)
+        self.threshold = np.full(count, -MAX_STEPS)
+        self.min_keys = np.full(count, NO_KEY)
         self.selves = np.full(count, -1) if selves is None else selves
-        own = np.flatnonzero(self.selves >= 0)
-        self.keys[own, 0] = _encode_keys(np.full(len(own), MAX_STEPS), self.selves[own])
+        # A query that is one of the vectors has that vector as its first key, above all others.
+        queries = np.flatnonzero(self.selves >= 0)
+        self.keys[queries, 0] = _encode_keys(np.full(len(queries), MAX_STEPS), self.selves[queries])
 
-    def update(self, rows: Ints, steps: Floats, names: Ints) -> None:
-        """Let some queries meet some vectors.
+    def update(self, rows: Ints, steps: Floats, indices: Ints) -> None:
+        """Compare some queries with some vectors.
 
-        ``rows`` (b,) are queries, each once, ``names`` (t,) are vectors, each once; ``steps``
-        (b, t) is how similar they are, in steps of 2^-22.
+        ``rows`` (b,) are distinct queries, ``indices`` (t,) distinct vectors, and ``steps`` (b, t)
+        their similarities in steps of 2^-22.
         """
-        width = len(names)
+        width = len(indices)
         self._set_first_threshold(rows, steps)
-        flat = np.flatnonzero(steps >= self.least[rows][:, None])
+        # The pairs (p,) that reach the threshold: place in ``rows``, index of the vector, its key.
+        flat = np.flatnonzero(steps >= self.threshold[rows][:, None])
         row = flat // width
-        name = names[flat - row * width]
-        keys = _encode_keys(steps.reshape(-1)[flat], name)
+        index = indices[flat - row * width]
+        keys = _encode_keys(steps.reshape(-1)[flat], index)
         query = rows[row]
-        counts = (keys > self.floor[query]) & (name != self.selves[query])
-        row, query, keys = row[counts], query[counts], keys[counts]
-        many = np.bincount(row, minlength=len(rows))
-        if many.max() > self.k + SPARE_KEYS:  # where many are equal, or the nearest come last
+        # Equal similarity, but a larger index than the k-th best: not among the k best either.
+        enters = (keys > self.min_keys[query]) & (index != self.selves[query])
+        row, query, keys = row[enters], query[enters], keys[enters]
+        counts = np.bincount(row, minlength=len(rows))
+        if counts.max() > self.k + SPARE_KEYS:  # where many are equal, or the nearest come last
             for half in split_range(width, -(-width // 2)):
-                self.update(rows, np.ascontiguousarray(steps[:, half]), names[half])
+                self.update(rows, np.ascontiguousarray(steps[:, half]), indices[half])
             return
-        place = np.arange(len(row)) + (self.used[rows] - np.cumsum(many) + many)[row]
+        # Append the new keys of each query behind those that it already has.
+        place = np.arange(len(row)) + (self.used[rows] - np.cumsum(counts) + counts)[row]
         self.keys[query, place] = keys
-        self.used[rows] += many
+        self.used[rows] += counts
         self._merge(rows[self.used[rows] > 2 * self.k + SPARE_KEYS])
 
     def _set_first_threshold(self, rows: Ints, steps: Floats) -> None:
-        """Let queries that meet their first vectors wait for the k best of them only."""
+        """Set the threshold of queries without one: the k-th best of their first vectors."""
         width = steps.shape[1]
-        first = np.flatnonzero(self.least[rows] == -MAX_STEPS)
+        first = np.flatnonzero(self.threshold[rows] == -MAX_STEPS)
         if width > self.k and len(first):
-            some = steps if len(first) == len(steps) else steps[first]
-            least = np.partition(some, width - self.k, axis=1)[:, width - self.k]
-            self.least[rows[first]] = least
+            first_steps = steps if len(first) == len(steps) else steps[first]
+            kth_best = np.partition(first_steps, width - self.k, axis=1)[:, width - self.k]
+            self.threshold[rows[first]] = kth_best
 
     def _merge(self, rows: Ints) -> None:
+        """Sort the waiting keys of some queries into their k best, and raise the thresholds."""
         if not len(rows) or not self.k:
             return
         used = self.used[rows]
         keys = self.keys[rows, : used.max()]
         keys[np.arange(keys.shape[1]) >= used[:, None]] = NO_KEY
         keys.sort(axis=1)
-        again = (keys[:, 1:] == keys[:, :-1]) & (keys[:, 1:] > NO_KEY)
-        if again.any():
-            keys[:, 1:][again] = NO_KEY
+        # A vector that was compared twice has two equal keys; one of them becomes empty.
+        repeated = (keys[:, 1:] == keys[:, :-1]) & (keys[:, 1:] > NO_KEY)
+        if repeated.any():
+            keys[:, 1:][repeated] = NO_KEY
             keys.sort(axis=1)
-        kept = keys[:, -self.k :]
-        self.keys[rows, : self.k], self.used[rows] = kept, self.k
-        self.floor[rows] = kept[:, 0]
-        self.least[rows] = np.maximum(
-            self.least[rows], (kept[:, 0] >> INDEX_BITS).astype(np.float32)
+        top = keys[:, -self.k :]
+        self.keys[rows, : self.k], self.used[rows] = top, self.k
+        self.min_keys[rows] = top[:, 0]
+        self.threshold[rows] = np.maximum(
+            self.threshold[rows], (top[:, 0] >> INDEX_BITS).astype(np.float32)
         )
 
-    def lacking(self) -> Flags:
-        """Return, after the best were asked for, which queries have met fewer than k vectors."""
-        lacking: Flags = self.floor == NO_KEY
-        return lacking
+    def incomplete(self) -> Flags:
+        """Which queries (m,) were compared with fewer than k vectors; call `result` first."""
+        incomplete: Flags = self.min_keys == NO_KEY
+        return incomplete
 
-    def best(self) -> Ints:
-        """Return the k nearest of each query, nearest first, shape (m, k)."""
+    def result(self) -> Ints:
+        """The indices (m, k) of the k nearest vectors of each query, nearest first."""
         self._merge(np.arange(len(self.keys)))
         return MAX_INDEX - (self.keys[:, self.k - 1 :: -1][:, : self.k] & MAX_INDEX)
 
 
-def _encode_keys(steps: Floats, names: Ints) -> Ints:
+def _encode_keys(steps: Floats, indices: Ints) -> Ints:
     keys: Ints = steps.astype(np.int64)
     keys <<= INDEX_BITS
-    keys += MAX_INDEX - names
+    keys += MAX_INDEX - indices
     return keys
 
 
 def gather_rows(near: Ints, rows: Ragged, k: int) -> Ragged:
-    """Return for each query the first k rows that its nearest contexts have.
+    """Collect for each query the first k rows of its nearest contexts.
 
-    ``near`` (m, j) holds contexts, nearest first; ``rows`` holds the rows of each context.
+    ``near`` (m, j) holds contexts, nearest first; ``rows`` lists the rows of each context.
     """
     counts = np.minimum(rows.lengths, k)[near]
+    # How many rows each context contributes (m, j), once those before it are counted.
     before = np.cumsum(counts, axis=1) - counts
     taken = np.clip(k - before, 0, counts)
+    # Those are the first rows of each context's list, here as places in ``rows.values``.
     flat = taken.reshape(-1)
     first = rows.offsets[near].reshape(-1)
     step = np.arange(flat.sum()) - np.repeat(np.cumsum(flat) - flat, flat)
@@ -194,9 +204,9 @@ def gather_rows(near: Ints, rows: Ragged, k: int) -> Ragged:
 
 
 def group_rows(keys: Ints) -> Ragged:
-    """Return the rows that have each key, keys and rows in ascending order.
+    """List the rows of each key, keys and rows in ascending order.
 
-    ``keys`` (n,) are whole numbers from 0 without gaps.
+    ``keys`` (n,) are integers from 0 without gaps.
     """
     order = np.argsort(keys, kind="stable").astype(np.int64)
     return Ragged.of(order, np.bincount(keys, minlength=0).astype(np.int64))

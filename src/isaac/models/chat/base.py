@@ -1,4 +1,4 @@
-"""Base."""
+"""The `ChatModel` protocol: conversations in, replies out."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Literal, NamedTuple, Protocol
 from ...errors import IsaacError
 
 Conversation = list[dict[str, str]]
-"""A conversation up to the turn that is asked for: ``[{"role": ..., "content": ...}, ...]``."""
+"""The turns before the reply: ``[{"role": ..., "content": ...}, ...]``."""
 
 
 def messages_to_text(messages: Conversation) -> str:
-    """Return a conversation as one text: one turn as it is, several a line each."""
+    """Join a conversation to one text: a single turn unchanged, several as ``Role: …`` lines."""
     if len(messages) == 1:
         return messages[0]["content"]
     return "\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in messages)
 
 
 Dtype = Literal["float32", "bfloat16"]
-"""Numbers that the weights of a model are held in."""
+"""The number type of a model's weights."""
 
 
 class ModelError(IsaacError):
-    """A model cannot be had, or did not answer as one."""
+    """A model cannot be loaded, or cannot be used for what was asked."""
 
 
 class Decoding(NamedTuple):
-    """How replies are drawn from a model; the same numbers and seed give the same replies.
+    """How a model generates replies; the same values give the same replies.
 
-    ``temperature`` 0 takes the likeliest token each time.
+    ``temperature`` 0 always takes the most likely token.
     """
 
     max_tokens: int = 128
@@ -39,10 +39,10 @@ class Decoding(NamedTuple):
 
 
 class ChatModel(Protocol):
-    """Anything that replies to conversations. ``name`` is what tables call it."""
+    """Anything that replies to conversations; tables show its ``name``."""
 
     name: str
 
     def reply(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[str | None]:
-        """Return one reply a conversation, in order; None where the model gave none."""
+        """Generate one reply per conversation, in order; None if the model gave none."""
         ...

@@ -14,15 +14,14 @@ from .seeds import derive_seeds
 
 
 class ChatEndpoint(OpenAIClient):
-    """A chat model behind an address, to which several conversations are sent at a time.
+    """A chat model at a base URL, which answers up to ``workers`` conversations at a time.
 
-    Whether the same seed gives the same replies is for the server to keep.
-
-    ``unanswered`` counts the conversations that got no reply; ``first_error`` says why the first
-    of them did not.
+    Each request carries a seed, but whether the same seed gives the same reply is up to the
+    server. ``unanswered`` counts the conversations without a reply; ``first_error`` is the reason
+    for the first of them.
     """
 
-    REFUSAL = ModelError
+    URL_ERROR = ModelError
 
     def __init__(self, model: str, base_url: str, *, workers: int = 8, **settings: Any) -> None:
         super().__init__(model, base_url, **settings)
@@ -31,23 +30,22 @@ class ChatEndpoint(OpenAIClient):
         self.first_error: str | None = None
 
     def reply(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[str | None]:
-        """Return one reply a conversation, in order; None where none came."""
-        own = [
-            seed >> 32 for seed in derive_seeds(conversations, decoding.seed)
-        ]  # servers take 31 bits
+        """Request one reply per conversation, in order; None if a request fails."""
+        # Servers accept seeds of 31 bits.
+        seeds = [seed >> 32 for seed in derive_seeds(conversations, decoding.seed)]
         with ThreadPoolExecutor(self.workers) as pool:
-            answers = list(pool.map(partial(self._ask, decoding), conversations, own))
+            answers = list(pool.map(partial(self._request, decoding), conversations, seeds))
         errors = [error for _, error in answers if error is not None]
         self.unanswered += len(errors)
         self.first_error = self.first_error or (errors[0] if errors else None)
         return [text for text, _ in answers]
 
-    def _ask(
+    def _request(
         self, decoding: Decoding, messages: Conversation, seed: int
     ) -> tuple[str | None, str | None]:
-        """Return a reply, or why there is none."""
+        """A reply and no error, or no reply and the reason."""
         try:
-            answer: Any = self.client.chat.completions.create(
+            response: Any = self.client.chat.completions.create(
                 model=self.model,
                 messages=messages,
                 max_tokens=decoding.max_tokens,
@@ -55,12 +53,12 @@ class ChatEndpoint(OpenAIClient):
                 top_p=decoding.top_p,
                 seed=seed,
             )
-            text = answer.choices[0].message.content
+            text = response.choices[0].message.content
         except self.package.OpenAIError as error:
             return None, format_error(error, 300)
         except (AttributeError, IndexError, TypeError, ValueError):
             return None, (
-                "the answer is no chat completion; the base URL is the part before "
-                "/chat/completions, such as http://localhost:8000/v1"
+                "the endpoint did not return a chat completion; check the base URL: it is the part "
+                "before /chat/completions, such as http://localhost:8000/v1"
             )
-        return (text, None) if isinstance(text, str) else (None, "the answer has no text")
+        return (text, None) if isinstance(text, str) else (None, "the chat completion has no text")

@@ -1,4 +1,4 @@
-"""The bars and remarks of the libraries underneath, held back while they work."""
+"""Silence the progress bars, log messages and warnings of transformers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Hold back transformers' progress bars, remarks and warnings, errors apart."""
+    """Silence everything that transformers prints except errors."""
     import transformers
     from transformers.utils import logging
 
@@ -29,11 +29,11 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def without_gguf_bar() -> Iterator[None]:
-    """Hold back the bar of GGUF files, which transformers shows whatever it is told of bars."""
-    reading = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
-    bar = getattr(reading, "tqdm", None)
+    """Silence the bar for reading GGUF files, which transformers shows even when bars are off."""
+    module = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    bar = getattr(module, "tqdm", None)
     try:
-        vars(reading)["tqdm"] = lambda items, **_: items
+        vars(module)["tqdm"] = lambda items, **_: items
         yield
     finally:
-        vars(reading)["tqdm"] = bar
+        vars(module)["tqdm"] = bar

@@ -1,4 +1,4 @@
-"""How likely a causal language model finds texts: the forward perplexity of replies."""
+"""The likelihood that a causal language model assigns to texts: forward perplexity of replies."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ...errors import require_extra
 from .base import Dtype, ModelError
 
 MAX_TOKENS = 1024
-"""Tokens of a text that are read at most."""
+"""The most tokens of a context and its text that are read."""
 
 
 class Likelihood(NamedTuple):
-    """The negative log-likelihood of texts in nats, and the tokens that it is a sum over."""
+    """The negative log-likelihood of texts in nats, and how many tokens it sums over."""
 
     nats: float
     tokens: int
 
     @property
     def perplexity(self) -> float:
-        """Return the perplexity a token, NaN without tokens."""
+        """The perplexity per token; NaN without tokens."""
         return math.exp(self.nats / self.tokens) if self.tokens else math.nan
 
 
@@ -33,32 +33,36 @@ def compute_likelihood(
     batch: int = 8,
     tick: Callable[[int], None] = lambda _: None,
 ) -> Likelihood:
-    """Return how likely a causal model finds each second text after the first.
+    """Compute the likelihood of the second text of each pair, given the first as its context.
 
-    ``model`` and ``tokenizer`` are those of transformers. A text is tokenised by itself, after its
-    context and a line's end, and cut with it at `MAX_TOKENS` tokens, or as many as the model reads,
-    the context from its start.
+    ``model`` and ``tokenizer`` are from transformers. The text is tokenized separately from its
+    context, which ends with a newline. Together they have at most `MAX_TOKENS` tokens, or as many
+    as the model reads: the text is cut at the end, to half of that, and the context at the start.
     """
     torch = require_extra("torch", "a reference model", "evaluate")
-    most = min(MAX_TOKENS, getattr(model.config, "max_position_embeddings", None) or MAX_TOKENS)
-    encoded = [_tokenize_pair(tokenizer, *pair, most) for pair in pairs]
-    encoded.sort(key=lambda one: one.skipped)
+    limit = min(MAX_TOKENS, getattr(model.config, "max_position_embeddings", None) or MAX_TOKENS)
+    encoded = [_tokenize_pair(tokenizer, *pair, limit) for pair in pairs]
+    # By context length, so that a batch shares the positions whose logits are not needed.
+    encoded.sort(key=lambda pair: pair.context_length)
     nats, tokens = 0.0, 0
     model.eval()
     for start in range(0, len(encoded), batch):
         chunk = encoded[start : start + batch]
-        rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(one.ids) for one in chunk], True)
-        at = torch.arange(rows.shape[1])
-        seen = at < torch.tensor([[len(one.ids)] for one in chunk])
-        said = seen & (at >= torch.tensor([[one.skipped] for one in chunk]))
-        labels = rows.where(said, -100)
-        first = max(0, chunk[0].skipped - 1)
+        # Token ids (pairs, longest), padded at the end.
+        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(pair.ids) for pair in chunk], True)
+        position = torch.arange(ids.shape[1])
+        # Masks (pairs, longest) of all tokens but padding, and of the tokens of the text alone.
+        attended = position < torch.tensor([[len(pair.ids)] for pair in chunk])
+        scored = attended & (position >= torch.tensor([[pair.context_length] for pair in chunk]))
+        labels = ids.where(scored, -100)
+        # The logits at one position predict the next token: start one before the first text.
+        first = max(0, chunk[0].context_length - 1)
+        device = model.device
         with torch.inference_mode():
-            place = model.device
-            logits = _compute_logits(model, rows.to(place), seen.long().to(place), first)
+            logits = _compute_logits(model, ids.to(device), attended.long().to(device), first)
         loss = torch.nn.functional.cross_entropy(
             logits[:, :-1].float().flatten(0, 1),
-            labels[:, first + 1 :].to(place).flatten(),
+            labels[:, first + 1 :].to(device).flatten(),
             reduction="sum",
         )
         nats += float(loss)
@@ -67,46 +71,51 @@ def compute_likelihood(
     return Likelihood(nats, tokens)
 
 
-def _compute_logits(model: Any, rows: Any, seen: Any, first: int) -> Any:
-    """Return the scores of every token after each place from the first on.
+def _compute_logits(model: Any, ids: Any, attended: Any, first: int) -> Any:
+    """The logits at every position from ``first`` on: (pairs, longest - first, vocabulary).
 
-    A vocabulary is large: those of the contexts are not made, where a model can leave them out.
+    The vocabulary is large, so the logits of earlier positions are not computed if the model
+    supports that.
     """
     import torch
 
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
-        return model(input_ids=rows, attention_mask=seen).logits[:, first:]
-    keep = torch.arange(first, rows.shape[1], device=rows.device)
-    return model(input_ids=rows, attention_mask=seen, logits_to_keep=keep).logits
+        return model(input_ids=ids, attention_mask=attended).logits[:, first:]
+    keep = torch.arange(first, ids.shape[1], device=ids.device)
+    return model(input_ids=ids, attention_mask=attended, logits_to_keep=keep).logits
 
 
 class _TokenizedPair(NamedTuple):
-    """Tokens of a context and a text, and how many of them are not of the text."""
+    """Tokens of a context and its text; the first ``context_length`` are not scored."""
 
     ids: list[int]
-    skipped: int
+    context_length: int
 
 
-def _tokenize_pair(tokenizer: Any, context: str, text: str, most: int) -> _TokenizedPair:
+def _tokenize_pair(tokenizer: Any, context: str, text: str, limit: int) -> _TokenizedPair:
     before = tokenizer(context + "\n", add_special_tokens=False)["input_ids"]
-    after = tokenizer(text, add_special_tokens=False)["input_ids"][: most // 2]
-    before = before[max(len(before) + len(after) + 1 - most, 0) :]
+    after = tokenizer(text, add_special_tokens=False)["input_ids"][: limit // 2]
+    # One of the `limit` tokens is the one that starts a sequence.
+    before = before[max(len(before) + len(after) + 1 - limit, 0) :]
     start = tokenizer.bos_token_id
     before = before if start is None else [start, *before]
     return _TokenizedPair([*before, *after], len(before))
 
 
 def load_reference_model(name: str, dtype: Dtype | None = None) -> tuple[Any, Any]:
-    """Return the model and the tokenizer of a name that `load_chat_model` knows, if it is local."""
+    """Load the model and tokenizer of a local causal model, by a name for `load_chat_model`.
+
+    Raises `ModelError` if the name is an endpoint or an encoder-decoder.
+    """
     from . import load_chat_model
 
     loaded = load_chat_model(name, dtype=dtype)
     model, tokenizer = getattr(loaded, "model", None), getattr(loaded, "tokenizer", None)
-    two_parts = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
-    if model is None or tokenizer is None or two_parts:
+    encoder_decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    if model is None or tokenizer is None or encoder_decoder:
         raise ModelError(
-            f"'{name}' gives no likelihoods; a reference model is a causal model: a folder, "
-            "a hub's name or smollm2"
+            f"'{name}' gives no likelihoods; a reference model must be a local causal model: a "
+            "folder, the name of a model on the hub, or smollm2"
         )
     return model, tokenizer
 

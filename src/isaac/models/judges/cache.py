@@ -62,7 +62,7 @@ class CachedJudge:
                 self.cached[str(key)] = judgment
 
     def _store(self, answers: dict[str, Judgment | str]) -> None:
-        """Append the scored answers in one write, on a new line if a killed process left half of one."""
+        """Append the scored answers in one write, after ending a half line of a killed process."""
         scored = {
             key: answer
             for key, answer in answers.items()

@@ -1,4 +1,4 @@
-"""A causal model that writes short answers, with how likely it was to begin with each word."""
+"""Short answers of a causal language model, with the probabilities of some words at each token."""
 
 from __future__ import annotations
 
@@ -9,65 +9,70 @@ from typing import Any, NamedTuple, Protocol
 from .windows import BATCH_SEQUENCES, TransformersModules, compute_revision, move_to_device
 
 WordProbabilities = dict[str, float]
+"""For each word, the probability that the next token begins it."""
 
 
 class GeneratedText(NamedTuple):
-    """An answer: its text, where in it each token begins, and there the odds of some words."""
+    """An answer, the offset of each token in its text, and the word probabilities at each token."""
 
     text: str
     starts: list[int]
-    odds: list[WordProbabilities]
+    probabilities: list[WordProbabilities]
 
-    def at(self, place: int) -> WordProbabilities:
-        """Return the odds of the words at the token that a place of the text is in."""
-        return self.odds[max(bisect_right(self.starts, place) - 1, 0)] if self.odds else {}
+    def at(self, offset: int) -> WordProbabilities:
+        """Get the word probabilities at the token that contains an offset of the text."""
+        if not self.probabilities:
+            return {}
+        return self.probabilities[max(bisect_right(self.starts, offset) - 1, 0)]
 
 
 class TextGenerator(Protocol):
-    """What a guard needs of a model: the seam at which tests put another."""
+    """The interface of a guard's language model; tests replace it with a fake."""
 
     processor: Any
     revision: str
 
     @property
-    def control(self) -> Sequence[str]:
-        """Return the texts of the model's control tokens."""
+    def control_tokens(self) -> Sequence[str]:
+        """The texts of the model's control tokens."""
         ...
 
     def write(
-        self, prompts: Sequence[str], words: Sequence[str], tokens: int
+        self, prompts: Sequence[str], words: Sequence[str], max_tokens: int
     ) -> list[GeneratedText]:
-        """Return an answer of at most so many tokens to each prompt."""
+        """Generate an answer to each prompt and record the probabilities of ``words``."""
         ...
 
 
 class TokenProbabilityRecorder:
-    """Takes down at each step how likely each of the words was to begin, and changes nothing.
+    """A logits processor that records the words' probabilities at each step and changes nothing.
 
-    Keeping the scores of whole vocabularies instead would take a gigabyte a batch.
+    To store the scores of the whole vocabulary instead would take a gigabyte per batch.
     """
 
-    def __init__(self, begin: dict[str, list[int]]) -> None:
-        self.begin, self.steps = begin, list[list[WordProbabilities]]()
+    def __init__(self, first_tokens: dict[str, list[int]]) -> None:
+        self.first_tokens, self.steps = first_tokens, list[list[WordProbabilities]]()
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Return the scores of the next token, of shape (rows, vocabulary), as they are."""
+        """Record the scores of the next token, of shape (rows, vocabulary), and pass them on."""
         del input_ids
-        shares = scores.float().softmax(dim=-1)
-        columns = [shares[:, ids].sum(dim=1).tolist() for ids in self.begin.values()]
+        probabilities = scores.float().softmax(dim=-1)
+        # One list per word: in each row, the total probability of the tokens that begin the word.
+        columns = [probabilities[:, ids].sum(dim=1).tolist() for ids in self.first_tokens.values()]
         self.steps.append(
-            [dict(zip(self.begin, row, strict=True)) for row in zip(*columns, strict=True)]
+            [dict(zip(self.first_tokens, row, strict=True)) for row in zip(*columns, strict=True)]
         )
         return scores
 
 
 class GreedyGenerator:
-    """A model of transformers that takes the likeliest token each time."""
+    """A causal model of transformers that always takes the most likely token."""
 
     def __init__(
-        self, tools: TransformersModules, processor: Any, model: Any, revision: str
+        self, modules: TransformersModules, processor: Any, model: Any, revision: str
     ) -> None:
-        self.tools, self.processor, self.model, self.revision = tools, processor, model, revision
+        self.modules, self.processor, self.model = modules, processor, model
+        self.revision = revision
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
@@ -75,71 +80,76 @@ class GreedyGenerator:
         config = model.config.get_text_config()
         self.context_length = getattr(config, "max_position_embeddings", None) or 2**31
         added = self.tokenizer.added_tokens_decoder.values()
-        self.control = sorted({str(token) for token in added if token.special})
+        self.control_tokens = sorted({str(token) for token in added if token.special})
         self.first_tokens: dict[tuple[str, ...], dict[str, list[int]]] = {}
 
     def write(
-        self, prompts: Sequence[str], words: Sequence[str], tokens: int
+        self, prompts: Sequence[str], words: Sequence[str], max_tokens: int
     ) -> list[GeneratedText]:
-        """Return the answers; one to a prompt that does not fit into the model is empty."""
+        """Generate the answers; the answer to a prompt that is too long for the model is empty."""
         encoded = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in prompts]
-        fitting = [i for i, ids in enumerate(encoded) if len(ids) + tokens <= self.context_length]
-        order = sorted(fitting, key=lambda place: (len(encoded[place]), place))
-        found: dict[int, GeneratedText] = {}
+        fitting = [
+            index
+            for index, ids in enumerate(encoded)
+            if len(ids) + max_tokens <= self.context_length
+        ]
+        # Batch prompts of similar length, so that little of a batch is padding.
+        order = sorted(fitting, key=lambda index: (len(encoded[index]), index))
+        answers: dict[int, GeneratedText] = {}
         for start in range(0, len(order), BATCH_SEQUENCES):
-            places = order[start : start + BATCH_SEQUENCES]
-            answers = self._generate_batch(
-                [encoded[place] for place in places], tuple(words), tokens
-            )
-            found.update(zip(places, answers, strict=True))
-        return [found.get(place, GeneratedText("", [], [])) for place in range(len(prompts))]
+            batch = order[start : start + BATCH_SEQUENCES]
+            texts = self._generate_batch([encoded[index] for index in batch], words, max_tokens)
+            answers.update(zip(batch, texts, strict=True))
+        return [answers.get(index, GeneratedText("", [], [])) for index in range(len(prompts))]
 
     def _generate_batch(
-        self, ids: list[list[int]], words: tuple[str, ...], tokens: int
+        self, ids: list[list[int]], words: Sequence[str], max_tokens: int
     ) -> list[GeneratedText]:
-        heard = TokenProbabilityRecorder(self._find_first_tokens(words))
+        recorder = TokenProbabilityRecorder(self._find_first_tokens(tuple(words)))
         padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.model.device)
-        with self.tools.torch.inference_mode():
-            out = self.model.generate(
+        with self.modules.torch.inference_mode():
+            output = self.model.generate(
                 **padded,
-                max_new_tokens=tokens,
+                max_new_tokens=max_tokens,
                 do_sample=False,
-                logits_processor=[heard],
+                logits_processor=[recorder],
                 pad_token_id=self.tokenizer.pad_token_id,
             )
-        new = out[:, padded["input_ids"].shape[1] :].tolist()
+        # The output repeats the prompts, which are padded on the left; the answers follow them.
+        generated = output[:, padded["input_ids"].shape[1] :].tolist()
         return [
-            self._written(row, [step[place] for step in heard.steps])
-            for place, row in enumerate(new)
+            self._decode(tokens, [step[row] for step in recorder.steps])
+            for row, tokens in enumerate(generated)
         ]
 
     def _find_first_tokens(self, words: tuple[str, ...]) -> dict[str, list[int]]:
-        """Return the tokens that begin one of the words and none of the others."""
+        """For each word, find the tokens that begin it and none of the other words."""
         if words not in self.first_tokens:
-            found: dict[str, list[int]] = {word: [] for word in words}
+            tokens: dict[str, list[int]] = {word: [] for word in words}
             for token, number in self.tokenizer.get_vocab().items():
+                # "Ġ" and "▁" are the spaces in the vocabularies of BPE and SentencePiece.
                 bare = token.replace("Ġ", " ").replace("▁", " ").strip().lower()
-                fitting = [word for word in words if bare and word.startswith(bare)]
-                if len(fitting) == 1:
-                    found[fitting[0]].append(number)
-            self.first_tokens[words] = {word: sorted(ids) for word, ids in found.items()}
+                matches = [word for word in words if bare and word.startswith(bare)]
+                if len(matches) == 1:
+                    tokens[matches[0]].append(number)
+            self.first_tokens[words] = {word: sorted(ids) for word, ids in tokens.items()}
         return self.first_tokens[words]
 
-    def _written(self, ids: list[int], odds: list[WordProbabilities]) -> GeneratedText:
-        """Return the answer up to its end; a token begins where the text before it ends."""
+    def _decode(self, ids: list[int], probabilities: list[WordProbabilities]) -> GeneratedText:
+        """Decode an answer; each token starts where the text of the tokens before it ends."""
         texts = [
             self.tokenizer.decode(ids[:count], skip_special_tokens=True)
             for count in range(len(ids) + 1)
         ]
-        return GeneratedText(texts[-1], [len(text) for text in texts[:-1]], odds)
+        return GeneratedText(texts[-1], [len(text) for text in texts[:-1]], probabilities)
 
 
 def build_generator(
-    tools: TransformersModules, processor: Any, model: Any, name: str
+    modules: TransformersModules, processor: Any, model: Any, name: str
 ) -> GreedyGenerator:
-    """Return a writer on a GPU if there is one."""
+    """Build a generator on a GPU, or on the CPU without one."""
     return GreedyGenerator(
-        tools, processor, move_to_device(tools, model), compute_revision(name, model.config)
+        modules, processor, move_to_device(modules, model), compute_revision(name, model.config)
     )
 
 

@@ -1,4 +1,4 @@
-"""What judges on this machine share: models that load or say why, and texts read in windows."""
+"""Shared parts of local judges: loading pretrained models, and reading long texts in windows."""
 
 from __future__ import annotations
 
@@ -16,52 +16,53 @@ from ..chat.library_logging import quiet_transformers
 from .base import UNSAFE_THRESHOLD, FailedJudgment, JudgeError, Judgment, apply_threshold
 
 MAX_JUDGED_CHARACTERS = 200_000
-"""Characters of a context or a response above which it is not read, and so not judged."""
+"""Longest context or response that a judge reads; an exchange with a longer one is unscored."""
 
 WINDOW_TOKENS = 512
-"""Tokens that a classifier reads at a time, fewer if it was made for fewer."""
+"""Tokens in a classifier's window, or fewer if the model has a lower limit."""
 
 BATCH_SEQUENCES = 32
-"""Windows, or prompts, that a model reads at a time."""
+"""Windows or prompts per batch of a model."""
 
 
 class TransformersModules(NamedTuple):
-    """The packages that run models, loaded."""
+    """The imported packages that run models."""
 
     torch: Any
     transformers: Any
 
 
-def import_transformers(what: str) -> TransformersModules:
-    """Return torch and transformers; raise `MissingExtraError` for ``what`` without them."""
+def import_transformers(used_by: str) -> TransformersModules:
+    """Import torch and transformers; raise `MissingExtraError` naming ``used_by`` without them."""
     return TransformersModules(
-        *(require_extra(name, what, "evaluate") for name in TransformersModules._fields)
+        *(require_extra(name, used_by, "evaluate") for name in TransformersModules._fields)
     )
 
 
 def load_pretrained(
-    tools: TransformersModules, kind: str, model: str, what: str, **settings: Any
+    modules: TransformersModules, auto_class: str, model: str, used_by: str, **settings: Any
 ) -> Any:
-    """Return a pretrained thing of one of transformers' Auto classes.
+    """Load a model, tokenizer or configuration with one of transformers' Auto classes.
 
-    Raises `JudgeError` if it cannot be had; ``what`` is what the error calls it.
+    Raises `JudgeError`, naming ``used_by``, if it cannot be loaded.
     """
     try:
         with quiet_transformers():
-            return getattr(tools.transformers, kind).from_pretrained(model, **settings)
+            return getattr(modules.transformers, auto_class).from_pretrained(model, **settings)
     except Exception as error:
         raise JudgeError(
-            f"cannot load {what}: {format_error(error)}. Give a folder, or a name that the hub knows"
+            f"cannot load {used_by}: {format_error(error)}. Give a folder with a model, or the "
+            "name of a model on the Hugging Face Hub"
         ) from error
 
 
-def move_to_device(tools: TransformersModules, model: Any) -> Any:
-    """Return a model ready to be asked, on a GPU if there is one."""
-    return model.to("cuda" if tools.torch.cuda.is_available() else "cpu").eval()
+def move_to_device(modules: TransformersModules, model: Any) -> Any:
+    """Move a model to the GPU, or to the CPU without one, and switch it to inference."""
+    return model.to("cuda" if modules.torch.cuda.is_available() else "cpu").eval()
 
 
 def compute_revision(model: str, config: Any) -> str:
-    """Return what a model's answers depend on: the hub's commit, or a digest of the folder."""
+    """Identify a model's weights: by the Hub's commit, or by a digest of the folder's files."""
     folder = Path(model)
     if not folder.is_dir():
         return f"{model} {getattr(config, '_commit_hash', None) or 'of unknown revision'}"
@@ -79,22 +80,20 @@ def find_length_problem(context: str, response: str) -> str | None:
     longest = max(len(context), len(response))
     if longest <= MAX_JUDGED_CHARACTERS:
         return None
-    return (
-        f"text too long: expected at most {MAX_JUDGED_CHARACTERS:,} characters, got {longest:,}"
-    )
+    return f"text too long: expected at most {MAX_JUDGED_CHARACTERS:,} characters, got {longest:,}"
 
 
 class WindowedClassifier:
     """A classifier that reads texts, or pairs of texts, of any length in windows.
 
-    A response longer than a window is read in several that overlap by an eighth; of a context, the
-    last half window is read with each of them.
+    A response that is longer than a window is split into windows that overlap by an eighth. Each of
+    them is read together with the end of the context, at most half a window.
     """
 
     def __init__(
-        self, tools: TransformersModules, tokenizer: Any, model: Any, window: int = WINDOW_TOKENS
+        self, modules: TransformersModules, tokenizer: Any, model: Any, window: int = WINDOW_TOKENS
     ) -> None:
-        self.tools, self.tokenizer, self.model = tools, tokenizer, model
+        self.modules, self.tokenizer, self.model = modules, tokenizer, model
         positions = getattr(model.config, "max_position_embeddings", None) or WINDOW_TOKENS + 2
         self.window = min(window, int(tokenizer.model_max_length), positions - 2)
         if tokenizer.pad_token is None:
@@ -102,48 +101,50 @@ class WindowedClassifier:
             model.config.pad_token_id = tokenizer.pad_token_id
 
     def logits(self, contexts: Sequence[str] | None, responses: Sequence[str]) -> list[Reals]:
-        """Return of each response the logits of its windows, of shape (windows, labels)."""
+        """The logits of each response's windows, each array of shape (windows, labels)."""
         if not responses:
             return []
         encoded = self.encode(contexts, responses)
-        owners = encoded.pop("overflow_to_sample_mapping")
+        response_of_window = encoded.pop("overflow_to_sample_mapping")
+        # Batch windows of similar length, so that little of a batch is padding.
         lengths = np.array([len(ids) for ids in encoded["input_ids"]])
         order = np.argsort(lengths, kind="stable")
-        found: dict[int, Reals] = {}
+        window_logits: dict[int, Reals] = {}
         for start in range(0, len(order), BATCH_SEQUENCES):
-            places = order[start : start + BATCH_SEQUENCES].tolist()
-            rows = {name: [values[i] for i in places] for name, values in encoded.items()}
-            found.update(zip(places, self._forward(rows), strict=True))
-        windows: list[list[Reals]] = [[] for _ in responses]
-        for place, owner in enumerate(owners):
-            windows[owner].append(found[place])
-        return [np.stack(rows) for rows in windows]
+            batch = order[start : start + BATCH_SEQUENCES].tolist()
+            inputs = {name: [values[i] for i in batch] for name, values in encoded.items()}
+            window_logits.update(zip(batch, self._forward(inputs), strict=True))
+        # Collect the windows of each response, in the order of the text.
+        grouped: list[list[Reals]] = [[] for _ in responses]
+        for window, response in enumerate(response_of_window):
+            grouped[response].append(window_logits[window])
+        return [np.stack(logits) for logits in grouped]
 
     def encode(self, contexts: Sequence[str] | None, responses: Sequence[str]) -> dict[str, Any]:
-        """Return the tokens of each window, and which response each is of."""
-        wanted: dict[str, Any] = {
+        """Tokenize into windows; ``overflow_to_sample_mapping`` has the response of each window."""
+        options: dict[str, Any] = {
             "max_length": self.window,
             "stride": self.window // 8,
             "return_overflowing_tokens": True,
         }
         texts = [replace_surrogates(text) for text in responses]
         if contexts is None:
-            return dict(self.tokenizer(texts, truncation=True, **wanted))
-        ends = self._ends([replace_surrogates(text) for text in contexts])
-        return dict(self.tokenizer(ends, texts, truncation="only_second", **wanted))
+            return dict(self.tokenizer(texts, truncation=True, **options))
+        ends = self._truncate_contexts([replace_surrogates(text) for text in contexts])
+        return dict(self.tokenizer(ends, texts, truncation="only_second", **options))
 
-    def _ends(self, contexts: list[str]) -> list[str]:
-        """Return the contexts cut to their last half window."""
+    def _truncate_contexts(self, contexts: list[str]) -> list[str]:
+        """Cut the contexts to their last half window of tokens."""
         half = self.window // 2
-        found = self.tokenizer(contexts, add_special_tokens=False, return_offsets_mapping=True)
+        encoded = self.tokenizer(contexts, add_special_tokens=False, return_offsets_mapping=True)
         return [
             text[offsets[-half][0] :] if len(offsets) > half else text
-            for text, offsets in zip(contexts, found["offset_mapping"], strict=True)
+            for text, offsets in zip(contexts, encoded["offset_mapping"], strict=True)
         ]
 
-    def _forward(self, rows: dict[str, Any]) -> Reals:
-        padded = self.tokenizer.pad(rows, return_tensors="pt").to(self.model.device)
-        with self.tools.torch.inference_mode():
+    def _forward(self, inputs: dict[str, Any]) -> Reals:
+        padded = self.tokenizer.pad(inputs, return_tensors="pt").to(self.model.device)
+        with self.modules.torch.inference_mode():
             logits = self.model(**padded).logits
         return np.asarray(logits.float().cpu().numpy(), np.float64)
 
@@ -154,27 +155,31 @@ def judge_in_windows(
     contexts: Sequence[str] | None,
     responses: Sequence[str],
 ) -> list[Judgment]:
-    """Return the judgements by a score of the logits of each response's windows.
+    """Judge with a classifier; ``score`` maps the logits (windows, labels) of a response to a score.
 
-    What is too long to be read is unscored. Without contexts the responses alone are read.
+    Texts that are too long are unscored. With ``contexts`` None, only the responses are read.
     """
 
-    def scores(asked: Sequence[str], replies: Sequence[str]) -> list[float]:
-        given = None if contexts is None else asked
-        return [score(rows) for rows in reader.logits(given, replies)]
+    def compute_scores(some_contexts: Sequence[str], some_responses: Sequence[str]) -> list[float]:
+        pair_contexts = None if contexts is None else some_contexts
+        return [score(logits) for logits in reader.logits(pair_contexts, some_responses)]
 
-    return judge_by_scores(scores, contexts or responses, responses)
+    return judge_by_scores(compute_scores, contexts or responses, responses)
 
 
 def judge_by_scores(
-    scores: Callable[[Sequence[str], Sequence[str]], Sequence[float]],
+    compute_scores: Callable[[Sequence[str], Sequence[str]], Sequence[float]],
     contexts: Sequence[str],
     responses: Sequence[str],
     threshold: float = UNSAFE_THRESHOLD,
 ) -> list[Judgment]:
-    """Return the judgements by what scores contexts and responses; the too long are unscored."""
-    whys = [find_length_problem(*pair) for pair in zip(contexts, responses, strict=True)]
-    read = [place for place, why in enumerate(whys) if why is None]
-    pairs = [contexts[place] for place in read], [responses[place] for place in read]
-    found = dict(zip(read, apply_threshold(scores(*pairs) if read else [], threshold), strict=True))
-    return [found[place] if why is None else FailedJudgment(why) for place, why in enumerate(whys)]
+    """Judge by the scores of contexts and responses; texts that are too long are unscored."""
+    problems = [find_length_problem(*pair) for pair in zip(contexts, responses, strict=True)]
+    readable = [index for index, problem in enumerate(problems) if problem is None]
+    texts = [contexts[index] for index in readable], [responses[index] for index in readable]
+    scores = compute_scores(*texts) if readable else []
+    judgments = dict(zip(readable, apply_threshold(scores, threshold), strict=True))
+    return [
+        judgments[index] if problem is None else FailedJudgment(problem)
+        for index, problem in enumerate(problems)
+    ]

@@ -12,6 +12,8 @@ from ...curation.curate import Curation
 from ...curation.vectors import as_floats
 from ...errors import RunError
 from ...runtime.arrays import Ints
+from ..audit.labels import read_column_labels
+from ..run import Run
 from .charts import Scale, percent, svg_chart, svg_element, svg_line, svg_text
 from .diagnosis import diagnose
 
@@ -39,6 +41,31 @@ class RunComparison(NamedTuple):
         if self.unsafe_before is None or self.unsafe_after is None or not self.unsafe_before:
             return None
         return 1 - self.unsafe_after / self.unsafe_before
+
+
+class ComparedRuns(NamedTuple):
+    """The row of each run, and for each run after the first how its recipe differs from that."""
+
+    rows: list[RunComparison]
+    differences: list[list[str]]
+
+
+def compare_runs(runs: Sequence[Run], column: str | None, unsafe: str) -> ComparedRuns:
+    """Compare finished runs of one corpus.
+
+    ``column`` names a column of the input with labels, in which ``unsafe`` means unsafe; None
+    compares without labels. Raises `RunError` if the runs are of different corpora, `RecipeError`
+    if the column or its value is missing.
+    """
+    curations = [run.curation() for run in runs]
+    check_same_corpus(curations)
+    labels = read_column_labels(curations[0], column, unsafe) if column is not None else None
+    rows = [
+        compare_run(run.path.name, curation, labels)
+        for run, curation in zip(runs, curations, strict=True)
+    ]
+    first = curations[0].recipe
+    return ComparedRuns(rows, [first.differences(other.recipe) for other in curations[1:]])
 
 
 def compare_run(

@@ -1,4 +1,4 @@
-"""Where work runs: `Engine` is the seam, `LocalEngine` one machine's threads, `RayEngine` a cluster."""
+"""Where work runs: the `Engine` protocol, the threads of one machine, and a Ray cluster."""
 
 from .local import Engine, LocalEngine
 from .ray import RayEngine

@@ -1,4 +1,4 @@
-"""Work on the threads of this machine, results in order."""
+"""The `Engine` protocol, and the engine that runs work on the threads of this machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """Runs one function over items; knows nothing of corpora, seeds or files.
+    """Maps a function over items; it knows nothing of corpora, seeds or files.
 
-    ``remote`` says that work runs in other processes, to which everything must be sent.
+    ``remote`` is true if the work runs in other processes, to which all data must be sent.
     """
 
     remote: bool
@@ -28,18 +28,18 @@ class Engine(Protocol):
     ) -> Iterator[Result]:
         """Yield ``work(shared, item)`` for each item, in the order of the items.
 
-        ``work`` is a function of a module and can be pickled, as can ``shared``, ``items`` and
-        the results, for they may travel to other machines: ``shared`` once to each, so what is
-        large belongs there, as arrays. ``work`` does not write to ``shared``.
+        Everything may travel to other machines: ``work`` must be a module-level function, and
+        ``shared``, the items and the results must be picklable. ``shared`` is sent once to each
+        machine, so put large data there, as arrays. ``work`` must not modify ``shared``.
         """
         ...
 
 
 class LocalEngine:
-    """A pool of threads: the heavy work is NumPy's, which lets threads run side by side.
+    """A pool of threads; NumPy does the heavy work and lets threads run in parallel.
 
-    Each thread gets one thread of the linear algebra library, so that workers do not fight
-    for cores.
+    Linear algebra is limited to one thread per worker, so that workers do not compete for cores.
+    ``workers`` defaults to the number of CPUs.
     """
 
     remote = False
@@ -52,18 +52,18 @@ class LocalEngine:
     ) -> Iterator[Result]:
         """Yield ``work(shared, item)`` for each item, in the order of the items.
 
-        At most two items a worker are under way or waiting to be taken, so that results do not
-        pile up in memory.
+        At most two items per worker are in progress or waiting for you to take the result, so
+        that results do not pile up in memory.
         """
-        waiting: deque[Future[Result]] = deque()
+        pending: deque[Future[Result]] = deque()
         with single_threaded_blas(), ThreadPoolExecutor(self.workers) as pool:
             try:
                 for item in items:
-                    waiting.append(pool.submit(work, shared, item))
-                    if len(waiting) >= 2 * self.workers:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
+                    pending.append(pool.submit(work, shared, item))
+                    if len(pending) >= 2 * self.workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
             finally:
-                for future in waiting:
+                for future in pending:
                     future.cancel()

@@ -1,4 +1,4 @@
-"""Work on the machines of a Ray cluster, results in order."""
+"""The engine that runs work on the machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -29,23 +29,25 @@ Result = TypeVar("Result")
 ByteArray = npt.NDArray[np.uint8]
 
 MAX_RETRIES = 8
-"""How often an item is begun again after its worker or machine was lost."""
+"""How often an item is retried after its worker or machine was lost."""
 
 WORKER_WAIT_SECONDS = 20.0
-"""Seconds without an answer from any worker after which that is said."""
+"""Seconds without an answer from any worker before a warning is logged."""
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-"""Seconds in which a cluster's address has to take a connection; Ray itself tries for minutes."""
+"""Seconds within which the address must accept a connection; Ray itself would try for minutes."""
 
 
 class RayEngine:
-    """The workers of a Ray cluster, or of a Ray that is started on this machine.
+    """The workers of a Ray cluster, or of a Ray instance started on this machine.
 
-    ``address`` is ``host:port`` of a cluster's head, ``auto`` on one of its machines, or
-    ``ray://host:port`` of its client server; without one, Ray is started here with ``workers``
-    CPUs. On a cluster, ``workers`` bounds the items that are under way at a time. What was
-    connected or started ends when the engine is closed, by ``with`` or `close`, or forgotten. A
-    Ray that this process already uses is used and left.
+    ``address`` is the ``host:port`` of the cluster's head node, ``auto`` on a machine of the
+    cluster, or ``ray://host:port`` of its client server. Without an address, Ray is started here
+    with ``workers`` CPUs. On a cluster, ``workers`` limits the items in progress at a time.
+
+    The connection ends, and a Ray started here stops, when you close the engine (by ``with`` or
+    `close`) or it is garbage-collected. If this process is already connected to Ray, the engine
+    uses that connection and leaves it open.
     """
 
     remote = True
@@ -62,7 +64,7 @@ class RayEngine:
         self.close()
 
     def close(self) -> None:
-        """Leave the cluster, or stop the Ray that was started here."""
+        """Disconnect from the cluster, or stop the Ray that was started here."""
         if self._shutdown is not None:
             self._shutdown()
             self._shutdown = None
@@ -72,39 +74,39 @@ class RayEngine:
     ) -> Iterator[Result]:
         """Yield ``work(shared, item)`` for each item, in the order of the items.
 
-        ``shared`` goes once to the object store of each machine, where all workers read the same
-        memory. An item whose worker is lost is begun again; if that does not help either,
-        `RunError` is raised. What ``work`` raises is raised here in the item's turn. At most two
-        items a CPU are under way or waiting to be taken.
+        ``shared`` is sent once to the object store of each machine, where all workers read the
+        same memory. An item whose worker is lost is retried; after `MAX_RETRIES` retries,
+        `RunError` is raised. An exception of ``work`` is raised here when it is the item's turn.
+        At most two items per CPU are in progress or waiting for you to take the result.
         """
         self._connect()
-        waiting: deque[Any] = deque()
+        pending: deque[Any] = deque()
         try:
             with _ray_errors_as_run_error():
-                parcel = self.ray.put(pack((work, shared)))
+                packed = self.ray.put(pack((work, shared)))
                 task = self.ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_run)
             for item in items:
                 with _ray_errors_as_run_error():
-                    waiting.append(task.remote(__version__, parcel, item))
-                while len(waiting) >= self._max_in_flight():
-                    yield self._fetch_result(waiting.popleft())
-            while waiting:
-                yield self._fetch_result(waiting.popleft())
+                    pending.append(task.remote(__version__, packed, item))
+                while len(pending) >= self._max_in_flight():
+                    yield self._fetch_result(pending.popleft())
+            while pending:
+                yield self._fetch_result(pending.popleft())
         finally:
             if self.ray.is_initialized():  # if not, cancelling would start another Ray
-                for reference in waiting:
+                for reference in pending:
                     self.ray.cancel(reference)
 
     def _fetch_result(self, reference: Any) -> Any:
-        """Return a result as memory of its own, so that the object store need not keep it."""
+        """Copy a result into this process, so that the object store can release it."""
         with _ray_errors_as_run_error():
-            found = pickle.loads(self.ray.get(reference))
-        if isinstance(found, WorkerFailure):
-            raise found.error from RuntimeError(f"on a worker:\n{found.traceback}")
-        return found
+            result = pickle.loads(self.ray.get(reference))
+        if isinstance(result, WorkerFailure):
+            raise result.error from RuntimeError(f"on a worker:\n{result.traceback}")
+        return result
 
     def _max_in_flight(self) -> int:
-        """Return how many items may be under way now: a cluster may grow and shrink."""
+        """How many items may be in progress now; a cluster may grow and shrink."""
         if self.address is not None and self.workers is not None:
             return self.workers
         with _ray_errors_as_run_error():
@@ -124,97 +126,98 @@ class RayEngine:
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                 )
-        except Exception as error:  # of many kinds, some of them Ray's own
+        except Exception as error:  # Ray raises many types here, some of them its own
             raise RunError(_describe_connection_failure(self.address, str(error))) from error
         self._shutdown = weakref.finalize(self, self.ray.shutdown)
         self._check_versions()
 
     def _check_same_cluster(self) -> None:
-        """Raise `RunError` if this process uses another cluster than the one that is asked for."""
+        """Raise `RunError` if this process is connected to a cluster with another address."""
         if self._shutdown is not None or self.address in (None, "auto"):
             return
-        used = self.ray.get_runtime_context().gcs_address
-        if used != self.address:
+        current = self.ray.get_runtime_context().gcs_address
+        if current != self.address:
             raise RunError(
-                f"this process already uses the Ray cluster at {used}, not {self.address}; "
-                "leave the address out to use it, or call ray.shutdown() first"
+                f"this process already uses the Ray cluster at {current}, not {self.address}; "
+                "omit the address to use that cluster, or call ray.shutdown() first"
             )
 
     def _check_versions(self) -> None:
         """Raise `RunError` if a worker has no isaac or another version of it."""
         with _ray_errors_as_run_error():
-            asked = self.ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(
+            probe = self.ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(
                 _make_version_probe()
             ).remote()
-            if not self.ray.wait([asked], timeout=WORKER_WAIT_SECONDS)[0]:
+            if not self.ray.wait([probe], timeout=WORKER_WAIT_SECONDS)[0]:
                 logging.getLogger(__name__).warning(
-                    "isaac: waiting for a free CPU of the Ray cluster; `ray status` on its head "
-                    "says what it has"
+                    "isaac: waiting for a free CPU in the Ray cluster; run `ray status` on its "
+                    "head node to see what the cluster has"
                 )
-            check_same_version(__version__, *self.ray.get(asked))
+            check_same_version(__version__, *self.ray.get(probe))
 
 
 def _make_version_probe() -> Callable[[], tuple[str | None, str]]:
-    """Return a function that tells a worker's version of isaac and its host.
+    """A function that returns a worker's version of isaac, if any, and its host name.
 
-    Being nested, it travels as code and so runs where isaac is missing.
+    Ray sends a nested function as code, so that it also runs where isaac is missing.
     """
 
-    def version_there() -> tuple[str | None, str]:
+    def probe() -> tuple[str | None, str]:
         import socket
 
         try:
-            from ..._version import __version__ as there
+            from ..._version import __version__ as worker_version
         except ImportError:
             return None, socket.gethostname()
-        return there, socket.gethostname()
+        return worker_version, socket.gethostname()
 
-    return version_there
+    return probe
 
 
 class WorkerFailure(NamedTuple):
-    """What the work raised on a worker."""
+    """An exception that the work raised on a worker."""
 
     error: Exception
     traceback: str
 
 
-def _run(wanted: str, parcel: list[ByteArray], item: Any) -> bytes:
-    """Return the pickled result of one item, or its `WorkerFailure`; this is what a worker runs.
+def _run(version: str, packed: list[ByteArray], item: Any) -> bytes:
+    """The task of a worker: the pickled result for one item, or its pickled `WorkerFailure`.
 
-    Raised, an error would also be printed by Ray for each item that no one asks for any more.
+    Failures are returned and not raised, because Ray would print a raised one even for items
+    whose results are no longer needed.
     """
     try:
-        check_same_version(wanted, __version__, socket.gethostname())
-        work, shared = unpack(parcel)
+        check_same_version(version, __version__, socket.gethostname())
+        work, shared = unpack(packed)
         with single_threaded_blas():
             return pickle.dumps(work(shared, item), protocol=5)
     except Exception as error:
-        told = traceback.format_exc()
+        trace = traceback.format_exc()
         try:
-            pickle.loads(failure := pickle.dumps(WorkerFailure(error, told)))
-        except Exception:
+            pickle.loads(failure := pickle.dumps(WorkerFailure(error, trace)))
+        except Exception:  # the error itself cannot be pickled
             plain = RunError(f"a Ray worker failed: {type(error).__name__}: {error}")
-            return pickle.dumps(WorkerFailure(plain, told))
+            return pickle.dumps(WorkerFailure(plain, trace))
         return failure
 
 
-def check_same_version(wanted: str, there: str | None, host: str) -> None:
-    """Raise `RunError` unless a worker's version of isaac is the wanted one."""
-    if there == wanted:
+def check_same_version(version: str, worker_version: str | None, host: str) -> None:
+    """Raise `RunError` unless a worker has the same version of isaac."""
+    if worker_version == version:
         return
-    has = "has no isaac" if there is None else f"has isaac {there}"
+    has = "has no isaac" if worker_version is None else f"has isaac {worker_version}"
     raise RunError(
-        f"this is isaac {wanted}, but the Ray worker on {host} {has}; install the same on all "
-        f"machines of the cluster: pip install 'isaac-align[ray]=={wanted}'"
+        f"this is isaac {version}, but the Ray worker on {host} {has}; install the same version "
+        f"on every machine of the cluster: pip install 'isaac-align[ray]=={version}'"
     )
 
 
 class _ArrayPickler(pickle.Pickler):
-    """Pickles memory-mapped and strided arrays as plain ones.
+    """Pickles memory-mapped and strided arrays as plain contiguous ones.
 
     Only plain contiguous arrays travel beside the pickle, as memory that workers share. NumPy
-    would put all others into it, to be copied for each item.
+    would put all others into the pickle, which is copied for each item.
     """
 
     def reducer_override(self, value: Any) -> Any:
@@ -227,48 +230,50 @@ class _ArrayPickler(pickle.Pickler):
 
 
 def pack(value: Any) -> list[ByteArray]:
-    """Return a value as its pickle and, not copied, the memory of its arrays."""
-    pickled, beside = io.BytesIO(), list[pickle.PickleBuffer]()
-    _ArrayPickler(pickled, protocol=5, buffer_callback=beside.append).dump(value)
+    """Split a value into its pickle and, without copying, the memory of its arrays."""
+    pickled, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
+    _ArrayPickler(pickled, protocol=5, buffer_callback=buffers.append).dump(value)
     return [
         np.frombuffer(part, np.uint8)
-        for part in (pickled.getbuffer(), *(buffer.raw() for buffer in beside))
+        for part in (pickled.getbuffer(), *(buffer.raw() for buffer in buffers))
     ]
 
 
 def unpack(parts: list[ByteArray]) -> Any:
-    """Return a packed value; its arrays are views of the parts, not to be written to."""
+    """Restore a packed value; its arrays are read-only views of the parts."""
     return pickle.loads(parts[0].data, buffers=parts[1:])
 
 
 @contextmanager
 def _ray_errors_as_run_error() -> Iterator[None]:
-    """Turn what Ray raises into a `RunError` that says what to do."""
+    """Turn Ray's errors into a `RunError` that says what to do."""
     from ray import exceptions
 
     try:
         yield
     except exceptions.RayError as error:
         full = (exceptions.ObjectStoreFullError, exceptions.OutOfDiskError)
-        remedy = "see `ray status` on its head and the memory of its machines"
+        remedy = "check `ray status` on its head node, and the memory of its machines"
         if isinstance(error, exceptions.OutOfMemoryError):
-            remedy = "give its machines more memory, or fewer CPUs to work on at a time"
+            remedy = "give its machines more memory, or fewer CPUs so that fewer items run at once"
         elif isinstance(error, full):
-            remedy = "start Ray with more --object-store-memory or disk"
+            remedy = "start Ray with a larger --object-store-memory, or give it more disk space"
         raise RunError(
-            f"the Ray cluster lost work, also after {MAX_RETRIES} retries "
-            f"({type(error).__name__}: {_first_line(error)}); {remedy}. What is finished stays: "
-            "the same command goes on from there"
+            f"the Ray cluster lost work even after {MAX_RETRIES} retries "
+            f"({type(error).__name__}: {_first_line(error)}); {remedy}. Finished work is kept: run "
+            "the same command again to resume"
         ) from error
 
 
 def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason")
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), "no reason given"
+    )
 
 
 @contextmanager
 def _usage_report_disabled() -> Iterator[None]:
-    """Keep a Ray that is started here from reporting to its makers, which only a variable does."""
+    """Keep a Ray that is started here from sending usage reports; only this variable does it."""
     name = "RAY_USAGE_STATS_ENABLED"
     before = os.environ.get(name)
     os.environ[name] = "0"
@@ -282,21 +287,23 @@ def _usage_report_disabled() -> Iterator[None]:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raise `RunError` if no one takes a connection at ``host:port``."""
-    place = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address or "")
-    if not place:
+    """Raise `RunError` if ``host:port`` does not accept a connection."""
+    parts = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address or "")
+    if not parts:
         return
+    host, port = parts[1], int(parts[2])
     try:
-        socket.create_connection((place[1], int(place[2])), timeout=CONNECT_TIMEOUT_SECONDS).close()
+        socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise RunError(_describe_connection_failure(address, str(error))) from None
 
 
-def _describe_connection_failure(address: str | None, why: str) -> str:
+def _describe_connection_failure(address: str | None, reason: str) -> str:
     if address is None:
-        return f"cannot start Ray on this machine: {why}. Try --engine local"
+        return f"cannot start Ray on this machine: {reason}. Try --engine local"
     return (
-        f"cannot connect to a Ray cluster at {address}: {why}. Wanted host:port of its head "
-        "(`ray start --head` prints it), auto on one of its machines, or ray://host:10001, and its "
-        "token in RAY_AUTH_TOKEN if it has one; without an address Ray is started on this machine"
+        f"cannot connect to a Ray cluster at {address}: {reason}. Expected host:port of its head "
+        "node (`ray start --head` prints it), auto on one of its machines, or ray://host:10001, "
+        "and the cluster's token in RAY_AUTH_TOKEN if it needs one; without an address, Ray is "
+        "started on this machine"
     )
