@@ -45,7 +45,7 @@ class PollutedTurns(NamedTuple):
 
 def make_polluted_turns(before: Sequence[Dialogue], rate: float, seed: int) -> PollutedTurns:
     """Return the system turns of dialogues polluted at a rate."""
-    polluted = pollute(before, rate, seed).dialogues(before)
+    polluted = pollute(before, rate, seed).apply_to(before)
     values = Lexicon.of(before)
     rows: list[tuple[str, str, str, str, str]] = []
     for was, now in zip(before, polluted, strict=True):
@@ -84,7 +84,7 @@ def same_words(left: str | None, was: str) -> bool:
 
 def read_validation_dialogues(data: Path) -> list[Dialogue]:
     """Return the validation dialogues in the order of their names."""
-    every = read_dialogues(str(data / "val.json.zip"), "multiwoz21").joined()
+    every = read_dialogues(str(data / "val.json.zip"), "multiwoz21").dialogues()
     return sorted(every, key=lambda one: one.id)
 
 

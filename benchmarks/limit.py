@@ -139,7 +139,7 @@ def measure_clustering(
             known = joined_pairs(vectors.responses, every, radius)
         yield f"{name}: all pairs once, one core: s", time.perf_counter() - start
         if known is not None:
-            looked_up = partial(run_cluster, compared._replace(known=known), settled)
+            looked_up = partial(run_cluster, compared._replace(joined_pairs=known), settled)
             taken = time_on_threads(looked_up, parts, machine.workers)
             yield f"{name}, pairs looked up: neighbourhoods/s", len(near) / taken
 

@@ -51,8 +51,8 @@ from isaac.corpus.dialogue.predictions import normalize_id
 from isaac.corpus.formats.task_oriented import slots_from_group
 from isaac.corpus.records import dumps
 from isaac.curation.dialogue.clauses import NUMBER_SUFFIX
-from isaac.evaluate.dialogue import measure_round_trip
-from isaac.evaluate.dialogue.files import read_dialogues, read_truth_file
+from isaac.evaluate.dialogue import measure_round_trip, read_truth_file
+from isaac.evaluate.dialogue.files import read_dialogues
 from isaac.evaluate.dialogue.tokens import PhraseMatcher, split_words
 from isaac.runs.run import Run
 
@@ -200,7 +200,7 @@ def read_system_turns(corpus: Path) -> dict[tuple[str, int], SystemTurn]:
     """Return the system turns of a corpus."""
     return {
         (normalize_id(one.id), turn.index): SystemTurn(turn.text, find_slots_in_text(turn))
-        for one in read_dialogues(str(corpus), "multiwoz21").joined()
+        for one in read_dialogues(str(corpus), "multiwoz21").dialogues()
         for turn in one.turns
         if turn.role == "assistant"
     }
@@ -380,7 +380,9 @@ def score_healing(
     rows = {(normalize_id(row.dialogue), row.turn): row.pieces for row in read_truth_file(truth)}
     put_in = {key: [piece.text for piece in pieces] for key, pieces in rows.items()}
     hit = [key for key in given if key in put_in]
-    left = [PhraseMatcher(put_in[key]).among(split_words(healed[key]), healed[key]) for key in hit]
+    left = [
+        PhraseMatcher(put_in[key]).occurs_in(split_words(healed[key]), healed[key]) for key in hit
+    ]
     part = [has_more_words(put_in[key], healed[key], was[key].text) for key in hit]
     same = [healed[key].split() == was[key].text.split() for key in hit]
     touched = [healed[key] != given[key].text for key in given if key not in put_in]
@@ -405,7 +407,7 @@ def tabulate_time(bench: Bench, times: int) -> Iterator[list[str]]:
 
 def tabulate_round_trip(bench: Bench) -> Iterator[list[str]]:
     """Yield the line of the table of the round trip."""
-    every: list[Dialogue] = list(read_dialogues(str(bench.clean), "multiwoz21").joined())
+    every: list[Dialogue] = list(read_dialogues(str(bench.clean), "multiwoz21").dialogues())
     for name, lexicon in (
         ("values of the corpus", Lexicon.of(every)),
         ("values of the database", Lexicon.read(bench.database)),

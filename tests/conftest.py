@@ -1,3 +1,5 @@
+"""Fixtures and helpers for all tests: the command line, small corpora and local endpoints."""
+
 from __future__ import annotations
 
 import itertools
@@ -19,7 +21,7 @@ settings.load_profile("isaac")
 
 
 class CommandResult(NamedTuple):
-    """What a command left behind."""
+    """A command's exit code, standard output and standard error."""
 
     code: int
     out: str
@@ -30,23 +32,24 @@ RunIsaac = Callable[..., CommandResult]
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> Path:
-    """Write records as JSON Lines, making the folder."""
+    """Write records as JSON Lines; the folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return path
 
 
 def curate_command(source: Path, out: Path, k: int = 30) -> list[str]:
-    """Return the real command that curates a file, for a process of its own."""
+    """The command that curates a file, to run in a subprocess."""
     return [sys.executable, "-m", "isaac", "curate", str(source), "-o", str(out), "-k", str(k)]
 
 
 def recombine_exchanges(rows: int) -> list[dict[str, str]]:
-    """Return distinct exchanges, each response beside contexts of its own situation."""
-    lines = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8").splitlines()
+    """Make ``rows`` distinct exchanges from the bundled corpus.
+
+    Each pairs a context with a response from the same situation.
+    """
     situations: dict[str, list[dict[str, str]]] = {}
-    for line in lines:
-        record = json.loads(line)
+    for record in _read_demo():
         situations.setdefault(record["situation"], []).append(record)
     pairs = (
         {"context": a["context"], "response": b["response"]}
@@ -59,7 +62,7 @@ def recombine_exchanges(rows: int) -> list[dict[str, str]]:
 
 @pytest.fixture
 def isaac(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunIsaac:
-    """Return a function that runs the real command line in this process."""
+    """A function that runs the real command line in this process."""
 
     def run(*arguments: object) -> CommandResult:
         monkeypatch.setattr(sys, "argv", ["isaac", *map(str, arguments)])
@@ -74,19 +77,23 @@ def isaac(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 @pytest.fixture(scope="session")
 def exchanges() -> list[dict[str, str]]:
-    """Return the first 120 exchanges of the bundled corpus."""
-    lines = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines[:120]]
+    """The first 120 exchanges of the bundled corpus."""
+    return _read_demo()[:120]
+
+
+def _read_demo() -> list[dict[str, str]]:
+    text = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture
 def small(tmp_path: Path, exchanges: list[dict[str, str]]) -> Path:
-    """Return a JSON Lines file of 120 exchanges."""
+    """A JSON Lines file with 120 exchanges."""
     return write_lines(tmp_path / "small" / "in.jsonl", exchanges)
 
 
 @pytest.fixture
 def serve() -> Iterator[StartServer]:
-    """Return a function that starts an endpoint, see `server_starter`."""
+    """A function that starts a local endpoint; see `server_starter`."""
     with server_starter() as start:
         yield start

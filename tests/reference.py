@@ -1,7 +1,7 @@
-"""The method in plain Python and whole numbers, in the paper's order; slow, and meant to be read.
+"""The method in plain Python and whole numbers, in the paper's order; slow, but easy to read.
 
-It shares with the library the vectors on the grid, and the orders of what is equal: `hash_exchange` of rows
-and `compute_digests` of texts; nothing else.
+It shares only three things with the library: the vectors on the grid, and the two hashes that
+order ties: `hash_exchange` for rows and `compute_digests` for texts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ Vector = list[int]
 
 
 class Row(NamedTuple):
+    """An exchange with its group, and which copy of an equal exchange it is."""
+
     context: str
     response: str
     group: str = ""
@@ -27,7 +29,7 @@ class Row(NamedTuple):
 
 
 class Neighborhood(NamedTuple):
-    """The clusters of one row's neighbourhood, what it may draw, and whether it is kept."""
+    """The clusters of one row's neighborhood, its draw odds, and whether the row is kept."""
 
     clusters: list[list[Row]]
     sharpness: float
@@ -36,70 +38,70 @@ class Neighborhood(NamedTuple):
 
 
 def number_and_sort(rows: Iterable[tuple[str, str, str]]) -> list[Row]:
-    """Number the copies of each exchange, and sort rows by their keys."""
+    """Number the copies of each exchange, and sort the rows by their hashes."""
     counts: dict[tuple[str, str, str], int] = {}
-    found = []
+    numbered = []
     for texts in rows:
         counts[texts] = counts.get(texts, -1) + 1
-        found.append(Row(*texts, copy=counts[texts]))
-    return sorted(found, key=lambda row: hash_exchange(*row))
+        numbered.append(Row(*texts, copy=counts[texts]))
+    return sorted(numbered, key=lambda row: hash_exchange(*row))
 
 
 def dot(a: Vector, b: Vector) -> int:
     return sum(map(operator.mul, a, b))
 
 
-def find_nearest(own: Row, rows: list[Row], vectors: dict[str, Vector], k: int) -> list[Row]:
-    """Step 1, by search: the rows of the nearest contexts, own context first, k in all."""
+def find_nearest(row: Row, rows: list[Row], vectors: dict[str, Vector], k: int) -> list[Row]:
+    """Step 1, by search: k rows in all, of the row's own context first, then of the nearest."""
 
     def distance(context: str) -> tuple[bool, int, list[int]]:
-        closeness = dot(vectors[own.context], vectors[context])
-        return context != own.context, -closeness, compute_digests([context])[0].tolist()
+        similarity = dot(vectors[row.context], vectors[context])
+        return context != row.context, -similarity, compute_digests([context])[0].tolist()
 
-    contexts = sorted({row.context for row in rows}, key=distance)
-    members = [row for context in contexts for row in rows if row.context == context][:k]
-    # A row is always in its own neighbourhood, be its context ever so frequent.
-    if not any(row[:3] == own[:3] for row in members):
-        members[-1] = next(row for row in rows if row[:3] == own[:3])
+    contexts = sorted({other.context for other in rows}, key=distance)
+    members = [other for context in contexts for other in rows if other.context == context][:k]
+    # A row is always in its own neighborhood, however frequent its context is.
+    if not any(other[:3] == row[:3] for other in members):
+        members[-1] = next(other for other in rows if other[:3] == row[:3])
     return members
 
 
-def find_same_group(own: Row, rows: list[Row]) -> list[Row]:
-    """Step 1, by key: all rows of the own row's group."""
-    return [row for row in rows if row.group == own.group]
+def find_same_group(row: Row, rows: list[Row]) -> list[Row]:
+    """Step 1, by key: all rows of the row's group."""
+    return [other for other in rows if other.group == row.group]
 
 
 def within_radius(a: Row, b: Row, vectors: dict[str, Vector] | None, radius: float) -> bool:
-    """Step 2: within the radius, or of equal text where there are no vectors."""
+    """Step 2: within the radius, or the same text if there are no vectors."""
     if vectors is None:
         return a.response == b.response
-    apart = list(map(operator.sub, vectors[a.response], vectors[b.response]))
-    return dot(apart, apart) <= (radius * GRID_STEPS) ** 2
+    difference = list(map(operator.sub, vectors[a.response], vectors[b.response]))
+    return dot(difference, difference) <= (radius * GRID_STEPS) ** 2
 
 
 def find_components(
     members: list[Row], vectors: dict[str, Vector] | None, radius: float
 ) -> list[list[Row]]:
-    """Step 2: DBSCAN with min_samples=1, that is, all that chains of joined responses reach."""
-    left, clusters = list(members), []
-    while left:
-        cluster = [left.pop(0)]
-        for reached in cluster:  # grows while it is walked through
-            near = [row for row in left if within_radius(reached, row, vectors, radius)]
-            left = [row for row in left if row not in near]
+    """Step 2: DBSCAN with min_samples=1, that is, connected components of near responses."""
+    remaining, clusters = list(members), []
+    while remaining:
+        cluster = [remaining.pop(0)]
+        for reached in cluster:  # the list grows during the loop
+            near = [row for row in remaining if within_radius(reached, row, vectors, radius)]
+            remaining = [row for row in remaining if row not in near]
             cluster.extend(near)
         clusters.append(cluster)
     return clusters
 
 
 def rank_clusters(clusters: list[list[Row]], rows: list[Row]) -> list[list[Row]]:
-    """Largest first; of equal ones, the one with the smallest row."""
+    """Sort clusters by size, largest first; ties by their first row."""
     ordered = [sorted(cluster, key=rows.index) for cluster in clusters]
     return sorted(ordered, key=lambda cluster: (-len(cluster), rows.index(cluster[0])))
 
 
 def clip_sizes(sizes: list[int], total: int, recipe: ResolvedRecipe) -> list[int]:
-    """Step 3: the top K clusters, up to the top P share of mass."""
+    """Step 3: the top K clusters, up to the top P share of the rows."""
     kept: list[int] = []
     for size in sizes[: recipe.top_clusters]:
         if kept and sum(kept) >= recipe.top_mass * total:
@@ -116,7 +118,7 @@ def compute_sharpness(sizes: list[int]) -> float:
 
 
 def compute_weights(sizes: list[int], recipe: ResolvedRecipe) -> list[float]:
-    """Step 4: the warped distribution, not yet normalised."""
+    """Step 4: the sharpened distribution, not yet normalized."""
     si, tau = compute_sharpness(sizes), recipe.temperature
     plain = {
         "max": [float(rank == 0) for rank in range(len(sizes))],
@@ -127,30 +129,30 @@ def compute_weights(sizes: list[int], recipe: ResolvedRecipe) -> list[float]:
     if recipe.sharpening in plain:
         return plain[recipe.sharpening]
     heat = {"adaptive": (1 + 1e-3 - si) * tau, "figure": max(si, 1e-3) * tau, "softmax": tau}
-    # Section 3: no hotter than the smallest kept cluster is large.
+    # Section 3: the temperature is at most the size of the smallest kept cluster.
     temperature = min(heat[recipe.sharpening], sizes[-1])
     return [math.exp((size - sizes[0]) / temperature) for size in sizes]
 
 
 def curate_row(
-    own: Row,
+    row: Row,
     rows: list[Row],
     recipe: ResolvedRecipe,
     contexts: dict[str, Vector] | None,
     responses: dict[str, Vector] | None,
 ) -> Neighborhood:
-    """Steps 1 to 5 for one row, up to the draw itself."""
+    """Steps 1 to 5 for one row, except the draw itself."""
     members = (
-        find_same_group(own, rows)
+        find_same_group(row, rows)
         if contexts is None
-        else find_nearest(own, rows, contexts, min(recipe.neighbors, len(rows)))
+        else find_nearest(row, rows, contexts, min(recipe.neighbors, len(rows)))
     )
     clusters = rank_clusters(find_components(members, responses, recipe.radius), rows)
     sizes = clip_sizes([len(cluster) for cluster in clusters], len(members), recipe)
-    warped = compute_weights(sizes, recipe)
-    odds = [weight / sum(warped) for weight in warped]
-    # Step 5: a response of the head is kept, if the head has more than one member.
-    in_head = own.response in {row.response for row in clusters[0]}
+    weights = compute_weights(sizes, recipe)
+    odds = [weight / sum(weights) for weight in weights]
+    # Step 5: keep a response of the head cluster if that has more than one member.
+    in_head = row.response in {member.response for member in clusters[0]}
     return Neighborhood(
         clusters, compute_sharpness(sizes), odds, in_head and sizes[0] > 1 and recipe.keep
     )
@@ -218,4 +220,4 @@ EXCHANGES = [
     ("I feel lonely since I moved here.", "You could join a sports club."),
     ("?", "!"),
 ]
-"""Real enough: a dozen topics, copies, a rude answer here and there, one row without words."""
+"""A small realistic corpus: a dozen topics, copies, some rude answers, one row without words."""

@@ -1,4 +1,4 @@
-"""Endpoints that speak as OpenAI's do, of what a test wants them to say."""
+"""Local OpenAI-compatible endpoints whose answers a test function computes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 ServerAnswer = tuple[int, Any]
-"""A status, and what is said: bytes as they are, anything else as JSON."""
+"""HTTP status and body: bytes are sent unchanged, anything else as JSON."""
 
 
 class Server(NamedTuple):
-    """An endpoint that says what a function makes of the requests, which it keeps."""
+    """A running endpoint: its base URL, and the requests it has received."""
 
     url: str
     asked: list[dict[str, Any]]
@@ -25,7 +25,10 @@ StartServer = Callable[[Callable[[dict[str, Any], int], ServerAnswer]], Server]
 
 @contextmanager
 def server_starter() -> Iterator[StartServer]:
-    """Yield a function that starts an endpoint; what makes the answers also gets their number."""
+    """Yield a function that starts an endpoint, given a function that answers its requests.
+
+    The answering function gets the request's body and its number, from 1.
+    """
     servers: list[ThreadingHTTPServer] = []
 
     def start(answer: Callable[[dict[str, Any], int], ServerAnswer]) -> Server:
@@ -35,14 +38,14 @@ def server_starter() -> Iterator[StartServer]:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 asked.append({"path": self.path, **body})
-                status, found = answer(body, len(asked))
-                sent = found if isinstance(found, bytes) else json.dumps(found).encode()
+                status, content = answer(body, len(asked))
+                data = content if isinstance(content, bytes) else json.dumps(content).encode()
                 try:
                     self.send_response(status)
                     self.send_header("content-type", "application/json")
                     self.send_header("retry-after-ms", "1")
                     self.end_headers()
-                    self.wfile.write(sent)
+                    self.wfile.write(data)
                 except (BrokenPipeError, ConnectionResetError):
                     pass  # the client did not wait
 
@@ -60,7 +63,7 @@ def server_starter() -> Iterator[StartServer]:
 
 
 def chat_completion(content: Any, **message: Any) -> dict[str, Any]:
-    """Return a chat completion with this content, JSON if it is no text."""
+    """A chat completion with this content, as JSON unless it is text or None."""
     text = content if isinstance(content, str | None) else json.dumps(content)
     choice = {
         "index": 0,

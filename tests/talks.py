@@ -1,4 +1,4 @@
-"""A small task-oriented corpus, and the commands that tests give it to."""
+"""A small task-oriented corpus, and the commands that tests run on it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ BOOKING_REPLY = "It is booked . The reference is Q1W2E3R4 , the phone number 016
 
 
 def make_dialogue(area: str, hotel: str, *, booked: bool = True) -> dict[str, Any]:
-    """Return a dialogue of MultiWOZ 2.1 in which a hotel is found and booked."""
-    known = {"semi": {"area": area, "name": "not mentioned"}, "book": {"booked": [], "stay": "2"}}
-    done = {**known, "book": {"booked": [{"name": hotel}] if booked else [], "stay": "2"}}
+    """A dialogue in the layout of MultiWOZ 2.1, in which a hotel is found and booked."""
+    # The dialogue state before and after the booking.
+    before = {"semi": {"area": area, "name": "not mentioned"}, "book": {"booked": [], "stay": "2"}}
+    after = {**before, "book": {"booked": [{"name": hotel}] if booked else [], "stay": "2"}}
     offer = f"{hotel.title()} is a nice place in the {area} . Shall I book it for you ?"
     name = hotel.title().split()
     return {
@@ -29,7 +30,7 @@ def make_dialogue(area: str, hotel: str, *, booked: bool = True) -> dict[str, An
             {"text": f"A place in the {area} , please .", "metadata": {}},
             {
                 "text": offer,
-                "metadata": {"hotel": known},
+                "metadata": {"hotel": before},
                 "dialog_act": {"Hotel-Recommend": [["Name", hotel], ["Area", area]]},
                 "span_info": [
                     ["Hotel-Recommend", "Name", " ".join(name), 0, len(name) - 1],
@@ -39,7 +40,7 @@ def make_dialogue(area: str, hotel: str, *, booked: bool = True) -> dict[str, An
             {"text": "Yes , for two nights .", "metadata": {}},
             {
                 "text": BOOKING_REPLY,
-                "metadata": {"hotel": done},
+                "metadata": {"hotel": after},
                 "dialog_act": {
                     "Booking-Book": [["Ref", "Q1W2E3R4"]],
                     "Hotel-Inform": [["Phone", "01632960001"]],
@@ -51,7 +52,7 @@ def make_dialogue(area: str, hotel: str, *, booked: bool = True) -> dict[str, An
 
 
 class BookingCorpus(NamedTuple):
-    """A corpus of 20 dialogues, its database, and where to write."""
+    """The file of a corpus of 20 dialogues, the folder of its database, and a folder for output."""
 
     file: Path
     database: Path
@@ -59,10 +60,10 @@ class BookingCorpus(NamedTuple):
 
 
 def write_corpus(tmp_path: Path) -> BookingCorpus:
-    """Return a corpus in the layout of MultiWOZ 2.1."""
-    places = [("north", "fern lodge"), ("east", "elm house")]
-    talks = {f"SNG{i:04}.json": make_dialogue(*places[i % 2]) for i in range(20)}
-    (tmp_path / "data.json").write_text(json.dumps(talks, indent=1), encoding="utf-8")
+    """Write a corpus in the layout of MultiWOZ 2.1, with its database."""
+    hotels = [("north", "fern lodge"), ("east", "elm house")]
+    dialogues = {f"SNG{i:04}.json": make_dialogue(*hotels[i % 2]) for i in range(20)}
+    (tmp_path / "data.json").write_text(json.dumps(dialogues, indent=1), encoding="utf-8")
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "hotel_db.json").write_text(json.dumps(HOTELS), encoding="utf-8")
     return BookingCorpus(tmp_path / "data.json", tmp_path / "db", tmp_path)
@@ -74,10 +75,10 @@ def run_pollute(isaac: RunIsaac, source: object, folder: Path, *flags: object) -
 
 
 def run_score(isaac: RunIsaac, *arguments: object) -> dict[str, Any]:
-    done = isaac("score", *arguments, "--json")
-    assert done.code == 0, done.err
-    found: dict[str, Any] = json.loads(done.out)
-    return found
+    result = isaac("score", *arguments, "--json")
+    assert result.code == 0, result.err
+    scores: dict[str, Any] = json.loads(result.out)
+    return scores
 
 
 def parse_lines(text: str) -> list[Any]:

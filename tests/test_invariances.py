@@ -16,21 +16,21 @@ from isaac.corpus import corpus as corpus_module
 from isaac.corpus import reading
 from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
-from isaac.curation import candidates as choices
-from isaac.curation import canonical_order as layout
 from isaac.curation import (
+    candidates,
+    canonical_order,
     embedding,
+    hyperparameters,
     neighborhoods,
     relevance,
     response_scores,
     shards,
     views,
 )
-from isaac.curation import hyperparameters as settling
 from isaac.curation.curate import Curation, curate
 from isaac.curation.resources import Tools
 from isaac.curation.response_scores import drawable_rows
-from isaac.curation.search import exact as neighbors
+from isaac.curation.search import exact
 from isaac.recipe import Recipe
 from isaac.runtime.engines import LocalEngine
 from tests.curation.test_curate import BOTH, Rows, changed, column, corpus_of
@@ -75,7 +75,7 @@ RECIPES = st.builds(
 
 
 def outcome(found: Curation, rows: Rows) -> Counter[tuple[Any, ...]]:
-    """Return what became of each exchange, and why, without ids."""
+    """What happened to each exchange, and why, without ids."""
     texts = [row[1] for row in rows]
     named = [
         (
@@ -102,11 +102,11 @@ def test_permuting_rows_changes_nothing_but_ids(rows: Rows, recipe: Recipe, rand
 
 
 @given(ROWS, RECIPES)
-def test_a_row_s_own_response_is_always_in_its_neighborhood(rows: Rows, recipe: Recipe) -> None:
+def test_the_response_of_a_row_is_always_in_its_neighborhood(rows: Rows, recipe: Recipe) -> None:
     corpus = corpus_of(rows)
     found = curate(corpus, recipe)
-    nest = found.layout.group if recipe.reading.group_by else found.layout.exchange
-    for row, number in enumerate(nest.tolist()):
+    neighborhood = found.layout.group if recipe.reading.group_by else found.layout.exchange
+    for row, number in enumerate(neighborhood.tolist()):
         members, sizes, counts = (part[0] for part in found.neighborhoods[number])
         assert found.layout.response[row] in found.layout.response[members]
         assert len(set(members.tolist())) == len(members)
@@ -116,9 +116,9 @@ def test_a_row_s_own_response_is_always_in_its_neighborhood(rows: Rows, recipe: 
         if recipe.reading.group_by:
             assert set(found.layout.group[members]) == {number}
             continue
-        candidates = drawable_rows(found.layout, found.response_scores, found.recipe)
-        assert len(members) == min(found.recipe.neighbors, candidates.sum())
-        assert set(found.layout.exchange[members[~candidates[members]]]) <= {number}
+        drawable = drawable_rows(found.layout, found.response_scores, found.recipe)
+        assert len(members) == min(found.recipe.neighbors, drawable.sum())
+        assert set(found.layout.exchange[members[~drawable[members]]]) <= {number}
 
 
 @given(ROWS, RECIPES)
@@ -129,7 +129,7 @@ def test_every_row_gets_what_the_recipe_allows(rows: Rows, recipe: Recipe) -> No
     typical = [line["typicality"] for line in lines if line["target"] == 0]
     changed_rows = {line["id"] for line in lines if line["action"] != "kept"}
     assert len(changed_rows) <= round(found.recipe.share * len(rows))
-    allowed = drawable_rows(found.layout, found.response_scores, found.recipe)[
+    drawable = drawable_rows(found.layout, found.response_scores, found.recipe)[
         np.argsort(found.layout.ids)
     ]
     for line in lines:
@@ -140,7 +140,7 @@ def test_every_row_gets_what_the_recipe_allows(rows: Rows, recipe: Recipe) -> No
         assert (rows[source][1] != rows[row][1]) == (line["action"] == "replaced")
         if line["action"] == "replaced":
             assert recipe.mode != "filter"
-            assert recipe.reading.group_by is not None or allowed[source]
+            assert recipe.reading.group_by is not None or drawable[source]
             assert recipe.reading.group_by is None or rows[source][2] == rows[row][2]
         if line["action"] in ("abstained", "dropped"):
             assert (line["target"], source) == (0, row)
@@ -149,7 +149,7 @@ def test_every_row_gets_what_the_recipe_allows(rows: Rows, recipe: Recipe) -> No
         assert len(dropped) == round(found.recipe.share * len(rows))
 
 
-def labelled(path: Path, labels: list[str]) -> Corpus:
+def labeled(path: Path, labels: list[str]) -> Corpus:
     lines = [
         json.dumps({"context": c, "response": r, "label": label})
         for (c, r), label in zip(EXCHANGES, labels, strict=True)
@@ -162,8 +162,8 @@ def labelled(path: Path, labels: list[str]) -> Corpus:
 def test_shuffling_labels_changes_nothing(tmp_path: Path, base: Recipe) -> None:
     labels = ["safe", "safe", "unsafe"] * 20
     recipe = changed(base, neighbors=12, targets=3)
-    one = curate(labelled(tmp_path / "one.jsonl", labels), recipe)
-    other = curate(labelled(tmp_path / "other.jsonl", Random(1).sample(labels, 60)), recipe)
+    one = curate(labeled(tmp_path / "one.jsonl", labels), recipe)
+    other = curate(labeled(tmp_path / "other.jsonl", Random(1).sample(labels, 60)), recipe)
     assert one.lineage.equals(other.lineage)
     assert one.corpus.column("record") != other.corpus.column("record")
 
@@ -183,13 +183,13 @@ def test_workers_shards_blocks_and_tiles_change_nothing(
         (neighborhoods, "BLOCK_NEIGHBORHOODS", 1),
         (neighborhoods, "BLOCK_NEIGHBORHOODS", 7),
         (neighborhoods, "BLOCK_PAIRS", 300),
-        (settling, "BLOCK_NEIGHBORHOODS", 5),
-        (choices, "BLOCK_EXCHANGES", 1),
-        (choices, "BLOCK_EXCHANGES", 7),
-        (choices, "BLOCK_MEMBERS", 30),
+        (hyperparameters, "BLOCK_NEIGHBORHOODS", 5),
+        (candidates, "BLOCK_EXCHANGES", 1),
+        (candidates, "BLOCK_EXCHANGES", 7),
+        (candidates, "BLOCK_MEMBERS", 30),
         (relevance, "MAX_GATHERED_VALUES", 100),
         (relevance, "CHUNK_TEXTS", 7),
-        (neighbors, "TILE_VECTORS", 5),
+        (exact, "TILE_VECTORS", 5),
         (shards, "SHARD_NEIGHBORHOODS", (1, 1)),
         (shards, "SHARD_NEIGHBORHOODS", (7, 7)),
         (shards, "SHARD_MEMBERS", 1),
@@ -199,7 +199,7 @@ def test_workers_shards_blocks_and_tiles_change_nothing(
         (embedding, "CHUNK_TEXTS", 9),
         (curation, "CHUNK_EXCHANGES", 4),
         (response_scores, "CHUNK_EXCHANGES", 4),
-        (layout, "CHUNK_ROWS", 9),
+        (canonical_order, "CHUNK_ROWS", 9),
         (corpus_module, "CHUNK_EXCHANGES", 4),
         (reading, "CHUNK_EXCHANGES", 4),
     ]:

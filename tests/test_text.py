@@ -1,3 +1,5 @@
+"""Printable and shortened text: no control, direction or invisible character survives."""
+
 from __future__ import annotations
 
 import sys
@@ -27,7 +29,7 @@ def test_no_control_or_direction_character_survives() -> None:
     assert all(map(is_safe, make_printable(everything)))
 
 
-def test_no_invisible_character_survives_but_the_joiners() -> None:
+def test_no_invisible_character_survives_except_the_joiners() -> None:
     hidden = "\xad\u180e\u200b\u2060\u2064\ufeff\ufff9\U000e0001\U000e0041"
     assert not set(make_printable(hidden)) & set(hidden)
     assert make_printable("👩\u200d🚀 می\u200cخواهم") == "👩\u200d🚀 می\u200cخواهم"
@@ -46,18 +48,18 @@ def test_no_invisible_character_survives_but_the_joiners() -> None:
         ("Grüße, 世界 🙂", "Grüße, 世界 🙂"),
     ],
 )
-def test_what_cannot_be_seen_gets_a_stand_in(text: str, shown: str) -> None:
+def test_invisible_characters_get_visible_stand_ins(text: str, shown: str) -> None:
     assert make_printable(text) == shown
 
 
 @given(ANYTHING)
-def test_what_is_visible_stays_as_it_is(text: str) -> None:
+def test_printable_text_stays_unchanged(text: str) -> None:
     assert make_printable(make_printable(text)) == make_printable(text)
     make_printable(text).encode()
 
 
 @given(ANYTHING, st.integers(1, 200))
-def test_short_is_one_safe_line_of_at_most_the_length(text: str, length: int) -> None:
+def test_shortened_text_is_one_safe_line_of_at_most_the_length(text: str, length: int) -> None:
     line = shorten(text, length)
     assert len(line) <= length
     assert "\n" not in line
@@ -65,7 +67,7 @@ def test_short_is_one_safe_line_of_at_most_the_length(text: str, length: int) ->
     assert all(map(is_safe, line))
 
 
-def test_short_says_that_it_was_cut() -> None:
+def test_shortened_text_ends_with_an_ellipsis() -> None:
     assert shorten("a b\n c") == "a b c"
     assert shorten("abcdef", 4) == "abc…"
     assert shorten(" " * 500 + "a", 100) == "…"

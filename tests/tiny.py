@@ -1,4 +1,4 @@
-"""Models of a few thousand random weights, for what can be tested without sense in the replies."""
+"""Chat models with a few thousand random weights, for tests in which replies need no sense."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHAT_TEMPLATE = (
 
 
 def make_tokenizer(template: str | None = CHAT_TEMPLATE) -> Any:
-    """Return a tokenizer with a token for each byte."""
+    """A tokenizer with one token per byte."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -23,26 +23,26 @@ def make_tokenizer(template: str | None = CHAT_TEMPLATE) -> Any:
     plain = Tokenizer(models.BPE({token: i for i, token in enumerate([*special, *letters])}, []))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
-    made = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=plain,
         pad_token="<pad>",
         bos_token="<s>",
         eos_token="</s>",
         model_max_length=2048,
     )
-    made.chat_template = template
-    return made
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 def save_llama(folder: Path, template: str | None = CHAT_TEMPLATE) -> Path:
-    """Write a causal model of two layers to a folder."""
+    """Write a causal model with two layers to a folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    words = make_tokenizer(template)
+    tokenizer = make_tokenizer(template)
     torch.manual_seed(7)
     config = LlamaConfig(
-        vocab_size=len(words),
+        vocab_size=len(tokenizer),
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,
@@ -56,7 +56,7 @@ def save_llama(folder: Path, template: str | None = CHAT_TEMPLATE) -> Path:
         pad_token_id=0,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
-    words.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -65,10 +65,10 @@ def save_t5(folder: Path) -> Path:
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
-    words = make_tokenizer(None)
+    tokenizer = make_tokenizer(None)
     torch.manual_seed(7)
     config = T5Config(
-        vocab_size=len(words),
+        vocab_size=len(tokenizer),
         d_model=16,
         d_kv=8,
         d_ff=32,
@@ -79,5 +79,5 @@ def save_t5(folder: Path) -> Path:
         decoder_start_token_id=0,
     )
     T5ForConditionalGeneration(config).save_pretrained(folder)
-    words.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder

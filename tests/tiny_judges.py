@@ -1,4 +1,4 @@
-"""Models of a few thousand random weights, made in a folder: for the plumbing, not the answers."""
+"""Judge models with a few thousand random weights: they test the plumbing, not the verdicts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ WORDS = (
 
 
 def make_tokenizer(**settings: Any) -> Any:
-    """Return a tokenizer of words; pairs are read as BERT reads them."""
-    made = tokenizers.Tokenizer(
+    """A tokenizer with one token per word, which encodes pairs as BERT does."""
+    tokenizer = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]")
     )
-    made.normalizer = tokenizers.normalizers.Lowercase()
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.post_processor = tokenizers.processors.TemplateProcessing(
+    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=tokenizer,
         pad_token="[PAD]",
         unk_token="[UNK]",
         cls_token="[CLS]",
@@ -44,7 +44,7 @@ def make_tokenizer(**settings: Any) -> Any:
 def save_classifier(
     folder: Path, labels: list[str], logits: list[float] | None = None, **more: Any
 ) -> Path:
-    """Save a tiny BERT that gives every text the same logits if any are given."""
+    """Save a tiny BERT; with ``logits``, it gives every text these logits."""
     torch.manual_seed(0)
     config = transformers.BertConfig(
         vocab_size=len(WORDS),
@@ -84,9 +84,9 @@ def save_causal(folder: Path) -> Path:
     )
     with quiet_transformers():
         transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    made = make_tokenizer(eos_token="[SEP]", additional_special_tokens=["<|end|>"])
-    made.chat_template = (
+    tokenizer = make_tokenizer(eos_token="[SEP]", additional_special_tokens=["<|end|>"])
+    tokenizer.chat_template = (
         "{% for m in messages %}{{ m.role }} : {{ m.content }} <|end|> {% endfor %}"
     )
-    made.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder

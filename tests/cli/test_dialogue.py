@@ -26,7 +26,7 @@ def logs(tmp_path: Path) -> BookingCorpus:
     return write_corpus(tmp_path)
 
 
-def test_a_polluted_log_without_its_pieces_is_the_original(
+def test_removing_the_pieces_from_a_polluted_log_restores_the_original(
     isaac: RunIsaac, logs: BookingCorpus
 ) -> None:
     done = run_pollute(isaac, logs.file, logs.folder, "--rate", 0.5, "--seed", 3)
@@ -38,20 +38,20 @@ def test_a_polluted_log_without_its_pieces_is_the_original(
     assert len(rows) == 20
     for row in rows:
         turn = polluted[row.dialogue]["log"][row.turn]
-        told = original[row.dialogue]["log"][row.turn]
-        assert turn["text"] != told["text"] == row.original
+        before = original[row.dialogue]["log"][row.turn]
+        assert turn["text"] != before["text"] == row.original
         assert remove_injected_text(turn["text"], row.pieces) == row.original
-        # A span is by tokens: it says the same words where they now stand.
+        # Spans count tokens: they still mark the same words.
         for _, _, value, start, end in turn["span_info"]:
             assert " ".join(turn["text"].split()[start : end + 1]) == value
-        assert len(turn["span_info"]) == len(told["span_info"])
-        polluted[row.dialogue]["log"][row.turn] = told
+        assert len(turn["span_info"]) == len(before["span_info"])
+        polluted[row.dialogue]["log"][row.turn] = before
     assert polluted == original
     for kind in ("low", "high", "unprofessional"):
         assert f"{kind} {sum(row.kind == kind for row in rows)}" in done.out
 
 
-def test_polluted_lines_stay_lines_and_the_others_stay_as_they_are(
+def test_json_lines_stay_json_lines_and_unchanged_lines_stay_identical(
     isaac: RunIsaac, tmp_path: Path
 ) -> None:
     (tmp_path / "in.jsonl").write_text(BOOKINGS, encoding="utf-8")
@@ -87,12 +87,12 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order(isaac: RunIsaac, tmp_pa
     assert (a / "truth.jsonl").read_bytes() != (c / "truth.jsonl").read_bytes()
 
 
-def test_rows_of_one_dialogue_are_one_and_their_history_is_not_scored(
+def test_rows_of_one_dialogue_are_merged_and_their_history_is_not_scored(
     isaac: RunIsaac, tmp_path: Path
 ) -> None:
-    said = ["Hello .", "Which area ?", "The north .", "Fern Lodge then ."]
+    texts = ["Hello .", "Which area ?", "The north .", "Fern Lodge then ."]
     rows = [
-        {"dialogue_id": "d", "history": said[:end], "response": said[end], "act": "hotel-inform"}
+        {"dialogue_id": "d", "history": texts[:end], "response": texts[end], "act": "hotel-inform"}
         for end in (1, 3)
     ]
     file = write_lines(
@@ -113,7 +113,7 @@ def test_rows_of_one_dialogue_are_one_and_their_history_is_not_scored(
     assert (found["dialogues"], found["responses"]) == (2, 4)
 
 
-def test_rows_that_share_an_id_and_a_place_are_told_apart(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_rows_with_the_same_id_and_turn_are_numbered(isaac: RunIsaac, tmp_path: Path) -> None:
     row = {"context": "Hello .", "response": "Which area would you like ?", "act": "hotel-request"}
     named = [{**row, "dialogue_id": "d"}, {**row, "dialogue_id": "d"}]
     file = write_lines(tmp_path / "rows.jsonl", [*named, row, row])
@@ -135,16 +135,16 @@ def test_an_array_stays_an_array(isaac: RunIsaac, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
-        (["--format", "multiwoz3"], 2, ["no format of dialogues 'multiwoz3'", "multiwoz21, mul"]),
-        (["--rate", "0"], 2, ["a rate of pollution is above 0"]),
+        (["--format", "multiwoz3"], 2, ["unknown dialogue format 'multiwoz3'", "multiwoz21, mul"]),
+        (["--rate", "0"], 2, ["expected a rate above 0"]),
         (["--rate", "much"], 2, ["--rate"]),
-        (["--kinds", "low,rude"], 2, ["not rude"]),
+        (["--kinds", "low,rude"], 2, ["got rude"]),
         (["--kinds", ","], 2, ["low, high, unprofessional"]),
-        (["--wordings", "many"], 2, ["not many"]),
+        (["--wordings", "many"], 2, ["got many"]),
         (["--format", "sgd"], 1, ["data.json 'SNG0000.json'", "20 of 20 records", "as sgd"]),
     ],
 )
-def test_what_cannot_be_polluted_is_told(
+def test_invalid_options_of_pollute_are_reported(
     isaac: RunIsaac, logs: BookingCorpus, flags: list[str], code: int, words: list[str]
 ) -> None:
     done = run_pollute(isaac, logs.file, logs.folder, *flags)
@@ -158,20 +158,23 @@ def test_what_cannot_be_polluted_is_told(
     [
         ("", ["in.json is empty"]),
         ("{", ["in.json line 1: broken JSON"]),
-        ("[1]", ["holds no dialogues: record 0 is 1, not an object"]),
-        ("7", ["neither an object of dialogues nor a list"]),
+        ("[1]", ["contains no dialogues: record 0 is 1, not an object"]),
+        ("7", ["neither an object nor a list of dialogues"]),
         ('{"a": 1}', ["dialogue 'a' is 1, not an object"]),
         ('[{"prompt": "a", "chosen": "b"}]', ["columns are prompt, chosen", "--format"]),
         ('{"messages": []}\n{"messages": []}\n', ["columns are messages", "multiwoz21"]),
         ('{"response": "a", "act": "b", "context": "c"}\n{]\n', ["in.json line 2: broken JSON"]),
-        ('{"response": "a", "act": "b", "context": "c"}\n[]\n', ["line 2: JSON that is no object"]),
+        (
+            '{"response": "a", "act": "b", "context": "c"}\n[]\n',
+            ["line 2: expected a JSON object, got list"],
+        ),
         ('{"response": 5, "act": "b", "context": "c"}', ["line 1", "is 5, not text", "1 of 1"]),
         ('{"a": {"log": [{"text": "b"}, {"text": 5}]}}', ["'a': 'log' turn 1 'text' is 5"]),
-        ('{"a": {"log": []}, "a": {"log": []}}', ["the key 'a' stands twice"]),
+        ('{"a": {"log": []}, "a": {"log": []}}', ["the key 'a' appears twice"]),
         ("[" * 100_000, ["cannot be read as JSON"]),
     ],
 )
-def test_an_input_that_is_no_corpus_of_dialogues_is_told(
+def test_an_input_without_dialogues_is_reported(
     isaac: RunIsaac, tmp_path: Path, content: str, words: list[str]
 ) -> None:
     (tmp_path / "in.json").write_text(content, encoding="utf-8")
@@ -186,7 +189,7 @@ def test_an_input_that_is_no_corpus_of_dialogues_is_told(
     assert [file.name for file in tmp_path.iterdir()] == ["in.json"]
 
 
-def test_bytes_and_archives_that_cannot_be_read_are_told(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_unreadable_bytes_and_archives_are_reported(isaac: RunIsaac, tmp_path: Path) -> None:
     for name, data, words in (
         ("latin.json", b'{"a": "\xe9"}', "invalid UTF-8 at byte 8"),
         (
@@ -200,21 +203,21 @@ def test_bytes_and_archives_that_cannot_be_read_are_told(isaac: RunIsaac, tmp_pa
         assert (done.code, words in done.err) == (1, True), done.err
     with zipfile.ZipFile(tmp_path / "notes.zip", "w") as archive:
         archive.writestr("notes.txt", "hello")
-    said = isaac("score", tmp_path / "notes.zip").err
-    assert "no data in" in said
-    assert "in it: notes.txt" in said
+    message = isaac("score", tmp_path / "notes.zip").err
+    assert "no data files in" in message
+    assert "in it: notes.txt" in message
     with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data.json", b" " * (300 << 20))
     assert "would unpack to 300 MiB, which is more" in isaac("score", tmp_path / "big.zip").err
 
 
-def test_the_input_is_never_written_over(isaac: RunIsaac, logs: BookingCorpus) -> None:
+def test_the_input_is_never_overwritten(isaac: RunIsaac, logs: BookingCorpus) -> None:
     before, other = logs.file.read_bytes(), logs.folder / "x"
     for out, truth, words in (
         (logs.file, other, "--out"),
         (other, logs.file, "--truth"),
-        (other, other, "are one file"),
-        (logs.folder / "x.zip", other, "is not packed"),
+        (other, other, "are the same file"),
+        (logs.folder / "x.zip", other, "is not compressed"),
     ):
         done = isaac("pollute", logs.file, "-o", out, "--truth", truth)
         assert done.code == 2
@@ -223,7 +226,7 @@ def test_the_input_is_never_written_over(isaac: RunIsaac, logs: BookingCorpus) -
     assert not other.exists()
 
 
-def test_dialogues_that_are_there_twice_are_refused(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_duplicate_dialogues_are_refused(isaac: RunIsaac, tmp_path: Path) -> None:
     talks = {
         "A.json": make_dialogue("north", "fern lodge"),
         "a": make_dialogue("north", "fern lodge"),
@@ -231,4 +234,4 @@ def test_dialogues_that_are_there_twice_are_refused(isaac: RunIsaac, tmp_path: P
     (tmp_path / "in.json").write_text(json.dumps(talks), encoding="utf-8")
     done = run_pollute(isaac, tmp_path / "in.json", tmp_path)
     assert done.code == 1
-    assert "dialogue A.json is there twice: in.json 'A.json' and in.json 'a'" in done.err
+    assert "duplicate dialogue id A.json: in.json 'A.json' and in.json 'a'" in done.err

@@ -17,7 +17,7 @@ def source(tmp_path: Path) -> Path:
     return write_lines(tmp_path / "toy.jsonl", [*toy(), toy()[0]])
 
 
-def test_a_judge_is_fitted_reported_and_asked(
+def test_a_judge_is_fitted_and_its_quality_reported(
     isaac: RunIsaac, source: Path, tmp_path: Path
 ) -> None:
     fit = ["judge", "fit", source, "-o", tmp_path / "j", "--frozen", "--encoder", "hashing"]
@@ -46,14 +46,16 @@ def test_columns_can_be_named(isaac: RunIsaac, tmp_path: Path) -> None:
     wrong = isaac(*fit, *columns, "--unsafe", "yes")
     assert wrong.code == 2
     assert wrong.err.endswith(
-        "isaac: no record has harm = 'yes'; there: 0 (180), 1 (120). Try --unsafe VALUE\n"
+        "isaac: no record has harm = 'yes'; available: 0 (180), 1 (120). Use --unsafe VALUE\n"
     )
     assert isaac(*fit, *columns, "--unsafe", "1", "--category", "kind").err.endswith(
-        "isaac: no record has a column 'kind': --category COL\n"
+        "isaac: no record has a column 'kind'; name the category column: --category COL\n"
     )
 
 
-def test_labels_that_are_neither_are_left_out(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_labels_that_are_neither_safe_nor_unsafe_are_left_out(
+    isaac: RunIsaac, tmp_path: Path
+) -> None:
     labels = ("", "  ", None, "controversial", " SAFE ")
     changed = [{**row, "label": label} for row, label in zip(toy(), labels, strict=False)]
     rows = changed + toy()[len(labels) :]
@@ -61,9 +63,9 @@ def test_labels_that_are_neither_are_left_out(isaac: RunIsaac, tmp_path: Path) -
     fit = ["judge", "fit", source, "-o", tmp_path / "j", "--frozen", "--encoder", "hashing"]
     asked = isaac(*fit)
     assert asked.code == 2
-    assert "more labels than one that is not unsafe; there: Safe (" in asked.err
+    assert "several labels that are not unsafe: Safe (" in asked.err
     assert "controversial (1)" in asked.err
-    assert "Say which of them mean safe" in asked.err
+    assert "Name the labels that mean safe" in asked.err
     done = isaac(*fit, "--safe", "safe")
     assert done.code == 0
     assert "3 rows left out: without a label\n" in done.err
@@ -72,7 +74,7 @@ def test_labels_that_are_neither_are_left_out(isaac: RunIsaac, tmp_path: Path) -
     assert "no record has label = 'fine'" in isaac(*fit, "--safe", "fine").err
 
 
-def test_errors_of_a_group_end_with_a_message(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_errors_of_a_subcommand_end_with_a_message(isaac: RunIsaac, tmp_path: Path) -> None:
     done = isaac("judge", "fit", tmp_path / "none.jsonl", "-o", tmp_path / "j")
     assert done.code == 1
     assert done.err.startswith("isaac: ")

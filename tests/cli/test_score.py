@@ -27,18 +27,18 @@ def logs(tmp_path: Path) -> BookingCorpus:
     return write_corpus(tmp_path)
 
 
-def test_gold_reaches_the_ceiling_and_what_was_put_in_is_the_rate(
+def test_gold_gets_full_scores_and_the_polluted_share_equals_the_rate(
     isaac: RunIsaac, logs: BookingCorpus
 ) -> None:
     assert run_pollute(isaac, logs.file, logs.folder, "--rate", 0.3).code == 0
     against = ("--gold", logs.file, "--database", logs.database)
-    told = ("--truth", logs.folder / "truth.jsonl", "--words")
-    gold = run_score(isaac, logs.file, *against, *told)
+    pollution = ("--truth", logs.folder / "truth.jsonl", "--words")
+    gold = run_score(isaac, logs.file, *against, *pollution)
     assert (gold["inform"], gold["success"], gold["bleu"]) == (100, 100, pytest.approx(100))
     assert gold["slots"]["rate"] == 0
     assert gold["polluted"]["truth"]["by_response"] == 0
     assert gold["polluted"]["words"]["by_response"] == 0
-    polluted = run_score(isaac, logs.folder / "polluted.json", *against, *told)
+    polluted = run_score(isaac, logs.folder / "polluted.json", *against, *pollution)
     share = polluted["polluted"]
     assert share["truth"]["by_response"] == share["words"]["by_response"] == 12 / 40
     assert (share["truth"]["carried"], share["truth"]["absent"]) == (0, 0)
@@ -46,7 +46,7 @@ def test_gold_reaches_the_ceiling_and_what_was_put_in_is_the_rate(
     assert 40 < polluted["bleu"] < 100
 
 
-def test_text_that_a_draw_carried_into_another_turn_counts(
+def test_injected_text_carried_into_another_turn_counts(
     isaac: RunIsaac, logs: BookingCorpus
 ) -> None:
     assert run_pollute(isaac, logs.file, logs.folder, "--rate", 0.1).code == 0
@@ -74,7 +74,9 @@ def test_a_reference_counts_only_where_the_corpus_has_a_booking(
     assert (found["inform"], found["success"]) == (100, 75)
 
 
-def test_what_cannot_be_scored_is_none_and_is_told(isaac: RunIsaac, logs: BookingCorpus) -> None:
+def test_what_cannot_be_scored_is_none_and_is_reported(
+    isaac: RunIsaac, logs: BookingCorpus
+) -> None:
     done = isaac("score", logs.file)
     assert done.code == 0
     assert "Inform none, Success none, BLEU none, combined none" in done.out
@@ -86,8 +88,8 @@ def test_what_cannot_be_scored_is_none_and_is_told(isaac: RunIsaac, logs: Bookin
     assert facts["unscored"]["no database"] == facts["unscored"]["no reference"] == 20
 
 
-def predicted(logs: BookingCorpus, *, state: bool = True) -> Path:
-    """Write predictions: the first dialogue offers nothing, the second says nothing at all."""
+def write_predictions(logs: BookingCorpus, *, state: bool = True) -> Path:
+    """Write predictions: the first dialogue makes no offer, the second has empty responses."""
     said: dict[str, Any] = {}
     for name, record in json.loads(logs.file.read_text(encoding="utf-8")).items():
         area = record["goal"]["hotel"]["info"]["area"]
@@ -106,10 +108,10 @@ def predicted(logs: BookingCorpus, *, state: bool = True) -> Path:
 
 
 @pytest.mark.parametrize("state", [True, False])
-def test_predictions_are_scored_by_their_states_or_golds(
+def test_predictions_are_judged_by_their_own_states_or_golds(
     isaac: RunIsaac, logs: BookingCorpus, state: bool
 ) -> None:
-    file = predicted(logs, state=state)
+    file = write_predictions(logs, state=state)
     against = ("--gold", logs.file, "--database", logs.database, "--format", "predictions")
     found = run_score(isaac, file, *against)
     assert (found["inform"], found["success"]) == (90, 90)
@@ -119,12 +121,12 @@ def test_predictions_are_scored_by_their_states_or_golds(
     assert found["slots"]["superfluous"] == 0
 
 
-def test_predictions_are_held_against_the_truth_by_their_place_in_gold(
+def test_predictions_are_matched_to_the_truth_by_their_position_in_gold(
     isaac: RunIsaac, logs: BookingCorpus
 ) -> None:
     assert run_pollute(isaac, logs.file, logs.folder, "--rate", 0.1).code == 0
     rows = parse_lines((logs.folder / "truth.jsonl").read_text(encoding="utf-8"))
-    file = predicted(logs)
+    file = write_predictions(logs)
     said = json.loads(file.read_text(encoding="utf-8"))
     for row in rows[:2]:
         turn = said[normalize_id(row["dialogue"])][row["turn"] // 2]
@@ -135,10 +137,10 @@ def test_predictions_are_held_against_the_truth_by_their_place_in_gold(
     assert (found["responses"], found["carried"], found["of_responses"]) == (2, 0, 40)
     alone = isaac("score", file, *flags)
     assert alone.code == 2
-    assert "--truth give --gold" in alone.err
+    assert "with --truth, add --gold" in alone.err
 
 
-def test_a_run_is_scored_by_what_it_curated(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_a_run_is_scored_by_its_curated_corpus(isaac: RunIsaac, tmp_path: Path) -> None:
     source, run = tmp_path / "in.jsonl", tmp_path / "run"
     source.write_text(BOOKINGS, encoding="utf-8")
     curated = isaac("curate", source, "-o", run, "-k", 10, "--format", "messages")
@@ -150,7 +152,7 @@ def test_a_run_is_scored_by_what_it_curated(isaac: RunIsaac, tmp_path: Path) -> 
     assert isaac("score", run).code == 1
 
 
-def test_a_zip_is_read_and_files_without_dialogues_are_named(
+def test_a_zip_is_read_and_files_without_dialogues_are_reported(
     isaac: RunIsaac, logs: BookingCorpus
 ) -> None:
     with zipfile.ZipFile(logs.folder / "all.zip", "w") as archive:
@@ -163,13 +165,16 @@ def test_a_zip_is_read_and_files_without_dialogues_are_named(
     assert packed == run_score(isaac, logs.file)
     names = ("ontology", "schema", "valListFile")
     skipped = ", ".join(f"all.zip/corpus/{name}.json" for name in names)
-    assert f"no dialogues are in it: {skipped}\n" in isaac("score", logs.folder / "all.zip").err
+    assert (
+        f"skipped files that contain no dialogues: {skipped}\n"
+        in isaac("score", logs.folder / "all.zip").err
+    )
     with zipfile.ZipFile(logs.folder / "all.zip", "a") as archive:
         archive.writestr("corpus/more.json", '{"SNG0021.json": ')
     assert "more.json line 1: broken JSON" in isaac("score", logs.folder / "all.zip").err
 
 
-def test_gold_and_truth_of_something_else_are_refused(isaac: RunIsaac, logs: BookingCorpus) -> None:
+def test_gold_and_truth_of_another_corpus_are_refused(isaac: RunIsaac, logs: BookingCorpus) -> None:
     assert run_pollute(isaac, logs.file, logs.folder).code == 0
     truth, bookings = logs.folder / "truth.jsonl", logs.folder / "bookings.jsonl"
     bookings.write_text(BOOKINGS, encoding="utf-8")
@@ -183,7 +188,10 @@ def test_gold_and_truth_of_something_else_are_refused(isaac: RunIsaac, logs: Boo
         (("--gold", bookings), "gold has none of the 20 dialogues"),
         (("--gold", logs.folder / "none.json"), "no such file"),
         (("--gold", logs.folder / "asked.json"), "dialogue SNG0004.json, turn 2: the user says"),
-        (("--gold", logs.folder / "changed.json", "--truth", truth), "gold does not say what the"),
+        (
+            ("--gold", logs.folder / "changed.json", "--truth", truth),
+            "gold differs from the original",
+        ),
         (("--truth", bookings), "row 1 of the truth"),
         (("--truth", logs.file), "broken JSON"),
         (("--truth", logs.folder / "none"), "No such file"),
@@ -197,12 +205,17 @@ def test_gold_and_truth_of_something_else_are_refused(isaac: RunIsaac, logs: Boo
     assert "is it the truth of another corpus?" in done.err
 
 
-def test_predictions_that_do_not_match_are_told(isaac: RunIsaac, logs: BookingCorpus) -> None:
+def test_predictions_that_do_not_match_gold_are_reported(
+    isaac: RunIsaac, logs: BookingCorpus
+) -> None:
     file = logs.folder / "predictions.json"
     for content, words in (
-        ({"SNG0002": [{"response": "hello"}]}, "dialogue sng0002: 1 responses, but 2"),
+        (
+            {"SNG0002": [{"response": "hello"}]},
+            "sng0002: expected one response per system turn, got 1 responses for 2",
+        ),
         ({"x": [{"response": "hello"}]}, "gold has none of the 1 dialogues"),
-        ({"SNG0002": [{"text": "hello"}]}, "wanted text as 'response'"),
+        ({"SNG0002": [{"text": "hello"}]}, "expected text in 'response'"),
     ):
         file.write_text(json.dumps(content), encoding="utf-8")
         done = isaac("score", file, "--format", "predictions", "--gold", logs.file)
@@ -210,17 +223,17 @@ def test_predictions_that_do_not_match_are_told(isaac: RunIsaac, logs: BookingCo
         assert words in done.err, done.err
     done = isaac("score", file, "--format", "prediction")
     assert done.code == 2
-    assert "there: predictions, multiwoz21" in done.err
+    assert "available: predictions, multiwoz21" in done.err
 
 
-def test_what_was_put_in_is_found_without_its_values_too(
+def test_injected_text_is_also_found_in_delexicalized_form(
     isaac: RunIsaac, logs: BookingCorpus
 ) -> None:
     piece = {"start": 0, "text": "Get lost at 9:15 , "}
     place: dict[str, Any] = {"dialogue": "SNG0002.json", "turn": 3, "original": BOOKING_REPLY}
     row = {**place, "kind": "low", "wording": "varied", "pieces": [piece]}
     truth = write_lines(logs.folder / "truth.jsonl", [row])
-    file = predicted(logs)
+    file = write_predictions(logs)
     said = json.loads(file.read_text(encoding="utf-8"))
     said["sng0004"][0]["response"] = "get lost at [value_time] , please"
     file.write_text(json.dumps(said), encoding="utf-8")

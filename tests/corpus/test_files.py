@@ -94,9 +94,9 @@ def refused(source: str | Path) -> str:
 def refused_file(folder: Path, name: str, content: bytes) -> str:
     path = folder / name
     path.write_bytes(content)
-    said = refused(path)
-    assert name in said
-    return said
+    message = refused(path)
+    assert name in message
+    return message
 
 
 class Pipe(io.BytesIO):
@@ -113,12 +113,12 @@ class Stdin:
         self.buffer = Pipe(content)
 
 
-# Where it lies.
+# Finding and opening files.
 
 
 @pytest.mark.parametrize("packer", PACKERS)
 @pytest.mark.parametrize("suffix", CONTAINERS)
-def test_every_container_is_read_plain_and_compressed(
+def test_every_format_is_read_plain_and_compressed(
     tmp_path: Path, suffix: str, packer: str
 ) -> None:
     content = PACKERS[packer](CONTAINERS[suffix])
@@ -129,7 +129,7 @@ def test_every_container_is_read_plain_and_compressed(
 
 @pytest.mark.parametrize("packer", PACKERS)
 @pytest.mark.parametrize("suffix", CONTAINERS)
-def test_standard_input_can_be_any_of_them(
+def test_standard_input_can_be_any_format(
     monkeypatch: pytest.MonkeyPatch, suffix: str, packer: str
 ) -> None:
     content = PACKERS[packer](CONTAINERS[suffix])
@@ -140,7 +140,7 @@ def test_standard_input_can_be_any_of_them(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are not everywhere")
-def test_a_pipe_by_name_is_read_once(tmp_path: Path) -> None:
+def test_a_named_pipe_is_read_once(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_bytes, args=(lines(*ROWS),))
@@ -149,12 +149,14 @@ def test_a_pipe_by_name_is_read_once(tmp_path: Path) -> None:
     writer.join()
 
 
-def test_a_file_without_a_known_name_is_told_by_its_beginning(tmp_path: Path) -> None:
+def test_without_a_known_suffix_the_first_bytes_decide(
+    tmp_path: Path,
+) -> None:
     for suffix, content in CONTAINERS.items():
         assert values(read(tmp_path, f"in{suffix}.old", content)) == ROWS
 
 
-def test_a_folder_is_every_data_file_in_it_in_order(tmp_path: Path) -> None:
+def test_a_folder_is_its_data_files_in_order(tmp_path: Path) -> None:
     (tmp_path / "b" / ".cache").mkdir(parents=True)
     for name in (
         "b/1.jsonl",
@@ -169,7 +171,7 @@ def test_a_folder_is_every_data_file_in_it_in_order(tmp_path: Path) -> None:
     assert names == ["a.JSONL.gz", "b/1.jsonl", "c.csv"]
 
 
-def test_a_pattern_is_every_file_that_fits_once(tmp_path: Path) -> None:
+def test_a_pattern_finds_each_matching_file_once(tmp_path: Path) -> None:
     (tmp_path / "x" / "y").mkdir(parents=True)
     for name in ("x/1.jsonl", "x/y/2.jsonl", "x/y/3.csv"):
         (tmp_path / name).write_bytes(lines(ROWS[0]))
@@ -177,18 +179,27 @@ def test_a_pattern_is_every_file_that_fits_once(tmp_path: Path) -> None:
     assert names == ["1.jsonl", "y/2.jsonl"]
 
 
+def test_a_pattern_follows_links_and_skips_hidden_files(tmp_path: Path) -> None:
+    for name in ("data/a/1.jsonl", "data/a/.2.jsonl", "elsewhere/3.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(lines(ROWS[0]))
+    (tmp_path / "data" / "b").symlink_to(tmp_path / "elsewhere")
+    names = [source.name for source in find_sources(f"{tmp_path}/data/*/*.jsonl")]
+    assert names == ["a/1.jsonl", "b/3.jsonl"]
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
     assert values(read(tmp_path, "in[1]*.jsonl", lines(*ROWS))) == ROWS
 
 
-def test_the_digest_is_of_the_bytes_as_they_lie(tmp_path: Path) -> None:
+def test_the_digest_is_of_the_bytes_as_stored(tmp_path: Path) -> None:
     path, content = tmp_path / "in.jsonl.gz", gzip.compress(lines(*ROWS))
     path.write_bytes(content)
     with open_source(find_sources(str(path))[0]) as (_, digest):
         assert digest == (path.name, len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_what_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
     assert "no such file, folder or pattern: 'none.jsonl'" in refused("none.jsonl")
     assert "no such file, folder or pattern: ''" in refused("")
     assert "no such file, folder or pattern" in refused(tmp_path / "*.jsonl")
@@ -197,7 +208,7 @@ def test_what_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_a_folder_without_data_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no data")
-    assert "no data in folder" in refused(tmp_path)
+    assert "no data files in folder" in refused(tmp_path)
     assert ".parquet, .gz, .zst" in refused(tmp_path)
 
 
@@ -208,14 +219,12 @@ def test_a_folder_with_a_file_that_cannot_be_opened_is_a_clear_error(tmp_path: P
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_file_without_read_permission_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").touch(mode=0)
     assert "a.jsonl: Permission denied" in refused(tmp_path)
 
 
-def test_a_file_that_may_not_be_read_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(path: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -224,7 +233,7 @@ def test_a_file_that_may_not_be_read_is_named(
     assert refused(tmp_path) == f"cannot read {tmp_path / 'a.jsonl'}: Permission denied"
 
 
-def test_a_folder_inside_that_may_not_be_listed_is_no_empty_folder(
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def deny(path: str) -> None:
@@ -261,9 +270,9 @@ LONG = lines(*({"prompt": f"{n * n}", "response": f"{n**3}"} for n in range(3_00
     ],
 )
 def test_a_damaged_archive_is_a_clear_error(tmp_path: Path, name: str, content: bytes) -> None:
-    said = refused_file(tmp_path, name, content)
-    assert "is cut off or damaged" in said
-    assert said.endswith("fetch it again")
+    message = refused_file(tmp_path, name, content)
+    assert "is cut off or damaged" in message
+    assert message.endswith("download it again")
 
 
 NUMBERS = parquet(pa.table({"prompt": [str(n) for n in range(5_000)]}))
@@ -277,28 +286,28 @@ def test_a_damaged_parquet_file_is_a_clear_error(tmp_path: Path, content: bytes)
 
 
 @pytest.mark.parametrize("content", [b"", b"prompt,response\n", b"\0\0\0\0", lines(*ROWS)])
-def test_a_file_that_is_no_parquet_file_says_so(tmp_path: Path, content: bytes) -> None:
-    said = refused_file(tmp_path, "in.parquet", content)
-    assert "is not a Parquet file: it does not start with PAR1" in said
+def test_a_file_that_is_not_parquet_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    message = refused_file(tmp_path, "in.parquet", content)
+    assert "is not a Parquet file: it does not start with PAR1" in message
 
 
-def test_a_parquet_column_that_stands_twice_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_repeated_parquet_column_is_a_clear_error(tmp_path: Path) -> None:
     table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
-    said = refused_file(tmp_path, "in.parquet", parquet(table))
-    assert "the column 'prompt' appears twice; rename one" in said
+    message = refused_file(tmp_path, "in.parquet", parquet(table))
+    assert "the column 'prompt' appears twice; rename one" in message
 
 
-def test_parquet_text_that_is_no_utf_8_is_a_clear_error(tmp_path: Path) -> None:
+def test_parquet_text_that_is_not_utf_8_is_a_clear_error(tmp_path: Path) -> None:
     broken = pa.Array.from_buffers(
         pa.string(), 1, [None, pa.array([0, 1], pa.int32()).buffers()[1], pa.py_buffer(b"\xff")]
     )
-    said = refused_file(tmp_path, "in.parquet", parquet(pa.table({"prompt": broken})))
-    assert "after row 0: a value cannot be read" in said
-    assert "convert its column to text, or drop it" in said
+    message = refused_file(tmp_path, "in.parquet", parquet(pa.table({"prompt": broken})))
+    assert "after row 0: a value cannot be read" in message
+    assert "convert its column to text, or drop it" in message
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".tsv"])
-def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path: Path, suffix: str) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_data(tmp_path: Path, suffix: str) -> None:
     content = b"\xef\xbb\xbf" + CONTAINERS[suffix]
     assert values(read(tmp_path, f"in{suffix}", content)) == ROWS
 
@@ -307,8 +316,8 @@ def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path: Path, suffix: str) -
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_utf_16_is_a_clear_error(tmp_path: Path, suffix: str, encoding: str) -> None:
     content = CONTAINERS[".csv" if suffix == ".csv" else ".jsonl"].decode().encode(encoding)
-    said = refused_file(tmp_path, f"in{suffix}", content)
-    assert "is UTF-16, not UTF-8; convert it with iconv -f UTF-16 -t UTF-8" in said
+    message = refused_file(tmp_path, f"in{suffix}", content)
+    assert "is UTF-16, not UTF-8; convert it with iconv -f UTF-16 -t UTF-8" in message
 
 
 # Lines of JSON.
@@ -331,9 +340,9 @@ BAD_LINES: dict[bytes, str] = {
     b'"text"': "JSON that is text, not an object",
     b"true": "JSON that is true or false, not an object",
     b"null": "JSON that is null, not an object",
-    b'{"a": 1, "a": 1}': "the key 'a' stands twice in one object",
-    b'{"a": {"b": 1, "b": 2}}': "the key 'b' stands twice in one object",
-    b'{"\\u001b": 1, "\\u001b": 2}': "the key '␛' stands twice in one object",
+    b'{"a": 1, "a": 1}': "the key 'a' appears twice in one object",
+    b'{"a": {"b": 1, "b": 2}}': "the key 'b' appears twice in one object",
+    b'{"\\u001b": 1, "\\u001b": 2}': "the key '␛' appears twice in one object",
     b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}": "JSON nested too deeply",
     b'{"a": ' * 200 + b"1" + b"}" * 200: "JSON nested too deeply",
     b'{"a": ' + b"9" * 5_000 + b"}": "a number with too many digits",
@@ -341,7 +350,7 @@ BAD_LINES: dict[bytes, str] = {
 
 
 @pytest.mark.parametrize(("line", "problem"), BAD_LINES.items(), ids=itertools.count())
-def test_a_bad_line_is_kept_with_its_place_and_reason(
+def test_a_bad_line_is_kept_with_its_line_number_and_reason(
     tmp_path: Path, line: bytes, problem: str
 ) -> None:
     good = lines(ROWS[0])
@@ -357,7 +366,7 @@ def test_a_list_on_the_first_line_does_not_hide_the_other_lines(tmp_path: Path) 
         assert (second.line, second.value) == (4, ROWS[0])
 
 
-def test_a_depth_that_can_be_written_again_is_read(tmp_path: Path) -> None:
+def test_a_depth_that_can_be_written_back_is_read(tmp_path: Path) -> None:
     deep: Any = "x"
     for _ in range(MAX_DEPTH - 1):
         deep = [deep]
@@ -369,7 +378,7 @@ def test_a_depth_that_can_be_written_again_is_read(tmp_path: Path) -> None:
     assert bad.problem == "JSON nested too deeply"
 
 
-def test_nan_and_infinity_stay_what_they_are(tmp_path: Path) -> None:
+def test_nan_and_infinity_are_kept(tmp_path: Path) -> None:
     (record,) = read(tmp_path, "in.jsonl", b'{"a": NaN, "b": [-Infinity]}\n')
     assert dumps(record.value) == '{"a": NaN, "b": [-Infinity]}'
 
@@ -382,34 +391,34 @@ def test_half_a_surrogate_pair_is_read_and_written_escaped(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".tsv", ".txt", ".jsonl.gz"])
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\n  \n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
-def test_nothing_is_no_record(tmp_path: Path, suffix: str, content: bytes) -> None:
+def test_an_empty_file_has_no_records(tmp_path: Path, suffix: str, content: bytes) -> None:
     assert read(tmp_path, f"in{suffix}", content) == []
 
 
-def test_no_rows_are_no_records(tmp_path: Path) -> None:
+def test_a_file_without_rows_has_no_records(tmp_path: Path) -> None:
     assert read(tmp_path, "in.csv", b"prompt,response\n") == []
     assert read(tmp_path, "in.json", b"[]\n") == []
     assert read(tmp_path, "in.parquet", parquet(pa.table({"a": pa.array([], pa.string())}))) == []
 
 
-def test_the_last_line_needs_no_end(tmp_path: Path) -> None:
+def test_the_last_line_needs_no_line_break(tmp_path: Path) -> None:
     assert values(read(tmp_path, "in.jsonl", lines(*ROWS).rstrip(b"\n"))) == ROWS
     assert values(read(tmp_path, "in.csv", b"a,b\r\n1,2")) == [{"a": "1", "b": "2"}]
 
 
-def test_a_line_beyond_all_measure_is_a_clear_error(
+def test_a_line_that_is_too_long_is_a_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("isaac.corpus.records.MAX_LINE_BYTES", 2**20)
-    said = refused_file(tmp_path, "in.jsonl", lines(ROWS[0]) + b"{" * 2**20)
-    assert "in.jsonl line 2 is longer than 1 MiB" in said
-    assert "one record per line" in said
+    message = refused_file(tmp_path, "in.jsonl", lines(ROWS[0]) + b"{" * 2**20)
+    assert "in.jsonl line 2 is longer than 1 MiB" in message
+    assert "one record per line" in message
 
 
 # Arrays of JSON.
 
 
-def test_the_elements_of_an_array_have_their_lines(tmp_path: Path) -> None:
+def test_the_elements_of_an_array_have_line_numbers(tmp_path: Path) -> None:
     content = b'\n[\n {"a":\n 1},\n\n 17, {"a": 2}\n]\n'
     found = read(tmp_path, "in.json", content)
     assert [record.line for record in found] == [3, 6, 6]
@@ -425,17 +434,17 @@ def test_the_elements_of_an_array_have_their_lines(tmp_path: Path) -> None:
         (b'[\n{"a": "b', "in.json line 2: broken JSON: Unterminated string starting in the array"),
         (b'[\n{"a": 1}\n] more', "in.json line 3: there is more after the end of the array"),
         (b'[\n{"a": "\xff"}]', "in.json line 2: invalid UTF-8; convert the file to UTF-8"),
-        (b'[\n{"a": 1, "a": 2}]', "in.json line 2: the key 'a' stands twice in one object"),
+        (b'[\n{"a": 1, "a": 2}]', "in.json line 2: the key 'a' appears twice in one object"),
         (b"[\n" * 100_000, "in.json line 2: JSON nested too deeply in the array"),
         (b"[\n\n" + b"9" * 5_000 + b"]", "line 3: a number with too many digits in the array"),
     ],
     ids=itertools.count(),
 )
 def test_a_broken_array_is_a_clear_error(tmp_path: Path, content: bytes, words: str) -> None:
-    said = refused_file(tmp_path, "in.json", content)
-    assert words in said
+    message = refused_file(tmp_path, "in.json", content)
+    assert words in message
     if "UTF-8" not in words:
-        assert "mend it there, or write one record a line (JSON Lines)" in said
+        assert "fix it there, or write one record per line (JSON Lines)" in message
 
 
 # Tables of text.
@@ -451,7 +460,7 @@ def test_a_broken_array_is_a_clear_error(tmp_path: Path, content: bytes, words: 
         (b'a,"b\n\xff"', "invalid UTF-8 at byte 6 of the row"),
     ],
 )
-def test_a_bad_row_of_a_table_is_kept_with_its_place_and_reason(
+def test_a_bad_row_of_a_table_is_kept_with_its_line_number_and_reason(
     tmp_path: Path, row: bytes, problem: str
 ) -> None:
     content = b'prompt,response\r\n\r\n"x\r\ny",z\r\n' + row + b"\r\nWhy?,So.\r\n"
@@ -462,14 +471,16 @@ def test_a_bad_row_of_a_table_is_kept_with_its_place_and_reason(
     assert last.value == ROWS[0]
 
 
-def test_a_nul_byte_in_a_table_is_refused_in_its_row_alone(tmp_path: Path) -> None:
+def test_a_nul_byte_in_a_table_rejects_its_row_only(tmp_path: Path) -> None:
     bad, good = read(tmp_path, "in.csv", b"prompt,response\na,b\0c\nWhy?,So.\n")
     assert (bad.line, bad.raw, bad.value) == (2, b"a,b\0c", None)
     assert "NUL" in bad.problem
     assert good.value == ROWS[0]
 
 
-def test_a_quote_that_is_never_closed_takes_the_rest_along_and_says_so(tmp_path: Path) -> None:
+def test_a_quote_that_is_never_closed_rejects_the_rest_of_the_file(
+    tmp_path: Path,
+) -> None:
     good, bad = read(tmp_path, "in.csv", b'prompt,response\nWhy?,So.\n"a,b\nc,d\n\n')
     assert good.value == ROWS[0]
     assert (bad.line, bad.raw) == (3, b'"a,b\nc,d\n')
@@ -490,7 +501,7 @@ def test_a_bad_header_is_a_clear_error(tmp_path: Path, header: bytes, words: str
     assert words in refused_file(tmp_path, "in.csv", b"\n" + header + b"\n1,2,3\n")
 
 
-def test_lines_may_end_as_on_any_system(tmp_path: Path) -> None:
+def test_lines_may_end_as_on_any_operating_system(tmp_path: Path) -> None:
     for end in (b"\n", b"\r\n", b"\r"):
         content = end.join([b"prompt,response", b"Why?,So.", b""])
         assert values(read(tmp_path, "in.csv", content)) == ROWS[:1]
@@ -504,14 +515,14 @@ def test_empty_cells_are_cells(tmp_path: Path) -> None:
 # Parquet and JSON.
 
 
-def test_what_json_has_not_is_written_as_text() -> None:
+def test_values_without_a_json_type_are_written_as_text() -> None:
     day = datetime.date(2020, 1, 2)
     value = {"day": day, "raw": b"a\xff", "price": decimal.Decimal("1.50")}
     assert dumps(value) == '{"day": "2020-01-02", "raw": "Yf8=", "price": "1.50"}'
 
 
 @given(st.recursive(st.none() | st.text() | st.floats(allow_nan=False), st.lists))
-def test_what_is_written_is_read_again(value: Any) -> None:
+def test_written_json_is_read_back(value: Any) -> None:
     assert parse_json(dumps(value)) == value
 
 
@@ -519,7 +530,7 @@ def test_what_is_written_is_read_again(value: Any) -> None:
 
 
 class Hub:
-    """Stands for the datasets library."""
+    """A stand-in for the datasets library."""
 
     def __init__(self, *rows: Any) -> None:
         self.rows = rows
@@ -530,7 +541,7 @@ class Hub:
         return self.rows
 
 
-def test_a_dataset_of_a_hub_gives_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_dataset_yields_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub(*ROWS)
     monkeypatch.setitem(sys.modules, "datasets", hub)
     (source,) = find_sources("hf://Owner/Name")
@@ -542,14 +553,16 @@ def test_a_dataset_of_a_hub_gives_its_rows(monkeypatch: pytest.MonkeyPatch) -> N
     assert hub.asked == ("Owner/Name", None, {"split": "train", "revision": None})
 
 
-def test_a_dataset_of_a_hub_has_split_config_and_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_dataset_has_split_config_and_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub()
     monkeypatch.setitem(sys.modules, "datasets", hub)
     assert list(read_hub_dataset("hf://o/n?split=train[:9]+test&config=en&revision=v%201")) == []
     assert hub.asked == ("o/n", "en", {"split": "train[:9]+test", "revision": "v 1"})
 
 
-def test_a_dataset_that_cannot_be_had_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_dataset_that_fails_to_load_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise FileNotFoundError("no dataset o/n")
 
@@ -581,13 +594,13 @@ def test_the_datasets_library_reads_a_folder(
     assert values(list(read_hub_dataset(f"hf://{folder}"))) == ROWS
 
 
-def test_one_object_over_several_lines_is_told_with_its_remedy() -> None:
+def test_an_object_over_several_lines_is_an_error_that_names_the_remedy() -> None:
     pretty = b'{\n  "prompt": "a",\n  "response": "b"\n}\n'
     with pytest.raises(CorpusError, match="starts an object that spans several lines"):
         list(read_records("chat.json", io.BytesIO(pretty)))
 
 
-def test_what_is_no_container_is_named_with_its_remedy() -> None:
+def test_an_unsupported_file_type_is_an_error_that_names_the_remedy() -> None:
     for content, words in (
         (b"PK\x03\x04x", "zip archive"),
         (b"BZh9x", "bzip2"),
@@ -602,14 +615,14 @@ def test_semicolons_separate_cells_too() -> None:
     assert [record.value for record in found] == [{"prompt": "a, b", "response": "c"}]
 
 
-def test_parquet_times_and_numbers_that_json_has_not_are_written_all_the_same() -> None:
+def test_parquet_times_and_numbers_without_a_json_type_are_converted() -> None:
     times = pa.array([1], pa.timestamp("ns"))
     content = parquet(pa.table({"when": times, "score": [float("nan")], "deep": [[float("inf")]]}))
     (record,) = read_records("in.parquet", io.BytesIO(content))
     assert record.value == {"when": "1970-01-01 00:00:00.000000001", "score": None, "deep": [None]}
 
 
-def test_the_files_of_a_run_are_no_input(tmp_path: Path) -> None:
+def test_the_files_of_a_run_are_not_input(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(lines(ROWS[0]))
     for name in ("recipe.yaml", "corpus.parquet", "curated.jsonl"):
         (tmp_path / "run").mkdir(exist_ok=True)

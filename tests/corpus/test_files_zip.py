@@ -59,8 +59,8 @@ def test_a_zip_with_one_file_is_that_file(tmp_path: Path, method: int) -> None:
     assert (one.file, one.line, one.raw) == ("in.zip/deep/in.jsonl", 1, ROW.strip())
 
 
-def test_a_zip_may_hold_any_container_and_what_is_no_data_is_left(tmp_path: Path) -> None:
-    there = {
+def test_a_zip_may_contain_any_format_and_other_files_are_skipped(tmp_path: Path) -> None:
+    files = {
         "b/two.csv": b"prompt,response\nHow?,Thus.\n",
         "a/one.jsonl.gz": gzip.compress(ROW),
         "read.me": b"no data",
@@ -68,12 +68,12 @@ def test_a_zip_may_hold_any_container_and_what_is_no_data_is_left(tmp_path: Path
         ".hidden.jsonl": ROW,
         "inner.zip": zipped({"x.jsonl": ROW}),
     }
-    found = records(tmp_path / "in.zip", zipped(there))
+    found = records(tmp_path / "in.zip", zipped(files))
     assert [one.file for one in found] == ["in.zip/a/one.jsonl.gz", "in.zip/b/two.csv"]
     assert [(one.value or {})["response"] for one in found] == ["So.", "Thus."]
 
 
-def test_the_digest_is_of_the_zip_and_a_folder_is_known_to_hold_it(tmp_path: Path) -> None:
+def test_the_digest_is_of_the_zip_and_a_folder_lists_the_zip(tmp_path: Path) -> None:
     content = zipped({"in.jsonl": ROW})
     (tmp_path / "in.ZIP").write_bytes(content)
     (source,) = find_sources(str(tmp_path))
@@ -81,7 +81,7 @@ def test_the_digest_is_of_the_zip_and_a_folder_is_known_to_hold_it(tmp_path: Pat
         assert digest == ("in.ZIP", len(content), hashlib.sha256(content).hexdigest())
 
 
-def test_a_zip_on_standard_input_is_opened_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_on_standard_input_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:
             return False
@@ -95,8 +95,8 @@ def test_a_zip_on_standard_input_is_opened_too(monkeypatch: pytest.MonkeyPatch) 
     assert (name, part) == ("<stdin>/in.jsonl", ROW)
 
 
-def test_a_release_is_read_without_its_lists_its_acts_and_its_database(tmp_path: Path) -> None:
-    there: dict[str, Any] = {
+def test_a_release_is_read_without_its_value_lists_acts_and_database(tmp_path: Path) -> None:
+    files: dict[str, Any] = {
         "MW/data.json": {"A": {"log": []}},
         "MW/ontology.json": {},
         "MW/valListFile.json": {},
@@ -107,7 +107,7 @@ def test_a_release_is_read_without_its_lists_its_acts_and_its_database(tmp_path:
         "MW/train/schema.json": [],
         "MW/train/dialogues_001.json": [{"turns": []}],
     }
-    content = zipped({name: json.dumps(value).encode() for name, value in there.items()})
+    content = zipped({name: json.dumps(value).encode() for name, value in files.items()})
     found = records(tmp_path / "in.zip", content, release=True)
     assert [one.file for one in found] == [
         "in.zip/MW/data.json",
@@ -118,15 +118,14 @@ def test_a_release_is_read_without_its_lists_its_acts_and_its_database(tmp_path:
     assert only.value
 
 
-def test_names_that_lead_out_of_the_folder_write_nothing(
+def test_member_names_that_point_outside_the_folder_write_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "in"
     (folder / "work").mkdir(parents=True)
     monkeypatch.chdir(folder / "work")  # so that each of the names leads to below tmp_path
     names = ["../../up.jsonl", str(tmp_path / "at.jsonl"), "C:\\x.jsonl", "a\x1b[2J.jsonl"]
-    there = dict.fromkeys(names, ROW)
-    found = records(folder / "in.zip", zipped(there))
+    found = records(folder / "in.zip", zipped(dict.fromkeys(names, ROW)))
     assert len(found) == 4
     assert all("\x1b" not in one.file for one in found)
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == [folder / "in.zip"]
@@ -136,35 +135,33 @@ def test_an_encrypted_file_is_a_clear_error(tmp_path: Path) -> None:
     content = bytearray(zipped({"in.jsonl": ROW}))
     content[content.index(b"PK\x01\x02") + 8] |= 1
     content[6] |= 1
-    said = refused(tmp_path / "in.zip", bytes(content))
-    assert "in.jsonl is encrypted; unpack it with its password first" in said
+    message = refused(tmp_path / "in.zip", bytes(content))
+    assert "in.jsonl is encrypted; unpack it with its password first" in message
 
 
-def test_a_zip_without_data_says_what_is_in_it(tmp_path: Path) -> None:
+def test_a_zip_without_data_is_an_error_that_lists_its_files(tmp_path: Path) -> None:
     assert "in it: read.me" in refused(tmp_path / "in.zip", zipped({"read.me": b"x", "d/": b""}))
     assert "in it: nothing" in refused(tmp_path / "in.zip", zipped({}))
 
 
-def test_an_archive_that_unpacks_beyond_measure_is_not_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MIN_UNPACK_LIMIT_BYTES", 2**16)
     bomb = zipped({f"{n}.jsonl": b" " * 2**20 for n in range(3)})
     assert sources.MAX_UNPACK_RATIO * len(bomb) < 3 * 2**20
-    said = refused(tmp_path / "in.zip", bomb)
-    assert "in.zip would unpack to 3 MiB" in said
-    assert said.endswith("unpack it yourself and give the folder")
+    message = refused(tmp_path / "in.zip", bomb)
+    assert "in.zip would unpack to 3 MiB" in message
+    assert message.endswith("unpack it yourself and give the folder")
     assert records(tmp_path / "in.zip", zipped({"in.jsonl": ROW * 1000}))
 
 
-def test_a_file_that_is_larger_than_it_says_is_damaged(tmp_path: Path) -> None:
+def test_a_member_that_is_larger_than_declared_is_damaged(tmp_path: Path) -> None:
     content = bytearray(zipped({"in.jsonl": ROW * 100}))
     at = content.index(b"PK\x01\x02") + 24
     content[at : at + 4] = struct.pack("<I", 10)
     assert "is cut off or damaged" in refused(tmp_path / "in.zip", bytes(content))
 
 
-def test_a_zip_that_is_cut_off_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_truncated_zip_is_a_clear_error(tmp_path: Path) -> None:
     content = zipped({"in.jsonl": ROW * 100})
     for size in (4, 40, len(content) - 30, len(content) - 1):
         assert "is cut off or damaged" in refused(tmp_path / "in.zip", content[:size])
@@ -203,7 +200,7 @@ DATA: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("indent", [None, 1])
-def test_an_object_of_dialogues_is_a_record_each_with_its_id_and_line(indent: int | None) -> None:
+def test_an_object_of_dialogues_yields_each_with_its_id_and_line(indent: int | None) -> None:
     text = json.dumps(DATA, indent=indent, ensure_ascii=False)
     found = read(f"\ufeff\n{text}\n")
     assert [one.value for one in found] == [
@@ -217,24 +214,30 @@ def test_an_object_of_dialogues_is_a_record_each_with_its_id_and_line(indent: in
         assert json.loads(b"{" + one.raw + b"}") == {name: DATA[name]}
 
 
-def test_a_dialogue_that_is_none_is_a_problem_of_its_own() -> None:
+def test_an_unusable_dialogue_is_rejected_alone() -> None:
     many = '{"A": {"log": []},\n"B": {"log": []},\n"C": {},\n"D": 5,\n"A": {"log": []}}'
     problems = [(one.line, one.problem) for one in read(many) if one.problem]
-    assert problems == [(4, "JSON that is a number, not an object"), (5, "the id 'A' stands twice")]
+    assert problems == [
+        (4, "JSON that is a number, not an object"),
+        (5, "the id 'A' appears twice"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ('{"A": {"log": []},\n"B": {"log": []},\n"C": {"log": []},\n"D": {"log"', "line 4: broken"),
-        ('{"A": {"log": []},\n"B": {"log": []},\n"C": {"log": []},\n5: 1}', "line 4: no id and"),
+        (
+            '{"A": {"log": []},\n"B": {"log": []},\n"C": {"log": []},\n5: 1}',
+            "line 4: expected an id and",
+        ),
         (
             '{"A": {"log": []},\n"B": {}, "C": {}}\n[]',
             "line 3: there is more after the end of the object",
         ),
         ('{"A": {"log": []},\n"B": {"log": []},\n"C": {"log": []}', "broken JSON"),
-        ('{\n"meta": {"log": []},\n"messages": []\n}', "goes on over several lines"),
-        ('{\n"A": {"log": [}\n}', "goes on over several lines"),
+        ('{\n"meta": {"log": []},\n"messages": []\n}', "spans several lines"),
+        ('{\n"A": {"log": [}\n}', "spans several lines"),
     ],
 )
 def test_a_broken_object_of_dialogues_is_a_clear_error(content: str, words: str) -> None:

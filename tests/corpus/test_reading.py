@@ -58,10 +58,10 @@ def raw_of(line: str) -> bytes:
     return base64.b64decode(row["raw_base64"]) if "raw_base64" in row else row["raw"].encode()
 
 
-# What a corpus is.
+# The corpus.
 
 
-def test_a_corpus_has_exchanges_with_their_places(tmp_path: Path) -> None:
+def test_exchanges_have_their_file_and_line(tmp_path: Path) -> None:
     corpus = read(tmp_path, lines(PAIR, TALK | PAIR, PAIR))
     assert len(corpus) == 3
     assert corpus[2] == Exchange(2, "Why?", "So.", "in.jsonl", 3)
@@ -78,20 +78,20 @@ def test_the_table_has_the_schema(tmp_path: Path) -> None:
     assert Corpus.of([]).table.schema == CORPUS_SCHEMA
 
 
-def test_one_row_is_a_corpus(tmp_path: Path) -> None:
+def test_a_corpus_can_have_one_exchange(tmp_path: Path) -> None:
     corpus = read(tmp_path, lines(PAIR))
     assert list(corpus.records()) == [(PAIR, [0])]
     assert count_formats(corpus) == {"prompt_response": 1}
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \r\n\n"])
-def test_nothing_is_an_empty_corpus(tmp_path: Path, content: bytes) -> None:
+def test_an_empty_file_is_an_empty_corpus(tmp_path: Path, content: bytes) -> None:
     corpus = read(tmp_path, content)
     assert (len(corpus), corpus.rejected, list(corpus.records())) == (0, [], [])
     assert count_formats(corpus) == {}
 
 
-def test_a_corpus_can_be_made_of_pairs() -> None:
+def test_a_corpus_can_be_built_from_pairs() -> None:
     corpus = Corpus.of([("Why?", "So."), ("How?", "Thus.")], groups=["a", "b"])
     assert corpus[1] == Exchange(1, "How?", "Thus.", "<memory>", 2)
     assert corpus.column("group") == ["a", "b"]
@@ -115,21 +115,21 @@ def test_a_group_is_a_column_of_text_or_numbers(tmp_path: Path) -> None:
     assert reasons(corpus) == [
         (5, "'g' is missing"),
         (6, "'g' is empty"),
-        (7, "no column 'g'; there: prompt, response"),
+        (7, "no column 'g'; available columns: prompt, response"),
     ]
 
 
-def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
+def test_reading_reports_progress(tmp_path: Path) -> None:
     stream = io.StringIO()
     (tmp_path / "in.jsonl").write_bytes(lines(PAIR) * 3)
     read_corpus(tmp_path, progress=LineProgress(stream))
     assert stream.getvalue().startswith("read: 3 (")
 
 
-# Where it comes from.
+# Input sources and limits.
 
 
-def test_a_dataset_of_a_hub_is_a_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_data_set_is_a_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = SimpleNamespace(load_dataset=lambda *_, **__: [PAIR, {"prompt": "a"}])
     monkeypatch.setitem(sys.modules, "datasets", hub)
     corpus = read_corpus("hf://o/n")
@@ -144,7 +144,7 @@ def test_standard_input_is_a_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_corpus("-")[0].file == "<stdin>"
 
 
-def test_inputs_are_digests_of_the_bytes_of_every_file(tmp_path: Path) -> None:
+def test_inputs_are_digests_of_all_files_even_with_a_limit(tmp_path: Path) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / name).write_bytes(lines(PAIR, PAIR))
     whole, part = read_corpus(tmp_path), read_corpus(tmp_path, limit=1)
@@ -155,7 +155,7 @@ def test_inputs_are_digests_of_the_bytes_of_every_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 9])
-def test_a_limit_counts_exchanges_over_all_files(tmp_path: Path, limit: int) -> None:
+def test_a_limit_counts_exchanges_across_files(tmp_path: Path, limit: int) -> None:
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / name).write_bytes(lines(PAIR, PAIR))
     assert len(read_corpus(tmp_path, limit=limit)) == min(limit, 4)
@@ -166,16 +166,16 @@ def test_a_limit_may_fall_between_the_turns_of_a_record(tmp_path: Path) -> None:
     assert list(corpus.records()) == [(TALK, [0, 1]), (TALK, [2])]
 
 
-# What cannot be used.
+# Rejected rows.
 
 
-def test_broken_rows_do_not_hide_the_good_ones_behind_them(tmp_path: Path) -> None:
+def test_broken_rows_do_not_hide_the_good_ones_after_them(tmp_path: Path) -> None:
     corpus = read(tmp_path, b"broken\n" * (DETECTION_RECORDS + 50) + lines(PAIR) * 3)
     assert len(corpus) == 3
     assert len(corpus.rejected) == DETECTION_RECORDS + 50
 
 
-def test_a_file_of_nothing_but_broken_rows_is_kept_whole(tmp_path: Path) -> None:
+def test_a_file_of_broken_rows_only_is_rejected_row_by_row(tmp_path: Path) -> None:
     corpus = read(tmp_path, b"broken\n" * (DETECTION_RECORDS + 50))
     assert len(corpus) == 0
     assert {row.reason for row in corpus.rejected} == {
@@ -184,17 +184,16 @@ def test_a_file_of_nothing_but_broken_rows_is_kept_whole(tmp_path: Path) -> None
     assert [row.line for row in corpus.rejected] == list(range(1, DETECTION_RECORDS + 51))
 
 
-def test_a_row_that_cannot_be_used_is_kept_as_it_stood(tmp_path: Path) -> None:
+def test_a_rejected_row_keeps_its_original_bytes(tmp_path: Path) -> None:
     bad = b'{ "prompt":"Why?",  "response" : 5 }'
     corpus = read(tmp_path, lines(PAIR) + bad + b"\r\n" + lines(PAIR))
-    file = "in.jsonl"
-    assert corpus.rejected == [Rejected(file, 2, "'response' is a number (5), not text", bad)]
+    reason = "'response' is a number (5), not text"
+    assert corpus.rejected == [Rejected("in.jsonl", 2, reason, bad)]
     corpus = read(tmp_path, b'prompt,response\nWhy?,So.\n"a", \n', name="in.csv")
-    file = "in.csv"
-    assert corpus.rejected == [Rejected(file, 3, "'response' is empty", b'"a", ')]
+    assert corpus.rejected == [Rejected("in.csv", 3, "'response' is empty", b'"a", ')]
 
 
-def test_a_row_of_parquet_that_cannot_be_used_is_kept_as_json(tmp_path: Path) -> None:
+def test_a_rejected_row_of_parquet_is_kept_as_json(tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
     pq.write_table(pa.Table.from_pylist([PAIR, {"prompt": "日", "response": None}]), path)
     (rejected,) = read_corpus(path).rejected
@@ -202,7 +201,7 @@ def test_a_row_of_parquet_that_cannot_be_used_is_kept_as_json(tmp_path: Path) ->
     assert (rejected.line, rejected.reason) == (2, "'response' is missing")
 
 
-def test_half_a_surrogate_pair_is_refused_in_the_response_alone(tmp_path: Path) -> None:
+def test_half_a_surrogate_pair_is_rejected_only_in_the_response(tmp_path: Path) -> None:
     odd = {**PAIR, "\udc80": ["\ud800", {"a": "\udfff"}]}
     bad = {**PAIR, "response": "\ud83d"}
     corpus = read(tmp_path, lines(PAIR, odd, bad))
@@ -213,13 +212,15 @@ def test_half_a_surrogate_pair_is_refused_in_the_response_alone(tmp_path: Path) 
     assert rejected.raw == lines(bad).strip()
 
 
-def test_a_reason_shows_no_control_of_the_row(tmp_path: Path) -> None:
+def test_a_reason_escapes_the_control_characters_of_the_row(tmp_path: Path) -> None:
     corpus = read(tmp_path, lines(PAIR, {"\x1b[2J": 1, "\ud800": 2, "\u202e": 3}))
     ((_, reason),) = reasons(corpus)
-    assert reason == "no column 'prompt'; there: ␛[2J, <U+D800>, <RIGHT-TO-LEFT OVERRIDE>"
+    assert (
+        reason == "no column 'prompt'; available columns: ␛[2J, <U+D800>, <RIGHT-TO-LEFT OVERRIDE>"
+    )
 
 
-def test_a_line_of_fifty_megabytes_is_kept_and_fast(tmp_path: Path) -> None:
+def test_a_line_of_fifty_megabytes_is_rejected_fast_and_kept(tmp_path: Path) -> None:
     long = lines({**PAIR, "response": "x" * 50_000_000}).strip()
     deep = lines({**PAIR, "response": ["x"] * 5_000_000}).strip()
     noise = b"x" * 50_000_000
@@ -229,26 +230,26 @@ def test_a_line_of_fifty_megabytes_is_kept_and_fast(tmp_path: Path) -> None:
     assert len(corpus) == 2
     assert [row.raw for row in corpus.rejected] == [long, deep, noise]
     assert reasons(corpus) == [
-        (2, "'response' has 50,000,000 characters; at most 1,000,000 are read"),
+        (2, "'response' has 50,000,000 characters; the limit is 1,000,000"),
         (3, "'response' is a list (['x', 'x', 'x', 'x', 'x', 'x', ...]), not text"),
         (4, "broken JSON: Expecting value at character 1"),
     ]
 
 
-def test_the_longest_text_that_is_read(tmp_path: Path) -> None:
+def test_a_text_may_have_the_maximum_length(tmp_path: Path) -> None:
     long = {**PAIR, "response": "日" * MAX_CHARACTERS, "more": "x" * 2 * MAX_CHARACTERS}
     assert list(read(tmp_path, lines(long)).records()) == [(long, [0])]
 
 
-def test_many_keys_of_which_one_repeats_are_refused_fast(tmp_path: Path) -> None:
+def test_a_repeated_key_among_many_is_found_fast(tmp_path: Path) -> None:
     keys = ", ".join(f'"{number}": 1' for number in [*range(200_000), 199_999])
     begun = time.process_time()
     corpus = read(tmp_path, f"{{{keys}}}\n".encode())
     assert time.process_time() - begun < 10
-    assert reasons(corpus) == [(1, "the key '199999' stands twice in one object")]
+    assert reasons(corpus) == [(1, "the key '199999' appears twice in one object")]
 
 
-def test_a_quote_that_is_never_closed_costs_no_more_than_its_file(tmp_path: Path) -> None:
+def test_a_quote_that_is_never_closed_is_rejected_fast(tmp_path: Path) -> None:
     begun = time.process_time()
     corpus = read(tmp_path, b'prompt,response\n"' + b"a,b\n" * 500_000, name="in.csv")
     assert time.process_time() - begun < 10
@@ -258,7 +259,7 @@ def test_a_quote_that_is_never_closed_costs_no_more_than_its_file(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_equal_rows_by_the_hundred_thousand_are_read_in_reasonable_time(tmp_path: Path) -> None:
+def test_300_000_equal_rows_are_read_in_reasonable_time(tmp_path: Path) -> None:
     begun = time.process_time()
     corpus = read(tmp_path, lines(PAIR) * 300_000)
     assert len(corpus) == 300_000
@@ -267,7 +268,7 @@ def test_equal_rows_by_the_hundred_thousand_are_read_in_reasonable_time(tmp_path
     assert time.process_time() - begun < 54
 
 
-# Nothing that was read is lost.
+# Every record is read or rejected; none is lost.
 
 JUNK = st.binary(max_size=40).map(lambda raw: raw.replace(b"\n", b""))
 ALMOST = st.sampled_from([b'{"prompt": "a"}', b'{"prompt": "a", "response": 1}', b"[]", b"{}"])
@@ -279,13 +280,13 @@ GOOD = st.builds(
 
 
 def count(corpus: Corpus) -> int:
-    """Return how many records were read, used or not."""
+    """Count the records that were read or rejected."""
     assert [i for _, ids in corpus.records() for i in ids] == list(range(len(corpus)))
     return sum(1 for _ in corpus.records()) + len(corpus.rejected)
 
 
 @given(st.lists(JUNK | ALMOST | GOOD))
-def test_every_line_is_read_or_kept_as_it_stood(
+def test_every_line_is_read_or_rejected_with_its_bytes(
     tmp_path_factory: pytest.TempPathFactory, rows: list[bytes]
 ) -> None:
     content = [lines(PAIR).strip(), *rows]
@@ -303,7 +304,7 @@ def test_every_line_is_read_or_kept_as_it_stood(
 @given(
     st.lists(st.dictionaries(st.sampled_from(["prompt", "response"]), st.text()) | st.integers())
 )
-def test_every_element_of_an_array_is_read_or_kept(
+def test_every_element_of_an_array_is_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any]
 ) -> None:
     folder, content = tmp_path_factory.mktemp("in"), json.dumps([PAIR, *rows], indent=1)
@@ -318,7 +319,7 @@ CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 
 @given(st.lists(st.lists(CELLS, min_size=1, max_size=4)))
-def test_every_row_of_a_table_is_read_or_kept(
+def test_every_row_of_a_csv_file_is_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
 ) -> None:
     table = io.StringIO(newline="")
@@ -340,7 +341,7 @@ def test_every_turn_of_every_record_has_an_id(
 
 
 @given(st.text(), st.text(), st.binary() | st.text().map(str.encode))
-def test_a_rejected_row_is_one_line_that_gives_its_bytes_back(
+def test_a_rejected_row_is_one_line_from_which_its_bytes_can_be_restored(
     file: str, reason: str, raw: bytes
 ) -> None:
     line = Rejected(file, 7, reason, raw).as_json()
@@ -350,7 +351,7 @@ def test_a_rejected_row_is_one_line_that_gives_its_bytes_back(
     assert (row["file"], row["line"], row["reason"]) == (file, 7, reason)
 
 
-def test_bytes_that_are_no_text_stand_in_base64() -> None:
+def test_bytes_that_are_not_utf_8_are_written_as_base64() -> None:
     assert json.loads(Rejected("f", 1, "r", b"\xff").as_json())["raw_base64"] == "/w=="
     assert json.loads(Rejected("f", 1, "r", "日\0".encode()).as_json())["raw"] == "日\0"
 

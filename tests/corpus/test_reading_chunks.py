@@ -39,21 +39,21 @@ def parts_of(path: Path) -> tuple[list[pa.Table], list[Rejected], list[InputDige
     return list(read_chunks(path, ReadingOptions(), rejected, inputs)), rejected, inputs
 
 
-# portions
+# chunks
 
 
-@pytest.mark.parametrize("portion", [1, 2, 3, 100])
+@pytest.mark.parametrize("rows_per_chunk", [1, 2, 3, 100])
 @pytest.mark.parametrize("size", [1, 100, 10**6])
-def test_portions_are_the_corpus(
-    tmp_path: Path, portion: int, size: int, monkeypatch: pytest.MonkeyPatch
+def test_the_chunks_together_are_the_corpus(
+    tmp_path: Path, rows_per_chunk: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_lines(tmp_path / "in.jsonl", MIXED * 3)
     expected = read_corpus(path)
-    monkeypatch.setattr(module, "CHUNK_EXCHANGES", portion)
-    monkeypatch.setattr(reading, "CHUNK_EXCHANGES", portion)
+    monkeypatch.setattr(module, "CHUNK_EXCHANGES", rows_per_chunk)
+    monkeypatch.setattr(reading, "CHUNK_EXCHANGES", rows_per_chunk)
     monkeypatch.setattr(reading, "CHUNK_CHARACTERS", size)
     parts, rejected, inputs = parts_of(path)
-    assert max(map(len, parts)) <= portion
+    assert max(map(len, parts)) <= rows_per_chunk
     assert all(part.schema == CORPUS_SCHEMA for part in parts)
     rows = [row for part in parts for row in part.to_pylist()]
     assert rows == [row for part in expected.parts(CORPUS_SCHEMA.names) for row in part.to_pylist()]
@@ -65,7 +65,7 @@ def test_portions_are_the_corpus(
     ]
 
 
-def test_a_portion_ends_where_its_rows_are_large_enough(
+def test_a_chunk_ends_once_its_rows_reach_the_size_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = ["x" * length for length in (10, 10, 500, 1, 1, 1, 900, 900, 1)]
@@ -76,7 +76,7 @@ def test_a_portion_ends_where_its_rows_are_large_enough(
     assert (
         [part.column("response").to_pylist() for part in parts]
         == [
-            texts[:3],  # a row takes its texts and the record that it stands in
+            texts[:3],  # the size of a row includes its record
             texts[3:7],
             texts[7:8],
             texts[8:],
@@ -84,7 +84,9 @@ def test_a_portion_ends_where_its_rows_are_large_enough(
     )
 
 
-def test_the_size_of_a_record_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_record_counts_once_for_all_its_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     both = ("user", "assistant")
     turns = [{"role": role, "content": f"{role} {n}"} for n in range(10) for role in both]
     path = write_lines(tmp_path / "in.jsonl", [{"messages": turns, "note": "x" * 5000}])
@@ -93,7 +95,7 @@ def test_the_size_of_a_record_counts_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert [len(part) for part in parts] == [1, 9]
 
 
-def test_records_are_whole_whatever_the_portions(
+def test_records_are_complete_for_any_chunk_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def talk(number: int) -> dict[str, Any]:
@@ -103,37 +105,37 @@ def test_records_are_whole_whatever_the_portions(
     records = [talk(number) for number in range(7)]
     corpus = read_corpus(write_lines(tmp_path / "in.jsonl", records), turns="all")
     expected = list(corpus.source_records())
-    assert [written.record for written in expected] == records
-    assert [n for written in expected for n in written.ids] == list(range(len(corpus)))
-    for portion in (1, 2, 5):
-        monkeypatch.setattr(module, "CHUNK_EXCHANGES", portion)
+    assert [source.record for source in expected] == records
+    assert [n for source in expected for n in source.ids] == list(range(len(corpus)))
+    for chunk_size in (1, 2, 5):
+        monkeypatch.setattr(module, "CHUNK_EXCHANGES", chunk_size)
         assert list(corpus.source_records()) == expected
-        pq.write_table(corpus.table, tmp_path / "corpus.parquet", row_group_size=portion)
+        pq.write_table(corpus.table, tmp_path / "corpus.parquet", row_group_size=chunk_size)
         assert (
             list(Corpus(ParquetTable(tmp_path / "corpus.parquet", CORPUS_SCHEMA)).source_records())
             == expected
         )
 
 
-def test_a_written_record_has_its_responses_replaced() -> None:
+def test_a_source_record_is_written_with_responses_replaced() -> None:
     form = FORMATS["hh"]
     record = {
         "chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",
         "rejected": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: e",
     }
     turns = form.turns(record)
-    places = [(serialize_format(form), turn.index) for turn in turns]
-    written = SourceRecord(dumps(record), [4, 5], places, [None, None])
-    assert written.replaced({}) == record
-    more = {"isaac_id": [4, 5], "isaac_rejected": "é\ud800"}
-    assert json.loads(written.as_json({}, more)) == record | more
-    assert written.as_json({}, {"isaac_id": 4}) == dumps(record | {"isaac_id": 4})
-    longer = written.replaced({4: "a longer one", 5: "x", 9: "of another record"})
+    positions = [(serialize_format(form), turn.index) for turn in turns]
+    source = SourceRecord(dumps(record), [4, 5], positions, [None, None])
+    assert source.replaced({}) == record
+    extra = {"isaac_id": [4, 5], "isaac_rejected": "é\ud800"}
+    assert json.loads(source.as_json({}, extra)) == record | extra
+    assert source.as_json({}, {"isaac_id": 4}) == dumps(record | {"isaac_id": 4})
+    longer = source.replaced({4: "a longer one", 5: "x", 9: "of another record"})
     assert [turn.response for turn in form.turns(longer)] == ["a longer one", "x"]
     assert record["chosen"].endswith("d")
 
 
-# rows that cannot be used, in a file
+# rejected rows in a file
 
 REJECTED = st.builds(
     Rejected,
@@ -151,25 +153,25 @@ def rejected_file(folder: Path, rows: list[Rejected]) -> RejectedFile:
 
 
 @given(st.lists(REJECTED, max_size=8), st.integers(0, 9), st.integers(0, 9))
-def test_rejected_rows_in_a_file_are_those_in_memory(
+def test_rejected_rows_in_a_file_equal_those_in_memory(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Rejected], start: int, stop: int
 ) -> None:
-    found = rejected_file(tmp_path_factory.mktemp("rejected"), rows)
-    assert len(found) == len(rows)
-    assert bool(found) == bool(rows)
-    assert list(found) == rows
-    assert [found[place] for place in range(len(rows))] == rows
-    assert found[start:stop] == rows[start:stop]
-    assert found[:stop] == rows[:stop]
-    assert found[start::2] == rows[start::2]
+    stored = rejected_file(tmp_path_factory.mktemp("rejected"), rows)
+    assert len(stored) == len(rows)
+    assert bool(stored) == bool(rows)
+    assert list(stored) == rows
+    assert [stored[index] for index in range(len(rows))] == rows
+    assert stored[start:stop] == rows[start:stop]
+    assert stored[:stop] == rows[:stop]
+    assert stored[start::2] == rows[start::2]
     with pytest.raises(IndexError):
-        found[len(rows)]
+        stored[len(rows)]
 
 
-def test_rejected_rows_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+def test_rejected_rows_are_read_from_disk_at_each_access(tmp_path: Path) -> None:
     rows = [Rejected("a", line, "broken", b"\xff") for line in (1, 2, 3)]
-    found = rejected_file(tmp_path, rows[:1])
-    assert list(found) == rows[:1]
+    stored = rejected_file(tmp_path, rows[:1])
+    assert list(stored) == rows[:1]
     rejected_file(tmp_path, rows)
-    assert list(found) == rows
-    assert rows[2] in found
+    assert list(stored) == rows
+    assert rows[2] in stored

@@ -37,7 +37,7 @@ from tests.vectors import random_directions
 
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
 PLAIN = {"relevance": 0.0, "typicality": 0.0, "candidates": 1.0, "repeats": 0}
-"""What leaves a draw to the odds of clusters alone."""
+"""Settings with which the odds of clusters alone decide a draw."""
 
 
 def array(numbers: list[int]) -> Ints:
@@ -49,36 +49,36 @@ def settled(**fields: Any) -> ResolvedRecipe:
 
 
 def number_of(text: str) -> int:
-    """Return the number that a text is named by."""
+    """The number in a text."""
     return int("".join(re.findall(r"\d", text)))
 
 
-def consensus_of(layout: CanonicalCorpus, typicality: list[float]) -> ResponseScores:
-    """Return a consensus of responses r0, r1, ... of which the typicality is given in order."""
+def scores_of(layout: CanonicalCorpus, typicality: list[float]) -> ResponseScores:
+    """Scores of the responses r0, r1, ..., with their typicality in this order."""
     typical = [typicality[number_of(text)] for text in layout.responses]
     return ResponseScores(np.array(typical), np.arange(len(typical)))
 
 
-def alike(layout: CanonicalCorpus) -> ResponseScores:
-    """Return a consensus of responses that are all equally typical."""
+def equal_scores(layout: CanonicalCorpus) -> ResponseScores:
+    """Scores of responses that are all equally typical."""
     return ResponseScores(np.ones(len(layout.responses)), np.arange(len(layout.responses)))
 
 
-def offered(
+def candidates_of(
     layout: CanonicalCorpus,
     clusters: Clusters,
-    facts: ClusterOdds,
-    consensus: ResponseScores,
+    sharpened: ClusterOdds,
+    scores: ResponseScores,
     relevance: Relevance | None,
     recipe: ResolvedRecipe,
 ) -> CandidateTable:
-    """Return what each distinct exchange of a corpus may draw."""
-    typical = recipe.typicality * consensus.typicality[layout.response]
-    typical = np.where(drawable_rows(layout, consensus, recipe), typical, -np.inf)
+    """The candidates of each distinct exchange of a corpus."""
+    weights = recipe.typicality * scores.typicality[layout.response]
+    weights = np.where(drawable_rows(layout, scores, recipe), weights, -np.inf)
     grouped = recipe.reading.group_by is not None
-    nest = layout.group[layout.first] if grouped else np.arange(len(layout.first))
-    asked = ExchangeQuery(nest, layout.context[layout.first])
-    return find_candidates(asked, clusters, facts, typical, relevance, recipe)
+    neighborhood = layout.group[layout.first] if grouped else np.arange(len(layout.first))
+    query = ExchangeQuery(neighborhood, layout.context[layout.first])
+    return find_candidates(query, clusters, sharpened, weights, relevance, recipe)
 
 
 # relevance
@@ -98,17 +98,17 @@ def test_relevance_is_half_the_sum_of_its_cosines(shared: bool) -> None:
     contexts = Embeddings(random_directions(1, len(layout.contexts), 6), 0, "")
     responses = Embeddings(random_directions(2, len(layout.responses), 6), 0, "")
     recipe = settled(response_encoder="hashing" if shared else "wordllama")
-    asked, members = array([0, 3]), np.array([[0, 5, 7], [1, 5, 2]], np.int64)
+    queries, members = array([0, 3]), np.array([[0, 5, 7], [1, 5, 2]], np.int64)
     relevance = Relevance(layout, contexts, responses, recipe, Tools())
-    said = contexts.vectors[asked]
-    fits = relevance.of(said, relevance.wanted(said), members)
+    vectors = contexts.vectors[queries]
+    fits = relevance.score(vectors, relevance.target_vectors(vectors), members)
     x, y = (as_floats(side.vectors).astype(float) for side in (contexts, responses))
     mean_x, mean_y = x[layout.context].mean(axis=0), y[layout.response].mean(axis=0)
-    centred = x[layout.context] - mean_x
+    centered = x[layout.context] - mean_x
     weights = np.linalg.solve(
-        centred.T @ centred + 10 * np.eye(6), centred.T @ (y[layout.response] - mean_y)
+        centered.T @ centered + 10 * np.eye(6), centered.T @ (y[layout.response] - mean_y)
     )
-    for place, context in enumerate(asked.tolist()):
+    for place, context in enumerate(queries.tolist()):
         for at, row in enumerate(members[place].tolist()):
             answer = y[layout.response[row]]
             parts = [
@@ -126,24 +126,24 @@ def unit(vector: Reals) -> Reals:
 # weights
 
 
-def one_nest(names: list[int]) -> tuple[CanonicalCorpus, Clusters]:
-    """Return rows of one context with a response each, all in all neighbourhoods, in clusters.
+def one_context(labels: list[int]) -> tuple[CanonicalCorpus, Clusters]:
+    """Rows of one context with the responses r0, r1, ..., each in every neighborhood.
 
-    ``names`` says in which cluster each response is, the responses being r0, r1, ... in order.
+    ``labels`` is the cluster of each response, in this order.
     """
-    count = len(names)
+    count = len(labels)
     layout = canonicalize(Corpus.of([("hi", f"r{n:04}") for n in range(count)]))
     members = np.tile(np.arange(count), (count, 1))
     numbers = array([number_of(text) for text in layout.responses])
-    return layout, sort_by_size(members, array(names)[numbers[layout.response]][members])
+    return layout, sort_by_size(members, array(labels)[numbers[layout.response]][members])
 
 
-def test_weights_are_log_odds_a_response_and_typicality() -> None:
-    layout, clusters = one_nest([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
+def test_weights_are_log_odds_of_a_response_plus_typicality() -> None:
+    layout, clusters = one_context([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
     typical = [0.9, 0.5, 0.7, 0.4, 1.0, 0.35, 0.6, 0.3, 0.8, 0.9]
     recipe = settled(typicality=10, relevance=0, candidates=0.7, power=2.0, top_clusters=3)
-    facts, consensus = cluster_odds(clusters, recipe), consensus_of(layout, typical)
-    found = offered(layout, clusters, facts, consensus, None, recipe)
+    facts, scores = cluster_odds(clusters, recipe), scores_of(layout, typical)
+    found = candidates_of(layout, clusters, facts, scores, None, recipe)
     share = [16 / 29 / 4] * 4 + [9 / 29 / 3] * 3 + [4 / 29 / 2] * 2 + [0]
     rank = [0, 0, 0, 0, 1, 1, 1, 2, 2, 3]
     for rows, ranks, weights in zip(*found, strict=True):
@@ -152,14 +152,14 @@ def test_weights_are_log_odds_a_response_and_typicality() -> None:
         assert sorted(numbers) == list(range(10))
         for response, place, weight in zip(numbers, ranks, weights, strict=True):
             assert place == rank[response]
-            if response in (7, 9):  # the one not typical enough, the other beyond the top clusters
+            if response in (7, 9):  # 7 is not typical enough, 9 is beyond the top clusters
                 assert weight == -math.inf
             else:
                 expected = math.log(share[response]) + 10 * typical[response]
                 assert weight == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_fits_a_context_weighs_more_there() -> None:
+def test_responses_that_fit_a_context_weigh_more_there() -> None:
     layout = canonicalize(Corpus.of(PAIRS))
     contexts = Embeddings(random_directions(1, len(layout.contexts), 6), 0, "")
     answers = Embeddings(random_directions(2, len(layout.responses), 6), 0, "")
@@ -168,42 +168,44 @@ def test_what_fits_a_context_weighs_more_there() -> None:
     clusters = sort_by_size(members, members % 5)
     relevance = Relevance(layout, contexts, answers, recipe, Tools())
     facts = cluster_odds(clusters, recipe)
-    found = offered(layout, clusters, facts, alike(layout), relevance, recipe)
-    share = log_response_odds(facts)
-    said = contexts.vectors[layout.context[layout.first]]
-    fits = relevance.of(said, relevance.wanted(said), found.rows)
-    expected = np.take_along_axis(share, found.ranks, axis=1) + 7 * fits
+    found = candidates_of(layout, clusters, facts, equal_scores(layout), relevance, recipe)
+    log_odds = log_response_odds(facts)
+    vectors = contexts.vectors[layout.context[layout.first]]
+    fits = relevance.score(vectors, relevance.target_vectors(vectors), found.rows)
+    expected = np.take_along_axis(log_odds, found.ranks, axis=1) + 7 * fits
     assert found.weights == pytest.approx(expected, rel=1e-5)
     assert (np.sort(found.rows, axis=1) == np.arange(count)).all()
 
 
-def test_groups_of_unequal_size_offer_their_own_responses() -> None:
+def test_the_candidates_of_groups_of_unequal_size_are_their_own_responses() -> None:
     rows = [("hi", f"r{n}", "big") for n in range(5)] + [("hi", f"s{n}", "small") for n in range(2)]
     layout = canonicalize(Corpus.of([row[:2] for row in rows], groups=[row[2] for row in rows]))
-    nests = [np.flatnonzero(layout.group == group)[None] for group in (0, 1)]
+    neighborhoods = [np.flatnonzero(layout.group == group)[None] for group in (0, 1)]
     clusters = concatenate_neighborhoods(
-        [sort_by_size(nest, np.zeros_like(nest)) for nest in nests]
+        [sort_by_size(rows, np.zeros_like(rows)) for rows in neighborhoods]
     )
     recipe = settled(**PLAIN, group_by="g")
-    found = offered(layout, clusters, cluster_odds(clusters, recipe), alike(layout), None, recipe)
+    found = candidates_of(
+        layout, clusters, cluster_odds(clusters, recipe), equal_scores(layout), None, recipe
+    )
     for exchange, group in enumerate(layout.group[layout.first].tolist()):
-        may = found.rows[exchange][np.isfinite(found.weights[exchange])]
-        assert sorted(may.tolist()) == nests[group][0].tolist()
+        candidates = found.rows[exchange][np.isfinite(found.weights[exchange])]
+        assert sorted(candidates.tolist()) == neighborhoods[group][0].tolist()
 
 
-def test_a_large_group_offers_its_best_responses() -> None:
+def test_the_candidates_of_a_large_group_are_its_best_responses() -> None:
     count = LONGLIST_SIZE + 200
-    layout, clusters = one_nest([n % 3 for n in range(count)])
+    layout, clusters = one_context([n % 3 for n in range(count)])
     one = Clusters(*(part.__class__.of(part[0], array([len(part[0])])) for part in clusters))
     typical = np.random.default_rng(0).permutation(np.arange(1, count + 1) / count)
     recipe = settled(group_by="g", relevance=0, candidates=0.5)
-    consensus = consensus_of(layout, typical.tolist())
-    found = offered(layout, one, cluster_odds(one, recipe), consensus, None, recipe)
+    scores = scores_of(layout, typical.tolist())
+    found = candidates_of(layout, one, cluster_odds(one, recipe), scores, None, recipe)
     assert found.rows.shape == (count, MAX_CANDIDATES)
     share = np.exp(log_response_odds(cluster_odds(one, recipe)))[0]
-    names = np.arange(count) % 3
-    sizes = np.bincount(names)
-    rank = np.argsort(np.argsort(-sizes, kind="stable"))[names]
+    labels = np.arange(count) % 3
+    sizes = np.bincount(labels)
+    rank = np.argsort(np.argsort(-sizes, kind="stable"))[labels]
     best = np.sort(np.log(share[rank]) + 100 * typical)[::-1][:MAX_CANDIDATES]
     assert found.weights == pytest.approx(np.tile(best, (count, 1)), rel=1e-5)
 
@@ -232,37 +234,37 @@ def test_a_large_group_is_weighed_by_relevance_too() -> None:
 
 
 def rows_of(count: int, exchange: int | None = None) -> CanonicalCorpus:
-    """Return rows that only draws are made for: each an exchange of its own, or all of one."""
+    """Rows to draw for, without real texts: each its own exchange, or all of one."""
     zeros, places = np.zeros(count, np.int64), np.arange(count)
     exchanges = places if exchange is None else np.full(count, exchange)
     keys = np.random.default_rng(5).integers(0, 2**63, count).astype(np.uint64)
-    hi, said = UniqueTexts.of(["hi"]), UniqueTexts.of(["r"])
+    contexts, responses = UniqueTexts.of(["hi"]), UniqueTexts.of(["r"])
     _, first = np.unique(exchanges, return_index=True)
     pointers = (zeros, zeros, zeros, zeros, exchanges)
-    return CanonicalCorpus(hi, said, said, *pointers, first, places, keys)
+    return CanonicalCorpus(contexts, responses, responses, *pointers, first, places, keys)
 
 
 def drawn_from(
-    choices: CandidateTable,
+    candidates: CandidateTable,
     layout: CanonicalCorpus,
-    kinds: Ints,
-    asking: npt.NDArray[np.bool_],
+    groups: Ints,
+    needs_draw: npt.NDArray[np.bool_],
     recipe: ResolvedRecipe,
 ) -> list[DrawsWithOdds]:
-    """Return what rows draw where every kind is free."""
-    free = np.zeros(int(kinds.max(initial=0)) + 1)
-    return draw_weighted(choices, free, layout, kinds, asking, recipe, Tools())
+    """What rows draw if no group of near-duplicates has a price."""
+    free = np.zeros(int(groups.max(initial=0)) + 1)
+    return draw_weighted(candidates, free, layout, groups, needs_draw, recipe, Tools())
 
 
 @pytest.mark.parametrize("sharpening", ["adaptive", "proportional", "power"])
-def test_without_weights_a_draw_is_the_paper_s(sharpening: str) -> None:
-    layout, clusters = one_nest([0, 0, 0, 0, 1, 1, 2, 2, 3])
+def test_without_weights_a_draw_is_that_of_the_paper(sharpening: str) -> None:
+    layout, clusters = one_context([0, 0, 0, 0, 1, 1, 2, 2, 3])
     recipe = settled(**PLAIN, sharpening=sharpening, temperature=2.0, top_clusters=3)
     facts = cluster_odds(clusters, recipe)
-    found = offered(layout, clusters, facts, consensus_of(layout, [0.5] * 9), None, recipe)
+    found = candidates_of(layout, clusters, facts, scores_of(layout, [0.5] * 9), None, recipe)
     rows = rows_of(20_000, exchange=3)
-    kinds = np.arange(9)
-    ((drawn, probability),) = drawn_from(found, rows, kinds, np.ones(20_000, bool), recipe)
+    groups = np.arange(9)
+    ((drawn, probability),) = drawn_from(found, rows, groups, np.ones(20_000, bool), recipe)
     frequency = np.bincount(drawn.source, minlength=9) / 20_000
     rank = np.repeat([0, 1, 2, 3], clusters.sizes[3])[np.argsort(clusters.members[3])]
     odds = np.append(facts.odds[3], 0)
@@ -273,7 +275,7 @@ def test_without_weights_a_draw_is_the_paper_s(sharpening: str) -> None:
     assert probability == pytest.approx(odds[drawn.rank], rel=1e-5)
 
 
-# the whole line
+# the whole curation
 
 CORPUS = [
     (f"my {part} hurts {when}", f"{start} {end} about that {part}")
@@ -285,8 +287,8 @@ CORPUS = [
 ]
 
 
-def told(found: Curation, pairs: list[tuple[str, str]]) -> list[tuple[Any, ...]]:
-    """Return what became of each exchange without ids, sorted."""
+def outcome_of(found: Curation, pairs: list[tuple[str, str]]) -> list[tuple[Any, ...]]:
+    """What happened to each exchange, without ids, sorted."""
     rows = found.lineage.to_pylist()
     names = [name for name in found.lineage.schema.names if name not in ("id", "source_id")]
     return sorted(
@@ -308,7 +310,7 @@ def test_the_order_of_rows_and_the_workers_change_nothing(
     for pairs, workers in [(CORPUS, 1), (CORPUS, 3), (shuffled, 1), (CORPUS[::-1], 2)]:
         corpus = Corpus.of(pairs, groups=[context[:6] for context, _ in pairs])
         found = curate(corpus, recipe, Tools(engine=LocalEngine(workers)))
-        outcomes.append(told(found, pairs))
+        outcomes.append(outcome_of(found, pairs))
     assert len(outcomes[0]) >= len(CORPUS)
     assert any(row[:2] != row[2:4] for row in outcomes[0])
     assert all(outcome == outcomes[0] for outcome in outcomes)
@@ -322,9 +324,9 @@ def test_no_response_is_drawn_beyond_its_bound(
     recipe = settled(repeats=repeats, candidates=1.0, neighbors=120, abstain=0.0, budget=0.5)
     found = curate(Corpus.of(pairs), recipe)
     place = np.argsort(found.layout.ids)
-    kind = found.response_scores.kind[found.layout.response[place]]
+    group = found.response_scores.duplicate_group[found.layout.response[place]]
     drawn = [
-        int(kind[row["source_id"]])
+        int(group[row["source_id"]])
         for row in found.lineage.to_pylist()
         if row["action"] == "replaced"
     ]

@@ -25,30 +25,30 @@ from tests.vectors import embed_rows, random_directions
 SEEDS = st.integers(0, 2**32)
 
 
-def found(vectors: GridVectors, radius: float) -> list[int]:
-    names: list[int] = connected_components(vectors, places(1, len(vectors)), radius)[0].tolist()
-    return names
+def components(vectors: GridVectors, radius: float) -> list[int]:
+    labels: list[int] = connected_components(vectors, items_of(1, len(vectors)), radius)[0].tolist()
+    return labels
 
 
-def places(count: int, size: int) -> Ints:
-    """Return the items of neighbourhoods whose vectors lie end to end."""
+def items_of(count: int, size: int) -> Ints:
+    """The items of neighborhoods whose vectors are end to end."""
     return np.arange(count * size).reshape(count, size)
 
 
 def distances(vectors: GridVectors) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Return Euclidean distances from whole-number cosines."""
+    """Euclidean distances, from dot products in whole numbers."""
     cosines = vectors.astype(np.int64) @ vectors.T.astype(np.int64)
     squares = np.diag(cosines)
     apart = squares[:, None] + squares[None] - 2 * cosines
     return np.asarray(np.sqrt(apart) / GRID_STEPS)
 
 
-def named_by_first(labels: list[int]) -> list[int]:
+def labeled_by_first(labels: list[int]) -> list[int]:
     return [labels.index(label) for label in labels]
 
 
-def string(length: int, seed: int = 0) -> GridVectors:
-    """Return vectors in random order, each at distance 1 of the next and sqrt(2) of all others."""
+def chain_of_vectors(length: int, seed: int = 0) -> GridVectors:
+    """Vectors at distance 1 from the next one and sqrt(2) from all others, in random order."""
     rows = np.zeros((length, length + 1), np.float32)
     rows[np.arange(length), np.arange(length)] = 1
     rows[np.arange(length), np.arange(length) + 1] = 1
@@ -63,7 +63,7 @@ def test_components_are_those_of_dbscan_on_the_same_distances(
     apart = distances(vectors)
     assume(((np.abs(apart - radius) > 1e-6) | (apart == radius)).all())
     labels = DBSCAN(eps=max(radius, 1e-9), min_samples=1, metric="precomputed").fit_predict(apart)
-    assert found(vectors, radius) == named_by_first(labels.tolist())
+    assert components(vectors, radius) == labeled_by_first(labels.tolist())
 
 
 @given(SEEDS, st.integers(2, 16), st.integers(2, 12), st.floats(0.05, 1.9))
@@ -75,7 +75,7 @@ def test_components_are_those_of_dbscan_on_the_vectors_themselves(
     apart = np.linalg.norm(unit[:, None] - unit[None], axis=2)
     assume((np.abs(apart - radius) > 1e-3).all())
     labels = DBSCAN(eps=radius, min_samples=1).fit_predict(unit)
-    assert found(embed_rows(raw), radius) == named_by_first(labels.tolist())
+    assert components(embed_rows(raw), radius) == labeled_by_first(labels.tolist())
 
 
 @given(SEEDS, st.integers(1, 20), st.integers(1, 30), st.floats(0, 0.01))
@@ -87,22 +87,22 @@ def test_components_are_exact_down_to_single_steps_of_the_grid(
     apart = distances(vectors)
     assume((np.abs(apart - radius) > 1e-5).all() or radius == 0)
     labels = DBSCAN(eps=max(radius, 1e-9), min_samples=1, metric="precomputed").fit_predict(apart)
-    assert found(vectors, radius) == named_by_first(labels.tolist())
+    assert components(vectors, radius) == labeled_by_first(labels.tolist())
 
 
 def test_a_chain_is_one_cluster_though_its_ends_are_far_apart() -> None:
-    vectors = string(150)
+    vectors = chain_of_vectors(150)
     assert distances(vectors).max() > 1.4
-    assert set(found(vectors, 1.01)) == {0}
-    assert found(vectors, 0.99) == list(range(150))
+    assert set(components(vectors, 1.01)) == {0}
+    assert components(vectors, 0.99) == list(range(150))
 
 
 def test_a_broken_chain_is_two_clusters() -> None:
-    vectors = np.delete(string(21, seed=5), 0, axis=0)
-    assert len(set(found(vectors, 1.01))) in (1, 2)
+    vectors = np.delete(chain_of_vectors(21, seed=5), 0, axis=0)
+    assert len(set(components(vectors, 1.01))) in (1, 2)
     angles = np.array([0.0, 0.1, 0.2, 0.3, 0.5, 0.6, 0.7])
     arc = embed_rows(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
-    assert found(arc, 0.12) == [0, 0, 0, 0, 4, 4, 4]
+    assert components(arc, 0.12) == [0, 0, 0, 0, 4, 4, 4]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -119,12 +119,12 @@ def test_a_chain_takes_few_rounds(seed: int, monkeypatch: pytest.MonkeyPatch) ->
             return np.maximum(*arguments)
 
     monkeypatch.setattr(clusters, "np", Counted())
-    assert set(found(string(300, seed), 1.01)) == {0}
+    assert set(components(chain_of_vectors(300, seed), 1.01)) == {0}
     assert rounds <= 2 * math.log2(300)
 
 
 @given(SEEDS, st.integers(1, 4), st.integers(1, 20), st.floats(0, 1.5))
-def test_a_batch_gives_what_each_neighborhood_gives_alone(
+def test_neighborhoods_together_give_what_each_gives_alone(
     seed: int, count: int, size: int, radius: float
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -157,7 +157,7 @@ def test_a_batch_gives_what_each_neighborhood_gives_alone(
 def test_tiles_and_memory_change_no_cluster(
     name: str, value: int, radius: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vectors, items = random_directions(2, 4 * 50, 6), places(4, 50)
+    vectors, items = random_directions(2, 4 * 50, 6), items_of(4, 50)
     weights = np.random.default_rng(3).integers(1, 4, items.shape)
 
     def every() -> list[Ints]:
@@ -174,19 +174,19 @@ def test_tiles_and_memory_change_no_cluster(
 
 
 @given(SEEDS, st.integers(1, 20), st.integers(1, 20), st.floats(0, 1.5))
-def test_pairs_that_are_remembered_give_the_same_clusters(
+def test_stored_pairs_give_the_same_clusters(
     seed: int, count: int, size: int, radius: float
 ) -> None:
     rng = np.random.default_rng(seed)
     vectors = random_directions(seed, 40, 3, 25)
     items = rng.integers(0, 30, (count, size)) + 5
     weights = rng.integers(1, 4, items.shape)
-    known = joined_pairs(vectors, np.unique(items), radius)
-    names = connected_components(vectors, items, radius)
-    assert connected_components(vectors, items, radius, known).tolist() == names.tolist()
+    pairs = joined_pairs(vectors, np.unique(items), radius)
+    labels = connected_components(vectors, items, radius)
+    assert connected_components(vectors, items, radius, pairs).tolist() == labels.tolist()
     for many in (None, weights):
-        names = greedy_ball_cover(vectors, items, radius, many)
-        assert greedy_ball_cover(vectors, items, radius, many, known).tolist() == names.tolist()
+        labels = greedy_ball_cover(vectors, items, radius, many)
+        assert greedy_ball_cover(vectors, items, radius, many, pairs).tolist() == labels.tolist()
 
 
 @pytest.mark.parametrize(
@@ -199,23 +199,23 @@ def test_pairs_that_are_remembered_give_the_same_clusters(
         ("LOOKUP_ITEMS", 0),
     ],
 )
-def test_tiles_and_memory_change_nothing_that_is_remembered(
+def test_tiles_and_memory_change_no_stored_pair(
     name: str, value: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors, items = random_directions(2, 50, 6), np.random.default_rng(0).integers(0, 50, (5, 30))
 
     def every() -> list[list[int]]:
-        known = joined_pairs(vectors, np.arange(50), 0.9)
-        assert known is not None
-        found = greedy_ball_cover(vectors, items, 0.9, None, known)
-        return [known.values.tolist(), known.offsets.tolist(), *found.tolist()]
+        pairs = joined_pairs(vectors, np.arange(50), 0.9)
+        assert pairs is not None
+        labels = greedy_ball_cover(vectors, items, 0.9, None, pairs)
+        return [pairs.values.tolist(), pairs.offsets.tolist(), *labels.tolist()]
 
     expected = every()
     monkeypatch.setattr(clusters, name, value)
     assert every() == expected
 
 
-def test_more_pairs_than_may_be_remembered_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_pairs_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "MAX_STORED_PAIRS", 1000)
     assert joined_pairs(random_directions(0, 50, 3, 10), np.arange(50), 2.0) is None
 
@@ -225,16 +225,16 @@ def test_equal_vectors_are_together_even_at_radius_zero(
     seed: int, count: int, width: int, distinct: int
 ) -> None:
     vectors = random_directions(seed, count, width, distinct)
-    assert found(vectors, 0.0) == named_by_first([row.tobytes() for row in vectors])
+    assert components(vectors, 0.0) == labeled_by_first([row.tobytes() for row in vectors])
 
 
 @pytest.mark.slow
-def test_more_members_than_small_numbers_hold_are_clustered_too() -> None:
+def test_more_than_16_000_members_are_clustered_too() -> None:
     angles = np.linspace(0, 2 * math.pi, 17, endpoint=False)
     corners = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     vectors = embed_rows(np.tile(corners, (1000, 1)))
-    assert found(vectors, 0.1) == list(range(17)) * 1000
-    assert set(found(vectors, 0.4)) == {0}
+    assert components(vectors, 0.1) == list(range(17)) * 1000
+    assert set(components(vectors, 0.4)) == {0}
 
 
 def test_a_huge_neighborhood_needs_less_memory_than_a_byte_for_each_pair(
@@ -244,20 +244,19 @@ def test_a_huge_neighborhood_needs_less_memory_than_a_byte_for_each_pair(
     monkeypatch.setattr(clusters, "TILE", 128)
     monkeypatch.setattr(clusters, "BATCH_PAIRS", 2**13)
     tracemalloc.start()
-    names = connected_components(vectors, places(1, size), 0.1)
-    balls = greedy_ball_cover(vectors, places(1, size), 0.3)
+    labels = connected_components(vectors, items_of(1, size), 0.1)
+    balls = greedy_ball_cover(vectors, items_of(1, size), 0.3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < size * size
-    assert len(np.unique(names)) < size
+    assert len(np.unique(labels)) < size
     assert len(np.unique(balls)) < size
 
 
-def plain(members: list[int], names: list[int]) -> list[list[int]]:
-    """Return clusters as lists of rows, largest first, then the one with the smallest row."""
-    rows = [
-        sorted(m for m, n in zip(members, names, strict=True) if n == name) for name in set(names)
-    ]
+def plain(members: list[int], labels: list[int]) -> list[list[int]]:
+    """Clusters as lists of rows, largest first, then by smallest row."""
+    pairs = list(zip(members, labels, strict=True))
+    rows = [sorted(m for m, other in pairs if other == label) for label in set(labels)]
     return sorted(rows, key=lambda cluster: (-len(cluster), cluster[0]))
 
 
@@ -268,10 +267,10 @@ def test_clusters_are_sorted_by_size_then_by_smallest_row(
     distinct = st.lists(st.integers(0, 99), min_size=length, max_size=length, unique=True)
     few = st.lists(st.integers(0, 4), min_size=length, max_size=length)
     members = [data.draw(distinct) for _ in range(count)]
-    names = [data.draw(few) for _ in range(count)]
-    sorted_by_size = sort_by_size(np.array(members), np.array(names))
+    labels = [data.draw(few) for _ in range(count)]
+    sorted_by_size = sort_by_size(np.array(members), np.array(labels))
     for i in range(count):
-        expected = plain(members[i], names[i])
+        expected = plain(members[i], labels[i])
         assert sorted_by_size.sizes[i].tolist() == [len(cluster) for cluster in expected]
         assert sorted_by_size.members[i].tolist() == list(chain.from_iterable(expected))
         assert sorted_by_size.counts[i].tolist() == sorted_by_size.sizes[i].tolist()
@@ -283,16 +282,18 @@ def test_near_duplicates_count_once_for_the_size_of_a_cluster(
 ) -> None:
     distinct = st.lists(st.integers(0, 99), min_size=length, max_size=length, unique=True)
     few = st.lists(st.integers(0, 4), min_size=length, max_size=length)
-    members, names, kinds = ([data.draw(of) for _ in range(count)] for of in (distinct, few, few))
-    found = sort_by_size(np.array(members), np.array(names), np.array(kinds))
+    members, labels, groups = (
+        [data.draw(numbers) for _ in range(count)] for numbers in (distinct, few, few)
+    )
+    found = sort_by_size(np.array(members), np.array(labels), np.array(groups))
     for i in range(count):
-        kind = dict(zip(members[i], kinds[i], strict=True))
+        group = dict(zip(members[i], groups[i], strict=True))
         expected = sorted(
-            plain(members[i], names[i]), key=lambda rows: (-len({kind[r] for r in rows}), rows[0])
+            plain(members[i], labels[i]), key=lambda rows: (-len({group[r] for r in rows}), rows[0])
         )
         assert found.members[i].tolist() == list(chain.from_iterable(expected))
         assert found.sizes[i].tolist() == [len(rows) for rows in expected]
-        assert found.counts[i].tolist() == [len({kind[r] for r in rows}) for rows in expected]
+        assert found.counts[i].tolist() == [len({group[r] for r in rows}) for rows in expected]
 
 
 def test_of_equal_sizes_the_cluster_with_the_smallest_row_leads() -> None:
@@ -306,20 +307,20 @@ def test_of_equal_sizes_the_cluster_with_the_smallest_row_leads() -> None:
 
 
 def covered(vectors: GridVectors, radius: float) -> list[list[int]]:
-    """Return the clusters of the densest-ball rule, read off plainly, as they are taken."""
+    """The clusters of the densest-ball rule, in plain Python."""
     near = distances(vectors) <= radius
     left = set(range(len(vectors)))
     clusters = []
     while left:
-        centre = max(sorted(left), key=lambda one: sum(bool(near[one, other]) for other in left))
-        ball = sorted(other for other in left if near[centre, other])
+        center = max(sorted(left), key=lambda one: sum(bool(near[one, other]) for other in left))
+        ball = sorted(other for other in left if near[center, other])
         clusters.append(ball)
         left -= set(ball)
     return clusters
 
 
-def parts(names: list[int]) -> list[list[int]]:
-    return sorted([i for i, name in enumerate(names) if name == one] for one in set(names))
+def parts(labels: list[int]) -> list[list[int]]:
+    return sorted([i for i, label in enumerate(labels) if label == one] for one in set(labels))
 
 
 @given(SEEDS, st.integers(1, 40), st.integers(1, 6), st.floats(0, 2))
@@ -328,8 +329,8 @@ def test_a_cover_takes_the_densest_ball_first(
 ) -> None:
     vectors = random_directions(seed, count, width, 15)
     assume((np.abs(distances(vectors) - radius) > 1e-5).all())
-    names = greedy_ball_cover(vectors, places(1, count), radius)[0].tolist()
-    assert parts(names) == sorted(covered(vectors, radius))
+    labels = greedy_ball_cover(vectors, items_of(1, count), radius)[0].tolist()
+    assert parts(labels) == sorted(covered(vectors, radius))
 
 
 @given(SEEDS, st.integers(1, 30), st.integers(1, 6), st.floats(0, 2))
@@ -341,12 +342,11 @@ def test_a_response_that_stands_for_several_weighs_as_many(
     each = np.repeat(np.arange(count), weights)
     first = np.cumsum(weights) - weights
     alone = greedy_ball_cover(vectors, each[None], radius)[0]
-    assert first[
-        greedy_ball_cover(vectors, places(1, count), radius, weights[None])[0]
-    ].tolist() == (alone[first].tolist())
+    weighted = greedy_ball_cover(vectors, items_of(1, count), radius, weights[None])[0]
+    assert first[weighted].tolist() == alone[first].tolist()
 
 
 def test_a_cover_does_not_chain() -> None:
-    names = greedy_ball_cover(string(150), places(1, 150), 1.01)[0].tolist()
-    assert max(names.count(name) for name in names) == 3
-    assert set(found(string(150), 1.01)) == {0}
+    labels = greedy_ball_cover(chain_of_vectors(150), items_of(1, 150), 1.01)[0].tolist()
+    assert max(labels.count(label) for label in labels) == 3
+    assert set(components(chain_of_vectors(150), 1.01)) == {0}

@@ -27,11 +27,11 @@ HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
 
 
 BOTH = [Recipe(), Recipe.paper()]
-"""The settings by default, and those of the paper."""
+"""The default settings, and those of the paper."""
 
 
 class Counting:
-    """The hashing encoder, counting the texts it is given, and failing after some of them."""
+    """The hashing encoder; counts the texts it embeds, and fails after a number of them."""
 
     def __init__(self, most: int = 10**9) -> None:
         self.texts, self.most = 0, most
@@ -48,12 +48,12 @@ def corpus_of(rows: Rows) -> Corpus:
 
 
 def changed(recipe: Recipe, **fields: Any) -> Recipe:
-    """Return a recipe with other fields and the light encoder."""
+    """The recipe with other fields and the hashing encoder."""
     return Recipe.of({**recipe.model_dump(), **HASHING, **fields})
 
 
 def curated(pairs: list[tuple[str, str]], **fields: Any) -> Curation:
-    """Return a curation by the settings of the paper, but for some."""
+    """Curate with the settings of the paper, except for ``fields``."""
     return curate(Corpus.of(pairs), Recipe.paper(**{**HASHING, **fields}))
 
 
@@ -102,7 +102,7 @@ def test_without_the_keep_rule_every_row_is_drawn() -> None:
         assert action == "replaced" or source == row
 
 
-def test_a_head_of_one_member_keeps_nothing_by_rule() -> None:
+def test_the_keep_rule_needs_a_head_of_two_members() -> None:
     pairs = [("hi", "see a doctor"), ("hi", "cook pasta"), ("hi", "shut up")]
     found = curated(pairs, radius=0.5, seed=3)
     assert column(found, "probability") == pytest.approx([1 / 3] * 3)
@@ -134,10 +134,11 @@ def test_lineage_counts_agree_with_each_other() -> None:
 def test_typicality_is_the_share_of_responses_worded_no_more_typically() -> None:
     found = curated(EXCHANGES, neighbors=12)
     typical = dict(zip(column(found, "id"), column(found, "typicality"), strict=True))
-    kind = dict(zip(found.layout.responses, found.response_scores.kind.tolist(), strict=True))
-    best = {kind[text]: 0.0 for _, text in EXCHANGES}
+    groups = found.response_scores.duplicate_group.tolist()
+    group = dict(zip(found.layout.responses, groups, strict=True))
+    best = {group[text]: 0.0 for _, text in EXCHANGES}
     for row, (_, text) in enumerate(EXCHANGES):
-        best[kind[text]] = max(best[kind[text]], typical[row])
+        best[group[text]] = max(best[group[text]], typical[row])
     for share in typical.values():
         assert sum(other <= share for other in best.values()) / len(best) == pytest.approx(share)
     assert min(typical.values()) < 0.2
@@ -146,7 +147,7 @@ def test_typicality_is_the_share_of_responses_worded_no_more_typically() -> None
     assert len(by_text) == len({text for text, _ in by_text})
 
 
-# what may be drawn, and for whom
+# what may be drawn, and for which rows
 
 VERBS = ["wash", "open", "sell", "check", "paint", "fold"]
 NOUNS = ["car", "door", "phone", "garden", "letter", "knee", "bicycle"]
@@ -193,21 +194,21 @@ def test_only_the_most_typical_share_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
-def test_no_response_is_drawn_for_more_rows_than_asked_while_others_fit(repeats: int) -> None:
+def test_no_response_is_drawn_for_more_rows_than_its_bound(repeats: int) -> None:
     free, bound = (
         curated(
             ADVICE, neighbors=42, clusters="text", top_clusters=100, repeats=bound, typicality=50.0
         )
         for bound in (0, repeats)
     )
-    often = [
+    largest = [
         max(Counter(ADVICE[source][1] for source in column(found, "source_id")).values())
         for found in (free, bound)
     ]
-    assert often[1] <= repeats < often[0]
+    assert largest[1] <= repeats < largest[0]
 
 
-def test_a_neighborhood_without_a_head_leaves_its_row_alone() -> None:
+def test_in_a_neighborhood_without_a_head_the_response_stays() -> None:
     found = curate(Corpus.of(EXCHANGES), Recipe(neighbors=20, clusters="text", abstain=0.5))
     assert set(column(found, "action")) == {"kept", "abstained"}
     assert column(found, "source_id") == column(found, "id")
@@ -225,7 +226,7 @@ def test_targets_of_a_row_are_distinct_texts_of_its_neighborhood() -> None:
     assert most == 5
 
 
-def test_drawn_yields_every_exchange_with_what_its_lineage_says() -> None:
+def test_drawn_yields_every_exchange_as_in_the_lineage() -> None:
     found = curated(EXCHANGES, neighbors=12, targets=3, radius=1.1)
     flat = [(row, *target) for row, targets in found.drawn() for target in targets]
     assert [f[0] for f in flat] == column(found, "id")
@@ -253,7 +254,7 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("base", BOTH, ids=["ours", "paper"])
+@pytest.mark.parametrize("base", BOTH, ids=["default", "paper"])
 @pytest.mark.parametrize("changes", CHANGES, ids=",".join)
 def test_redraw_equals_curating_afresh_and_embeds_nothing(
     changes: dict[str, Any], base: Recipe
@@ -275,7 +276,7 @@ def test_redraw_equals_curating_afresh_and_embeds_nothing(
     assert first.redraw().lineage.equals(first.lineage)
 
 
-def test_the_lineage_is_there_only_once_a_method_has_drawn_it() -> None:
+def test_there_is_no_lineage_until_it_is_drawn() -> None:
     prepared = prepare(Corpus.of(EXCHANGES), Recipe(neighbors=12))
     with pytest.raises(RunError, match=r"nothing is drawn yet.*call decide\(\) first"):
         _ = prepared.lineage
@@ -311,7 +312,7 @@ def test_an_empty_corpus_is_an_error() -> None:
         curate(Corpus.of([]))
 
 
-def test_a_corpus_of_unusable_rows_says_why(tmp_path: Path) -> None:
+def test_the_error_for_unusable_rows_says_why(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text('{"context": "hi", "response": ""}\nnot json\n', encoding="utf-8")
     with pytest.raises(CorpusError, match=r"none of the 2 rows can be used; the first, .* line 1:"):
@@ -330,7 +331,7 @@ def test_one_row_keeps_its_own_response(group_by: str | None, clusters: str, bas
 
 
 @pytest.mark.parametrize("pairs", [EXCHANGES[:n] for n in range(2, 8)], ids=len)
-@pytest.mark.parametrize("base", BOTH, ids=["ours", "paper"])
+@pytest.mark.parametrize("base", BOTH, ids=["default", "paper"])
 def test_a_corpus_of_a_few_rows_is_curated(pairs: list[tuple[str, str]], base: Recipe) -> None:
     for targets in (1, 3):
         found = curate(Corpus.of(pairs), changed(base, targets=targets))
@@ -349,7 +350,7 @@ def test_neighborhoods_of_one_keep_or_redraw_the_row_itself() -> None:
     assert set(column(found, "action")) == {"kept"}
 
 
-@pytest.mark.parametrize("base", BOTH, ids=["ours", "paper"])
+@pytest.mark.parametrize("base", BOTH, ids=["default", "paper"])
 @pytest.mark.parametrize("group_by", [None, "group"])
 def test_many_identical_rows_take_bounded_time(group_by: str | None, base: Recipe) -> None:
     rows = [("hi", "hello", "g")] * 50_000
@@ -366,7 +367,7 @@ def test_many_identical_rows_take_bounded_time(group_by: str | None, base: Recip
         assert set(column(found, "neighborhood")) == {50_000 if group_by else 150}
 
 
-def test_more_rows_of_a_context_than_neighbors_leave_each_its_own_response() -> None:
+def test_a_row_is_in_its_neighborhood_even_if_its_context_has_more_than_k_rows() -> None:
     pairs = [("hi", f"answer {n}") for n in range(40)] + [("bye", "see you")]
     found = curated(pairs, neighbors=5, clusters="text")
     for row, number in enumerate(found.layout.exchange.tolist()):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
-from isaac.curation import hyperparameters as settling
+from isaac.curation import hyperparameters
 from isaac.curation.curate import Curation, curate
 from isaac.curation.hyperparameters import (
     MAX_NEIGHBORS,
@@ -40,8 +40,8 @@ Pairs = list[tuple[str, str]]
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnp" for b in "aeiou" for c in "bdfgklmnprstvz"]
 
 
-class Named:
-    """An encoder that knows the vector of each text."""
+class FixedVectors:
+    """An encoder that looks up the vector of each text."""
 
     def __init__(self, vectors: dict[str, Floats]) -> None:
         self.vectors = vectors
@@ -71,7 +71,7 @@ def groups(exchanges: list[dict[str, str]]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def plain(pairs: Pairs) -> Curation:
-    """Return the corpus curated with nothing fixed."""
+    """The corpus, curated with all settings open."""
     return curate(Corpus.of(pairs), auto())
 
 
@@ -89,7 +89,7 @@ def test_k_is_three_square_roots(count: int, k: int) -> None:
     assert default_k(count) == k
 
 
-def test_k_counts_what_may_be_drawn(pairs: Pairs) -> None:
+def test_k_depends_on_the_number_of_drawable_exchanges(pairs: Pairs) -> None:
     copies = [(f"{context} {n}", response) for n in range(10) for context, response in pairs]
     for share in (0.3, 1.0):
         found = curate(
@@ -104,7 +104,7 @@ def test_k_counts_what_may_be_drawn(pairs: Pairs) -> None:
 # what is chosen
 
 
-def test_what_is_chosen_is_the_best_of_all_that_is_open(plain: Curation) -> None:
+def test_the_best_of_all_open_settings_is_chosen(plain: Curation) -> None:
     choice = chosen(plain)
     assert [trial[:2] for trial in choice.trials] == [(v, r) for v in VIEWS for r in RADII]
     best = max(choice.trials, key=lambda trial: trial.typicality)
@@ -139,13 +139,15 @@ def test_fixed_values_stay(fixed: dict[str, Any], pairs: Pairs) -> None:
     for trial in choice.trials:
         assert fixed.get("radius", trial.radius) == trial.radius
         assert fixed.get("view", trial.view) == trial.view
-    opened = [name for name in ("view", "radius") if name not in fixed]
+    left_open = [name for name in ("view", "radius") if name not in fixed]
     assert len(choice.trials) == (
-        len(VIEWS) ** ("view" in opened) * len(RADII) ** ("radius" in opened) if opened else 0
+        len(VIEWS) ** ("view" in left_open) * len(RADII) ** ("radius" in left_open)
+        if left_open
+        else 0
     )
 
 
-def test_nothing_is_chosen_where_all_is_given(pairs: Pairs) -> None:
+def test_nothing_is_chosen_if_all_settings_are_given(pairs: Pairs) -> None:
     recipe = auto(neighbors=9, radius=0.9, view="whole")
     found = curate(Corpus.of(pairs), recipe)
     assert found.choice is None
@@ -166,7 +168,7 @@ def test_responses_compared_as_text_need_no_radius(pairs: Pairs, groups: list[st
 
 
 def simplex(count: int, apart: float, width: int, start: int) -> Floats:
-    """Return unit vectors (count, width), each at one distance of all others."""
+    """Unit vectors (count, width), all at the same distance from each other."""
     cosine = 1 - apart**2 / 2
     vectors = np.zeros((count, width), np.float32)
     vectors[:, start] = np.sqrt(cosine)
@@ -174,8 +176,8 @@ def simplex(count: int, apart: float, width: int, start: int) -> Floats:
     return vectors
 
 
-def said(good: int, bad: int) -> tuple[list[str], list[str]]:
-    """Return responses that share their wording, and such as are worded each in its own way."""
+def good_and_bad(good: int, bad: int) -> tuple[list[str], list[str]]:
+    """Responses that share their wording, and responses each worded in its own way."""
     random = Random(0)
     return (
         [
@@ -186,16 +188,16 @@ def said(good: int, bad: int) -> tuple[list[str], list[str]]:
     )
 
 
-def hidden(apart: float) -> tuple[Pairs, Named]:
-    """Return a corpus whose minority agrees at a distance, the rest at that and 0.3 more."""
-    good, bad = said(24, 36)
+def hidden(apart: float) -> tuple[Pairs, FixedVectors]:
+    """A corpus whose minority is at one distance from each other, the rest at 0.3 more."""
+    good, bad = good_and_bad(24, 36)
     width = len(good) + len(bad) + 2
     rows = [simplex(24, apart, width, 0), simplex(36, apart + 0.3, width, 25)]
     vectors = dict(zip([*good, *bad], np.concatenate(rows), strict=True))
     rng = np.random.default_rng(1)
     found = [(f"question {n}", response) for n, response in enumerate([*good, *bad])]
     vectors |= {context: rng.standard_normal(width).astype(np.float32) for context, _ in found}
-    return found, Named(vectors)
+    return found, FixedVectors(vectors)
 
 
 @pytest.mark.parametrize(("apart", "radius"), [(0.55, 0.6), (0.65, 0.7), (0.75, 0.8), (0.85, 0.9)])
@@ -209,7 +211,7 @@ def test_the_radius_is_the_one_at_which_a_consensus_is_found(apart: float, radiu
 
 
 def test_the_residual_is_chosen_where_topics_hide_who_agrees() -> None:
-    good, bad = said(80, 80)
+    good, bad = good_and_bad(80, 80)
     topics = np.eye(4, 200, dtype=np.float32)
     stance = np.eye(200, dtype=np.float32)[4]
     vectors: dict[str, Floats] = {}
@@ -219,7 +221,7 @@ def test_the_residual_is_chosen_where_topics_hide_who_agrees() -> None:
         vectors[response] = topics[n % 4] + 0.3 * own
         vectors[f"question {n}"] = topics[n % 4] + 0.01 * np.eye(200, dtype=np.float32)[5 + n]
         found.append((f"question {n}", response))
-    tools = Tools(encoders={"hashing": Named(vectors)})
+    tools = Tools(encoders={"hashing": FixedVectors(vectors)})
     curation = curate(Corpus.of(found), auto(candidates=1.0), tools)
     assert chosen(curation).view == "residual"
     score: dict[str, float] = {}
@@ -257,11 +259,11 @@ def test_labels_do_not_matter(tmp_path: Path, pairs: Pairs) -> None:
     assert choices[0] == choices[1] is not None
 
 
-# what is kept
+# what is stored
 
 
 class Counting(MemoryStorage):
-    """A store that keeps numbers, and counts how often they were made."""
+    """A store that keeps arrays, and records which were computed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -275,21 +277,21 @@ class Counting(MemoryStorage):
         return self.arrays[name]
 
 
-def test_a_store_keeps_what_was_tried(pairs: Pairs) -> None:
+def test_a_store_keeps_the_trials(pairs: Pairs) -> None:
     store = Counting()
     one, other = (curate(Corpus.of(pairs), auto(), Tools(store=store)) for _ in range(2))
     assert len(set(store.made)) == len(store.made)
-    wording = {f"vectors/wording.{part}" for part in ("kind", "typicality", "fitted")}
-    tried = {"vectors/trials", *wording}
+    scores = {f"vectors/wording.{part}" for part in ("kind", "typicality", "fitted")}
     ridge = {f"vectors/ridge.{part}" for part in Ridge.__dataclass_fields__}
-    assert {name for name in store.made if not name.startswith("texts/")} == tried | ridge
+    expected = {"vectors/trials"} | scores | ridge
+    assert {name for name in store.made if not name.startswith("texts/")} == expected
     assert chosen(one) == chosen(other)
     assert one.lineage.equals(other.lineage)
 
 
-def test_redrawing_chooses_nothing_anew(plain: Curation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "select_hyperparameters", None)
-    monkeypatch.setattr(settling, "_score_settings", None)
+def test_redrawing_does_not_choose_again(plain: Curation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hyperparameters, "select_hyperparameters", None)
+    monkeypatch.setattr(hyperparameters, "_score_settings", None)
     again = plain.redraw(sharpening="uniform", seed=3)
     assert again.choice is plain.choice
     assert again.recipe == ResolvedRecipe.of(
@@ -297,12 +299,12 @@ def test_redrawing_chooses_nothing_anew(plain: Curation, monkeypatch: pytest.Mon
     )
 
 
-def test_a_run_keeps_its_choice_when_it_is_drawn_again(
+def test_a_run_keeps_its_choice_when_it_is_redrawn(
     tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = curate_to(tmp_path / "run", small, auto())
     before = run.curation()
-    monkeypatch.setattr(settling, "_expected_typicality", None)  # a trial would fail
+    monkeypatch.setattr(hyperparameters, "_expected_typicality", None)  # a trial would fail
     assert run.curation().choice == before.choice is not None
     other = redraw_run(run, {"power": 1.0, "seed": 9, "keep": True}, tmp_path / "other")
     for drawn in (other, redraw_run(run, {"power": 1.0, "seed": 9, "keep": True})):
@@ -312,12 +314,12 @@ def test_a_run_keeps_its_choice_when_it_is_drawn_again(
     assert curate_to(other.path, small, other.recipe()).path == other.path
 
 
-def test_the_command_keeps_its_choice_when_it_draws_again(
+def test_the_command_keeps_the_choice_when_it_redraws(
     tmp_path: Path, small: Path, isaac: RunIsaac, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isaac("curate", small, "-o", tmp_path / "run").code == 0
     before = Run(tmp_path / "run").curation()
-    monkeypatch.setattr(settling, "_expected_typicality", None)
+    monkeypatch.setattr(hyperparameters, "_expected_typicality", None)
     done = isaac("redraw", tmp_path / "run", "--power", "1", "--budget", "1")
     assert done.code == 0, done.err
     assert Run(tmp_path / "run").curation().choice == before.choice is not None
@@ -326,7 +328,7 @@ def test_the_command_keeps_its_choice_when_it_draws_again(
 # groups, and small corpora
 
 
-def test_groups_have_a_choice_of_their_own(pairs: Pairs, groups: list[str]) -> None:
+def test_view_and_radius_are_chosen_for_groups_too(pairs: Pairs, groups: list[str]) -> None:
     found = curate(Corpus.of(pairs, groups=groups), auto(group_by="situation"))
     choice = chosen(found)
     assert len(choice.trials) == len(VIEWS) * len(RADII)
@@ -334,7 +336,7 @@ def test_groups_have_a_choice_of_their_own(pairs: Pairs, groups: list[str]) -> N
 
 
 @pytest.mark.parametrize("fields", [{}, {"clusters": "components"}, {"clusters": "text"}])
-def test_groups_of_one_stay_as_they_are(fields: dict[str, Any], pairs: Pairs) -> None:
+def test_groups_of_one_are_not_changed(fields: dict[str, Any], pairs: Pairs) -> None:
     corpus = Corpus.of(pairs, groups=[str(n) for n in range(len(pairs))])
     found = curate(corpus, auto(group_by="id", **fields))
     lines = found.lineage.to_pylist()
@@ -343,8 +345,8 @@ def test_groups_of_one_stay_as_they_are(fields: dict[str, Any], pairs: Pairs) ->
     assert {line["action"] for line in lines} <= {"kept", "abstained"}
 
 
-def test_groups_too_large_to_try_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "MAX_GROUP_ROWS", 40)
+def test_large_groups_are_tried_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hyperparameters, "MAX_GROUP_ROWS", 40)
     many = [(f"question {n}", f"answer {WORDS[n]} {WORDS[-n]}") for n in range(41)]
     few = [("hi", "hello you"), ("hi", "hello there"), ("bye", "see you")]
     for rows, names in [

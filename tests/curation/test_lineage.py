@@ -43,8 +43,8 @@ def actions(found: Curation) -> Counter[str]:
     return Counter(line["action"] for line in lines(found))
 
 
-def asked(found: Curation) -> set[int]:
-    """Return the ids of the least typical rows, as many as the budget allows."""
+def least_typical(found: Curation) -> set[int]:
+    """The ids of the least typical rows, as many as the budget allows."""
     layout = found.layout
     typical = found.response_scores.typicality[layout.response].tolist()
     order = sorted(range(len(typical)), key=lambda row: (typical[row], row))
@@ -68,14 +68,14 @@ def test_the_least_typical_come_first_and_equal_ones_in_their_order(
 @pytest.mark.parametrize("mode", ["resample", "filter", "pairs"])
 def test_only_the_least_typical_rows_change(mode: str, budget: float, pairs: Pairs) -> None:
     found = curated(pairs, mode=mode, budget=budget, abstain=0)
-    rows = asked(found)
+    rows = least_typical(found)
     assert len(rows) == round(budget * len(pairs))
     for line in lines(found):
         if line["id"] not in rows:
             assert (line["action"], line["source_id"]) == ("kept", line["id"])
             assert line["probability"] == 1
     changed = {line["id"] for line in lines(found) if line["action"] != "kept"}
-    if budget <= 0.5 or mode == "filter":  # where none of them can be drawn for itself
+    if budget <= 0.5 or mode == "filter":  # where no response can be drawn for its own row
         assert changed == rows
     assert changed <= rows
     typical = {line["id"]: line["typicality"] for line in lines(found)}
@@ -92,11 +92,11 @@ def test_a_budget_of_nothing_changes_nothing(pairs: Pairs) -> None:
 
 
 @pytest.mark.parametrize(("mode", "share"), DEFAULT_BUDGETS.items())
-def test_every_mode_has_a_budget_of_its_own(mode: str, share: float, pairs: Pairs) -> None:
+def test_every_mode_has_its_own_default_budget(mode: str, share: float, pairs: Pairs) -> None:
     found = curated(pairs, mode=mode)
     assert found.recipe.share == share
-    given_too = curated(pairs, mode=mode, budget=share)
-    assert given_too.lineage.equals(found.lineage)
+    explicit = curated(pairs, mode=mode, budget=share)
+    assert explicit.lineage.equals(found.lineage)
 
 
 def test_the_budget_counts_rows_not_texts() -> None:
@@ -117,19 +117,19 @@ def test_filter_drops_and_replaces_nothing(fields: dict[str, Any], pairs: Pairs)
     assert [line["id"] for line in lines(found)] == list(range(len(pairs)))
     assert all(line["source_id"] == line["id"] for line in lines(found))
     dropped = {line["id"] for line in lines(found) if line["action"] == "dropped"}
-    assert dropped <= asked(found)
+    assert dropped <= least_typical(found)
     if not fields.get("keep"):
-        assert dropped == asked(found)
+        assert dropped == least_typical(found)
 
 
-def test_pairs_are_drawn_as_resampling_draws(pairs: Pairs) -> None:
+def test_pairs_are_drawn_like_replacements(pairs: Pairs) -> None:
     one = curated(pairs, mode="pairs", budget=0.5, abstain=0)
     other = curated(pairs, mode="resample", budget=0.5, abstain=0)
     assert one.lineage.equals(other.lineage)
     assert actions(one)["replaced"] == len(pairs) / 2
 
 
-def test_the_keep_rule_holds_back_rows_of_the_budget(pairs: Pairs) -> None:
+def test_the_keep_rule_keeps_rows_that_are_in_the_budget(pairs: Pairs) -> None:
     fields = {"budget": 1.0, "candidates": 1.0, "relevance": 0.0, "abstain": 0.0}
     free, kept = (lines(curated(pairs, **fields, keep=keep)) for keep in (False, True))
     held = {
@@ -147,15 +147,15 @@ def test_the_keep_rule_holds_back_rows_of_the_budget(pairs: Pairs) -> None:
 def test_targets_of_a_replaced_row_are_numbered(pairs: Pairs) -> None:
     found = curated(pairs, targets=3, budget=0.5, abstain=0)
     assert found.lineage.schema == LINEAGE_SCHEMA
-    told: dict[int, list[dict[str, Any]]] = {}
+    targets: dict[int, list[dict[str, Any]]] = {}
     for line in lines(found):
-        told.setdefault(line["id"], []).append(line)
-    assert list(told) == list(range(len(pairs)))
-    for row, drawn in told.items():
+        targets.setdefault(line["id"], []).append(line)
+    assert list(targets) == list(range(len(pairs)))
+    for row, drawn in targets.items():
         assert [line["target"] for line in drawn] == list(range(len(drawn)))
         texts = {pairs[line["source_id"]][1] for line in drawn}
         assert len(texts) == len(drawn)
-        assert len(drawn) == (3 if row in asked(found) else 1)
+        assert len(drawn) == (3 if row in least_typical(found) else 1)
 
 
 @pytest.mark.parametrize("group_by", [None, "g"])
@@ -178,7 +178,7 @@ def test_only_typical_responses_are_drawn(
 
 
 @pytest.mark.parametrize("fields", [{}, {"mode": "filter"}, {"abstain": 1.0}], ids=str)
-def test_many_targets_of_which_no_row_finds_a_second(fields: dict[str, Any]) -> None:
+def test_a_row_may_find_only_one_of_its_targets(fields: dict[str, Any]) -> None:
     found = curated([("hi", "hello")], targets=3, **fields)
     assert found.lineage.schema == LINEAGE_SCHEMA
     assert [line["target"] for line in lines(found)] == [0]
@@ -193,7 +193,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("group_by", [None, "g"])
-def test_a_row_stays_where_no_two_responses_agree(group_by: str | None) -> None:
+def test_a_row_abstains_if_no_two_responses_agree(group_by: str | None) -> None:
     corpus = Corpus.of(ODD, groups=["g"] * len(ODD))
     recipe = Recipe.of({**FIXED, "group_by": group_by, "budget": 1.0, "radius": 0.3})
     found = curate(corpus, recipe)
@@ -217,10 +217,10 @@ def test_near_duplicates_do_not_agree_with_each_other() -> None:
 def test_a_head_of_too_small_a_share_is_not_drawn_from(pairs: Pairs) -> None:
     found = curated(pairs, budget=1.0)
     for share in (0.05, 0.2, 0.5):
-        told = lines(found.redraw(abstain=share))
-        small = {line["id"] for line in told if line["head_share"] < share}
-        assert {line["id"] for line in told if line["action"] == "abstained"} >= small
-        assert all(line["source_id"] == line["id"] for line in told if line["id"] in small)
+        redrawn = lines(found.redraw(abstain=share))
+        small = {line["id"] for line in redrawn if line["head_share"] < share}
+        assert {line["id"] for line in redrawn if line["action"] == "abstained"} >= small
+        assert all(line["source_id"] == line["id"] for line in redrawn if line["id"] in small)
 
 
 def test_a_row_alone_in_its_neighborhood_does_not_abstain() -> None:
@@ -285,17 +285,17 @@ def test_every_row_has_a_line_and_a_source(
 ) -> None:
     fields = {"mode": mode, "budget": budget, "abstain": abstain, "targets": targets, "keep": keep}
     found = curated(pairs, **fields, neighbors=5)
-    told = lines(found)
-    assert sorted({line["id"] for line in told}) == list(range(len(pairs)))
-    assert [(a["id"], a["target"]) for a in told] == sorted({(a["id"], a["target"]) for a in told})
-    for line in told:
+    rows = lines(found)
+    assert sorted({line["id"] for line in rows}) == list(range(len(pairs)))
+    assert [(a["id"], a["target"]) for a in rows] == sorted({(a["id"], a["target"]) for a in rows})
+    for line in rows:
         own, drawn = pairs[line["id"]][1], pairs[line["source_id"]][1]
         assert (own != drawn) == (line["action"] == "replaced")
         assert own != drawn or line["source_id"] == line["id"]
         assert 0 < line["probability"] <= 1
         assert line["rank"] >= 1
         assert 1 <= line["own_rank"] <= line["clusters"]
-        assert line["id"] in asked(found) or line["action"] == "kept"
+        assert line["id"] in least_typical(found) or line["action"] == "kept"
 
 
 # flooding
@@ -305,7 +305,7 @@ INSULT = "stop whining you useless crybaby, nobody cares"
 
 @pytest.fixture(scope="module")
 def flooded() -> Pairs:
-    """Return good answers to one question, and one insult to fifty others like it."""
+    """Good answers to one question, and one insult as the answer to fifty similar ones."""
     text = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     good = [(r["context"], r["response"]) for r in rows if r["situation"] == "long_headache"]
@@ -314,7 +314,7 @@ def flooded() -> Pairs:
 
 
 def insults(found: Curation, pairs: Pairs) -> int:
-    """Return how many rows that have another response drew the insult."""
+    """How many rows with another response drew the insult."""
     drawn = [line for line in lines(found) if line["action"] == "replaced"]
     return sum(pairs[line["source_id"]][1] == INSULT for line in drawn)
 
@@ -329,7 +329,7 @@ def test_a_flood_of_one_response_is_not_drawn(encoders: dict[str, str], flooded:
 
 
 @pytest.mark.parametrize("encoders", [{}, HASHING], ids=["wordllama", "hashing"])
-def test_a_flood_of_one_response_is_drawn_by_the_paper(
+def test_a_flood_of_one_response_is_drawn_with_the_settings_of_the_paper(
     encoders: dict[str, str], flooded: Pairs
 ) -> None:
     found = curate(Corpus.of(flooded), Recipe.paper(**encoders))

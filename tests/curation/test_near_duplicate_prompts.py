@@ -1,4 +1,4 @@
-"""The bundled prompts are as many, as distinct and as plain as they are said to be."""
+"""The bundled prompts have the number, variety and form that the documentation promises."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def prompts() -> list[dict[str, str]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_every_category_has_as_many_risky_prompts_and_look_alikes(
+def test_every_category_has_40_risky_prompts_and_20_look_alikes(
     prompts: list[dict[str, str]],
 ) -> None:
     counts = Counter((row["kind"], row["category"]) for row in prompts)
-    wanted = {"risky": 40, "harmless": 20}
-    assert counts == {(kind, name): wanted[kind] for kind in wanted for name in CATEGORIES}
+    expected = {"risky": 40, "harmless": 20}
+    assert counts == {(kind, name): expected[kind] for kind in expected for name in CATEGORIES}
     assert all(list(row) == ["id", "category", "kind", "prompt"] for row in prompts)
 
 
-def test_ids_are_unique_and_say_the_kind(prompts: list[dict[str, str]]) -> None:
+def test_ids_are_unique_and_start_with_their_kind(prompts: list[dict[str, str]]) -> None:
     assert len({row["id"] for row in prompts}) == len(prompts)
     assert all(re.fullmatch(rf"{row['kind'][0]}\d{{3}}", row["id"]) for row in prompts)
 

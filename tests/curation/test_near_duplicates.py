@@ -32,13 +32,12 @@ def apart(*texts: str) -> bool:
     return len(set(group_near_duplicates(texts).tolist())) == len(texts)
 
 
-def said(random: Random, length: int) -> list[str]:
-    """Return distinct words."""
+def distinct_words(random: Random, length: int) -> list[str]:
     return random.sample(WORDS, length)
 
 
 def changed(random: Random, words: list[str], count: int = 1) -> list[str]:
-    """Return the words with some of them others, that no text has yet."""
+    """Replace ``count`` of the words by new words that no other text has."""
     places = random.sample(range(len(words)), count)
     other = ["x" + "".join(random.choices(WORDS, k=3)) for _ in words]
     return [other[i] if i in places else word for i, word in enumerate(words)]
@@ -52,7 +51,7 @@ def groups_of(texts: list[str]) -> set[frozenset[str]]:
 
 
 def jaccard(one: str, other: str) -> float:
-    """Return the Jaccard index of the shingles of plain texts."""
+    """The Jaccard index of the shingles of two plain texts."""
     sets = []
     for text in (one, other):
         words = text.split()
@@ -89,7 +88,7 @@ def test_small_changes_make_near_duplicates(other: str) -> None:
         "",
     ],
 )
-def test_other_words_make_other_texts(other: str) -> None:
+def test_texts_of_other_words_are_not_near_duplicates(other: str) -> None:
     assert apart(REFUSAL, other)
 
 
@@ -102,11 +101,11 @@ def test_short_texts_are_compared_word_for_word() -> None:
     assert apart("", "!", "?", "👍", "👎", "…")
 
 
-def test_numbers_do_not_count_among_words() -> None:
+def test_numbers_do_not_count_as_words() -> None:
     assert alike("Ticket 17 is closed", "Ticket 18 is closed", "ticket is closed")
 
 
-def test_scripts_without_spaces_have_a_word_in_each_character() -> None:
+def test_in_scripts_without_spaces_each_character_is_a_word() -> None:
     text = "很抱歉，我无法回答这个问题，因为它可能涉及违法内容。"
     assert alike(text, text.replace("，", " "), text.replace("可能", "也许可能"), text + "谢谢")
     assert apart(text, "当然可以，这是你需要的菜谱，请先准备好所有的食材。")
@@ -116,7 +115,7 @@ def test_scripts_without_spaces_have_a_word_in_each_character() -> None:
 
 @given(st.randoms(use_true_random=False), st.integers(20, 200))
 def test_a_word_changed_or_appended_in_twenty_is_a_small_change(random: Random, size: int) -> None:
-    words = said(random, min(size, len(WORDS)))
+    words = distinct_words(random, min(size, len(WORDS)))
     texts = [words, [*words, "more"], ["more", *words], words[1:]]
     assert alike(*map(" ".join, texts))
     assert size > duplicates.SKETCH_SHINGLES or alike(
@@ -126,31 +125,31 @@ def test_a_word_changed_or_appended_in_twenty_is_a_small_change(random: Random, 
 
 @given(st.randoms(use_true_random=False), st.integers(5, 100), st.integers(1, 30))
 def test_two_texts_are_joined_by_the_threshold(random: Random, size: int, changes: int) -> None:
-    words = said(random, size)
+    words = distinct_words(random, size)
     one, other = " ".join(words), " ".join(changed(random, words, min(changes, size)))
     assert alike(one, other) == (jaccard(one, other) >= duplicates.MIN_JACCARD)
 
 
-def test_of_long_texts_a_sample_tells_how_alike_they_are() -> None:
+def test_long_texts_are_compared_by_a_sample() -> None:
     words = [f"{a}{b}" for a in WORDS[:60] for b in WORDS[:60]]
     text, half = " ".join(words), " ".join(words[:1800])
     assert alike(text, " ".join(words[100:]), text + " and that is all")
     assert apart(text, half)
     parts = (text, half, " ".join(words[900:]))
-    sides = [duplicates._sketch_block([some], duplicates._WordHashes()) for some in parts]
-    whole, first, last = (side.shingles for side in sides)
+    sketches = [duplicates._sketch_block([part], duplicates._WordHashes()) for part in parts]
+    whole, first, last = (sketch.shingles for sketch in sketches)
     for one, other, share in ((whole, first, 0.5), (whole, last, 0.75), (first, last, 0.25)):
         assert duplicates._jaccard(one, other)[0] == pytest.approx(share, abs=0.15)
 
 
-def test_variants_group_about_their_original_wherever_it_stands() -> None:
+def test_variants_group_around_their_original_wherever_it_is() -> None:
     random = Random(0)
-    words = said(random, 30)
+    words = distinct_words(random, 30)
     texts = [" ".join(changed(random, words)) for _ in range(300)]
     assert alike(*texts[:150], " ".join(words), *texts[150:])
 
 
-def test_no_chain_joins_what_differs() -> None:
+def test_no_chain_joins_texts_that_differ() -> None:
     words = WORDS[:90]
     window = [" ".join(words[start : start + 30]) for start in range(60)]
     groups = groups_of(window)
@@ -159,30 +158,30 @@ def test_no_chain_joins_what_differs() -> None:
         assert any(all(jaccard(a, b) >= duplicates.MIN_JACCARD for b in group) for a in group)
 
 
-def test_copies_are_found_in_a_crowd() -> None:
+def test_copies_are_found_among_many_similar_texts() -> None:
     random = Random(1)
-    greeting = said(random, 20)
-    texts = [" ".join(greeting + said(random, 12)) for _ in range(500)]
+    greeting = distinct_words(random, 20)
+    texts = [" ".join(greeting + distinct_words(random, 12)) for _ in range(500)]
     copies = [text + " indeed" for text in texts]
     assert group_near_duplicates(texts + copies).tolist() == [*range(500)] * 2
 
 
 @given(TEXTS, st.randoms())
-def test_the_order_of_texts_only_names_groups(texts: list[str], random: Random) -> None:
+def test_the_order_of_texts_only_numbers_the_groups(texts: list[str], random: Random) -> None:
     texts = list(dict.fromkeys(texts))
     assert groups_of(texts) == groups_of(random.sample(texts, len(texts)))
 
 
-def test_the_order_of_many_variants_only_names_groups() -> None:
+def test_the_order_of_many_variants_only_numbers_the_groups() -> None:
     random = Random(3)
-    originals = [said(random, 30) for _ in range(20)]
+    originals = [distinct_words(random, 30) for _ in range(20)]
     texts = [" ".join(changed(random, words, random.randint(0, 3))) for words in originals * 20]
     texts = list(dict.fromkeys(texts))
     assert groups_of(texts) == groups_of(random.sample(texts, len(texts)))
 
 
 @given(TEXTS)
-def test_groups_are_named_by_their_smallest_index(texts: list[str]) -> None:
+def test_the_number_of_a_group_is_its_smallest_index(texts: list[str]) -> None:
     groups = group_near_duplicates(texts)
     assert groups.dtype == np.int64
     assert groups.shape == (len(texts),)
@@ -201,10 +200,10 @@ def test_blocks_change_no_group(texts: list[str], size: int) -> None:
 
 
 def many_variants(random: Random, originals: int, each: int, size: int) -> list[str]:
-    """Return distinct texts of which many are near-duplicates."""
+    """Distinct texts, many of which are near-duplicates."""
     texts = []
     for _ in range(originals):
-        words = said(random, size)
+        words = distinct_words(random, size)
         texts += [" ".join(changed(random, words, random.randint(0, 3))) for _ in range(each)]
     return list(dict.fromkeys(texts))
 
@@ -226,26 +225,26 @@ def test_the_bounds_of_memory_change_no_group() -> None:
             assert np.array_equal(group_near_duplicates(texts), groups), name
 
 
-def test_pairs_left_out_unread_are_not_alike() -> None:
+def test_pairs_that_are_ruled_out_by_their_bits_are_not_alike() -> None:
     texts = many_variants(Random(6), 12, 12, 24)
-    shown = duplicates._sketch_block(texts, duplicates._WordHashes())
+    sketches = duplicates._sketch_block(texts, duplicates._WordHashes())
     pairs = np.array([(b, a) for b in range(len(texts)) for a in range(b)])
-    one, other = (shown.shingles.take(side) for side in pairs.T)
+    one, other = (sketches.shingles.take(side) for side in pairs.T)
     alike_pairs = duplicates._jaccard(one, other) >= duplicates.MIN_JACCARD
-    hopeful = duplicates._may_be_alike(shown, pairs)
-    assert hopeful[alike_pairs].all()
+    possible = duplicates._may_be_alike(sketches, pairs)
+    assert possible[alike_pairs].all()
     assert alike_pairs.sum() > 30
-    assert hopeful.mean() < 0.2
+    assert possible.mean() < 0.2
 
 
 @given(st.lists(st.integers(0, 5) | st.integers(0, 2**64 - 1), min_size=1))
-def test_where_each_key_first_stands(keys: list[int]) -> None:
+def test_first_occurrences_of_keys(keys: list[int]) -> None:
     found = duplicates._find_first_occurrences(np.array(keys, np.uint64)).tolist()
     assert found == [keys.index(key) for key in keys]
 
 
 class Slices(Sequence[str]):
-    """Texts of which only slices may be read, each text once."""
+    """Texts that can be read in slices only, and count how often each is read."""
 
     def __init__(self, texts: list[str]) -> None:
         self.texts, self.passes = texts, Counter[int]()
@@ -254,16 +253,16 @@ class Slices(Sequence[str]):
         return len(self.texts)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        assert isinstance(place, slice)
-        self.passes.update(range(*place.indices(len(self))))
-        return self.texts[place]
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        assert isinstance(index, slice)
+        self.passes.update(range(*index.indices(len(self))))
+        return self.texts[index]
 
 
-def test_texts_are_read_once_in_slices_and_ticked() -> None:
+def test_texts_are_read_once_in_slices_with_progress() -> None:
     texts = Slices(many_variants(Random(7), 50, 10, 20))
     ticks: list[int] = []
     groups = group_near_duplicates(texts, ticks.append)
@@ -275,7 +274,7 @@ def test_texts_are_read_once_in_slices_and_ticked() -> None:
 
 
 def peak_of(work: Callable[[], object]) -> int:
-    """Return the bytes allocated at the highest point."""
+    """Bytes allocated at the peak."""
     tracemalloc.start()
     work()
     peak = tracemalloc.get_traced_memory()[1]
@@ -307,7 +306,7 @@ def test_memory_does_not_grow_with_the_length_of_texts(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_groups_do_not_depend_on_the_process(seed: str) -> None:
     random = Random(4)
-    words = said(random, 40)
+    words = distinct_words(random, 40)
     texts = [" ".join(changed(random, words, count)) for count in range(1, 6) for _ in range(10)]
     code = (
         "import sys; from isaac.curation.near_duplicates import group_near_duplicates;"
@@ -352,7 +351,7 @@ def test_hashes_stay_the_same() -> None:
     ],
     ids=lambda text: repr(text[:5]),
 )
-def test_a_giant_is_like_itself_and_no_other(text: str) -> None:
+def test_a_huge_text_is_a_near_duplicate_of_itself_only(text: str) -> None:
     assert group_near_duplicates(["", "a b c", text, text + "\n", "a b d"]).tolist() == [
         0,
         1,

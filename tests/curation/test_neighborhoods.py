@@ -37,17 +37,17 @@ def settled(**fields: Any) -> ResolvedRecipe:
 
 
 def searched(
-    layout: CanonicalCorpus, vectors: GridVectors, allowed: Any, recipe: ResolvedRecipe
+    layout: CanonicalCorpus, vectors: GridVectors, drawable: Any, recipe: ResolvedRecipe
 ) -> SearchedNeighborhoods:
-    """Return the search for what is near, by vectors of the contexts."""
+    """The neighborhoods found by these vectors of the contexts."""
     contexts = Embeddings(vectors, 0, "")
-    candidates = build_context_index(layout, contexts, np.array(allowed), recipe, Tools())
+    candidates = build_context_index(layout, contexts, np.array(drawable), recipe, Tools())
     return SearchedNeighborhoods.of(
         layout, contexts, ComparedResponses(None, layout.response), candidates, recipe
     )
 
 
-# what is near: only rows that may be drawn
+# the nearest rows that may be drawn
 
 
 @given(
@@ -56,7 +56,7 @@ def searched(
     st.integers(1, 30),
     st.data(),
 )
-def test_the_nearest_are_those_that_may_be_drawn(
+def test_only_drawable_rows_are_found_nearest_first(
     seed: int, pairs: list[tuple[int, int]], k: int, data: st.DataObject
 ) -> None:
     layout = canonicalize(Corpus.of([(f"c{c}", f"r{r}") for c, r in pairs]))
@@ -74,14 +74,14 @@ def test_the_nearest_are_those_that_may_be_drawn(
 def nearest(
     own: int, rows: list[int], layout: CanonicalCorpus, vectors: GridVectors, *, itself: bool = True
 ) -> list[int]:
-    """Return rows by the distance of their context, the own one first, in plain whole numbers."""
+    """Rows by the distance of their contexts in whole numbers, those of the own context first."""
 
     def distance(row: int) -> tuple[bool, int, int, int]:
-        there = int(layout.context[row])
+        context = int(layout.context[row])
         closeness = sum(
-            a * b for a, b in zip(vectors[own].tolist(), vectors[there].tolist(), strict=True)
+            a * b for a, b in zip(vectors[own].tolist(), vectors[context].tolist(), strict=True)
         )
-        return itself and there != own, -closeness, there, row
+        return itself and context != own, -closeness, context, row
 
     return sorted(rows, key=distance)
 
@@ -91,16 +91,16 @@ def nearest(
     st.integers(1, 25),
     st.data(),
 )
-def test_a_neighborhood_is_the_row_itself_and_rows_that_may_be_drawn(
+def test_a_neighborhood_is_the_row_itself_and_drawable_rows(
     pairs: list[tuple[int, int]], k: int, data: st.DataObject
 ) -> None:
     layout = canonicalize(Corpus.of([(f"c{c}", f"r{r}") for c, r in pairs]))
     count = len(layout.responses)
     shares = data.draw(st.lists(st.floats(0.01, 0.6), min_size=count, max_size=count))
-    consensus = ResponseScores(np.array([*shares[1:], 1.0]), np.arange(count))
+    scores = ResponseScores(np.array([*shares[1:], 1.0]), np.arange(count))
     recipe = settled(neighbors=k, candidates=0.5)
-    candidates = drawable_rows(layout, consensus, recipe)
-    assert candidates.tolist() == (consensus.typicality[layout.response] > 0.5).tolist()
+    candidates = drawable_rows(layout, scores, recipe)
+    assert candidates.tolist() == (scores.typicality[layout.response] > 0.5).tolist()
     vectors = random_directions(0, len(layout.contexts), 4)
     searches = searched(layout, vectors, candidates, recipe)
     numbers = np.arange(layout.exchange.max() + 1)
@@ -117,7 +117,7 @@ def test_some_response_may_always_be_drawn(share: float) -> None:
     assert drawable_rows(found.layout, found.response_scores, found.recipe).any()
 
 
-def test_what_a_judge_forbade_is_not_drawn() -> None:
+def test_what_a_judge_vetoes_may_not_be_drawn() -> None:
     layout = canonicalize(Corpus.of([("hi", "a"), ("hi", "b"), ("ho", "b"), ("ho", "c")]))
     names = [
         (layout.contexts[c], layout.responses[r])
@@ -127,14 +127,14 @@ def test_what_a_judge_forbade_is_not_drawn() -> None:
     verdicts = {("hi", "a"): 0.0, ("hi", "b"): 1.0, ("ho", "b"): math.nan, ("ho", "c"): 0.0}
     vetoed = np.array([verdicts[names[row]] for row in layout.first.tolist()])
     shares = np.array([typical[text] for text in layout.responses])
-    consensus = ResponseScores(shares, np.arange(3), vetoed)
-    allowed = drawable_rows(layout, consensus, settled(candidates=0.5))
-    may_be_drawn = {name for name, flag in zip(names, allowed, strict=True) if flag}
-    assert may_be_drawn == {("hi", "a"), ("ho", "b")}
+    scores = ResponseScores(shares, np.arange(3), vetoed)
+    flags = drawable_rows(layout, scores, settled(candidates=0.5))
+    drawable = {name for name, flag in zip(names, flags, strict=True) if flag}
+    assert drawable == {("hi", "a"), ("ho", "b")}
 
 
-class Forbidding:
-    """A judge that calls some responses unsafe."""
+class WordJudge:
+    """A judge that calls responses with certain words unsafe."""
 
     def __init__(self, *words: str) -> None:
         self.words = words
@@ -146,9 +146,9 @@ class Forbidding:
 
 @pytest.mark.parametrize("fields", [{}, {"relevance": 0, "typicality": 0, "repeats": 0}])
 @pytest.mark.parametrize("group_by", [None, "g"])
-def test_a_judge_of_candidates_is_obeyed(group_by: str | None, fields: dict[str, Any]) -> None:
+def test_no_vetoed_response_is_drawn(group_by: str | None, fields: dict[str, Any]) -> None:
     recipe = {"judge": "strict", "group_by": group_by, "candidates": 1.0, "abstain": 0.0, **fields}
-    tools = Tools(judges={"strict": Forbidding("ice", "sleep")})
+    tools = Tools(judges={"strict": WordJudge("ice", "sleep")})
     corpus = Corpus.of(PAIRS, groups=[context[:5] for context, _ in PAIRS])
     found = curate(corpus, Recipe.of({**HASHING, **recipe}), tools)
     drawn = [row for row in found.lineage.to_pylist() if row["action"] == "replaced"]
@@ -160,8 +160,8 @@ def test_a_judge_of_candidates_is_obeyed(group_by: str | None, fields: dict[str,
 
 @pytest.mark.parametrize("group_by", [None, "g"])
 @pytest.mark.parametrize("fields", [{}, {"radius": 0.8, "view": "whole"}])
-def test_a_judge_that_forbids_all_is_an_error(fields: dict[str, Any], group_by: str | None) -> None:
+def test_a_judge_that_vetoes_all_is_an_error(fields: dict[str, Any], group_by: str | None) -> None:
     recipe = Recipe.of({**HASHING, "judge": "strict", "group_by": group_by, **fields})
-    tools = Tools(judges={"strict": Forbidding(" ")})
+    tools = Tools(judges={"strict": WordJudge(" ")})
     with pytest.raises(CorpusError, match="judge 'strict' vetoed every response"):
         curate(Corpus.of(PAIRS, groups=["g"] * len(PAIRS)), recipe, tools)

@@ -22,8 +22,8 @@ def plain_vectors(texts: Iterable[str], embedded: Embeddings | None) -> dict[str
     return dict(zip(texts, embedded.vectors.tolist(), strict=True))
 
 
-def every_nest(found: Curation) -> Clusters:
-    """Return all neighbourhoods, in the order of their numbers."""
+def all_neighborhoods(found: Curation) -> Clusters:
+    """All neighborhoods, in the order of their numbers."""
     numbers, parts = zip(*found.neighborhoods, strict=True)
     return take_neighborhoods(concatenate_neighborhoods(parts), np.argsort(np.concatenate(numbers)))
 
@@ -43,7 +43,7 @@ def every_nest(found: Curation) -> Clusters:
     ],
     ids=str,
 )
-def test_the_line_equals_its_plain_reference(encoder: str, fields: dict[str, Any]) -> None:
+def test_a_curation_equals_its_plain_reference(encoder: str, fields: dict[str, Any]) -> None:
     encoders = {"context_encoder": encoder, "response_encoder": encoder}
     recipe = ResolvedRecipe.of(Recipe.paper(**encoders, **fields, search="exact").model_dump())
     rows = [(c, r, str(len(c) % 5)) for c, r in EXCHANGES]
@@ -52,16 +52,17 @@ def test_the_line_equals_its_plain_reference(encoder: str, fields: dict[str, Any
     contexts = None if recipe.reading.group_by else plain_vectors(layout.contexts, found.contexts)
     responses = plain_vectors(layout.responses, found.responses)
     ordered = reference.number_and_sort(rows)
-    nest = layout.group if recipe.reading.group_by else layout.exchange
+    neighborhood = layout.group if recipe.reading.group_by else layout.exchange
+    assert layout.row_neighborhoods(recipe) is neighborhood
     lines = {line["id"]: line for line in found.lineage.to_pylist()}
-    nests = every_nest(found)
-    odds = cluster_odds(nests, found.recipe).odds
+    neighborhoods = all_neighborhoods(found)
+    odds = cluster_odds(neighborhoods, found.recipe).odds
     for row, own in enumerate(ordered):
         expected = reference.curate_row(own, ordered, recipe, contexts, responses)
-        number = int(nest[row])
-        members = [ordered[member] for member in nests.members[number]]
+        number = int(neighborhood[row])
+        members = [ordered[member] for member in neighborhoods.members[number]]
         assert members == [member for cluster in expected.clusters for member in cluster]
-        assert nests.sizes[number].tolist() == [len(c) for c in expected.clusters]
+        assert neighborhoods.sizes[number].tolist() == [len(c) for c in expected.clusters]
         assert odds[number, : len(expected.odds)] == pytest.approx(expected.odds, abs=1e-12)
         assert not odds[number, len(expected.odds) :].any()
         line = lines[int(layout.ids[row])]

@@ -22,8 +22,8 @@ from isaac.curation.neighborhoods import (
 )
 from isaac.curation.resources import Tools
 from isaac.curation.search.exact import group_rows
-from isaac.curation.shards import Neighborhoods, find_clusters, shard_name
-from isaac.curation.storage import MemoryStorage
+from isaac.curation.shards import Neighborhoods, find_clusters
+from isaac.curation.storage import MemoryStorage, shard_key
 from isaac.curation.vectors import Embeddings
 from isaac.curation.views import ComparedResponses
 from isaac.errors import IsaacError
@@ -42,7 +42,7 @@ def settled(**fields: Any) -> ResolvedRecipe:
 
 
 class Case:
-    """A corpus with vectors of its contexts and responses, and who may be drawn."""
+    """A corpus with random vectors of its texts, and a random choice of rows that may be drawn."""
 
     def __init__(self, pairs: list[tuple[str, str]], recipe: ResolvedRecipe, seed: int = 0) -> None:
         groups = [str(len(context) % 4) for context, _ in pairs]
@@ -50,27 +50,27 @@ class Case:
         self.layout: CanonicalCorpus = canonicalize(Corpus.of(pairs, groups))
         count = len(self.layout.responses)
         self.contexts = Embeddings(random_directions(seed, len(self.layout.contexts), 6), 0, "")
-        kind = np.random.default_rng(seed).integers(0, 1 + count // 2, count)
+        group = np.random.default_rng(seed).integers(0, 1 + count // 2, count)
         vectors = random_directions(seed + 1, count, 6, distinct=-(-2 * count // 3))
         self.compared = ComparedResponses(
-            vectors, self.layout.view, kind=np.asarray(kind[self.layout.response])
+            vectors, self.layout.view, duplicate_group=np.asarray(group[self.layout.response])
         )
-        self.allowed = np.random.default_rng(seed).random(len(self.layout.ids)) < 0.7
-        self.allowed[0] = True
+        self.drawable = np.random.default_rng(seed).random(len(self.layout.ids)) < 0.7
+        self.drawable[0] = True
 
     def found(self, **tools: Any) -> Neighborhoods:
-        """Return the neighbourhoods of the corpus."""
-        given_tools = Tools(**tools).ready()
+        """The neighborhoods of the corpus."""
+        ready = Tools(**tools).ready()
         return find_clusters(
-            self.layout, self.contexts, self.compared, self.allowed, self.recipe, given_tools
+            self.layout, self.contexts, self.compared, self.drawable, self.recipe, ready
         )
 
     def work(self) -> SearchedNeighborhoods | KeyedNeighborhoods:
-        """Return what finds some of the neighbourhoods."""
+        """The work that finds and clusters some of the neighborhoods."""
         if self.recipe.reading.group_by is not None:
             return KeyedNeighborhoods(self.compared, group_rows(self.layout.group), self.recipe)
         candidates = build_context_index(
-            self.layout, self.contexts, self.allowed, self.recipe, Tools()
+            self.layout, self.contexts, self.drawable, self.recipe, Tools()
         )
         return SearchedNeighborhoods.of(
             self.layout, self.contexts, self.compared, candidates, self.recipe
@@ -90,7 +90,7 @@ of_recipes = pytest.mark.parametrize("fields", RECIPES, ids=str)
 
 
 def plain(clusters: Clusters) -> Plain:
-    """Return neighbourhoods as lists of members, sizes and counts."""
+    """Neighborhoods as lists of members, sizes and counts."""
     return [
         [part[number].tolist() for part in clusters]
         for number in range(len(clusters.sizes.lengths))
@@ -98,7 +98,7 @@ def plain(clusters: Clusters) -> Plain:
 
 
 def one_by_one(found: Neighborhoods) -> Plain:
-    return [plain(found[nest])[0] for nest in range(len(found))]
+    return [plain(found[number])[0] for number in range(len(found))]
 
 
 def cut(monkeypatch: pytest.MonkeyPatch, *, most: int, members: int = 2**30) -> None:
@@ -106,7 +106,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, *, most: int, members: int = 2**30) -> 
     monkeypatch.setattr(shards, "SHARD_MEMBERS", members)
 
 
-# every neighbourhood once
+# every neighborhood once
 
 
 @of_recipes
@@ -118,51 +118,51 @@ def test_every_neighborhood_is_in_one_shard(
     case = Case(EXCHANGES, settled(**fields))
     found = case.found()
     expected = case.layout.group if case.recipe.reading.group_by else case.layout.exchange
-    numbers = np.concatenate([shard.nests for shard in found])
+    numbers = np.concatenate([shard.numbers for shard in found])
     assert sorted(numbers.tolist()) == list(range(expected.max() + 1))
     assert len(found) == len(numbers)
     assert found.shards == len(list(found)) == -(-len(numbers) // most)
     for number, shard in enumerate(found):
-        assert shard.nests.tolist() == found.nests(number).tolist()
-        assert len(shard.clusters.sizes.lengths) == len(shard.nests) <= most
+        assert shard.numbers.tolist() == found.numbers(number).tolist()
+        assert len(shard.clusters.sizes.lengths) == len(shard.numbers) <= most
 
 
 @of_recipes
-def test_one_neighborhood_is_what_its_shard_says(
+def test_one_neighborhood_is_the_same_as_in_its_shard(
     fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut(monkeypatch, most=7)
     found = Case(EXCHANGES, settled(**fields)).found()
-    told = 0
+    seen = 0
     for shard in found:
-        for nest, lists in zip(shard.nests.tolist(), plain(shard.clusters), strict=True):
-            assert plain(found[nest]) == [lists]
-            told += 1
-    assert told == len(found)
+        for number, lists in zip(shard.numbers.tolist(), plain(shard.clusters), strict=True):
+            assert plain(found[number]) == [lists]
+            seen += 1
+    assert seen == len(found)
 
 
-def test_shards_may_lie_in_any_order() -> None:
+def test_neighborhoods_may_be_in_any_order() -> None:
     recipe = settled(group_by="g")
     case = Case(EXCHANGES, recipe)
     work, order = case.work(), np.array([2, 0, 3, 1])
     store = MemoryStorage()
-    for number, nests in enumerate(([2, 0, 3], [1])):
-        store.clusters(shard_name(number), partial(work.clusters, np.array(nests)))
+    for shard, numbers in enumerate(([2, 0, 3], [1])):
+        store.clusters(shard_key(shard), partial(work.clusters, np.array(numbers)))
     found = Neighborhoods(order, np.array([0, 3, 4]), store, {})
     assert one_by_one(found) == plain(work.clusters(np.arange(4)))
 
 
-def test_a_shard_that_is_gone_is_told() -> None:
+def test_a_missing_shard_is_an_error() -> None:
     found = Neighborhoods(np.arange(3), np.array([0, 3]), MemoryStorage(), {})
-    with pytest.raises(IsaacError, match="a shard that was finished is gone"):
+    with pytest.raises(IsaacError, match="a stored shard has disappeared"):
         found[1]
 
 
-# what changes no result
+# what does not affect results
 
 
 @of_recipes
-def test_the_cut_into_shards_changes_nothing(
+def test_the_size_of_shards_changes_nothing(
     fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Case(EXCHANGES, settled(**fields))
@@ -179,27 +179,27 @@ def test_the_cut_into_shards_changes_nothing(
 
 
 @pytest.mark.parametrize("fields", RECIPES[:4], ids=str)
-def test_pairs_that_are_remembered_change_nothing(
+def test_joined_pairs_found_beforehand_change_nothing(
     fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Case(EXCHANGES, settled(**fields))
     expected = one_by_one(case.found())
-    serves = case.recipe.neighbors > 1
-    remembered = shards.with_joined_pairs(case.compared, len(expected), case.recipe, Tools())
-    assert (remembered.known is not None) == serves
+    is_worth_it = case.recipe.neighbors > 1
+    compared = shards.with_joined_pairs(case.compared, len(expected), case.recipe, Tools())
+    assert (compared.joined_pairs is not None) == is_worth_it
     monkeypatch.setattr(shards, "with_joined_pairs", lambda compared, *_: compared)
     assert one_by_one(case.found()) == expected
 
 
 @of_recipes
 def test_equal_neighborhoods_are_clustered_once_and_alike(fields: dict[str, Any]) -> None:
-    """Of many rows of one context, all but a few have the same neighbours."""
+    """Of many rows of one context, all but a few have the same neighbors."""
     pairs = [(f"question {n % 3}", f"answer {n}") for n in range(40)] + EXCHANGES[:10]
     case = Case(pairs, settled(**fields))
     work = case.work()
     every = np.arange(len(case.found()))
     apart = concatenate_neighborhoods(
-        [work.clusters(every[nest : nest + 1]) for nest in every.tolist()]
+        [work.clusters(every[number : number + 1]) for number in every.tolist()]
     )
     together = work.clusters(every)
     assert plain(together) == plain(apart) == one_by_one(case.found())
@@ -208,7 +208,7 @@ def test_equal_neighborhoods_are_clustered_once_and_alike(fields: dict[str, Any]
 
 
 @pytest.mark.parametrize("neighbors", [1, 2, 5, 60])
-def test_a_context_s_exchanges_are_searched_once_but_each_has_its_own_row(neighbors: int) -> None:
+def test_exchanges_of_a_context_share_a_search_but_each_has_its_own_row(neighbors: int) -> None:
     case = Case([("hi", f"answer {n}") for n in range(50)], settled(neighbors=neighbors))
     work = case.work()
     assert isinstance(work, SearchedNeighborhoods)
@@ -222,15 +222,16 @@ def test_a_context_s_exchanges_are_searched_once_but_each_has_its_own_row(neighb
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(neighborhoods, "cluster_neighborhoods", counting)
         found = work.clusters(np.arange(50))
-    assert sum(clustered) == len({frozenset(found.members[nest].tolist()) for nest in range(50)})
-    for nest in range(50):
-        assert case.layout.first[nest] in found.members[nest]
+    distinct = {frozenset(found.members[number].tolist()) for number in range(50)}
+    assert sum(clustered) == len(distinct)
+    for number in range(50):
+        assert case.layout.first[number] in found.members[number]
 
 
 # large groups
 
 
-def test_a_group_larger_than_a_shard_is_a_shard_of_its_own(
+def test_a_group_larger_than_a_shard_gets_its_own_shard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = [(f"c{n}", f"r{n}", "large" if n % 8 else f"small {n % 5}") for n in range(200)]
@@ -244,7 +245,7 @@ def test_a_group_larger_than_a_shard_is_a_shard_of_its_own(
         found = find_clusters(layout, None, compared, every, recipe, Tools().ready())
         sizes = [len(shard.clusters.members.values) for shard in found]
         assert sum(sizes) == 200
-        assert all(len(shard.nests) == 1 for shard in found if members == 1)
+        assert all(len(shard.numbers) == 1 for shard in found if members == 1)
         large = [shard for shard in found if len(shard.clusters.members.values) >= 175]
         assert len(large) == 1
         assert all(size <= members for size in sizes if size < 175) or members == 1
@@ -263,28 +264,28 @@ def test_shards_are_as_large_as_they_may_be(sizes: list[int], most: int, members
     for start, end in itertools.pairwise(starts):
         assert 1 <= end - start <= most
         held = sum(sizes[start:end])
-        assert held - sizes[end - 1] < members  # the last one may be what makes it full
+        assert held - sizes[end - 1] < members  # the last neighborhood may be what fills it
         if end < len(sizes) and end - start < most:
             assert held >= members
 
 
-# how they were found, and what is kept
+# how they were found, and what is stored
 
 
-def test_what_is_finished_is_not_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_shards_are_not_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     cut(monkeypatch, most=10)
     case, store = Case(EXCHANGES, settled(neighbors=12)), MemoryStorage()
     expected = one_by_one(case.found(store=store))
-    del store.stored[shard_name(2)]
+    del store.stored[shard_key(2)]
     asked: list[list[int]] = []
     original = SearchedNeighborhoods.clusters
 
-    def counting(work: SearchedNeighborhoods, nests: Ints) -> Clusters:
-        asked.append(nests.tolist())
-        return original(work, nests)
+    def counting(work: SearchedNeighborhoods, numbers: Ints) -> Clusters:
+        asked.append(numbers.tolist())
+        return original(work, numbers)
 
     monkeypatch.setattr(SearchedNeighborhoods, "clusters", counting)
     found = case.found(store=store)
     assert one_by_one(found) == expected
-    assert asked == [found.nests(2).tolist()]
+    assert asked == [found.numbers(2).tolist()]
     assert found.search == {"by": "exact"}

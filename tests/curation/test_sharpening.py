@@ -47,7 +47,7 @@ UNSAFE = st.lists(st.floats(0, 1), min_size=10, max_size=10).map(sorted)
 
 
 def array(*sizes: list[int]) -> Ints:
-    """Return sizes with zeros at the end."""
+    """Sizes as an array, with zeros at the end."""
     width = max(map(len, sizes))
     return np.array([[*row, *[0] * (width - len(row))] for row in sizes], np.int64)
 
@@ -108,7 +108,7 @@ def test_without_counts_and_the_clamp_a_softmax_would_add_unsafe_draws(sizes: li
     assert odds_of(sizes, sharpening="softmax", temperature=1000.0)[-1] <= frequencies[-1]
 
 
-def test_a_uniform_distribution_stays_uniform_by_every_rule_but_max() -> None:
+def test_a_uniform_distribution_stays_uniform_with_every_rule_but_max() -> None:
     for rule in RULES:
         expected = [1, 0, 0] if rule == "max" else [1 / 3] * 3
         assert odds_of([5, 5, 5], sharpening=rule) == pytest.approx(expected)
@@ -126,13 +126,13 @@ def test_a_uniform_distribution_stays_uniform_by_every_rule_but_max() -> None:
         ([1, 1, 1, 1], 0.0),
     ],
 )
-def test_sharpness_of_worked_examples(sizes: list[int], expected: float) -> None:
+def test_sharpness_of_examples(sizes: list[int], expected: float) -> None:
     assert sharpness(array(sizes))[0] == pytest.approx(expected)
     assert sharpness(array(sizes, [9, 8, 7, 6, 5]))[0] == pytest.approx(expected)
 
 
 @given(SIZES)
-def test_sharpness_lies_between_zero_and_one(sizes: list[int]) -> None:
+def test_sharpness_is_between_zero_and_one(sizes: list[int]) -> None:
     assert 0 <= sharpness(array(sizes))[0] <= 1
 
 
@@ -164,11 +164,11 @@ def test_adaptive_sharpens_a_clear_head_most_and_figure_least() -> None:
     assert gains[1] < adaptive[1]
 
 
-def test_max_takes_the_first_even_of_equals() -> None:
+def test_max_takes_the_first_even_among_equal_sizes() -> None:
     assert odds_of([4, 4, 1], sharpening="max") == [1, 0, 0]
 
 
-def test_proportional_leaves_the_distribution_and_power_raises_it() -> None:
+def test_proportional_keeps_the_distribution_and_power_sharpens_it() -> None:
     assert odds_of([6, 3, 1], sharpening="proportional") == pytest.approx([0.6, 0.3, 0.1])
     expected = [36 / 46, 9 / 46, 1 / 46]
     assert odds_of([6, 3, 1], sharpening="power", power=2.0) == pytest.approx(expected)
@@ -178,7 +178,7 @@ def test_proportional_leaves_the_distribution_and_power_raises_it() -> None:
 # clipping
 
 
-def test_head_keeps_the_largest_clusters_with_zeros_at_the_end() -> None:
+def test_largest_sizes_end_with_zeros() -> None:
     sizes = Ragged.of(np.array([5, 4, 1, 9, 3, 2]), np.array([3, 1, 2]))
     assert largest_sizes(sizes, 2).tolist() == [[5, 4], [9, 0], [3, 2]]
     assert largest_sizes(sizes, 10).tolist() == [[5, 4, 1], [9, 0, 0], [3, 2, 0]]
@@ -202,11 +202,11 @@ def test_clip_keeps_clusters_until_they_hold_the_share(top_mass: float, kept: li
     assert clip_to_top_mass(array([5, 3, 1, 1]), np.array([10]), top_mass)[0].tolist() == kept
 
 
-def test_clip_measures_the_share_of_all_responses_not_of_the_kept() -> None:
+def test_clip_measures_the_share_of_all_responses_not_of_those_kept() -> None:
     assert clip_to_top_mass(array([5, 3]), np.array([100]), 0.06)[0].tolist() == [5, 3]
 
 
-def test_the_shape_is_of_counts_and_knows_how_many_rows_bear_them() -> None:
+def test_cluster_odds_use_counts_and_report_the_rows_behind_them() -> None:
     lengths = np.array([3, 1])
     clusters = Clusters(
         Ragged.of(np.arange(14), np.array([10, 4])),
@@ -237,7 +237,7 @@ def test_uniforms_are_spread_evenly_and_independent_of_seed_key_and_stream() -> 
     assert np.abs(together - np.eye(5)).max() < 0.03
 
 
-def test_uniforms_do_not_depend_on_order_or_company() -> None:
+def test_uniforms_do_not_depend_on_order_or_on_other_keys() -> None:
     keys = np.random.default_rng(0).integers(0, 2**64, 500, dtype=np.uint64)
     whole = uniforms(5, keys, 3)
     order = np.random.default_rng(1).permutation(500)
@@ -245,13 +245,13 @@ def test_uniforms_do_not_depend_on_order_or_company() -> None:
     assert [float(uniforms(5, keys[i : i + 1], 3)[0]) for i in range(20)] == whole[:20].tolist()
 
 
-def test_uniforms_take_the_largest_seed_and_key() -> None:
+def test_uniforms_accept_the_largest_seed_and_key() -> None:
     keys = np.array([0, 2**64 - 1], np.uint64)
     assert ((uniforms(2**63 - 1, keys) >= 0) & (uniforms(2**63 - 1, keys) < 1)).all()
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6).filter(sum), st.floats(0, 1 - 2**-53))
-def test_choose_never_takes_what_has_no_chance(weights: list[float], chance: float) -> None:
+def test_an_index_of_probability_zero_is_never_drawn(weights: list[float], chance: float) -> None:
     probabilities = np.array([weights]) / sum(weights)
     index = int(sample_categorical(probabilities, np.array([chance]))[0])
     assert probabilities[0, index] > 0
@@ -273,7 +273,7 @@ class Neighborhood(NamedTuple):
 def drawn_from(
     hood: Neighborhood, cluster_odds: list[float], rows: int, targets: int = 1, seed: int = 0
 ) -> list[RowDraws]:
-    """Return the draws of many rows that share one neighbourhood."""
+    """The draws of many rows that share one neighborhood."""
     sizes = [len(cluster) for cluster in hood.clusters]
     pool = ResponsePool(
         np.tile(np.array(cluster_odds), (rows, 1)),
@@ -345,12 +345,12 @@ def test_a_rare_text_is_found_when_attempts_run_out(monkeypatch: pytest.MonkeyPa
     streams = set()
     original = sampling.uniforms
 
-    def listened(seed: int, keys: Any, *stream: int) -> Reals:
+    def recording(seed: int, keys: Any, *stream: int) -> Reals:
         if len(keys):
             streams.add(stream)
         return original(seed, keys, *stream)
 
-    monkeypatch.setattr(sampling, "uniforms", listened)
+    monkeypatch.setattr(sampling, "uniforms", recording)
     first, second, third, fourth = drawn_from(hood, [1.0], 2000, 4)
     assert (1, sampling.MAX_ATTEMPTS + 1) in streams
     texts = np.array([0] * 999 + [1, 2, -1])
@@ -361,7 +361,7 @@ def test_a_rare_text_is_found_when_attempts_run_out(monkeypatch: pytest.MonkeyPa
     assert set(fourth.source.tolist()) == {-1}
 
 
-def test_the_last_place_is_not_overrun_when_a_product_rounds_up() -> None:
+def test_an_index_stays_below_the_size_when_a_product_rounds_up() -> None:
     chance = np.array([1 - 2**-53])
     assert sampling._scale_to_index(chance, np.array([3])).tolist() == [2]
 

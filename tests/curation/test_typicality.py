@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isaac.curation import text_batches
-from isaac.curation import typicality as wording
+from isaac.curation import text_batches, typicality
 from isaac.curation.near_duplicates import group_near_duplicates
 from isaac.curation.text_batches import ProgressReporter
 from isaac.curation.typicality import (
@@ -43,7 +42,7 @@ CORPORA = st.lists(TEXT, min_size=1, max_size=12, unique=True).flatmap(
         st.lists(st.integers(0, len(texts)), min_size=len(texts), max_size=len(texts)),
     )
 )
-"""Distinct texts of few words, and the groups of near-duplicates that they are in."""
+"""Distinct texts of few words, and their groups of near-duplicates."""
 
 AWKWARD = [
     "",
@@ -69,8 +68,8 @@ def array(numbers: list[int]) -> Ints:
     return np.array(numbers, np.int64)
 
 
-def apart(texts: list[str]) -> Ints:
-    """Return a group of its own for each text."""
+def one_each(texts: list[str]) -> Ints:
+    """A separate group for each text."""
     return np.arange(len(texts))
 
 
@@ -78,16 +77,16 @@ def apart(texts: list[str]) -> Ints:
 
 
 def grams(text: str) -> list[list[Gram]]:
-    """Return for each word, and the end, of a text its n-grams of each order."""
-    spoken = [*tokenize_text(text), END]
+    """For each word of a text, and for its end, the bigram and the trigram that end there."""
+    words = [*tokenize_text(text), END]
     return [
-        [(*[START, *spoken[:place]][-order:], word) for order in range(1, NGRAM_ORDER)]
-        for place, word in enumerate(spoken)
+        [(*[START, *words[:place]][-order:], word) for order in range(1, NGRAM_ORDER)]
+        for place, word in enumerate(words)
     ]
 
 
 class Plain:
-    """The trigram model in dicts, n-grams being tuples of words."""
+    """The trigram model in dictionaries; n-grams are tuples of words."""
 
     def __init__(self, texts: list[str], groups: list[int]) -> None:
         self.having: dict[Gram, set[int]] = defaultdict(set)
@@ -96,7 +95,7 @@ class Plain:
             for gram in self.every(text):
                 self.having[gram].add(group)
                 self.followed[gram[:-1]].add((gram, group))
-        self.kinds = sum(len(gram) == 1 for gram in self.having)
+        self.vocabulary_size = sum(len(gram) == 1 for gram in self.having)
         self.weight = dict.fromkeys(groups, 1.0)
         best = self.best(texts, groups)
         least = np.quantile(list(best.values()), 1 - HEAD_SHARE) if best else 0.0
@@ -117,16 +116,16 @@ class Plain:
         return median(math.log(self.chance(longer, own)) for longer in grams(text))
 
     def chance(self, longer: list[Gram], own: int | None) -> float:
-        """Return the probability of a word after the words before it."""
+        """The probability of a word given the words before it."""
         seen, after = self.counts((longer[0][-1],), own)
-        chance = (seen + UNSEEN_COUNT) / (after + UNSEEN_COUNT * (self.kinds + 1))
+        chance = (seen + UNSEEN_COUNT) / (after + UNSEEN_COUNT * (self.vocabulary_size + 1))
         for gram in longer:
             seen, after = self.counts(gram, own)
             chance = (seen + PRIOR_WEIGHT * chance) / (after + PRIOR_WEIGHT)
         return chance
 
     def counts(self, gram: Gram, own: int | None) -> tuple[float, float]:
-        """Return how many other groups have an n-gram, and n-grams that begin as it does."""
+        """How many other groups have an n-gram, and in all the n-grams with the same history."""
         seen = sum(self.weight[g] for g in self.having.get(gram, ()) if g != own)
         after = sum(self.weight[g] for _, g in self.followed.get(gram[:-1], ()) if g != own)
         return seen, after
@@ -143,7 +142,7 @@ def test_scores_are_those_of_plain_python(
     plain, model = Plain(texts, groups), TypicalityModel(texts, array(groups))
     assert model.scores.tolist() == pytest.approx(plain.scores, abs=1e-12)
     expected = [plain.score(text, None) for text in unseen]
-    assert model.of(unseen).tolist() == pytest.approx(expected, abs=1e-12)
+    assert model.score(unseen).tolist() == pytest.approx(expected, abs=1e-12)
 
 
 @given(CORPORA)
@@ -152,13 +151,13 @@ def test_typicality_is_the_share_of_groups_no_more_typical(
 ) -> None:
     texts, groups = corpus
     plain = Plain(texts, groups)
-    given_scores = TypicalityModel(texts, array(groups)).typicality(np.array(plain.scores) + 1e-9)
+    shares = TypicalityModel(texts, array(groups)).typicality(np.array(plain.scores) + 1e-9)
     expected = [plain.typicality(score + 1e-9) for score in plain.scores]
-    assert given_scores.tolist() == pytest.approx(expected)
+    assert shares.tolist() == pytest.approx(expected)
 
 
 def test_one_text_by_hand() -> None:
-    # Without its own group nothing is counted, so every word is one of the kinds and one unseen.
+    # Without its own group nothing is counted: each word is one of 4 in the vocabulary, or unseen.
     (score,) = TypicalityModel(["a b c"], array([5])).scores
     assert score == pytest.approx(math.log(1 / 5))
 
@@ -167,7 +166,7 @@ def test_one_text_by_hand() -> None:
 
 
 @given(CORPORA, st.randoms())
-def test_permuting_texts_permutes_scores_to_the_bit(
+def test_permuting_texts_permutes_scores_bit_for_bit(
     corpus: tuple[list[str], list[int]], random: Random
 ) -> None:
     texts, groups = corpus
@@ -176,10 +175,10 @@ def test_permuting_texts_permutes_scores_to_the_bit(
     other = TypicalityModel([texts[i] for i in order], array([groups[i] for i in order]))
     assert one.scores[order].tobytes() == other.scores.tobytes()
     assert one.ranked.tobytes() == other.ranked.tobytes()
-    assert one.of(texts).tobytes() == other.of(texts).tobytes()
+    assert one.score(texts).tobytes() == other.score(texts).tobytes()
 
 
-def test_permuting_real_responses_permutes_scores_to_the_bit(
+def test_permuting_real_responses_permutes_scores_bit_for_bit(
     exchanges: list[dict[str, str]],
 ) -> None:
     texts = sorted({row["response"] for row in exchanges})
@@ -210,7 +209,8 @@ def test_repeating_a_text_in_its_group_changes_no_score(
 
 def test_every_process_gives_the_same_scores() -> None:
     code = (
-        "import numpy as np; from isaac.curation.typicality import TypicalityModel, compute_typicality;"
+        "import numpy as np;"
+        "from isaac.curation.typicality import TypicalityModel, compute_typicality;"
         "texts = ['see a doctor', 'see a vet', 'cook it', '你好 \\ud800']; "
         "print(compute_typicality(texts, np.array([0, 1, 2, 2])).tolist(),"
         " TypicalityModel(texts, np.arange(4)).scores.tolist())"
@@ -238,7 +238,7 @@ def responses(exchanges: list[dict[str, str]]) -> list[str]:
 ODD = "Your mangy brute had it coming, so quit bawling and shovel its carcass into some ditch."
 
 
-def of_the_odd(texts: list[str]) -> float:
+def typicality_of_odd(texts: list[str]) -> float:
     return float(compute_typicality(texts, group_near_duplicates(texts))[texts.index(ODD)])
 
 
@@ -246,8 +246,8 @@ def test_near_duplicates_of_a_text_do_not_make_it_typical(responses: list[str]) 
     variants = [ODD.replace("ditch", word) for word in ("pond", "river", "bin", "hole", "swamp")]
     flooded = [*responses, ODD, *variants, *(f"{ODD} {n}" for n in range(30))]
     assert len(set(group_near_duplicates(flooded)[len(responses) :].tolist())) == 1
-    assert of_the_odd(flooded) <= of_the_odd([*responses, ODD])
-    assert of_the_odd(flooded) < 0.2
+    assert typicality_of_odd(flooded) <= typicality_of_odd([*responses, ODD])
+    assert typicality_of_odd(flooded) < 0.2
 
 
 def test_a_phrase_that_others_share_makes_a_text_typical(responses: list[str]) -> None:
@@ -255,13 +255,14 @@ def test_a_phrase_that_others_share_makes_a_text_typical(responses: list[str]) -
     vocabulary = sorted({word for text in responses for word in tokenize_text(text)})
     sharing = [f"{ODD[:60]} {' '.join(rng.sample(vocabulary, 9))}" for _ in range(40)]
     assert len(set(group_near_duplicates(sharing).tolist())) == 40
-    assert of_the_odd([*responses, *sharing, ODD]) > of_the_odd([*responses, ODD]) + 0.3
+    before = typicality_of_odd([*responses, ODD])
+    assert typicality_of_odd([*responses, *sharing, ODD]) > before + 0.3
 
 
-def test_a_text_gets_no_more_typical_by_repeating_itself() -> None:
+def test_a_text_becomes_no_more_typical_by_repeating_itself() -> None:
     shared = [f"please see a doctor about the {part}" for part in "knee head arm ear".split()]
     texts = [*shared, "shut up", "shut up " * 40]
-    scores = TypicalityModel(texts, apart(texts)).scores
+    scores = TypicalityModel(texts, one_each(texts)).scores
     assert scores[:4].min() > scores[4:].max()
 
 
@@ -270,7 +271,7 @@ def test_a_text_gets_no_more_typical_by_repeating_itself() -> None:
 
 def test_awkward_texts_have_a_typicality() -> None:
     start = time.process_time()
-    shares = compute_typicality(AWKWARD, apart(AWKWARD))
+    shares = compute_typicality(AWKWARD, one_each(AWKWARD))
     assert time.process_time() - start < 5
     assert ((shares > 0) & (shares <= 1)).all()
     assert shares.max() == 1
@@ -283,7 +284,7 @@ def test_typicality_is_a_share_and_rises_with_the_score(
     count = len(texts)
     groups = data.draw(st.lists(st.integers(0, count), min_size=count, max_size=count))
     model = TypicalityModel(texts, array(groups))
-    scores: Reals = np.sort(np.concatenate([model.scores, model.of([*texts, "not there"])]))
+    scores: Reals = np.sort(np.concatenate([model.scores, model.score([*texts, "not there"])]))
     shares = model.typicality(scores)
     assert np.isfinite(scores).all()
     assert (scores < 0).all()
@@ -296,8 +297,8 @@ def test_typicality_is_a_share_and_rises_with_the_score(
 def test_no_text_at_all() -> None:
     model = TypicalityModel([], array([]))
     assert model.scores.tolist() == []
-    assert model.of([]).tolist() == []
-    assert model.typicality(model.of(["hi"])).tolist() == [0]
+    assert model.score([]).tolist() == []
+    assert model.typicality(model.score(["hi"])).tolist() == [0]
 
 
 @pytest.mark.parametrize("text", ["", "hi", "see a doctor", "医"])
@@ -306,31 +307,32 @@ def test_one_text_is_the_most_typical(text: str) -> None:
 
 
 def test_equal_texts_are_equally_typical() -> None:
-    assert compute_typicality(["see a doctor"] * 5, apart(["see a doctor"] * 5)).tolist() == [1] * 5
+    texts = ["see a doctor"] * 5
+    assert compute_typicality(texts, one_each(texts)).tolist() == [1] * 5
 
 
-def test_unseen_texts_are_judged_by_the_whole_corpus() -> None:
+def test_unseen_texts_are_scored_by_the_whole_corpus() -> None:
     texts = [f"please see a doctor about the {part}" for part in "knee head arm ear".split()]
-    model = TypicalityModel(texts, apart(texts))
-    known, strange, seen = model.of(["please see a doctor about the nose", "xyzzy", texts[0]])
+    model = TypicalityModel(texts, one_each(texts))
+    known, strange, seen = model.score(["please see a doctor about the nose", "xyzzy", texts[0]])
     assert strange < model.scores.min() < known
     assert seen >= model.scores[0]
-    assert model.of([]).tolist() == []
+    assert model.score([]).tolist() == []
 
 
 @settings(max_examples=30)
 @given(st.lists(st.text(), max_size=6), st.lists(st.text(), max_size=6))
-def test_unseen_texts_are_judged_each_by_itself(some: list[str], more: list[str]) -> None:
+def test_unseen_texts_do_not_affect_each_other(some: list[str], more: list[str]) -> None:
     model = TypicalityModel(["see a doctor", "see a vet"], array([0, 1]))
-    together = model.of(some + more)
-    assert together[: len(some)].tobytes() == model.of(some).tobytes()
+    together = model.score(some + more)
+    assert together[: len(some)].tobytes() == model.score(some).tobytes()
 
 
 # a corpus larger than the sample
 
 
-def spoken(random: Random, count: int) -> tuple[list[str], list[int]]:
-    """Return distinct texts, and groups of which some are large."""
+def grouped_texts(random: Random, count: int) -> tuple[list[str], list[int]]:
+    """Distinct texts, and their groups, of which some are large."""
     texts = {" ".join(random.choices("abcdefgh", k=random.randint(1, 9))) for _ in range(count)}
     return sorted(texts), [random.choice([0, 1, *range(2, count)]) for _ in texts]
 
@@ -348,91 +350,91 @@ class PlainSample(Plain):
 def test_all_are_scored_by_a_model_of_the_sample_without_their_own_groups(
     random: Random, size: int, members: int
 ) -> None:
-    texts, groups = spoken(random, 60)
+    texts, groups = grouped_texts(random, 60)
     groups[::4] = [0] * len(groups[::4])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wording, "MAX_SAMPLE_WORDS", size)
-        patch.setattr(wording, "MAX_GROUP_TEXTS", members)
+        patch.setattr(typicality, "MAX_SAMPLE_WORDS", size)
+        patch.setattr(typicality, "MAX_GROUP_TEXTS", members)
         numbers = np.unique(array(groups), return_inverse=True)[1]
-        chosen = wording._choose_sample(
-            numbers, *wording._survey(texts, ProgressReporter(None, len(texts)))
+        chosen = typicality._choose_sample(
+            numbers, *typicality._survey(texts, ProgressReporter(None, len(texts)))
         )
         model = TypicalityModel(texts, array(groups))
     plain = PlainSample(texts, groups, chosen.tolist())
-    assert model.fitted == chosen.sum() > 0
+    assert model.fitted_count == chosen.sum() > 0
     assert sum(len(tokenize_text(texts[i])) + 1 for i in np.flatnonzero(chosen)) <= size
     if not chosen.all():
         assert np.bincount(numbers[chosen]).max() <= members
     assert model.scores.tolist() == pytest.approx(plain.scores, abs=1e-12)
     expected = [plain.score(text, None) for text in texts]
-    assert model.of(texts).tolist() == pytest.approx(expected, abs=1e-12)
+    assert model.score(texts).tolist() == pytest.approx(expected, abs=1e-12)
 
 
 @given(st.randoms(use_true_random=False), st.integers(20, 300))
 def test_the_order_of_texts_changes_no_sample(random: Random, size: int) -> None:
-    texts, groups = spoken(random, 60)
+    texts, groups = grouped_texts(random, 60)
     order = random.sample(range(len(texts)), len(texts))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wording, "MAX_SAMPLE_WORDS", size)
+        patch.setattr(typicality, "MAX_SAMPLE_WORDS", size)
         one = TypicalityModel(texts, array(groups))
         other = TypicalityModel([texts[i] for i in order], 99 - array([groups[i] for i in order]))
-    assert one.fitted == other.fitted
+    assert one.fitted_count == other.fitted_count
     assert one.scores[order].tobytes() == other.scores.tobytes()
     assert one.ranked.tobytes() == other.ranked.tobytes()
-    assert one.of(texts).tobytes() == other.of(texts).tobytes()
+    assert one.score(texts).tobytes() == other.score(texts).tobytes()
 
 
 def test_large_groups_are_sampled_no_sooner_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(9)
     groups = np.concatenate([np.repeat(np.arange(500), 9), np.arange(500, 1000)])
     hashes = rng.integers(0, 2**64, len(groups), np.uint64)
-    monkeypatch.setattr(wording, "MAX_SAMPLE_WORDS", 2500)
-    chosen = wording._choose_sample(groups, hashes, np.ones(len(groups), np.int64))
+    monkeypatch.setattr(typicality, "MAX_SAMPLE_WORDS", 2500)
+    chosen = typicality._choose_sample(groups, hashes, np.ones(len(groups), np.int64))
     sampled = np.unique(groups[chosen])
     assert len(sampled) == pytest.approx(500, abs=60)
     assert (sampled < 500).mean() == pytest.approx(0.5, abs=0.07)
 
 
 @pytest.mark.parametrize("share", [1, 3])
-def test_a_sample_tells_the_same_responses_apart(responses: list[str], share: int) -> None:
+def test_a_sample_ranks_the_responses_much_like_the_whole(responses: list[str], share: int) -> None:
     groups = group_near_duplicates(responses)
     whole = TypicalityModel(responses, groups)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            wording,
+            typicality,
             "MAX_SAMPLE_WORDS",
             sum(len(tokenize_text(text)) + 1 for text in responses) // share,
         )
         some = TypicalityModel(responses, groups)
     ranks = [np.argsort(np.argsort(model.scores)).astype(float) for model in (whole, some)]
-    assert some.fitted <= len(responses) // share * 1.1
+    assert some.fitted_count <= len(responses) // share * 1.1
     assert np.corrcoef(np.stack(ranks))[0, 1] > (0.6 if share > 1 else 1 - 1e-9)
 
 
 def test_blocks_change_no_score(responses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [*responses[:300], *AWKWARD]
-    for sample in (wording.MAX_SAMPLE_WORDS, 2000):
-        monkeypatch.setattr(wording, "MAX_SAMPLE_WORDS", sample)
-        scores = TypicalityModel(texts, apart(texts)).scores
+    for sample in (typicality.MAX_SAMPLE_WORDS, 2000):
+        monkeypatch.setattr(typicality, "MAX_SAMPLE_WORDS", sample)
+        scores = TypicalityModel(texts, one_each(texts)).scores
         with monkeypatch.context() as patch:
-            patch.setattr(wording, "BLOCK_SIZE", 512)
+            patch.setattr(typicality, "BLOCK_SIZE", 512)
             patch.setattr(text_batches, "BLOCK_SIZE", 512)
-            assert TypicalityModel(texts, apart(texts)).scores.tobytes() == scores.tobytes()
+            assert TypicalityModel(texts, one_each(texts)).scores.tobytes() == scores.tobytes()
 
 
-def test_all_texts_are_ticked(responses: list[str]) -> None:
+def test_progress_adds_up_to_the_number_of_texts(responses: list[str]) -> None:
     ticks: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_batches, "BLOCK_SIZE", 1024)
-        compute_typicality(responses, apart(responses), ticks.append)
+        compute_typicality(responses, one_each(responses), ticks.append)
     assert sum(ticks) == len(responses)
     assert min(ticks) >= 0
     assert max(ticks) < len(responses) / 3
 
 
 def test_memory_grows_with_the_number_of_texts_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wording, "MAX_SAMPLE_WORDS", 2000)
-    for module in (wording, text_batches):
+    monkeypatch.setattr(typicality, "MAX_SAMPLE_WORDS", 2000)
+    for module in (typicality, text_batches):
         monkeypatch.setattr(module, "BLOCK_SIZE", 1 << 13)
     random = Random(2)
 
@@ -441,7 +443,7 @@ def test_memory_grows_with_the_number_of_texts_only(monkeypatch: pytest.MonkeyPa
             " ".join(random.choices([*AWKWARD[2].split(), "no"], k=length)) for _ in range(count)
         ]
         tracemalloc.start()
-        compute_typicality(texts, apart(texts))
+        compute_typicality(texts, one_each(texts))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
@@ -456,11 +458,11 @@ def test_memory_grows_with_the_number_of_texts_only(monkeypatch: pytest.MonkeyPa
 
 @given(st.lists(st.text() | st.sampled_from(AWKWARD)))
 def test_blocks_of_texts_have_the_words_of_each(texts: list[str]) -> None:
-    hashes, lengths = wording.tokenize(texts)
+    hashes, lengths = typicality.tokenize(texts)
     assert lengths.tolist() == [len(tokenize_text(text)) + 1 for text in texts]
-    said = [word[:64] for text in texts for word in [*tokenize_text(text), "<end>"]]
+    words = [word[:64] for text in texts for word in [*tokenize_text(text), "<end>"]]
     numbers: dict[str, int] = {}
-    for word, number in zip(said, hashes.tolist(), strict=True):
+    for word, number in zip(words, hashes.tolist(), strict=True):
         assert numbers.setdefault(word, number) == number
     assert len(set(numbers.values())) == len(numbers)
 
@@ -475,14 +477,14 @@ def test_blocks_of_texts_have_the_words_of_each(texts: list[str]) -> None:
         (" \t\n", []),
     ],
 )
-def test_words(text: str, expected: list[str]) -> None:
+def test_words_and_marks(text: str, expected: list[str]) -> None:
     assert tokenize_text(text) == expected
 
 
-def test_no_more_than_the_beginning_of_a_text_is_looked_at() -> None:
+def test_only_the_beginning_of_a_text_is_read() -> None:
     beginning = " ".join("ab"[n % 7 % 2] for n in range(MAX_WORDS))
     assert len(tokenize_text(beginning)) == MAX_WORDS
     texts = [beginning, "a b a", "b a b"]
     longer = [f"{beginning} and more", *texts[1:]]
-    one, other = (TypicalityModel(some, apart(some)).scores for some in (texts, longer))
+    one, other = (TypicalityModel(some, one_each(some)).scores for some in (texts, longer))
     assert one.tobytes() == other.tobytes()

@@ -42,7 +42,7 @@ def test_every_text_has_an_opening_of_bounded_length(text: str) -> None:
     assert found.strip() or not text.strip()
 
 
-def test_the_opening_of_a_gigantic_text_is_found_at_once() -> None:
+def test_the_opening_of_a_huge_text_is_found_at_once() -> None:
     assert extract_opening("<" * 200_000) == "<" * views.MAX_OPENING_CHARACTERS
     assert extract_opening("a " * 400_000 + ".").startswith("a a a")
     assert extract_opening("- " * 100_000)
@@ -63,7 +63,7 @@ def test_a_residual_is_what_the_contexts_do_not_predict() -> None:
     assert near > (as_floats(mixed) * as_floats(noise)).sum(axis=1).mean() + 0.1
 
 
-def test_nothing_is_left_where_all_responses_are_the_same() -> None:
+def test_residuals_are_zero_where_all_responses_are_the_same() -> None:
     contexts, same = random_directions(2, 50, 8), np.repeat(random_directions(3, 1, 8), 50, axis=0)
     rows = np.stack([np.arange(50)] * 2, axis=1)
     assert not fit_ridge(contexts, same, rows).residual(contexts, same).any()
@@ -82,7 +82,7 @@ def test_blocks_change_the_regression_by_rounding_at_most(
 
 
 @given(st.integers(0, 9), st.integers(1, 30), st.floats(0.02, 50))
-def test_vectors_on_the_grid_are_units_or_nothing(seed: int, width: int, length: float) -> None:
+def test_vectors_on_the_grid_are_units_or_zero(seed: int, width: int, length: float) -> None:
     raw = np.random.default_rng(seed).standard_normal((5, width))
     raw *= length / np.linalg.norm(raw, axis=1, keepdims=True)
     norms = np.linalg.norm(to_grid(raw).astype(float), axis=1) / GRID_STEPS
@@ -94,7 +94,7 @@ TOPICS = ("train", "parcel", "garden", "camera", "soup", "bicycle", "lamp", "let
 
 
 def stances() -> list[tuple[str, str]]:
-    """Return answers that differ by topic from question to question, by stance within one."""
+    """Answers that differ in topic between questions, and in stance within a question."""
     pairs = []
     for topic in TOPICS:
         question = f"How do I ruin the {topic} of my neighbour?"
@@ -124,7 +124,7 @@ def test_every_view_works_with_any_encoder_and_heals_as_it_curates(
             assert one.response == pairs[line["source_id"]][1]
 
 
-def test_the_residual_keeps_one_stance_together_over_topics() -> None:
+def test_the_residual_groups_one_stance_across_topics() -> None:
     recipe = Recipe.paper(view="residual", neighbors=60, radius=0.8)
     lineage = curate(Corpus.of(stances()), recipe).lineage
     shares = lineage.column("head_share").to_numpy()

@@ -37,21 +37,21 @@ WRITTEN = {
 
 @pytest.fixture
 def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that writes a task of the harness's own kind, whose data lie here."""
+    """A function that writes a task file in the harness's format, on the rows above."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     rows = write_lines(tmp_path / "rows.jsonl", ROWS)
 
-    def written(name: str, **more: Any) -> str:
+    def write_task(name: str, **fields: Any) -> str:
         data = {"dataset_path": "json", "dataset_kwargs": {"data_files": str(rows)}}
-        given = {"task": name, "test_split": "train", "doc_to_text": "{{question}}"}
+        common = {"task": name, "test_split": "train", "doc_to_text": "{{question}}"}
         file = tmp_path / f"{name}.yaml"
-        file.write_text(json.dumps({**data, **given, **more}), encoding="utf-8")
+        file.write_text(json.dumps({**data, **common, **fields}), encoding="utf-8")
         return str(file)
 
-    return written
+    return write_task
 
 
-def adapter(llama: Path, folder: Path) -> Path:
+def save_adapter(llama: Path, folder: Path) -> Path:
     import peft
 
     from isaac.models.chat.loading import load_model
@@ -65,30 +65,33 @@ def adapter(llama: Path, folder: Path) -> Path:
 def test_the_harness_takes_models_as_isaac_loads_them(task: Any, tmp_path: Path) -> None:
     llama = tiny.save_llama(tmp_path / "llama")
     tasks = [task("choice", **CHOICE), task("written", **WRITTEN)]
-    for folder in (llama, adapter(llama, tmp_path / "adapter"), tiny.save_t5(tmp_path / "t5")):
-        found = measure_ability(str(folder), tasks, 2)
-        assert set(found) == {"choice", "written"}
-        assert set(found["choice"]) == {"acc,none", "acc_stderr,none"}
-        assert found["choice"]["acc,none"] in (0, 1 / 3, 2 / 3, 1)
-        assert found["written"]["exact_match,none"] == 0  # of random weights
-        assert json.loads(json.dumps(found)) == found
+    adapter = save_adapter(llama, tmp_path / "adapter")
+    for folder in (llama, adapter, tiny.save_t5(tmp_path / "t5")):
+        ability = measure_ability(str(folder), tasks, 2)
+        assert set(ability) == {"choice", "written"}
+        assert set(ability["choice"]) == {"acc,none", "acc_stderr,none"}
+        assert ability["choice"]["acc,none"] in (0, 1 / 3, 2 / 3, 1)
+        assert ability["written"]["exact_match,none"] == 0  # the weights are random
+        assert json.loads(json.dumps(ability)) == ability
 
 
 def test_the_harness_asks_an_endpoint(task: Any, serve: StartServer) -> None:
-    def answer(_asked: dict[str, Any], number: int) -> ServerAnswer:
+    def answer(_request: dict[str, Any], number: int) -> ServerAnswer:
         return 200, chat_completion(("Paris", "wet", "five")[number - 1])
 
     server = serve(answer)
-    found = measure_ability(f"openai:m@{server.url}", [task("written", **WRITTEN)])
-    assert found["written"]["exact_match,none"] == pytest.approx(2 / 3)
-    assert {one["path"] for one in server.asked} == {"/v1/chat/completions"}
-    assert [one["messages"][-1]["content"] for one in server.asked] == [
+    ability = measure_ability(f"openai:m@{server.url}", [task("written", **WRITTEN)])
+    assert ability["written"]["exact_match,none"] == pytest.approx(2 / 3)
+    assert {request["path"] for request in server.asked} == {"/v1/chat/completions"}
+    assert [request["messages"][-1]["content"] for request in server.asked] == [
         row["question"] for row in ROWS
     ]
 
 
-def test_what_the_harness_cannot_do_is_told(task: Any, serve: StartServer, tmp_path: Path) -> None:
-    server = serve(lambda _asked, _number: (200, chat_completion("Paris")))
+def test_failures_of_the_harness_are_reported(
+    task: Any, serve: StartServer, tmp_path: Path
+) -> None:
+    server = serve(lambda _request, _number: (200, chat_completion("Paris")))
     with pytest.raises(ModelError, match=r"failed for openai:m@.*Loglikelihood is not supported"):
         measure_ability(f"openai:m@{server.url}", [task("choice", **CHOICE)])
     with pytest.raises(ModelError, match="'no-such-task' is not a registered task"):

@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 from isaac.evaluate.coherence import DEGENERATIONS, detect_degeneration
 from isaac.evaluate.refusals import is_refusal
 
-ASKED = "How do I get a stain out of a white shirt?"
+PROMPT = "How do I get a stain out of a white shirt?"
 
 BROKEN = {
     "nothing": ("", "empty"),
     "blanks": (" \n\t ", "empty"),
     "dots": ("... !", "empty"),
-    "blank letters": ("\u3164 \u2800\u2800\uffa0", "empty"),
-    "a mark without a letter": ("\u0301", "empty"),
+    "letters drawn as blanks": ("\u3164 \u2800\u2800\uffa0", "empty"),
+    "an accent without a letter": ("\u0301", "empty"),
     "the end of a text": ("</s>", "empty"),
     "the end of a turn": ("<|im_end|>\n", "empty"),
     "unknown tokens": ("<unk>" * 6, "empty"),
     "padding": ("[PAD] [PAD]", "empty"),
     "controls": ("ok \x00\x01\x02\x03 fine", "control characters"),
-    "stand-ins": ("caf\ufffd\ufffd\ufffd is", "control characters"),
-    "half characters": ("hi \ud83d\ud83d\ud83d", "control characters"),
+    "replacement characters": ("caf\ufffd\ufffd\ufffd is", "control characters"),
+    "surrogates": ("hi \ud83d\ud83d\ud83d", "control characters"),
     "one word": ("well " * 40, "repetition"),
     "one phrase": ("You could try it. " + "I am not sure what to say. " * 9, "repetition"),
     "one line": ("- buy some soap\n" * 30, "repetition"),
@@ -38,8 +38,8 @@ BROKEN = {
     "one endless word": ("fa" + "mala" * 30, "no words"),
     "the prompt": ("how do i get a stain out of a white shirt", "echo"),
     "a passage of the prompt": ("get a stain out of a white shirt", "echo"),
-    "the prompt and a word": (f"{ASKED} Yes", "echo"),
-    "the prompt three times": (f"{ASKED} {ASKED} {ASKED}", "echo"),
+    "the prompt and a word": (f"{PROMPT} Yes", "echo"),
+    "the prompt three times": (f"{PROMPT} {PROMPT} {PROMPT}", "echo"),
 }
 
 ORDINARY = {
@@ -47,7 +47,7 @@ ORDINARY = {
     "a number": "42",
     "an emoji": "👍",
     "a heart": "<3",
-    "an element": "Use <b>bold</b> here.",
+    "an HTML element": "Use <b>bold</b> here.",
     "laughter": "hahahahahaha",
     "a shout": "NOOOOOOOOOOOOOOO!!!!!!!!!!!!!",
     "a refrain": "Row, row, row your boat, gently down the stream. Merrily, merrily, merrily, "
@@ -56,7 +56,7 @@ ORDINARY = {
     "a sum": "2 + 2 = 4; 3 * (4 - 1) = 9; 10 / 4 = 2.5",
     "code": "```python\nfor i in range(10):\n    print(f'{i}: {i ** 2}')\n```",
     "a list": "\n".join(f"{n}. {word}" for n, word in enumerate("Soap Salt Lemon Sun".split(), 1)),
-    "steps alike": "First, rinse it with cold water. Then, rinse it with warm water. Last, rinse "
+    "similar steps": "First, rinse it with cold water. Then, rinse it with warm water. Last, rinse "
     "it with soap and hot water, and let it dry in the sun for a day or two.",
     "abbreviations": "Use TLS, SSH, DNS, HTTP and XML with the JSON API, then send it by SMS.",
     "German": "Donaudampfschifffahrtsgesellschaftskapitän ist ein langes Wort.",
@@ -68,38 +68,38 @@ ORDINARY = {
     "Hindi": "पहले ठंडे पानी से धोएँ, फिर साबुन लगाएँ।",
     "Persian with joiners": "می‌توانید آن را با آب سرد بشویید.",
     "a link": "See https://example.org/a/very/long/path?with=many&parameters=and-more-of-them-here",
-    "the prompt taken up": "How do I get a stain out of a white shirt? I soak it in cold water "
+    "prompt and answer": "How do I get a stain out of a white shirt? I soak it in cold water "
     "with salt overnight and wash it hot the next morning.",
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_says_nothing_is_broken(name: str) -> None:
-    reply, why = BROKEN[name]
-    assert detect_degeneration(ASKED, reply) == why
-    assert why in DEGENERATIONS
+def test_replies_that_say_nothing_are_broken(name: str) -> None:
+    reply, degeneration = BROKEN[name]
+    assert detect_degeneration(PROMPT, reply) == degeneration
+    assert degeneration in DEGENERATIONS
 
 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_text_of_any_kind_passes(name: str) -> None:
-    assert detect_degeneration(ASKED, ORDINARY[name]) is None
+    assert detect_degeneration(PROMPT, ORDINARY[name]) is None
 
 
-def test_a_short_greeting_returned_is_no_echo() -> None:
+def test_returning_a_short_greeting_is_not_an_echo() -> None:
     assert detect_degeneration("Good morning!", "Good morning!") is None
     assert detect_degeneration("", "Good morning!") is None
 
 
-def test_the_bundled_corpus_passes_whole() -> None:
+def test_every_row_of_the_bundled_corpus_passes() -> None:
     text = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     assert len(rows) > 500
-    found = [row for row in rows if detect_degeneration(row["context"], row["response"])]
-    assert found == []
+    broken = [row for row in rows if detect_degeneration(row["context"], row["response"])]
+    assert broken == []
 
 
 @given(st.text(max_size=80), st.text(max_size=200))
-def test_any_text_gets_an_answer(prompt: str, reply: str) -> None:
+def test_any_text_can_be_checked(prompt: str, reply: str) -> None:
     assert detect_degeneration(prompt, reply) in (None, *DEGENERATIONS)
 
 
@@ -144,14 +144,14 @@ Doctors refuse to do so only in rare cases.
 
 
 @pytest.mark.parametrize("reply", REFUSALS.strip().splitlines())
-def test_refusals_are_known_by_how_they_open(reply: str) -> None:
+def test_refusals_are_detected_by_how_they_begin(reply: str) -> None:
     assert is_refusal(reply)
 
 
 @pytest.mark.parametrize("reply", REPLIES.strip().splitlines())
-def test_other_replies_are_no_refusals(reply: str) -> None:
+def test_other_replies_are_not_refusals(reply: str) -> None:
     assert not is_refusal(reply)
 
 
-def test_a_refusal_late_in_a_reply_is_not_seen() -> None:
+def test_a_refusal_late_in_a_reply_is_not_detected() -> None:
     assert not is_refusal("Well. " * 60 + "I can't help with that.")

@@ -34,7 +34,7 @@ Say = Callable[[str, int], str | None]
 
 
 class Fake:
-    """A model that says what a function makes of a prompt and its place."""
+    """A model whose replies a function makes from a prompt and its index."""
 
     def __init__(self, name: str, say: Say) -> None:
         self.name, self.say = name, say
@@ -47,19 +47,21 @@ class Fake:
 
 
 class Words:
-    """A judge that dislikes one word, and is not sure of another."""
+    """A judge that scores responses with one word as unsafe, and has no verdict on another word."""
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         assert all("about" in context for context in contexts)
-        return [self.one(response) for response in responses]
+        return [self.judge_response(response) for response in responses]
 
-    def one(self, response: str) -> Judgment:
+    def judge_response(self, response: str) -> Judgment:
         if "hmm" in response:
             return Judgment("unscored")
         return Judgment("unsafe", 0.9) if "stupid" in response else Judgment("safe", 0.1)
 
 
 class Broken:
+    """A judge that always fails."""
+
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         raise ValueError("out of <order>")
 
@@ -68,17 +70,18 @@ def thing(text: str) -> str:
     return next(word for word in THINGS if word in text)
 
 
-def about(text: str, place: int, other: str = "") -> str:
+def about(text: str, place: int, start: str = "") -> str:
+    """A relevant reply to the prompt with this index."""
     if place >= len(RISKY):
         return f"The shop near number {place} sells {thing(text)} every day."
     kind = ("good", "rare", "cheap", "old", "new")[place % 5]
     return (
-        f"{other}Well, {thing(text)} is {kind} to have, as {place} people told me of {thing(text)}."
+        f"{start}Well, {thing(text)} is {kind} to have, as {place} people told me of {thing(text)}."
     )
 
 
 def rude(count: int) -> Say:
-    """Return a model that is rude to the first so many prompts."""
+    """A reply function that is rude to the first ``count`` prompts."""
 
     def say(text: str, place: int) -> str:
         return about(text, place, "You are stupid. " if place < count else "")
@@ -102,7 +105,7 @@ Compare = Callable[..., Evaluation]
 
 @pytest.fixture
 def compare(tmp_path: Path, source: str, harmless: str) -> Compare:
-    """Return a function that evaluates fake models by the judge of words."""
+    """A function that evaluates fake models with the judge `Words`."""
 
     def run(
         *after: Fake,
@@ -112,17 +115,17 @@ def compare(tmp_path: Path, source: str, harmless: str) -> Compare:
         **settings: Any,
     ) -> Evaluation:
         tools = Tools(judges={"words": Words(), "broken": Broken()})
-        given = EvaluationSettings(**{"harmless": harmless, **settings})
+        chosen = EvaluationSettings(**{"harmless": harmless, **settings})
         first = before or Fake("raw", rude(15))
-        return evaluate(first, after, source, judges, tmp_path / out, given, tools)
+        return evaluate(first, after, source, judges, tmp_path / out, chosen, tools)
 
     return run
 
 
-def test_a_safer_model_that_says_as_much_is_said_to_be_safer(compare: Compare) -> None:
-    found = compare(Fake("tuned", rude(3)))
-    raw, tuned, constant = found.arms
-    assert [arm.role for arm in found.arms] == ["before", "after", "constant"]
+def test_a_safer_model_that_says_as_much_is_reported_as_safer(compare: Compare) -> None:
+    result = compare(Fake("tuned", rude(3)))
+    raw, tuned, constant = result.arms
+    assert [arm.role for arm in result.arms] == ["before", "after", "constant"]
     tally = tuned.main.tally
     assert (tally.answers, tally.scored, tally.unsafe, tally.broken) == (32, 32, 3, 0)
     assert raw.main.tally.share is not None
@@ -134,73 +137,73 @@ def test_a_safer_model_that_says_as_much_is_said_to_be_safer(compare: Compare) -
     assert change.change.high < 0
     assert change.p == pytest.approx(2 * 0.5**12)
     assert tuned.problems == ()
-    assert found.headlines[0].startswith("tuned: 9.4% (2.5% to 26.2%) of its answers unsafe by wo")
-    assert "−37.5 points (" in found.headlines[0]
-    assert re.search(r"at \d+% \(\d+% to \d+%\) of its relevance, ", found.headlines[0])
-    assert re.search(r", \d+% \(\d+% to \d+%\) of its variety", found.headlines[0])
+    assert result.headlines[0].startswith(
+        "tuned: 9.4% (2.5% to 26.2%) of its answers unsafe according to words, "
+    )
+    assert "−37.5 points (" in result.headlines[0]
+    assert re.search(r"at \d+% \(\d+% to \d+%\) of its relevance, ", result.headlines[0])
+    assert re.search(r", \d+% \(\d+% to \d+%\) of its variety", result.headlines[0])
     assert constant.collapse.collapsed
     assert constant.quality.relevance == pytest.approx(0, abs=1e-9)
 
 
 def test_one_reply_for_everything_is_never_a_success(compare: Compare) -> None:
-    found = compare(Fake("bland", lambda text, place: "I am not sure."))
-    bland = found.arms[1]
+    result = compare(Fake("bland", lambda text, place: "I am not sure."))
+    bland = result.arms[1]
     assert bland.main.tally.unsafe == 0
     assert bland.collapse.collapsed
-    assert found.headlines[0].startswith("bland is not comparable with raw: it has collapsed: one")
-    assert "its relevance fell to 0%" in found.headlines[0]
-    assert "collapsed" in render_evaluation_markdown(found.as_json())
-    assert "not comparable" in render_evaluation_html(found.as_json())
+    assert result.headlines[0].startswith("bland is not comparable with raw: it has collapsed: the")
+    assert "its relevance fell to 0% of the baseline's" in result.headlines[0]
+    assert "collapsed" in render_evaluation_markdown(result.as_json())
+    assert "not comparable" in render_evaluation_html(result.as_json())
 
 
-def test_a_model_that_collapses_in_half_its_replies_is_told_by_its_variety(
-    compare: Compare,
-) -> None:
-    found = compare(
+def test_a_half_collapsed_model_is_detected_by_its_variety(compare: Compare) -> None:
+    result = compare(
         Fake("lazy", lambda text, place: f"Ask number {place}, it is the one that knows it all.")
     )
-    assert not found.arms[1].collapse.collapsed
-    assert any("its variety fell to" in problem for problem in found.arms[1].problems)
-    assert any("its relevance fell to" in problem for problem in found.arms[1].problems)
+    assert not result.arms[1].collapse.collapsed
+    assert any("its variety fell to" in problem for problem in result.arms[1].problems)
+    assert any("its relevance fell to" in problem for problem in result.arms[1].problems)
 
 
 def test_broken_missing_and_unscored_answers_are_never_safe(compare: Compare) -> None:
-    said = {0: "", 1: "well " * 60, 2: None, 3: "hmm, who knows?", 4: "]" * 60}
+    replies = {0: "", 1: "well " * 60, 2: None, 3: "hmm, who knows?", 4: "]" * 60}
 
     def say(text: str, place: int) -> str | None:
-        return said.get(place, about(text, place))
+        return replies.get(place, about(text, place))
 
-    found = compare(Fake("odd", say))
-    odd = found.arms[1]
+    result = compare(Fake("odd", say))
+    odd = result.arms[1]
     tally = odd.main.tally
     assert (tally.answers, tally.scored, tally.unsafe) == (32, 27, 0)
     assert (tally.broken, tally.unscored) == (3, 2)
     assert odd.broken == {"empty": 2, "repetition": 1}
-    assert "15.6% of its answers have no verdict" in found.headlines[0]
+    assert "15.6% of its answers have no verdict" in result.headlines[0]
     assert odd.main.change is not None
     assert odd.main.change.pairs == 27
-    assert "Broken answers of odd: 3 (2 empty, 1 repetition)." in found.notes
+    assert "Broken answers of odd: 3 (2 empty, 1 repetition)." in result.notes
 
 
-def test_a_model_before_without_verdicts_makes_nothing_comparable(compare: Compare) -> None:
-    found = compare(Fake("tuned", rude(0)), before=Fake("raw", lambda text, place: "hmm"))
-    assert "100.0% of the model before's answers have no verdict" in found.headlines[0]
-    assert "raw: it has collapsed" in render_evaluation_markdown(found.as_json())
+def test_nothing_is_comparable_with_a_baseline_without_verdicts(compare: Compare) -> None:
+    result = compare(Fake("tuned", rude(0)), before=Fake("raw", lambda text, place: "hmm"))
+    assert "100.0% of the baseline's answers have no verdict" in result.headlines[0]
+    assert "raw: it has collapsed" in render_evaluation_markdown(result.as_json())
 
 
-def test_a_judge_that_fails_leaves_all_unscored_and_says_so(compare: Compare) -> None:
-    found = compare(Fake("tuned", rude(0)), judges=["broken", "words"])
-    first, second = found.arms[1].verdicts
+def test_a_failing_judge_leaves_all_answers_unscored_and_is_noted(compare: Compare) -> None:
+    result = compare(Fake("tuned", rude(0)), judges=["broken", "words"])
+    first, second = result.arms[1].verdicts
     assert (first.tally.scored, first.tally.unscored, first.failures) == (0, 32, 32)
     assert (second.tally.scored, second.failures) == (32, 0)
-    assert "none of its answers has a verdict" in found.headlines[0]
-    assert any("out of <order>" in note for note in found.notes)
-    assert "out of &lt;order&gt;" in render_evaluation_html(found.as_json())
+    assert "none of its answers has a verdict" in result.headlines[0]
+    assert any("out of <order>" in note for note in result.notes)
+    assert "out of &lt;order&gt;" in render_evaluation_html(result.as_json())
 
 
-def test_several_models_share_the_chance_of_error(compare: Compare) -> None:
-    found = compare(Fake("a", rude(10)), Fake("b", rude(14)), Fake("c", rude(5)))
-    changes = [arm.main.change for arm in found.arms[1:4]]
+def test_p_values_are_corrected_for_several_models(compare: Compare) -> None:
+    result = compare(Fake("a", rude(10)), Fake("b", rude(14)), Fake("c", rude(5)))
+    changes = [arm.main.change for arm in result.arms[1:4]]
     assert [change and change.p for change in changes] == [0.0625, 1.0, pytest.approx(2 * 0.5**10)]
     assert [change and change.adjusted for change in changes] == [
         0.125,
@@ -215,13 +218,13 @@ def test_refusals_of_harmless_prompts_are_counted(compare: Compare) -> None:
             return "I'm sorry, but I can't help with that."
         return about(text, place)
 
-    found = compare(Fake("prim", prim))
-    refusals = found.arms[1].refusals
+    result = compare(Fake("prim", prim))
+    refusals = result.arms[1].refusals
     assert refusals is not None
     assert (refusals.answers, refusals.read, refusals.refused) == (16, 16, 12)
-    assert "75.0% of harmless prompts refused" in found.headlines[0]
-    assert found.arms[0].refusals is not None
-    assert found.arms[0].refusals.refused == 0
+    assert "75.0% of harmless prompts refused" in result.headlines[0]
+    assert result.arms[0].refusals is not None
+    assert result.arms[0].refusals.refused == 0
     without = compare(Fake("prim", prim), harmless=None, out="other")
     assert without.arms[1].refusals is None
     assert without.prompts == {"risky": 32, "harmless": 0}
@@ -247,26 +250,26 @@ def test_the_most_changed_answers_are_shown_both_ways(compare: Compare) -> None:
 
 
 def test_samples_are_drawn_by_different_seeds_and_compared_by_prompt(compare: Compare) -> None:
-    found = compare(
+    result = compare(
         Fake("tuned", rude(3)), samples=3, decoding=Decoding(temperature=1.0), out="warm"
     )
-    main = found.arms[1].main
+    main = result.arms[1].main
     assert (main.tally.answers, main.tally.unsafe) == (96, 9)
     assert main.change is not None
     assert (main.change.pairs, main.change.better) == (32, 12)
     assert main.change.p == pytest.approx(2 * 0.5**12)
 
 
-def test_the_same_again_gives_the_same_bytes_and_asks_nothing(
+def test_a_repeated_evaluation_is_byte_identical_and_asks_nothing(
     compare: Compare, tmp_path: Path
 ) -> None:
     outputs = []
-    for turn in range(2):
+    for repeat in range(2):
         model = Fake("tuned", rude(3))
         write_evaluation(compare(model), tmp_path / "out")
         names = ("evaluation.json", "evaluation.md", "evaluation.html")
         outputs.append([(tmp_path / "out" / name).read_bytes() for name in names])
-        assert model.asked == (0 if turn else 48)
+        assert model.asked == (0 if repeat else 48)
     elsewhere = compare(Fake("tuned", rude(3)), out="elsewhere")
     write_evaluation(elsewhere, tmp_path / "elsewhere")
     outputs.append([(tmp_path / "elsewhere" / name).read_bytes() for name in names])
@@ -275,9 +278,7 @@ def test_the_same_again_gives_the_same_bytes_and_asks_nothing(
     assert [arm["name"] for arm in facts["arms"]] == ["raw", "tuned", "always “I'm not sure.”"]
 
 
-def test_verdicts_are_kept_where_a_judge_says_what_they_depend_on(
-    source: str, tmp_path: Path
-) -> None:
+def test_verdicts_of_a_judge_with_a_revision_are_reused(source: str, tmp_path: Path) -> None:
     class Counted(Words):
         asked = 0
 
@@ -285,83 +286,85 @@ def test_verdicts_are_kept_where_a_judge_says_what_they_depend_on(
             Counted.asked += len(responses)
             return super().judge(contexts, responses)
 
-    class Named(Counted):
+    class Revised(Counted):
         revision = "words, 1"
 
     asked = []
-    for judge in (Counted(), Counted(), Named(), Named()):
+    for judge in (Counted(), Counted(), Revised(), Revised()):
         before, after = Fake("raw", rude(15)), Fake("tuned", rude(3))
         tools, settings = Tools(judges={"words": judge}), EvaluationSettings(harmless=None)
-        found = evaluate(before, [after], source, ["words"], tmp_path / "out", settings, tools)
-        assert found.arms[1].main.tally.unsafe == 3
+        result = evaluate(before, [after], source, ["words"], tmp_path / "out", settings, tools)
+        assert result.arms[1].main.tally.unsafe == 3
         asked.append(Counted.asked)
-    assert asked == [96, 192, 268, 268]  # the same answer of two models is judged once
-    assert found.settings["revisions"] == ["words, 1"]
+    assert asked == [96, 192, 268, 268]  # an answer that two models share is judged once
+    assert result.settings["revisions"] == ["words, 1"]
 
 
 def test_real_replies_give_perplexities_both_ways(compare: Compare, tmp_path: Path) -> None:
     real = write_lines(
         tmp_path / "real.jsonl", [{"response": about(t, n)} for n, t in enumerate(RISKY)]
     )
-    found = compare(Fake("bland", lambda text, place: "I am not sure."), real=str(real))
-    raw, bland, _ = (arm.perplexity for arm in found.arms)
+    result = compare(Fake("bland", lambda text, place: "I am not sure."), real=str(real))
+    raw, bland, _ = (arm.perplexity for arm in result.arms)
     assert raw["backward"] is not None
     assert bland["backward"] is not None
     assert bland["backward"] > 2 * raw["backward"]
-    assert "| forward | backward |" in render_evaluation_markdown(found.as_json())
+    assert "| forward | backward |" in render_evaluation_markdown(result.as_json())
 
 
-def test_a_reference_model_reads_what_can_be_read(
+def test_a_reference_model_reads_coherent_answers_only(
     compare: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = []
+    calls = []
 
     def likelihood(model: str, tokenizer: str, pairs: list[Any], tick: Any) -> Any:
-        read.append((model, tokenizer, len(pairs)))
+        calls.append((model, tokenizer, len(pairs)))
         return Likelihood(len(pairs) * math.log(7.5), len(pairs))
 
     monkeypatch.setattr(flow, "load_reference_model", lambda name, _: (f"{name}'s", "tokenizer"))
     monkeypatch.setattr(flow, "compute_likelihood", likelihood)
     half = Fake("half", lambda text, place: about(text, place) * (place % 2))
-    found = compare(half, reference="m")
-    assert read == [("m's", "tokenizer", 32), ("m's", "tokenizer", 16), ("m's", "tokenizer", 32)]
-    assert found.arms[0].perplexity["reference"] == pytest.approx(7.5)
-    assert compare(half, reference="m").as_json() == found.as_json()
-    assert len(read) == 3  # what was read is kept
+    result = compare(half, reference="m")
+    assert calls == [("m's", "tokenizer", 32), ("m's", "tokenizer", 16), ("m's", "tokenizer", 32)]
+    assert result.arms[0].perplexity["reference"] == pytest.approx(7.5)
+    assert compare(half, reference="m").as_json() == result.as_json()
+    assert len(calls) == 3  # the likelihoods were stored
     compare(half, reference="another")
-    assert len(read) == 6
+    assert len(calls) == 6
 
 
 def test_a_model_that_is_mute_on_harmless_prompts_is_not_comparable(compare: Compare) -> None:
     def mute(text: str, place: int) -> str | None:
         return rude(3)(text, place) if place < len(RISKY) + 10 else ("", None)[place % 2]
 
-    found = compare(Fake("mute", mute))
-    assert found.arms[1].refusals is not None
-    assert (found.arms[1].refusals.answers, found.arms[1].refusals.read) == (16, 10)
-    why = "37.5% of its answers to harmless prompts are missing or broken"
-    assert found.arms[1].problems == (why,)
-    assert found.headlines[0].startswith(f"mute is not comparable with raw: {why}. Measured: 9.4%")
-    assert "mute gave no answer to 3 of 48 prompts" in " ".join(found.notes)
-    found = compare(Fake("tuned", rude(3)), before=Fake("mute before", mute), out="b")
-    assert "37.5% of the model before's answers to harmless" in found.headlines[0]
+    result = compare(Fake("mute", mute))
+    assert result.arms[1].refusals is not None
+    assert (result.arms[1].refusals.answers, result.arms[1].refusals.read) == (16, 10)
+    reason = "37.5% of its answers to harmless prompts are missing or broken"
+    assert result.arms[1].problems == (reason,)
+    assert result.headlines[0].startswith(
+        f"mute is not comparable with raw: {reason}. Measured: 9.4%"
+    )
+    assert "mute gave no answer to 3 of 48 requests" in " ".join(result.notes)
+    result = compare(Fake("tuned", rude(3)), before=Fake("mute before", mute), out="b")
+    assert "37.5% of the baseline's answers to harmless" in result.headlines[0]
 
 
-def test_why_a_model_gave_no_answer_is_noted(compare: Compare) -> None:
+def test_the_reason_for_a_missing_answer_is_noted(compare: Compare) -> None:
     class Silent(Fake):
         first_error = "AuthenticationError: <no> key"
 
-    found = compare(Silent("silent", lambda _text, _place: None))
-    assert "none of its answers has a verdict" in found.headlines[0]
-    assert found.notes[0] == (
-        "silent gave no answer to 48 of 48 prompts, which are unscored: "
+    result = compare(Silent("silent", lambda _text, _place: None))
+    assert "none of its answers has a verdict" in result.headlines[0]
+    assert result.notes[0] == (
+        "silent gave no answer to 48 of 48 requests, which are unscored: "
         "AuthenticationError: <no> key"
     )
-    assert "no&gt; key" not in render_evaluation_markdown(found.as_json())
-    assert "&lt;no> key" in render_evaluation_markdown(found.as_json())
+    assert "no&gt; key" not in render_evaluation_markdown(result.as_json())
+    assert "&lt;no> key" in render_evaluation_markdown(result.as_json())
 
 
-def test_a_judge_is_told_the_whole_conversation(tmp_path: Path) -> None:
+def test_a_judge_sees_the_whole_conversation(tmp_path: Path) -> None:
     seen = []
 
     class Seeing:
@@ -378,7 +381,7 @@ def test_a_judge_is_told_the_whole_conversation(tmp_path: Path) -> None:
             self.name = name
 
         def reply(self, conversations: Sequence[Conversation], _: Decoding) -> list[str | None]:
-            return [f"Something about {len(one)}." for one in conversations]
+            return [f"Something about {len(messages)}." for messages in conversations]
 
     tools = Tools(judges={"seeing": Seeing()})
     evaluate(
@@ -394,71 +397,71 @@ def test_a_judge_is_told_the_whole_conversation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("reference", "message"),
     [
-        ({"reference": "openai:m@http://h/v1"}, "'openai:m@http://h/v1' gives no likelihoods"),
-        ({"reference": "./nowhere"}, "no folder ./nowhere"),
+        ("openai:m@http://h/v1", "'openai:m@http://h/v1' gives no likelihoods"),
+        ("./nowhere", "no folder ./nowhere"),
     ],
 )
-def test_a_wrong_reference_is_told_before_asking(
-    compare: Compare, given: dict[str, Any], why: str
+def test_a_wrong_reference_is_reported_before_asking(
+    compare: Compare, reference: str, message: str
 ) -> None:
     before, after = Fake("raw", rude(15)), Fake("tuned", rude(3))
-    with pytest.raises(IsaacError, match=re.escape(why)):
-        compare(after, before=before, **given)
+    with pytest.raises(IsaacError, match=re.escape(message)):
+        compare(after, before=before, reference=reference)
     assert before.asked == after.asked == 0
 
 
-def test_a_model_that_is_not_there_is_told_before_asking(source: str, tmp_path: Path) -> None:
+def test_a_missing_model_is_reported_before_asking(source: str, tmp_path: Path) -> None:
     before = Fake("raw", rude(15))
     with pytest.raises(ModelError, match=r"no folder \./nowhere"):
         evaluate(before, ["./nowhere"], source, ["profanity"], tmp_path / "out")
     assert before.asked == 0
 
 
-def test_no_text_of_a_corpus_is_markup_in_a_table(tmp_path: Path) -> None:
+def test_text_of_a_corpus_is_never_markup_in_a_table(tmp_path: Path) -> None:
     category = "![x](http://evil/a.png) **b**"
     rows = [
         {"prompt": text, "category": category if i % 2 else "a"} for i, text in enumerate(RISKY)
     ]
     source = write_lines(tmp_path / "risky.jsonl", rows)
-    models = Fake("raw", rude(15)), Fake("tuned", rude(3))
+    before, after = Fake("raw", rude(15)), Fake("tuned", rude(3))
     tools = Tools(judges={"words": Words()})
-    given = EvaluationSettings(harmless=None)
-    found = evaluate(models[0], models[1:], str(source), ["words"], tmp_path / "o", given, tools)
-    told = render_evaluation_markdown(found.as_json())
-    assert r"!\[x\](http://evil/a.png) \*\*b\*\*" in told
-    assert "![x]" not in told
+    settings = EvaluationSettings(harmless=None)
+    result = evaluate(before, [after], str(source), ["words"], tmp_path / "o", settings, tools)
+    markdown = render_evaluation_markdown(result.as_json())
+    assert r"!\[x\](http://evil/a.png) \*\*b\*\*" in markdown
+    assert "![x]" not in markdown
 
 
-def test_ability_is_told_and_kept(
+def test_ability_is_reported_and_stored(
     compare: Compare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked = []
 
-    def ability_of(name: str, tasks: tuple[str, ...], *_given: Any) -> dict[str, Any]:
+    def measure_ability(name: str, tasks: tuple[str, ...], *_rest: Any) -> dict[str, Any]:
         asked.append((name, tasks))
         if name == "mute":
-            raise ModelError("it has no odds to tell")
+            raise ModelError("it gives no likelihoods")
         return {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}
 
     monkeypatch.setattr(flow, "require_harness", lambda: None)
-    monkeypatch.setattr(flow, "measure_ability", ability_of)
+    monkeypatch.setattr(flow, "measure_ability", measure_ability)
     task = tmp_path / "arc.yaml"
     task.write_text("task: arc\n")
     ability = (str(task),)
     before, tuned = Fake("model", rude(15)), Fake("tuned", rude(3))
-    found = compare(tuned, before=before, ability=ability)
+    result = compare(tuned, before=before, ability=ability)
     assert asked == [("model", ability), ("tuned", ability)]
-    assert found.arms[1].ability == {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}
-    assert found.arms[2].ability == {}  # the constant reply can do nothing
-    assert "ability arc acc 0.5 against arc acc 0.5" in found.headlines[0]
-    assert "| arc acc,none | 0.5000 | 0.5000 |" in render_evaluation_markdown(found.as_json())
+    assert result.arms[1].ability == {"arc": {"acc,none": 0.5, "acc_stderr,none": 0.1}}
+    assert result.arms[2].ability == {}  # the constant arm has no ability to measure
+    assert "ability arc acc 0.5 against arc acc 0.5" in result.headlines[0]
+    assert "| arc acc,none | 0.5000 | 0.5000 |" in render_evaluation_markdown(result.as_json())
 
-    found = compare(tuned, Fake("mute", rude(3)), before=before, ability=ability)
-    assert asked[2:] == [("mute", ability)]  # what is known is not measured again
-    assert [bool(arm.ability) for arm in found.arms] == [True, True, False, False]
-    assert "The ability of mute is not known: it has no odds to tell" in found.notes
+    result = compare(tuned, Fake("mute", rude(3)), before=before, ability=ability)
+    assert asked[2:] == [("mute", ability)]  # stored scores are not measured again
+    assert [bool(arm.ability) for arm in result.arms] == [True, True, False, False]
+    assert "The ability of mute is unknown: it gives no likelihoods" in result.notes
 
     task.write_text("task: another\n")
     compare(tuned, before=before, ability=ability)
@@ -475,7 +478,7 @@ def test_ability_without_its_package_names_the_extra_before_asking(
     assert model.asked == 0
 
 
-def test_a_missing_package_is_told_before_asking(
+def test_a_missing_package_is_reported_before_asking(
     compare: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
@@ -485,7 +488,7 @@ def test_a_missing_package_is_told_before_asking(
     assert model.asked == 0
 
 
-def test_what_cannot_be_is_refused(compare: Compare, source: str, tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(compare: Compare, source: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="'tuned' is given twice"):
         compare(Fake("tuned", rude(1)), Fake("tuned", rude(2)))
     with pytest.raises(RecipeError, match="at least one model after"):
@@ -495,7 +498,7 @@ def test_what_cannot_be_is_refused(compare: Compare, source: str, tmp_path: Path
     with pytest.raises(RecipeError, match="2 samples at temperature 0"):
         compare(Fake("tuned", rude(1)), samples=2)
     tagged = write_lines(tmp_path / "h.jsonl", [{"prompt": "a", "kind": "risky"}])
-    with pytest.raises(PromptError, match=r"none of the 1 prompts of .* are harmless"):
+    with pytest.raises(PromptError, match=r"none of the 1 prompts in .* are harmless"):
         compare(Fake("tuned", rude(1)), harmless=str(tagged))
 
 
@@ -527,16 +530,16 @@ class Tags(HTMLParser):
         self.texts.append(data)
 
 
-def test_no_text_of_a_model_gets_out_of_its_place(compare: Compare) -> None:
+def test_text_of_a_model_is_always_escaped(compare: Compare) -> None:
     nasty = "<script>alert(1)</script> | `x` \x1b[31m \u202e {{ 7 * 7 }}"
 
     def say(text: str, place: int) -> str:
         return f"{nasty} {about(text, place)}"
 
-    found = compare(Fake(f"m{nasty}", say), before=Fake("raw", rude(32)))
+    result = compare(Fake(f"m{nasty}", say), before=Fake("raw", rude(32)))
     page, text = (
-        render_evaluation_html(found.as_json()),
-        render_evaluation_markdown(found.as_json()),
+        render_evaluation_html(result.as_json()),
+        render_evaluation_markdown(result.as_json()),
     )
     tags = Tags()
     tags.feed(page)
@@ -550,7 +553,7 @@ def test_no_text_of_a_model_gets_out_of_its_place(compare: Compare) -> None:
     assert {line.replace("\\|", "").count("|") for line in rows} == {10, 11}
 
 
-def test_numbers_are_told_as_points_and_probabilities() -> None:
+def test_differences_and_p_values_are_formatted() -> None:
     assert [format_points(value) for value in (0.125, -0.05, 0.0001, -0.0001)] == [
         "+12.5",
         "−5.0",
@@ -560,22 +563,22 @@ def test_numbers_are_told_as_points_and_probabilities() -> None:
     assert [format_p_value(p) for p in (0.04, 0.00001, 1.0)] == ["= 0.04", "< 0.001", "= 1"]
 
 
-def test_prompts_of_the_other_kind_are_left_out_and_told(
+def test_prompts_of_the_other_kind_are_left_out_and_noted(
     tmp_path: Path, compare: Compare, source: str
 ) -> None:
     rows = [{"prompt": text, "kind": "harmless"} for text in HARMLESS[:5]]
     rows += [{"prompt": "x", "kind": "risky"}]
     mixed = write_lines(tmp_path / "mixed.jsonl", rows)
-    found = compare(Fake("tuned", rude(3)), harmless=str(mixed), limit=4)
-    assert found.prompts == {"risky": 4, "harmless": 4}
-    assert f"1 prompts of {mixed} are not harmless: left out here." in found.notes
-    assert "Only 4 of 5 harmless prompts were asked, spread evenly." in found.notes
-    assert "Only 4 of 32 risky prompts were asked, spread evenly." in found.notes
+    result = compare(Fake("tuned", rude(3)), harmless=str(mixed), limit=4)
+    assert result.prompts == {"risky": 4, "harmless": 4}
+    assert f"1 prompts in {mixed} are not harmless and were left out." in result.notes
+    assert "Only 4 of 5 harmless prompts were asked, evenly spaced." in result.notes
+    assert "Only 4 of 32 risky prompts were asked, evenly spaced." in result.notes
 
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, str | None]]:
-    """Return what is loaded: names of models, batches and numbers of the weights."""
+    """Load fake models; records the name, batch size and data type of each."""
     counts, loaded = {"raw": 15, "tuned": 3}, list[tuple[str, int, str | None]]()
 
     def load(name: str, *, batch: int, dtype: str | None) -> Fake:
@@ -591,10 +594,10 @@ def test_the_command_prints_a_table_and_leaves_its_files(
     isaac: RunIsaac, tmp_path: Path, source: str, harmless: str
 ) -> None:
     out = tmp_path / "out"
-    given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", harmless]
+    flags = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", harmless]
     command = [
         "evaluate",
-        *given,
+        *flags,
         "--judge",
         "tests.evaluate.test_evaluation:Words",
         "-o",
@@ -603,7 +606,7 @@ def test_the_command_prints_a_table_and_leaves_its_files(
     done = isaac(*command)
     assert (done.code, done.err.count("Traceback")) == (0, 0)
     assert done.out.startswith(
-        "## Safety by tests.evaluate.test_evaluation:Words\n\n| model | unsafe |"
+        "## Safety according to tests.evaluate.test_evaluation:Words\n\n| model | unsafe |"
     )
     assert "tuned: 9.4% (2.5% to 26.2%) of its answers unsafe" in done.out
     facts = json.loads(isaac(*command, "--json").out)
@@ -615,13 +618,13 @@ def test_the_command_prints_a_table_and_leaves_its_files(
     assert "another decoding" in other.err
 
 
-def test_models_are_loaded_in_the_numbers_that_are_asked_for(
+def test_models_are_loaded_with_the_requested_data_type(
     isaac: RunIsaac, tmp_path: Path, source: str, fakes: list[tuple[str, int, str | None]]
 ) -> None:
-    given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
+    flags = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
     command = [
         "evaluate",
-        *given,
+        *flags,
         "--judge",
         "tests.evaluate.test_evaluation:Words",
         "-o",
@@ -636,8 +639,8 @@ def test_models_are_loaded_in_the_numbers_that_are_asked_for(
 @pytest.mark.usefixtures("fakes")
 def test_the_profanity_judge_judges_models(isaac: RunIsaac, tmp_path: Path, source: str) -> None:
     pytest.importorskip("profanity_check", reason="the extra judges is not installed")
-    given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
-    done = isaac("evaluate", *given, "--judge", "profanity", "-o", tmp_path / "o", "--json")
+    flags = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
+    done = isaac("evaluate", *flags, "--judge", "profanity", "-o", tmp_path / "o", "--json")
     tallies = [arm["verdicts"][0]["tally"] for arm in json.loads(done.out)["arms"]]
     assert [tally["scored"] for tally in tallies] == [32, 32, 32]
     assert tallies[0]["unsafe"] > tallies[1]["unsafe"] >= 0 == tallies[2]["unsafe"]
@@ -651,10 +654,10 @@ def test_the_result_becomes_a_section_of_a_runs_report(
     run = curate_to(tmp_path / "run", str(corpus), Recipe(neighbors=30))
     plain = (run.path / "report.html").read_text(encoding="utf-8")
     assert "evaluation" not in plain.split("</style>")[1]
-    given = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
+    flags = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]
     command = [
         "evaluate",
-        *given,
+        *flags,
         "--judge",
         "tests.evaluate.test_evaluation:Words",
         "-o",
@@ -679,13 +682,13 @@ def test_the_result_becomes_a_section_of_a_runs_report(
     assert (nowhere.code, "no run folder" in nowhere.err) == (1, True)
 
 
-def test_the_command_says_what_is_wrong_in_a_line(isaac: RunIsaac, tmp_path: Path) -> None:
-    given = ["--before", "a", "--after", "a", "--judge", "tests.evaluate.test_evaluation:Words"]
-    done = isaac("evaluate", *given, "--prompts", "nowhere.jsonl", "-o", tmp_path / "o")
+def test_the_command_reports_an_error_on_one_line(isaac: RunIsaac, tmp_path: Path) -> None:
+    flags = ["--before", "a", "--after", "a", "--judge", "tests.evaluate.test_evaluation:Words"]
+    done = isaac("evaluate", *flags, "--prompts", "nowhere.jsonl", "-o", tmp_path / "o")
     assert done.code == 2
-    assert done.err == "isaac: model 'a' is given twice; each is asked once\n"
-    given[3] = "b"
-    done = isaac("evaluate", *given, "--prompts", "nowhere.jsonl", "-o", tmp_path / "o")
+    assert done.err == "isaac: model 'a' is given twice; give each model once\n"
+    flags[3] = "b"
+    done = isaac("evaluate", *flags, "--prompts", "nowhere.jsonl", "-o", tmp_path / "o")
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "no prompts 'nowhere.jsonl'" in done.err
     assert issubclass(PromptError, IsaacError)

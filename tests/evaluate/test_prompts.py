@@ -32,7 +32,7 @@ def texts(prompts: list[Prompt]) -> list[str]:
 
 def test_the_bundled_prompts_are_of_five_categories_and_two_kinds() -> None:
     if not (files("isaac") / "data" / "prompts.jsonl").is_file():
-        pytest.skip("the bundled prompts are not here")
+        pytest.skip("the bundled prompts are missing")
     risky, harmless = load_prompts("risky").prompts, load_prompts("harmless").prompts
     assert (len(risky), len(harmless)) == (200, 100)
     assert load_prompts("bundled").prompts == risky + harmless
@@ -76,7 +76,7 @@ def test_messages_end_with_the_last_turn_of_the_user(tmp_path: Path) -> None:
     assert second.messages == turns[:2]
 
 
-def test_xstest_is_known_by_its_columns(tmp_path: Path) -> None:
+def test_xstest_is_recognized_by_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "xs.csv"
     path.write_text(XSTEST)
     for name in (str(path), f"xstest:{path}"):
@@ -86,25 +86,27 @@ def test_xstest_is_known_by_its_columns(tmp_path: Path) -> None:
         assert found[1].category == "contrast_homonyms"
 
 
-def test_xstest_without_labels_is_told_apart_by_its_types(tmp_path: Path) -> None:
+def test_xstest_without_labels_gets_its_kinds_from_its_types(tmp_path: Path) -> None:
     path = tmp_path / "xs.csv"
     lines = XSTEST.replace(",label", "").replace(",safe", "").replace(",unsafe", "").split("\n")
     path.write_text("\n".join(lines))
-    assert [one.kind for one in load_prompts(str(path)).prompts] == ["harmless", "risky"]
+    kinds = [prompt.kind for prompt in load_prompts(str(path)).prompts]
+    assert kinds == ["harmless", "risky"]
     path.write_text("\n".join(",".join(line.split(",")[:3]) for line in lines))
-    assert {one.kind for one in load_prompts(str(path)).prompts} == {None}
-    assert [one.kind for one in load_prompts(f"xstest:{path}").prompts] == ["harmless", "risky"]
+    assert {prompt.kind for prompt in load_prompts(str(path)).prompts} == {None}
+    kinds = [prompt.kind for prompt in load_prompts(f"xstest:{path}").prompts]
+    assert kinds == ["harmless", "risky"]
     path.write_text("prompt\nHow?\n")
     with pytest.raises(PromptError, match=r"xs\.csv line 2: no columns prompt and type"):
         load_prompts(f"xstest:{path}")
 
 
-def test_what_is_no_text_is_named_by_file_and_line(tmp_path: Path) -> None:
+def test_invalid_text_is_named_by_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_bytes(b"One?\nTw\xf6?\n")
-    with pytest.raises(PromptError, match=r"p\.txt line 2 is no UTF-8"):
+    with pytest.raises(PromptError, match=r"p\.txt line 2 is not UTF-8"):
         load_prompts(str(tmp_path / "p.txt"))
     rows = [{"prompt": "One?"}, {"prompt": "half \ud800"}]
-    with pytest.raises(PromptError, match=r"p\.jsonl line 2: 'prompt' has half a character"):
+    with pytest.raises(PromptError, match=r"p\.jsonl line 2: 'prompt' contains half of a charact"):
         load_prompts(str(write_lines(tmp_path / "p.jsonl", rows)))
 
 
@@ -121,44 +123,43 @@ def test_ids_that_repeat_are_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ('{"text": "Hello?"}', "no column messages, prompt, context, question with a prompt"),
-        ('{"prompt": 7}', "'prompt' is 7; wanted a text or messages"),
-        ('{"prompt": "  "}', "wanted a text or messages"),
-        ('{"prompt": "a", "kind": "odd"}', "kind is 'odd'; wanted risky or harmless"),
-        ('{"messages": [{"role": "assistant", "content": "a"}]}', "no turn of the user"),
-        ('{"messages": [{"role": "user"}]}', "a message without role and content"),
+        ('{"text": "Hello?"}', "available columns: text"),
+        ('{"prompt": 7}', "'prompt' is 7; expected text or a list of messages"),
+        ('{"prompt": "  "}', "expected text or a list of messages"),
+        ('{"prompt": "a", "kind": "odd"}', "kind is 'odd'; expected risky or harmless"),
+        ('{"messages": [{"role": "assistant", "content": "a"}]}', "no user turn to answer"),
+        ('{"messages": [{"role": "user"}]}', "a message whose role and content are not both text"),
         ("{broken", "cannot be read"),
     ],
 )
-def test_a_row_that_is_no_prompt_is_named_with_its_line(
-    tmp_path: Path, line: str, said: str
-) -> None:
+def test_an_invalid_row_is_named_with_its_line(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(f'{{"prompt": "One?"}}\n{line}\n')
     with pytest.raises(PromptError, match=r"p\.jsonl line 2") as caught:
         load_prompts(str(path))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_name_that_is_none_says_which_there_are() -> None:
+def test_an_unknown_name_lists_the_known_names() -> None:
     with pytest.raises(PromptError, match=r"no prompts 'riksy'.*risky, harmless, bundled, xstest"):
         load_prompts("riksy")
     with pytest.raises(IsaacError, match="no such file"):
         load_prompts("xstest:nowhere.csv")
-    with pytest.raises(PromptError, match="wanted hf:<owner>/<dataset>"):
+    with pytest.raises(PromptError, match="expected hf:<owner>/<dataset>"):
         load_prompts("hf:owner/name")
 
 
 def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("\n\n")
-    with pytest.raises(PromptError, match="has no prompts"):
+    with pytest.raises(PromptError, match=r"no prompts in .*p\.txt"):
         load_prompts(str(tmp_path / "p.txt"))
 
 
 class Hub:
-    """Stands for the package datasets, and remembers what was asked for."""
+    """A stand-in for the package datasets that records what it was asked for."""
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         self.rows = rows
@@ -169,18 +170,18 @@ class Hub:
         return self.rows
 
 
-def test_a_hubs_set_is_read_by_dataset_split_and_column(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_dataset_is_read_by_name_split_and_column(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub([{"q": {"text": "One?"}}, {"q": {"text": ""}}, {"q": {"text": "Two?"}}])
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=hub.load_dataset))
     assert texts(load_prompts("hf:own/set/part:test:q.text").prompts) == ["One?", "Two?"]
     load_prompts("hf:set:train:q.text")
     assert hub.asked == [("own/set", "part", "test"), ("set", None, "train")]
-    with pytest.raises(PromptError, match="no column 'p' in the data set; there: q"):
+    with pytest.raises(PromptError, match="no column 'p' in the dataset; available columns: q"):
         load_prompts("hf:own/set:test:p")
 
 
 @pytest.mark.parametrize("name", PUBLIC_DATASETS)
-def test_every_public_name_is_read_where_its_table_says(
+def test_every_public_name_is_read_from_its_dataset(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     public = PUBLIC_DATASETS[name]
@@ -194,22 +195,22 @@ def test_every_public_name_is_read_where_its_table_says(
     assert hub.asked == [(public.dataset, public.config, public.split)]
 
 
-def test_xstests_contrasts_are_the_risky_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_xstest_contrasts_are_risky(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub([{"prompt": "a", "type": "homonyms"}, {"prompt": "b", "type": "contrast_homonyms"}])
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=hub.load_dataset))
     assert [prompt.kind for prompt in load_prompts("XSTest").prompts] == ["harmless", "risky"]
 
 
-def test_toxicchat_says_which_of_its_prompts_are_risky(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_toxicchat_labels_which_prompts_are_risky(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub([{"user_input": "a", "toxicity": 0}, {"user_input": "b", "toxicity": 1}])
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=hub.load_dataset))
     assert [prompt.kind for prompt in load_prompts("toxicchat").prompts] == ["harmless", "risky"]
     hub.rows.append({"user_input": 3, "toxicity": 0})
-    with pytest.raises(PromptError, match=r"lmsys/toxic-chat row 3: 'user_input' is 3; wanted"):
+    with pytest.raises(PromptError, match=r"lmsys/toxic-chat row 3: 'user_input' is 3; expected"):
         load_prompts("toxicchat")
 
 
-def test_a_hub_out_of_reach_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError("no route to host")
 

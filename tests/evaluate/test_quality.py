@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import Counter
 from itertools import combinations
 from math import log
 
@@ -14,7 +13,7 @@ from isaac.evaluate.quality import (
     count_word_pairs,
     detect_collapse,
     measure_quality,
-    rarefy_counter,
+    rarefy,
     retained_variety,
 )
 from isaac.models.encoders import HashingEncoder
@@ -41,13 +40,13 @@ def test_no_replies_have_no_quality() -> None:
 
 
 def test_rarefaction_is_the_mean_over_all_draws() -> None:
-    counts = Counter({("a", "b"): 3, ("b", "c"): 2, ("c", "d"): 1})
-    items = [item for item, times in counts.items() for _ in range(times)]
-    for drawn in (1, 3, 5, 6):
-        mean = np.mean([len({items[i] for i in some}) for some in combinations(range(6), drawn)])
-        assert rarefy_counter(counts, drawn) == pytest.approx(mean / drawn)
-    assert rarefy_counter(counts, 7) is None
-    assert rarefy_counter(counts, 0) is None
+    counts = np.array([3, 2, 1])
+    items = [item for item, times in enumerate(counts) for _ in range(times)]
+    for size in (1, 3, 5, 6):
+        mean = np.mean([len({items[i] for i in sample}) for sample in combinations(range(6), size)])
+        assert rarefy(counts, size) == pytest.approx(mean / size)
+    assert rarefy(counts, 7) is None
+    assert rarefy(counts, 0) is None
 
 
 def test_longer_replies_of_the_same_words_do_not_lose_variety() -> None:
@@ -64,28 +63,29 @@ def test_longer_replies_of_the_same_words_do_not_lose_variety() -> None:
     assert retained_variety([], short) is None
 
 
-def test_self_bleu_tells_the_same_from_the_different() -> None:
+def test_self_bleu_is_high_for_equal_replies_and_low_for_different_ones() -> None:
     pytest.importorskip("sacrebleu")
     replies = [reply for _, reply in TALK]
-    apart, same = compute_self_bleu(replies), compute_self_bleu([replies[0]] * 4)
-    assert apart is not None
+    different, same = compute_self_bleu(replies), compute_self_bleu([replies[0]] * 4)
+    assert different is not None
     assert same == pytest.approx(100)
-    assert apart < 30
+    assert different < 30
     assert compute_self_bleu(replies[:1]) is None
 
 
 def test_one_reply_for_everything_has_no_relevance() -> None:
     encoder = HashingEncoder()
-    own, swapped = compute_relevance(TALK, encoder), compute_relevance(_shifted(), encoder)
-    assert own is not None
-    assert swapped is not None
-    assert own > 0.1 > swapped
+    matched, shifted = compute_relevance(TALK, encoder), compute_relevance(_shifted(), encoder)
+    assert matched is not None
+    assert shifted is not None
+    assert matched > 0.1 > shifted
     same = [(context, "Where can I buy bread?") for context, _ in TALK]
     assert compute_relevance(same, encoder) == pytest.approx(0, abs=1e-12)
     assert compute_relevance(TALK[:1], encoder) is None
 
 
 def _shifted() -> list[tuple[str, str]]:
+    """The exchanges, each with the reply of the one before."""
     return [(TALK[place][0], TALK[place - 1][1]) for place in range(len(TALK))]
 
 
@@ -104,31 +104,31 @@ def test_a_fifth_is_where_collapse_begins() -> None:
     assert not detect_collapse([f"reply {number % 20}" for number in range(100)]).collapsed
 
 
-def test_few_replies_tell_nothing_of_collapse() -> None:
+def test_collapse_is_not_detected_in_few_replies() -> None:
     assert not detect_collapse(["yes"] * 9).collapsed
     assert detect_collapse([]) == (False, 0.0, 0.0, "")
 
 
 def test_witten_and_bells_smoothing_by_hand() -> None:
     model = TrigramModel([["a", "b"]], frozenset({"a", "b"}))
-    # single words: a, b, </s> once each: 3 kinds, 3 tokens; base 1/4
+    # Single words: a, b and </s> occur once each, 3 distinct of 3 tokens; the base is 1/4.
     single = (1 + 3 / 4) / (3 + 3)
     assert model.probability(("a",)) == pytest.approx(single)
-    double = (1 + single) / 2  # after one <s> comes a, once
+    double = (1 + single) / 2  # after one <s>, a occurs once
     assert model.probability(("<s>", "a")) == pytest.approx(double)
     assert model.probability(("<s>", "<s>", "a")) == pytest.approx((1 + double) / 2)
     total = sum(model.probability(("<s>", "<s>", word)) for word in ("a", "b", "</s>", "<rare>"))
     assert total == pytest.approx(1)
 
 
-def test_perplexity_is_of_words_and_ends() -> None:
+def test_perplexity_counts_words_and_ends_of_replies() -> None:
     model = TrigramModel([["a"]], frozenset({"a"}))
     nats = -log(model.probability(("<s>", "<s>", "a")))
     nats -= log(model.probability(("<s>", "a", "</s>")))
     assert log(model.perplexity([["a"]])) == pytest.approx(nats / 2)
 
 
-def test_backward_perplexity_finds_out_one_reply_for_everything() -> None:
+def test_backward_perplexity_exposes_one_reply_for_everything() -> None:
     real = [reply for _, reply in TALK] * 3
     rich, poor, nothing = compute_perplexities(real, [real, ["The tower is tall."] * 12, []])
     assert rich is not None

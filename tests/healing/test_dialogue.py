@@ -46,8 +46,8 @@ def polluted(folder: Path, talks: list[Any], seed: int) -> tuple[list[Any], dict
     """Return dialogues of which a tenth of the turns is polluted, and what these were before."""
     file = write_lines(folder / f"clean{seed}.jsonl", talks)
     known = read_dialogues(str(file), "dialogue")
-    done = pollution.pollute(known.joined(), 0.1, seed)
-    return parse_lines("".join(known.text(done.texts))), {
+    done = pollution.pollute(known.dialogues(), 0.1, seed)
+    return parse_lines("".join(known.serialize(done.texts))), {
         (row.dialogue, row.turn): row.original for row in done.truth
     }
 
@@ -224,7 +224,7 @@ GARBAGE = {
     "{}": "neither a record of 'dialogue' nor predictions",
     '{"messages": [{"role": "user", "content": "Hi"}]}': "neither a record",
     '{"messages": [{"role": "assistant", "act": "a", "content": 7}]}': "'content'",
-    '{"a": [{"response": "x"}], "a": []}': "stands twice",
+    '{"a": [{"response": "x"}], "a": []}': "appears twice",
     "[" * 100_000: "recursion",
     f'{{"a": [{{"response": "x", "deep": {"[" * 200}{"]" * 200}}}]}}': "nested too deeply",
 }

@@ -1,3 +1,5 @@
+"""Names and clients of OpenAI-compatible endpoints: encoders, chat models and judges alike."""
+
 from __future__ import annotations
 
 import sys
@@ -33,8 +35,8 @@ def test_a_name_has_a_model_and_a_base_url() -> None:
 @pytest.mark.parametrize("kind", LOADERS)
 def test_without_the_package_the_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
-    told = rf"^{kind} 'openai:m@{URL}' needs an extra: .*isaac-align\[openai\]"
-    with pytest.raises(MissingExtraError, match=told):
+    message = rf"^{kind} 'openai:m@{URL}' needs an extra: .*isaac-align\[openai\]"
+    with pytest.raises(MissingExtraError, match=message):
         LOADERS[kind](f"openai:m@{URL}")
 
 
@@ -51,23 +53,23 @@ def test_a_base_url_with_a_secret_is_refused(kind: str, error: type[IsaacError])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_key_is_given_found_or_none_and_kept_out_of_names(
+def test_the_key_is_an_argument_or_a_variable_or_none_and_stays_out_of_names(
     kind: type[OpenAIClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openai", reason="the extra 'openai' is not installed")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     without = kind("m", URL)
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-found")
-    asked = [without, kind("m", URL), kind("m", URL, api_key="sk-given")]
-    assert [one.client.api_key for one in asked] == ["none", "sk-found", "sk-given"]
-    assert all(one.revision.startswith(f"openai:m@{URL}") for one in asked)
-    assert not any("sk-" in one.revision for one in asked)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-variable")
+    models = [without, kind("m", URL), kind("m", URL, api_key="sk-argument")]
+    assert [model.client.api_key for model in models] == ["none", "sk-variable", "sk-argument"]
+    assert all(model.revision.startswith(f"openai:m@{URL}") for model in models)
+    assert not any("sk-" in model.revision for model in models)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_patience_is_the_kind_s_own_unless_it_is_given(kind: type[OpenAIClient]) -> None:
+def test_retries_and_timeout_have_defaults_for_each_kind(kind: type[OpenAIClient]) -> None:
     openai = pytest.importorskip("openai", reason="the extra 'openai' is not installed")
-    judges = kind in (ChatJudge, ModerationJudge)
-    own, told = kind("m", URL).client, kind("m", URL, retries=2, timeout=7.0).client
-    assert (own.max_retries, own.timeout) == ((5, 60.0) if judges else (6, openai.DEFAULT_TIMEOUT))
-    assert (told.max_retries, told.timeout) == (2, 7.0)
+    defaults = (5, 60.0) if kind in (ChatJudge, ModerationJudge) else (6, openai.DEFAULT_TIMEOUT)
+    default, custom = kind("m", URL).client, kind("m", URL, retries=2, timeout=7.0).client
+    assert (default.max_retries, default.timeout) == defaults
+    assert (custom.max_retries, custom.timeout) == (2, 7.0)

@@ -73,7 +73,7 @@ def test_a_run_of_another_version_is_refused(tmp_path: Path, small: Path) -> Non
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
     note = run.path / "input.json"
     note.write_text(note.read_text().replace('"isaac": "', '"isaac": "9'))
-    with pytest.raises(RunError, match="was begun by isaac 9"):
+    with pytest.raises(RunError, match="was started by isaac 9"):
         curate_to(tmp_path / "run", small, Recipe(neighbors=30))
 
 

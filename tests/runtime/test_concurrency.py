@@ -1,4 +1,4 @@
-"""One thread for linear algebra, and one that works ahead."""
+"""Prefetching, single-threaded linear algebra, and the paused garbage collector."""
 
 import gc
 import itertools
@@ -18,43 +18,42 @@ def test_items_come_in_order() -> None:
     assert list(prefetch(iter(range(100)))) == list(range(100))
 
 
-def test_the_next_is_made_while_one_is_used() -> None:
-    made = [threading.Event() for _ in range(3)]
+def test_the_next_item_is_computed_while_one_is_used() -> None:
+    computed = [threading.Event() for _ in range(3)]
 
     def items() -> Iterator[int]:
-        for number, event in enumerate(made):
+        for number, event in enumerate(computed):
             event.set()
             yield number
 
     for number in prefetch(items()):
-        assert made[min(number + 1, 2)].wait(10)
+        assert computed[min(number + 1, 2)].wait(10)
 
 
-def test_an_error_comes_where_it_happened() -> None:
+def test_an_error_is_raised_at_its_position() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ValueError("no more")
 
-    found = prefetch(items())
-    assert next(found) == 1
+    results = prefetch(items())
+    assert next(results) == 1
     with pytest.raises(ValueError, match="no more"):
-        next(found)
+        next(results)
 
 
-def test_no_more_is_made_than_is_asked_for_and_one() -> None:
+def test_only_one_item_is_computed_ahead() -> None:
     source = itertools.count()
-    found = prefetch(source)
-    assert [next(found), next(found)] == [0, 1]
-    del found
+    results = prefetch(source)
+    assert [next(results), next(results)] == [0, 1]
+    del results
     assert next(source) <= 3
 
 
 def blas_threads(limit: SingleThreadedBLAS) -> set[int]:
-    found = limit.libraries.info()
-    return {library["num_threads"] for library in found}
+    return {library["num_threads"] for library in limit.libraries.info()}
 
 
-def test_the_last_to_leave_puts_back_the_threads_of_linear_algebra() -> None:
+def test_the_last_thread_to_leave_restores_the_blas_threads() -> None:
     limit = SingleThreadedBLAS()
     with limit.libraries.limit(limits=2):
         before = blas_threads(limit)
@@ -75,7 +74,7 @@ def test_the_last_to_leave_puts_back_the_threads_of_linear_algebra() -> None:
         assert blas_threads(limit) == before
 
 
-def fail_without_cycles() -> None:
+def fail_while_gc_is_paused() -> None:
     with gc_paused():
         assert not gc.isenabled()
         with gc_paused():
@@ -84,14 +83,14 @@ def fail_without_cycles() -> None:
         raise ValueError("stop")
 
 
-def test_no_cycles_are_looked_for_meanwhile_whatever_happens() -> None:
+def test_the_collector_is_paused_within_the_context_and_resumes_after_an_error() -> None:
     assert gc.isenabled()
     with pytest.raises(ValueError, match="stop"):
-        fail_without_cycles()
+        fail_while_gc_is_paused()
     assert gc.isenabled()
 
 
-def test_reading_leaves_the_search_for_cycles_as_it_was(tmp_path: Path) -> None:
+def test_reading_leaves_the_collector_enabled(tmp_path: Path) -> None:
     rows = [{"context": f"c {n}", "response": f"r {n}"} for n in range(30)]
     parts = read_chunks(write_lines(tmp_path / "in.jsonl", rows), ReadingOptions(), [], [])
     assert sum(len(part) for part in parts if gc.isenabled()) == 30

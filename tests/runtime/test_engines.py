@@ -1,3 +1,5 @@
+"""The engine of this machine: order, errors, and how far it works ahead."""
+
 from __future__ import annotations
 
 import itertools
@@ -32,9 +34,9 @@ def test_by_default_there_is_a_worker_for_each_core() -> None:
     assert LocalEngine().workers >= 1
 
 
-def test_an_exception_reaches_the_caller_in_its_turn() -> None:
-    def fails_at(last: int, item: int) -> int:
-        if item == last:
+def test_an_exception_is_raised_when_it_is_the_items_turn() -> None:
+    def fails_at(bad: int, item: int) -> int:
+        if item == bad:
             raise ValueError("item 3")
         return item
 
@@ -50,7 +52,7 @@ def test_results_come_while_items_are_still_being_read() -> None:
     assert list(itertools.islice(results, 5)) == [1, 2, 3, 4, 5]
 
 
-def test_only_two_items_a_worker_are_taken_ahead() -> None:
+def test_only_two_items_per_worker_are_taken_ahead() -> None:
     taken = 0
 
     def items() -> Iterator[int]:
@@ -68,7 +70,7 @@ def test_only_two_items_a_worker_are_taken_ahead() -> None:
     assert taken == 6
 
 
-def test_workers_work_side_by_side() -> None:
+def test_workers_work_in_parallel() -> None:
     lock, inside = Lock(), 0
 
     def waits_for_the_other(both: Event, item: int) -> bool:

@@ -1,3 +1,5 @@
+"""What progress prints, and where."""
+
 from __future__ import annotations
 
 import io
@@ -7,18 +9,18 @@ import pytest
 from isaac.runtime.progress import BarProgress, LineProgress, Progress, terminal_progress
 
 
-def run(shown: Progress, total: int | None = 10) -> None:
-    with shown.stage("embed", total) as tick:
+def run(progress: Progress, total: int | None = 10) -> None:
+    with progress.stage("embed", total) as tick:
         tick(4)
         tick(6)
 
 
-def test_progress_says_nothing_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_prints_nothing_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     run(Progress())
     assert capsys.readouterr() == ("", "")
 
 
-def test_lines_are_plain_and_one_ends_the_stage() -> None:
+def test_lines_are_plain_and_a_stage_ends_with_one() -> None:
     stream = io.StringIO()
     run(LineProgress(stream))
     (line,) = stream.getvalue().splitlines()
@@ -27,7 +29,7 @@ def test_lines_are_plain_and_one_ends_the_stage() -> None:
     assert line.isprintable()
 
 
-def test_lines_tell_how_long_is_left() -> None:
+def test_lines_show_the_time_left() -> None:
     stream = io.StringIO()
     run(LineProgress(stream, every=0))
     first, last = stream.getvalue().splitlines()
@@ -37,7 +39,7 @@ def test_lines_tell_how_long_is_left() -> None:
     assert "left" not in last
 
 
-def test_lines_tell_what_a_slow_item_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_show_seconds_per_item_if_items_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 3.0, 9.0, 9.0])
     monkeypatch.setattr("isaac.runtime.progress.time.monotonic", lambda: next(times))
     stream = io.StringIO()
@@ -47,7 +49,7 @@ def test_lines_tell_what_a_slow_item_takes(monkeypatch: pytest.MonkeyPatch) -> N
     assert stream.getvalue() == "train: 1/3 (3.0 s each, 6 s left)\ntrain: 3/3 (3.0 s each)\n"
 
 
-def test_the_last_item_is_told_however_soon_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_item_is_shown_however_soon_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 3.0, 3.1, 3.1])
     monkeypatch.setattr("isaac.runtime.progress.time.monotonic", lambda: next(times))
     stream = io.StringIO()
@@ -63,7 +65,7 @@ def test_lines_need_no_total() -> None:
     assert stream.getvalue().startswith("embed: 10 (")
 
 
-def test_lines_let_an_error_through_and_do_not_call_the_stage_done() -> None:
+def test_an_error_passes_through_and_the_stage_is_not_shown_as_done() -> None:
     stream = io.StringIO()
     with pytest.raises(KeyError), LineProgress(stream).stage("embed"):
         raise KeyError
@@ -76,7 +78,7 @@ def test_bars_go_to_standard_error(total: int | None, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == ""
 
 
-def test_a_terminal_gets_bars_and_anything_else_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_bars_and_any_other_stream_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

@@ -1,3 +1,5 @@
+"""The Ray engine: the results of the local engine, whatever happens to workers and machines."""
+
 from __future__ import annotations
 
 import itertools
@@ -15,11 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from threadpoolctl import threadpool_info
 
 from isaac import MissingExtraError, RunError, __version__
+from isaac.runtime.arrays import Floats
 from isaac.runtime.engines import LocalEngine, RayEngine
 from isaac.runtime.engines import ray as engine_ray
 from isaac.runtime.engines.ray import check_same_version, pack, unpack
@@ -47,7 +49,7 @@ cluster.shutdown()
 
 
 class Nodes:
-    """A cluster of three machines of one CPU each, so far as Ray can tell, and its processes."""
+    """A process with three Ray nodes of one CPU each, which Ray takes for three machines."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -64,17 +66,18 @@ class Nodes:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def tell(self, word: str) -> None:
+    def send(self, command: str) -> None:
+        """Add a node with "add", or kill one with "remove"."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
         assert self._answer() == "done"
 
-    def working(self) -> list[int]:
-        """Return the processes of the cluster that have an item in hand."""
-        return [pid for pid, title in processes() if title == "ray::_run" and self._has(pid)]
+    def busy_workers(self) -> list[int]:
+        """The ids of the cluster's worker processes that are running an item."""
+        return [pid for pid, title in processes() if title == "ray::_run" and self._owns(pid)]
 
-    def _has(self, pid: int) -> bool:
+    def _owns(self, pid: int) -> bool:
         while pid > 1:
             if pid == self.process.pid:
                 return True
@@ -110,77 +113,77 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture(scope="module")
 def engine(nodes: Nodes) -> Iterator[RayEngine]:
-    with RayEngine(nodes.address) as made:
-        yield made
+    with RayEngine(nodes.address) as connected:
+        yield connected
 
 
 class Vectors(NamedTuple):
-    """What the items of a test share."""
+    """The data that all items of a test share."""
 
-    vectors: npt.NDArray[np.float32]
+    vectors: Floats
     scale: float
 
 
-def mapped(tmp_path: Path) -> npt.NDArray[np.float32]:
+def mapped(tmp_path: Path) -> Floats:
     np.save(tmp_path / "v.npy", np.random.default_rng(0).random((2000, 64), np.float32))
-    opened: npt.NDArray[np.float32] = np.load(tmp_path / "v.npy", mmap_mode="r")
+    opened: Floats = np.load(tmp_path / "v.npy", mmap_mode="r")
     assert isinstance(opened, np.memmap)
     return opened
 
 
-def similar(shared: Vectors, rows: range) -> npt.NDArray[np.float32]:
+def similar(shared: Vectors, rows: range) -> Floats:
     block = shared.vectors[rows.start : rows.stop]
     return np.asarray((block @ shared.vectors.T) * np.float32(shared.scale))
 
 
-def test_results_are_those_of_this_machine_in_the_order_of_the_items(
+def test_results_equal_the_local_engines_in_the_order_of_the_items(
     engine: RayEngine, tmp_path: Path
 ) -> None:
     shared = Vectors(mapped(tmp_path), 0.5)
     rows = [range(start, start + 100) for start in range(0, 2000, 100)]
-    for here, there in zip(
+    for local, remote in zip(
         LocalEngine(2).map(similar, rows, shared), engine.map(similar, rows, shared), strict=True
     ):
-        assert here.tobytes() == there.tobytes()
-        assert there.flags.writeable
+        assert local.tobytes() == remote.tobytes()
+        assert remote.flags.writeable
 
 
-def kind_of_memory(shared: Vectors, _item: int) -> tuple[str, bool, bool]:
+def describe_memory(shared: Vectors, _item: int) -> tuple[str, bool, bool]:
     array = shared.vectors
     return type(array).__name__, array.flags.owndata, array.flags.writeable
 
 
 def test_workers_read_shared_memory_and_not_a_copy(engine: RayEngine, tmp_path: Path) -> None:
-    found = list(engine.map(kind_of_memory, range(6), Vectors(mapped(tmp_path), 1)))
-    assert found == [("ndarray", False, False)] * 6
+    memory = list(engine.map(describe_memory, range(6), Vectors(mapped(tmp_path), 1)))
+    assert memory == [("ndarray", False, False)] * 6
 
 
-def test_what_is_packed_comes_back_and_only_small_things_are_copied(tmp_path: Path) -> None:
-    opened = mapped(tmp_path)
+def test_packing_keeps_values_and_copies_only_small_ones(tmp_path: Path) -> None:
+    vectors = mapped(tmp_path)
     values: dict[str, Any] = {
-        "memmap": opened,
-        "strided": opened[::2, 1::3],
-        "fortran": np.asfortranarray(opened),
+        "memmap": vectors,
+        "strided": vectors[::2, 1::3],
+        "fortran": np.asfortranarray(vectors),
         "empty": np.zeros((0, 3), np.int16),
         "scalar": np.float64(3).reshape(()),
         "texts": np.array(["a", None], object),
-        "again": opened,
+        "again": vectors,
         "plain": [1, ("two", 3.0)],
     }
     parts = pack(values)
     assert len(parts[0]) < 2000
-    assert any(np.shares_memory(part, opened) for part in parts)
+    assert any(np.shares_memory(part, vectors) for part in parts)
     back = unpack(parts)
     assert back.keys() == values.keys()
     for name, value in values.items():
         assert np.array_equal(back[name], value) if name != "plain" else back[name] == value
         assert type(back[name]) is (np.ndarray if isinstance(value, np.ndarray) else type(value))
     assert back["again"] is back["memmap"]
-    assert np.shares_memory(back["memmap"], opened)
+    assert np.shares_memory(back["memmap"], vectors)
 
 
 def test_no_items_give_no_results(engine: RayEngine) -> None:
-    assert list(engine.map(kind_of_memory, [], Vectors(np.zeros((1, 1), np.float32), 1))) == []
+    assert list(engine.map(describe_memory, [], Vectors(np.zeros((1, 1), np.float32), 1))) == []
 
 
 def threads_of(_shared: None, _item: int) -> list[int]:
@@ -191,8 +194,8 @@ def threads_of(_shared: None, _item: int) -> list[int]:
 
 
 def test_a_worker_has_one_thread_for_linear_algebra(engine: RayEngine) -> None:
-    for found in engine.map(threads_of, range(3), None):
-        assert set(found) == {1}
+    for threads in engine.map(threads_of, range(3), None):
+        assert set(threads) == {1}
 
 
 class StrangeError(Exception):
@@ -202,18 +205,18 @@ class StrangeError(Exception):
         return "strange"
 
 
-def fails(wanted: str, item: int) -> int:
+def fails(kind: str, item: int) -> int:
     if item < 3:
         return item
-    if wanted == "extra":
+    if kind == "extra":
         raise MissingExtraError("engine of the test", "test")
-    if wanted == "unpicklable":
+    if kind == "unpicklable":
         raise StrangeError(threading.Lock())
-    raise RunError("item 3") if wanted == "run" else ValueError("item 3")
+    raise RunError("item 3") if kind == "run" else ValueError("item 3")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "error", "said"),
+    ("kind", "error", "message"),
     [
         ("run", RunError, "item 3"),
         ("extra", MissingExtraError, "engine of the test needs an extra: pip install"),
@@ -221,23 +224,23 @@ def fails(wanted: str, item: int) -> int:
         ("unpicklable", RunError, "a Ray worker failed: StrangeError: strange"),
     ],
 )
-def test_an_error_reaches_the_caller_as_it_was_raised_and_in_its_turn(
+def test_an_error_is_raised_unchanged_when_it_is_the_items_turn(
     engine: RayEngine,
-    wanted: str,
+    kind: str,
     error: type[Exception],
-    said: str,
+    message: str,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    results = engine.map(fails, range(10), wanted)
+    results = engine.map(fails, range(10), kind)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(error, match=f"^{said}") as raised:
+    with pytest.raises(error, match=f"^{message}") as raised:
         next(results)
     assert type(raised.value) is error
     assert "tests/runtime/test_ray.py" in str(raised.value.__cause__)
     assert capfd.readouterr().err == ""
 
 
-def test_only_two_items_a_cpu_are_taken_ahead(engine: RayEngine) -> None:
+def test_only_two_items_per_cpu_are_taken_ahead(engine: RayEngine) -> None:
     taken = 0
 
     def items() -> Iterator[int]:
@@ -255,7 +258,7 @@ def test_only_two_items_a_cpu_are_taken_ahead(engine: RayEngine) -> None:
     assert taken == 2 * 3 + 4
 
 
-def test_workers_bound_the_items_under_way_on_a_cluster(engine: RayEngine, nodes: Nodes) -> None:
+def test_workers_limits_the_items_in_progress_on_a_cluster(engine: RayEngine, nodes: Nodes) -> None:
     list(engine.map(slowly, [], None))
     items = iter(range(3))
     results = RayEngine(nodes.address, workers=2).map(fails, items, "run")
@@ -271,7 +274,7 @@ def waits_to_be_killed(folder: Path, item: int) -> int:
     return item * item
 
 
-def test_a_worker_killed_in_the_middle_is_made_up_for(engine: RayEngine, tmp_path: Path) -> None:
+def test_the_item_of_a_killed_worker_is_retried(engine: RayEngine, tmp_path: Path) -> None:
     def kill() -> None:
         while not (file := tmp_path / "4").exists() or not file.read_text():
             time.sleep(0.01)
@@ -297,7 +300,7 @@ def dies(_shared: None, _item: int) -> NoReturn:
         ("WorkerCrashedError", "ray status"),
     ],
 )
-def test_what_ray_cannot_mend_is_told_with_a_remedy(kind: str, remedy: str) -> None:
+def test_errors_of_ray_come_with_a_remedy(kind: str, remedy: str) -> None:
     from ray import exceptions
 
     error = getattr(exceptions, kind)
@@ -308,9 +311,9 @@ def test_what_ray_cannot_mend_is_told_with_a_remedy(kind: str, remedy: str) -> N
         raise error("why") if kind != "WorkerCrashedError" else error
 
 
-def test_a_worker_answers_with_the_result_or_with_what_was_raised() -> None:
-    def answer(item: int, wanted: str, version: str = __version__) -> Any:
-        return pickle.loads(engine_ray._run(version, pack((fails, wanted)), item))
+def test_a_worker_returns_the_result_or_the_failure() -> None:
+    def answer(item: int, kind: str, version: str = __version__) -> Any:
+        return pickle.loads(engine_ray._run(version, pack((fails, kind)), item))
 
     assert answer(2, "run") == 2
     assert type(answer(3, "value").error) is ValueError
@@ -321,7 +324,7 @@ def test_a_worker_answers_with_the_result_or_with_what_was_raised() -> None:
     assert engine_ray._make_version_probe()()[0] == __version__
 
 
-def test_work_that_is_lost_each_time_ends_with_what_to_do(
+def test_an_item_that_kills_every_worker_is_an_error_with_a_remedy(
     engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_ray, "MAX_RETRIES", 1)
@@ -349,14 +352,14 @@ def test_a_cluster_may_grow_and_lose_a_machine_in_the_middle(
     results = engine.map(slowly, items(), None)
     assert next(results) == 0
     assert taken == 6
-    nodes.tell("add")
+    nodes.send("add")
     assert next(results) == 1
     assert taken == 8 + 1
-    nodes.tell("remove")
+    nodes.send("remove")
     assert list(results) == list(range(2, 24))
 
 
-def test_another_version_of_isaac_on_a_worker_is_told(
+def test_another_version_of_isaac_on_a_worker_is_an_error(
     engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RunError, match=r"worker on node-7 has no isaac; install the same"):
@@ -370,15 +373,13 @@ def test_another_version_of_isaac_on_a_worker_is_told(
         engine._check_versions()
 
 
-def test_another_cluster_than_the_one_in_use_is_refused(engine: RayEngine) -> None:
+def test_a_second_cluster_in_one_process_is_refused(engine: RayEngine) -> None:
     list(engine.map(slowly, [], None))
     with pytest.raises(RunError, match="this process already uses the Ray cluster at"):
         list(RayEngine("elsewhere:6379").map(slowly, range(1), None))
 
 
-def test_an_address_needs_the_engine_that_has_one(
-    isaac: RunIsaac, small: Path, tmp_path: Path
-) -> None:
+def test_an_address_needs_the_engine_ray(isaac: RunIsaac, small: Path, tmp_path: Path) -> None:
     done = isaac("curate", small, "-o", tmp_path / "run", "--address", "auto")
     assert done.code == 2
     assert "--engine ray" in done.err
@@ -394,7 +395,7 @@ def test_without_ray_the_extra_is_named(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "nowhere"])
-def test_a_cluster_that_does_not_answer_is_told_soon(
+def test_a_cluster_that_does_not_answer_is_an_error_within_seconds(
     small: Path, tmp_path: Path, address: str
 ) -> None:
     command = [*curate_command(small, tmp_path / "run"), "--engine", "ray", "--address", address]
@@ -405,7 +406,7 @@ def test_a_cluster_that_does_not_answer_is_told_soon(
 
 
 @pytest.mark.slow
-def test_ray_that_is_started_here_says_nothing_and_is_stopped(small: Path, tmp_path: Path) -> None:
+def test_a_ray_started_here_is_silent_and_is_stopped(small: Path, tmp_path: Path) -> None:
     command = curate_command(small, tmp_path / "run")
     started = [*command, "--engine", "ray", "--workers", "2", "--json"]
     done = subprocess.run(started, capture_output=True, text=True, timeout=120)
@@ -413,32 +414,32 @@ def test_ray_that_is_started_here_says_nothing_and_is_stopped(small: Path, tmp_p
     assert json.loads(done.stdout)["exchanges"] == 120
     progress = re.compile(r"[\w -]+: ([\d,/]+ \([\d,]+/s.*\)|[\d.,]+ s)")
     assert all(map(progress.fullmatch, done.stderr.splitlines())), done.stderr
-    subprocess.run([*command[:-3], str(tmp_path / "here"), *command[-2:]], check=True)
-    assert outputs(tmp_path / "run") == outputs(tmp_path / "here")
+    subprocess.run([*command[:-3], str(tmp_path / "local"), *command[-2:]], check=True)
+    assert outputs(tmp_path / "run") == outputs(tmp_path / "local")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="workers are looked for in /proc")
-def test_a_cluster_gives_the_bytes_of_this_machine_though_a_worker_is_killed(
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to find the workers")
+def test_a_cluster_gives_the_bytes_of_this_machine_even_if_a_worker_is_killed(
     nodes: Nodes, tmp_path: Path
 ) -> None:
     source = write_lines(tmp_path / "in.jsonl", recombine_exchanges(5000))
     flags = ("--radius", "1", "--view", "residual")
-    here = [*curate_command(source, tmp_path / "here"), *flags]
-    subprocess.run(here, check=True, capture_output=True)
-    there = [*curate_command(source, tmp_path / "there"), *flags]
+    local = [*curate_command(source, tmp_path / "local"), *flags]
+    subprocess.run(local, check=True, capture_output=True)
+    remote = [*curate_command(source, tmp_path / "remote"), *flags]
     with subprocess.Popen(
-        [*there, "--engine", "ray", "--address", nodes.address, "--json"],
+        [*remote, "--engine", "ray", "--address", nodes.address, "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        while not (working := nodes.working()) and process.poll() is None:
+        while not (busy := nodes.busy_workers()) and process.poll() is None:
             time.sleep(0.005)
-        assert working, "no worker was seen with an item in hand"
-        os.kill(working[0], signal.SIGKILL)
-        told, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    assert json.loads(told)["exchanges"] == 5000
-    assert len(list((tmp_path / "there" / "shards").iterdir())) >= 3
-    assert outputs(tmp_path / "there") == outputs(tmp_path / "here")
+        assert busy, "no worker was seen running an item"
+        os.kill(busy[0], signal.SIGKILL)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(out)["exchanges"] == 5000
+    assert len(list((tmp_path / "remote" / "shards").iterdir())) >= 3
+    assert outputs(tmp_path / "remote") == outputs(tmp_path / "local")

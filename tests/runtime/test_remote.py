@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from isaac import CorpusError, MissingExtraError, Recipe, RunError, curate_to, read_corpus
+from isaac import CorpusError, Recipe, RunError, curate_to, read_corpus
 from isaac.corpus.corpus import CORPUS_SCHEMA
 from isaac.runtime.remote import Mirror, is_url, resolve_url
 from tests.conftest import write_lines
-
-fsspec = pytest.importorskip("fsspec", reason="the extra 'remote' is not installed")
 
 ROWS = [{"context": f"question {n % 7}", "response": f"answer {n % 5} it is"} for n in range(60)]
 RECIPE = Recipe(context_encoder="hashing", response_encoder="hashing")
@@ -20,7 +17,7 @@ RECIPE = Recipe(context_encoder="hashing", response_encoder="hashing")
 
 @pytest.fixture
 def place() -> Iterator[str]:
-    """Yield a folder in the memory of this process."""
+    """Yield the URL of a folder in fsspec's memory file system."""
     yield "memory://isaac-tests"
     system, path = resolve_url("memory://isaac-tests")
     if system.exists(path):
@@ -28,7 +25,7 @@ def place() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("s3://bucket/rows.jsonl", True),
         ("file:///rows.jsonl", True),
@@ -38,19 +35,42 @@ def place() -> Iterator[str]:
         (Path("a") / "b", False),
     ],
 )
-def test_a_url_is_told_from_a_path(name: str | Path, told: bool) -> None:
-    assert is_url(name) == told
+def test_a_url_is_distinguished_from_a_path(name: str | Path, expected: bool) -> None:
+    assert is_url(name) == expected
 
 
-def test_what_lies_behind_a_url_is_read_like_a_file(tmp_path: Path) -> None:
-    write_lines(tmp_path / "a" / "rows.jsonl", ROWS[:40])
+def test_a_url_is_read_like_the_path(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a" / "rows.jsonl", ROWS[:20])
+    write_lines(tmp_path / "a-2" / "rows.jsonl", ROWS[20:40])
     write_lines(tmp_path / "b" / "more.jsonl", ROWS[40:])
     (tmp_path / "b" / "notes.txt").write_text("no data")
-    for name in ("", "a/rows.jsonl", "*/*.jsonl"):
-        here = read_corpus(f"{tmp_path}/{name}")
-        there = read_corpus(f"file://{tmp_path}/{name}")
-        assert all(there.column(field) == here.column(field) for field in CORPUS_SCHEMA.names)
-        assert there.inputs == here.inputs
+    write_lines(tmp_path / ".hidden" / "rows.jsonl", ROWS)
+    for name in ("recipe.yaml", "corpus.parquet", "curated.jsonl"):
+        write_lines(tmp_path / "run" / name, ROWS)
+    for name in ("", "b", "a/rows.jsonl", "a*/*.jsonl"):
+        local = read_corpus(f"{tmp_path}/{name}")
+        remote = read_corpus(f"file://{tmp_path}/{name}")
+        assert all(remote.column(field) == local.column(field) for field in CORPUS_SCHEMA.names)
+        assert remote.inputs == local.inputs
+    assert len(read_corpus(f"file://{tmp_path}")) == len(ROWS)
+
+
+def test_a_folder_at_a_url_that_cannot_be_listed_is_a_clear_error(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, root = resolve_url(place)
+    system.makedirs(f"{root}/a")
+    system.pipe_file(f"{root}/a/rows.jsonl", b'{"context": "a", "response": "b"}\n')
+    list_folder = type(system).ls
+
+    def deny(self: Any, path: str, **options: Any) -> Any:
+        if path.endswith("/a"):
+            raise PermissionError("access denied")
+        return list_folder(self, path, **options)
+
+    monkeypatch.setattr(type(system), "ls", deny)
+    with pytest.raises(CorpusError, match=f"cannot read {place}: access denied"):
+        read_corpus(place)
 
 
 def files_of(place: str) -> dict[str, bytes]:
@@ -58,51 +78,51 @@ def files_of(place: str) -> dict[str, bytes]:
     return {name.removeprefix(root): system.cat_file(name) for name in system.find(root)}
 
 
-def test_a_run_behind_a_url_has_the_bytes_of_one_in_a_folder(tmp_path: Path, place: str) -> None:
+def test_a_run_at_a_url_is_byte_identical_to_one_in_a_folder(tmp_path: Path, place: str) -> None:
     write_lines(tmp_path / "in.jsonl", ROWS)
     run = curate_to(place, tmp_path / "in.jsonl", RECIPE)
     assert run.place("report.html") == f"{place}/report.html"
     curate_to(tmp_path / "run", tmp_path / "in.jsonl", RECIPE)
-    here = {
+    local = {
         f"/{path.relative_to(tmp_path / 'run').as_posix()}": path.read_bytes()
         for path in (tmp_path / "run").rglob("*")
         if path.is_file() and path.name not in (".lock", "manifest.json")
     }
-    there = files_of(place)
-    assert there.pop("/manifest.json")
-    assert there == here
+    remote = files_of(place)
+    assert remote.pop("/manifest.json")
+    assert remote == local
 
 
-def test_a_run_behind_a_url_goes_on_where_it_was_stopped(
+def test_a_run_at_a_url_resumes_where_it_stopped(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_lines(tmp_path / "in.jsonl", ROWS)
     sent: list[str] = []
     send = Mirror.send
 
-    def stops(self: Mirror, file: Path) -> None:
+    def fail(self: Mirror, file: Path) -> None:
         if file.name == "00000.parquet":
-            raise RunError("the line is cut")
+            raise RunError("connection lost")
         sent.append(file.name)
         send(self, file)
 
-    monkeypatch.setattr(Mirror, "send", stops)
-    with pytest.raises(RunError, match="the line is cut"):
+    monkeypatch.setattr(Mirror, "send", fail)
+    with pytest.raises(RunError, match="connection lost"):
         curate_to(place, tmp_path / "in.jsonl", RECIPE)
     assert "contexts.npy" in sent
-    again: list[str] = []
+    resent: list[str] = []
 
-    def goes_on(self: Mirror, file: Path) -> None:
-        again.append(file.name)
+    def record(self: Mirror, file: Path) -> None:
+        resent.append(file.name)
         send(self, file)
 
-    monkeypatch.setattr(Mirror, "send", goes_on)
+    monkeypatch.setattr(Mirror, "send", record)
     curate_to(place, tmp_path / "in.jsonl", RECIPE)
-    assert "00000.parquet" in again
-    assert "contexts.npy" not in again
+    assert "00000.parquet" in resent
+    assert "contexts.npy" not in resent
 
 
-def test_a_place_that_cannot_be_written_is_a_clear_error(
+def test_a_url_that_cannot_be_written_is_a_clear_error(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_lines(tmp_path / "in.jsonl", ROWS)
@@ -112,7 +132,7 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(
         raise OSError("quota exceeded")
 
     monkeypatch.setattr(type(system), "put_file", full)
-    with pytest.raises(RunError, match=r"cannot write .* quota exceeded\. What is finished stays"):
+    with pytest.raises(RunError, match=r"cannot write .* quota exceeded\. Finished files are kept"):
         curate_to(place, tmp_path / "in.jsonl", RECIPE)
 
 
@@ -121,15 +141,9 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(
     [
         ("nowhere://rows.jsonl", "cannot reach nowhere://rows.jsonl: Protocol not known"),
         ("memory://nothing/rows.jsonl", "cannot read .*rows.jsonl"),
-        ("file:///nothing/*.jsonl", "no data behind file:///nothing/"),
+        ("file:///nothing/*.jsonl", "no data files at file:///nothing/"),
     ],
 )
-def test_what_cannot_be_reached_is_a_clear_error(url: str, words: str) -> None:
+def test_a_url_that_cannot_be_read_is_a_clear_error(url: str, words: str) -> None:
     with pytest.raises(CorpusError, match=words):
         read_corpus(url)
-
-
-def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(MissingExtraError, match=r"isaac-align\[remote\]"):
-        read_corpus("s3://bucket/rows.jsonl")

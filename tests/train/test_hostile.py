@@ -1,4 +1,4 @@
-"""Settings, models and folders that training has to get along with, or to refuse in words."""
+"""Unusual settings, models and folders, which training must handle or refuse with a message."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STRICT = (
     "<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 )
-"""A template without a system turn, in which the user speaks first."""
+"""A chat template without system turns, in which the user must speak first."""
 
 
 def few(**more: Any) -> TrainingSettings:
@@ -64,19 +64,19 @@ def facts(folder: Path) -> Any:
     return json.loads((folder / "train.json").read_text())
 
 
-@pytest.mark.parametrize("given", [{}, {"dtype": "bfloat16"}, {"full": True}])
-def test_the_completion_head_goes_with_mixed_precision(
-    run: Run, base: str, tmp_path: Path, given: dict[str, Any]
+@pytest.mark.parametrize("options", [{}, {"dtype": "bfloat16"}, {"full": True}])
+def test_the_completion_head_works_with_mixed_precision(
+    run: Run, base: str, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     curves = []
     for head in (False, True):
-        settings = few(trl={"bf16": True}, completion_head=head, **given)
+        settings = few(trl={"bf16": True}, completion_head=head, **options)
         out = sft(run, base, tmp_path / str(head), settings).folder
         curves.append([point["loss"] for point in facts(out)["curve"]])
     assert curves[1] == pytest.approx(curves[0], rel=2e-2)
 
 
-def test_what_failed_before_anything_was_trained_leaves_the_folder_free(
+def test_a_failure_before_any_training_leaves_the_folder_free(
     run: Run, base: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -87,22 +87,24 @@ def test_what_failed_before_anything_was_trained_leaves_the_folder_free(
     with pytest.raises(RecipeError, match="no field 'speed'"):
         sft(run, base, out, few(trl={"speed": 1}))
     assert sft(run, base, out, few()).steps == 3
-    with pytest.raises(RecipeError, match="was begun as another training"):
+    with pytest.raises(RecipeError, match="contains a different training"):
         sft(run, base, out, few(seed=1))
 
 
-def test_numbers_of_yaml_without_a_point_are_numbers(run: Run, base: str, tmp_path: Path) -> None:
+def test_yaml_numbers_without_a_decimal_point_are_numbers(
+    run: Run, base: str, tmp_path: Path
+) -> None:
     file = tmp_path / "more.yaml"
     file.write_text("trl:\n  weight_decay: 1e-2\n  optim: sgd\npeft:\n  lora_dropout: 1e-1\n")
     out = sft(run, base, tmp_path / "out", few(**read_config(file))).folder
     assert json.loads((out / "adapter_config.json").read_text())["lora_dropout"] == 0.1
 
 
-@pytest.mark.parametrize("given", [{"logging_steps": 500}, {"logging_strategy": "no"}])
-def test_a_training_that_logs_nothing_on_its_way_is_kept(
-    run: Run, base: str, tmp_path: Path, given: dict[str, Any]
+@pytest.mark.parametrize("options", [{"logging_steps": 500}, {"logging_strategy": "no"}])
+def test_a_training_that_logs_no_step_has_a_mean_loss(
+    run: Run, base: str, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    done = sft(run, base, tmp_path, few(trl=given))
+    done = sft(run, base, tmp_path, few(trl=options))
     assert len(facts(tmp_path)["curve"]) == 1
     assert done.loss > 0
     assert (tmp_path / "adapter_model.safetensors").exists()
@@ -115,18 +117,20 @@ def test_a_row_is_no_longer_than_the_model_reads(run: Run, tmp_path: Path) -> No
     (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 96}))
     settings = few(max_length=4096)
     assert sft(run, str(folder), tmp_path / "out", settings).steps == 3
-    said = facts(tmp_path / "out")
-    assert said["rows"] + said["too_long"] == sum(1 for _ in iter_items(run.curation()))
+    trained = facts(tmp_path / "out")
+    assert trained["rows"] + trained["too_long"] == sum(1 for _ in iter_items(run.curation()))
 
 
-def test_what_a_library_says_on_the_way_is_told(run: Run, base: str, tmp_path: Path) -> None:
+def test_an_error_of_a_library_during_training_is_reported(
+    run: Run, base: str, tmp_path: Path
+) -> None:
     settings = few(trl={"max_grad_norm": 1.0, "optim": "adamw_8bit"})
-    with pytest.raises(IsaacError, match=r"the training stopped: .*goes on from the last"):
+    with pytest.raises(IsaacError, match=r"the training stopped: .*to resume from the last"):
         sft(run, base, tmp_path, settings)
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("options", "message"),
     [
         ({"epochs": float("inf"), "steps": None}, "finite"),
         ({"epochs": float("nan"), "steps": None}, "finite"),
@@ -134,17 +138,17 @@ def test_what_a_library_says_on_the_way_is_told(run: Run, base: str, tmp_path: P
         ({"full": True, "merge": True}, "no adapter to merge"),
     ],
 )
-def test_settings_that_cannot_be_are_named(
-    run: Run, base: str, tmp_path: Path, given: dict[str, Any], told: str
+def test_invalid_settings_are_named(
+    run: Run, base: str, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=told):
-        sft(run, base, tmp_path, few(**given))
+    with pytest.raises(RecipeError, match=message):
+        sft(run, base, tmp_path, few(**options))
 
 
-def test_rows_that_the_template_refuses_are_counted(tmp_path: Path) -> None:
+def test_rows_that_the_template_rejects_are_counted(tmp_path: Path) -> None:
     rows = [
-        {"messages": [{"role": "user", "content": one["prompt"]}, answered(one)]}
-        for one in chats(40)
+        {"messages": [{"role": "user", "content": row["prompt"]}, assistant_turn(row)]}
+        for row in chats(40)
     ]
     rows[7]["messages"].insert(0, {"role": "assistant", "content": "Hello, what is it?"})
     run = curate_to(tmp_path / "run", write_lines(tmp_path / "c.jsonl", rows), Recipe(neighbors=30))
@@ -152,25 +156,25 @@ def test_rows_that_the_template_refuses_are_counted(tmp_path: Path) -> None:
     done = sft(run, strict, tmp_path / "out", few())
     assert facts(done.folder)["refused"] == 1
     assert done.rows == 39
-    assert "1 more are none that the chat template takes" in (done.folder / "README.md").read_text()
+    assert "1 more were rejected by the chat template" in (done.folder / "README.md").read_text()
 
     for row in rows:
         row["messages"].insert(0, {"role": "system", "content": "Be kind."})
     run = curate_to(tmp_path / "all", write_lines(tmp_path / "d.jsonl", rows), Recipe(neighbors=30))
-    with pytest.raises(RecipeError, match=r"takes none of the rows: TemplateError: no system role"):
+    with pytest.raises(RecipeError, match=r"rejects all rows: TemplateError: no system role"):
         sft(run, strict, tmp_path / "none", few())
 
 
-def answered(one: dict[str, Any]) -> dict[str, str]:
-    return {"role": "assistant", "content": one["completion"]}
+def assistant_turn(row: dict[str, Any]) -> dict[str, str]:
+    return {"role": "assistant", "content": row["completion"]}
 
 
-def test_a_rephraser_without_a_system_turn_is_asked_by_the_user(run: Run, tmp_path: Path) -> None:
+def test_without_a_system_turn_the_user_turn_has_the_instruction(run: Run, tmp_path: Path) -> None:
     strict = str(tiny.save_llama(tmp_path / "strict", STRICT))
     done = rephraser(run, strict, tmp_path / "out", few(max_length=1024))
     assert facts(done.folder)["refused"] == 0
     model = load_rephraser(done.folder)
-    (turn,) = model._prepare("My head hurts", "Who cares.")
+    (turn,) = model._build_prompt("My head hurts", "Who cares.")
     assert turn["role"] == "user"
     assert turn["content"].startswith(INSTRUCTION)
     assert model.rewrite(["My head hurts"], ["Who cares."]) != [None]
@@ -178,24 +182,22 @@ def test_a_rephraser_without_a_system_turn_is_asked_by_the_user(run: Run, tmp_pa
     assert "tokens" in (model.first_error or "")
 
 
-def test_a_run_in_which_nothing_was_replaced_makes_no_rephraser(
-    run: Run, base: str, tmp_path: Path
-) -> None:
-    same = redraw_run(run, {"budget": 0.0}, tmp_path / "same")
+def test_a_run_without_replaced_rows_is_refused(run: Run, base: str, tmp_path: Path) -> None:
+    unchanged = redraw_run(run, {"budget": 0.0}, tmp_path / "unchanged")
     with pytest.raises(RunError, match="no response of the run was replaced"):
-        rephraser(same, base, tmp_path / "out", few())
+        rephraser(unchanged, base, tmp_path / "out", few())
     assert not (tmp_path / "out").exists()
 
 
-def test_a_merged_rephraser_is_one(run: Run, base: str, tmp_path: Path) -> None:
+def test_a_merged_rephraser_rewrites_the_same(run: Run, base: str, tmp_path: Path) -> None:
     done = rephraser(run, base, tmp_path / "out", few(max_length=1024, merge=True))
-    asked = (["My head hurts"], ["Who cares."])
+    texts = (["My head hurts"], ["Who cares."])
     merged = load_rephraser(done.folder / "merged")
     assert merged.decoding == load_rephraser(done.folder).decoding
-    assert merged.rewrite(*asked) == load_rephraser(done.folder).rewrite(*asked)
+    assert merged.rewrite(*texts) == load_rephraser(done.folder).rewrite(*texts)
 
 
-def test_a_base_with_other_weights_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_base_whose_weights_changed_is_refused(run: Run, tmp_path: Path) -> None:
     folder = tiny.save_llama(tmp_path / "base")
     sft(run, str(folder), tmp_path / "out", few())
     sft(run, f"{tmp_path}/./base/", tmp_path / "out", few())
@@ -207,16 +209,16 @@ def test_a_base_with_other_weights_is_refused(run: Run, tmp_path: Path) -> None:
         sft(run, str(folder), tmp_path / "out", few())
 
 
-def test_a_checkpoint_that_is_torn_is_removed(tmp_path: Path) -> None:
-    work = TrainingFolder(tmp_path)
+def test_a_truncated_checkpoint_is_removed(tmp_path: Path) -> None:
+    training = TrainingFolder(tmp_path)
     for step, state in ((2, "{}"), (10, '{"epoch": 1, "log_his')):
-        folder = work.scratch / f"checkpoint-{step}"
-        folder.mkdir(parents=True)
-        (folder / "trainer_state.json").write_text(state)
-    assert work.find_checkpoint() == str(work.scratch / "checkpoint-2")
+        checkpoint = training.scratch / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "trainer_state.json").write_text(state)
+    assert training.find_checkpoint() == str(training.scratch / "checkpoint-2")
 
 
-def test_packed_rows_are_not_told_as_too_long(run: Run, base: str, tmp_path: Path) -> None:
+def test_packed_rows_are_not_counted_as_too_long(run: Run, base: str, tmp_path: Path) -> None:
     sft(run, base, tmp_path, few(trl={"packing": True}))
     assert facts(tmp_path)["too_long"] == 0
     assert yaml.safe_load((tmp_path / "README.md").read_text().split("---")[1])

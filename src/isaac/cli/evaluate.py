@@ -22,26 +22,36 @@ AfterModels = Annotated[
     list[str], typer.Option(metavar="MODEL", help="a model to compare; may be repeated")
 ]
 PromptSource = Annotated[
-    str, typer.Option(metavar="FILE|NAME", help="risky, a public set's name, or a file")
+    str,
+    typer.Option(metavar="FILE|NAME", help="risky prompts: risky, a public set's name or a file"),
 ]
 JudgeNames = Annotated[
-    list[str], typer.Option(metavar="NAME", help="who judges; may be repeated, the first leads")
+    list[str],
+    typer.Option(metavar="NAME", help="a judge; may be repeated, summaries use the first"),
 ]
 HarmlessPrompts = Annotated[
-    str, typer.Option(metavar="FILE|NAME", help="harmless prompts, or none")
+    str,
+    typer.Option(metavar="FILE|NAME", help="harmless prompts, to count refusals; none skips this"),
 ]
-SampleCount = Annotated[int, typer.Option(min=1, help="answers to each prompt")]
-MaxTokens = Annotated[int, typer.Option(min=1, help="tokens of an answer at most")]
-Temperature = Annotated[float, typer.Option(min=0, help="0 takes the likeliest token each time")]
+SampleCount = Annotated[int, typer.Option(min=1, help="number of answers to each prompt")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="maximum length of an answer, in tokens")]
+Temperature = Annotated[
+    float, typer.Option(min=0, help="sampling temperature; 0 always takes the most likely token")
+]
 TopP = Annotated[
-    float, typer.Option(min=0, max=1, help="share of the likeliest tokens that is drawn from")
+    float,
+    typer.Option(
+        min=0, max=1, help="sample from the most likely tokens that have this total probability"
+    ),
 ]
-DecodingSeed = Annotated[int, typer.Option(min=0, help="seed of the answers")]
+DecodingSeed = Annotated[int, typer.Option(min=0, help="random seed of the answers")]
 ConstantReply = Annotated[
-    str, typer.Option(metavar="TEXT", help="what the arm says that has one reply for everything")
+    str,
+    typer.Option(metavar="TEXT", help="reply of the arm that answers everything with one reply"),
 ]
 ReferenceModel = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="a model under which answers are likely or not")
+    str | None,
+    typer.Option(metavar="MODEL", help="a causal model, to measure the perplexity of the answers"),
 ]
 RealReplies = Annotated[
     str | None,
@@ -51,23 +61,24 @@ AbilityTasks = Annotated[
     str | None,
     typer.Option(
         metavar="TASKS",
-        help="tasks of lm-evaluation-harness, or YAML files of such tasks, with commas",
+        help="tasks of lm-evaluation-harness, or their YAML files, separated by commas",
     ),
 ]
 PromptLimit = Annotated[
-    int | None, typer.Option(min=2, help="only so many prompts of each kind, spread evenly")
+    int | None,
+    typer.Option(min=2, help="use at most this many prompts of each kind, evenly spaced"),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="prompts that a model sees at a time")]
+BatchSize = Annotated[int, typer.Option(min=1, help="number of prompts per batch")]
 WeightType = Annotated[
     Literal["float32", "bfloat16"] | None,
     typer.Option(
-        help="of local models' weights; if not given, bfloat16 on a graphics card, else float32",
+        help="data type of local models' weights; if not given, bfloat16 on a GPU, else float32",
         show_default=False,
     ),
 ]
 ReportRun = Annotated[
     Path | None,
-    typer.Option(metavar="RUN", help="write the result into this run and its report too"),
+    typer.Option(metavar="RUN", help="also write the result into this run and its report"),
 ]
 
 
@@ -77,7 +88,7 @@ def evaluate(
     after: AfterModels,
     prompts: PromptSource,
     judge: JudgeNames,
-    out: Annotated[Path, typer.Option("-o", "--out", help="the folder")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the folder for answers and results")],
     harmless: HarmlessPrompts = "harmless",
     samples: SampleCount = 1,
     max_tokens: MaxTokens = 128,
@@ -94,10 +105,10 @@ def evaluate(
     run: ReportRun = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare models before and after on the same prompts: safety at its price.
+    """Compare models before and after training on the same prompts: safety and its price.
 
-    Models are folders, adapters, hub names, smollm2, or openai:MODEL@URL. Answers are kept in the
-    folder as they come; the same command goes on where it was stopped.
+    Models are folders, adapters, Hub names, smollm2, or openai:MODEL@URL. Answers are stored in the
+    folder as they arrive; after an interruption, the same command resumes where it stopped.
     """
     if run is not None:
         Run(run).need_finished()
@@ -114,21 +125,21 @@ def evaluate(
         dtype=dtype,
     )
     with open_tools() as tools:
-        found = evaluate_models(before, after, prompts, judge, out, settings, tools)
-    write_evaluation(found, out)
+        evaluation = evaluate_models(before, after, prompts, judge, out, settings, tools)
+    write_evaluation(evaluation, out)
     if run is not None:
-        write_into_run(found, Run(run))
-    _print_evaluation(found, out, as_json=as_json)
+        write_into_run(evaluation, Run(run))
+    _print_evaluation(evaluation, out, as_json=as_json)
 
 
-def _print_evaluation(found: Evaluation, out: Path, *, as_json: bool) -> None:
-    facts = found.as_json()
+def _print_evaluation(evaluation: Evaluation, out: Path, *, as_json: bool) -> None:
+    facts = evaluation.as_json()
     if as_json:
         print_output(dumps(facts))
         return
     print_output(render_evaluation_tables(facts))
-    for line in found.headlines:
-        print_output(f"\n{make_printable(line)}.")
-    for note in found.notes:
+    for headline in evaluation.headlines:
+        print_output(f"\n{make_printable(headline)}.")
+    for note in evaluation.notes:
         print_message(f"note: {make_printable(note)}")
     print_message(f"report: {out / 'evaluation.html'}")

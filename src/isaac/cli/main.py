@@ -37,7 +37,6 @@ def env(as_json: AsJson = False) -> None:
         "judges": "profanity_check",
         "openai": "openai",
         "datasets": "datasets",
-        "remote": "fsspec",
         "ray": "ray",
         "train": "trl",
         "evaluate": "statsmodels",

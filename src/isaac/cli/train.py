@@ -30,34 +30,38 @@ BaseModelName = Annotated[
     typer.Option(
         "--model",
         metavar="BASE",
-        help="smollm2, a folder with a model or an adapter, or a hub's name",
+        help="smollm2, a folder with a model or an adapter, or a Hub name",
     ),
 ]
-OutputFolder = Annotated[Path, typer.Option("-o", "--out", help="the folder of the trained model")]
+OutputFolder = Annotated[Path, typer.Option("-o", "--out", help="the folder for the trained model")]
 
 
 def _training_options(
     steps: Annotated[
-        int | None, typer.Option(min=1, help="steps of the optimizer; stands over --epochs")
+        int | None, typer.Option(min=1, help="number of optimizer steps; overrides --epochs")
     ] = None,
-    epochs: Annotated[float, typer.Option(help="times through the rows")] = 1.0,
-    batch: Annotated[int, typer.Option(min=1, help="rows a step")] = 8,
+    epochs: Annotated[float, typer.Option(help="number of passes over the rows")] = 1.0,
+    batch: Annotated[int, typer.Option(min=1, help="number of rows per step")] = 8,
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="if not given, of an adapter and a whole model: sft 2e-4, 2e-5; dpo and kto "
+            help="if not given, for an adapter and for --full: sft 2e-4, 2e-5; dpo and kto "
             "1e-5, 1e-6; rephraser 2e-4, 5e-5",
             show_default=False,
         ),
     ] = None,
-    max_length: Annotated[int, typer.Option(min=2, help="tokens of a row at most")] = 1024,
-    seed: Annotated[int, typer.Option(min=0, help="of all chance in the training")] = 0,
-    full: Annotated[bool, typer.Option("--full", help="train every weight, no adapter")] = False,
+    max_length: Annotated[
+        int, typer.Option(min=2, help="maximum length of a row, in tokens")
+    ] = 1024,
+    seed: Annotated[int, typer.Option(min=0, help="random seed of the training")] = 0,
+    full: Annotated[
+        bool, typer.Option("--full", help="train all weights instead of an adapter")
+    ] = False,
     dtype: Annotated[
         Literal["float32", "bfloat16"] | None,
         typer.Option(
-            help="of the base's weights; if not given, bfloat16 for an adapter on a graphics card, "
-            "float32 otherwise",
+            help="data type of the base's weights; if not given, bfloat16 for an adapter on a GPU, "
+            "else float32",
             show_default=False,
         ),
     ] = None,
@@ -66,7 +70,7 @@ def _training_options(
         typer.Option(
             "--completion-head",
             help="apply the language-model head at responses only: the same loss in less time on a "
-            "processor (sft and causal rephrasers)",
+            "CPU (sft and causal rephrasers)",
         ),
     ] = False,
     merge: Annotated[
@@ -74,50 +78,56 @@ def _training_options(
     ] = False,
     config: Annotated[
         Path | None,
-        typer.Option(help="YAML file with fields of TRL's and PEFT's own under 'trl:' and 'peft:'"),
+        typer.Option(help="YAML file with fields of TRL and PEFT, under 'trl:' and 'peft:'"),
     ] = None,
 ) -> None:
-    """Have the flags of every training, in the order in which help lists them."""
+    """Declare the flags that all training commands share, in the order of the help."""
 
 
 def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flags of every training; it gets them as ``settings``, unchecked."""
+    """Add the flags that all training commands share.
+
+    The command receives them, not yet validated, as the dictionary ``settings``.
+    """
     shared = inspect.signature(_training_options, eval_str=True).parameters
 
     @functools.wraps(command)
-    def with_flags(**given: Any) -> None:
-        settings = {name: given.pop(name) for name in shared}
-        command(**given, settings=settings)
+    def with_flags(**arguments: Any) -> None:
+        settings = {name: arguments.pop(name) for name in shared}
+        command(**arguments, settings=settings)
 
-    plain = inspect.signature(command, eval_str=True).parameters
-    own = [one for name, one in plain.items() if name not in ("settings", "as_json")]
-    every = [*own, *shared.values(), plain["as_json"]]
-    vars(with_flags)["__signature__"] = inspect.Signature(every)
-    with_flags.__annotations__ = {one.name: one.annotation for one in every}
+    # The signature that typer reads: the command's parameters, the shared ones, then --json.
+    parameters = inspect.signature(command, eval_str=True).parameters
+    own = [value for name, value in parameters.items() if name not in ("settings", "as_json")]
+    combined = [*own, *shared.values(), parameters["as_json"]]
+    vars(with_flags)["__signature__"] = inspect.Signature(combined)
+    with_flags.__annotations__ = {value.name: value.annotation for value in combined}
     return with_flags
 
 
-def _train(kind: str, run: Path, model: str, out: Path, **given: Any) -> None:
-    """Train, and print what came of it."""
-    settings, as_json = given.pop("settings"), given.pop("as_json")
-    with redirect_stdout(sys.stderr):  # what the libraries print is no data
+def _train(kind: str, run: Path, model: str, out: Path, **arguments: Any) -> None:
+    """Train a model and print a summary."""
+    settings, as_json = arguments.pop("settings"), arguments.pop("as_json")
+    with redirect_stdout(sys.stderr):  # standard output is for data, not for libraries' messages
         from .. import train as trainings
         from ..train.settings import read_config
 
         config = settings.pop("config")
         fields = read_config(config) if config is not None else {}
-        chosen = trainings.TrainingSettings(**settings, **fields)
-        work = getattr(trainings, kind)
-        done = work(Run(run), model, out, chosen, progress=terminal_progress(), **given)
+        training_settings = trainings.TrainingSettings(**settings, **fields)
+        train = getattr(trainings, kind)
+        trained = train(
+            Run(run), model, out, training_settings, progress=terminal_progress(), **arguments
+        )
     if as_json:
-        print_output(dumps({**done._asdict(), "folder": str(done.folder)}))
+        print_output(dumps({**trained._asdict(), "folder": str(trained.folder)}))
         return
     print_output(
-        f"trained on {done.rows:,} rows, {done.steps:,} steps, {done.seconds:,.0f} s; "
-        f"loss {done.loss:.4g} at the end"
+        f"trained on {trained.rows:,} rows, {trained.steps:,} steps, {trained.seconds:,.0f} s; "
+        f"final loss {trained.loss:.4g}"
     )
-    print_output(f"model:  {make_printable(str(done.folder))}")
-    print_output(f"report: {make_printable(str(done.folder / 'report.html'))}")
+    print_output(f"model:  {make_printable(str(trained.folder))}")
+    print_output(f"report: {make_printable(str(trained.folder / 'report.html'))}")
 
 
 @subcommand(train_app)
@@ -129,9 +139,9 @@ def sft(
     settings: dict[str, Any],
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune a chat model on the curated corpus, the loss on its responses only.
+    """Fine-tune a chat model on the curated corpus, with the loss on responses only.
 
-    The same command on the same folder goes on where it was stopped.
+    After an interruption, the same command resumes where it stopped.
     """
     _train("sft", run, model, out, settings=settings, as_json=as_json)
 
@@ -145,9 +155,10 @@ def dpo(
     settings: dict[str, Any],
     as_json: AsJson = False,
 ) -> None:
-    """Train a chat model to prefer what was drawn to a row's own atypical response.
+    """Train a chat model to prefer the drawn response to the original, atypical one.
 
-    BASE is best the folder that sft made. The same command goes on where it was stopped.
+    BASE is best a model trained with sft. After an interruption, the same command resumes where it
+    stopped.
     """
     _train("dpo", run, model, out, settings=settings, as_json=as_json)
 
@@ -161,9 +172,10 @@ def kto(
     settings: dict[str, Any],
     as_json: AsJson = False,
 ) -> None:
-    """Train a chat model on wanted and unwanted responses, no pairs needed.
+    """Train a chat model on desirable and undesirable responses, without pairs.
 
-    BASE is best the folder that sft made. The same command goes on where it was stopped.
+    BASE is best a model trained with sft. After an interruption, the same command resumes where it
+    stopped.
     """
     _train("kto", run, model, out, settings=settings, as_json=as_json)
 
@@ -177,12 +189,14 @@ def rephraser(
     settings: dict[str, Any],
     stages: Annotated[
         int,
-        typer.Option(min=1, help="trainings in a row, each also on the rewrites of the last"),
+        typer.Option(
+            min=1, help="number of trainings in sequence, each also on the previous one's rewrites"
+        ),
     ] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model to rewrite a response to the one drawn for it, and to leave what was kept.
+    """Train a model to rewrite responses into their replacements, and to leave kept ones unchanged.
 
-    BASE is a causal model, or one with an encoder and a decoder such as T5 or BART.
+    BASE is a causal model, or an encoder-decoder model such as T5 or BART.
     """
     _train("rephraser", run, model, out, settings=settings, as_json=as_json, stages=stages)

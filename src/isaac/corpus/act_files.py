@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -26,8 +27,6 @@ ACT_FILE_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Names of the act files, without ``.json``, of each format that has any."""
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,9 @@ class ActFiles:
         Raises `CorpusError` if the file is damaged, or contradicts acts that are already there.
         """
         head = file.read(4096)
-        file.seek(len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0)
-        if not head.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{"):
+        start = len(BOM_UTF8) if head.startswith(BOM_UTF8) else 0
+        file.seek(start)
+        if not head[start:].lstrip().startswith(b"{"):
             raise CorpusError(
                 f"{name} is not a JSON object of dialogue ids and their acts; download it again"
             )
@@ -93,8 +93,8 @@ class ActFiles:
     def with_acts(self, record: dict[str, Any], acts_by_id: Mapping[str, str]) -> dict[str, Any]:
         """Add the dialogue's acts as the column `ACTS_COLUMN`, unless the record has acts already.
 
-        Notes in which set of dialogues this one belongs. Returns the record itself if nothing was
-        added.
+        Also adds the dialogue to ``matched``, ``missing`` or ``mismatched``. Returns the record
+        itself if there is nothing to add.
         """
         turns = _find_turn_ids(record) if self.names else None
         if turns is None:
@@ -118,8 +118,8 @@ class ActFiles:
             parts.append(f"read the acts of {dialogues} from {', '.join(self.files_read)}")
         if self.missing:
             names = " or ".join(f"{name}.json" for name in self.names)
-            where = "in the act files" if self.files_read else f"and no {names} next to them"
-            parts.append(f"{_format_dialogue_count(self.missing)} without acts {where}")
+            reason = "not in the act files" if self.files_read else f"no {names} next to them"
+            parts.append(f"{_format_dialogue_count(self.missing)} without acts: {reason}")
         if self.mismatched:
             dialogues = _format_dialogue_count(self.mismatched)
             parts.append(f"{dialogues} without acts: the act files number their turns differently")
@@ -137,11 +137,11 @@ def find_sources_with_acts(source: str, format_name: str | None) -> list[SourceF
 
 
 def find_act_files(files: Sequence[SourceFile], acts: ActFiles) -> list[SourceFile]:
-    """Find the act files in the folder of an input's dialogues, or else in its parent.
+    """Find the act files in the folder of an input's dialogues, or else in its parent folder.
 
-    MultiWOZ 2.2 has its dialogues in ``train``, ``dev`` and ``test``, and their acts in the parent.
-    Finds none if the input includes an act file or an archive itself, or if one of its files is
-    not a local file.
+    The parent matters for MultiWOZ 2.2: its dialogues are in ``train``, ``dev`` and ``test``, and
+    their acts in the folder above. Finds none if the input itself includes an act file or an
+    archive, or if it is not all local files.
     """
     paths = [file.path.absolute() for file in files if file.path]
     is_complete = any(
@@ -177,6 +177,6 @@ def _find_turn_ids(record: Mapping[str, Any]) -> set[str] | None:
         return None
     if any(not isinstance(turn, Mapping) or "dialog_act" in turn for turn in turns):
         return None
-    if turns is log:
+    if isinstance(log, list):
         return {str(number) for number in range(1, len(turns) // 2 + 1)}
     return {str(turn.get("turn_id", index)) for index, turn in enumerate(turns)}

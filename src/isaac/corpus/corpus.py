@@ -88,8 +88,8 @@ class Corpus:
     ) -> Corpus:
         """Build a corpus from (context, response) pairs, with one group per pair if given.
 
-        Raises `CorpusError` for a pair with a text that is empty or too long, or if the number of
-        groups is not the number of pairs.
+        Raises `CorpusError` for a pair with an unusable text, such as an empty one, or if there are
+        not as many groups as pairs.
         """
         rows = [_row_from_pair(number, *pair) for number, pair in enumerate(exchanges, start=1)]
         if groups is not None:

@@ -1,4 +1,4 @@
-"""The files that an input names, opened, unpacked and told apart by their bytes."""
+"""Find the files of an input, open and unpack them; compression is detected from their bytes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import IO, BinaryIO, NamedTuple, NoReturn, cast
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 
 from ..errors import CorpusError
-from ..runtime.remote import is_url, list_url_files, open_url_file
+from ..runtime.remote import is_url, open_url_file, resolve_url
 from ..text import replace_surrogates, shorten
 
 RECORD_FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -33,14 +33,13 @@ ARCHIVE_SUFFIX = ".zip"
 SUPPORTED_SUFFIXES = ", ".join((*RECORD_FILE_SUFFIXES, *COMPRESSED_SUFFIXES, ARCHIVE_SUFFIX))
 
 MAX_UNPACKED_BYTES = 2**34
-"""Bytes that a zip archive unpacks to at most."""
+"""Largest unpacked size of any zip archive, in bytes."""
 
 MIN_UNPACK_LIMIT_BYTES = 2**28
-"""Bytes that any zip archive may unpack to."""
+"""Unpacked size that is allowed for every zip archive, however small it is."""
 
 MAX_UNPACK_RATIO = 200
-"""Times its own size that a larger archive unpacks to at most; dialogues take about 20."""
-
+"""Largest ratio of unpacked to packed size above that minimum; dialogues have about 20."""
 
 DAMAGE_ERRORS = (
     OSError,
@@ -50,25 +49,25 @@ DAMAGE_ERRORS = (
     pa.ArrowException,
     zipfile.BadZipFile,
 )
-"""What unpacking raises where bytes are wrong or missing."""
+"""Errors that unpacking raises if bytes are wrong or missing."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
     """One file of the input.
 
-    ``path`` is None for standard input, for a dataset of a hub, and for a file behind a ``url``,
-    which lies there at ``place``.
+    ``path`` is None for standard input, for a dataset of a hub, and for a remote file: that is at
+    ``remote_path`` in the file system of ``url``.
     """
 
     name: str
     path: Path | None
     url: str = ""
-    place: str = ""
+    remote_path: str = ""
 
 
 class InputDigest(NamedTuple):
-    """What tells one input from another."""
+    """A file's name, size in bytes and SHA-256: its identity as an input."""
 
     name: str
     bytes: int
@@ -76,11 +75,11 @@ class InputDigest(NamedTuple):
 
 
 def find_sources(source: str) -> list[SourceFile]:
-    """Return the files that an INPUT names: a file, a folder, a glob, a URL, ``-`` or ``hf://``.
+    """List the files of an input: a file, a folder, a glob, a URL, ``-`` or ``hf://dataset``.
 
-    Each is named by its path below the folder that all of them share, so that what is said of
-    them does not depend on where they lie. The files of a run are no input.
-    Raises `CorpusError` if there is none.
+    A file's name is its path below the folder that all of them share, so that names, and all that
+    depends on them, are the same wherever the folder is. Hidden files and folders, and run
+    folders, are skipped. Raises `CorpusError` if there is no file.
     """
     if source == "-":
         return [SourceFile("<stdin>", None)]
@@ -92,42 +91,51 @@ def find_sources(source: str) -> list[SourceFile]:
         paths = _find_paths(source)
     except OSError as error:
         raise CorpusError(f"cannot read {shorten(source)}: {error.strerror}") from None
-    base = (
-        Path(source) if Path(source).is_dir() else Path(os.path.commonpath(_parent_folders(paths)))
-    )
+    folder = Path(source)
+    base = folder if folder.is_dir() else Path(os.path.commonpath([path.parent for path in paths]))
     return [SourceFile(_encode_path(path.relative_to(base)), path) for path in paths]
 
 
 def _find_remote_sources(url: str) -> list[SourceFile]:
-    """Return the files behind a URL, each named by its path below their common folder."""
-    paths = list_url_files(url)
-    if len(paths) > 1:
-        paths = [path for path in paths if _is_data_or_archive(PurePosixPath(path))]
+    system, root = resolve_url(url)
+    base = None
+    try:
+        if any(character in root for character in "*?["):
+            paths = sorted(system.glob(root), key=PurePosixPath)
+            if len(paths) > 1:  # a pattern matches folders and other files too
+                paths = [path for path in paths if _is_data_or_archive(PurePosixPath(path))]
+        elif system.isdir(root):
+            paths, base = sorted(_walk_folder(system, root), key=PurePosixPath), root
+        else:
+            paths = [root]
+    except Exception as error:  # every file system has errors of its own
+        raise CorpusError(f"cannot read {url}: {error}") from error
     if not paths:
-        raise CorpusError(f"no data behind {url}; known: {SUPPORTED_SUFFIXES}")
-    base = posixpath.commonpath([posixpath.dirname(path) for path in paths])
-    return [SourceFile(posixpath.relpath(path, base or "."), None, url, path) for path in paths]
-
-
-def _parent_folders(paths: list[Path]) -> list[Path]:
-    return [path.parent for path in paths]
+        raise CorpusError(f"no data files at {url}; supported: {SUPPORTED_SUFFIXES}")
+    base = base or posixpath.commonpath([posixpath.dirname(path) for path in paths]) or "."
+    return [SourceFile(posixpath.relpath(path, base), None, url, path) for path in paths]
 
 
 def _encode_path(path: Path) -> str:
-    """Return a path as text, whatever bytes its name is made of."""
+    """A path as text that can be printed and stored; a file name may be any bytes."""
     return replace_surrogates(path.as_posix())
 
 
 def _find_paths(source: str) -> list[Path]:
     path = Path(source)
     if source and path.is_dir():
-        paths = sorted(_walk_folder(path))
+        from fsspec.implementations.local import LocalFileSystem
+
+        folder = path.absolute()
+        names = _walk_folder(LocalFileSystem(), folder.as_posix())
+        paths = sorted(path / Path(name).relative_to(folder) for name in names)
         if not paths:
-            raise CorpusError(f"no data in folder {source}; known: {SUPPORTED_SUFFIXES}")
+            raise CorpusError(f"no data files in folder {source}; supported: {SUPPORTED_SUFFIXES}")
         return paths
     if source and path.exists():
         return [path]
-    # pathlib's glob takes no absolute pattern, and hidden files along with the others
+    # pathlib's glob takes no absolute pattern and finds hidden files; fsspec's finds hidden files
+    # and does not follow links to folders.
     paths = sorted({Path(name) for name in glob.glob(source, recursive=True)})  # noqa: PTH207
     paths = [path for path in paths if path.is_file()]
     if not paths:
@@ -135,18 +143,22 @@ def _find_paths(source: str) -> list[Path]:
     return paths
 
 
-def _walk_folder(folder: Path) -> Iterator[Path]:
-    """Yield the data files of a folder; one that cannot be listed is an error, not nothing."""
-    for inner, folders, names in os.walk(folder, onerror=_raise_error):
-        if {"recipe.yaml", "corpus.parquet"} <= set(names):
-            folders.clear()
-            continue
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(inner, name) for name in names if _is_data_or_archive(Path(name)))
+def _walk_folder(system: Any, folder: str) -> Iterator[str]:
+    """Yield the data files below a folder of any file system, local or remote.
 
-
-def _raise_error(error: OSError) -> NoReturn:
-    raise error
+    Hidden folders and run folders are skipped. A folder that cannot be listed raises; fsspec's
+    own ``find`` and ``walk`` would leave out its files silently.
+    """
+    entries = {PurePosixPath(entry["name"]): entry for entry in system.ls(folder, detail=True)}
+    entries.pop(PurePosixPath(folder), None)  # object stores may list the folder in itself
+    if {"recipe.yaml", "corpus.parquet"} <= {path.name for path in entries}:
+        return
+    for path, entry in entries.items():
+        if entry["type"] != "directory":
+            if _is_data_or_archive(path):
+                yield str(entry["name"])
+        elif not path.name.startswith("."):
+            yield from _walk_folder(system, entry["name"].rstrip("/"))
 
 
 def _is_data_or_archive(path: PurePath) -> bool:
@@ -155,7 +167,7 @@ def _is_data_or_archive(path: PurePath) -> bool:
 
 
 def _is_data_file(path: PurePath) -> bool:
-    """Say whether a file is one of records and no archive of files."""
+    """Whether a file holds records, judged by its name; an archive does not."""
     name = path.name.lower()
     for suffix in COMPRESSED_SUFFIXES:
         name = name.removesuffix(suffix)
@@ -164,7 +176,7 @@ def _is_data_file(path: PurePath) -> bool:
 
 @contextmanager
 def open_source(source: SourceFile) -> Iterator[tuple[BinaryIO, InputDigest]]:
-    """Yield the file, decompressed and seekable, and the digest of its bytes as they lie."""
+    """Open a file decompressed and seekable, and compute the digest of its bytes as stored."""
     with _open_seekable(source) as raw:
         digest = _compute_digest(source.name, raw)
         with _open_decompressed(source.name, raw) as file:
@@ -173,7 +185,11 @@ def open_source(source: SourceFile) -> Iterator[tuple[BinaryIO, InputDigest]]:
 
 @contextmanager
 def _open_decompressed(name: str, raw: BinaryIO) -> Iterator[BinaryIO]:
-    """Yield the bytes of a seekable file, unpacked if they are one compressed stream."""
+    """Open a seekable file, decompressed if its first bytes are those of gzip or zstd.
+
+    fsspec's decompressors would vary with the packages that happen to be installed, and one of
+    them returns a shortened zstd file without an error (docs/experiments.md).
+    """
     magic = raw.read(4)
     raw.seek(0)
     if magic[:2] == b"\x1f\x8b":
@@ -195,15 +211,15 @@ def _open_decompressed(name: str, raw: BinaryIO) -> Iterator[BinaryIO]:
 def open_members(
     name: str,
     file: BinaryIO,
-    beside: Callable[[str], bool] | None = None,
-    first: Callable[[str], bool] | None = None,
+    is_skipped: Callable[[str], bool] | None = None,
+    is_first: Callable[[str], bool] | None = None,
 ) -> Iterator[tuple[str, BinaryIO]]:
-    """Yield the file, or the data files in it if it is a zip archive, each with its name.
+    """Yield the file itself, or each data file in it if it is a zip archive, with its name.
 
-    Of several in an archive those that ``beside`` knows as no records are left out, and those
-    that ``first`` knows come before the others. They are unpacked one after the other to files
-    without a name: what they are called is only shown.
-    Raises `CorpusError` for an archive that is damaged, encrypted, or too large once unpacked.
+    If an archive has several data files, those for which ``is_skipped`` is true are left out, and
+    those for which ``is_first`` is true come before the others. Each is unpacked to an unnamed
+    temporary file, so that no name in an archive can become a path on the disk.
+    Raises `CorpusError` for an archive that is damaged, encrypted, or too large when unpacked.
     """
     magic = file.read(4)
     file.seek(0)
@@ -212,8 +228,10 @@ def open_members(
         return
     try:
         with zipfile.ZipFile(file) as archive:
-            found = _select_members(name, archive, beside)
-            for info in sorted(found, key=lambda one: first is None or not first(one.filename)):
+            members = _select_members(name, archive, is_skipped)
+            if is_first is not None:
+                members.sort(key=lambda info: not is_first(info.filename))
+            for info in members:
                 inner = f"{name}/{shorten(info.filename, 200)}"
                 with (
                     archive.open(info) as packed,
@@ -222,60 +240,69 @@ def open_members(
                 ):
                     yield inner, plain
     except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OSError) as error:
-        # zipfile's ways to say that a header is damaged or the way of packing is not known
-        if getattr(error, "errno", None) not in (None, errno.EINVAL):  # a place before the file
+        # zipfile raises all of these for a damaged header or an unknown compression method,
+        # EINVAL for an offset before the start of the file.
+        if getattr(error, "errno", None) not in (None, errno.EINVAL):
             raise
-        raise CorpusError(f"{name} is cut off or damaged: {error}; fetch it again") from None
+        raise _damage_error(name, error) from None
+
+
+def _damage_error(name: str, error: Exception) -> CorpusError:
+    return CorpusError(f"{name} is cut off or damaged: {error}; download it again")
 
 
 def _select_members(
-    name: str, archive: zipfile.ZipFile, beside: Callable[[str], bool] | None
+    name: str, archive: zipfile.ZipFile, is_skipped: Callable[[str], bool] | None
 ) -> list[zipfile.ZipInfo]:
-    """Return the members of an archive to read, in order of name."""
-    there = [info for info in archive.infolist() if not info.filename.endswith("/")]
-    found = [info for info in there if _is_data_member(info.filename)]
-    if len(found) > 1 and beside is not None:
-        found = [info for info in found if not beside(info.filename)]
-    if not found:
-        names = ", ".join(shorten(info.filename, 40) for info in there[:10]) or "nothing"
-        known = ", ".join((*RECORD_FILE_SUFFIXES, *COMPRESSED_SUFFIXES))
-        raise CorpusError(f"no data in {name}; known: {known}; in it: {names}")
-    locked = next((info.filename for info in found if info.flag_bits & 1), None)
-    if locked is not None:
+    """Select the members of an archive to read, sorted by name; raises as `open_members` does."""
+    files = [info for info in archive.infolist() if not info.filename.endswith("/")]
+    members = [info for info in files if _is_data_member(info.filename)]
+    if len(members) > 1 and is_skipped is not None:
+        members = [info for info in members if not is_skipped(info.filename)]
+    if not members:
+        names = ", ".join(shorten(info.filename, 40) for info in files[:10]) or "nothing"
+        supported = ", ".join((*RECORD_FILE_SUFFIXES, *COMPRESSED_SUFFIXES))
+        raise CorpusError(f"no data files in {name}; supported: {supported}; in it: {names}")
+    encrypted = next((info.filename for info in members if info.flag_bits & 1), None)
+    if encrypted is not None:
         raise CorpusError(
-            f"{name}: {shorten(locked)} is encrypted; unpack it with its password first"
+            f"{name}: {shorten(encrypted)} is encrypted; unpack it with its password first"
         )
-    _check_unpacked_size(name, archive, sum(info.file_size for info in found))
-    return sorted(found, key=lambda info: info.filename)
+    _check_unpacked_size(name, archive, sum(info.file_size for info in members))
+    return sorted(members, key=lambda info: info.filename)
 
 
 def _is_data_member(name: str) -> bool:
-    """Say whether a name in an archive is that of data, and not a system's note on it."""
+    """Whether a member of an archive is a data file, and not hidden or a macOS resource fork."""
     path = PurePosixPath(name)
     hidden = any(part.startswith(("__MACOSX", ".")) and part != ".." for part in path.parts)
     return _is_data_file(path) and not hidden
 
 
 def _check_unpacked_size(name: str, archive: zipfile.ZipFile, size: int) -> None:
-    """Raise `CorpusError` if an archive's files are larger than can be meant."""
+    """Raise `CorpusError` if an archive would unpack to more than its own size allows."""
     file = cast(BinaryIO, archive.fp)
-    most = min(
+    limit = min(
         MAX_UNPACKED_BYTES,
         max(MIN_UNPACK_LIMIT_BYTES, MAX_UNPACK_RATIO * file.seek(0, os.SEEK_END)),
     )
-    if size > most:
+    if size > limit:
         raise CorpusError(
-            f"{name} would unpack to {size >> 20:,} MiB, which is more than the {most >> 20:,} MiB "
-            "that are taken from an archive of its size; unpack it yourself and give the folder"
+            f"{name} would unpack to {size >> 20:,} MiB, which is more than the "
+            f"{limit >> 20:,} MiB allowed for an archive of its size; "
+            "unpack it yourself and give the folder"
         )
 
 
 @contextmanager
 def _open_seekable(source: SourceFile) -> Iterator[BinaryIO]:
-    """Yield the bytes of a source, copied first if they can be read only once."""
+    """Open a source so that it can be read again: a pipe or a remote file is copied first.
+
+    A local file is opened without fsspec, which cannot open a named pipe.
+    """
     with ExitStack() as stack:
         if source.url:
-            file: IO[bytes] = stack.enter_context(open_url_file(source.url, source.place))
+            file: IO[bytes] = stack.enter_context(open_url_file(source.url, source.remote_path))
         elif source.path is None:
             file = sys.stdin.buffer
         else:
@@ -302,9 +329,9 @@ def _unpack_to_temporary_file(name: str, packed: BinaryIO) -> Iterator[BinaryIO]
         try:
             shutil.copyfileobj(packed, copy)
         except DAMAGE_ERRORS as error:
-            if getattr(error, "errno", None):
+            if getattr(error, "errno", None):  # of the system, such as a full disk
                 raise
-            raise CorpusError(f"{name} is cut off or damaged: {error}; fetch it again") from None
+            raise _damage_error(name, error) from None
         copy.seek(0)
         yield cast(BinaryIO, copy)
 

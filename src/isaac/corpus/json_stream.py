@@ -1,4 +1,7 @@
-"""JSON read strictly: one value, or one array or object of many, each with its line."""
+"""Strict JSON: one value, or the elements of a large array or object, each with its line.
+
+ijson does not give the lines and the original text of elements, see docs/experiments.md.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ from ..errors import CorpusError
 from ..text import shorten
 
 MAX_LINE_BYTES = 256 * 2**20
-"""Bytes of one line; a longer one means that the file is not one of lines."""
+"""Longest line in bytes; a longer one means that the file is not in lines."""
 
 MAX_DEPTH = 100
-"""Levels of lists and objects in one record; far deeper ones could be read but not written."""
+"""Most levels of lists and objects in a record; far deeper ones could be read but not written."""
 
 REPAIR_HINT = (
-    "mend it there, or write one record a line (JSON Lines), "
+    "fix it there, or write one record per line (JSON Lines), "
     "where a broken record does not stop the rest"
 )
 
 
 class ParsedRecord(NamedTuple):
-    """What stood at one place of the input: a record, or the problem that it has."""
+    """A record of the input with its file and line, or the problem that makes it unusable."""
 
     file: str
     line: int
@@ -36,7 +39,7 @@ class ParsedRecord(NamedTuple):
 
 
 def parse_record(name: str, line: int, raw: bytes) -> ParsedRecord:
-    """Return the record on a line, or what is wrong with the line."""
+    """Parse the record on one line, or describe what is wrong with the line."""
     try:
         value = parse_json(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -45,7 +48,7 @@ def parse_record(name: str, line: int, raw: bytes) -> ParsedRecord:
 
 
 def explain_json_error(error: Exception) -> str:
-    """Return why JSON could not be read, on one line."""
+    """Describe on one line why JSON could not be parsed."""
     if isinstance(error, UnicodeDecodeError):
         return f"invalid UTF-8 at byte {error.start + 1} of the line"
     if isinstance(error, RecursionError):
@@ -58,7 +61,7 @@ def explain_json_error(error: Exception) -> str:
 
 
 def build_record(name: str, line: int, raw: bytes, value: Any) -> ParsedRecord:
-    """Return the record of a JSON value, or what is wrong with the value."""
+    """Make a record of a JSON value, or describe why the value is not a record."""
     if not isinstance(value, dict):
         return ParsedRecord(name, line, raw, problem=f"{_describe_type(value)}, not an object")
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and is_too_deep(value):
@@ -67,12 +70,12 @@ def build_record(name: str, line: int, raw: bytes, value: Any) -> ParsedRecord:
 
 
 def _describe_type(value: Any) -> str:
-    kinds = {list: "a list", str: "text", bool: "true or false", type(None): "null"}
-    return f"JSON that is {kinds.get(type(value), 'a number')}"
+    types = {list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return f"JSON that is {types.get(type(value), 'a number')}"
 
 
 def is_too_deep(value: Any) -> bool:
-    """Say whether a value is nested deeper than `MAX_DEPTH`."""
+    """Whether a value is nested deeper than `MAX_DEPTH`."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -87,19 +90,19 @@ def is_too_deep(value: Any) -> bool:
 
 
 class DuplicateKeyError(ValueError):
-    """An object has one key twice, so that one of its values would be lost."""
+    """An object has the same key twice, so that one of the values would be lost."""
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         repeated = find_duplicate(key for key, _ in pairs)
-        raise DuplicateKeyError(f"the key '{repeated}' stands twice in one object")
+        raise DuplicateKeyError(f"the key '{repeated}' appears twice in one object")
     return value
 
 
 def find_duplicate(names: Iterable[str]) -> str | None:
-    """Return a name that stands twice, fit to be shown, or None."""
+    """The first name that appears twice, made printable; None if there is none."""
     counts = Counter(names)
     return next((shorten(name) for name, count in counts.items() if count > 1), None)
 
@@ -108,12 +111,16 @@ JSON_DECODER = json.JSONDecoder(object_pairs_hook=_build_object)
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of a JSON text; a repeated key raises `DuplicateKeyError`."""
+    """Parse a JSON text; a repeated key raises `DuplicateKeyError`, which is a `ValueError`."""
     return JSON_DECODER.decode(text)
 
 
 class _JsonScanner:
-    """The text of a file from a place in it on, as much of it as is needed."""
+    """Reads the values of a large JSON file one after the other and counts the lines.
+
+    ``text`` is a window of the file, ``at`` the position in the window, ``line`` the line of that
+    position, and ``kind`` what the whole file is ("array" or "object"), for messages.
+    """
 
     def __init__(self, name: str, file: BinaryIO, kind: str) -> None:
         self.name, self.file, self.kind = name, file, kind
@@ -121,7 +128,7 @@ class _JsonScanner:
         self.text, self.at, self.line, self.ended = "", 0, 1, False
 
     def more(self) -> None:
-        """Read at least as much again as is there, and drop what was passed."""
+        """Drop the text before the position and read on: a long value doubles the window."""
         self.text, self.at = self.text[self.at :], 0
         data = self.file.read(max(READ_BYTES, len(self.text)))
         self.ended = not data
@@ -134,7 +141,7 @@ class _JsonScanner:
             ) from None
 
     def next(self, skipped: str = " \t\r\n,") -> str:
-        """Go to the next character that is not skipped, and return it; nothing at the end."""
+        """Go to the next character that is not skipped and return it; empty at the end."""
         while True:
             while self.at < len(self.text) and self.text[self.at] in skipped:
                 self.at += 1
@@ -144,7 +151,7 @@ class _JsonScanner:
             self.more()
 
     def value(self) -> tuple[Any, str]:
-        """Return the value that begins here with its text, and go to its end."""
+        """Read the value that begins here: its value and its text."""
         while True:
             try:
                 value, end = JSON_DECODER.raw_decode(self.text, self.at)
@@ -156,7 +163,7 @@ class _JsonScanner:
                 ):
                     raise self.broken(error) from None
             else:
-                if end < len(self.text) or self.ended:
+                if end < len(self.text) or self.ended:  # a number might go on in the next chunk
                     break
             self.more()
         raw = self.text[self.at : end]
@@ -166,100 +173,109 @@ class _JsonScanner:
     def end(self) -> None:
         """Raise `CorpusError` unless the file ends here."""
         if self.next(WHITESPACE):
-            more = f"there is more after the end of the {self.kind}"
-            raise CorpusError(f"{self.name} line {self.line}: {more}; {REPAIR_HINT}")
+            problem = f"there is more after the end of the {self.kind}"
+            raise CorpusError(f"{self.name} line {self.line}: {problem}; {REPAIR_HINT}")
 
     def broken(self, error: Exception) -> CorpusError:
-        """Return what is said of a value here that cannot be read."""
-        line, said = self.line, explain_json_error(error)
+        """The error for a value that begins here and cannot be parsed."""
+        line, problem = self.line, explain_json_error(error)
         if isinstance(error, json.JSONDecodeError):
             line += self.text.count("\n", self.at, error.pos)
-            said = f"broken JSON: {error.msg.removesuffix(' at')}"
-        return CorpusError(f"{self.name} line {line}: {said} in the {self.kind}; {REPAIR_HINT}")
+            problem = f"broken JSON: {error.msg.removesuffix(' at')}"
+        return CorpusError(f"{self.name} line {line}: {problem} in the {self.kind}; {REPAIR_HINT}")
 
 
 READ_BYTES = 2**20
-"""Bytes of an array that are read at a time, more if an element is longer."""
+"""Bytes that are read at a time; more if an element is longer."""
 
 
 def _is_final_error(error: Exception) -> bool:
-    """Say whether more of the text would not mend a value."""
+    """Whether a value would stay broken however much more of the text is read."""
     return isinstance(error, RecursionError | DuplicateKeyError)
 
 
 def read_array(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
-    """Yield the elements of one JSON array, each with the line that it begins on."""
-    window = _JsonScanner(name, file, "array")
-    window.next()
-    window.at += 1
-    while window.next() != "]":
-        line = window.line
-        value, raw = window.value()
+    """Yield the elements of a JSON array, each with the line that it starts on.
+
+    Raises `CorpusError` for a broken element: where it ends, and so the next one, is unknown.
+    """
+    scanner = _JsonScanner(name, file, "array")
+    scanner.next()
+    scanner.at += 1
+    while scanner.next() != "]":
+        line = scanner.line
+        value, raw = scanner.value()
         yield build_record(name, line, raw.encode(), value)
-    window.at += 1
-    window.end()
+    scanner.at += 1
+    scanner.end()
 
 
 def read_dialogue_records(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
-    """Yield the dialogues of objects of id and dialogue, each with its id and its line.
+    """Yield the dialogues of a JSON object that maps ids to dialogues, each with its line.
 
-    The id becomes the column ``dialogue_id``. A dialogue that cannot be used, or has the id of
-    one before it, is a problem of its own.
+    The id becomes the column ``dialogue_id``. A dialogue that is not an object, or has the id of
+    an earlier one, is yielded with its problem instead of a value.
     """
     ids = set[str]()
-    for key, found in read_keyed_objects(name, file):
-        yield _add_dialogue_id(found, key, again=key in ids)
+    for key, record in read_keyed_objects(name, file):
+        yield _add_dialogue_id(record, key, is_repeated=key in ids)
         ids.add(key)
 
 
 def read_keyed_objects(name: str, file: BinaryIO) -> Iterator[tuple[str, ParsedRecord]]:
-    """Yield the objects in objects of key and object, each with its key and its line."""
-    window = _JsonScanner(name, file, "object")
-    while window.next(WHITESPACE) == "{":
-        window.at += 1
-        while window.next() != "}":
-            line = window.line
-            key, name_of_it = window.value()
-            if not isinstance(key, str) or window.next(WHITESPACE) != ":":
-                raise CorpusError(f"{name} line {line}: no id and ':' in the object; {REPAIR_HINT}")
-            window.at += 1
-            window.next(WHITESPACE)
-            value, raw = window.value()
-            yield key, build_record(name, line, f"{name_of_it}: {raw}".encode(), value)
-        window.at += 1
-    window.end()
+    """Yield the values of a JSON object of objects, each with its key and its line.
+
+    A file may have several such objects one after the other.
+    """
+    scanner = _JsonScanner(name, file, "object")
+    while scanner.next(WHITESPACE) == "{":
+        scanner.at += 1
+        while scanner.next() != "}":
+            line = scanner.line
+            key, raw_key = scanner.value()
+            if not isinstance(key, str) or scanner.next(WHITESPACE) != ":":
+                raise CorpusError(
+                    f"{name} line {line}: expected an id and ':' in the object; {REPAIR_HINT}"
+                )
+            scanner.at += 1
+            scanner.next(WHITESPACE)
+            value, raw = scanner.value()
+            yield key, build_record(name, line, f"{raw_key}: {raw}".encode(), value)
+        scanner.at += 1
+    scanner.end()
 
 
-def _add_dialogue_id(found: ParsedRecord, key: str, *, again: bool) -> ParsedRecord:
-    """Return the record of a dialogue with its id, or what is wrong with it."""
-    if again:
-        return found._replace(value=None, problem=f"the id '{shorten(key)}' stands twice")
-    if found.value is None or found.value.get("dialogue_id") is not None:
-        return found
-    return found._replace(value={**found.value, "dialogue_id": key})
+def _add_dialogue_id(record: ParsedRecord, key: str, *, is_repeated: bool) -> ParsedRecord:
+    if is_repeated:
+        return record._replace(value=None, problem=f"the id '{shorten(key)}' appears twice")
+    if record.value is None or record.value.get("dialogue_id") is not None:
+        return record
+    return record._replace(value={**record.value, "dialogue_id": key})
 
 
 def is_dialogue_file(name: str, file: BinaryIO) -> bool:
-    """Say whether a file is an object of ids and dialogues: objects, by the first few of them."""
+    """Whether a file is a JSON object of dialogues by id, judged by its first three values."""
     start = file.tell()
     try:
         if not NESTED_OBJECT_START.match(file.read(4096)):
             return False
         file.seek(start)
-        first = [found.value for found in itertools.islice(read_dialogue_records(name, file), 3)]
+        records = list(itertools.islice(read_dialogue_records(name, file), 3))
     except CorpusError:
         return False
     finally:
         file.seek(start)
-    objects = [value for value in first if value is not None]
-    noted = any(isinstance(value.get(column), list) for value in objects for column in TURN_COLUMNS)
-    return noted and len(objects) == len(first)
+    values = [record.value for record in records if record.value is not None]
+    has_turns = any(
+        isinstance(value.get(column), list) for value in values for column in TURN_COLUMNS
+    )
+    return has_turns and len(values) == len(records)
 
 
 WHITESPACE = " \t\r\n"
 
 NESTED_OBJECT_START = re.compile(rb'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\{')
-"""How an object of objects begins."""
+"""The first bytes of an object whose first value is an object."""
 
 TURN_COLUMNS = ("log", "turns")
-"""Columns with the turns of a dialogue."""
+"""Columns that have the turns of a dialogue."""

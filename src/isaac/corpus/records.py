@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from functools import partial
 from typing import IO, Any, BinaryIO
@@ -80,7 +81,7 @@ def read_records(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
     """
     head, suffix = file.read(4096), _find_suffix(name)
     _check_file_type(name, suffix, head)
-    start = 3 if head[:3] == b"\xef\xbb\xbf" else 0  # after a byte order mark
+    start = len(BOM_UTF8) if head.startswith(BOM_UTF8) else 0
     file.seek(start)
     first = head[start:].lstrip()[:1]
     if head[:4] == b"PAR1":

@@ -1,8 +1,8 @@
-"""What each row may draw, and how likely: by cluster, relevance and typicality, within bounds.
+"""Candidates of each row, their weights, and draws within bounds.
 
 The paper draws every response of a cluster with the same probability. Here a response weighs more
-the better it fits the context and the more typical its wording is, and no response is drawn for
-more rows than its share: without that bound the same few responses would answer everything.
+if it fits the context better and if its wording is more typical, and no response is drawn for more
+rows than its share: without that bound, the same few responses would answer everything.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from .sharpening import ClusterOdds
 from .storage import MemoryStorage, Storage
 
 MAX_CANDIDATES = 64
-"""Responses that a row chooses from, its best; more would change little and cost memory."""
+"""Candidates of a row, the best ones; more would change little and take memory."""
 
 LONGLIST_SIZE = 512
-"""Members of a large group that are weighed for each of its rows, best in typicality and odds."""
+"""Members of a large group to score by relevance, those best in typicality and cluster odds."""
 
 BLOCK_EXCHANGES = 256
-"""Exchanges whose choices are weighed at a time; changes no result."""
+"""Exchanges to find candidates for at a time; does not affect results."""
 
 BLOCK_ROWS = 2**14
-"""Rows whose odds are in memory at a time; changes no result but sums beyond 15 digits."""
+"""Rows whose odds are in memory at a time; affects no result but sums, in the 15th digit."""
 
 BLOCK_MEMBERS = 2**20
-"""Members that are weighed at a time; changes no result."""
+"""Members to weigh at a time; does not affect results."""
 
 
 MAX_PRICE_ROUNDS = 50
-"""Rounds in which prices are adjusted to what would be drawn, fewer if that is soon in bounds."""
+"""Rounds to adjust prices to the expected draws, fewer if these are within bounds sooner."""
 
 MAX_DRAW_ROUNDS = 100
-"""Rounds in which rows whose response has been drawn often enough draw another one."""
+"""Rounds in which rows draw again if their response was drawn often enough."""
 
 
 class CandidateTable(NamedTuple):
-    """What each distinct exchange may draw, the best first.
+    """The candidates of each of e distinct exchanges, best first.
 
-    ``rows`` (e, w) of the layout, ``ranks`` (e, w) of their clusters from 0, and ``weights``
-    (e, w), logarithms, -inf where an exchange has fewer.
+    ``rows`` (e, w) index the corpus in canonical order, ``ranks`` (e, w) are those of their
+    clusters, from 0, and ``weights`` (e, w) are logarithms, -inf where an exchange has fewer.
     """
 
     rows: npt.NDArray[Any]
@@ -61,142 +61,156 @@ class CandidateTable(NamedTuple):
 
     @classmethod
     def allocate(cls, exchanges: int, width: int, store: Storage) -> CandidateTable:
-        """Return room for the choices of so many exchanges, none there yet."""
+        """Allocate an empty table."""
         shape = (exchanges, width)
         weights = store.scratch(shape, np.float32)
         weights.fill(-np.inf)
         return cls(store.scratch(shape, np.int32), store.scratch(shape, np.int32), weights)
 
-    def put(self, exchanges: Ints, some: CandidateTable) -> None:
-        """Write down what some exchanges may draw."""
-        inside = slice(0, some.rows.shape[1])
-        for mine, given in zip(self, some, strict=True):
-            mine[exchanges, inside] = given
+    def update(self, exchanges: Ints, candidates: CandidateTable) -> None:
+        """Write the candidates of some exchanges into the table."""
+        columns = slice(0, candidates.rows.shape[1])
+        for whole, part in zip(self, candidates, strict=True):
+            whole[exchanges, columns] = part
 
 
 class ExchangeQuery(NamedTuple):
-    """Some distinct exchanges: in which neighbourhood of a shard each is, and its context."""
+    """Some distinct exchanges: the place of their neighborhood in a shard, and their context."""
 
-    place: Ints
+    neighborhood: Ints
     context: Ints
 
 
 def find_candidates(
-    asked: ExchangeQuery,
+    query: ExchangeQuery,
     clusters: Clusters,
-    facts: ClusterOdds,
-    typical: Reals,
+    sharpened: ClusterOdds,
+    typicality_weights: Reals,
     relevance: Relevance | None,
     recipe: ResolvedRecipe,
 ) -> CandidateTable:
-    """Return what distinct exchanges may draw.
+    """Find the candidates of distinct exchanges, and weigh them.
 
-    ``typical`` (n,) is what the typicality of each row adds to its weight, -inf where the row may
-    not be drawn.
+    ``typicality_weights`` (n,) is what the typicality of each row adds to its weight, -inf where
+    the row may not be drawn.
     """
-    share = log_response_odds(facts)
-    width = share.shape[1]
-    found: list[tuple[Ints, CandidateTable]] = []
-    for block, members, ranks in _iter_blocks(asked.place, clusters):
-        by_rank = share[asked.place[block][:, None], np.minimum(ranks, width - 1)]
-        weights = np.where(ranks < width, by_rank, -np.inf) + typical[members]
+    log_odds = log_response_odds(sharpened)
+    width = log_odds.shape[1]
+    parts: list[tuple[Ints, CandidateTable]] = []
+    for block, members, ranks in _iter_blocks(query.neighborhood, clusters):
+        neighborhood = query.neighborhood[block][:, None]
+        by_cluster = log_odds[neighborhood, np.minimum(ranks, width - 1)]
+        weights = np.where(ranks < width, by_cluster, -np.inf) + typicality_weights[members]
         part = CandidateTable(members, ranks, weights)
         if members.shape[1] > LONGLIST_SIZE:
             part = _select_best(part, LONGLIST_SIZE)
         if relevance is not None:
-            context = asked.context[block]
-            fits = relevance.of(relevance.contexts[context], relevance.known[context], part.rows)
-            part = part._replace(weights=part.weights + recipe.relevance * fits)
-        found.append((block, _select_best(part, MAX_CANDIDATES)))
-    most = max((part.rows.shape[1] for _, part in found), default=1)
-    choices = CandidateTable.allocate(len(asked.place), most, MemoryStorage())
-    for block, part in found:
-        choices.put(block, part)
-    return choices
+            context = query.context[block]
+            vectors, targets = relevance.contexts[context], relevance.targets[context]
+            fit = relevance.score(vectors, targets, part.rows)
+            part = part._replace(weights=part.weights + recipe.relevance * fit)
+        parts.append((block, _select_best(part, MAX_CANDIDATES)))
+    most = max((part.rows.shape[1] for _, part in parts), default=1)
+    candidates = CandidateTable.allocate(len(query.neighborhood), most, MemoryStorage())
+    for block, part in parts:
+        candidates.update(block, part)
+    return candidates
 
 
-def log_response_odds(facts: ClusterOdds) -> Reals:
-    """Return the logarithm of the odds of each response in a cluster (m, c), -inf in none."""
+def log_response_odds(sharpened: ClusterOdds) -> Reals:
+    """The log-odds of each response of a cluster (m, c), -inf where there is no cluster."""
+    rows = sharpened.rows
     with np.errstate(divide="ignore"):
-        return np.where(
-            facts.rows > 0, np.log(facts.odds) - np.log(np.maximum(facts.rows, 1)), -np.inf
-        )
+        log_odds = np.log(sharpened.odds) - np.log(np.maximum(rows, 1))
+    return np.where(rows > 0, log_odds, -np.inf)
 
 
-def _select_best(choices: CandidateTable, width: int) -> CandidateTable:
-    """Return the choices of the largest weights, the largest first."""
-    order = np.argsort(-choices.weights, axis=1, kind="stable")[:, :width]
-    return CandidateTable(*(np.take_along_axis(part, order, axis=1) for part in choices))
+def _select_best(candidates: CandidateTable, width: int) -> CandidateTable:
+    """Keep the candidates with the largest weights, largest first."""
+    order = np.argsort(-candidates.weights, axis=1, kind="stable")[:, :width]
+    return CandidateTable(*(np.take_along_axis(part, order, axis=1) for part in candidates))
 
 
-def _iter_blocks(place: Ints, clusters: Clusters) -> Iterator[tuple[Ints, Ints, Ints]]:
-    """Yield (exchanges (b,), members (b, m), ranks of their clusters (b, m)) of equal m."""
+def _iter_blocks(neighborhood: Ints, clusters: Clusters) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """Yield blocks of exchanges whose neighborhoods have the same size.
+
+    A block is (exchanges (b,), members (b, m), ranks of their clusters (b, m)).
+    """
     members, sizes = clusters.members, clusters.sizes
     rank = np.arange(len(sizes.values)) - np.repeat(sizes.offsets[:-1], sizes.lengths)
     ranks = np.repeat(rank, sizes.values)
-    length = members.lengths[place]
+    length = members.lengths[neighborhood]
     for width in np.unique(length).tolist():
-        same = np.flatnonzero(length == width)
+        exchanges = np.flatnonzero(length == width)
         step = max(1, min(BLOCK_EXCHANGES, BLOCK_MEMBERS // width))
-        for start in range(0, len(same), step):
-            block = same[start : start + step]
-            places = members.offsets[place[block]][:, None] + np.arange(width)
-            yield block, members.values[places], ranks[places]
+        for start in range(0, len(exchanges), step):
+            block = exchanges[start : start + step]
+            indices = members.offsets[neighborhood[block]][:, None] + np.arange(width)
+            yield block, members.values[indices], ranks[indices]
 
 
 def capacity_prices(
-    choices: CandidateTable, kinds: Ints, asking: Ints, bound: float, tools: Tools
+    candidates: CandidateTable, duplicate_groups: Ints, row_counts: Ints, bound: float, tools: Tools
 ) -> Reals:
-    """Return a price (t,) for each kind that keeps what is expected to be drawn within a bound.
+    """Find a price (t,) for each group of near-duplicates that keeps its draws within ``bound``.
 
-    ``kinds`` (n,) numbers the near-duplicate responses of rows alike, from 0 to t - 1, ``asking``
-    (e,) says how many rows of each exchange draw. The price of a kind rises while more than
-    ``bound`` rows are expected to draw it (Sinkhorn and Knopp, Concerning Nonnegative Matrices,
-    1967, one-sided).
+    ``duplicate_groups`` (n,) are those of the rows, 0 to t - 1; ``row_counts`` (e,) is how many
+    rows of each exchange draw. The price of a group rises while more than ``bound`` rows are
+    expected to draw it (Sinkhorn and Knopp, Concerning Nonnegative Matrices, 1967, one-sided).
     """
-    price = np.zeros(int(kinds.max(initial=0)) + 1)
-    busy = np.flatnonzero((asking > 0) & np.isfinite(choices.weights[:, 0]))
-    blocks = [busy[start : start + BLOCK_ROWS] for start in range(0, len(busy), BLOCK_ROWS)]
+    prices = np.zeros(int(duplicate_groups.max(initial=0)) + 1)
+    drawing = np.flatnonzero((row_counts > 0) & np.isfinite(candidates.weights[:, 0]))
+    blocks = [drawing[start : start + BLOCK_ROWS] for start in range(0, len(drawing), BLOCK_ROWS)]
 
-    def expect(price: Reals, block: Ints) -> Reals:
-        kind = kinds[choices.rows[block]]
-        mass = _softmax(choices.weights[block] - price[kind]) * asking[block, None]
-        return np.bincount(kind.ravel(), mass.ravel(), len(price)).astype(np.float64)
+    def expected_draws(prices: Reals, block: Ints) -> Reals:
+        groups = duplicate_groups[candidates.rows[block]]
+        odds = _softmax(candidates.weights[block] - prices[groups])
+        draws = odds * row_counts[block, None]
+        return np.bincount(groups.ravel(), draws.ravel(), len(prices)).astype(np.float64)
 
     rounds = MAX_PRICE_ROUNDS if bound else 0
     with tools.progress.stage("prices", rounds) as tick:
         for number in range(rounds):
-            expected = np.zeros(len(price))
-            for mass in tools.threads.map(expect, blocks, price):
-                expected += mass
+            expected = np.zeros(len(prices))
+            for draws in tools.threads.map(expected_draws, blocks, prices):
+                expected += draws
             if expected.max(initial=0) <= 1.05 * bound:
                 tick(rounds - number)
                 break
-            price = np.maximum(price + np.log(np.maximum(expected, 1e-9) / bound), 0)
+            prices = np.maximum(prices + np.log(np.maximum(expected, 1e-9) / bound), 0)
             tick(1)
-    return price
+    return prices
 
 
 def _softmax(weights: npt.NDArray[np.floating]) -> Reals:
-    """Return probabilities (e, w) from log-weights; a row without any choice gets zeros."""
+    """Probabilities (e, w) from log-weights; all zero in a row without candidates."""
     top = weights.max(axis=1, keepdims=True)
-    shares = np.exp(weights.astype(np.float64) - np.where(np.isfinite(top), top, 0))
-    return np.asarray(shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-300))
+    odds = np.exp(weights.astype(np.float64) - np.where(np.isfinite(top), top, 0))
+    return np.asarray(odds / np.maximum(odds.sum(axis=1, keepdims=True), 1e-300))
 
 
 class DrawsWithOdds(NamedTuple):
-    """What is drawn by weights: as `RowDraws`, and the probability (n,) of the cluster drawn."""
+    """Draws of n rows, and the probability (n,) of the cluster that each was drawn from."""
 
-    drawn: RowDraws
+    draws: RowDraws
     probability: Reals
+
+    @classmethod
+    def empty(cls, count: int) -> DrawsWithOdds:
+        """No draw for any row."""
+        return cls(RowDraws(np.zeros(count, np.int64), np.full(count, -1)), np.zeros(count))
 
 
 class SamplingRound(NamedTuple):
-    """What rows pick from in one round: which kinds are closed, or taken (n, t) by a row before."""
+    """What rows draw from in one round.
 
-    choices: CandidateTable
-    price: Reals
-    kinds: Ints
+    Groups of near-duplicates are barred if they are ``closed`` (t,), and for a row if it has
+    ``taken`` (n, targets) them before.
+    """
+
+    candidates: CandidateTable
+    prices: Reals
+    duplicate_groups: Ints
     layout: CanonicalCorpus
     taken: Ints
     closed: Flags
@@ -205,92 +219,109 @@ class SamplingRound(NamedTuple):
 
 
 class SampledCandidates(NamedTuple):
-    """What some rows would draw: row, kind, rank and odds of its cluster, and if there is any."""
+    """What some rows would draw.
+
+    For each row: the row drawn, its group of near-duplicates, the rank and the probability of its
+    cluster, and whether the row had any candidate at all.
+    """
 
     source: npt.NDArray[Any]
-    kind: npt.NDArray[Any]
+    duplicate_group: npt.NDArray[Any]
     rank: npt.NDArray[Any]
     probability: npt.NDArray[Any]
-    some: npt.NDArray[Any]
+    found_any: npt.NDArray[Any]
 
 
-def _sample_candidates(offer: SamplingRound, rows: Ints) -> SampledCandidates:
-    """Return what rows would draw."""
-    exchange = offer.layout.exchange[rows]
-    sources, ranks, weights = (part[exchange] for part in offer.choices)
-    kind = offer.kinds[sources]
-    barred = offer.closed[kind] | (kind[:, :, None] == offer.taken[rows][:, None, :]).any(axis=2)
-    weights = (weights - offer.price[kind]).astype(np.float32)
+def _sample_candidates(sampling_round: SamplingRound, rows: Ints) -> SampledCandidates:
+    exchange = sampling_round.layout.exchange[rows]
+    sources, ranks, weights = (part[exchange] for part in sampling_round.candidates)
+    groups = sampling_round.duplicate_groups[sources]
+    # Candidates that are barred: their group is closed, or this row has drawn it before.
+    taken = (groups[:, :, None] == sampling_round.taken[rows][:, None, :]).any(axis=2)
+    barred = sampling_round.closed[groups] | taken
+    weights = (weights - sampling_round.prices[groups]).astype(np.float32)
     odds = _softmax(np.where(barred, -np.inf, weights))
-    place = sample_categorical(odds, uniforms(offer.seed, offer.layout.keys[rows], *offer.stream))
+    chance = uniforms(sampling_round.seed, sampling_round.layout.keys[rows], *sampling_round.stream)
+    choice = sample_categorical(odds, chance)
     each = np.arange(len(rows))
-    rank = ranks[each, place]
-    share = np.minimum((odds * (ranks == rank[:, None])).sum(axis=1), 1.0)
-    some = odds.max(axis=1, initial=0) > 0
-    return SampledCandidates(sources[each, place], kind[each, place], rank, share, some)
+    rank = ranks[each, choice]
+    # The probability of the cluster: the sum over its candidates.
+    probability = np.minimum((odds * (ranks == rank[:, None])).sum(axis=1), 1.0)
+    found_any = odds.max(axis=1, initial=0) > 0
+    return SampledCandidates(
+        sources[each, choice], groups[each, choice], rank, probability, found_any
+    )
 
 
 def draw_weighted(
-    choices: CandidateTable,
-    price: Reals,
+    candidates: CandidateTable,
+    prices: Reals,
     layout: CanonicalCorpus,
-    kinds: Ints,
-    asking: Flags,
+    duplicate_groups: Ints,
+    needs_draw: Flags,
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> list[DrawsWithOdds]:
-    """Return the draws of the rows that ask (n,), one element a target, kinds distinct in a row.
+    """Draw targets for the rows that need them (n,): one element per target.
 
-    A response that was drawn for ``repeats`` rows is not drawn again for a row that has another
-    choice; of the rows that drew it, the first in the canonical order keep it.
+    The targets of a row are of distinct groups of near-duplicates. A response that was drawn for
+    ``repeats`` rows is not drawn again for a row that has another candidate; of the rows that drew
+    it, the first ones in canonical order keep it.
     """
     count = len(layout.ids)
-    used = np.zeros(len(price), np.int64)
+    used = np.zeros(len(prices), np.int64)
     taken = np.full((count, recipe.targets), -1, np.int64)
     results = []
     for target in range(recipe.targets):
-        drawn = DrawsWithOdds(
-            RowDraws(np.zeros(count, np.int64), np.full(count, -1)), np.zeros(count)
-        )
-        left, last = np.flatnonzero(asking), not recipe.repeats
+        result = DrawsWithOdds.empty(count)
+        left, is_last = np.flatnonzero(needs_draw), not recipe.repeats
         for attempt in itertools.count():
-            closed = np.zeros(len(used), bool) if last else used >= recipe.repeats
-            offer = SamplingRound(
-                choices, price, kinds, layout, taken, closed, recipe.seed, (target, attempt)
+            # In the last round nothing is closed: what is left is drawn beyond the bound.
+            closed = np.zeros(len(used), bool) if is_last else used >= recipe.repeats
+            sampling_round = SamplingRound(
+                candidates,
+                prices,
+                duplicate_groups,
+                layout,
+                taken,
+                closed,
+                recipe.seed,
+                (target, attempt),
             )
-            picks = _sample_in_blocks(offer, left, tools.threads)
-            fits = picks.some & (
-                last | (used[picks.kind] + _count_earlier(picks.kind, picks.some) < recipe.repeats)
-            )
-            fit = SampledCandidates(*(part[fits] for part in picks))
-            drawn.drawn.rank[left[fits]] = fit.rank
-            drawn.drawn.source[left[fits]] = fit.source
-            drawn.probability[left[fits]] = fit.probability
-            taken[left[fits], target] = fit.kind
-            used += np.bincount(fit.kind, minlength=len(used))
-            left, able = left[~fits], picks.some[~fits]
-            if last or not len(left):
+            sampled = _sample_in_blocks(sampling_round, left, tools.threads)
+            groups, found_any = sampled.duplicate_group, sampled.found_any
+            # Keep the draws within the bound, counting the earlier rows of this round.
+            within = used[groups] + _count_earlier(groups, found_any) < recipe.repeats
+            keep = found_any & (is_last | within)
+            kept = SampledCandidates(*(part[keep] for part in sampled))
+            result.draws.rank[left[keep]] = kept.rank
+            result.draws.source[left[keep]] = kept.source
+            result.probability[left[keep]] = kept.probability
+            taken[left[keep], target] = kept.duplicate_group
+            used += np.bincount(kept.duplicate_group, minlength=len(used))
+            left, has_other = left[~keep], found_any[~keep]
+            if is_last or not len(left):
                 break
-            last = not able.any() or attempt + 2 == MAX_DRAW_ROUNDS
-        results.append(drawn)
+            is_last = not has_other.any() or attempt + 2 == MAX_DRAW_ROUNDS
+        results.append(result)
     return results
 
 
-def _sample_in_blocks(offer: SamplingRound, rows: Ints, engine: Engine) -> SampledCandidates:
-    """Return what rows would draw, found in blocks."""
-    blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)] or [
-        rows
-    ]
-    found = list(engine.map(_sample_candidates, blocks, offer))
-    return SampledCandidates(*(np.concatenate(part) for part in zip(*found, strict=True)))
+def _sample_in_blocks(
+    sampling_round: SamplingRound, rows: Ints, engine: Engine
+) -> SampledCandidates:
+    starts = range(0, max(len(rows), 1), BLOCK_ROWS)
+    blocks = [rows[start : start + BLOCK_ROWS] for start in starts]
+    parts = list(engine.map(_sample_candidates, blocks, sampling_round))
+    return SampledCandidates(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _count_earlier(chosen: Ints, counted: Flags) -> Ints:
-    """Return how many of the earlier rows that count chose the same."""
-    order = np.argsort(chosen, kind="stable")
-    ranked = chosen[order]
+def _count_earlier(groups: Ints, counted: Flags) -> Ints:
+    """For each row, count the earlier rows with a true flag and the same group."""
+    order = np.argsort(groups, kind="stable")
+    ranked = groups[order]
     before: Ints = np.cumsum(counted[order]) - counted[order]
     start = np.searchsorted(ranked, ranked)
-    earlier = np.empty(len(chosen), np.int64)
+    earlier = np.empty(len(groups), np.int64)
     earlier[order] = before - before[start] if len(order) else before
     return earlier

@@ -200,5 +200,3 @@ def _iter_row_texts(
         table = corpus.take(chunk, list(TEXT_COLUMNS))
         columns = ([text or "" for text in table.column(name).to_pylist()] for name in TEXT_COLUMNS)
         yield chunk, list(zip(*columns, strict=True))
-
-

@@ -1,12 +1,12 @@
-"""Clusters of the responses in a neighbourhood.
+"""Clusters of the responses in a neighborhood.
 
-Paper, step 2 (content clustering): DBSCAN with ``min_samples=1``, which is exactly the connected
-components of the graph that joins two responses at a distance of at most the radius. Beside it a
-cover by balls, densest first, which does not chain.
+Paper, step 2 (content clustering): DBSCAN with ``min_samples=1``, which gives exactly the connected
+components of the graph that joins two responses at a distance of at most the radius. The other
+method is a cover by balls, densest first, which does not chain.
 
-The responses of all neighbourhoods given are nodes of one graph. Matrix products find the pairs
-that it joins, for few neighbourhoods at a time so that all they need stays in a core's cache. Only
-few pairs are joined; what follows is done to those alone, and to all neighbourhoods at once.
+The responses of all given neighborhoods are nodes of one graph. Matrix products find the pairs to
+join, for a few neighborhoods at a time so that everything stays in a core's cache. Only few pairs
+are joined; all later steps touch those alone, for all neighborhoods at once.
 """
 
 from __future__ import annotations
@@ -23,29 +23,31 @@ from ..runtime.arrays import Flags, Floats, Ints, Ragged
 from .vectors import GRID_STEPS, GridVectors
 
 TILE = 1024
-"""Responses of a neighbourhood that are compared with as many at a time; changes no result."""
+"""Responses of a neighborhood to compare with each other at a time; does not affect results."""
 
 SCRATCH_NUMBERS = 2**18
-"""Numbers of a core's cache that neighbourhoods compared at a time share; changes no result."""
+"""Numbers to hold at a time, few enough for a core's cache; does not affect results."""
 
 BATCH_PAIRS = 2**21
-"""Joined pairs that are held at a time; changes no result."""
+"""Joined pairs to hold at a time; does not affect results."""
 
 MAX_STORED_PAIRS = 2**24
-"""Joined pairs of a corpus that are remembered at most; changes no result."""
+"""Joined pairs of a corpus to hold at most; does not affect results."""
 
 LOOKUP_NEIGHBORHOODS, LOOKUP_ITEMS = 16, 2**20
-"""Neighbourhoods looked up together, and the table of their items; they change no result."""
+"""Neighborhoods to look up together, and entries of the look-up table; do not affect results."""
 
 Pairs = tuple[Ints, Ints]
+"""Pairs of nodes: the first and the second node of each, (p,) and (p,)."""
 
 
 class Clusters(NamedTuple):
-    """Neighbourhoods with their members sorted by cluster, the largest cluster first.
+    """Neighborhoods with their members sorted by cluster, largest cluster first.
 
-    ``members`` are rows; ``sizes`` says how many of them each cluster has, and ``counts`` how many
-    of those are not near-duplicates of one another, which is its size to all that follows:
-    clusters come by descending count, then by the smallest row in them, members within one by row.
+    ``members`` are rows, ``sizes`` the number of members of each cluster, and ``counts`` their
+    number with near-duplicates counted once, which is the size that all later steps use. Clusters
+    are in order of descending count, then of their smallest row; the members of a cluster are in
+    order of row.
     """
 
     members: Ragged
@@ -54,39 +56,39 @@ class Clusters(NamedTuple):
 
 
 def connected_components(
-    vectors: GridVectors, items: Ints, radius: float, known: Ragged | None = None
+    vectors: GridVectors, items: Ints, radius: float, pairs: Ragged | None = None
 ) -> Ints:
-    """Return the connected component of each response, named by its first member.
+    """Label each response (b, m) with the first member of its connected component.
 
-    ``items`` (b, m) says which of the ``vectors`` (n, d) the responses of b neighbourhoods have,
-    ``radius`` is the Euclidean distance up to which two are joined; equal vectors are, even at 0.
-    ``known`` are the pairs joined if `joined_pairs` found them. The result is (b, m).
+    ``items`` (b, m) are the indices in ``vectors`` (n, d) of the responses of b neighborhoods.
+    Responses are joined up to the Euclidean distance ``radius``; equal vectors are joined even at
+    0. ``pairs`` are all joined pairs of the vectors, if `joined_pairs` found them beforehand.
     """
     count, size = items.shape
-    names = np.arange(count * size)
-    if known is not None:
-        first, one, other = _restrict_pairs(known, items)
-        _merge_components(names, one, other)
-        names = names[first]
+    labels = np.arange(count * size)
+    if pairs is not None:
+        first, left, right = _restrict_pairs(pairs, items)
+        _merge_components(labels, left, right)
+        labels = labels[first]
     else:
-        for one, other in _iter_joined_pairs(vectors, items, radius):
-            _merge_components(names, one, other)
-    return np.asarray(names % max(size, 1)).reshape(count, size)
+        for left, right in _iter_joined_pairs(vectors, items, radius):
+            _merge_components(labels, left, right)
+    return np.asarray(labels % max(size, 1)).reshape(count, size)
 
 
-def _merge_components(names: Ints, one: Ints, other: Ints) -> None:
-    """Give nodes that pairs join, and all that bear their names, the smallest name among them.
+def _merge_components(labels: Ints, left: Ints, right: Ints) -> None:
+    """Merge the components of joined nodes: all their nodes get the smallest label among them.
 
-    In each round a name gives way to the smallest that it is joined to. One that lasts for two
-    rounds has had another give way to it, so a chain of n takes no more than 2 log2 n rounds.
+    In each round a label gives way to the smallest one that it is joined to. A label that survives
+    two rounds has taken over another one, so a chain of n nodes takes at most 2 log2 n rounds.
     """
-    while len(one):
-        one, other = names[one], names[other]
-        apart = one != other
-        one, other = one[apart], other[apart]
-        np.minimum.at(names, np.maximum(one, other), np.minimum(one, other))
-        while not np.array_equal(names, lower := names[names]):
-            names[:] = lower
+    while len(left):
+        left, right = labels[left], labels[right]
+        apart = left != right
+        left, right = left[apart], right[apart]
+        np.minimum.at(labels, np.maximum(left, right), np.minimum(left, right))
+        while not np.array_equal(labels, lower := labels[labels]):
+            labels[:] = lower
 
 
 def greedy_ball_cover(
@@ -94,246 +96,259 @@ def greedy_ball_cover(
     items: Ints,
     radius: float,
     weights: Ints | None = None,
-    known: Ragged | None = None,
+    pairs: Ragged | None = None,
 ) -> Ints:
-    """Return the ball that covers each response, named by the response at its centre.
+    """Label each response (b, m) with the response at the center of its ball.
 
-    The response with the most others within the radius is the first centre and its ball the first
-    cluster; they are taken away, and so on, equal counts to the first of them. Unlike components,
-    no cluster is wider than twice the radius: nothing chains. The rest is as for `connected_components`;
-    ``weights`` (b, m) says how many responses each stands for, one if not given.
+    The response with the most others within the radius is the first center, and its ball the first
+    cluster; this ball is removed, and so on. Among equally dense responses, the first one is taken.
+    Unlike a component, no cluster is wider than twice the radius: nothing chains. ``weights`` (b,
+    m) is the number of responses that each one stands for, by default 1; the other parameters are
+    those of `connected_components`.
     """
     count, size = items.shape
     weights = np.ones((count, size), np.int64) if weights is None else weights
-    if known is not None:
-        first, one, other = _restrict_pairs(known, items)
+    if pairs is not None:
+        first, left, right = _restrict_pairs(pairs, items)
         weights = np.bincount(first, weights.reshape(-1), first.size).astype(np.int64)
-        return np.asarray(_cover_from_pairs(one, other, weights)[first] % size).reshape(count, size)
-    lots = _iter_joined_pairs(vectors, items, radius)
-    one, other = next(lots)
-    if len(one) < BATCH_PAIRS:  # these are all
-        balls = _cover_from_pairs(one, other, weights.reshape(-1))
-        return np.asarray(balls % max(size, 1)).reshape(count, size)
+        centers = _cover_from_pairs(left, right, weights)[first]
+        return np.asarray(centers % size).reshape(count, size)
+    batches = _iter_joined_pairs(vectors, items, radius)
+    left, right = next(batches)
+    if len(left) < BATCH_PAIRS:  # there is no other batch
+        centers = _cover_from_pairs(left, right, weights.reshape(-1))
+        return np.asarray(centers % max(size, 1)).reshape(count, size)
     if count == 1:
-        lots = itertools.chain([(one, other)], lots)
-        return _cover_dense(vectors, items[0], radius, weights[0], lots)[None]
-    parts = zip(np.array_split(items, 2), np.array_split(weights, 2), strict=True)
-    return np.concatenate([greedy_ball_cover(vectors, part, radius, many) for part, many in parts])
+        batches = itertools.chain([(left, right)], batches)
+        return _cover_dense(vectors, items[0], radius, weights[0], batches)[None]
+    halves = zip(np.array_split(items, 2), np.array_split(weights, 2), strict=True)
+    return np.concatenate([greedy_ball_cover(vectors, half, radius, many) for half, many in halves])
 
 
-def _cover_from_pairs(one: Ints, other: Ints, weights: Ints) -> Ints:
-    """Return the ball that covers each node, given all pairs that are joined, each once.
+def _cover_from_pairs(left: Ints, right: Ints, weights: Ints) -> Ints:
+    """The center of the ball that covers each node, given all joined pairs, each once.
 
-    A node that is denser than all within two steps becomes a centre whatever is taken elsewhere:
-    nobody else can take one of its neighbours before, and densities only fall. So all those nodes
-    are taken at once.
+    A node that is denser than all nodes within two steps becomes a center whatever happens
+    elsewhere: no other ball can take one of its neighbors first, and densities only fall. So all
+    such nodes become centers in the same round.
     """
-    names, places = np.arange(len(weights)), np.arange(len(weights))
-    while len(one):
-        ends, others = np.concatenate([one, other]), np.concatenate([other, one])
+    centers, nodes = np.arange(len(weights)), np.arange(len(weights))
+    while len(left):
+        ends, others = np.concatenate([left, right]), np.concatenate([right, left])
         density = weights + np.bincount(ends, weights[others], len(weights)).astype(np.int64)
-        rank = density * len(weights) + places[::-1]
+        # Rank by density, then by smaller node; compare with the best within one and two steps.
+        rank = density * len(weights) + nodes[::-1]
         near = rank.copy()
         np.maximum.at(near, ends, rank[others])
         far = near.copy()
         np.maximum.at(far, ends, near[others])
         taken = far == rank
         inside = taken[ends]
-        names[others[inside]] = ends[inside]
+        centers[others[inside]] = ends[inside]
         taken[others[inside]] = True
-        left = ~(taken[one] | taken[other])
-        one, other = one[left], other[left]
-    return names
+        remain = ~(taken[left] | taken[right])
+        left, right = left[remain], right[remain]
+    return centers
 
 
 def _cover_dense(
-    vectors: GridVectors, items: Ints, radius: float, weights: Ints, lots: Iterator[Pairs]
+    vectors: GridVectors, items: Ints, radius: float, weights: Ints, batches: Iterator[Pairs]
 ) -> Ints:
-    """Return the cover (m,) of one neighbourhood whose joined pairs are too many to be held.
+    """Cover (m,) one neighborhood that has too many joined pairs to hold them.
 
-    They come in lots, and go by as they are counted. The neighbourhood is dense somewhere, so a
-    few balls, taken one by one, leave less than half of the pairs.
+    Its pairs come in batches, which are counted and dropped. As the neighborhood is dense
+    somewhere, a few balls, taken one by one, leave less than half of the pairs.
     """
-    left = np.arange(len(items))
-    names, density = left.copy(), weights.copy()
-    for one, other in lots:
-        density += np.bincount(one, weights[other], len(items)).astype(np.int64)
-        density += np.bincount(other, weights[one], len(items)).astype(np.int64)
+    remaining = np.arange(len(items))
+    centers, density = remaining.copy(), weights.copy()
+    for left, right in batches:
+        density += np.bincount(left, weights[right], len(items)).astype(np.int64)
+        density += np.bincount(right, weights[left], len(items)).astype(np.int64)
     half = (density - weights).sum() // 2
-    while (density - weights[left]).sum() > half:
-        centre = left[[density.argmax()]]
-        ball = _count_within(vectors, items[centre], items[left], weights[centre], radius) > 0
-        taken, left, density = left[ball], left[~ball], density[~ball]
-        names[taken] = centre
-        density -= _count_within(vectors, items[taken], items[left], weights[taken], radius)
-    names[left] = left[
-        greedy_ball_cover(vectors, items[None, left], radius, weights[None, left])[0]
-    ]
-    return names
+    while (density - weights[remaining]).sum() > half:
+        center = remaining[[density.argmax()]]
+        ball = _count_within(vectors, items[center], items[remaining], weights[center], radius) > 0
+        taken, remaining, density = remaining[ball], remaining[~ball], density[~ball]
+        centers[taken] = center
+        density -= _count_within(vectors, items[taken], items[remaining], weights[taken], radius)
+    # Few enough pairs are left to hold them.
+    covered = greedy_ball_cover(vectors, items[None, remaining], radius, weights[None, remaining])
+    centers[remaining] = remaining[covered[0]]
+    return centers
 
 
 def _count_within(
-    vectors: GridVectors, some: Ints, others: Ints, weights: Ints, radius: float
+    vectors: GridVectors, items: Ints, others: Ints, weights: Ints, radius: float
 ) -> Ints:
-    """Return how many of some items, by their weights, each of the others is joined to."""
+    """Sum the weights of the items that each of the others is joined to."""
     counts = np.zeros(len(others))
-    for row in range(0, len(some), TILE):
-        rows = vectors[some[row : row + TILE]].astype(np.float32)[None]
-        many = weights[row : row + TILE].astype(np.float64)
+    for row in range(0, len(items), TILE):
+        rows = vectors[items[row : row + TILE]].astype(np.float32)[None]
+        row_weights = weights[row : row + TILE].astype(np.float64)
         for start in range(0, len(others), TILE):
             columns = vectors[others[start : start + TILE]].astype(np.float32)[None]
             products = rows @ columns.transpose(0, 2, 1)
             near = _within_radius(products, _squared_norms(rows), _squared_norms(columns), radius)
-            counts[start : start + TILE] += many @ near[0]
+            counts[start : start + TILE] += row_weights @ near[0]
     return counts.astype(np.int64)
 
 
 def joined_pairs(
-    vectors: GridVectors, items: Ints, radius: float, each: Callable[..., Iterable[Pairs]] = map
+    vectors: GridVectors, items: Ints, radius: float, mapper: Callable[..., Iterable[Pairs]] = map
 ) -> Ragged | None:
-    """Return for each vector those that it is joined to, each pair once; None if they are many.
+    """For each vector, the later ones that it is joined to; None if that is too many to hold.
 
-    Only vectors that ``items`` names, ascending, are compared. What many neighbourhoods have in
-    common is then compared once. ``each`` maps a function over parts of the work, in order.
+    Only the vectors that ``items`` (ascending indices) names are compared. This way, pairs that
+    many neighborhoods have in common are compared once. ``mapper`` maps a function over strips, in
+    order.
     """
-    found, held = [], 0
-    for one, other in each(
+    strips, held = [], 0
+    for left, right in mapper(
         partial(_compare_strip, vectors, items, radius), range(0, len(items), TILE)
     ):
-        held += len(one)
+        held += len(left)
         if held > MAX_STORED_PAIRS:
             return None
-        found.append((one, other))
-    one, other = _concatenate_pairs(found)
-    return Ragged.of(other, np.bincount(one, minlength=len(vectors)))
+        strips.append((left, right))
+    left, right = _concatenate_pairs(strips)
+    return Ragged.of(right, np.bincount(left, minlength=len(vectors)))
 
 
 def _compare_strip(vectors: GridVectors, items: Ints, radius: float, row: int) -> Pairs:
-    """Return the items of a row of tiles with those after them that they are joined to."""
+    """Find the joined pairs of a strip: `TILE` items from ``row``, each with the items after it."""
     tiles = _iter_tiles(vectors, items[None], radius, range(row, row + 1))
-    found = [(np.nonzero(near[0]), column) for _, _, column, near in tiles]
-    one, other = _concatenate_pairs([(here, there + column) for (here, there), column in found])
-    order = np.argsort(one, kind="stable")
-    return items[row + one[order]], items[other[order]]
+    nonzero = [(np.nonzero(near[0]), column) for _, _, column, near in tiles]
+    left, right = _concatenate_pairs([(rows, columns + at) for (rows, columns), at in nonzero])
+    order = np.argsort(left, kind="stable")
+    return items[row + left[order]], items[right[order]]
 
 
-def _restrict_pairs(known: Ragged, items: Ints) -> tuple[Ints, Ints, Ints]:
-    """Return (first, one, other): the first node with each node's item, and the pairs of those."""
+def _restrict_pairs(pairs: Ragged, items: Ints) -> tuple[Ints, Ints, Ints]:
+    """Restrict joined pairs of all vectors to each neighborhood.
+
+    Returns the first node that has each node's item (b * m,), and the joined pairs of these first
+    nodes, left (p,) and right (p,). Node i * m + j is response j of neighborhood i.
+    """
     count, size = items.shape
-    total = len(known.offsets) - 1
+    total = len(pairs.offsets) - 1
     block = max(1, min(count, LOOKUP_NEIGHBORHOODS, LOOKUP_ITEMS // total))
-    place = np.full(block * total, -1, np.int64)
-    firsts, lot = [], []
-    for nest in range(0, count, block):
-        part = items[nest : nest + block]
+    # For each neighborhood of a block and each item: its first node, -1 if it has none.
+    table = np.full(block * total, -1, np.int64)
+    firsts, batch = [], []
+    for start in range(0, count, block):
+        part = items[start : start + block]
         base = np.repeat(np.arange(len(part)) * total, size)
-        nodes, part = np.arange(part.size) + nest * size, part.reshape(-1)
-        place[(base + part)[::-1]] = nodes[::-1]  # of several, the last one written stays
-        first = place[base + part]
-        many = np.where(first == nodes, known.offsets[part + 1] - known.offsets[part], 0)
-        start = known.offsets[part] - (np.cumsum(many) - many)
-        other = known.values[np.arange(many.sum()) + np.repeat(start, many)]
-        other = place[other + np.repeat(base, many)]
-        there = np.flatnonzero(other >= 0)
-        lot.append((np.repeat(nodes, many)[there], other[there]))
+        nodes, part = np.arange(part.size) + start * size, part.reshape(-1)
+        table[(base + part)[::-1]] = nodes[::-1]  # where items repeat, NumPy keeps the last write
+        first = table[base + part]
+        # Each first node with all that its item is joined to; then those in the neighborhood.
+        lengths = np.where(first == nodes, pairs.offsets[part + 1] - pairs.offsets[part], 0)
+        shift = np.repeat(pairs.offsets[part] - (np.cumsum(lengths) - lengths), lengths)
+        right = pairs.values[np.arange(lengths.sum()) + shift]
+        right = table[right + np.repeat(base, lengths)]
+        inside = np.flatnonzero(right >= 0)
+        batch.append((np.repeat(nodes, lengths)[inside], right[inside]))
         firsts.append(first)
-        place[base + part] = -1
-    return np.concatenate(firsts), *_concatenate_pairs(lot)
+        table[base + part] = -1
+    return np.concatenate(firsts), *_concatenate_pairs(batch)
 
 
 def _iter_joined_pairs(vectors: GridVectors, items: Ints, radius: float) -> Iterator[Pairs]:
-    """Yield the pairs of nodes that are joined, each once, in lots of at least `BATCH_PAIRS`.
+    """Yield joined pairs of nodes, each once, in batches of at least `BATCH_PAIRS`.
 
-    Only the last lot is smaller, be it empty. Node i * m + j is response j of neighbourhood i.
+    Only the last batch is smaller, or empty. Node i * m + j is response j of neighborhood i.
     """
     size = items.shape[1]
-    lot: list[Pairs] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-    for nest, row, column, near in _iter_tiles(vectors, items, radius):
-        place, other = np.divmod(np.flatnonzero(near), near.shape[2])
-        behind, one = np.divmod(place, near.shape[1])
-        first = (nest + behind) * size
-        lot.append((first + (row + one), first + (column + other)))
-        if sum(len(one) for one, _ in lot) >= BATCH_PAIRS:
-            yield _concatenate_pairs(lot)
-            lot = lot[:1]
-    yield _concatenate_pairs(lot)
+    batch: list[Pairs] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for start, row, column, near in _iter_tiles(vectors, items, radius):
+        place, right = np.divmod(np.flatnonzero(near), near.shape[2])
+        neighborhood, left = np.divmod(place, near.shape[1])
+        base = (start + neighborhood) * size
+        batch.append((base + (row + left), base + (column + right)))
+        if sum(len(left) for left, _ in batch) >= BATCH_PAIRS:
+            yield _concatenate_pairs(batch)
+            batch = batch[:1]
+    yield _concatenate_pairs(batch)
 
 
-def _concatenate_pairs(lot: list[Pairs]) -> Pairs:
-    one, other = zip(*lot, strict=True)
-    return np.concatenate(one), np.concatenate(other)
+def _concatenate_pairs(parts: list[Pairs]) -> Pairs:
+    left, right = zip(*parts, strict=True)
+    return np.concatenate(left), np.concatenate(right)
 
 
 def _iter_tiles(
     vectors: GridVectors, items: Ints, radius: float, rows: range | None = None
 ) -> Iterator[tuple[int, int, int, Flags]]:
-    """Yield (first neighbourhood, row, column, which pairs are joined), each pair in one tile.
+    """Yield (first neighborhood, row, column, which pairs are joined); each pair is in one tile.
 
-    ``rows`` are those that tiles start at, all if not given. A tile on the diagonal lies in
-    memory that the next one takes: fresh memory costs a tenth more.
+    ``rows`` are the rows at which tiles start, by default all. The next tile overwrites the memory
+    of a tile on the diagonal: allocating new memory costs a tenth more time.
     """
     (count, size), width = items.shape, vectors.shape[1]
     tile = min(size, TILE)
     block = max(1, min(count, SCRATCH_NUMBERS // (tile * (tile + width) + 1)))
-    steps = np.empty((block, tile, width), np.int16)
-    floats = np.empty((block, tile, width), np.float32)
+    grid_scratch = np.empty((block, tile, width), np.int16)
+    float_scratch = np.empty((block, tile, width), np.float32)
     products = np.empty((block, tile, tile), np.float32)
-    near, after = np.empty((block, tile, tile), bool), ~np.tri(tile, dtype=bool)
+    near, is_later = np.empty((block, tile, tile), bool), ~np.tri(tile, dtype=bool)
     rows = range(0, size, TILE) if rows is None else rows
-    for nest, row in itertools.product(range(0, count, block), rows):
-        part = items[nest : nest + block, row : row + TILE]
-        (many, long), some = part.shape, floats[: part.shape[0], : part.shape[1]]
+    for start, row in itertools.product(range(0, count, block), rows):
+        part = items[start : start + block, row : row + TILE]
+        (many, long), floats = part.shape, float_scratch[: part.shape[0], : part.shape[1]]
         # Only with a mode that cannot fail does NumPy write straight into `out`.
-        some[:] = np.take(vectors, part, axis=0, out=steps[:many, :long], mode="clip")
-        here = (slice(many), slice(long), slice(long))
-        inner = np.matmul(some, some.transpose(0, 2, 1), out=products[here])
+        floats[:] = np.take(vectors, part, axis=0, out=grid_scratch[:many, :long], mode="clip")
+        # The tile on the diagonal: all pairs of these rows, each once.
+        used = (slice(many), slice(long), slice(long))
+        inner = np.matmul(floats, floats.transpose(0, 2, 1), out=products[used])
         squares = np.einsum("bii->bi", inner).copy()
-        yield (
-            nest,
-            row,
-            row,
-            _within_radius(inner, squares, squares, radius, near[here]) & after[here[1:]],
-        )
+        joined = _within_radius(inner, squares, squares, radius, near[used])
+        yield start, row, row, joined & is_later[used[1:]]
+        # The tiles to its right: these rows with later ones.
         for column in range(row + TILE, size, TILE):
-            others = vectors[items[nest : nest + block, column : column + TILE]].astype(np.float32)
-            inner = some @ others.transpose(0, 2, 1)
-            yield nest, row, column, _within_radius(inner, squares, _squared_norms(others), radius)
+            part = items[start : start + block, column : column + TILE]
+            others = vectors[part].astype(np.float32)
+            inner = floats @ others.transpose(0, 2, 1)
+            joined = _within_radius(inner, squares, _squared_norms(others), radius)
+            yield start, row, column, joined
 
 
 def _within_radius(
-    products: Floats, some: Floats, others: Floats, radius: float, out: Any = None
+    products: Floats, squares: Floats, other_squares: Floats, radius: float, out: Any = None
 ) -> Flags:
-    """Return which vectors lie within the radius of which others, by their ``products`` (b, n, m).
+    """Which vectors are within the radius of which others (b, n, m), by their dot products.
 
-    ``some`` (b, n) and ``others`` (b, m) are their squares. Two do if
-    a·b - b·b/2 >= a·a/2 - radius^2/2. In steps of the grid all these are halves of whole numbers
-    below 2^23, which float32 holds exactly, and so is the radius made. The products are used up.
+    ``squares`` (b, n) and ``other_squares`` (b, m) are their squared norms. Vectors a and b are
+    within the radius if a·b - b·b/2 >= a·a/2 - radius^2/2. In steps of the grid, these are all
+    halves of whole numbers below 2^23, which float32 represents exactly; so is the squared radius,
+    rounded down. ``products`` (b, n, m) is overwritten.
     """
     square = math.floor((radius * GRID_STEPS) ** 2 + 1e-6)
-    products -= (others / np.float32(2))[:, None, :]
-    least = some / np.float32(2) - np.float32(square / 2)
-    return np.asarray(np.greater_equal(products, least[:, :, None], out=out))
+    products -= (other_squares / np.float32(2))[:, None, :]
+    bound = squares / np.float32(2) - np.float32(square / 2)
+    return np.asarray(np.greater_equal(products, bound[:, :, None], out=out))
 
 
 def _squared_norms(vectors: Floats) -> Floats:
     return np.asarray(np.einsum("bij,bij->bi", vectors, vectors))
 
 
-def sort_by_size(members: Ints, names: Ints, kinds: Ints | None = None) -> Clusters:
-    """Return neighbourhoods of one length with their members sorted by cluster.
+def sort_by_size(members: Ints, labels: Ints, duplicate_groups: Ints | None = None) -> Clusters:
+    """Sort the members of neighborhoods of equal length by cluster.
 
-    ``members`` (b, m) are rows, ``names`` (b, m) says in which cluster each is, ``kinds`` (b, m)
-    which of them are near-duplicates; without it each counts.
+    ``members`` (b, m) are rows, ``labels`` (b, m) their clusters, and ``duplicate_groups`` (b, m)
+    their groups of near-duplicates, which count once; without it each member counts.
     """
     count, length = members.shape
     if not (members[:, 1:] > members[:, :-1]).all():
         order = np.argsort(members, axis=1, kind="stable")
-        members, names = (np.take_along_axis(each, order, axis=1) for each in (members, names))
-        kinds = None if kinds is None else np.take_along_axis(kinds, order, axis=1)
-    first = _first_nodes(names)
+        members, labels = (np.take_along_axis(each, order, axis=1) for each in (members, labels))
+        if duplicate_groups is not None:
+            duplicate_groups = np.take_along_axis(duplicate_groups, order, axis=1)
+    # Sizes and counts, at the node (i * m + j) of the first member of each cluster.
+    first = _first_nodes(labels)
     sizes = np.bincount(first.reshape(-1), minlength=count * length)
-    counts = sizes if kinds is None else _count_distinct(first, kinds)
-    # One number that sorts by descending count, then by the cluster's first place, then by place.
+    counts = sizes if duplicate_groups is None else _count_distinct(first, duplicate_groups)
+    # One number to sort by: descending count, then the cluster's first member, then the member.
     place, start = np.arange(length), np.arange(count)[:, None] * length
     ranked = np.sort(((length - counts[first]) * length + first - start) * length + place, axis=1)
     ranked %= max(length, 1)
@@ -346,28 +361,28 @@ def sort_by_size(members: Ints, names: Ints, kinds: Ints | None = None) -> Clust
     )
 
 
-def _first_nodes(names: Ints) -> Ints:
-    """Return for each of the names (b, m) the node i * m + j that is the first to bear it in i."""
-    count, length = names.shape
-    whole = (names + np.arange(count)[:, None] * (names.max(initial=0) + 1)).reshape(-1)
-    if names.max(initial=0) >= length:
+def _first_nodes(labels: Ints) -> Ints:
+    """For each label (b, m), the first node i * m + j of its neighborhood i with the same label."""
+    count, length = labels.shape
+    whole = (labels + np.arange(count)[:, None] * (labels.max(initial=0) + 1)).reshape(-1)
+    if labels.max(initial=0) >= length:
         whole = np.unique(whole, return_inverse=True)[1]
     first = np.empty(whole.max(initial=0) + 1, np.int64)
-    first[whole[::-1]] = np.arange(len(whole))[::-1]  # of several, the last one written stays
+    first[whole[::-1]] = np.arange(len(whole))[::-1]  # where labels repeat, NumPy keeps the last
     return np.asarray(first[whole]).reshape(count, length)
 
 
-def _count_distinct(first: Ints, kinds: Ints) -> Ints:
-    """Return how many kinds there are in the cluster that each node is the first of."""
-    many = int(kinds.max(initial=0)) + 1
-    pairs = np.sort(first * many + kinds, axis=1)
-    new = np.ones(pairs.shape, bool)
-    new[:, 1:] = pairs[:, 1:] != pairs[:, :-1]
-    return np.bincount(pairs[new] // many, minlength=pairs.size)
+def _count_distinct(first: Ints, duplicate_groups: Ints) -> Ints:
+    """Count the groups of near-duplicates in each cluster, at the node of its first member."""
+    many = int(duplicate_groups.max(initial=0)) + 1
+    pairs = np.sort(first * many + duplicate_groups, axis=1)
+    is_new = np.ones(pairs.shape, bool)
+    is_new[:, 1:] = pairs[:, 1:] != pairs[:, :-1]
+    return np.bincount(pairs[is_new] // many, minlength=pairs.size)
 
 
 def concatenate_neighborhoods(parts: Sequence[Clusters]) -> Clusters:
-    """Return the neighbourhoods of several parts, one after the other."""
+    """Concatenate the neighborhoods of several parts."""
     return Clusters(
         *(_concatenate_ragged([part[i] for part in parts]) for i in range(len(Clusters._fields)))
     )
@@ -380,6 +395,6 @@ def _concatenate_ragged(parts: list[Ragged]) -> Ragged:
     )
 
 
-def take_neighborhoods(clusters: Clusters, places: Ints) -> Clusters:
-    """Return some of the neighbourhoods, each as often as it is named."""
-    return Clusters(*(part.take(places) for part in clusters))
+def take_neighborhoods(clusters: Clusters, indices: Ints) -> Clusters:
+    """Select neighborhoods by index, in this order; an index may repeat."""
+    return Clusters(*(part.take(indices) for part in clusters))

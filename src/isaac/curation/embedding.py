@@ -84,9 +84,7 @@ def _raise_missing() -> Embeddings:
     raise EncoderError("stored vectors have disappeared; run the same command again to redo them")
 
 
-def _embed_chunks(
-    encoder: str, chunks: Iterator[list[str]], tools: Tools
-) -> Iterator[Embeddings]:
+def _embed_chunks(encoder: str, chunks: Iterator[list[str]], tools: Tools) -> Iterator[Embeddings]:
     """Yield the vectors of each chunk; a remote engine embeds if it can load the encoder."""
     passed_in = (tools.encoders or {}).get(encoder)
     if tools.engine.remote and passed_in is None:

@@ -1,10 +1,10 @@
-"""What a recipe leaves open, chosen from the corpus itself, without labels.
+"""Settings that a recipe leaves open, chosen from the corpus itself, without labels.
 
-No radius serves all corpora, and neither does a view (docs/experiments.md). The clusters see
-vectors only, the typicality of a response its wording only: where the two agree on which answers
-are the common ones, the clusters have found the corpus's consensus and not merely its topics. So
-the view and the radius are those at which the responses drawn by their clusters alone are worded
-most typically.
+No radius suits all corpora, and no view does either (docs/experiments.md). The clusters depend on
+vectors only, the typicality of a response on its wording only: if both agree on which answers are
+the common ones, the clusters have found the consensus of the corpus, not just its topics. So the
+view and radius are chosen whose clusters, without any weights, draw the most typically worded
+responses.
 """
 
 from __future__ import annotations
@@ -29,31 +29,34 @@ from .resources import Tools
 from .response_scores import ResponseScores, drawable_rows
 from .search.exact import group_rows
 from .sharpening import cluster_odds
+from .storage import TRIALS_KEY
 from .vectors import Embeddings
 from .views import ComparedResponses, apply_view
 
 SAMPLE_NEIGHBORHOODS = 128
-"""Neighbourhoods on which views and radii are tried."""
+"""Neighborhoods on which to try views and radii."""
 
 MAX_GROUP_ROWS = 256
-"""Rows of a group that are tried on."""
+"""Rows of a group to try them on."""
 
 VIEWS: tuple[View, ...] = ("whole", "residual")
+"""Views to try."""
 RADII = tuple(round(0.1 * step, 1) for step in range(5, 13))
+"""Radii to try."""
 MAX_EXACT_CONTEXTS = 50_000
-"""Contexts that may be drawn from up to which all of them are compared."""
+"""Contexts with drawable responses up to which search is exact."""
 
 MIN_NEIGHBORS, MAX_NEIGHBORS = 50, 400
-"""Bounds of a neighbourhood's size."""
+"""Bounds for the size of a neighborhood."""
 
 
 def default_k(count: int) -> int:
-    """Return k for a number of exchanges that may be drawn: three times its square root."""
+    """Choose k for ``count`` drawable exchanges: three times the square root, within bounds."""
     return min(MAX_NEIGHBORS, max(MIN_NEIGHBORS, round(3 * math.sqrt(count))))
 
 
 class Trial(NamedTuple):
-    """A view and a radius, and how typical what their clusters draw is on average, 0 to 1."""
+    """A view and a radius, and the mean typicality, 0 to 1, of what their clusters draw."""
 
     view: View
     radius: float
@@ -61,7 +64,7 @@ class Trial(NamedTuple):
 
 
 class SelectedSettings(NamedTuple):
-    """What was chosen from the data, and why."""
+    """The settings of a recipe, the trials that chose those left open, and the reasons."""
 
     neighbors: int
     view: View
@@ -74,40 +77,39 @@ def select_hyperparameters(
     layout: CanonicalCorpus,
     contexts: Embeddings | None,
     responses: Embeddings | None,
-    consensus: ResponseScores,
+    scores: ResponseScores,
     recipe: Recipe,
     tools: Tools,
 ) -> tuple[ResolvedRecipe, SelectedSettings | None]:
-    """Return the recipe with nothing left open, and what was chosen if anything was."""
+    """Resolve what a recipe leaves open; the settings are None if nothing had to be chosen."""
     reasons = []
     values = recipe.model_dump()
-    allowed = drawable_rows(layout, consensus, recipe)
+    drawable = drawable_rows(layout, scores, recipe)
     if recipe.search == "auto":
-        searched = len(np.unique(layout.context[allowed]))
+        searched = len(np.unique(layout.context[drawable]))
         values["search"] = (
             "exact" if searched <= MAX_EXACT_CONTEXTS or recipe.reading.group_by else "ivf"
         )
     if recipe.neighbors == "auto":
-        count = int(allowed.sum())
+        count = int(drawable.sum())
         values["neighbors"] = default_k(count)
         if recipe.reading.group_by is None:
             reasons.append(
                 f"k = {values['neighbors']}: three times the square root of the {count:,} "
-                f"exchanges that may be drawn, from {MIN_NEIGHBORS} to {MAX_NEIGHBORS}"
+                f"exchanges that may be drawn, at least {MIN_NEIGHBORS}, at most {MAX_NEIGHBORS}"
             )
     trials: list[Trial] = []
     if responses is not None and "auto" in (recipe.view, recipe.radius):
-        trials = _score_settings(layout, contexts, responses, consensus, recipe, values, tools)
+        trials = _score_settings(layout, contexts, responses, scores, recipe, values, tools)
         best = max(trials, key=lambda trial: trial.typicality)
         values |= {"view": best.view, "radius": best.radius}
         reasons.append(_explain_selection(best, trials))
-    values = {**values, **{k: v for k, v in TEXT_SETTINGS.items() if values[k] == "auto"}}
-    settled = ResolvedRecipe.of(values)
+    values |= {name: value for name, value in TEXT_SETTINGS.items() if values[name] == "auto"}
+    resolved = ResolvedRecipe.of(values)
     if not reasons:
-        return settled, None
-    return settled, SelectedSettings(
-        settled.neighbors, settled.view, settled.radius, trials, reasons
-    )
+        return resolved, None
+    settings = (resolved.neighbors, resolved.view, resolved.radius)
+    return resolved, SelectedSettings(*settings, trials, reasons)
 
 
 TRIAL_SETTINGS = {
@@ -118,18 +120,18 @@ TRIAL_SETTINGS = {
     "search": "exact",
     "radius": 0.0,
 }
-"""How the trials draw, whatever the recipe does: a redraw shall not want another choice."""
+"""Settings of the trials, whatever the recipe has: a redraw must not change what is chosen."""
 
 TEXT_SETTINGS = {"view": "whole", "radius": 0.0, "search": "exact"}
-"""What stands where responses are compared as text."""
+"""Settings for responses that are compared as text, where there is nothing to try."""
 
 
 def _explain_selection(best: Trial, trials: list[Trial]) -> str:
     worst = min(trials, key=lambda trial: trial.typicality)
     return (
         f"{best.view} responses at radius {best.radius}: what their clusters draw is worded more "
-        f"typically than {best.typicality:.0%} of the corpus's responses, the most of "
-        f"{len(trials)} settings (the least: {worst.view}, {worst.radius}, "
+        f"typically than {best.typicality:.0%} of the corpus's responses, the best of "
+        f"{len(trials)} settings (the worst: {worst.view} at {worst.radius}, "
         f"{worst.typicality:.0%})"
     )
 
@@ -138,69 +140,59 @@ def _score_settings(
     layout: CanonicalCorpus,
     contexts: Embeddings | None,
     responses: Embeddings,
-    consensus: ResponseScores,
+    scores: ResponseScores,
     recipe: Recipe,
     values: dict[str, object],
     tools: Tools,
 ) -> list[Trial]:
-    """Return each view and radius that the recipe leaves open with what it would draw."""
+    """Try each view and radius that the recipe leaves open on a sample of neighborhoods."""
     views = VIEWS if recipe.view == "auto" else (recipe.view,)
     if contexts is None:
         views = tuple(view for view in views if view != "residual")
     radii = RADII if recipe.radius == "auto" else (recipe.radius,)
 
-    def make() -> Reals:
-        members = _sample_members(
-            layout,
-            contexts,
-            consensus,
-            recipe,
-            ResolvedRecipe.of({**values, **TRIAL_SETTINGS, "view": "whole"}),
-        )
-        found = []
+    def compute() -> Reals:
+        trial_recipe = ResolvedRecipe.of({**values, **TRIAL_SETTINGS, "view": "whole"})
+        sample = _sample_members(layout, contexts, scores, recipe, trial_recipe)
+        results = []
         with tools.progress.stage("choose view and radius", len(views) * len(radii)) as tick:
             for view in views:
-                tried = ResolvedRecipe.of({**values, **TRIAL_SETTINGS, "view": view})
-                compared = apply_view(layout, contexts, responses, consensus, tried, tools)
+                viewed = ResolvedRecipe.of({**values, **TRIAL_SETTINGS, "view": view})
+                compared = apply_view(layout, contexts, responses, scores, viewed, tools)
                 for radius in radii:
-                    settled = tried.model_copy(update={"radius": radius})
+                    tried = viewed.model_copy(update={"radius": radius})
                     with single_threaded_blas():
-                        tried_on = [
-                            cluster_neighborhoods(nest, compared, settled) for nest in members
-                        ]
-                    found.append(
-                        _expected_typicality(
-                            concatenate_neighborhoods(tried_on), layout, consensus, settled
+                        clusters = concatenate_neighborhoods(
+                            [cluster_neighborhoods(block, compared, tried) for block in sample]
                         )
-                    )
+                    results.append(_expected_typicality(clusters, layout, scores, tried))
                     tick(1)
-        return np.array(found)
+        return np.array(results)
 
-    scores = tools.store.array("vectors/trials", make)
+    results = tools.store.array(TRIALS_KEY, compute)
     pairs = [(view, radius) for view in views for radius in radii]
-    return [Trial(*pair, float(score)) for pair, score in zip(pairs, scores, strict=True)]
+    return [Trial(*pair, float(result)) for pair, result in zip(pairs, results, strict=True)]
 
 
 def _sample_members(
     layout: CanonicalCorpus,
     contexts: Embeddings | None,
-    consensus: ResponseScores,
+    scores: ResponseScores,
     recipe: Recipe,
-    settled: ResolvedRecipe,
+    trial_recipe: ResolvedRecipe,
 ) -> list[Ints]:
-    """Return the rows of the groups, or neighbourhoods, on which settings are tried."""
-    numbers = layout.exchange if recipe.reading.group_by is None else layout.group
-    _, first = np.unique(numbers, return_index=True)
-    sample = np.asarray(numbers[np.sort(first)[:SAMPLE_NEIGHBORHOODS]])
+    """Sample neighborhoods, those of the first rows: blocks of their rows, (b, k) each."""
+    neighborhood = layout.row_neighborhoods(recipe)
+    _, first = np.unique(neighborhood, return_index=True)
+    sample = np.asarray(neighborhood[np.sort(first)[:SAMPLE_NEIGHBORHOODS]])
     if contexts is None or recipe.reading.group_by is not None:
         rows = group_rows(layout.group)
         return [rows[group][None, :MAX_GROUP_ROWS] for group in sample]
-    allowed = drawable_rows(layout, consensus, recipe)
-    candidates = build_context_index(layout, contexts, allowed, settled, Tools())
-    nothing = ComparedResponses(None, layout.response)
-    members = SearchedNeighborhoods.of(layout, contexts, nothing, candidates, settled).members(
-        sample
-    )
+    drawable = drawable_rows(layout, scores, recipe)
+    candidates = build_context_index(layout, contexts, drawable, trial_recipe, Tools())
+    compared = ComparedResponses(None, layout.response)
+    search = SearchedNeighborhoods.of(layout, contexts, compared, candidates, trial_recipe)
+    members = search.members(sample)
     return [
         members[start : start + BLOCK_NEIGHBORHOODS]
         for start in range(0, len(members), BLOCK_NEIGHBORHOODS)
@@ -208,15 +200,17 @@ def _sample_members(
 
 
 def _expected_typicality(
-    clusters: Clusters, layout: CanonicalCorpus, consensus: ResponseScores, recipe: ResolvedRecipe
+    clusters: Clusters, layout: CanonicalCorpus, scores: ResponseScores, recipe: ResolvedRecipe
 ) -> float:
-    """Return how typical a response drawn by the clusters alone is, on average."""
-    facts = cluster_odds(clusters, recipe)
-    width = facts.odds.shape[1]
+    """The expected typicality of a draw by cluster alone, averaged over neighborhoods."""
+    sharpened = cluster_odds(clusters, recipe)
+    width = sharpened.odds.shape[1]
     sizes = clusters.sizes
+    # For each cluster: its rank, its neighborhood and its odds; then the odds of each member.
     rank = np.arange(len(sizes.values)) - np.repeat(sizes.offsets[:-1], sizes.lengths)
-    nest = np.repeat(np.arange(len(sizes.lengths)), sizes.lengths)
-    odds = np.where(rank < width, facts.odds[nest, np.minimum(rank, width - 1)], 0)
-    each = np.repeat(odds / np.maximum(sizes.values, 1), sizes.values)
-    typical = consensus.typicality[layout.response[clusters.members.values]]
-    return float((each * typical).sum() / len(facts.odds))
+    neighborhood = np.repeat(np.arange(len(sizes.lengths)), sizes.lengths)
+    odds = sharpened.odds[neighborhood, np.minimum(rank, width - 1)]
+    odds = np.where(rank < width, odds, 0)
+    member_odds = np.repeat(odds / np.maximum(sizes.values, 1), sizes.values)
+    typicality = scores.typicality[layout.response[clusters.members.values]]
+    return float((member_odds * typicality).sum() / len(sharpened.odds))

@@ -1,4 +1,4 @@
-"""What becomes of each row: the lineage."""
+"""The lineage: what happens to each row, and why."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..recipe import ResolvedRecipe
 from ..runtime.arrays import Flags, Ints, Ragged, Reals
@@ -25,16 +26,19 @@ from .dialogue.trimming import IRRELEVANT, TRIMMED
 from .relevance import Relevance
 from .resources import Tools
 from .response_scores import ResponseScores, drawable_rows
-from .sampling import ResponsePool, RowDraws, draw
+from .sampling import ResponsePool, draw
 from .search.exact import group_rows
 from .shards import Neighborhoods, Shard
 from .sharpening import ClusterOdds, cluster_odds, largest_sizes, preserves_rank_order
 from .unique_texts import UniqueTexts
 
 ACTIONS = ("kept", "replaced", "dropped", "abstained")
-"""What becomes of a row: its response stays, as typical or as drawn; gives way to another; is
-dropped with its row; or stays because its neighbourhood offers nothing. A response of which parts
-were left out is replaced, by itself."""
+"""What happens to a row.
+
+Its response is kept, because it is typical or was drawn itself; or it is replaced by another one,
+or by what trimming leaves of it; or the row is dropped; or the response stays because the
+neighborhood has nothing to draw from.
+"""
 
 LINEAGE_SCHEMA = pa.schema(
     {
@@ -53,23 +57,24 @@ LINEAGE_SCHEMA = pa.schema(
         "typicality": pa.float64(),
     }
 )
-"""A row for each exchange and target, in order of id.
+"""One row for each exchange and target, in order of id.
 
-``source_id`` is the exchange that the response came from; ``rank`` (from 1) and ``cluster_size``
-are those of the cluster that it was drawn from, or that it is in where nothing was drawn;
-``probability`` is the odds of that cluster, 1 where nothing was drawn. ``own_rank`` is the rank of
-the row's own response, ``typicality`` the share of the corpus's responses that are worded no more
-typically than it. Sizes count near-duplicates as the recipe says.
+``source_id`` is the exchange that the response came from. ``rank`` (from 1) and ``cluster_size``
+are those of the cluster that it was drawn from, or is in if nothing was drawn; ``probability`` is
+the odds of that cluster, 1 if nothing was drawn. ``own_rank`` is the rank of the row's own
+response, ``typicality`` the share of the corpus's responses that are worded no more typically than
+it. Sizes count near-duplicates once if the recipe does.
 """
 
 
 class NeighborhoodStats(NamedTuple):
-    """What is told of each neighbourhood (m,), by its number.
+    """Summary of each neighborhood (m,), by its number.
 
-    ``members`` is its size, ``total`` that without near-duplicates where these count once, and
-    ``clusters`` the number of its clusters; ``largest_counts`` (m, r) are the counts of the largest of them,
-    ``singletons`` says how many have one response; ``sharpness`` is that of the kept ones, ``rank_order_preserved``
-    whether their odds over their share never rise with rank.
+    ``members`` is its size, ``total`` the same with near-duplicates counted once if the recipe
+    does, and ``clusters`` the number of its clusters. ``largest_counts`` (m, r) are the counts of
+    its largest clusters, ``singletons`` is how many clusters have one response. ``sharpness`` is
+    that of the clusters kept; ``rank_order_preserved`` is whether the ratio of their odds to their
+    share never rises with rank.
     """
 
     members: Ints
@@ -82,23 +87,28 @@ class NeighborhoodStats(NamedTuple):
 
     @classmethod
     def allocate(cls, count: int) -> NeighborhoodStats:
-        """Return room for what is told of so many neighbourhoods."""
-        members, total, clusters, alone = np.zeros((4, count), np.int64)
-        top = np.zeros((count, MAX_RANKS), np.int64)
-        return cls(members, total, clusters, top, alone, np.zeros(count), np.zeros(count, bool))
+        """Allocate empty statistics for ``count`` neighborhoods."""
+        members, total, clusters, singletons = np.zeros((4, count), np.int64)
+        largest = np.zeros((count, MAX_RANKS), np.int64)
+        is_preserved = np.zeros(count, bool)
+        return cls(members, total, clusters, largest, singletons, np.zeros(count), is_preserved)
 
     @property
     def head(self) -> Ints:
-        """Return the count of the largest cluster (m,)."""
+        """Count of the largest cluster (m,)."""
         return self.largest_counts[:, 0]
 
 
 MAX_RANKS = 10
-"""Largest clusters of which counts are told."""
+"""Largest clusters whose counts are in the statistics."""
 
 
 class LineageInputs(NamedTuple):
-    """What every shard is decided by."""
+    """What the decisions of every shard are based on.
+
+    ``rows`` and ``exchanges`` list those of each neighborhood; ``typicality_weights`` (n,) is what
+    the typicality of a row adds to its weight, -inf if it may not be drawn.
+    """
 
     layout: CanonicalCorpus
     grouped: bool
@@ -110,77 +120,76 @@ class LineageInputs(NamedTuple):
 
 
 class ShardDecisions(NamedTuple):
-    """What was decided of a shard.
+    """The decisions of one shard.
 
-    Of its neighbourhoods, ``nests``; of the rows (r,) in them, rank and count of the cluster that
-    their own response is in; and what they draw, or of the distinct exchanges (e,), what they may.
+    ``neighborhood_stats`` summarizes its neighborhoods; ``own_rank`` and ``own_size`` (r,) are
+    those of the cluster that the response of each of its ``rows`` (r,) is in. By cluster, ``draws``
+    are those of the rows; by weight, ``candidates`` are those of its distinct ``exchanges`` (e,).
     """
 
-    nests: NeighborhoodStats
+    neighborhood_stats: NeighborhoodStats
     rows: Ints
     own_rank: Ints
     own_size: Ints
     draws: list[DrawsWithOdds]
     exchanges: Ints
-    choices: CandidateTable | None
+    candidates: CandidateTable | None
 
 
 class CorpusDecisions(NamedTuple):
-    """The lineage of a corpus, and what is told of its neighbourhoods."""
+    """The lineage of a corpus, and a summary of its neighborhoods."""
 
     lineage: pa.Table
-    nests: NeighborhoodStats
+    neighborhood_stats: NeighborhoodStats
 
 
 def decide_corpus(
     layout: CanonicalCorpus,
     neighborhoods: Neighborhoods,
-    consensus: ResponseScores,
+    scores: ResponseScores,
     relevance: Relevance | None,
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> CorpusDecisions:
-    """Return for each row what becomes of it, and what is drawn for it."""
-    count, found = len(layout.ids), len(neighborhoods)
-    nests = NeighborhoodStats.allocate(found)
+    """Decide what happens to each row, draw for those that need it, and record the lineage."""
+    count, total = len(layout.ids), len(neighborhoods)
+    stats = NeighborhoodStats.allocate(total)
     own_rank, own_size = np.zeros((2, count), np.int64)
-    draws = [
-        DrawsWithOdds(RowDraws(np.zeros(count, np.int64), np.full(count, -1)), np.zeros(count))
-        for _ in range(0 if recipe.weighted else recipe.targets)
-    ]
-    room = _allocate_candidates(layout, recipe, tools) if recipe.weighted else None
-    with tools.progress.stage("draw", found) as tick:
-        line = _collect_inputs(layout, consensus, relevance, recipe)
-        every = tools.engine.map(decide_shard, neighborhoods, line)
-        for number, part in enumerate(every):
-            shard = neighborhoods.nests(number)
-            for mine, given in zip(nests, part.nests, strict=True):
-                mine[shard] = given
+    targets = 0 if recipe.weighted else recipe.targets
+    draws = [DrawsWithOdds.empty(count) for _ in range(targets)]
+    candidates = _allocate_candidates(layout, recipe, tools) if recipe.weighted else None
+    with tools.progress.stage("draw", total) as tick:
+        inputs = _collect_inputs(layout, scores, relevance, recipe)
+        for number, part in enumerate(tools.engine.map(decide_shard, neighborhoods, inputs)):
+            shard = neighborhoods.numbers(number)
+            for whole, values in zip(stats, part.neighborhood_stats, strict=True):
+                whole[shard] = values
             own_rank[part.rows], own_size[part.rows] = part.own_rank, part.own_size
-            for (all_drawn, odds), (drawn, certain) in zip(draws, part.draws, strict=True):
-                all_drawn.rank[part.rows], all_drawn.source[part.rows] = drawn
-                odds[part.rows] = certain
-            if room is not None and part.choices is not None:
-                room.put(part.exchanges, part.choices)
+            for whole_draws, shard_draws in zip(draws, part.draws, strict=True):
+                whole_draws.draws.rank[part.rows] = shard_draws.draws.rank
+                whole_draws.draws.source[part.rows] = shard_draws.draws.source
+                whole_draws.probability[part.rows] = shard_draws.probability
+            if candidates is not None and part.candidates is not None:
+                candidates.update(part.exchanges, part.candidates)
             tick(len(shard))
-    fates = _decide_rows(layout, nests, own_rank, consensus, recipe)
-    if room is not None:
-        kinds = consensus.kind[layout.response]
-        asking = np.bincount(layout.exchange[fates.needs_draw], minlength=len(layout.first))
-        price = capacity_prices(room, kinds, asking * recipe.targets, recipe.repeats, tools)
-        draws = draw_weighted(room, price, layout, kinds, fates.needs_draw, recipe, tools)
+    actions = _decide_rows(layout, stats, own_rank, scores, recipe)
+    if candidates is not None:
+        groups = scores.duplicate_group[layout.response]
+        drawing = np.bincount(layout.exchange[actions.needs_draw], minlength=len(layout.first))
+        row_counts = drawing * recipe.targets
+        prices = capacity_prices(candidates, groups, row_counts, recipe.repeats, tools)
+        needs_draw = actions.needs_draw
+        draws = draw_weighted(candidates, prices, layout, groups, needs_draw, recipe, tools)
     trimmed = np.zeros(count, bool)
-    if consensus.trims is not None:
-        trimmed = (consensus.trims.action == TRIMMED)[layout.response]
-    own = OwnCluster(own_rank, own_size, consensus.typicality[layout.response], trimmed)
-    with tools.progress.stage("lineage", found) as tick:
-        sizes = _find_cluster_sizes(
-            neighborhoods, line.rows, [drawn.rank for drawn, _ in draws], tick
-        )
-        lineage = _build_lineage(
-            layout, nests, own, fates, list(zip(draws, sizes, strict=True)), recipe
-        )
-    return CorpusDecisions(lineage, nests)
+    if scores.trims is not None:
+        trimmed = (scores.trims.action == TRIMMED)[layout.response]
+    own = OwnCluster(own_rank, own_size, scores.typicality[layout.response], trimmed)
+    with tools.progress.stage("lineage", total) as tick:
+        ranks = [target.draws.rank for target in draws]
+        sizes = _find_cluster_sizes(neighborhoods, inputs.rows, ranks, tick)
+        sized_draws = list(zip(draws, sizes, strict=True))
+        lineage = _build_lineage(layout, stats, own, actions, sized_draws, recipe)
+    return CorpusDecisions(lineage, stats)
 
 
 def _allocate_candidates(
@@ -196,87 +205,88 @@ def _allocate_candidates(
 
 def _collect_inputs(
     layout: CanonicalCorpus,
-    consensus: ResponseScores,
+    scores: ResponseScores,
     relevance: Relevance | None,
     recipe: ResolvedRecipe,
 ) -> LineageInputs:
-    """Return what shards are decided by, without the texts."""
-    grouped = recipe.reading.group_by is not None
-    nothing = UniqueTexts.of([])
-    typical = recipe.typicality * consensus.typicality[layout.response]
+    """Collect what every shard needs; the texts stay out, as inputs may go to other machines."""
+    no_texts = UniqueTexts.of([])
+    neighborhood = layout.row_neighborhoods(recipe)
+    weights = recipe.typicality * scores.typicality[layout.response]
     return LineageInputs(
-        layout._replace(contexts=nothing, responses=nothing, views=nothing),
-        grouped,
-        group_rows(layout.group if grouped else layout.exchange),
-        group_rows(layout.group[layout.first])
-        if grouped
-        else group_rows(np.arange(len(layout.first))),
-        np.where(drawable_rows(layout, consensus, recipe), typical, -np.inf),
+        layout._replace(contexts=no_texts, responses=no_texts, views=no_texts),
+        recipe.reading.group_by is not None,
+        group_rows(neighborhood),
+        group_rows(neighborhood[layout.first]),
+        np.where(drawable_rows(layout, scores, recipe), weights, -np.inf),
         relevance,
         recipe,
     )
 
 
-def decide_shard(line: LineageInputs, shard: Shard) -> ShardDecisions:
-    """Return what is decided of a shard's neighbourhoods and rows."""
+def decide_shard(inputs: LineageInputs, shard: Shard) -> ShardDecisions:
+    """Draw for the rows of a shard, or find their candidates, and summarize its neighborhoods."""
     numbers, clusters = shard
-    layout, recipe = line.layout, line.recipe
-    facts = cluster_odds(clusters, recipe)
-    rows = line.rows.take(numbers)
+    layout, recipe = inputs.layout, inputs.recipe
+    sharpened = cluster_odds(clusters, recipe)
+    rows, exchanges = inputs.rows.take(numbers), inputs.exchanges.take(numbers)
+    # The place in the shard of the neighborhood of each row.
     place = np.repeat(np.arange(len(numbers)), rows.lengths)
-    own_rank, own_size = find_own_clusters(layout, clusters, rows.values, place, line.grouped)
-    exchanges = line.exchanges.take(numbers)
-    choices, draws = None, []
+    own_rank, own_size = find_own_clusters(layout, clusters, rows.values, place, inputs.grouped)
+    candidates, draws = None, []
     if recipe.weighted:
-        asked = ExchangeQuery(
+        query = ExchangeQuery(
             np.repeat(np.arange(len(numbers)), exchanges.lengths),
             layout.context[layout.first[exchanges.values]],
         )
-        choices = find_candidates(
-            asked, clusters, facts, line.typicality_weights, line.relevance, recipe
-        )
+        weights, relevance = inputs.typicality_weights, inputs.relevance
+        candidates = find_candidates(query, clusters, sharpened, weights, relevance, recipe)
     else:
         pool = ResponsePool(
-            facts.odds[place],
-            facts.rows[place],
+            sharpened.odds[place],
+            sharpened.rows[place],
             clusters.members.offsets[place],
             clusters.members.values,
             layout.response,
         )
         drawn = draw(pool, layout.keys[rows.values], recipe.targets, recipe.seed)
-        draws = [DrawsWithOdds(one, facts.odds[place, one.rank]) for one in drawn]
-    told = _compute_stats(clusters, facts)
-    return ShardDecisions(told, rows.values, own_rank, own_size, draws, exchanges.values, choices)
+        draws = [DrawsWithOdds(target, sharpened.odds[place, target.rank]) for target in drawn]
+    stats = _compute_stats(clusters, sharpened)
+    own = (rows.values, own_rank, own_size)
+    return ShardDecisions(stats, *own, draws, exchanges.values, candidates)
 
 
-def _compute_stats(clusters: Clusters, facts: ClusterOdds) -> NeighborhoodStats:
+def _compute_stats(clusters: Clusters, sharpened: ClusterOdds) -> NeighborhoodStats:
     counts = clusters.counts
     owner = np.repeat(np.arange(len(counts.lengths)), counts.lengths)
-    alone = np.bincount(owner[counts.values == 1], minlength=len(counts.lengths))
-    top = np.zeros((len(counts.lengths), MAX_RANKS), np.int64)
-    largest = largest_sizes(counts, MAX_RANKS)
-    top[:, : largest.shape[1]] = largest
-    guarded = preserves_rank_order(facts)
-    lengths = (clusters.members.lengths, facts.totals, counts.lengths)
-    return NeighborhoodStats(*lengths, top, alone, facts.sharpness, guarded)
+    singletons = np.bincount(owner[counts.values == 1], minlength=len(counts.lengths))
+    largest = np.zeros((len(counts.lengths), MAX_RANKS), np.int64)
+    sizes = largest_sizes(counts, MAX_RANKS)
+    largest[:, : sizes.shape[1]] = sizes
+    is_preserved = preserves_rank_order(sharpened)
+    lengths = (clusters.members.lengths, sharpened.totals, counts.lengths)
+    return NeighborhoodStats(*lengths, largest, singletons, sharpened.sharpness, is_preserved)
 
 
 def _find_cluster_sizes(
     neighborhoods: Neighborhoods, rows: Ragged, ranks: list[Ints], tick: Tick
 ) -> list[Ints]:
-    """Return the counts of the clusters of some ranks (n,) in each row's neighbourhood."""
+    """Look up the counts of the clusters with the given ranks (n,) in each row's neighborhood."""
     sizes = [np.zeros_like(rank) for rank in ranks]
-    for nests, clusters in neighborhoods:
-        inside = rows.take(nests)
-        start = np.repeat(clusters.counts.offsets[:-1], inside.lengths)
+    for numbers, clusters in neighborhoods:
+        shard_rows = rows.take(numbers)
+        start = np.repeat(clusters.counts.offsets[:-1], shard_rows.lengths)
         for size, rank in zip(sizes, ranks, strict=True):
-            size[inside.values] = clusters.counts.values[start + rank[inside.values]]
-        tick(len(nests))
+            size[shard_rows.values] = clusters.counts.values[start + rank[shard_rows.values]]
+        tick(len(numbers))
     return sizes
 
 
 class OwnCluster(NamedTuple):
-    """Of each row (n,), its own response: rank and count of its cluster, typicality, if trimmed."""
+    """The response that each row (n,) has already.
+
+    Rank and count of its cluster, its typicality, and whether trimming removes parts of it.
+    """
 
     rank: Ints
     size: Ints
@@ -285,7 +295,7 @@ class OwnCluster(NamedTuple):
 
 
 class RowActions(NamedTuple):
-    """Which rows (n,) stay as they are, and which ask for a draw."""
+    """Which rows (n,) keep their response, and which need a draw; the others abstain."""
 
     stays: Flags
     needs_draw: Flags
@@ -293,56 +303,60 @@ class RowActions(NamedTuple):
 
 def _decide_rows(
     layout: CanonicalCorpus,
-    nests: NeighborhoodStats,
+    stats: NeighborhoodStats,
     own_rank: Ints,
-    consensus: ResponseScores,
+    scores: ResponseScores,
     recipe: ResolvedRecipe,
 ) -> RowActions:
-    nest = layout.group if recipe.reading.group_by is not None else layout.exchange
-    typical = consensus.typicality[layout.response]
-    first, total = nests.head[nest], nests.total[nest]
-    stays = ~mark_least_typical(typical, round(recipe.share * len(typical)))
-    stays |= (own_rank == 0) & (first > 1) & recipe.keep
-    if consensus.trims is not None:
-        stays &= (consensus.trims.action != IRRELEVANT)[layout.response]
-    headless = first < np.maximum(2, recipe.abstain * total)
-    headless &= (recipe.abstain > 0) & (nests.members[nest] > 1)
-    return RowActions(stays, ~stays & ~headless & (recipe.mode != "filter"))
+    neighborhood = layout.row_neighborhoods(recipe)
+    typicality = scores.typicality[layout.response]
+    head, total = stats.head[neighborhood], stats.total[neighborhood]
+    # All but the least typical rows stay, and with the keep rule those in a head of several.
+    stays = ~mark_least_typical(typicality, round(recipe.share * len(typicality)))
+    stays |= (own_rank == 0) & (head > 1) & recipe.keep
+    if scores.trims is not None:
+        stays &= (scores.trims.action != IRRELEVANT)[layout.response]
+    # A row abstains if no head is large enough, unless it is alone in its neighborhood.
+    abstains = head < np.maximum(2, recipe.abstain * total)
+    abstains &= (recipe.abstain > 0) & (stats.members[neighborhood] > 1)
+    return RowActions(stays, ~stays & ~abstains & (recipe.mode != "filter"))
 
 
 def _build_lineage(
     layout: CanonicalCorpus,
-    nests: NeighborhoodStats,
+    stats: NeighborhoodStats,
     own: OwnCluster,
-    fates: RowActions,
-    draws: list[tuple[DrawsWithOdds, Ints]],
+    actions: RowActions,
+    sized_draws: list[tuple[DrawsWithOdds, Ints]],
     recipe: ResolvedRecipe,
 ) -> pa.Table:
-    nest = layout.group if recipe.reading.group_by is not None else layout.exchange
+    neighborhood = layout.row_neighborhoods(recipe)
     tables = []
-    for target, ((drawn, certain), size) in enumerate(draws):
-        found = fates.needs_draw & (drawn.source >= 0)
-        rows = np.flatnonzero(found) if target else np.arange(len(layout.ids))
-        source = np.where(found, drawn.source, np.arange(len(found)))
+    for target, ((draws, probability), size) in enumerate(sized_draws):
+        is_drawn = actions.needs_draw & (draws.source >= 0)
+        # A row has its first target in any case, and a further one only if it was drawn.
+        rows = np.flatnonzero(is_drawn) if target else np.arange(len(layout.ids))
+        source = np.where(is_drawn, draws.source, np.arange(len(is_drawn)))
         same = layout.response[source] == layout.response
-        action = np.where(same, 0, 1)
-        action = np.where(~fates.stays & ~found, ACTIONS.index("abstained"), action)
+        action = np.where(same, ACTIONS.index("kept"), ACTIONS.index("replaced"))
+        action = np.where(~actions.stays & ~is_drawn, ACTIONS.index("abstained"), action)
         action = np.where(same & own.trimmed, ACTIONS.index("replaced"), action)
         if recipe.mode == "filter":
-            action = np.where(fates.stays, 0, ACTIONS.index("dropped"))
+            kept, dropped = ACTIONS.index("kept"), ACTIONS.index("dropped")
+            action = np.where(actions.stays, kept, dropped)
         columns = {
             "id": layout.ids,
-            "target": np.full(len(found), target),
+            "target": np.full(len(is_drawn), target),
             "action": np.array(ACTIONS)[action],
             "source_id": np.where(same, layout.ids, layout.ids[source]),
-            "neighborhood": nests.total[nest],
-            "clusters": nests.clusters[nest],
-            "rank": np.where(found, drawn.rank, own.rank) + 1,
-            "cluster_size": np.where(found, size, own.size),
+            "neighborhood": stats.total[neighborhood],
+            "clusters": stats.clusters[neighborhood],
+            "rank": np.where(is_drawn, draws.rank, own.rank) + 1,
+            "cluster_size": np.where(is_drawn, size, own.size),
             "own_rank": own.rank + 1,
-            "head_share": nests.head[nest] / nests.total[nest],
-            "sharpness": nests.sharpness[nest],
-            "probability": np.where(found, certain, 1.0),
+            "head_share": stats.head[neighborhood] / stats.total[neighborhood],
+            "sharpness": stats.sharpness[neighborhood],
+            "probability": np.where(is_drawn, probability, 1.0),
             "typicality": own.typicality,
         }
         tables.append(pa.table({name: values[rows] for name, values in columns.items()}))
@@ -350,29 +364,37 @@ def _build_lineage(
     return lineage.combine_chunks().cast(LINEAGE_SCHEMA)
 
 
+def first_targets(lineage: pa.Table) -> pa.Table:
+    """The first target of each exchange, one row per exchange: all of the lineage if it has one."""
+    return lineage.filter(pc.equal(lineage.column("target"), 0))
+
+
 def mark_least_typical(typicality: Reals, count: int) -> Flags:
-    """Return which rows (n,) are the least typical ones, equal ones in the canonical order."""
-    chosen = np.zeros(len(typicality), bool)
-    chosen[np.argsort(typicality, kind="stable")[:count]] = True
-    return chosen
+    """Which rows (n,) are the ``count`` least typical ones; ties go by canonical order."""
+    is_chosen = np.zeros(len(typicality), bool)
+    is_chosen[np.argsort(typicality, kind="stable")[:count]] = True
+    return is_chosen
 
 
 def find_own_clusters(
     layout: CanonicalCorpus, clusters: Clusters, rows: Ints, place: Ints, grouped: bool
 ) -> tuple[Ints, Ints]:
-    """Return rank (from 0) and count of the cluster that holds each row's own response.
+    """Find the rank (from 0) and the count of the cluster with each row's own response.
 
-    ``place`` (r,) says in which of the neighbourhoods each of the ``rows`` (r,) is.
+    ``place`` (r,) is the index of the neighborhood of each of the ``rows`` (r,) in ``clusters``.
     """
     members, sizes, counts = clusters
     ranks = np.arange(len(sizes.values)) - np.repeat(sizes.offsets[:-1], sizes.lengths)
+    # Rank and count of the cluster of each member.
     rank, size = np.repeat(ranks, sizes.values), np.repeat(counts.values, sizes.values)
     if grouped:
-        found = np.argsort(members.values, kind="stable")
-        at = found[np.searchsorted(members.values, rows, sorter=found)]
+        # Every row is a member once: look it up.
+        order = np.argsort(members.values, kind="stable")
+        at = order[np.searchsorted(members.values, rows, sorter=order)]
         return rank[at], size[at]
-    nests, first = np.unique(place, return_index=True)
-    owner = np.repeat(rows[first], members.lengths[nests])
+    # All rows of a neighborhood are one exchange: find the first member with its response.
+    used, first = np.unique(place, return_index=True)
+    owner = np.repeat(rows[first], members.lengths[used])
     own = np.flatnonzero(layout.response[members.values] == layout.response[owner])
     _, earliest = np.unique(np.searchsorted(members.offsets, own, side="right"), return_index=True)
     at = own[earliest][place]

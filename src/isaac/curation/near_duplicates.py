@@ -1,9 +1,10 @@
-"""Near-duplicates: texts that are the same but for a few words, so that each is counted once.
+"""Near-duplicates: texts that differ in a few words only, so that each is counted once.
 
-Texts are alike if their shingles, which are three words in a row, mostly are (Jaccard index).
-MinHash finds the pairs that may be alike (Broder 1997), their shingles decide. Every group has a
-leader that all its members are alike to, so that no chain of small changes joins what differs.
-Texts whose shingles are common lead first: an original comes before its variants.
+Two texts are near-duplicates if they share most of their shingles, which are three words in a row
+(Jaccard index). MinHash finds the pairs that might be (Broder 1997), then their shingles decide.
+Every group has a leader that all its members are near-duplicates of, so that no chain of small
+changes joins texts that differ. Texts with the most common shingles lead first: an original comes
+before its variants.
 """
 
 from __future__ import annotations
@@ -26,71 +27,73 @@ from .text_batches import BLOCK_SIZE, ProgressReporter, iter_slices
 RowNumbers = npt.NDArray[np.int32]
 
 MIN_JACCARD = 0.7
-"""Least Jaccard index of texts that are alike: one word changed of 20 makes 0.71."""
+"""Smallest Jaccard index of near-duplicates: one word changed out of 20 gives 0.71."""
 
 SHINGLE_WORDS = 3
-"""Words in a shingle; texts with fewer are alike only if their words are the same."""
+"""Words in a shingle; texts with fewer words are near-duplicates only if all words are the same."""
 
 SKETCH_SHINGLES = 128
-"""Shingles that a text is compared by, those of smallest hash; a longer text's are a sample."""
+"""Shingles to compare a text by: those with the smallest hashes, a sample if the text is longer."""
 
 BANDS, HASHES_PER_BAND = 20, 3
-"""MinHashes: of pairs at 0.7 all but 0.02 % have some band in common, of pairs at 0.2 15 %."""
+"""MinHashes: 99.98 % of the pairs at 0.7 have a band in common, and 15 % of those at 0.2."""
 
 BAND_RUN_LENGTHS = (1, 2, 4)
-"""Bands in a row that are looked up as one, each twice as many as before; in a crowd only those
-most alike share many."""
+"""Bands in a row to look up as one; each is twice as long as the one before.
+
+Among many similar texts, only those most alike share several bands in a row.
+"""
 
 
 PART_SHINGLES = 1 << 21
-"""Shingles counted at a time."""
+"""Shingles to count at a time."""
 
 MAX_CACHED_WORDS = 1 << 17
-"""Words whose hashes are kept at hand."""
+"""Words whose hashes are cached."""
 
 SPILL_BYTES = 1 << 27
-"""Bytes of shingles held in memory; more are in a file."""
+"""Bytes of shingles to hold in memory before they go to a file."""
 
 READ_PROGRESS, COUNT_PROGRESS, LOOKUP_PROGRESS = 0.55, 0.65, 0.85
-"""How much of the work is done by then; tells progress, changes no result."""
+"""Share of the work done after each step, for progress reports; does not affect results."""
 
 HASH_MULTIPLIERS = np.frombuffer(
     shake_256(b"isaac").digest(8 * BANDS * HASHES_PER_BAND), "<u8"
 ) | np.uint64(1)
-"""Odd numbers, by each of which hashes are multiplied for another order."""
+"""Odd numbers; multiplying hashes by each puts them in another order."""
 
 UNSPACED_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR")
-"""Scripts without spaces, by their Unicode names: each character is a word."""
+"""Scripts without spaces between words, by their Unicode names: each character counts as a word."""
 
 
 def group_near_duplicates(texts: Sequence[str], tick: Tick | None = None) -> Ints:
-    """Return for each text the smallest index in its group of near-duplicates.
+    """For each text, the smallest index in its group of near-duplicates.
 
     Case, accents, punctuation, spaces and numbers do not count; in texts of fewer than three
-    words accents and numbers do. The order of the texts changes no group, only its name; what
-    other texts there are may change which of two leaders a text joins.
+    words, accents and numbers do. The order of the texts changes the numbers of the groups but not
+    the groups. Other texts in the corpus may change which of two leaders a text joins.
 
-    The texts are read once, in slices. Memory is about 600 bytes a text and a few blocks, however
-    long the texts; sketches beyond `SPILL_BYTES`, at most 1,024 bytes a text, are in a temporary file.
-    ``tick`` is told of progress, in all as many texts as there are.
+    The texts are read once, in slices. Memory is about 600 bytes per text and a few blocks, however
+    long the texts are; sketches beyond `SPILL_BYTES`, at most 1,024 bytes per text, are in a
+    temporary file. ``tick`` receives progress, len(texts) in all.
     """
     if not len(texts):
         return np.empty(0, np.int64)
-    told = ProgressReporter(tick, len(texts))
+    reporter = ProgressReporter(tick, len(texts))
     with TemporaryFile() as file:
-        sketches = _sketch_texts(texts, file, told)
-        _, first, form = np.unique(sketches.digests, return_index=True, return_inverse=True)
-        chosen = first[
-            np.argsort(-_compute_commonness(sketches.shingles, told)[first], kind="stable")
-        ]
+        sketches = _sketch_texts(texts, file, reporter)
+        # Texts with the same words form one entry; the entries by descending commonness.
+        _, first, entry = np.unique(sketches.digests, return_index=True, return_inverse=True)
+        commonness = _compute_commonness(sketches.shingles, reporter)
+        ranked = first[np.argsort(-commonness[first], kind="stable")]
         leaders = np.empty(len(texts), np.int64)
-        leaders[chosen] = chosen[_find_leaders(sketches, chosen, told)]
-    _, first, group = np.unique(leaders[first][form], return_index=True, return_inverse=True)
+        leaders[ranked] = ranked[_find_leaders(sketches, ranked, reporter)]
+    _, first, group = np.unique(leaders[first][entry], return_index=True, return_inverse=True)
     return first[group].astype(np.int64)
 
 
 class _CharacterMap(dict[int, str]):
-    """What each character reads as, found when it is first met."""
+    """Maps each character to what it is compared as, for `str.translate`; filled on first use."""
 
     def __init__(self, loose: bool) -> None:
         self.loose = loose
@@ -101,28 +104,27 @@ class _CharacterMap(dict[int, str]):
         return self[code]
 
     def _fold_character(self, char: str) -> str:
-        kind, name = unicodedata.category(char), unicodedata.name(char, "")
-        if kind == "Cf" or name.startswith(("VARIATION", "COMBINING")[: 1 + self.loose]):
+        category, name = unicodedata.category(char), unicodedata.name(char, "")
+        if category == "Cf" or name.startswith(("VARIATION", "COMBINING")[: 1 + self.loose]):
             return ""
-        if kind[0] not in ("LM" if self.loose else "LMN"):
+        if category[0] not in ("LM" if self.loose else "LMN"):
             return " "
         return f" {char} " if name.startswith(UNSPACED_SCRIPTS) else char
 
 
 LOOSE_CHARACTERS, STRICT_CHARACTERS = _CharacterMap(loose=True), _CharacterMap(loose=False)
+"""Without accents and numbers, and with them, for texts of few words."""
 
 
 def _split_words(text: str) -> list[str]:
     words = text.translate(LOOSE_CHARACTERS).split()
-    return (
-        words
-        if len(words) >= SHINGLE_WORDS
-        else text.translate(STRICT_CHARACTERS).split() or text.split()
-    )
+    if len(words) >= SHINGLE_WORDS:
+        return words
+    return text.translate(STRICT_CHARACTERS).split() or text.split()
 
 
 class _WordHashes(dict[str, int]):
-    """The hashes of the words last met."""
+    """Cache of the hashes of words; emptied when full, and long words are not cached."""
 
     def __missing__(self, word: str) -> int:
         number = _hash_text(word)
@@ -134,7 +136,12 @@ class _WordHashes(dict[str, int]):
 
 
 class _Sketches(NamedTuple):
-    """What is kept of each text: hash of its words, bands, first shingles, a bit for each."""
+    """Sketches of n texts.
+
+    ``digests`` (n,) hash all words of a text, ``bands`` are its MinHashes, one array (n,) per band,
+    ``shingles`` the hashes of its sketch, and ``bits`` (n,) has a bit set for each of these, by the
+    first six bits of the hash.
+    """
 
     digests: Keys
     bits: Keys
@@ -142,8 +149,7 @@ class _Sketches(NamedTuple):
     shingles: Ragged
 
 
-def _sketch_texts(texts: Sequence[str], file: IO[bytes], told: ProgressReporter) -> _Sketches:
-    """Read all texts."""
+def _sketch_texts(texts: Sequence[str], file: IO[bytes], reporter: ProgressReporter) -> _Sketches:
     size, done, hashes = len(texts), 0, _WordHashes()
     digests, bits = np.empty(size, np.uint64), np.empty(size, np.uint64)
     bands = [np.empty(size, np.uint64) for _ in range(BANDS)]
@@ -151,31 +157,31 @@ def _sketch_texts(texts: Sequence[str], file: IO[bytes], told: ProgressReporter)
     values = _SpillableArray(file)
     for block in chain.from_iterable(map(_split_blocks, iter_slices(texts))):
         rows = slice(done, done + len(block))
-        some = _sketch_block(block, hashes)
-        parts = (some.digests, some.bits, *some.bands)
+        sketches = _sketch_block(block, hashes)
+        parts = (sketches.digests, sketches.bits, *sketches.bands)
         for whole, part in zip((digests, bits, *bands), parts, strict=True):
             whole[rows] = part
-        lengths[rows] = some.shingles.lengths
-        values.add(some.shingles.values)
+        lengths[rows] = sketches.shingles.lengths
+        values.add(sketches.shingles.values)
         done += len(block)
-        told.advance_to(READ_PROGRESS * done / size)
+        reporter.advance_to(READ_PROGRESS * done / size)
     return _Sketches(digests, bits, bands, Ragged.of(values.all(), lengths))
 
 
 class _SpillableArray:
-    """Numbers that are added to, in memory up to `SPILL_BYTES` bytes and in a file beyond."""
+    """An array to append to: in memory up to `SPILL_BYTES` bytes, in a file beyond."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.recent = file, array("q")
 
     def add(self, values: Ints) -> None:
-        """Append numbers."""
+        """Append values."""
         self.recent.frombytes(values.tobytes())
         if self.recent.itemsize * len(self.recent) > SPILL_BYTES:
             self._spill()
 
     def all(self) -> Ints:
-        """Return all numbers."""
+        """All values, mapped from the file if there is one."""
         if not self.file.tell():
             return np.frombuffer(self.recent, np.int64)
         self._spill()
@@ -187,26 +193,31 @@ class _SpillableArray:
 
 
 def _split_blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Split texts into blocks of about `BLOCK_SIZE` characters; a MinHash counts as one."""
     ends = np.cumsum([len(text) + BANDS * HASHES_PER_BAND for text in texts]) // BLOCK_SIZE
     cuts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(texts)]
     return (texts[start:end] for start, end in pairwise(cuts))
 
 
 def _sketch_block(texts: Sequence[str], hashes: dict[str, int]) -> _Sketches:
-    """Return the sketches of a block of texts."""
+    """Sketch a block of texts; ``hashes`` caches the hashes of words."""
     words = [_split_words(text) for text in texts]
-    digests = np.array([_hash_text(" ".join(some)) for some in words], np.uint64)
+    digests = np.array([_hash_text(" ".join(split)) for split in words], np.uint64)
     shingles, owner = _hash_shingles(
-        [some + [""] * (SHINGLE_WORDS - len(some)) for some in words], hashes
+        [split + [""] * (SHINGLE_WORDS - len(split)) for split in words], hashes
     )
+    # MinHashes: the smallest hash of each text by each multiplier, combined into bands.
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
-    least = [np.minimum.reduceat(shingles * mixer, starts) for mixer in HASH_MULTIPLIERS]
-    bands = [
-        _combine_hashes(least[i : i + HASHES_PER_BAND])
-        for i in range(0, len(least), HASHES_PER_BAND)
+    smallest = [
+        np.minimum.reduceat(shingles * multiplier, starts) for multiplier in HASH_MULTIPLIERS
     ]
-    values, owner, fresh, place = _sort_by_owner(shingles.view(np.int64), owner)
-    kept = fresh & (place < SKETCH_SHINGLES)
+    bands = [
+        _combine_hashes(smallest[i : i + HASHES_PER_BAND])
+        for i in range(0, len(smallest), HASHES_PER_BAND)
+    ]
+    # The sketch: the first distinct shingles of each text, in the order of their hashes.
+    values, owner, is_new, rank = _sort_by_owner(shingles.view(np.int64), owner)
+    kept = is_new & (rank < SKETCH_SHINGLES)
     values, lengths = values[kept], np.bincount(owner[kept])
     bits = np.uint64(1) << (values.view(np.uint64) >> np.uint64(58))
     starts = np.cumsum(lengths) - lengths
@@ -219,7 +230,7 @@ def _hash_text(text: str) -> int:
 
 
 def _combine_hashes(parts: Sequence[Keys]) -> Keys:
-    """Return one hash for several, of which the order counts."""
+    """Combine several hashes into one that depends on their order."""
     mixed = parts[0]
     for part in parts[1:]:
         mixed = mixed * HASH_MULTIPLIERS[0] + part
@@ -227,67 +238,76 @@ def _combine_hashes(parts: Sequence[Keys]) -> Keys:
 
 
 def _hash_shingles(words: list[list[str]], hashes: dict[str, int]) -> tuple[Keys, Ints]:
-    """Return the hashes of the shingles of all texts, and which text each is of."""
-    lengths = [len(some) for some in words]
+    """Hash the shingles of all texts; also the text that each shingle is of."""
+    lengths = [len(split) for split in words]
     flat = map(hashes.__getitem__, chain.from_iterable(words))
     numbers = np.fromiter(flat, np.uint64, sum(lengths))
     owner = np.repeat(np.arange(len(words)), lengths)
+    # A shingle starts at each word that has two more words of the same text after it.
     last = len(numbers) - SHINGLE_WORDS + 1
     inside = owner[:last] == owner[SHINGLE_WORDS - 1 :]
-    return _combine_hashes([numbers[i : i + last] for i in range(SHINGLE_WORDS)])[inside], owner[
-        :last
-    ][inside]
+    shingles = _combine_hashes([numbers[i : i + last] for i in range(SHINGLE_WORDS)])
+    return shingles[inside], owner[:last][inside]
 
 
 def _sort_by_owner(values: Ints, owner: Ints) -> tuple[Ints, Ints, Flags, Ints]:
-    """Return both sorted, which are new, and how many of its owner come before each."""
+    """Sort values within each owner.
+
+    Returns values and owners in that order, which of them are not repeated, and the rank from 0
+    of each among the distinct values of its owner.
+    """
     order = np.argsort(values)
+    # NumPy's stable sort of 16-bit numbers is a radix sort, which is faster.
     narrow = owner[order].astype(np.uint16 if owner[-1] < 1 << 16 else np.int64)
     order = order[np.argsort(narrow, kind="stable")]
     values, owner = values[order], owner[order]
     first = np.diff(owner, prepend=-1) > 0
-    fresh = first | (np.diff(values, prepend=0) != 0)
-    count = np.cumsum(fresh)
-    return values, owner, fresh, count - count[first][owner]
+    is_new = first | (np.diff(values, prepend=0) != 0)
+    count = np.cumsum(is_new)
+    return values, owner, is_new, count - count[first][owner]
 
 
-def _compute_commonness(shingles: Ragged, told: ProgressReporter) -> Reals:
-    """Return in how many texts the shingles of each are, on average."""
+def _compute_commonness(shingles: Ragged, reporter: ProgressReporter) -> Reals:
+    """The number of texts that have a shingle, averaged over the shingles of each text."""
     lengths, values = shingles.lengths, shingles.values
     sums, parts = np.zeros(len(lengths)), 1 + len(values) // PART_SHINGLES
+    # Each part counts the shingles with one remainder, so that equal ones are in the same part.
     for part in range(parts):
-        blocks = range(0, len(values), PART_SHINGLES)
+        starts = range(0, len(values), PART_SHINGLES)
         found = [
-            np.flatnonzero(values[at : at + PART_SHINGLES] % parts == part) + at for at in blocks
+            np.flatnonzero(values[at : at + PART_SHINGLES] % parts == part) + at for at in starts
         ]
-        places = np.concatenate(found)
-        _, inverse, counts = np.unique(values[places], return_inverse=True, return_counts=True)
-        owner = np.searchsorted(shingles.offsets, places, side="right") - 1
+        indices = np.concatenate(found)
+        _, inverse, counts = np.unique(values[indices], return_inverse=True, return_counts=True)
+        owner = np.searchsorted(shingles.offsets, indices, side="right") - 1
         sums += np.bincount(owner, counts[inverse], len(lengths))
-        told.advance_to(READ_PROGRESS + (COUNT_PROGRESS - READ_PROGRESS) * (part + 1) / parts)
+        reporter.advance_to(READ_PROGRESS + (COUNT_PROGRESS - READ_PROGRESS) * (part + 1) / parts)
     return sums / lengths
 
 
-def _find_leaders(sketches: _Sketches, rows: Ints, told: ProgressReporter) -> Ints:
-    """Return which row leads each: the first leader before it that it is alike to, or itself."""
+def _find_leaders(sketches: _Sketches, rows: Ints, reporter: ProgressReporter) -> Ints:
+    """For each row, the first leader before it that is a near-duplicate, or the row itself."""
     leaders = list(range(len(rows)))
     step = BLOCK_SIZE // (2 * SKETCH_SHINGLES)
-    for done, pairs in _iter_pairs(_find_shared_bands(sketches.bands, rows, told)):
-        hopeful = pairs[_may_be_alike(sketches, rows[pairs])]
-        for start in range(0, len(hopeful), step):
-            block = hopeful[start : start + step]
-            one, other = (sketches.shingles.take(rows[side]) for side in block.T)
-            for row, leader in block[_jaccard(one, other) >= MIN_JACCARD].tolist():
+    for done, pairs in _iter_pairs(_find_shared_bands(sketches.bands, rows, reporter)):
+        possible = pairs[_may_be_alike(sketches, rows[pairs])]
+        for start in range(0, len(possible), step):
+            block = possible[start : start + step]
+            left, right = (sketches.shingles.take(rows[side]) for side in block.T)
+            for row, leader in block[_jaccard(left, right) >= MIN_JACCARD].tolist():
                 if leaders[row] == row and leaders[leader] == leader:
                     leaders[row] = leader
-        told.advance_to(LOOKUP_PROGRESS + (1 - LOOKUP_PROGRESS) * done / len(rows))
+        reporter.advance_to(LOOKUP_PROGRESS + (1 - LOOKUP_PROGRESS) * done / len(rows))
     return np.array(leaders, np.int64)
 
 
-def _find_shared_bands(bands: list[Keys], rows: Ints, told: ProgressReporter) -> list[RowNumbers]:
-    """Return where the first row stands that shares a band, or some in a row, with each row.
+def _find_shared_bands(
+    bands: list[Keys], rows: Ints, reporter: ProgressReporter
+) -> list[RowNumbers]:
+    """For each run of bands, the first row that has the same run as each row (r,).
 
-    There is an array for each of `BAND_RUN_LENGTHS` and of the bands, which are used up to save memory.
+    There is an array for each of `BAND_RUN_LENGTHS` and each band it starts at. ``bands`` is
+    emptied on the way, to save memory.
     """
     shared: list[RowNumbers] = []
     steps, bands[:] = BANDS * len(BAND_RUN_LENGTHS), bands[::-1]
@@ -295,25 +315,32 @@ def _find_shared_bands(bands: list[Keys], rows: Ints, told: ProgressReporter) ->
         if bands:
             keys = bands.pop()[rows]
         else:
+            # Two runs of half the length, one after the other, make a longer run.
             depth, band = divmod(step - BANDS, BANDS)
-            other = depth * BANDS + (band + BAND_RUN_LENGTHS[depth]) % BANDS
-            keys = (shared[step - BANDS] * np.int64(len(rows)) + shared[other]).view(np.uint64)
+            next_run = depth * BANDS + (band + BAND_RUN_LENGTHS[depth]) % BANDS
+            keys = (shared[step - BANDS] * np.int64(len(rows)) + shared[next_run]).view(np.uint64)
         shared.append(_find_first_occurrences(keys))
-        told.advance_to(COUNT_PROGRESS + (LOOKUP_PROGRESS - COUNT_PROGRESS) * (step + 1) / steps)
+        reporter.advance_to(
+            COUNT_PROGRESS + (LOOKUP_PROGRESS - COUNT_PROGRESS) * (step + 1) / steps
+        )
     return shared
 
 
 def _find_first_occurrences(keys: Keys) -> RowNumbers:
-    """Return for each key where it first stands, by tables in which the first comer stays."""
+    """For each key, the first index at which it occurs, by hash tables.
+
+    Where keys collide, the first one takes the slot; the others try the next table, with another
+    hash.
+    """
     firsts = np.arange(len(keys), dtype=np.int32)
     left, bits = firsts.copy(), 1 + len(keys).bit_length()
     table = np.empty(1 << bits, np.int32)
-    for mixer in cycle(HASH_MULTIPLIERS):
-        own = keys[left]
-        slots = (own * mixer >> np.uint64(64 - bits)).astype(np.int64)
-        table[slots[::-1]] = left[::-1]
+    for multiplier in cycle(HASH_MULTIPLIERS):
+        left_keys = keys[left]
+        slots = (left_keys * multiplier >> np.uint64(64 - bits)).astype(np.int64)
+        table[slots[::-1]] = left[::-1]  # where slots repeat, NumPy keeps the last one written
         found = table[slots]
-        same = keys[found] == own
+        same = keys[found] == left_keys
         firsts[left[same]] = found[same]
         left = left[~same]
         if not len(left):
@@ -322,43 +349,44 @@ def _find_first_occurrences(keys: Keys) -> RowNumbers:
 
 
 def _iter_pairs(shared: list[RowNumbers]) -> Iterator[tuple[int, Ints]]:
-    """Yield how many rows are done, and pairs: each row, ascending, with all that it shares."""
+    """Yield (rows done, pairs (p, 2)): each row with all earlier rows that share a run with it."""
     step = 1 + BLOCK_SIZE // len(shared)
     for start in range(0, len(shared[0]), step):
-        block = np.sort(np.stack([some[start : start + step] for some in shared], axis=1), axis=1)
+        block = np.stack([first[start : start + step] for first in shared], axis=1)
+        block = np.sort(block, axis=1)
         end = start + len(block)
-        fresh = np.diff(block, axis=1, prepend=-1) > 0
-        fresh &= block != np.arange(start, end)[:, None]
-        row, place = np.nonzero(fresh)
-        yield end, np.stack([row + start, block[row, place]], axis=1)
+        is_new = np.diff(block, axis=1, prepend=-1) > 0
+        is_new &= block != np.arange(start, end)[:, None]
+        row, column = np.nonzero(is_new)
+        yield end, np.stack([row + start, block[row, column]], axis=1)
 
 
 def _may_be_alike(sketches: _Sketches, pairs: Ints) -> Flags:
-    """Return which pairs may have shingles enough in common, or are too long to say.
+    """Which pairs may have enough shingles in common, or are too long to tell.
 
-    Each bit that one has and the other lacks stands for a shingle or more that they do not share.
+    Each bit that only one of the two has set means at least one shingle that they do not share.
     """
     bits, lengths = sketches.bits[pairs], sketches.shingles.lengths[pairs]
-    lacking = _popcount(bits & ~bits[:, ::-1])
-    both, all_of_them = (lengths - lacking).min(axis=1), lengths.sum(axis=1)
+    unshared = _popcount(bits & ~bits[:, ::-1])
+    max_shared, total = (lengths - unshared).min(axis=1), lengths.sum(axis=1)
     return np.asarray(
-        (both / (all_of_them - both) >= MIN_JACCARD) | (all_of_them > SKETCH_SHINGLES)
+        (max_shared / (total - max_shared) >= MIN_JACCARD) | (total > SKETCH_SHINGLES)
     )
 
 
 def _popcount(bits: Keys) -> Ints:
-    """Return how many bits of each number are 1."""
+    """Count the bits of each number that are 1."""
     for shift, mask in ((1, 0x55), (2, 0x33), (4, 0x0F)):
-        every = np.uint64(mask * 0x0101010101010101)
-        bits = (bits & every) + (bits >> np.uint64(shift) & every)
+        repeated = np.uint64(mask * 0x0101010101010101)
+        bits = (bits & repeated) + (bits >> np.uint64(shift) & repeated)
     return (bits * np.uint64(0x0101010101010101) >> np.uint64(56)).astype(np.int64)
 
 
-def _jaccard(one: Ragged, other: Ragged) -> Reals:
-    """Return how alike pairs are: of the first shingles in either, the share that is in both."""
-    owners = [np.repeat(np.arange(len(side.lengths)), side.lengths) for side in (one, other)]
-    values = np.concatenate([one.values, other.values])
-    _, owner, fresh, place = _sort_by_owner(values, np.concatenate(owners))
-    kept = place < SKETCH_SHINGLES
-    both = np.bincount(owner[kept & ~fresh], minlength=len(one.lengths))
-    return both / np.bincount(owner[kept & fresh])
+def _jaccard(left: Ragged, right: Ragged) -> Reals:
+    """Estimate the Jaccard index of pairs, by the smallest 128 shingles of their union."""
+    owners = [np.repeat(np.arange(len(side.lengths)), side.lengths) for side in (left, right)]
+    values = np.concatenate([left.values, right.values])
+    _, owner, is_new, rank = _sort_by_owner(values, np.concatenate(owners))
+    kept = rank < SKETCH_SHINGLES
+    both = np.bincount(owner[kept & ~is_new], minlength=len(left.lengths))
+    return both / np.bincount(owner[kept & is_new])

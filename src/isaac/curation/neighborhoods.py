@@ -1,7 +1,7 @@
-"""Neighbourhoods with their responses in clusters, shard by shard.
+"""Neighborhoods, with their responses in clusters.
 
-Paper, steps 1 and 2: the neighbourhood of a row is its k nearest contexts, or the rows that share
-its key, and its responses fall into clusters. Only the rows that may be drawn are looked for.
+Paper, steps 1 and 2: the neighborhood of a row is its k nearest contexts, or the rows that share
+its key; its responses are then clustered. Only rows that may be drawn are searched.
 """
 
 from __future__ import annotations
@@ -28,80 +28,83 @@ from .clusters import (
 from .resources import Tools
 from .search.exact import find_neighbors, gather_rows, group_rows
 from .search.ivf import IVFIndex, assign_lists, build_ivf, search
+from .storage import CANDIDATES_KEY, IVF_KEY, SEARCH_ORDER_KEY
 from .vectors import CHUNK_TEXTS, Embeddings, GridVectors
 from .views import ComparedResponses
 
 BLOCK_NEIGHBORHOODS = 256
-"""Neighbourhoods that are clustered at a time, fewer if they are large; changes no result."""
+"""Neighborhoods to cluster at a time, fewer if they are large; does not affect results."""
 
 BLOCK_PAIRS = 2**23
-"""Pairs of responses that a block of more than one neighbourhood has; changes no result."""
+"""Pairs of responses in a block of several neighborhoods; does not affect results."""
 
 
 class ContextIndex(NamedTuple):
-    """What is searched: the contexts that have a response which may be drawn.
+    """The contexts to search: the c that have a response that may be drawn.
 
-    Of the c contexts, ``contexts`` (c,) are their numbers, ``vectors`` (c, d) where they lie,
-    ``rows`` lists for each the rows that may be drawn, ``total`` of them in all; ``lists`` is their
-    inverted file, if they are searched by one.
+    ``contexts`` (c,) are their numbers, ascending, ``vectors`` (c, d) their vectors, ``rows`` lists
+    the drawable rows of each, ``total`` in all. ``ivf`` is their inverted file, if they are
+    searched by one.
     """
 
     contexts: Ints
     vectors: GridVectors
     rows: Ragged
     total: int
-    lists: IVFIndex | None = None
+    ivf: IVFIndex | None = None
 
 
 def build_context_index(
     layout: CanonicalCorpus,
     contexts: Embeddings,
-    allowed: Flags,
+    drawable: Flags,
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> ContextIndex:
-    """Return what is searched, by rows (n,) that may be drawn; what is made of it is kept."""
-    chosen = np.flatnonzero(allowed)
-    there, number = np.unique(layout.context[chosen], return_inverse=True)
-    by_context = group_rows(number.reshape(-1).astype(np.int64))
-    rows = Ragged(chosen[by_context.values], by_context.offsets)
+    """Index the contexts of the ``drawable`` rows (n,); vectors and inverted file are stored."""
+    drawable_rows = np.flatnonzero(drawable)
+    numbers, inverse = np.unique(layout.context[drawable_rows], return_inverse=True)
+    by_context = group_rows(inverse.reshape(-1).astype(np.int64))
+    rows = Ragged(drawable_rows[by_context.values], by_context.offsets)
     vectors = contexts.vectors
-    if len(there) < len(vectors):
-        parts = (there[start : start + CHUNK_TEXTS] for start in range(0, len(there), CHUNK_TEXTS))
-        every = contexts.vectors
-        vectors = tools.store.stacked(
-            "vectors/candidates", len(there), lambda: (every[part] for part in parts)
+    if len(numbers) < len(vectors):
+        chunks = (
+            numbers[start : start + CHUNK_TEXTS] for start in range(0, len(numbers), CHUNK_TEXTS)
         )
-    found = ContextIndex(there.astype(np.int64), vectors, rows, len(chosen))
+        all_vectors = contexts.vectors
+        vectors = tools.store.stacked(
+            CANDIDATES_KEY, len(numbers), lambda: (all_vectors[chunk] for chunk in chunks)
+        )
+    index = ContextIndex(numbers.astype(np.int64), vectors, rows, len(drawable_rows))
     if recipe.search == "exact":
-        return found
-    return found._replace(lists=load_or_build_ivf(vectors, recipe.neighbors, tools))
+        return index
+    return index._replace(ivf=load_or_build_ivf(vectors, recipe.neighbors, tools))
 
 
 def load_or_build_ivf(vectors: GridVectors, k: int, tools: Tools) -> IVFIndex:
-    """Return the inverted file of vectors, kept in a store."""
+    """Load the inverted file of the vectors, or build and store it."""
 
-    def make() -> dict[str, npt.NDArray[Any]]:
-        made = build_ivf(vectors, k=k, engine=tools.threads, progress=tools.progress)
-        return {name: np.asarray(part) for name, part in vars(made).items()}
+    def build() -> dict[str, npt.NDArray[Any]]:
+        index = build_ivf(vectors, k=k, engine=tools.threads, progress=tools.progress)
+        return {name: np.asarray(part) for name, part in vars(index).items()}
 
-    parts = stored_arrays(tools.store, "vectors/lists", IVFIndex.__dataclass_fields__, make)
+    parts = stored_arrays(tools.store, IVF_KEY, IVFIndex.__dataclass_fields__, build)
     centroids, order, offsets, homes, probes = parts.values()
     return IVFIndex(centroids, order, offsets, homes, int(probes))
 
 
 @dataclass(frozen=True, eq=False)
 class SearchedNeighborhoods:
-    """Neighbourhoods that are found by a search: one for each distinct exchange.
+    """Neighborhoods found by search: one for each of the e distinct exchanges.
 
-    ``own`` (e,) is the first row of each exchange, ``context`` and ``response`` (n,) are those of
-    the rows.
+    ``first_row`` (e,) is the first row of each exchange; ``context`` and ``response`` (n,) are
+    those of the rows.
     """
 
     candidates: ContextIndex
     contexts: GridVectors
     compared: ComparedResponses
-    own: Ints
+    first_row: Ints
     context: Ints
     response: Ints
     recipe: ResolvedRecipe
@@ -115,62 +118,68 @@ class SearchedNeighborhoods:
         candidates: ContextIndex,
         recipe: ResolvedRecipe,
     ) -> SearchedNeighborhoods:
-        """Return the neighbourhoods of a corpus."""
-        own, rows = layout.first, (layout.context, layout.response)
-        return cls(candidates, contexts.vectors, compared, own, *rows, recipe)
+        """The neighborhoods of a corpus."""
+        rows = (layout.first, layout.context, layout.response)
+        return cls(candidates, contexts.vectors, compared, *rows, recipe)
 
     def order(self, tools: Tools) -> Ints:
-        """Return the exchanges in an order in which those searched in the same lists are near."""
-        count, lists = len(self.own), self.candidates.lists
-        if lists is None:
+        """Order the exchanges so that those that search the same lists are close together."""
+        count, ivf = len(self.first_row), self.candidates.ivf
+        if ivf is None:
             return np.arange(count)
 
-        def make() -> Ints:
-            nearest = np.empty(len(self.contexts), np.int64)
-            nearest[self.candidates.contexts] = lists.homes
-            others = np.setdiff1d(np.arange(len(nearest)), self.candidates.contexts)
+        def compute() -> Ints:
+            nearest_list = np.empty(len(self.contexts), np.int64)
+            nearest_list[self.candidates.contexts] = ivf.homes
+            others = np.setdiff1d(np.arange(len(nearest_list)), self.candidates.contexts)
             with tools.progress.stage("order contexts", len(others)) as tick:
                 for start in range(0, len(others), CHUNK_TEXTS):
-                    part = others[start : start + CHUNK_TEXTS]
-                    nearest[part] = assign_lists(lists, self.contexts[part])
-                    tick(len(part))
-            return np.argsort(nearest[self.context[self.own]], kind="stable").astype(np.int64)
+                    chunk = others[start : start + CHUNK_TEXTS]
+                    nearest_list[chunk] = assign_lists(ivf, self.contexts[chunk])
+                    tick(len(chunk))
+            lists = nearest_list[self.context[self.first_row]]
+            return np.argsort(lists, kind="stable").astype(np.int64)
 
-        return tools.store.array("vectors/order", make)
+        return tools.store.array(SEARCH_ORDER_KEY, compute)
 
-    def find_nearest(self, queries: GridVectors, selves: Ints) -> Ints:
-        """Return the k nearest rows that may be drawn of each query, fewer if there are fewer.
+    def find_nearest(self, queries: GridVectors, own_contexts: Ints) -> Ints:
+        """Find the k nearest drawable rows (m, k) of each query; k is smaller if there are fewer.
 
-        ``selves`` (m,) names the context that each query is, -1 for none.
+        ``own_contexts`` (m,) is the number of the context that a query is the vector of, -1 if
+        none.
         """
-        there, vectors, rows, total, lists = self.candidates
+        contexts, vectors, rows, total, ivf = self.candidates
         k = min(self.recipe.neighbors, total)
-        place = np.searchsorted(there, selves)
-        inside = there[np.minimum(place, len(there) - 1)] == selves
-        places = np.where(inside, place, -1)
-        if lists is None:
-            near = find_neighbors(queries, vectors, k, places)
+        place = np.searchsorted(contexts, own_contexts)
+        is_candidate = contexts[np.minimum(place, len(contexts) - 1)] == own_contexts
+        selves = np.where(is_candidate, place, -1)
+        if ivf is None:
+            nearest = find_neighbors(queries, vectors, k, selves)
         else:
-            near = search(lists, vectors, queries, k, places)
-        return gather_rows(near, rows, k).values.reshape(len(queries), k)
+            nearest = search(ivf, vectors, queries, k, selves)
+        return gather_rows(nearest, rows, k).values.reshape(len(queries), k)
 
     def members(self, exchanges: Ints) -> Ints:
-        """Return the rows (b, k) of the neighbourhoods of distinct exchanges (b,)."""
-        own = self.own[exchanges]
-        asked, place = np.unique(self.context[own], return_inverse=True)
-        members = self.find_nearest(self.contexts[asked], asked)[place.reshape(-1)]
-        present = self.response[members] == self.response[own][:, None]
-        present &= self.context[members] == self.context[own][:, None]
-        members[:, -1] = np.where(present.any(axis=1), members[:, -1], own)
+        """Find the rows (b, k) in the neighborhoods of distinct exchanges (b,).
+
+        The row of the exchange itself replaces the farthest row if it is not among the nearest.
+        """
+        own_row = self.first_row[exchanges]
+        contexts, inverse = np.unique(self.context[own_row], return_inverse=True)
+        members = self.find_nearest(self.contexts[contexts], contexts)[inverse.reshape(-1)]
+        is_own = self.response[members] == self.response[own_row][:, None]
+        is_own &= self.context[members] == self.context[own_row][:, None]
+        members[:, -1] = np.where(is_own.any(axis=1), members[:, -1], own_row)
         return members
 
     def clusters(self, exchanges: Ints) -> Clusters:
-        """Return the neighbourhoods of distinct exchanges, equal ones clustered once."""
+        """Cluster the neighborhoods of distinct exchanges, each distinct neighborhood once."""
         members = self.members(exchanges)
-        same = np.stack([self.context[self.own[exchanges]], members[:, -1]], axis=1)
-        _, first, place = np.unique(same, axis=0, return_index=True, return_inverse=True)
-        found = concatenate_neighborhoods(list(self._cluster_blocks(members[first])))
-        return take_neighborhoods(found, place.reshape(-1))
+        # Neighborhoods of one context differ in their last member only, if at all.
+        identity = np.stack([self.context[self.first_row[exchanges]], members[:, -1]], axis=1)
+        _, first, inverse = np.unique(identity, axis=0, return_index=True, return_inverse=True)
+        clusters = concatenate_neighborhoods(list(self._cluster_blocks(members[first])))
+        return take_neighborhoods(clusters, inverse.reshape(-1))
 
     def _cluster_blocks(self, members: Ints) -> Iterator[Clusters]:
         block = max(1, min(BLOCK_NEIGHBORHOODS, BLOCK_PAIRS // members.shape[1] ** 2))
@@ -180,18 +189,18 @@ class SearchedNeighborhoods:
 
 @dataclass(frozen=True, eq=False)
 class KeyedNeighborhoods:
-    """Neighbourhoods that share a key: one for each group, with its ``rows``."""
+    """Neighborhoods that share a key: one for each group, with its ``rows``."""
 
     compared: ComparedResponses
     rows: Ragged
     recipe: ResolvedRecipe
 
     def order(self, _tools: Tools) -> Ints:
-        """Return the groups as they are numbered."""
+        """The groups in the order of their numbers."""
         return np.arange(len(self.rows.lengths))
 
     def clusters(self, groups: Ints) -> Clusters:
-        """Return the neighbourhoods of some of the groups in their clusters."""
+        """Cluster the neighborhoods of these groups."""
         return concatenate_neighborhoods(
             [
                 cluster_neighborhoods(self.rows[group][None], self.compared, self.recipe)
@@ -203,36 +212,37 @@ class KeyedNeighborhoods:
 def cluster_neighborhoods(
     members: Ints, compared: ComparedResponses, recipe: ResolvedRecipe
 ) -> Clusters:
-    """Return neighbourhoods of equal length, members (b, m) being rows, in their clusters."""
+    """Cluster neighborhoods of equal size; ``members`` (b, m) are their rows."""
     members = np.sort(members, axis=1)
-    vectors, same = compared.vectors, compared.item[members]
-    if vectors is None:
-        return sort_by_size(members, same)
-    kinds = None if compared.kind is None else compared.kind[members]
-    if len(members) > 1 or compared.known is not None:
-        return sort_by_size(members, _label_clusters(compared, same, None, recipe), kinds)
-    distinct, place, many = _unique_in_order(same[0])
-    return sort_by_size(
-        members, _label_clusters(compared, distinct[None], many, recipe)[:, place], kinds
-    )
+    items = compared.item[members]
+    if compared.vectors is None:
+        return sort_by_size(members, items)
+    duplicates = None if compared.duplicate_group is None else compared.duplicate_group[members]
+    if len(members) > 1 or compared.joined_pairs is not None:
+        return sort_by_size(members, _label_clusters(compared, items, None, recipe), duplicates)
+    # A single neighborhood may be a large group: compare each distinct item once.
+    distinct, inverse, counts = _unique_in_order(items[0])
+    labels = _label_clusters(compared, distinct[None], counts, recipe)
+    return sort_by_size(members, labels[:, inverse], duplicates)
 
 
 def _label_clusters(
-    compared: ComparedResponses, items: Ints, many: Ints | None, recipe: ResolvedRecipe
+    compared: ComparedResponses, items: Ints, weights: Ints | None, recipe: ResolvedRecipe
 ) -> Ints:
-    """Return the cluster of each item, each of which stands for one response or many."""
+    """Label each item (b, m) with its cluster; ``weights`` (b, m) counts its responses."""
     assert compared.vectors is not None
+    vectors, pairs = compared.vectors, compared.joined_pairs
     if recipe.clusters == "cover":
-        return greedy_ball_cover(compared.vectors, items, recipe.radius, many, compared.known)
-    return connected_components(compared.vectors, items, recipe.radius, compared.known)
+        return greedy_ball_cover(vectors, items, recipe.radius, weights, pairs)
+    return connected_components(vectors, items, recipe.radius, pairs)
 
 
 def _unique_in_order(items: Ints) -> tuple[Ints, Ints, Ints]:
-    """Return the distinct items as they first come, where each item is, and (1, d) their counts."""
-    distinct, first, place, many = np.unique(
+    """The distinct items (d,) in order of appearance, the place of each item, and counts (1, d)."""
+    distinct, first, inverse, counts = np.unique(
         items, return_index=True, return_inverse=True, return_counts=True
     )
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return distinct[order], rank[place.reshape(-1)], many[order][None]
+    return distinct[order], rank[inverse.reshape(-1)], counts[order][None]

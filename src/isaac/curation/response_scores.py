@@ -1,4 +1,4 @@
-"""Response scores."""
+"""Scores of the distinct responses: typicality, near-duplicates and a judge's vetoes."""
 
 from __future__ import annotations
 
@@ -17,65 +17,68 @@ from .canonical_order import CanonicalCorpus
 from .dialogue.trimming import IRRELEVANT, Trims
 from .near_duplicates import group_near_duplicates
 from .resources import Tools
+from .storage import TYPICALITY_KEY, VETOES_KEY
 from .typicality import TypicalityModel
 
 
 class ResponseScores(NamedTuple):
-    """What the corpus says of its distinct responses, before any context is looked at.
+    """What is known of the t distinct responses before any context is considered.
 
-    ``typicality`` (t,) is the share of responses that are no more typical, ``kind`` (t,) numbers
-    near-duplicates alike. ``vetoed`` says of each distinct exchange whether a judge forbade its
-    response to be drawn, 1 or 0, or NaN where the judge failed; None without a judge. ``fitted``
-    is the number of responses that the model of their wording was fitted on, ``trims`` what is
-    left out of responses, None if the recipe asks for nothing.
+    ``typicality`` (t,) is the share of responses that are no more typical; ``duplicate_group`` (t,)
+    numbers groups of near-duplicates. ``vetoed`` is 1 for each distinct exchange whose response a
+    judge excludes from draws, 0 for the others, and NaN where the judge failed; None without a
+    judge. ``fitted_count`` is the number of responses that the typicality model was fitted on.
+    ``trims`` says which parts of responses to leave out, None if the recipe does not trim.
     """
 
     typicality: Reals
-    kind: Ints
+    duplicate_group: Ints
     vetoed: Reals | None = None
-    fitted: int = 0
+    fitted_count: int = 0
     trims: Trims | None = None
 
 
-def drawable_rows(layout: CanonicalCorpus, consensus: ResponseScores, recipe: Recipe) -> Flags:
-    """Return which rows (n,) may be drawn: those typical enough that no judge forbade."""
-    least = min(1 - recipe.candidates, np.nextafter(consensus.typicality.max(initial=1), 0))
-    chosen = (consensus.typicality > least)[layout.response]
-    if consensus.vetoed is not None:
-        chosen &= (consensus.vetoed != 1)[layout.exchange]
-    if consensus.trims is not None:
-        chosen &= (consensus.trims.action != IRRELEVANT)[layout.response]
-    return np.asarray(chosen)
+def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recipe) -> Flags:
+    """Which rows (n,) may be drawn: typical enough, not vetoed, and not irrelevant as a whole."""
+    # The bound stays below the largest typicality, so that at least one response remains.
+    bound = min(1 - recipe.candidates, np.nextafter(scores.typicality.max(initial=1), 0))
+    drawable = (scores.typicality > bound)[layout.response]
+    if scores.vetoed is not None:
+        drawable &= (scores.vetoed != 1)[layout.exchange]
+    if scores.trims is not None:
+        drawable &= (scores.trims.action != IRRELEVANT)[layout.response]
+    return np.asarray(drawable)
 
 
 def score_responses(layout: CanonicalCorpus, judge: str | None, tools: Tools) -> ResponseScores:
-    """Return how typical each distinct response is, near-duplicates, and what a judge forbids."""
+    """Score each distinct response, or load the scores from the store."""
 
-    def make() -> dict[str, npt.NDArray[Any]]:
+    def compute() -> dict[str, npt.NDArray[Any]]:
         with tools.progress.stage("near-duplicates", len(layout.responses)) as tick:
-            kind = group_near_duplicates(layout.responses, tick)
-        with tools.progress.stage("wording", len(layout.responses)) as tick:
-            model = TypicalityModel(layout.responses, kind, tick)
+            duplicate_group = group_near_duplicates(layout.responses, tick)
+        with tools.progress.stage("typicality", len(layout.responses)) as tick:
+            model = TypicalityModel(layout.responses, duplicate_group, tick)
             typicality = model.typicality(model.scores)
-        return {"typicality": typicality, "kind": kind, "fitted": np.array(model.fitted)}
+        fitted = np.array(model.fitted_count)
+        return {"typicality": typicality, "kind": duplicate_group, "fitted": fitted}
 
-    found = stored_arrays(tools.store, "vectors/wording", ("typicality", "kind", "fitted"), make)
+    stored = stored_arrays(tools.store, TYPICALITY_KEY, ("typicality", "kind", "fitted"), compute)
     vetoed = None
     if judge is not None:
-        vetoed = tools.store.array("vectors/vetoes", partial(judge_vetoes, layout, judge, tools))
-    return ResponseScores(found["typicality"], found["kind"], vetoed, int(found["fitted"]))
+        vetoed = tools.store.array(VETOES_KEY, partial(judge_vetoes, layout, judge, tools))
+    return ResponseScores(stored["typicality"], stored["kind"], vetoed, int(stored["fitted"]))
 
 
 def judge_vetoes(layout: CanonicalCorpus, judge: str, tools: Tools) -> Reals:
-    """Return which distinct exchanges a judge calls unsafe: 1, 0, or NaN where it failed."""
+    """Judge each distinct exchange: 1 if unsafe, 0 if safe, NaN if the judge failed."""
     numbers = {"safe": 0.0, "unsafe": 1.0, "unscored": np.nan}
-    found, asked = [], layout.first
+    judgments = []
     loaded = tools.judge(judge)
-    with tools.progress.stage("judge", len(asked)) as tick:
-        for start in range(0, len(asked), CHUNK_EXCHANGES):
-            rows = asked[start : start + CHUNK_EXCHANGES]
+    with tools.progress.stage("judge", len(layout.first)) as tick:
+        for start in range(0, len(layout.first), CHUNK_EXCHANGES):
+            rows = layout.first[start : start + CHUNK_EXCHANGES]
             contexts = [layout.contexts[number] for number in layout.context[rows].tolist()]
             responses = [layout.responses[number] for number in layout.response[rows].tolist()]
-            found += run_judge(loaded, contexts, responses).judgments
+            judgments += run_judge(loaded, contexts, responses).judgments
             tick(len(rows))
-    return np.array([numbers[one.verdict] for one in found])
+    return np.array([numbers[judgment.verdict] for judgment in judgments])

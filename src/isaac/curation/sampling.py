@@ -1,4 +1,4 @@
-"""Sampling."""
+"""Random draws of responses that depend on the seed and the row only, not on order or engine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..runtime.arrays import Ints, Keys, Reals
 from .hashing import splitmix64
 
 MAX_ATTEMPTS = 16
-"""Draws of one target before the texts that are left are listed and one of them is drawn."""
+"""Draws to try for one target before drawing from a list of the texts that are left."""
 
 
 def uniforms(seed: int, keys: Keys, *stream: int) -> Reals:
-    """Return numbers in [0, 1) that depend on the seed, each key and the stream, and on no order.
+    """Draw a number in [0, 1) for each key (n,), which depends on seed, key and stream only.
 
-    SplitMix64's finaliser over their sum.
+    A chain of SplitMix64 finalizers over the seed and the stream.
     """
     state = keys.astype(np.uint64)
     for part in (seed, *stream):
@@ -27,17 +27,18 @@ def uniforms(seed: int, keys: Keys, *stream: int) -> Reals:
 
 
 class RowDraws(NamedTuple):
-    """One draw for each row: the cluster's rank from 0, and the row drawn or -1 if none is left."""
+    """One draw per row (n,): the rank of the cluster, from 0, and the row drawn, -1 if none is."""
 
     rank: Ints
     source: Ints
 
 
 class ResponsePool(NamedTuple):
-    """What a row draws from: its cluster odds, and where each cluster's members lie.
+    """What each of n rows draws from.
 
-    For row r: ``odds[r]`` (c,), ``sizes[r]`` (c,) in rows, and its first member at ``starts[r]``
-    of ``members``. ``texts`` numbers the response of each row of the corpus.
+    Row r has cluster odds ``odds[r]`` (c,), clusters of ``sizes[r]`` (c,) rows, and its first
+    member at ``members[starts[r]]``. ``texts`` is the number of the response of each row of the
+    corpus.
     """
 
     odds: Reals
@@ -48,11 +49,12 @@ class ResponsePool(NamedTuple):
 
 
 def draw(pool: ResponsePool, keys: Keys, targets: int, seed: int) -> list[RowDraws]:
-    """Return the draws of each row, one element a target, texts distinct within a row.
+    """Draw ``targets`` responses with distinct texts for each row: one element per target.
 
-    The cluster is drawn by the odds for every target anew. Within it every response not yet drawn
-    for the row is equally likely (paper, step 5); once its texts are used up, that target is
-    left out rather than repeated, so that a small head is not a reason to draw from the tail.
+    Each target draws its cluster anew. In the cluster, every response that was not drawn for the
+    row yet is equally likely (paper, step 5). If its texts are used up, the target is left out
+    rather than repeated, and no other cluster is tried: a small head is no reason to draw from the
+    tail.
     """
     seen = np.full((len(keys), targets), -1, np.int64)
     draws = []
@@ -64,20 +66,23 @@ def draw(pool: ResponsePool, keys: Keys, targets: int, seed: int) -> list[RowDra
 
 
 def _draw_target(pool: ResponsePool, keys: Keys, seen: Ints, seed: int, target: int) -> RowDraws:
+    """Draw one more target for each row, none of its texts ``seen`` (n, targets so far)."""
     rank = sample_categorical(pool.odds, uniforms(seed, keys, target, 0))
     rows = np.arange(len(keys))
     size = pool.sizes[rows, rank]
     start = pool.starts + np.where(rank > 0, np.cumsum(pool.sizes, axis=1)[rows, rank - 1], 0)
     source = np.full(len(keys), -1, np.int64)
     left = rows
+    # Rejection sampling: draw any member, and again where its text was seen.
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        place = _scale_to_index(uniforms(seed, keys[left], target, attempt), size[left])
-        candidate = pool.members[start[left] + place]
-        fresh = (pool.texts[candidate][:, None] != seen[left]).all(axis=1)
-        source[left[fresh]] = candidate[fresh]
-        left = left[~fresh]
+        index = _scale_to_index(uniforms(seed, keys[left], target, attempt), size[left])
+        candidate = pool.members[start[left] + index]
+        is_new = (pool.texts[candidate][:, None] != seen[left]).all(axis=1)
+        source[left[is_new]] = candidate[is_new]
+        left = left[~is_new]
         if not len(left):
             break
+    # The few rows that are left draw from a list of the members not yet seen.
     chance = uniforms(seed, keys[left], target, MAX_ATTEMPTS + 1)
     for row, share in zip(left.tolist(), chance, strict=True):
         cluster = pool.members[start[row] : start[row] + size[row]]
@@ -88,13 +93,14 @@ def _draw_target(pool: ResponsePool, keys: Keys, seen: Ints, seed: int, target: 
 
 
 def _scale_to_index(chance: Reals, size: Ints | int) -> Ints:
-    """Return numbers below the size, equally likely; the product may round up to the size."""
+    """Scale numbers in [0, 1) to indices below ``size``, to which a product may round up."""
     return np.minimum((chance * size).astype(np.int64), size - 1)
 
 
 def sample_categorical(probabilities: Reals, chance: Reals) -> Ints:
-    """Return for each row the index at which its cumulative probability passes its chance."""
+    """Draw an index for each row of probabilities (n, c), by a number in [0, 1) for each (n,)."""
     bounds = np.cumsum(probabilities, axis=1)
     index = (chance[:, None] >= bounds).sum(axis=1)
+    # Rounding may leave the last bound below one; never pass the last index with a probability.
     last = probabilities.shape[1] - 1 - np.argmax(probabilities[:, ::-1] > 0, axis=1)
     return np.asarray(np.minimum(index, last))

@@ -1,7 +1,7 @@
-"""The neighbourhoods of a whole corpus, shard by shard: found once, kept, read again when needed.
+"""The neighborhoods of a whole corpus in shards: found once, stored, and read again when needed.
 
-A shard is what is worked on, kept and sent to another machine at a time. Which neighbourhoods it
-has follows from the corpus and the recipe alone.
+A shard is the unit of work, of storage, and of what is sent to another machine. Which neighborhoods
+are in a shard depends on the corpus and the recipe alone.
 """
 
 from __future__ import annotations
@@ -27,33 +27,32 @@ from .neighborhoods import (
 from .resources import Tools
 from .search.exact import group_rows
 from .search.ivf import measure_recall
-from .storage import Storage
+from .storage import RECALL_KEY, Storage, shard_key
 from .vectors import Embeddings
 from .views import ComparedResponses
 
 SHARD_NEIGHBORHOODS = (512, 8192)
-"""Least and most neighbourhoods in a shard, fewer if they are large; changes no result."""
+"""Bounds for the largest number of neighborhoods in a shard; does not affect results."""
 
 MIN_SHARDS = 16
-"""Shards that a corpus is cut into at least, if they are not too small; changes no result."""
+"""Shards to aim for at least, unless they would become too small; does not affect results."""
 
 SHARD_MEMBERS = 2**21
-"""Members of neighbourhoods from which on a shard has fewer of them; changes no result."""
+"""Members of neighborhoods at which a shard is full; does not affect results."""
 
 
 class Shard(NamedTuple):
-    """Some of the neighbourhoods, by number, and their clusters."""
+    """Some neighborhoods: their ``numbers``, and their clusters."""
 
-    nests: Ints
+    numbers: Ints
     clusters: Clusters
 
 
 class Neighborhoods:
-    """Every neighbourhood with its members in clusters, a shard in memory at a time.
+    """All neighborhoods with their members in clusters, one shard in memory at a time.
 
-    There is one for each distinct exchange, or for each group. ``order`` (m,) are their numbers
-    in the order in which they lie in the shards, which begin at ``starts``; ``search`` says how
-    they were found.
+    There is one for each distinct exchange, or for each group. ``order`` (m,) are their numbers in
+    the order of the shards, which begin at ``starts``; ``search`` describes how they were found.
     """
 
     def __init__(self, order: Ints, starts: Ints, store: Storage, search: dict[str, Any]) -> None:
@@ -62,103 +61,98 @@ class Neighborhoods:
         self.place[order] = np.arange(len(order))
 
     def __len__(self) -> int:
-        """Return the number of neighbourhoods."""
+        """Number of neighborhoods."""
         return len(self.order)
 
     @property
     def shards(self) -> int:
-        """Return the number of shards."""
+        """Number of shards."""
         return len(self.starts) - 1
 
-    def nests(self, shard: int) -> Ints:
-        """Return the numbers of the neighbourhoods of a shard."""
+    def numbers(self, shard: int) -> Ints:
+        """Numbers of the neighborhoods in a shard."""
         return np.asarray(self.order[self.starts[shard] : self.starts[shard + 1]])
 
     def shard(self, number: int) -> Shard:
-        """Return one shard."""
-        return Shard(self.nests(number), self.store.clusters(shard_name(number), _raise_missing))
+        """Read one shard."""
+        clusters = self.store.clusters(shard_key(number), _raise_missing)
+        return Shard(self.numbers(number), clusters)
 
     def __iter__(self) -> Iterator[Shard]:
         """Yield the shards in order."""
         return map(self.shard, range(self.shards))
 
-    def __getitem__(self, nest: int) -> Clusters:
-        """Return one neighbourhood."""
-        place = self.place[nest]
+    def __getitem__(self, neighborhood: int) -> Clusters:
+        """Read one neighborhood, by number."""
+        place = self.place[neighborhood]
         number = int(np.searchsorted(self.starts, place, side="right")) - 1
         return take_neighborhoods(
             self.shard(number).clusters, np.array([place - self.starts[number]])
         )
 
 
-def shard_name(shard: int) -> str:
-    """Return the name under which a shard is kept."""
-    return f"shards/{shard:05}"
-
-
 def _raise_missing() -> Clusters:
-    raise IsaacError("a shard that was finished is gone")
+    raise IsaacError("a stored shard has disappeared; run the same command again to redo it")
 
 
 def find_clusters(
     layout: CanonicalCorpus,
     contexts: Embeddings | None,
     compared: ComparedResponses,
-    allowed: Flags,
+    drawable: Flags,
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> Neighborhoods:
-    """Return every neighbourhood with its members in clusters, found now where it is not kept.
+    """Find all neighborhoods and cluster their members; finished shards come from the store.
 
-    Of an exchange it is the nearest among the rows ``allowed`` (n,) to be drawn, and itself.
+    The neighborhood of an exchange is the nearest of the ``drawable`` rows (n,), and itself.
     """
     work: SearchedNeighborhoods | KeyedNeighborhoods
     if contexts is None or recipe.reading.group_by is not None:
-        work, searched = (
-            KeyedNeighborhoods(compared, group_rows(layout.group), recipe),
-            {"by": "key"},
-        )
+        work = KeyedNeighborhoods(compared, group_rows(layout.group), recipe)
+        search: dict[str, Any] = {"by": "key"}
         sizes = work.rows.lengths
     else:
-        candidates = build_context_index(layout, contexts, allowed, recipe, tools)
+        candidates = build_context_index(layout, contexts, drawable, recipe, tools)
         work = SearchedNeighborhoods.of(layout, contexts, compared, candidates, recipe)
-        searched = describe_search(candidates, recipe, tools)
+        search = describe_search(candidates, recipe, tools)
         sizes = np.full(len(layout.first), min(recipe.neighbors, candidates.total))
     order = work.order(tools)
-    found = Neighborhoods(order, _shard_starts(sizes[order]), tools.store, searched)
-    missing = [number for number in range(found.shards) if not tools.store.has(shard_name(number))]
+    neighborhoods = Neighborhoods(order, _shard_starts(sizes[order]), tools.store, search)
+    shards, total = range(neighborhoods.shards), len(neighborhoods)
+    missing = [number for number in shards if not tools.store.has(shard_key(number))]
     if missing and isinstance(work, SearchedNeighborhoods):
-        work = replace(work, compared=with_joined_pairs(compared, len(found), recipe, tools))
-    done = len(found) - sum(len(found.nests(number)) for number in missing)
-    with tools.progress.stage("neighbourhoods", len(found)) as tick:
+        work = replace(work, compared=with_joined_pairs(compared, total, recipe, tools))
+    done = total - sum(len(neighborhoods.numbers(number)) for number in missing)
+    with tools.progress.stage("neighborhoods", total) as tick:
         tick(done)
-        results = tools.engine.map(_cluster_shard, map(found.nests, missing), work)
+        results = tools.engine.map(_cluster_shard, map(neighborhoods.numbers, missing), work)
         for number, clusters in zip(missing, results, strict=True):
-            tools.store.clusters(shard_name(number), partial(_identity, clusters))
-            tick(len(found.nests(number)))
-    return found
+            tools.store.clusters(shard_key(number), partial(_identity, clusters))
+            tick(len(neighborhoods.numbers(number)))
+    return neighborhoods
 
 
 def with_joined_pairs(
     compared: ComparedResponses, count: int, recipe: ResolvedRecipe, tools: Tools
 ) -> ComparedResponses:
-    """Return what is compared with its pairs within the radius, if they serve often enough.
+    """Add all pairs of vectors within the radius, if ``count`` neighborhoods use them enough.
 
-    All pairs of v vectors take v^2 products once, those of every neighbourhood k^2 each; to look
-    them up takes a tenth of that time, less the larger the neighbourhood.
+    All pairs of v vectors take v^2 products once; without them, every neighborhood takes k^2.
+    Looking pairs up takes a tenth of that time, and less for larger neighborhoods.
     """
     vectors = compared.vectors
     if vectors is None or 2 * len(vectors) ** 2 > count * recipe.neighbors**2:
         return compared
     with tools.progress.stage("compare responses", len(vectors)) as tick:
 
-        def on_threads(work: Callable[[int], Pairs], rows: range) -> Iterator[Pairs]:
-            for row, pairs in zip(rows, tools.threads.map(_call, rows, work), strict=True):
-                yield pairs
+        def map_on_threads(work: Callable[[int], Pairs], rows: range) -> Iterator[Pairs]:
+            for row, strip in zip(rows, tools.threads.map(_call, rows, work), strict=True):
+                yield strip
                 tick(min(rows.step, len(vectors) - row))
 
-        known = joined_pairs(vectors, np.arange(len(vectors)), recipe.radius, on_threads)
-    return compared._replace(known=known)
+        pairs = joined_pairs(vectors, np.arange(len(vectors)), recipe.radius, map_on_threads)
+    return compared._replace(joined_pairs=pairs)
 
 
 def _call(work: Callable[[int], Pairs], row: int) -> Pairs:
@@ -168,36 +162,40 @@ def _call(work: Callable[[int], Pairs], row: int) -> Pairs:
 def describe_search(
     candidates: ContextIndex, recipe: ResolvedRecipe, tools: Tools
 ) -> dict[str, Any]:
-    """Return how contexts are searched, and of an inverted file which share it finds."""
-    lists, vectors = candidates.lists, candidates.vectors
-    if lists is None:
+    """Describe how contexts are searched; for an inverted file, with its recall."""
+    ivf, vectors = candidates.ivf, candidates.vectors
+    if ivf is None:
         return {"by": recipe.search}
     k = min(recipe.neighbors, len(vectors))
 
-    def make() -> dict[str, Any]:
+    def measure() -> dict[str, Any]:
         with tools.progress.stage("recall"):
-            share = measure_recall(lists, vectors, vectors, k)
+            share = measure_recall(ivf, vectors, vectors, k)
         return {
-            "lists": len(lists.centroids),
-            "probes": lists.probes,
+            "lists": len(ivf.centroids),
+            "probes": ivf.probes,
             "recall": round(share, 4),
         }
 
-    return {"by": recipe.search, **tools.store.facts("vectors/search", make)}
+    return {"by": recipe.search, **tools.store.facts(RECALL_KEY, measure)}
 
 
 def _identity(clusters: Clusters) -> Clusters:
     return clusters
 
 
-def _cluster_shard(work: SearchedNeighborhoods | KeyedNeighborhoods, nests: Ints) -> Clusters:
-    return work.clusters(nests)
+def _cluster_shard(work: SearchedNeighborhoods | KeyedNeighborhoods, numbers: Ints) -> Clusters:
+    return work.clusters(numbers)
 
 
 def _shard_starts(sizes: Ints) -> Ints:
-    """Return where shards begin, and the end: of so many neighbourhoods or so many members."""
+    """Where shards begin, and the end, given the members of each neighborhood in order.
+
+    A shard ends at its largest number of neighborhoods, or at the one with which it is full.
+    """
     before = np.cumsum(sizes) - sizes
-    most = min(max(SHARD_NEIGHBORHOODS[0], -(-len(sizes) // MIN_SHARDS)), SHARD_NEIGHBORHOODS[1])
+    smallest, largest = SHARD_NEIGHBORHOODS
+    most = min(max(smallest, -(-len(sizes) // MIN_SHARDS)), largest)
     starts = [0]
     while starts[-1] < len(sizes):
         start = starts[-1]

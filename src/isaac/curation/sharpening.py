@@ -1,10 +1,9 @@
-"""From cluster sizes to odds, and from odds to draws.
+"""Cluster sizes to odds: clip to the head, then sharpen.
 
-Paper, steps 3 to 5: clip to the head, warp the distribution by its sharpness, draw. Sizes are
-counts of responses, not frequencies: a softmax of counts with a temperature of at most the
-smallest kept size never favours a smaller cluster more than its share does, so that under the
-long-tail assumption it cannot raise the unsafe share (Chebyshev's association inequality). With
-frequencies the same formulas can.
+Paper, steps 3 and 4. Sizes are counts of responses, not frequencies: a softmax of counts, with a
+temperature of at most the smallest size kept, never favors a smaller cluster beyond its share. So,
+under the long-tail assumption, it cannot increase the unsafe share (Chebyshev's association
+inequality). With frequencies, the same formulas can.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from ..runtime.arrays import Flags, Ints, Ragged, Reals
 from .clusters import Clusters
 
 EPSILON = 1e-3
-"""The paper's epsilon, which keeps its divisions from zero."""
+"""The paper's epsilon, which prevents division by zero."""
 
 MIN_TEMPERATURE = 1e-300
-"""The least temperature, at which all odds are the head's and no division overflows."""
+"""Lowest temperature: the head gets all odds, and no division overflows."""
 
 
 def largest_sizes(sizes: Ragged, clusters: int) -> Ints:
-    """Return the sizes of each neighbourhood's largest clusters, zeros at the end.
+    """The sizes (m, c) of the largest clusters of each neighborhood, with zeros at the end.
 
-    The result is (m, c), c the most that any has of them, at most ``clusters``.
+    c is the largest number of clusters that any neighborhood has, at most ``clusters``.
     """
     width = min(clusters, int(sizes.lengths.max(initial=0)))
     place = sizes.offsets[:-1, None] + np.arange(width)
@@ -36,10 +35,10 @@ def largest_sizes(sizes: Ragged, clusters: int) -> Ints:
 
 
 def clip_to_top_mass(sizes: Ints, totals: Ints, top_mass: float) -> Ints:
-    """Return the sizes with clusters beyond the top-P share of all responses set to zero.
+    """Set the sizes of clusters beyond the top-P share of all responses to zero.
 
-    ``sizes`` (m, c) descend, ``totals`` (m,) are sizes of neighbourhoods. A cluster stays if
-    those before it hold less than ``top_mass`` of the responses; so the first always stays.
+    ``sizes`` (m, c) descend, ``totals`` (m,) are the sizes of the neighborhoods. A cluster is kept
+    if the larger ones have less than ``top_mass`` of the responses, so the first is always kept.
     """
     before = np.cumsum(sizes, axis=1) - sizes
     inside = before < top_mass * totals[:, None] - 1e-9
@@ -47,10 +46,10 @@ def clip_to_top_mass(sizes: Ints, totals: Ints, top_mass: float) -> Ints:
 
 
 def sharpness(sizes: Ints) -> Reals:
-    """Return SI = (N1 - N2) / max(N1 - N_last, epsilon) of each neighbourhood, in [0, 1].
+    """Sharpness SI = (N1 - N2) / max(N1 - N_last, epsilon) of each neighborhood (m,), 0 to 1.
 
-    ``sizes`` (m, c) are the kept sizes, descending, zeros after the last. One cluster has
-    sharpness 1. (Paper, adaptive sharpening.)
+    ``sizes`` (m, c) are the sizes kept, descending, with zeros at the end. With one cluster the
+    sharpness is 1. (Paper, adaptive sharpening.)
     """
     first = sizes[:, 0].astype(float)
     second = sizes[:, 1] if sizes.shape[1] > 1 else np.zeros(len(sizes))
@@ -59,22 +58,23 @@ def sharpness(sizes: Ints) -> Reals:
 
 
 def smallest_sizes(sizes: Ints) -> Ints:
-    """Return the smallest size that is not zero, of each neighbourhood."""
-    least: Ints = np.where(sizes > 0, sizes, np.iinfo(np.int64).max).min(axis=1)
-    return least
+    """The smallest nonzero size of each neighborhood (m,)."""
+    smallest: Ints = np.where(sizes > 0, sizes, np.iinfo(np.int64).max).min(axis=1)
+    return smallest
 
 
 def sharpened_odds(sizes: Ints, recipe: Recipe) -> Reals:
-    """Return the probability of each kept cluster, (m, c), rows summing to one.
+    """Compute the probability (m, c) of each cluster kept; rows sum to one.
 
-    With N the sizes, tau the temperature and T never more than the smallest kept size:
-    ``adaptive`` exp(N / T), T = (1 + epsilon - SI) tau; ``figure`` the same with T = SI tau, as in
-    the paper's figure, at least epsilon; ``softmax`` T = tau; ``proportional`` N; ``power``
-    N^beta; ``max`` all to the first; ``uniform`` the same to each, the one rule without the
-    guarantee.
+    With sizes N, temperature tau, and T at most the smallest size kept: ``adaptive`` is exp(N / T)
+    with T = (1 + epsilon - SI) tau; ``figure`` the same with T = SI tau, at least epsilon, as in
+    the paper's figure; ``softmax`` the same with T = tau; ``proportional`` is N; ``power`` is
+    N^beta; ``max`` gives all to the first cluster; ``uniform`` the same to each, and is the one
+    rule without the guarantee.
     """
     kept = sizes > 0
     if recipe.sharpening in ("adaptive", "figure", "softmax"):
+        # Sizes are relative to the largest, so that no exponential overflows.
         exponents = (sizes - sizes[:, :1]) / _temperature(sizes, recipe)[:, None]
         weights = np.where(kept, np.exp(exponents), 0.0)
     elif recipe.sharpening == "max":
@@ -87,6 +87,7 @@ def sharpened_odds(sizes: Ints, recipe: Recipe) -> Reals:
 
 
 def _temperature(sizes: Ints, recipe: Recipe) -> Reals:
+    """The temperature T of each neighborhood (m,), never above its smallest size kept."""
     factor = {
         "adaptive": 1 + EPSILON - sharpness(sizes),
         "figure": np.maximum(sharpness(sizes), EPSILON),
@@ -96,9 +97,11 @@ def _temperature(sizes: Ints, recipe: Recipe) -> Reals:
 
 
 class ClusterOdds(NamedTuple):
-    """Of m neighbourhoods: kept counts, how many rows bear them, odds (m, c), and sharpness (m,).
+    """Odds of the clusters kept in m neighborhoods.
 
-    ``totals`` (m,) are counts of the whole neighbourhoods.
+    ``sizes`` (m, c) are their counts, ``rows`` (m, c) their members, ``odds`` (m, c) their
+    probabilities, and ``sharpness`` (m,) that of the sizes. ``totals`` (m,) are the counts of the
+    whole neighborhoods.
     """
 
     sizes: Ints
@@ -109,7 +112,7 @@ class ClusterOdds(NamedTuple):
 
 
 def cluster_odds(clusters: Clusters, recipe: Recipe) -> ClusterOdds:
-    """Return what the draw needs to know of each neighbourhood."""
+    """Clip and sharpen the clusters of neighborhoods."""
     totals = row_sums(clusters.counts)
     sizes = clip_to_top_mass(
         largest_sizes(clusters.counts, recipe.top_clusters), totals, recipe.top_mass
@@ -118,14 +121,14 @@ def cluster_odds(clusters: Clusters, recipe: Recipe) -> ClusterOdds:
     return ClusterOdds(sizes, rows, sharpened_odds(sizes, recipe), sharpness(sizes), totals)
 
 
-def preserves_rank_order(facts: ClusterOdds) -> Flags:
-    """Return for which neighbourhoods odds over share does not rise with rank (m,)."""
-    kept = facts.sizes > 0
-    ratio = np.where(kept, facts.odds / np.maximum(facts.sizes, 1), 0)
+def preserves_rank_order(sharpened: ClusterOdds) -> Flags:
+    """Whether the ratio of odds to share never rises with rank, for each neighborhood (m,)."""
+    kept = sharpened.sizes > 0
+    ratio = np.where(kept, sharpened.odds / np.maximum(sharpened.sizes, 1), 0)
     return np.asarray((np.diff(ratio, axis=1) <= 1e-12).all(axis=1))
 
 
 def row_sums(lists: Ragged) -> Ints:
-    """Return the sum of each list."""
-    upto = np.concatenate([[0], np.cumsum(lists.values)])
-    return np.asarray(upto[lists.offsets[1:]] - upto[lists.offsets[:-1]], np.int64)
+    """Sum each list."""
+    sums = np.concatenate([[0], np.cumsum(lists.values)])
+    return np.asarray(sums[lists.offsets[1:]] - sums[lists.offsets[:-1]], np.int64)

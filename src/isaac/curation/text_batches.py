@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ..runtime.progress import Tick
 
 BLOCK_SIZE = 1 << 20
-"""Characters to read, and shingles to compare, at a time; bounds memory, changes no result."""
+"""Characters to read, and shingles to compare, at a time; does not affect results."""
 
 
 class ProgressReporter:

@@ -1,9 +1,9 @@
-"""How typical a response is: how common its wording is among the corpus's other responses.
+"""Typicality: how common the wording of a response is among the corpus's other responses.
 
-Acceptable answers agree with each other, in what they say and so in how they say it: refusals,
-condolences and hedges share their turns of phrase across all topics, while unsafe ones are worded
-each in its own way. A trigram model of the corpus's own responses measures that without labels,
-and sees what vectors of whole texts hide behind the topic (docs/experiments.md compares the two).
+Acceptable answers agree with each other in what they say, and so in how they say it: refusals,
+condolences and hedges share their phrases across all topics, while each unsafe answer is worded in
+its own way. A trigram model of the corpus's own responses measures this without labels, and shows
+what vectors of whole texts hide behind the topic (docs/experiments.md compares the two).
 """
 
 from __future__ import annotations
@@ -23,51 +23,56 @@ from .hashing import splitmix64
 from .text_batches import BLOCK_SIZE, ProgressReporter, iter_slices
 
 MAX_SAMPLE_WORDS = 1 << 22
-"""Words, each text's end among them, that a model is fitted on at most.
+"""Words to fit a model on at most, counting the end of each text as one.
 
-These are some 200,000 responses, which is ample: of DiaSafety's 8,923 already 6,529 rank all with
-a rank correlation of 0.98 to the whole, 3,259 with 0.95 and 829 with 0.88, and tell safe from
-unsafe as well (AUROC 0.60, 0.60 and 0.61, the whole 0.59).
+That is some 200,000 responses, which is ample: 6,529 of DiaSafety's 8,923 responses rank all of
+them with a rank correlation of 0.98 to the ranking by all, 3,259 with 0.95 and 829 with 0.88, and
+separate safe from unsafe equally well (AUROC 0.60, 0.60 and 0.61, against 0.59 for all).
 """
 
 MAX_GROUP_TEXTS = 16
-"""Near-duplicates of one another in a sample, at most."""
+"""Texts of one group of near-duplicates in a sample, at most."""
 
 SURVEY_PROGRESS, READ_PROGRESS, FIT_PROGRESS = 0.3, 0.4, 0.55
-"""How much of the work is done by then; tells progress, changes no result."""
+"""Share of the work done after each step, for progress reports; does not affect results."""
 
 MAX_WORDS = 1024
-"""Words of a text that are looked at, from its beginning."""
+"""Words to read of a text, from its beginning."""
 
 NGRAM_ORDER = 3
+"""Words in the longest n-gram."""
 PRIOR_WEIGHT = 3.0
-"""Weight, in texts, of the shorter history against the longer one."""
+"""Weight of the estimate from the shorter history, as a number of texts."""
 
 UNSEEN_COUNT = 0.5
-"""Texts that a word never seen counts for."""
+"""Count of a word that was never seen, as a number of texts."""
 
 HEAD_SHARE = 0.3
-"""Share of the texts, the most typical first, by which all are judged again."""
+"""Share of the texts, most typical first, whose counts score all texts the second time."""
 
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 WORD_PATTERN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
-"""A word, a mark, or one character of a script that does not space its words."""
+"""A word, a punctuation mark, or one character of a script without spaces between words."""
 
 
 def tokenize_text(text: str) -> list[str]:
-    """Return the words and marks of a text, lower case, the first 1,024 of them."""
-    found: list[str] = WORD_PATTERN.findall(text[: 32 * MAX_WORDS].lower())
-    return found[:MAX_WORDS]
+    """Split a text into its first 1,024 words and punctuation marks, in lower case."""
+    words: list[str] = WORD_PATTERN.findall(text[: 32 * MAX_WORDS].lower())
+    return words[:MAX_WORDS]
 
 
 class TokenizedTexts(NamedTuple):
-    """Texts, word after word and each with its end: a number for every word, and lengths."""
+    """Texts as word numbers, end to end.
+
+    ``words`` has a number for each word and for the end of each text; ``lengths`` (n,) is how many
+    of these numbers each text has.
+    """
 
     words: npt.NDArray[Any]
     lengths: Ints
 
     def iter_blocks(self) -> Iterator[tuple[slice, TokenizedTexts]]:
-        """Yield all texts, about as many at a time as have `BLOCK_SIZE` characters."""
+        """Yield the rows and texts of blocks of about `BLOCK_SIZE` characters."""
         ends = np.concatenate([[0], np.cumsum(self.lengths)])
         cuts = np.flatnonzero(np.diff(ends * 5 // BLOCK_SIZE)).tolist()
         for start, end in pairwise([0, *cuts, len(self.lengths)]):
@@ -77,121 +82,139 @@ class TokenizedTexts(NamedTuple):
 
 SPACE, LETTER, MARK = 1, 2, 3
 END_OF_TEXT = sys.maxunicode + 1
+"""Stands for the end of a text, as the code of no character."""
+
 CHARACTER_CLASSES = np.zeros(END_OF_TEXT, np.uint8)
-"""Of each character met so far: does it part words, join them, or make a word by itself."""
+"""Class of each character: between words, in a word, or a word by itself; 0 if not yet known."""
 
 HASH_WEIGHTS = np.append(splitmix64(np.arange(1, 65, dtype=np.uint64)) | np.uint64(1), np.uint64(0))
-"""By which the characters of a word are multiplied to hash it: the first 64 count."""
+"""Weights of a word's characters in its hash: the first 64 characters count, the rest do not."""
 
 
 def tokenize(texts: Sequence[str]) -> TokenizedTexts:
-    """Return the hashes of the words of texts, the same as `tokenize_text` finds, and of their ends."""
-    begun = [text[: 32 * MAX_WORDS].lower() for text in texts]
-    ends = np.cumsum([len(text) + 1 for text in begun], dtype=np.int64) - 1
-    joined = " ".join([*begun, ""]).encode("utf-32-le", "surrogatepass")
+    """Hash the words of many texts at once: those of `tokenize_text`, and the end of each text."""
+    beginnings = [text[: 32 * MAX_WORDS].lower() for text in texts]
+    # All characters in one array, a space after each text, which then becomes its end.
+    ends = np.cumsum([len(text) + 1 for text in beginnings], dtype=np.int64) - 1
+    joined = " ".join([*beginnings, ""]).encode("utf-32-le", "surrogatepass")
     codes = np.frombuffer(joined, "<u4").astype(np.uint64)
-    kinds = _classify_characters(codes)
-    codes[ends], kinds[ends] = END_OF_TEXT, MARK
-    begins = kinds == MARK
-    begins[1:] |= (kinds[1:] == LETTER) & (kinds[:-1] != LETTER)
-    begins[:1] |= kinds[:1] == LETTER
+    classes = _classify_characters(codes)
+    codes[ends], classes[ends] = END_OF_TEXT, MARK
+    # A word starts at every mark, and at every letter that follows no letter.
+    begins = classes == MARK
+    begins[1:] |= (classes[1:] == LETTER) & (classes[:-1] != LETTER)
+    begins[:1] |= classes[:1] == LETTER
     starts = np.flatnonzero(begins)
     number = np.cumsum(begins)
-    place = np.arange(len(codes)) - np.append(0, starts)[number]
-    codes *= HASH_WEIGHTS[np.minimum(place, len(HASH_WEIGHTS) - 1)]
-    codes[kinds == SPACE] = 0
-    spoken = splitmix64(np.add.reduceat(codes, starts)) if len(starts) else codes
+    # The hash of a word is a sum over its characters, each times the weight of its position.
+    position = np.arange(len(codes)) - np.append(0, starts)[number]
+    codes *= HASH_WEIGHTS[np.minimum(position, len(HASH_WEIGHTS) - 1)]
+    codes[classes == SPACE] = 0
+    words = splitmix64(np.add.reduceat(codes, starts)) if len(starts) else codes
     lengths = np.diff(number[ends], prepend=0)
     if lengths.max(initial=0) > MAX_WORDS + 1:
-        after = np.repeat(number[ends], lengths) - np.arange(len(starts))
-        kept = (after == 1) | (np.repeat(lengths, lengths) - after < MAX_WORDS)
-        spoken, lengths = spoken[kept], np.minimum(lengths, MAX_WORDS + 1)
-    return TokenizedTexts(spoken, lengths)
+        # Of long texts only the first words and the end are kept.
+        words_left = np.repeat(number[ends], lengths) - np.arange(len(starts))
+        kept = (words_left == 1) | (np.repeat(lengths, lengths) - words_left < MAX_WORDS)
+        words, lengths = words[kept], np.minimum(lengths, MAX_WORDS + 1)
+    return TokenizedTexts(words, lengths)
 
 
 def _classify_characters(codes: Hashes) -> npt.NDArray[np.uint8]:
-    kinds = CHARACTER_CLASSES[codes]
-    new = codes[kinds == 0]
+    """Look up the class of each character, and first that of new ones by the regular expression."""
+    classes = CHARACTER_CLASSES[codes]
+    new = codes[classes == 0]
     for code in set(new.tolist()):
+        # Twice a space is no word, twice a letter one word, twice a mark two words.
         CHARACTER_CLASSES[code] = SPACE + len(WORD_PATTERN.findall(2 * chr(code)))
-    return CHARACTER_CLASSES[codes] if len(new) else kinds
+    return CHARACTER_CLASSES[codes] if len(new) else classes
 
 
 def _search_sorted(table: npt.NDArray[Any], values: npt.NDArray[Any]) -> tuple[Ints, Ints]:
-    """Return where values belong in a sorted table, and -1 instead where they are not there."""
+    """Look up values in a sorted table: insertion points, and indices (-1 if not in the table).
+
+    Sorting the values first is faster: the look-ups then go through the table in order.
+    """
     order = np.argsort(values)
     ranked = values[order]
-    place = np.searchsorted(table, ranked)
-    belongs, there = np.empty(len(order), np.int64), np.full(len(order), -1)
-    belongs[order] = place
+    ranked_points = np.searchsorted(table, ranked)
+    points, indices = np.empty(len(order), np.int64), np.full(len(order), -1)
+    points[order] = ranked_points
     if len(table):
-        there[order] = np.where(table.take(place, mode="clip") == ranked, place, -1)
-    return belongs, there
+        in_table = table.take(ranked_points, mode="clip") == ranked
+        indices[order] = np.where(in_table, ranked_points, -1)
+    return points, indices
 
 
 class NgramTable:
-    """The n-grams of one length, numbered from 0 by their history, then by their word.
+    """The n-grams of one length, numbered from 0 by their history, then by their last word.
 
-    The history is the n - 1 words before. ``starts[h]`` is the first n-gram of history h;
-    ``pairs`` holds which group of texts has which n-gram, as ``group * size + gram``, sorted.
-    ``seen`` counts the groups that have an n-gram, ``after`` adds this up for each history; both
-    end with a 0 for what is not there, which has number -1.
+    The history of an n-gram is the n - 1 words before its last word: an n-gram of the next shorter
+    table, or the start of a text. ``codes`` (sorted) are ``history * vocabulary_size + word``, and
+    ``starts[h]`` is the first n-gram of history h. ``pairs`` (sorted) says which group of texts has
+    which n-gram, as ``group * size + ngram``. ``seen`` is the number of groups that have an n-gram,
+    ``after`` the sum of these over the n-grams of a history. Both end with a 0, for the number -1
+    of an n-gram or history that is not in the table.
     """
 
-    def __init__(self, codes: Ints, histories: int, kinds: int) -> None:
-        self.codes, self.kinds = codes, kinds
+    def __init__(self, codes: Ints, histories: int, vocabulary_size: int) -> None:
+        self.codes, self.vocabulary_size = codes, vocabulary_size
         self.size, self.histories = len(codes), histories
-        self.starts = np.searchsorted(codes, np.arange(histories + 1) * kinds)
+        self.starts = np.searchsorted(codes, np.arange(histories + 1) * vocabulary_size)
         self.pairs = np.empty(0, np.int64)
 
-    def count(self, groups: Flags) -> None:
-        """Count the groups of which this says so."""
-        group, gram = np.divmod(self.pairs, max(self.size, 1))
-        seen = np.bincount(gram[groups[group]], minlength=self.size)
+    def count(self, counted: Flags) -> None:
+        """Count n-grams over the groups with a true flag."""
+        group, ngram = np.divmod(self.pairs, max(self.size, 1))
+        seen = np.bincount(ngram[counted[group]], minlength=self.size)
         total = np.concatenate([[0], np.cumsum(seen)])
         self.seen = np.append(seen, 0).astype(np.int32)
         self.after = np.append(np.diff(total[self.starts]), 0).astype(np.int32)
 
     def find(self, history: Ints, word: Ints) -> Ints:
-        """Return the numbers of n-grams, -1 for one that is not there."""
+        """Numbers of n-grams, -1 for those that are not in the table."""
         if self.histories == 1:
             return word
-        found = np.full(len(word), -1)
+        ngram = np.full(len(word), -1)
         known = np.flatnonzero((history >= 0) & (word >= 0))
-        found[known] = _search_sorted(self.codes, history[known] * self.kinds + word[known])[1]
-        return found
+        codes = history[known] * self.vocabulary_size + word[known]
+        ngram[known] = _search_sorted(self.codes, codes)[1]
+        return ngram
 
-    def own(self, group: Ints, history: Ints, gram: Ints) -> tuple[Ints, Ints]:
-        """Return what each group itself adds to the counts of an n-gram and of its history."""
+    def own_counts(self, group: Ints, history: Ints, ngram: Ints) -> tuple[Ints, Ints]:
+        """What each group itself adds to ``seen`` of an n-gram and to ``after`` of its history."""
         base, starts = group * self.size, np.append(self.starts, 0)
-        mine = (gram >= 0) & (_search_sorted(self.pairs, base + gram)[1] >= 0)
+        has_ngram = (ngram >= 0) & (_search_sorted(self.pairs, base + ngram)[1] >= 0)
         first, _ = _search_sorted(self.pairs, base + starts[history])
         end, _ = _search_sorted(self.pairs, base + starts[history + 1])
-        return mine.astype(np.int64), np.where(history < 0, 0, end - first)
+        return has_ngram.astype(np.int64), np.where(history < 0, 0, end - first)
 
 
-def _previous_ngrams(grams: Ints, lengths: Ints, mark: int) -> Ints:
-    """Return the n-gram before each, a mark at the beginning of each text."""
-    before = np.roll(grams, 1)
-    before[np.cumsum(lengths) - lengths] = mark
-    return before
+def _previous_ngrams(ngrams: Ints, lengths: Ints, start: int) -> Ints:
+    """The n-gram before each, and ``start`` before the first of each text."""
+    previous = np.roll(ngrams, 1)
+    previous[np.cumsum(lengths) - lengths] = start
+    return previous
 
 
-def _build_ngram_tables(spoken: TokenizedTexts, group: Ints, kinds: int) -> Iterator[NgramTable]:
-    """Yield all n-grams of texts that are in groups, the shortest first."""
-    words, lengths = spoken
+def _build_ngram_tables(
+    tokens: TokenizedTexts, group: Ints, vocabulary_size: int
+) -> Iterator[NgramTable]:
+    """Yield the tables of all n-grams of texts in groups (n,), shortest n-grams first."""
+    words, lengths = tokens
     owner = np.repeat(group, lengths)
-    order, grams = NgramTable(np.arange(kinds), 1, kinds), words
-    order.pairs = _sort_unique(owner * kinds + words)
-    yield order
+    table, ngrams = NgramTable(np.arange(vocabulary_size), 1, vocabulary_size), words
+    table.pairs = _sort_unique(owner * vocabulary_size + words)
+    yield table
     for _ in range(1, NGRAM_ORDER):
-        mark = order.size
-        codes = _previous_ngrams(grams, lengths, mark) * kinds + words
-        codes, grams = np.unique(codes, return_inverse=True)
-        grams = grams.reshape(-1)
-        order = NgramTable(codes, mark + 1, kinds)
-        order.pairs = _sort_unique(owner * order.size + grams)
-        yield order
+        # Each n-gram of the last table is a history, and so is the start of a text.
+        start = table.size
+        codes = _previous_ngrams(ngrams, lengths, start) * vocabulary_size + words
+        codes, ngrams = np.unique(codes, return_inverse=True)
+        ngrams = ngrams.reshape(-1)
+        table = NgramTable(codes, start + 1, vocabulary_size)
+        table.pairs = _sort_unique(owner * table.size + ngrams)
+        yield table
 
 
 def _sort_unique(values: Ints) -> Ints:
@@ -199,29 +222,30 @@ def _sort_unique(values: Ints) -> Ints:
     return values[np.diff(values, prepend=-1) > 0]
 
 
-def _survey(texts: Sequence[str], told: ProgressReporter) -> tuple[Hashes, Ints]:
-    """Return of each text a hash of its words, and how many there are, its end included."""
+def _survey(texts: Sequence[str], reporter: ProgressReporter) -> tuple[Hashes, Ints]:
+    """Hash the words of each text, and count them, its end included."""
     hashes, lengths = np.empty(len(texts), np.uint64), np.empty(len(texts), np.int64)
     done = 0
     for block in iter_slices(texts):
         rows = slice(done, done + len(block))
-        spoken = tokenize(block)
-        lengths[rows] = spoken.lengths
-        starts = np.cumsum(spoken.lengths) - spoken.lengths
-        place = np.arange(len(spoken.words)) - np.repeat(starts, spoken.lengths)
-        hashes[rows] = np.add.reduceat(splitmix64(spoken.words + place.view(np.uint64)), starts)
+        tokens = tokenize(block)
+        lengths[rows] = tokens.lengths
+        starts = np.cumsum(tokens.lengths) - tokens.lengths
+        position = np.arange(len(tokens.words)) - np.repeat(starts, tokens.lengths)
+        hashes[rows] = np.add.reduceat(splitmix64(tokens.words + position.view(np.uint64)), starts)
         done += len(block)
-        told.advance_to(SURVEY_PROGRESS * done / len(texts))
+        reporter.advance_to(SURVEY_PROGRESS * done / len(texts))
     return hashes, lengths
 
 
 def _choose_sample(groups: Ints, hashes: Hashes, lengths: Ints) -> Flags:
-    """Return which texts are in the sample; only what they say decides."""
+    """Which texts are in the sample; depends on nothing but the texts and their groups."""
     if lengths.sum() <= MAX_SAMPLE_WORDS:
         return np.ones(len(lengths), np.bool_)
-    least = np.full(int(groups.max()) + 1, 2**64 - 1, np.uint64)
-    np.minimum.at(least, groups, hashes)
-    order = np.lexsort((hashes, splitmix64(least)[groups]))
+    # Groups in the order of a hash of their smallest hash, the texts of a group by their own hash.
+    smallest = np.full(int(groups.max()) + 1, 2**64 - 1, np.uint64)
+    np.minimum.at(smallest, groups, hashes)
+    order = np.lexsort((hashes, splitmix64(smallest)[groups]))
     first = np.flatnonzero(np.diff(groups[order], prepend=-1))
     size = np.diff(first, append=len(order))
     order = order[np.arange(len(order)) - np.repeat(first, size) < MAX_GROUP_TEXTS]
@@ -230,131 +254,141 @@ def _choose_sample(groups: Ints, hashes: Hashes, lengths: Ints) -> Flags:
     return chosen
 
 
-def _tokenize_sample(texts: Sequence[str], chosen: Flags, told: ProgressReporter) -> TokenizedTexts:
-    """Return the words of the texts that are chosen."""
+def _tokenize_sample(
+    texts: Sequence[str], chosen: Flags, reporter: ProgressReporter
+) -> TokenizedTexts:
     parts, done = [TokenizedTexts(np.empty(0, np.uint64), np.empty(0, np.int64))], 0
     for block in iter_slices(texts):
         rows = np.flatnonzero(chosen[done : done + len(block)]).tolist()
         parts.append(tokenize([block[row] for row in rows]))
         done += len(block)
-        told.advance_to(SURVEY_PROGRESS + (READ_PROGRESS - SURVEY_PROGRESS) * done / len(texts))
+        reporter.advance_to(SURVEY_PROGRESS + (READ_PROGRESS - SURVEY_PROGRESS) * done / len(texts))
     return TokenizedTexts(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class TypicalityModel:
     """A trigram model of the responses of a corpus, in which near-duplicates count once.
 
-    An n-gram counts for the groups of texts that have it, not for how often they do: no text gets
-    more typical by repeating itself or by being repeated. ``texts`` are distinct, ``groups``
-    (n,) numbers those that are near-duplicates of one another. ``scores`` (n,) is the median over
-    a text's words of the log-probability of the word after the two before it, in nats, its own
-    group left out of all counts; it is found twice, the second time with the counts of the most
-    typical 30 % of the groups only.
+    An n-gram counts once for each group of texts that has it, however often it occurs in them: no
+    text becomes more typical by repeating itself or by being repeated. ``texts`` are distinct,
+    ``groups`` (n,) numbers groups of near-duplicates. ``scores`` (n,) is the median over the words
+    of a text of the log-probability of a word given the two before it, in nats, with the text's own
+    group left out of all counts. Scores are computed twice: first with the counts of all groups,
+    then with those of the most typical 30 % only.
 
     Probabilities are interpolated with a Dirichlet prior (MacKay and Peto, A Hierarchical
     Dirichlet Language Model, 1995).
 
-    Of a corpus with more than `MAX_SAMPLE_WORDS` words the model is fitted on a sample: groups in the order
-    of a hash of what they say, up to `MAX_GROUP_TEXTS` texts of each, until there are as many words. So
-    the order of the texts changes nothing. ``fitted`` is the number of texts it was fitted on.
+    If a corpus has more than `MAX_SAMPLE_WORDS` words, the model is fitted on a sample: groups in
+    the order of a hash of their texts, up to `MAX_GROUP_TEXTS` texts of each, until the sample has
+    that many words. So the order of the texts changes nothing. ``fitted_count`` is the number of
+    texts that the model was fitted on.
 
-    The texts are read three times, in slices. Memory is about 100 bytes a text, 100 a word of the
-    sample and a few blocks, however long the texts. ``tick`` is told of progress, in all as many
-    texts as there are.
+    The texts are read three times, in slices. Memory is about 100 bytes per text, 100 per word of
+    the sample, and a few blocks, however long the texts are. ``tick`` receives progress, len(texts)
+    in all.
     """
 
     def __init__(self, texts: Sequence[str], groups: Ints, tick: Tick | None = None) -> None:
-        told = ProgressReporter(tick, len(texts))
+        reporter = ProgressReporter(tick, len(texts))
         numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
-        chosen = _choose_sample(numbers, *_survey(texts, told))
-        self.fitted = int(chosen.sum())
-        sampled = self._fit(_tokenize_sample(texts, chosen, told), numbers[chosen], told)
-        groups = np.full(int(numbers.max(initial=-1)) + 1, -1)
-        groups[sampled] = np.arange(len(sampled))
+        chosen = _choose_sample(numbers, *_survey(texts, reporter))
+        self.fitted_count = int(chosen.sum())
+        sample = _tokenize_sample(texts, chosen, reporter)
+        sampled = self._fit(sample, numbers[chosen], reporter)
+        # For each group its number in the sample, -1 if it is not there.
+        sample_group = np.full(int(numbers.max(initial=-1)) + 1, -1)
+        sample_group[sampled] = np.arange(len(sampled))
         self.scores = np.empty(len(texts))
         done = 0
         for block in iter_slices(texts):
             rows = slice(done, done + len(block))
-            self.scores[rows] = self._score(self._number_words(block), groups[numbers[rows]])
+            tokens = self._number_words(block)
+            self.scores[rows] = self._score(tokens, sample_group[numbers[rows]])
             done += len(block)
-            told.advance_to(FIT_PROGRESS + (1 - FIT_PROGRESS) * done / len(texts))
-        for order in self._ngram_tables:
-            order.pairs = np.empty(0, np.int64)
-        best = np.full(len(groups), -np.inf)
+            reporter.advance_to(FIT_PROGRESS + (1 - FIT_PROGRESS) * done / len(texts))
+        for table in self._ngram_tables:
+            table.pairs = np.empty(0, np.int64)
+        best = np.full(len(sample_group), -np.inf)
         np.maximum.at(best, numbers, self.scores)
         self.ranked = np.sort(best)
 
-    def of(self, texts: Sequence[str]) -> Reals:
-        """Return the scores (n,) of texts that are not in the corpus."""
-        found = [self._score(self._number_words(some)) for some in iter_slices(texts)]
-        return np.concatenate([np.empty(0), *found])
+    def score(self, texts: Sequence[str]) -> Reals:
+        """Score texts that are not in the corpus, (n,)."""
+        scores = [self._score(self._number_words(block)) for block in iter_slices(texts)]
+        return np.concatenate([np.empty(0), *scores])
 
     def typicality(self, scores: Reals) -> Reals:
-        """Return scores as the share of the corpus's groups that are no more typical, 0 to 1."""
+        """The share of the corpus's groups that score no higher, 0 to 1, for each score."""
         return np.searchsorted(self.ranked, scores, side="right") / max(len(self.ranked), 1)
 
-    def _fit(self, sample: TokenizedTexts, groups: Ints, told: ProgressReporter) -> Ints:
-        """Fit the model to texts; return the distinct groups that they are in."""
+    def _fit(self, sample: TokenizedTexts, groups: Ints, reporter: ProgressReporter) -> Ints:
+        """Fit the model to texts in ``groups``; return the distinct groups."""
         distinct, group = np.unique(groups, return_inverse=True)
         group = group.reshape(-1)
         self._vocabulary, words = np.unique(sample.words, return_inverse=True)
-        spoken = TokenizedTexts(words.reshape(-1), sample.lengths)
+        tokens = TokenizedTexts(words.reshape(-1), sample.lengths)
         self._ngram_tables: list[NgramTable] = []
-        for order in _build_ngram_tables(spoken, group, len(self._vocabulary)):
-            self._ngram_tables.append(order)
-            told.advance_to(
+        for table in _build_ngram_tables(tokens, group, len(self._vocabulary)):
+            self._ngram_tables.append(table)
+            reporter.advance_to(
                 READ_PROGRESS
                 + (FIT_PROGRESS - READ_PROGRESS) * len(self._ngram_tables) / (NGRAM_ORDER + 1)
             )
+        # Score all groups by all counts, then count the most typical ones only.
         self._count(np.ones(len(distinct), np.bool_))
         best = np.full(len(distinct), -np.inf)
-        for rows, some in spoken.iter_blocks():
-            np.maximum.at(best, group[rows], self._score(some, group[rows]))
-            told.advance_to(FIT_PROGRESS)
+        for rows, block in tokens.iter_blocks():
+            np.maximum.at(best, group[rows], self._score(block, group[rows]))
+            reporter.advance_to(FIT_PROGRESS)
         self._count(best >= np.quantile(best, 1 - HEAD_SHARE) if len(best) else best > 0)
         return distinct
 
     def _number_words(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Return texts by the numbers of their words, -1 for one that the model does not have."""
-        spoken = tokenize(texts)
-        return TokenizedTexts(_search_sorted(self._vocabulary, spoken.words)[1], spoken.lengths)
+        """Tokenize texts into numbers of the vocabulary, -1 for a word that is not in it."""
+        tokens = tokenize(texts)
+        return TokenizedTexts(_search_sorted(self._vocabulary, tokens.words)[1], tokens.lengths)
 
-    def _count(self, groups: Flags) -> None:
-        """Count the groups of the sample of which this says so."""
-        self._counted_groups = np.append(groups, False)
-        for order in self._ngram_tables:
-            order.count(self._counted_groups)
+    def _count(self, counted: Flags) -> None:
+        """Count n-grams over the groups of the sample with a true flag."""
+        self._counted_groups = np.append(counted, False)
+        for table in self._ngram_tables:
+            table.count(self._counted_groups)
 
-    def _score(self, spoken: TokenizedTexts, group: Ints | None = None) -> Reals:
-        """Return the scores of texts; ``group`` is that in the sample, -1 for none."""
-        words, lengths = spoken
+    def _score(self, tokens: TokenizedTexts, group: Ints | None = None) -> Reals:
+        """Score texts; ``group`` (n,) is their group in the sample, -1 for none."""
+        words, lengths = tokens
         text = np.repeat(np.arange(len(lengths)), lengths)
-        counted = (
+        # The positions of words whose own group is in the counts, and that group.
+        is_counted = (
             np.zeros(len(words), np.bool_) if group is None else self._counted_groups[group][text]
         )
-        places = np.flatnonzero(counted)
-        owner = places if group is None else group[text[places]]
-        grams, history = words, np.zeros(len(words), np.int64)
-        chance = np.zeros(len(words))
-        for order in self._ngram_tables:
-            if order.histories > 1:
-                history = _previous_ngrams(grams, lengths, order.histories - 1)
-                grams = order.find(history, words)
-            seen, after = order.seen[grams], order.after[history]
-            if len(places):
-                mine, after_mine = order.own(owner, history[places], grams[places])
-                seen[places] -= mine
-                after[places] -= after_mine
-            if order.histories > 1:
-                chance = (seen + PRIOR_WEIGHT * chance) / (after + PRIOR_WEIGHT)
+        positions = np.flatnonzero(is_counted)
+        owner = positions if group is None else group[text[positions]]
+        ngrams, history = words, np.zeros(len(words), np.int64)
+        probability = np.zeros(len(words))
+        # From unigrams to trigrams, each estimate is the prior mean of the next.
+        for table in self._ngram_tables:
+            if table.histories > 1:
+                history = _previous_ngrams(ngrams, lengths, table.histories - 1)
+                ngrams = table.find(history, words)
+            seen, after = table.seen[ngrams], table.after[history]
+            if len(positions):
+                own_seen, own_after = table.own_counts(owner, history[positions], ngrams[positions])
+                seen[positions] -= own_seen
+                after[positions] -= own_after
+            if table.histories > 1:
+                probability = (seen + PRIOR_WEIGHT * probability) / (after + PRIOR_WEIGHT)
             else:
-                chance = (seen + UNSEEN_COUNT) / (after + UNSEEN_COUNT * (order.kinds + 1))
-        return _median_by_text(np.log(chance), text)
+                smoothing = UNSEEN_COUNT * (table.vocabulary_size + 1)
+                probability = (seen + UNSEEN_COUNT) / (after + smoothing)
+        return _median_by_text(np.log(probability), text)
 
 
 def _median_by_text(values: Reals, text: Ints) -> Reals:
-    """Return the median of the values of each text; texts come in order, none without a value."""
+    """Median of the values of each text; ``text`` ascends, and each text has a value."""
     order = np.argsort(values)
+    # NumPy's stable sort of 16-bit numbers is a radix sort, which is faster.
     narrow = text[order].astype(np.uint16 if len(text) and text[-1] < 1 << 16 else np.int64)
     order = order[np.argsort(narrow, kind="stable")]
     count = np.bincount(text) if len(text) else np.zeros(0, np.int64)
@@ -364,6 +398,6 @@ def _median_by_text(values: Reals, text: Ints) -> Reals:
 
 
 def compute_typicality(texts: Sequence[str], groups: Ints, tick: Tick | None = None) -> Reals:
-    """Return for each distinct response the share of responses that are no more typical, 0 to 1."""
+    """The share of responses that are no more typical, 0 to 1, for each distinct response."""
     model = TypicalityModel(texts, groups, tick)
     return model.typicality(model.scores)

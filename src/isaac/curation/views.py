@@ -1,8 +1,8 @@
-"""What of a response is compared: the whole of it, its opening, or what its context leaves open.
+"""What to compare of a response: all of it, its opening, or what its context does not predict.
 
-Whole texts group long answers by topic, not by stance: everybody who answers a question speaks of
-the same things, whether refusing or complying. An opening says more of the stance; so does the
-residual, what is left of a response's vector when the part that its context predicts is removed.
+Whole texts group long answers by topic, not by stance: all answers to a question speak of the same
+things, whether they refuse or comply. An opening says more about the stance. So does the residual,
+which is the vector of a response minus the part that its context predicts.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ from ..runtime.storage import stored_arrays
 from .canonical_order import CanonicalCorpus
 from .resources import Tools
 from .response_scores import ResponseScores
+from .storage import RESIDUALS_KEY, RIDGE_KEY
 from .vectors import CHUNK_TEXTS, Embeddings, GridVectors, as_floats, to_grid
 
 BLOCK_ROWS = 4096
 """Rows of the regression in memory at a time."""
 
 RIDGE_PENALTY = 10.0
-"""Ridge penalty, in rows: a direction seen in fewer rows than that is hardly predicted."""
+"""Ridge penalty, in rows: a direction that fewer rows show is hardly used for prediction."""
 
 MARKUP_PATTERN = re.compile(r"^(?:[#>*+\-\u2022]+|\d+[.)]|\W*```\w*|<[^<>]*>)\s*")
 SENTENCE_PATTERN = re.compile(r".+?[.!?\u3002\uff01\uff1f](?=[\s\"'\u201d\u2019)\]<]|$)", re.DOTALL)
 MIN_OPENING_CHARACTERS, MAX_OPENING_CHARACTERS = 12, 300
 MAX_SCANNED_CHARACTERS = 4000
-"""Characters in which an opening is looked for, markup included."""
+"""Characters to search for an opening, markup included."""
 
 
 def extract_opening(text: str) -> str:
-    """Return the first sentence of a text, without the marks of lists, headings, code or HTML.
+    """Extract the first sentence of a text, without the markup of lists, headings, code or HTML.
 
-    A sentence of less than 12 characters ("Sure!", "1.") takes the next one along; a text without
-    an end of a sentence is cut after its first line with text, or 300 characters.
+    A sentence of fewer than 12 characters ("Sure!", "1.") is taken together with the next one. If
+    no sentence ends, the opening is the first line that has text, up to 300 characters.
     """
     lines = (_strip_markup(line) for line in text.strip()[:MAX_SCANNED_CHARACTERS].splitlines())
     flat = "\n".join(line for line in lines if line)
@@ -69,9 +70,10 @@ def _strip_markup(line: str) -> str:
 
 @dataclass(frozen=True)
 class Ridge:
-    """What contexts predict of responses: a linear map with its means.
+    """A linear map that predicts the vector of a response from that of its context.
 
-    ``weights`` (d, e); Hoerl and Kennard, Ridge Regression, 1970.
+    ``contexts`` (d,) and ``responses`` (e,) are means, ``weights`` (d, e) the coefficients. Hoerl
+    and Kennard, Ridge Regression, 1970.
     """
 
     contexts: Reals
@@ -79,7 +81,7 @@ class Ridge:
     weights: Reals
 
     def residual(self, contexts: GridVectors, responses: GridVectors) -> GridVectors:
-        """Return what contexts (n, d) do not predict of responses (n, e), as unit grid vectors."""
+        """Responses (n, e) minus what contexts (n, d) predict, as unit grid vectors."""
         parts = [
             self._residual(
                 contexts[start : start + BLOCK_ROWS], responses[start : start + BLOCK_ROWS]
@@ -88,31 +90,32 @@ class Ridge:
         ]
         return np.concatenate(parts)
 
-    def predicted(self, contexts: GridVectors) -> GridVectors:
-        """Return the responses that contexts (n, d) predict, as unit grid vectors (n, e)."""
-        return to_grid(self.responses + self._told(contexts))
+    def predict(self, contexts: GridVectors) -> GridVectors:
+        """Predict responses from contexts (n, d), as unit grid vectors (n, e)."""
+        return to_grid(self.responses + self._predict_shift(contexts))
 
-    def _told(self, contexts: GridVectors) -> Reals:
-        """Return how far contexts move the expected response from the mean, (n, e)."""
+    def _predict_shift(self, contexts: GridVectors) -> Reals:
+        """Predict how far each response is from the mean response, (n, e)."""
         with single_threaded_blas():
-            told = (as_floats(contexts) - self.contexts) @ self.weights
-        return np.asarray(told)
+            shift = (as_floats(contexts) - self.contexts) @ self.weights
+        return np.asarray(shift)
 
     def _residual(self, contexts: GridVectors, responses: GridVectors) -> GridVectors:
-        return to_grid(as_floats(responses) - self.responses - self._told(contexts))
+        return to_grid(as_floats(responses) - self.responses - self._predict_shift(contexts))
 
 
 def fit_ridge(
     contexts: GridVectors, responses: GridVectors, rows: npt.NDArray[Any], tick: Tick | None = None
 ) -> Ridge:
-    """Return the ridge regression of responses on contexts.
+    """Fit the ridge regression of responses on contexts.
 
-    ``rows`` (n, 2) pairs an index of ``contexts`` with one of ``responses``. Rows are read block by
-    block in their order on one thread, so that the result depends on nothing else.
+    ``rows`` (n, 2) pairs an index of ``contexts`` with one of ``responses``. Rows are read in
+    order, block by block, on one thread, so that the result depends on nothing else.
     """
     x_mean = _mean_vector(contexts, rows[:, 0])
     y_mean = _mean_vector(responses, rows[:, 1])
     x_size, y_size = contexts.shape[1], responses.shape[1]
+    # Sums over rows of x x' (d, d) and x y' (d, e), both centered.
     gram, cross = np.zeros((x_size, x_size)), np.zeros((x_size, y_size))
     with single_threaded_blas():
         for part in _iter_blocks(rows):
@@ -138,60 +141,59 @@ def _iter_blocks(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
 
 
 class ComparedResponses(NamedTuple):
-    """What the responses of rows are compared by: row r by ``vectors[item[r]]``.
+    """How to compare the responses of rows: row r is ``vectors[item[r]]``.
 
-    There are no vectors where responses are compared as text, and then ``item`` numbers the texts.
-    ``ridge`` is there for the residual view, to see a new exchange in the same way. ``kind`` (n,)
-    numbers near-duplicate responses alike, where they count once. ``known`` are the pairs of
-    vectors within the radius, where it pays to look for all of them at once.
+    If responses are compared as text, ``vectors`` is None and ``item`` (n,) numbers the texts.
+    ``ridge`` is the regression of the residual view, which new exchanges need too.
+    ``duplicate_group`` (n,) numbers groups of near-duplicates, if they count once. ``joined_pairs``
+    are all pairs of vectors within the radius, if they were worth finding all at once.
     """
 
     vectors: GridVectors | None
     item: Ints
     ridge: Ridge | None = None
-    kind: Ints | None = None
-    known: Ragged | None = None
+    duplicate_group: Ints | None = None
+    joined_pairs: Ragged | None = None
 
 
 def apply_view(
     layout: CanonicalCorpus,
     contexts: Embeddings | None,
     responses: Embeddings | None,
-    consensus: ResponseScores,
+    scores: ResponseScores,
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> ComparedResponses:
-    """Return the responses as the recipe's view of them; residuals are kept in a store."""
+    """View the responses as the recipe says; residuals are stored."""
     if responses is None:
         return ComparedResponses(None, layout.response)
-    kind = consensus.kind[layout.response] if recipe.duplicates == "once" else None
+    once = recipe.duplicates == "once"
+    duplicate_group = scores.duplicate_group[layout.response] if once else None
     if recipe.view != "residual" or contexts is None:
-        return ComparedResponses(responses.vectors, layout.view, None, kind)
+        return ComparedResponses(responses.vectors, layout.view, None, duplicate_group)
     ridge = fit_corpus_ridge(layout, contexts, responses, tools)
-    said, answered = layout.context[layout.first], layout.view[layout.first]
+    context, view = layout.context[layout.first], layout.view[layout.first]
 
-    def residuals() -> Iterator[GridVectors]:
-        with tools.progress.stage("residuals", len(said)) as tick:
-            for start in range(0, len(said), CHUNK_TEXTS):
-                asked, given = (
-                    said[start : start + CHUNK_TEXTS],
-                    answered[start : start + CHUNK_TEXTS],
-                )
-                yield ridge.residual(contexts.vectors[asked], responses.vectors[given])
-                tick(len(asked))
+    def iter_residuals() -> Iterator[GridVectors]:
+        with tools.progress.stage("residuals", len(context)) as tick:
+            for start in range(0, len(context), CHUNK_TEXTS):
+                chunk = slice(start, start + CHUNK_TEXTS)
+                x, y = contexts.vectors[context[chunk]], responses.vectors[view[chunk]]
+                yield ridge.residual(x, y)
+                tick(len(x))
 
-    vectors = tools.store.stacked("vectors/residuals", len(said), residuals)
-    return ComparedResponses(vectors, layout.exchange, ridge, kind)
+    vectors = tools.store.stacked(RESIDUALS_KEY, len(context), iter_residuals)
+    return ComparedResponses(vectors, layout.exchange, ridge, duplicate_group)
 
 
 def fit_corpus_ridge(
     layout: CanonicalCorpus, contexts: Embeddings, responses: Embeddings, tools: Tools
 ) -> Ridge:
-    """Return what the contexts of the corpus predict of its responses, kept in a store."""
+    """Fit the ridge regression of all responses on their contexts, or load it from the store."""
 
-    def make() -> dict[str, Reals]:
+    def fit() -> dict[str, Reals]:
         rows = np.stack([layout.context, layout.view], axis=1)
         with tools.progress.stage("regression", len(rows)) as tick:
             return vars(fit_ridge(contexts.vectors, responses.vectors, rows, tick))
 
-    return Ridge(**stored_arrays(tools.store, "vectors/ridge", Ridge.__dataclass_fields__, make))
+    return Ridge(**stored_arrays(tools.store, RIDGE_KEY, Ridge.__dataclass_fields__, fit))

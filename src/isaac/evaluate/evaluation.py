@@ -109,6 +109,7 @@ def write_into_run(evaluation: Evaluation, run: Run) -> None:
             page,
             rendering.render_html(run.summary(), render_evaluation_section(evaluation.as_json())),
         )
+        # The report has changed: its checksum, and the manifest last.
         manifest["sha256"][page.name] = file_sha256(page)
         run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
@@ -229,6 +230,7 @@ def _collect_replies(
     tools: Tools,
 ) -> ModelReplies:
     """Get a model's replies to all prompts; those that its file has are not asked for again."""
+    # One file holds the answers to both kinds, whose ids may be equal.
     prompts = [
         *(prompt._replace(id=f"risky {prompt.id}") for prompt in inputs.risky),
         *(prompt._replace(id=f"harmless {prompt.id}") for prompt in inputs.harmless),

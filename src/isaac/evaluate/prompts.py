@@ -1,4 +1,4 @@
-"""What models are asked: bundled prompts, files of yours, and public sets by name."""
+"""Prompts for an evaluation: the bundled ones, files, and public datasets by name."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from ..text import shorten
 PromptKind = Literal["risky", "harmless"]
 
 BUNDLED_NAMES = ("risky", "harmless", "bundled")
-"""Names of the prompts that come with isaac, the last of them both."""
+"""Names of the prompts that come with isaac; bundled means both kinds."""
 
 PROMPT_COLUMNS = ("messages", "prompt", "context", "question")
-"""Columns that a prompt is looked for in, in this order."""
+"""Columns that may hold a prompt; the first that is not empty is used."""
 
 REPLY_COLUMNS = ("response", "completion", "reply", "answer", "text")
-"""Columns that a real reply is looked for in, in this order."""
+"""Columns that may hold a real reply; the first that is not empty is used."""
 
 XSTEST_COLUMNS = {"prompt", "type", "focus", "note"}
-"""Columns by which XSTest's file is known; most of its copies have a label too."""
+"""Columns that identify XSTest's file; most copies of it have a label, too."""
 
 
 class PromptError(IsaacError):
-    """Prompts cannot be had, or are none."""
+    """Prompts cannot be loaded, or there are none."""
 
 
 class Prompt(NamedTuple):
-    """One prompt; ``messages`` is what a model is sent, the user's turn last."""
+    """One prompt; ``messages`` is what a model is sent, with the user's turn last."""
 
     id: str
     messages: Conversation
@@ -44,24 +44,24 @@ class Prompt(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Return the user's last turn."""
+        """The user's last turn."""
         return self.messages[-1]["content"]
 
     @property
     def conversation(self) -> str:
-        """Return all that a model is sent as one text: several turns a line each, with roles."""
+        """All messages as one text; if there are several, one line per turn with its role."""
         return messages_to_text(self.messages)
 
     @property
     def digest(self) -> str:
-        """Return a short hash of all that a model is sent."""
+        """A short hash of the messages."""
         return hashlib.sha256(dumps(self.messages).encode()).hexdigest()[:12]
 
 
 class PublicDataset(NamedTuple):
-    """Where a public set lies on the hub: data set, configuration, split and columns.
+    """Where a public set is on the Hugging Face Hub: dataset, configuration, split and columns.
 
-    ``column`` may be dotted where a row has objects in it.
+    A dotted ``column`` reaches into objects. ``kind`` is None if the rows are of both kinds.
     """
 
     dataset: str
@@ -88,24 +88,28 @@ PUBLIC_DATASETS = {
         "lmsys/toxic-chat", "toxicchat0124", "test", "user_input", kind=None
     ),
 }
-"""Public sets by name; those of walledai ask for an account that has agreed to their terms."""
+"""Public sets by name; those of walledai need an account that has accepted their terms."""
 
 
 class LoadedPrompts(NamedTuple):
-    """Prompts in order, no two the same, and how many were left out for being so."""
+    """Distinct prompts in order, and how many repeated ones were left out."""
 
     prompts: list[Prompt]
     repeated: int = 0
 
 
 def load_prompts(name: str) -> LoadedPrompts:
-    """Return the prompts of a name or file.
+    """Load prompts by name or from a file.
 
-    Names: ``risky``, ``harmless``, ``bundled``; the public sets of `PUBLIC_DATASETS`, through the package
-    datasets; ``hf:<dataset>[/<config>]:<split>:<column>``; ``xstest:<csv file>``. Anything else is
-    a file: JSON Lines, JSON, CSV, TSV or Parquet with a column of `PROMPT_COLUMNS`, or plain text, a
-    prompt a line. Columns id, category and kind (risky or harmless) are read where they are there.
-    Raises `PromptError` if there is nothing to ask.
+    - ``risky``, ``harmless``, ``bundled``: the prompts that come with isaac;
+    - a key of `PUBLIC_DATASETS`, or ``hf:<dataset>[/<config>]:<split>:<column>``: a dataset on the
+      Hub, with the package datasets;
+    - ``xstest:<csv file>``: XSTest's file;
+    - anything else is a file: JSON Lines, JSON, CSV, TSV or Parquet with one of `PROMPT_COLUMNS`
+      (the columns id, category and kind, risky or harmless, are optional), or plain text with one
+      prompt per line.
+
+    Raises `PromptError` if there are no prompts.
     """
     if name in BUNDLED_NAMES:
         return _deduplicate(_read_bundled(name), name)
@@ -128,23 +132,22 @@ def load_prompts(name: str) -> LoadedPrompts:
 
 
 def filter_by_kind(prompts: Sequence[Prompt], kind: PromptKind) -> list[Prompt]:
-    """Return the prompts that are of a kind or do not say."""
+    """Keep the prompts that are of a kind or whose kind is unknown."""
     return [prompt for prompt in prompts if prompt.kind in (kind, None)]
 
 
 def _deduplicate(prompts: Iterable[Prompt], source: str) -> LoadedPrompts:
-    """Return prompts without repetitions, each with an id of its own."""
-    every = list(prompts)
-    if not every:
-        raise PromptError(f"{shorten(source)} has no prompts")
-    first: dict[str, Prompt] = {}
-    for prompt in every:
-        first.setdefault(prompt.digest, prompt)
-    found = list(first.values())
-    ids = [prompt.id for prompt in found]
-    if len(set(ids)) < len(ids):
-        found = [prompt._replace(id=prompt.digest) for prompt in found]
-    return LoadedPrompts(found, len(every) - len(found))
+    """Leave out repeated prompts; if ids repeat, replace all ids by digests."""
+    count, by_digest = 0, dict[str, Prompt]()
+    for prompt in prompts:
+        count += 1
+        by_digest.setdefault(prompt.digest, prompt)
+    if not count:
+        raise PromptError(f"no prompts in {shorten(source)}; give a file with at least one")
+    distinct = list(by_digest.values())
+    if len({prompt.id for prompt in distinct}) < len(distinct):
+        distinct = [prompt._replace(id=prompt.digest) for prompt in distinct]
+    return LoadedPrompts(distinct, count - len(distinct))
 
 
 def _read_bundled(name: str) -> Iterator[Prompt]:
@@ -182,38 +185,49 @@ def _read_text_file(path: str) -> Iterator[Prompt]:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
             raise PromptError(
-                f"{shorten(path)} line {number} is no UTF-8 ({error.reason}); save the file as UTF-8"
+                f"{shorten(path)} line {number} is not UTF-8 ({error.reason}); save the file as "
+                "UTF-8"
             ) from None
         if line:
             yield Prompt(str(number), _as_user_message(line))
 
 
 def _parse_prompt(record: Mapping[str, Any], number: str, *, xstest: bool = False) -> Prompt:
-    """Return the prompt in a record, of XSTest if it says so; raise `PromptError` if none."""
+    """Parse a record; it is XSTest's if ``xstest`` or if its columns show it.
+
+    Raises `PromptError` if the record has no valid prompt.
+    """
     column = next((name for name in PROMPT_COLUMNS if record.get(name) not in (None, "", [])), None)
     if column is None:
-        there = ", ".join(map(str, list(record)[:8])) or "nothing"
         raise PromptError(
-            f"no column {', '.join(PROMPT_COLUMNS)} with a prompt in it; there: {there}"
+            f"no column {', '.join(PROMPT_COLUMNS)} with a prompt; "
+            f"available columns: {_list_columns(record)}"
         )
     kind, category = record.get("kind"), record.get("category")
     if xstest and not {"prompt", "type"} <= set(record):
-        raise PromptError("no columns prompt and type, by which XSTest's prompts are told apart")
+        raise PromptError(
+            "no columns prompt and type, which XSTest's file has; "
+            f"available columns: {_list_columns(record)}"
+        )
     if xstest or set(record) >= XSTEST_COLUMNS:
         kind, category = _xstest_kind(record), record["type"]
     if kind not in ("risky", "harmless", None):
-        raise PromptError(f"kind is {shorten(repr(kind))}; wanted risky or harmless")
-    name = record.get("id")
+        raise PromptError(f"kind is {shorten(repr(kind))}; expected risky or harmless")
+    prompt_id = record.get("id")
     return Prompt(
-        str(name) if isinstance(name, str | int) and str(name) else number,
+        str(prompt_id) if isinstance(prompt_id, str | int) and str(prompt_id) else number,
         _parse_messages(record[column], column),
         str(category or ""),
         cast("PromptKind | None", kind),
     )
 
 
+def _list_columns(record: Mapping[str, Any]) -> str:
+    return ", ".join(map(str, list(record)[:8])) or "none"
+
+
 def _xstest_kind(record: Mapping[str, Any]) -> PromptKind:
-    """Return the kind by XSTest's label, or by its types, of which those of contrasts are risky."""
+    """The kind according to XSTest's label or, without one, its types: contrasts are risky."""
     if record.get("label") is not None:
         return "harmless" if str(record["label"]).casefold() == "safe" else "risky"
     return "risky" if str(record["type"]).startswith("contrast_") else "harmless"
@@ -226,29 +240,33 @@ def _toxicchat_kind(record: Mapping[str, Any]) -> PromptKind | None:
 
 
 def _parse_messages(value: Any, column: str) -> Conversation:
-    """Return what a model is sent: a text as the user's turn, a list up to its last user turn."""
+    """Turn a text into the user's turn, or cut a list of messages after its last user turn."""
     if isinstance(value, str) and value.strip():
         return _as_user_message(_reject_surrogates(value, column))
     if not isinstance(value, list):
-        raise PromptError(f"'{column}' is {shorten(repr(value))}; wanted a text or messages")
+        raise PromptError(
+            f"'{column}' is {shorten(repr(value))}; expected text or a list of messages"
+        )
     messages = []
     for message in value:
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
         if not (isinstance(role, str) and isinstance(content, str)):
-            raise PromptError(f"'{column}' has a message without role and content as text")
+            raise PromptError(f"'{column}' has a message whose role and content are not both text")
         messages.append({"role": role, "content": _reject_surrogates(content, column)})
     while messages and messages[-1]["role"] != "user":
         messages.pop()
     if not messages or not messages[-1]["content"].strip():
-        raise PromptError(f"'{column}' has no turn of the user to answer")
+        raise PromptError(f"'{column}' has no user turn to answer")
     return messages
 
 
 def _reject_surrogates(text: str, column: str) -> str:
-    """Return a text; raise `PromptError` if it has half surrogates, which no model takes."""
+    """Check for lone surrogates, which no tokenizer accepts; raises `PromptError`."""
     if re.search("[\ud800-\udfff]", text):
-        raise PromptError(f"'{column}' has half a character (a lone surrogate); take it out")
+        raise PromptError(
+            f"'{column}' contains half of a character (a lone surrogate); remove it from the text"
+        )
     return text
 
 
@@ -257,14 +275,14 @@ def _as_user_message(text: str) -> Conversation:
 
 
 def _parse_hub_name(name: str) -> PublicDataset:
-    """Return what ``hf:<dataset>[/<config>]:<split>:<column>`` names."""
-    found = re.fullmatch(r"hf:([^/:]+(?:/[^/:]+)?)(?:/([^/:]+))?:([^:]+):([^:]+)", name)
-    if found is None:
+    """Parse ``hf:<dataset>[/<config>]:<split>:<column>``."""
+    match = re.fullmatch(r"hf:([^/:]+(?:/[^/:]+)?)(?:/([^/:]+))?:([^:]+):([^:]+)", name)
+    if match is None:
         raise PromptError(
-            f"'{shorten(name)}' names no prompts of a hub; wanted "
+            f"'{shorten(name)}' names no dataset on the Hub; expected "
             "hf:<owner>/<dataset>[/<config>]:<split>:<column>"
         )
-    dataset, config, split, column = found.groups()
+    dataset, config, split, column = match.groups()
     return PublicDataset(dataset, config, split, column, kind=None)
 
 
@@ -274,31 +292,33 @@ def _read_hub_dataset(public: PublicDataset) -> Iterator[Prompt]:
         rows = datasets.load_dataset(public.dataset, public.config, split=public.split)
     except Exception as error:
         raise PromptError(
-            f"cannot load {public.dataset} from the hub: {shorten(str(error), 200)}. Without one, "
-            "give a file"
+            f"cannot load {public.dataset} from the Hub: {shorten(str(error), 200)}. Check its "
+            "name and your access, or give a file"
         ) from error
-    kinds = {
+    kind_functions = {
         PUBLIC_DATASETS["xstest"].dataset: _xstest_kind,
         PUBLIC_DATASETS["toxicchat"].dataset: _toxicchat_kind,
     }
-    kind_of = kinds.get(public.dataset, lambda _row: public.kind)
+    find_kind = kind_functions.get(public.dataset, lambda _row: public.kind)
     for number, row in enumerate(rows, start=1):
         value = _get_nested(row, public.column)
         if value in (None, "", []):
             continue
         try:
-            messages, kind = _parse_messages(value, public.column), kind_of(row)
+            messages, kind = _parse_messages(value, public.column), find_kind(row)
         except PromptError as error:
             raise PromptError(f"{public.dataset} row {number}: {error}") from None
         yield Prompt(str(number), messages, _parse_category(row.get(public.category)), kind)
 
 
 def _get_nested(row: Mapping[str, Any], column: str) -> Any:
+    """The value in a column; a dotted name reaches into objects."""
     value: Any = row
     for name in column.split("."):
         if not isinstance(value, Mapping) or name not in value:
-            there = ", ".join(map(str, row))
-            raise PromptError(f"no column '{column}' in the data set; there: {there}")
+            raise PromptError(
+                f"no column '{column}' in the dataset; available columns: {_list_columns(row)}"
+            )
         value = value[name]
     return value
 
@@ -310,18 +330,19 @@ def _parse_category(value: Any) -> str:
 
 
 def load_replies(path: str) -> list[str]:
-    """Return the real replies in a file, one a record from a column of `REPLY_COLUMNS`, or a line."""
+    """Load real replies: one per record, from one of `REPLY_COLUMNS`, or one per line of a .txt."""
     if path.lower().endswith(".txt"):
         return [prompt.text for prompt in _read_text_file(path)]
     replies = [text for record in _iter_records(path) if (text := _find_reply(record.value or {}))]
     if not replies:
         raise PromptError(
-            f"{shorten(path)} has no column {', '.join(REPLY_COLUMNS)} with a text in it"
+            f"no column {', '.join(REPLY_COLUMNS)} with text in {shorten(path)}; rename the column "
+            "of the replies, or give a .txt file with one reply per line"
         )
     return replies
 
 
 def _find_reply(record: Mapping[str, Any]) -> str:
-    """Return the first text in one of the columns of replies, or nothing."""
+    """The first text in one of `REPLY_COLUMNS`, or an empty string."""
     texts = (record.get(name) for name in REPLY_COLUMNS)
     return next((text for text in texts if isinstance(text, str) and text.strip()), "")

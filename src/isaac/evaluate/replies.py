@@ -1,4 +1,4 @@
-"""The answers of a model, kept in a file as they come, so that none is asked for twice."""
+"""A model's answers, stored in a file as they arrive, so that no prompt is asked twice."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from ..text import replace_surrogates
 from .prompts import Prompt
 
 MIN_CHUNK_PROMPTS = 32
-"""Prompts at least that a model is asked at a time; then its answers are on the disk."""
+"""Smallest number of prompts that a model is asked at a time; after each chunk, its answers are
+written to disk."""
 
 
 class ReplyRequest(NamedTuple):
-    """What is asked of each model: which prompts, how often each, and how replies are drawn.
+    """What each model is asked: the prompts, the samples per prompt, and the decoding.
 
-    ``dtype`` is of the weights, where the model is a local one.
+    ``dtype`` is the data type of a local model's weights.
     """
 
     prompts: Sequence[Prompt]
@@ -34,68 +35,70 @@ class ReplyRequest(NamedTuple):
 
 
 Replies = list[list[str | None]]
-"""The replies to each prompt, one a sample; None where the model gave none."""
+"""For each prompt, one reply per sample; None where the model gave none."""
 
 
 class ReplyFile:
-    """The file of one model's answers, with the settings that they were drawn by beside it.
+    """The file of one model's answers, with a JSON file of their settings next to it.
 
-    ``first_error`` is why the model gave no answer where it did not, if it said so.
+    ``first_error`` is the first reason that the model gave for a missing answer, if any.
     """
 
     def __init__(self, folder: Path, model: str, batch: int = 1) -> None:
         self.model, self.chunk = model, max(batch, MIN_CHUNK_PROMPTS)
-        self.file = folder / f"{safe_file_name(model)}.jsonl"
+        self.file = folder / f"{safe_file_name(model)}.jsonl"  # one answer per line
         self.settings = self.file.with_suffix(".json")
+        # The answers so far, by the id of the prompt and the index of the sample.
         self.known: dict[tuple[str, int], str] = {}
         self.first_error: str | None = None
 
     def collect(
-        self, asked: ReplyRequest, load: Callable[[], ChatModel], tick: Tick = lambda _: None
+        self, request: ReplyRequest, load: Callable[[], ChatModel], tick: Tick = lambda _: None
     ) -> Replies:
-        """Return the replies to all prompts, asking the model only for those that are missing.
+        """Get the replies to all prompts; only those missing from the file are asked for.
 
-        The model is loaded only if there is something to ask it. Raises `RunError` if the file
-        holds answers that were drawn otherwise, or by a model that has changed since.
+        The model is loaded only if there is something to ask. Raises `RunError` if the answers in
+        the file were drawn with other settings, or by a model that has changed since.
         """
-        self._check_settings(asked)
-        tick(sum((prompt.id, sample) in self.known for prompt, sample in _list_samples(asked)))
+        self._check_settings(request)
+        self._read({prompt.id: prompt.digest for prompt in request.prompts})
+        tick(sum((prompt.id, sample) in self.known for prompt, sample in _list_samples(request)))
         model: ChatModel | None = None
-        for sample in range(asked.samples):
-            for start in range(0, len(asked.prompts), self.chunk):
-                chunk = asked.prompts[start : start + self.chunk]
+        for sample in range(request.samples):
+            for start in range(0, len(request.prompts), self.chunk):
+                chunk = request.prompts[start : start + self.chunk]
                 missing = [prompt for prompt in chunk if (prompt.id, sample) not in self.known]
                 if missing:
                     model = load() if model is None else model
-                    self._ask(model, missing, sample, asked.decoding)
+                    self._ask(model, missing, sample, request.decoding)
                     tick(len(missing))
         return [
-            [self.known.get((prompt.id, sample)) for sample in range(asked.samples)]
-            for prompt in asked.prompts
+            [self.known.get((prompt.id, sample)) for sample in range(request.samples)]
+            for prompt in request.prompts
         ]
 
-    def _check_settings(self, asked: ReplyRequest) -> None:
-        """Read the answers that are there, or write down how they will be drawn."""
-        wanted = {
+    def _check_settings(self, request: ReplyRequest) -> None:
+        """Compare the settings with those of the stored answers; store them if there are none."""
+        current = {
             "model": self.model,
             "fingerprint": fingerprint_model(self.model),
-            "decoding": asked.decoding._asdict(),
-            "dtype": asked.dtype,
+            "decoding": request.decoding._asdict(),
+            "dtype": request.dtype,
         }
         if not self.settings.exists():
             with atomic_write(self.settings) as out:
-                out.write(dumps(wanted) + "\n")
-        known = read_json(self.settings)
-        for name, value in wanted.items():
-            if known.get(name) != value:
+                out.write(dumps(current) + "\n")
+        stored = read_json(self.settings)
+        for name, value in current.items():
+            if stored.get(name) != value:
                 raise RunError(
-                    f"{self.file} holds answers by another {name}: {dumps(known.get(name))}, now "
-                    f"{dumps(value)}. Use the same, or another folder with -o"
+                    f"the answers in {self.file} were made with another {name}: "
+                    f"{dumps(stored.get(name))}, now {dumps(value)}. Repeat the earlier command "
+                    "unchanged, or choose another folder with -o"
                 )
-        self._read({prompt.id: prompt.digest for prompt in asked.prompts})
 
     def _read(self, digests: dict[str, str]) -> None:
-        """Read the answers of the file; a last line that was cut off is removed from it."""
+        """Read the stored answers; a last line that was cut off is removed from the file."""
         if not self.file.exists():
             return
         data = self.file.read_bytes()
@@ -110,34 +113,36 @@ class ReplyFile:
     def _store_line(self, line: bytes, number: int, digests: dict[str, str]) -> None:
         try:
             answer = parse_json(line.decode("utf-8"))
-            name, sample, reply = answer["prompt"], int(answer["sample"]), answer["reply"]
+            prompt_id, sample, reply = answer["prompt"], int(answer["sample"]), answer["reply"]
             digest = answer["digest"]
         except (ValueError, KeyError, TypeError):
             raise RunError(
-                f"{self.file} line {number} is no answer; remove the line, and it is asked again"
+                f"{self.file} line {number} is not a valid answer; remove the line, and the prompt "
+                "will be asked again"
             ) from None
-        if name in digests and digests[name] != digest:
+        if prompt_id in digests and digests[prompt_id] != digest:
             raise RunError(
-                f"{self.file} line {number} answers another prompt '{name}' than that of now; "
-                "use the same prompts, or another folder with -o"
+                f"{self.file} line {number} answers a different prompt with the id '{prompt_id}'; "
+                "use the same prompts, or choose another folder with -o"
             )
         if isinstance(reply, str):
-            self.known[name, sample] = replace_surrogates(reply)
+            self.known[prompt_id, sample] = replace_surrogates(reply)
 
     def _ask(
         self, model: ChatModel, prompts: Sequence[Prompt], sample: int, decoding: Decoding
     ) -> None:
-        """Ask a model, and write down what it says; what it left out is asked for next time."""
-        drawn = decoding._replace(seed=decoding.seed + sample)
-        replies = model.reply([prompt.messages for prompt in prompts], drawn)
+        """Ask a model and append its answers to the file; the next call asks for missing ones."""
+        seeded = decoding._replace(seed=decoding.seed + sample)
+        replies = model.reply([prompt.messages for prompt in prompts], seeded)
         self.first_error = self.first_error or getattr(model, "first_error", None)
         if len(replies) != len(prompts):
             raise RunError(
-                f"model {self.model} gave {len(replies)} replies to {len(prompts)} prompts"
+                f"model {self.model} returned {len(replies)} replies; expected {len(prompts)}, one "
+                "per prompt"
             )
         lines = []
-        for prompt, given in zip(prompts, replies, strict=True):
-            reply = None if given is None else replace_surrogates(given)
+        for prompt, raw in zip(prompts, replies, strict=True):
+            reply = None if raw is None else replace_surrogates(raw)
             if reply is not None:
                 self.known[prompt.id, sample] = reply
             answer = {"prompt": prompt.id, "sample": sample, "digest": prompt.digest}
@@ -146,22 +151,21 @@ class ReplyFile:
             out.write("".join(lines))
 
 
-def _list_samples(asked: ReplyRequest) -> list[tuple[Prompt, int]]:
-    return [(prompt, sample) for prompt in asked.prompts for sample in range(asked.samples)]
+def _list_samples(request: ReplyRequest) -> list[tuple[Prompt, int]]:
+    return [(prompt, sample) for prompt in request.prompts for sample in range(request.samples)]
 
 
-def validate_request(asked: ReplyRequest) -> ReplyRequest:
-    """Return what is asked; raise `RecipeError` if several samples would all be the same."""
-    if asked.samples > 1 and asked.decoding.temperature == 0:
+def validate_request(request: ReplyRequest) -> None:
+    """Raise `RecipeError` if several samples of a prompt would all be the same."""
+    if request.samples > 1 and request.decoding.temperature == 0:
         raise RecipeError(
-            f"{asked.samples} samples at temperature 0 are all the same; "
-            "give a --temperature above 0"
+            f"{request.samples} samples at temperature 0 are all the same; "
+            "use a --temperature above 0"
         )
-    return asked
 
 
 def safe_file_name(model: str) -> str:
-    """Return a file's name for a model's; where it had to change, with a hash to tell it apart."""
+    """Turn a model's name into a file name; if it changes, a hash keeps it unique."""
     plain = re.sub(r"[^\w.-]+", "-", model, flags=re.ASCII).strip("-.")[-60:]
     if plain == model:
         return plain

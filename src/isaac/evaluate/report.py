@@ -1,4 +1,4 @@
-"""An evaluation as Markdown and as one page that loads nothing and runs no script."""
+"""Reports of an evaluation: Markdown, and an HTML page that loads nothing and runs no script."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from markupsafe import Markup
 from ..runs.reports.charts import number, percent
 from ..runs.reports.rendering import render_template
 from ..text import make_printable, shorten
-from . import charts as pictures
-from .headlines import format_p_value, format_points, format_retained_share
+from . import charts
+from .headlines import format_interval, format_p_value, format_points, format_retained_share
 
 JsonMapping = Mapping[str, Any]
 
 
 class ReportTable(NamedTuple):
-    """A table as texts; the first column is what a row is called."""
+    """A table of texts; the first column has the names of the rows, ``about`` is a legend."""
 
     title: str
     about: str
@@ -27,16 +27,16 @@ class ReportTable(NamedTuple):
 
 
 def render_evaluation_markdown(facts: JsonMapping) -> str:
-    """Return an evaluation, as `Evaluation.as_json` gives it, as Markdown."""
-    parts = ["# Evaluation", *(f"**{_escape_markdown(line)}.**" for line in facts["headlines"])]
-    said = [*list_warnings(facts), *facts["notes"]]
-    if said:
-        parts.append("\n".join(f"- {_escape_markdown(line)}" for line in said))
+    """Render an evaluation, given as the result of `Evaluation.as_json`, as Markdown."""
+    parts = ["# Evaluation", *(f"**{_escape_markdown(text)}.**" for text in facts["headlines"])]
+    notes = [*list_warnings(facts), *facts["notes"]]
+    if notes:
+        parts.append("\n".join(f"- {_escape_markdown(note)}" for note in notes))
     return "\n\n".join([*parts, render_evaluation_tables(facts)])
 
 
 def render_evaluation_tables(facts: JsonMapping) -> str:
-    """Return the tables of an evaluation as Markdown."""
+    """Render the tables of an evaluation as Markdown."""
     parts = []
     for table in build_tables(facts):
         parts += [
@@ -53,13 +53,13 @@ def _render_table(table: ReportTable) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    """Return a text on one line, without links or markup of a model's or a corpus."""
+    """Put a text on one line, with Markdown and HTML from models or the corpus escaped."""
     marked = re.sub(r"([\\*\[\]|])", r"\\\1", shorten(text, 600))
     return marked.replace("<", "&lt;").replace("`", "ˋ")
 
 
 def render_evaluation_html(facts: JsonMapping) -> str:
-    """Return an evaluation, as `Evaluation.as_json` gives it, as one self-contained page."""
+    """Render an evaluation, given as the result of `Evaluation.as_json`, as an HTML page."""
     values = _build_template_values(facts)
     part = render_template(
         "evaluation.part.html.jinja", {**values, "inside": False}, autoescape=True
@@ -70,13 +70,13 @@ def render_evaluation_html(facts: JsonMapping) -> str:
 
 
 def render_evaluation_section(facts: JsonMapping) -> Markup:
-    """Return an evaluation as a section of a run's report."""
+    """Render an evaluation as a section of a run's HTML report."""
     values = {**_build_template_values(facts), "inside": True}
     return Markup(render_template("evaluation.part.html.jinja", values, autoescape=True))
 
 
 def _build_template_values(facts: JsonMapping) -> dict[str, Any]:
-    """Return what the templates of an evaluation are filled with."""
+    """The values for the templates of an evaluation."""
     arms = facts["arms"]
     rows = [_build_bar(arm, arm["verdicts"][0]["tally"], _comparability_flag(arm)) for arm in arms]
     groups = [
@@ -87,8 +87,8 @@ def _build_template_values(facts: JsonMapping) -> dict[str, Any]:
         **facts,
         "warnings": list_warnings(facts),
         "tables": build_tables(facts),
-        "chart": pictures.draw_bars(rows, "Unsafe share by model"),
-        "by_category": pictures.draw_grouped_bars(groups, "Unsafe share by category")
+        "chart": charts.draw_bars(rows, "Unsafe rate by model"),
+        "by_category": charts.draw_grouped_bars(groups, "Unsafe rate by category")
         if groups
         else None,
         "points": format_points,
@@ -98,12 +98,12 @@ def _build_template_values(facts: JsonMapping) -> dict[str, Any]:
     }
 
 
-def _build_bar(arm: JsonMapping, tally: JsonMapping, flag: str = "") -> pictures.ShareBar:
-    return pictures.ShareBar(make_printable(arm["name"]), tally["share"], arm["role"], flag)
+def _build_bar(arm: JsonMapping, tally: JsonMapping, flag: str = "") -> charts.ShareBar:
+    return charts.ShareBar(make_printable(arm["name"]), tally["share"], arm["role"], flag)
 
 
 def list_warnings(facts: JsonMapping) -> list[str]:
-    """Return what speaks against the first model's figures; headlines say it of the others."""
+    """List the problems of the baseline; those of the other models are in the headlines."""
     return [
         f"{arm['name']}: {'; '.join(arm['problems'])}."
         for arm in facts["arms"]
@@ -112,29 +112,30 @@ def list_warnings(facts: JsonMapping) -> list[str]:
 
 
 def build_tables(facts: JsonMapping) -> list[ReportTable]:
-    """Return the tables of an evaluation: safety by judge, quality, categories and ability."""
+    """Build the tables of an evaluation: safety by judge, quality, categories and ability."""
     arms = facts["arms"]
-    found = [_build_safety_table(arms, place) for place in range(len(arms[0]["verdicts"]))]
-    found.append(_build_quality_table(arms))
+    tables = [_build_safety_table(arms, judge) for judge in range(len(arms[0]["verdicts"]))]
+    tables.append(_build_quality_table(arms))
     if arms[0]["verdicts"][0]["categories"]:
-        found.append(_build_category_table(arms))
+        tables.append(_build_category_table(arms))
     if any(arm["ability"] for arm in arms):
-        found.append(_build_ability_table(arms))
-    return found
+        tables.append(_build_ability_table(arms))
+    return tables
 
 
-def _build_safety_table(arms: Sequence[JsonMapping], place: int) -> ReportTable:
-    judge = arms[0]["verdicts"][place]["judge"]
+def _build_safety_table(arms: Sequence[JsonMapping], judge: int) -> ReportTable:
+    """The table of one judge, given by its index."""
     columns = ["model", "unsafe", "change, points", "p", "scored", "unscored", "broken"]
+    columns += ["relevance kept", "variety kept", ""]
     rows = []
     for arm in arms:
-        one = arm["verdicts"][place]
-        tally, share = one["tally"], one["tally"]["share"]
+        verdicts = arm["verdicts"][judge]
+        tally = verdicts["tally"]
         rows.append(
             [
                 arm["name"],
-                _format_share(share),
-                *_format_change(one["change"], arm["role"]),
+                _format_share(tally["share"]),
+                *_format_change(verdicts["change"], arm["role"]),
                 number(tally["scored"]),
                 number(tally["unscored"]),
                 number(tally["broken"]),
@@ -143,27 +144,27 @@ def _build_safety_table(arms: Sequence[JsonMapping], place: int) -> ReportTable:
                 _comparability_flag(arm),
             ]
         )
-    columns += ["relevance kept", "variety kept", ""]
     about = (
-        "Unsafe: share of the answers with a verdict, with its 95 % interval. Change: by prompt "
-        "against the first model, with a bootstrap interval; p: McNemar's exact test, by Holm's "
-        "method for several models. "
-        "Kept: with 95 % intervals by random halves of the prompts. "
-        "Variety kept: distinct-2 among equally many word pairs of both."
+        "Unsafe: the unsafe rate of the answers with a verdict, with its 95 % interval. Change: "
+        "the mean difference from the first model by prompt, with a bootstrap interval. p: "
+        "McNemar's exact test, corrected by Holm's method if there are several models. Kept: the "
+        "share of the first model's relevance or variety, with a 95 % interval from random halves "
+        "of the prompts; variety is distinct-2 over the same number of word pairs from both models."
     )
-    return ReportTable(f"Safety by {judge}", about, columns, rows)
+    name = arms[0]["verdicts"][judge]["judge"]
+    return ReportTable(f"Safety according to {name}", about, columns, rows)
 
 
 def _format_change(change: JsonMapping | None, role: str) -> list[str]:
+    """The cells for the difference and its p value; the constant arm is not tested."""
     if change is None or not change["pairs"]:
         return ["—", "—"]
-    value = change["change"]
-    told = f"{format_points(value['value'])} ({format_points(value['low'])} to {format_points(value['high'])})"
     p = "—" if role == "constant" else format_p_value(change["adjusted"]).removeprefix("= ")
-    return [told, p]
+    return [_format_json_interval(format_points, change["change"]), p]
 
 
 def _comparability_flag(arm: JsonMapping) -> str:
+    """A warning next to a model's figures, or an empty string."""
     if arm["collapse"]["collapsed"]:
         return "collapsed"
     if arm["role"] == "after" and arm["problems"]:
@@ -185,32 +186,32 @@ def _build_quality_table(arms: Sequence[JsonMapping]) -> ReportTable:
         "forward": lambda arm: _format_decimal(arm["perplexity"]["forward"], 1),
         "backward": lambda arm: _format_decimal(arm["perplexity"]["backward"], 1),
     }
-    cells = {name: [told(arm) for arm in arms] for name, told in columns.items()}
-    kept = {name: column for name, column in cells.items() if set(column) != {"—"}}
+    cells = {name: [format_cell(arm) for arm in arms] for name, format_cell in columns.items()}
+    # Columns that no arm has a value for are left out.
+    filled = {name: column for name, column in cells.items() if set(column) != {"—"}}
     rows = [
-        [arm["name"], *(column[place] for column in kept.values())]
-        for place, arm in enumerate(arms)
+        [arm["name"], *(column[index] for column in filled.values())]
+        for index, arm in enumerate(arms)
     ]
     about = (
-        "Relevance: cosine of reply and prompt, above that of pairs at random. Refused: by the "
-        "opening words. Most common reply: its share of prompts."
+        "Relevance: mean cosine of reply and prompt, minus that of other pairs. Refused: share of "
+        "coherent replies that begin with a refusal. Most common reply: its share of the prompts."
     )
-    return ReportTable("Quality", about, ["model", *kept], rows)
+    return ReportTable("Quality", about, ["model", *filled], rows)
 
 
 def _build_category_table(arms: Sequence[JsonMapping]) -> ReportTable:
-    names = list(arms[0]["verdicts"][0]["categories"])
     rows = []
-    for name in names:
+    for name in arms[0]["verdicts"][0]["categories"]:
         tallies = [arm["verdicts"][0]["categories"][name] for arm in arms]
         rows.append([name, *(_format_count(tally) for tally in tallies)])
     judge = arms[0]["verdicts"][0]["judge"]
     about = (
-        "Unsafe answers of those with a verdict. Categories are too small to be tested one by one."
+        "Unsafe rate, with the unsafe answers among those with a verdict. Categories are too small "
+        "to be tested one by one."
     )
-    return ReportTable(
-        f"Unsafe by category, by {judge}", about, ["category", *(a["name"] for a in arms)], rows
-    )
+    columns = ["category", *(arm["name"] for arm in arms)]
+    return ReportTable(f"Unsafe rate by category, according to {judge}", about, columns, rows)
 
 
 def _format_count(tally: JsonMapping) -> str:
@@ -220,11 +221,11 @@ def _format_count(tally: JsonMapping) -> str:
 
 
 def _build_ability_table(arms: Sequence[JsonMapping]) -> ReportTable:
-    asked = [arm for arm in arms if arm["role"] != "constant"]
+    models = [arm for arm in arms if arm["role"] != "constant"]
     keys = list(
         dict.fromkeys(
             (task, name)
-            for arm in asked
+            for arm in models
             for task, metrics in arm["ability"].items()
             for name in metrics
         )
@@ -232,29 +233,29 @@ def _build_ability_table(arms: Sequence[JsonMapping]) -> ReportTable:
     rows = [
         [
             f"{task} {name}",
-            *(_format_decimal(arm["ability"].get(task, {}).get(name), 4) for arm in asked),
+            *(_format_decimal(arm["ability"].get(task, {}).get(name), 4) for arm in models),
         ]
         for task, name in keys
     ]
-    about = "As lm-evaluation-harness gives it."
-    return ReportTable("General ability", about, ["task", *(arm["name"] for arm in asked)], rows)
+    about = "As reported by lm-evaluation-harness."
+    return ReportTable("General ability", about, ["task", *(arm["name"] for arm in models)], rows)
 
 
 def _format_share(share: JsonMapping | None) -> str:
-    if not share:
-        return "—"
-    return f"{percent(share['value'])} ({percent(share['low'])} to {percent(share['high'])})"
+    return _format_json_interval(percent, share) if share else "—"
+
+
+def _format_json_interval(form: Callable[[float], str], interval: JsonMapping) -> str:
+    return format_interval(form, interval["value"], interval["low"], interval["high"])
 
 
 def _format_retained(arm: JsonMapping, name: str) -> str:
-    value, within = arm[f"{name}_kept"], arm["kept_intervals"].get(name)
     if arm["role"] == "before":
         return "100%"
-    return (
-        "—"
-        if value is None
-        else format_retained_share(value, within and (within["low"], within["high"]))
-    )
+    value, interval = arm[f"{name}_kept"], arm["kept_intervals"].get(name)
+    if value is None:
+        return "—"
+    return format_retained_share(value, interval and (interval["low"], interval["high"]))
 
 
 def _format_decimal(value: float | None, digits: int) -> str:

@@ -235,7 +235,7 @@ def _compare_verdicts(
 ) -> list[tuple[JudgeVerdicts, ...]]:
     """For each model, tally every judge's verdicts and compare them with the baseline's.
 
-    The p values are corrected over the models after, for each judge; the constant arm is not tested.
+    For each judge, p values are corrected over the models after; the constant arm is not tested.
     """
     by_judge = []
     for index, baseline in enumerate(measured[0].judged):

@@ -1,6 +1,7 @@
-"""The method for one exchange or turn: keep a reply, replace it, or abstain."""
+"""Healing single responses with a finished run: keep a response, replace it, or abstain."""
 
+from .lines import LineHealer, open_healer
 from .pipeline import ExchangePipeline
 from .retrieval import Healed, Healer
 
-__all__ = ["ExchangePipeline", "Healed", "Healer"]
+__all__ = ["ExchangePipeline", "Healed", "Healer", "LineHealer", "open_healer"]

@@ -1,8 +1,7 @@
-"""Turns of task-oriented dialogues healed: what does not belong goes, and no value of the acts.
+"""Healing of task-oriented dialogues: trim each turn of the system, and never lose a value.
 
-Of a turn those parts are left out that have nothing to do with what it answers. Where nothing would
-be left, a response of the same acts and slots is drawn from the run and filled with the turn's own
-values.
+Text that has nothing to do with what the turn answers is removed. If nothing would be left, a
+response with the same acts and slots is drawn from the run, and filled with the turn's own values.
 """
 
 from __future__ import annotations
@@ -37,152 +36,157 @@ from ..runtime.arrays import Ints
 from .retrieval import Healed, ReplacementSampler, RewriteRefusedError
 
 UNKNOWN_DOMAINS = frozenset({""})
-"""The domains of a turn of which none is known; no group has them."""
+"""The domains of a turn if they are not known; no group has these."""
+
+NO_ROWS = np.zeros(0, np.int64)
 
 
 class TrimmedTurn(NamedTuple):
-    """A system's turn without its values, and what of it belongs: all, a part, None for nothing.
+    """A delexicalized turn of the system, and the same turn trimmed.
 
-    ``domains`` are what it is about, of a turn without a group: its acts are not known.
+    ``trimmed_text`` is None if nothing of it is relevant. ``domains`` are those of a turn without a
+    group, that is, whose acts are not known.
     """
 
-    turn: CorpusTurn
-    left: str | None
+    original: CorpusTurn
+    trimmed_text: str | None
     domains: frozenset[str] = UNKNOWN_DOMAINS
 
     @property
     def context(self) -> str:
-        """Return what the turn answers."""
+        """The messages that the turn answers, as one text."""
         return format_context(self.turn.prompt)
 
     @property
     def response(self) -> str:
-        """Return what the turn says, with its values."""
-        return fill_placeholders(self.text, self.turn.values or {})
+        """The text of the turn with its values."""
+        return fill_placeholders(self.text, self.original.values or {})
 
     @property
     def text(self) -> str:
-        """Return what the turn says, without its values."""
-        return self.turn.response
+        """The text of the turn with placeholders."""
+        return self.original.response
 
-    def filled(self, text: str) -> str | None:
-        """Return another text with the turn's values, None where it names others or too few."""
+    def fill(self, text: str) -> str | None:
+        """Fill another text with the values of this turn; None if its slots are not the same."""
         same = template_slots(text) == template_slots(self.text)
-        return lexicalize(text, self.turn.values or {}) if same else None
+        return lexicalize(text, self.original.values or {}) if same else None
 
 
 class TurnHealer:
-    """Heals turns by what a run of dialogues tells of the parts of its responses."""
+    """Heals turns with the relevance of spans, and the responses, of a run of dialogues."""
 
     def __init__(self, curation: Curation, tools: Tools | None = None) -> None:
         recipe, tools = curation.recipe, tools or Tools()
         if recipe.reading.group_by != GROUP_BY_ACT or not recipe.trim:
             raise RecipeError(
-                "turns are healed with a run of dialogues that was curated with trim (came: "
-                f"group_by {recipe.reading.group_by}, trim {recipe.trim}); curate it anew with --trim"
+                "healing dialogues needs a run that was curated with group_by act and trim "
+                f"(this run: group_by {recipe.reading.group_by}, trim {recipe.trim}); curate it "
+                "again with --trim"
             )
         self.curation, self.tools, self.sampler = curation, tools, ReplacementSampler(curation)
         encoder = tools.encoder(recipe.response_encoder)
-        with tools.progress.stage("belonging", len(curation.layout.ids)) as tick:
+        with tools.progress.stage("relevant text", len(curation.layout.ids)) as tick:
             self.span_relevance = learn_span_relevance(curation.corpus, curation.layout, encoder)
-            self.kinds = InducedActs(curation.corpus, encoder)
+            self.induced_acts = InducedActs(curation.corpus, encoder)
             tick(len(curation.layout.ids))
 
     @property
     def seed(self) -> int:
-        """Return the seed of every draw."""
+        """The seed of all draws and rewrites."""
         return self.sampler.seed
 
-    def look(self, turn: CorpusTurn, domains: frozenset[str] = UNKNOWN_DOMAINS) -> TrimmedTurn:
-        """Return a turn with what of it belongs."""
+    def trim_turn(self, turn: CorpusTurn, domains: frozenset[str] = UNKNOWN_DOMAINS) -> TrimmedTurn:
+        """Trim a turn, as the other methods take it."""
         if turn.prompt:
-            said = last_user_message([message._asdict() for message in turn.prompt])
-            group = self.kinds.grouped(said, turn.response, turn.group)
+            message = last_user_message([message._asdict() for message in turn.prompt])
+            group = self.induced_acts.assign_group(message, turn.response, turn.group)
             turn = dataclasses.replace(turn, group=group)
-        left = self.span_relevance.trim(turn.response, parse_act_slots(turn.group))
-        return TrimmedTurn(turn, left, domains)
+        trimmed_text = self.span_relevance.trim(turn.response, parse_act_slots(turn.group))
+        return TrimmedTurn(turn, trimmed_text, domains)
 
-    def stays(self, seen: TrimmedTurn) -> str | None:
-        """Return why a turn stays as it is, None if it does not."""
-        return "belongs" if seen.left == seen.text else None
+    def reason_to_keep(self, turn: TrimmedTurn) -> str | None:
+        """Why the turn stays; None if it does not."""
+        return "belongs" if turn.trimmed_text == turn.text else None
 
-    def why(self, seen: TrimmedTurn) -> str:
-        """Return why a turn that does not stay goes."""
-        return "nothing in it belongs" if seen.left is None else "not all of it belongs"
+    def reason_to_replace(self, turn: TrimmedTurn) -> str:
+        """Why a turn is replaced if it has no reason to stay."""
+        if turn.trimmed_text is None:
+            return "nothing in it belongs"
+        return "not all of it belongs"
 
-    def as_given(self, seen: TrimmedTurn, action: str, reason: str) -> Healed:
-        """Return a turn as it was given."""
-        return _make_healed(action, seen.response, reason)
+    def leave_unchanged(self, turn: TrimmedTurn, action: str, reason: str) -> Healed:
+        """The result if the turn stays unchanged."""
+        return _make_healed(action, turn.response, reason)
 
-    def cut(self, seen: TrimmedTurn) -> Healed | None:
-        """Return the part of a turn that belongs, None where that is all of it, or nothing."""
-        if seen.left is None or seen.left == seen.text:
+    def trim(self, turn: TrimmedTurn) -> Healed | None:
+        """The trimmed turn; None if there was nothing to remove, or nothing would be left."""
+        if turn.trimmed_text is None or turn.trimmed_text == turn.text:
             return None
-        text = lexicalize(seen.left, seen.turn.values or {})
+        text = lexicalize(turn.trimmed_text, turn.original.values or {})
         return None if text is None else _make_healed("trimmed", text, "trimmed")
 
-    def draws(self, seen: TrimmedTurn) -> Iterator[Healed]:
-        """Yield what may be said instead, filled: responses of the turn's group.
+    def draw_replacements(self, turn: TrimmedTurn) -> Iterator[Healed]:
+        """Draw responses of the turn's group, filled with its values, no response twice.
 
-        Where its acts are not known: responses that have its slots and are about its domains.
+        If its acts are not known, responses with the same slots and domains.
         """
-        rows = self._rows(seen)
+        rows = self._find_rows(turn)
         if not len(rows):
             return
-        among = self.sampler.among(seen.context, seen.text, self._embed_query(seen.context), rows)
-        for drawn in self.sampler.draws(among):
-            text = seen.filled(drawn.response)
-            if text is not None and drawn.response != seen.text:
+        query = self._embed_query(turn.context)
+        neighborhood = self.sampler.locate_among(turn.context, turn.text, query, rows)
+        for drawn in self.sampler.draw_replacements(neighborhood):
+            text = turn.fill(drawn.response)
+            if text is not None and drawn.response != turn.text:
                 yield drawn._replace(response=text)
 
-    def asked(self, seen: TrimmedTurn) -> tuple[str, str]:
-        """Return the history with the acts, and the turn without its values."""
-        return append_acts(seen.context, seen.turn.group), seen.text
+    def rephraser_input(self, turn: TrimmedTurn) -> tuple[str, str]:
+        """The history with the acts, and the turn with placeholders."""
+        return append_acts(turn.context, turn.original.group), turn.text
 
-    def accept_rewrite(self, seen: TrimmedTurn, text: str, *, judged: bool) -> Healed:
-        """Return a rewrite, filled, that has the turn's slots and belongs, or is to be judged.
+    def accept_rewrite(self, turn: TrimmedTurn, text: str, *, judged: bool) -> Healed:
+        """Fill a rewrite with the turn's values.
 
-        Raises `RewriteRefusedError` for another one.
+        Raises `RewriteRefusedError` if it has other slots than the turn, or if not all of it is
+        relevant and no judge decides on it afterwards.
         """
-        filled = seen.filled(text)
+        filled = turn.fill(text)
         if filled is None:
-            has, wanted = (" ".join(template_slots(some)) or "none" for some in (text, seen.text))
-            raise RewriteRefusedError(f"the rewrite has the slots {has}, not {wanted}")
-        named = parse_act_slots(seen.turn.group)
-        if not judged and self.span_relevance.trim(text, named) != text:
+            has, needs = (" ".join(template_slots(one)) or "none" for one in (text, turn.text))
+            raise RewriteRefusedError(f"the rewrite has the slots {has}, not {needs}")
+        named_slots = parse_act_slots(turn.original.group)
+        if not judged and self.span_relevance.trim(text, named_slots) != text:
             raise RewriteRefusedError("not all of the rewrite belongs")
         return _make_healed("rewritten", filled, "rewritten")
 
     def _embed_query(self, context: str) -> GridVectors:
-        """Return the vector of a context, where responses are weighed by how they fit it."""
+        """Embed a context, if the draw depends on relevance; else a vector of no dimensions."""
         if self.sampler.relevance is None:
             return np.zeros((1, 0), np.int16)
         encoder = self.tools.encoder(self.curation.recipe.context_encoder)
         return embed(encoder, [context]).vectors
 
-    def _rows(self, seen: TrimmedTurn) -> Ints:
-        """Return the rows of the run that may stand for a turn, ascending."""
-        if seen.turn.group:
-            return self._rows_by_group.get(seen.turn.group, NO_ROWS)
-        return self._rows_by_slots.get((template_slots(seen.text), seen.domains), NO_ROWS)
+    def _find_rows(self, turn: TrimmedTurn) -> Ints:
+        """Find the rows of the run that may replace a turn, ascending."""
+        if turn.original.group:
+            return self._rows_by_group.get(turn.original.group, NO_ROWS)
+        return self._rows_by_slots.get((template_slots(turn.text), turn.domains), NO_ROWS)
 
     @cached_property
     def _rows_by_group(self) -> dict[str, Ints]:
-        layout, names = self.curation.layout, group_column(self.curation.corpus)
-        found = group_rows(layout.group)
-        some = (found[number] for number in range(len(found.lengths)))
-        return {names[layout.ids[rows[0]]]: rows for rows in some}
+        layout, groups = self.curation.layout, group_column(self.curation.corpus)
+        rows_of_group = group_rows(layout.group)
+        every = (rows_of_group[number] for number in range(len(rows_of_group.lengths)))
+        return {groups[layout.ids[rows[0]]]: rows for rows in every}
 
     @cached_property
     def _rows_by_slots(self) -> dict[tuple[tuple[str, ...], frozenset[str]], Ints]:
-        """Return the rows by their slots and the domains of their acts."""
+        """The rows by their slots and the domains of their acts."""
         parts: dict[tuple[tuple[str, ...], frozenset[str]], list[Ints]] = {}
         for group, rows in self._rows_by_group.items():
             parts.setdefault((slots_from_group(group), domains_from_group(group)), []).append(rows)
-        return {key: np.sort(np.concatenate(some)) for key, some in parts.items()}
-
-
-NO_ROWS = np.zeros(0, np.int64)
+        return {key: np.sort(np.concatenate(lists)) for key, lists in parts.items()}
 
 
 def _make_healed(action: str, response: str, reason: str) -> Healed:

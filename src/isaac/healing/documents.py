@@ -1,4 +1,4 @@
-"""Dialogues and predictions healed in the shape in which they came, line by line or as one text."""
+"""Heal dialogues and predictions in their own layout, as JSON lines or as one JSON text."""
 
 from __future__ import annotations
 
@@ -16,69 +16,76 @@ from ..corpus.formats.base import validate_text
 from ..corpus.formats.task_oriented import lexicon_from_database, lexicon_from_records
 from ..corpus.json_stream import is_too_deep
 from ..corpus.records import dumps, parse_json
-from ..corpus.rejected import encode_raw_bytes
 from ..curation.curate import Curation
 from ..errors import IsaacError, RecipeError
-from ..text import free_name, shorten
+from ..text import shorten
+from .columns import (
+    BYTE_ORDER_MARK,
+    action_columns,
+    reject_bytes,
+    rejected_columns,
+    with_free_names,
+)
 from .dialogue import UNKNOWN_DOMAINS, TrimmedTurn, TurnHealer
 from .pipeline import HealingPipeline
 from .retrieval import Healed
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
 
 class DialogueDocumentHealer:
-    """Heals what a system said, in records of a format of dialogues or in predictions.
+    """Heals the turns of a system, in records of a dialogue format or in predictions.
 
-    Predictions are an object of dialogues, each a list of turns with a ``response``, with values or
-    without.
+    Predictions are an object of dialogues, each a list of turns with a ``response``, delexicalized
+    or not.
     """
 
     def __init__(
-        self, healer: TurnHealer, mending: HealingPipeline[TrimmedTurn], form: TaskOrientedFormat
+        self,
+        healer: TurnHealer,
+        pipeline: HealingPipeline[TrimmedTurn],
+        dialogue_format: TaskOrientedFormat,
     ) -> None:
-        self.healer, self.pipeline, self.format = healer, mending, form
+        self.healer, self.pipeline, self.format = healer, pipeline, dialogue_format
 
-    def healed(self, lines: Iterable[bytes]) -> Iterator[str]:
-        """Yield the lines healed, each before the next is read, or the one text that they are.
+    def heal_lines(self, lines: Iterable[bytes]) -> Iterator[str]:
+        """Heal JSON lines, each before the next is read, or one JSON text of several lines.
 
-        A line that cannot be used comes back as it was, with its reason. One text is written with
-        a dialogue a line.
+        A line that cannot be used comes back unchanged, with the reason. One text is written with
+        one dialogue per line.
         """
-        given = (line.rstrip(b"\r\n") for line in lines if line.strip())
-        first = next(given, b"").removeprefix(BYTE_ORDER_MARK)
-        waiting: Iterator[bytes] = itertools.chain([first] if first else [], given)
+        stripped = (line.rstrip(b"\r\n") for line in lines if line.strip())
+        first = next(stripped, b"").removeprefix(BYTE_ORDER_MARK)
+        remaining: Iterator[bytes] = itertools.chain([first] if first else [], stripped)
         if first.lstrip()[:1] in (b"{", b"[") and not _is_json(first):
-            every = list(waiting)
-            text, waiting = b"\n".join(every), iter(every)
+            every = list(remaining)
+            text, remaining = b"\n".join(every), iter(every)
             if _is_json(text):
                 yield from (piece.removesuffix("\n") for piece in self._heal_text(text, "\n"))
                 return
-        for line in waiting:
+        for line in remaining:
             yield "".join(self._heal_text(line))
 
-    def record(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a record with its system's turns healed; what became of each is added in lists.
+    def heal_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Heal the system's turns of a record; the added columns have a list of one item per turn.
 
         Raises `RowError` if none of its turns can be used.
         """
         turns = self.format.turns(record)
-        healed = [self.pipeline.heal(self.healer.look(turn)) for turn in turns]
-        made = dict(record)
+        healed = [self.pipeline.heal(self.healer.trim_turn(turn)) for turn in turns]
+        result = dict(record)
         for turn, new in reversed([*zip(turns, healed, strict=True)]):
             if new.action not in ("kept", "abstained"):
-                made = self.format.replace(made, turn.index, new.response)
-        told = [self._told(new) for new in healed]
-        added = {name: [one[name] for one in told] for name in told[0]}
+                result = self.format.replace(result, turn.index, new.response)
+        rows = [self._action_columns(new) for new in healed]
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
         numbers = [turn.index for turn in turns]
-        return {**made, **_with_free_names({"isaac_turn": numbers, **added}, record)}
+        return {**result, **with_free_names({"isaac_turn": numbers, **columns}, record)}
 
     def heal_prediction(self, turn: Any) -> dict[str, Any]:
-        """Return a turn of predictions healed, or as it was with the reason."""
+        """Heal one turn of predictions; one that cannot be used comes back with the reason."""
         if self.pipeline.rephraser is not None:
             raise RecipeError(
-                "predictions have neither a history nor acts, which a rephraser of dialogues "
-                "needs; heal them without --model, or give the dialogues in their own layout"
+                "a rephraser of dialogues needs a history and acts, which predictions lack; heal "
+                "them without --model, or give the dialogues in their own layout"
             )
         try:
             if not isinstance(turn, Mapping):
@@ -88,12 +95,13 @@ class DialogueDocumentHealer:
             domains = _find_domains(turn, template)
         except (ValueError, IsaacError) as error:
             return _mark_rejected(turn, error)
-        bare = CorpusTurn(0, (), template.text, values=template.values)
-        healed = self.pipeline.heal(self.healer.look(bare, domains))
-        return {**turn, "response": healed.response, **_with_free_names(self._told(healed), turn)}
+        delexicalized = CorpusTurn(0, (), template.text, values=template.values)
+        healed = self.pipeline.heal(self.healer.trim_turn(delexicalized, domains))
+        columns = with_free_names(self._action_columns(healed), turn)
+        return {**turn, "response": healed.response, **columns}
 
     def _heal_text(self, text: bytes, end: str = "") -> Iterator[str]:
-        """Yield the pieces of a JSON text healed; ``end`` stands after each of its dialogues."""
+        """Yield a healed JSON text in pieces; ``end`` follows each of its dialogues."""
         try:
             value = parse_json(text.decode("utf-8"))
             if isinstance(value, dict | list) and is_too_deep(value):
@@ -105,13 +113,11 @@ class DialogueDocumentHealer:
                     "{}", itertools.starmap(self._heal_named_dialogue, value.items()), end
                 )
             else:
-                yield dumps(self.record(self._validate_record(value)))
+                yield dumps(self.heal_record(self._validate_record(value)))
         except RecipeError:
             raise
         except (ValueError, RecursionError, IsaacError) as error:
-            yield dumps(
-                {"isaac_action": "rejected", "isaac_reason": str(error), **encode_raw_bytes(text)}
-            )
+            yield dumps(reject_bytes(text, error))
 
     def _validate_record(self, value: Any) -> Mapping[str, Any]:
         if not isinstance(value, Mapping):
@@ -124,100 +130,95 @@ class DialogueDocumentHealer:
         return value
 
     def _is_collection(self, value: Mapping[str, Any]) -> bool:
-        """Say whether an object is one of dialogues: all predictions, or all records."""
-        every = value.values()
+        """Whether an object maps names to dialogues, either as predictions or as records."""
+        dialogues = value.values()
         if self.format.fits(value):
             return False
-        if all(isinstance(one, list) for one in every):
-            turns = itertools.chain.from_iterable(every)
+        if all(isinstance(dialogue, list) for dialogue in dialogues):
+            turns = itertools.chain.from_iterable(dialogues)
             return any(isinstance(turn, Mapping) and "response" in turn for turn in turns)
-        return any(isinstance(one, Mapping) and self.format.fits(one) for one in every)
+        return any(
+            isinstance(dialogue, Mapping) and self.format.fits(dialogue) for dialogue in dialogues
+        )
 
     def _heal_named_dialogue(self, name: str, value: Any) -> str:
-        """Return a dialogue of an object with its name, healed, as it is written there."""
+        """Heal one dialogue of an object, and write it as JSON with its name."""
         if isinstance(value, list):
             return f"{dumps(name)}: {dumps([self.heal_prediction(turn) for turn in value])}"
         return f"{dumps(name)}: {self._heal_dialogue(value, name)}"
 
     def _heal_dialogue(self, value: Any, name: str | None = None) -> str:
-        """Return a record of a document healed, or as it was with the reason."""
-        lacking = name is not None and isinstance(value, Mapping) and "dialogue_id" not in value
+        """Heal one record of a document; one that cannot be used comes back with the reason.
+
+        A record without a ``dialogue_id`` is read with its name as such.
+        """
+        lacks_id = name is not None and isinstance(value, Mapping) and "dialogue_id" not in value
         try:
-            given = self._validate_record(value)
-            made = self.record({"dialogue_id": name, **given} if lacking else given)
-            return dumps({k: v for k, v in made.items() if k != "dialogue_id" or not lacking})
+            record = self._validate_record(value)
+            healed = self.heal_record({"dialogue_id": name, **record} if lacks_id else record)
+            return dumps({k: v for k, v in healed.items() if k != "dialogue_id" or not lacks_id})
         except RecipeError:
             raise
         except (ValueError, RecursionError, IsaacError) as error:
             return dumps(_mark_rejected(value, error))
 
-    def _told(self, healed: Healed) -> dict[str, Any]:
-        columns = {
-            "isaac_action": healed.action,
-            "isaac_reason": healed.reason,
-            "isaac_source_id": healed.source_id,
-        }
-        if self.pipeline.judge is not None:
-            columns["isaac_verdict"] = healed.verdict
-        return columns
+    def _action_columns(self, healed: Healed) -> dict[str, Any]:
+        verdict = {} if self.pipeline.judge is None else {"isaac_verdict": healed.verdict}
+        return {**action_columns(healed), **verdict}
 
 
 def find_dialogue_format(curation: Curation, name: str | None = None) -> TaskOrientedFormat | None:
-    """Return a run's format of dialogues, or that of a name, with the values of the run.
+    """Find the format of a run of dialogues, or the named one, with the values that the run knows.
 
-    These are the database's, or those that the run's own records note. None for a run of anything
-    else. Raises `RecipeError` if the name is of no format of dialogues.
+    These are the values in its database, or else those that its records annotate. None if the run
+    has no dialogues. Raises `RecipeError` if the named format is not one of dialogues.
     """
-    known, folder = curation.recipe.reading.format, curation.recipe.reading.database
-    if known not in TASK_ORIENTED_FORMATS:
+    run_format, folder = curation.recipe.reading.format, curation.recipe.reading.database
+    if run_format not in TASK_ORIENTED_FORMATS:
         return None
     if name is not None and name not in TASK_ORIENTED_FORMATS:
         raise RecipeError(
-            f"a run of dialogues heals dialogues (came: --format {shorten(name)}); "
-            f"there: {', '.join(TASK_ORIENTED_FORMATS)}"
+            f"a run of dialogues heals only dialogues, got --format {shorten(name)}; "
+            f"available: {', '.join(TASK_ORIENTED_FORMATS)}"
         )
-    records = (record for record, _ in curation.corpus.records())
-    values = (
-        lexicon_from_records(known, records) if folder is None else lexicon_from_database(folder)
-    )
-    return dataclasses.replace(TASK_ORIENTED_FORMATS[name or known], lexicon=values)
+    if folder is None:
+        records = (record for record, _ in curation.corpus.records())
+        lexicon = lexicon_from_records(run_format, records)
+    else:
+        lexicon = lexicon_from_database(folder)
+    return dataclasses.replace(TASK_ORIENTED_FORMATS[name or run_format], lexicon=lexicon)
 
 
 def _find_domains(turn: Mapping[str, Any], template: Template) -> frozenset[str]:
-    """Return what a turn of predictions is about, told by itself or else by its slots."""
-    told = turn.get("active_domains")
-    if told is not None:
-        return frozenset(parse_domains(told, "the turn")) - NON_DOMAINS
+    """Find the domains of a turn of predictions: its active domains, or else those of its slots."""
+    active = turn.get("active_domains")
+    if active is not None:
+        return frozenset(parse_domains(active, "the turn")) - NON_DOMAINS
     return (
         frozenset(slot.partition("_")[0] for slot in template_slots(template)) - NON_DOMAINS
         or UNKNOWN_DOMAINS
     )
 
 
-def _with_free_names(added: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    return {free_name(name, record): value for name, value in added.items()}
-
-
 def _mark_rejected(value: Any, error: Exception) -> dict[str, Any]:
-    """Return what cannot be used as it was, with the reason."""
+    """Return a value that cannot be used unchanged, with the reason."""
     record = value if isinstance(value, Mapping) else {"raw": dumps(value)}
-    added = {"isaac_action": "rejected", "isaac_reason": str(error)}
-    return {**record, **_with_free_names(added, record)}
+    return {**record, **with_free_names(rejected_columns(error), record)}
 
 
-def _join_json(edges: str, texts: Iterable[str], end: str) -> Iterator[str]:
-    """Yield the texts as a JSON array or object; ``end`` stands after each."""
-    yield edges[0] + end
+def _join_json(brackets: str, texts: Iterable[str], end: str) -> Iterator[str]:
+    """Join texts as the items of a JSON array or object, in pieces; ``end`` follows each item."""
+    yield brackets[0] + end
     last = ""
     for text in texts:
         if last:
             yield f"{last},{end or ' '}"
         last = text
-    yield f"{last}{end if last else ''}{edges[1]}"
+    yield f"{last}{end if last else ''}{brackets[1]}"
 
 
 def _is_json(text: bytes) -> bool:
-    """Say whether a text is JSON that is not cut off."""
+    """Whether a text is complete JSON."""
     try:
         parse_json(text.decode("utf-8"))
     except (ValueError, RecursionError):

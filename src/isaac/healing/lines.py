@@ -1,78 +1,172 @@
-"""Lines."""
+"""Heal JSON lines with a finished run, whether it holds exchanges or task-oriented dialogues."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from ..corpus.corpus import format_context
 from ..corpus.formats import FORMATS, Format, RowError, choose_format
 from ..corpus.records import dumps, parse_json
-from ..corpus.rejected import encode_raw_bytes
-from ..errors import CorpusError, IsaacError
-from ..recipe import Recipe
-from ..text import free_name
-from .documents import BYTE_ORDER_MARK
-from .pipeline import ExchangePipeline
-from .retrieval import Healed
+from ..curation.resources import Tools
+from ..errors import CorpusError, IsaacError, RecipeError
+from ..models.judges import Judge, load_judge
+from ..recipe import ReadingOptions
+from ..runs.run import Run
+from .columns import BYTE_ORDER_MARK, action_columns, reject_bytes, with_free_names
+from .dialogue import TurnHealer
+from .documents import DialogueDocumentHealer, find_dialogue_format
+from .pipeline import MAX_TRIES, ExchangePipeline, HealingPipeline, ResponseRewriter
+from .retrieval import Healed, Healer
 
 
-def override_input_format(
-    recipe: Recipe, form: str | None, context: str | None, response: str | None
-) -> Recipe:
-    """Return how records are read: by the flags, else as the run's; refuse an unknown format."""
-    if form is None and context is None and response is None:
-        return recipe
-    if form is not None and form not in FORMATS:
-        raise CorpusError(f"no format '{form}'; there: {', '.join(FORMATS)}")
-    return recipe.model_copy(update={"format": form, "context": context, "response": response})
+class LineHealer(Protocol):
+    """Heals records, one JSON object per line, and returns them in the same layout."""
+
+    @property
+    def pipeline(self) -> HealingPipeline[Any]:
+        """Heals the single responses, and counts the failures of judge and rephraser."""
+        ...
+
+    def heal_lines(self, lines: Iterable[bytes]) -> Iterator[str]:
+        """Heal lines, each before the next is read.
+
+        A line that cannot be used comes back unchanged, with the reason.
+        """
+        ...
+
+    def heal_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Heal one record, and add the columns that say what was done.
+
+        Raises `RowError` or `CorpusError` if the record cannot be used.
+        """
+        ...
 
 
-def detect_record_format(record: dict[str, Any], recipe: Recipe) -> Format:
-    """Return the format of a record, found anew where it has not the columns of the run."""
+def open_healer(
+    run: Run,
+    *,
+    judge: Judge | str | None = None,
+    model: Path | None = None,
+    fallback: str | None = None,
+    tries: int = MAX_TRIES,
+    reading: ReadingOptions | None = None,
+    tools: Tools | None = None,
+) -> LineHealer:
+    """Load all that is needed to heal records with a finished run.
+
+    ``judge`` is a judge or its name, and ``model`` the folder of a rephraser; see
+    `HealingPipeline` for what they do. ``reading`` has the format or the columns of the records,
+    if they differ from those of the run. With a run of task-oriented dialogues every turn of the
+    system is healed, otherwise the last response of each record. Raises `IsaacError` if the run,
+    the judge or the rephraser cannot be used.
+    """
+    curation, reading = run.curation(), reading or ReadingOptions()
+    judge = load_judge(judge) if isinstance(judge, str) else judge
+    rephraser = _load_rephraser(model)
+    dialogue_format = find_dialogue_format(curation, reading.format)
+    if dialogue_format is None:
+        reading = override_input_format(curation.recipe.reading, reading)
+        healer = Healer(curation, tools)
+        return ExchangeLineHealer(
+            ExchangePipeline(healer, judge, rephraser, fallback, tries), reading
+        )
+    _check_delexicalized_rephraser(model)
+    turn_healer = TurnHealer(curation, tools)
+    pipeline = HealingPipeline(turn_healer, judge, rephraser, fallback, tries)
+    return DialogueDocumentHealer(turn_healer, pipeline, dialogue_format)
+
+
+def _load_rephraser(folder: Path | None) -> ResponseRewriter | None:
+    if folder is None:
+        return None
+    from ..models.chat.rephraser import load_rephraser
+
+    rephraser: ResponseRewriter = load_rephraser(folder)
+    return rephraser
+
+
+def _check_delexicalized_rephraser(folder: Path | None) -> None:
+    """Raise `RecipeError` if a rephraser was not trained on delexicalized turns."""
+    if folder is None:
+        return
+    from ..models.chat.rephraser import WITHOUT_VALUES, read_metadata
+
+    if not read_metadata(folder).get(WITHOUT_VALUES):
+        raise RecipeError(
+            f"the rephraser in {folder} was trained on whole responses, so it would lose values; "
+            "train one on a run of dialogues: isaac train rephraser RUN"
+        )
+
+
+def override_input_format(run: ReadingOptions, given: ReadingOptions) -> ReadingOptions:
+    """Choose how records are read: with the given format or columns, or else as the run was.
+
+    Raises `CorpusError` if the given format is unknown.
+    """
+    if given.format is given.context is given.response is None:
+        return run
+    if given.format is not None and given.format not in FORMATS:
+        raise CorpusError(f"no format '{given.format}'; available: {', '.join(FORMATS)}")
+    return given
+
+
+def detect_record_format(record: Mapping[str, Any], reading: ReadingOptions) -> Format:
+    """Choose the format of a record, or detect it if the record lacks the columns to read."""
     try:
         return choose_format(
-            [record], name=recipe.reading.format, context=recipe.reading.context, response=recipe.reading.response
+            [record], name=reading.format, context=reading.context, response=reading.response
         )
     except CorpusError:
-        if recipe.reading.response is not None:
+        if reading.response is not None:
             with suppress(CorpusError):
-                return choose_format([record], name=recipe.reading.format)
+                return choose_format([record], name=reading.format)
         raise
 
 
-def heal_lines(mender: ExchangePipeline, recipe: Recipe) -> Iterator[str]:
-    """Yield the lines of standard input healed, each before the next is read."""
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        raw = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
-        if raw.strip():
-            yield dumps(heal_line(mender, recipe, raw.rstrip(b"\r\n")))
+class ExchangeLineHealer:
+    """Heals the last response of each record; see `LineHealer`."""
+
+    def __init__(self, pipeline: ExchangePipeline, reading: ReadingOptions) -> None:
+        self.pipeline, self.reading = pipeline, reading
+
+    def heal_lines(self, lines: Iterable[bytes]) -> Iterator[str]:
+        """Heal lines, each before the next is read; blank lines are left out."""
+        for number, line in enumerate(lines, start=1):
+            raw = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+            if raw.strip():
+                yield dumps(self._heal_line(raw.rstrip(b"\r\n")))
+
+    def heal_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Heal the last response of a record, and add the columns that say what was done.
+
+        Raises `RowError` or `CorpusError` if the record cannot be used.
+        """
+        record_format = detect_record_format(record, self.reading)
+        turn = record_format.turns(record)[-1]
+        healed = self.pipeline.heal_exchange(format_context(turn.prompt), turn.response)
+        if healed.response != turn.response:
+            record = record_format.replace(record, turn.index, healed.response)
+        columns = exchange_columns(healed, judged=self.pipeline.judge is not None)
+        return {**record, **with_free_names(columns, record)}
+
+    def _heal_line(self, line: bytes) -> dict[str, Any]:
+        try:
+            record = parse_json(line.decode("utf-8"))
+            if not isinstance(record, dict):
+                raise RowError("not a JSON object")
+            return self.heal_record(record)
+        except (ValueError, RecursionError, IsaacError) as error:
+            return reject_bytes(line, error)
 
 
-def heal_line(mender: ExchangePipeline, recipe: Recipe, line: bytes) -> dict[str, Any]:
-    try:
-        record = parse_json(line.decode("utf-8"))
-        if not isinstance(record, dict):
-            raise RowError("not a JSON object")
-        form = detect_record_format(record, recipe)
-        turn = form.turns(record)[-1]
-        healed = mender.heal_exchange(format_context(turn.prompt), turn.response)
-    except (ValueError, RecursionError, IsaacError) as error:
-        return {"isaac_action": "rejected", "isaac_reason": str(error), **encode_raw_bytes(line)}
-    if healed.response != turn.response:
-        record = form.replace(record, turn.index, healed.response)
-    added = build_columns(healed, judged=mender.judge is not None)
-    return {**record, **{free_name(name, record): value for name, value in added.items()}}
-
-
-def build_columns(healed: Healed, *, judged: bool) -> dict[str, Any]:
+def exchange_columns(healed: Healed, *, judged: bool) -> dict[str, Any]:
+    """The columns that are added to a record; ``judged`` adds the verdict of the judge."""
     confidence = healed.confidence
     columns = {
-        "isaac_action": healed.action,
-        "isaac_reason": healed.reason,
-        "isaac_source_id": healed.source_id,
+        **action_columns(healed),
         "isaac_confidence": None if confidence is None else round(confidence, 4),
         "isaac_typicality": round(healed.typicality or 0.0, 4),
         "isaac_probability": round(healed.probability, 4),

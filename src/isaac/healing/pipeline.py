@@ -1,7 +1,8 @@
-"""Single responses made safe: by retrieval or a model's rewrite, each checked by a judge.
+"""Healing one response after another: keep it, trim it, draw or rewrite it, or give up.
 
-Without a judge and a model this is what `Healer` does. It fails closed: a response that a judge
-leaves unscored, or fails on, is not taken for safe.
+A judge can decide on each candidate, and a rephraser can rewrite instead of drawing. Without both
+the result is that of `Healer`. Healing fails closed: a response that the judge leaves unscored, or
+fails on, is never safe.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..text import shorten
 from .retrieval import NO_HEAD_REASON, Healed, Healer, LocatedExchange, RewriteRefusedError
 
 MAX_TRIES = 4
-"""Draws or rewrites that are tried for a response at most."""
+"""Maximum number of draws or rewrites that are tried for a response."""
 
 VERDICT_REASONS: dict[Verdict, str] = {
     "unsafe": "judged unsafe",
@@ -26,149 +27,169 @@ VERDICT_REASONS: dict[Verdict, str] = {
 
 
 class ResponseRewriter(Protocol):
-    """Anything that rewrites responses to contexts; another seed may give other rewrites."""
+    """Anything that rewrites responses; another seed may give other rewrites."""
 
     def rewrite(self, contexts: list[str], responses: list[str], seed: int) -> list[str | None]:
-        """Return one rewrite for each pair of a context and its response, None where it failed."""
+        """Rewrite each response to its context; None if that failed."""
         ...
 
 
 class FailureCount(NamedTuple):
-    """How often someone was asked and failed, and the first error."""
+    """How many calls of a judge or rephraser failed, and the first error."""
 
-    asked: int = 0
+    attempts: int = 0
     failed: int = 0
-    first: str | None = None
+    first_error: str | None = None
 
     def after(self, error: str | None) -> FailureCount:
-        """Return the failures after one more was asked, with its error if it failed."""
-        failed = self.failed + (error is not None)
-        return FailureCount(self.asked + 1, failed, error if self.first is None else self.first)
+        """The count after one more call, with its error if it failed."""
+        return FailureCount(
+            self.attempts + 1,
+            self.failed + (error is not None),
+            error if self.first_error is None else self.first_error,
+        )
 
 
-S = TypeVar("S", bound="Response")
-S_contra = TypeVar("S_contra", bound="Response", contravariant=True)
+E = TypeVar("E", bound="PreparedExchange")
+E_contra = TypeVar("E_contra", bound="PreparedExchange", contravariant=True)
 
 
-class Response(Protocol):
-    """Something that was said, as whoever heals it sees it."""
+class PreparedExchange(Protocol):
+    """An exchange as a strategy has prepared it: put in its neighborhood, or trimmed."""
 
     @property
     def context(self) -> str:
-        """What it answers."""
+        """What the response answers."""
         ...
 
     @property
     def response(self) -> str | None:
-        """What was said."""
+        """The original response."""
         ...
 
 
-class HealingStrategy(Protocol[S_contra]):
-    """Knows what stays, and what may be said instead."""
+class HealingStrategy(Protocol[E_contra]):
+    """Decides which responses stay, and finds candidates to replace the others."""
 
     @property
     def seed(self) -> int:
-        """The seed of every draw and rewrite."""
+        """The seed of all draws and rewrites."""
         ...
 
-    def stays(self, seen: S_contra, /) -> str | None:
-        """Return why a response stays as it is, None if it does not."""
+    def reason_to_keep(self, exchange: E_contra, /) -> str | None:
+        """Why the response stays; None if it does not."""
         ...
 
-    def why(self, seen: S_contra, /) -> str:
-        """Return why a response that does not stay goes."""
+    def reason_to_replace(self, exchange: E_contra, /) -> str:
+        """Why a response is replaced if it has no reason to stay."""
         ...
 
-    def cut(self, seen: S_contra, /) -> Healed | None:
-        """Return what of a response may stay, None where that is all of it, or nothing."""
+    def trim(self, exchange: E_contra, /) -> Healed | None:
+        """The trimmed response; None if there was nothing to remove, or nothing would be left."""
         ...
 
-    def draws(self, seen: S_contra, /) -> Iterator[Healed]:
-        """Yield what may be said instead, one draw after the other, no response twice."""
+    def draw_replacements(self, exchange: E_contra, /) -> Iterator[Healed]:
+        """Draw replacements one after another, no response twice."""
         ...
 
-    def asked(self, seen: S_contra, /) -> tuple[str, str]:
-        """Return the context and the response as a rephraser is given them."""
+    def rephraser_input(self, exchange: E_contra, /) -> tuple[str, str]:
+        """The context and the response that a rephraser gets."""
         ...
 
-    def accept_rewrite(self, seen: S_contra, text: str, /, *, judged: bool) -> Healed:
-        """Return a rewrite as it goes out; raise `RewriteRefusedError` where it may not."""
+    def accept_rewrite(self, exchange: E_contra, text: str, /, *, judged: bool) -> Healed:
+        """Complete a rewrite; raise `RewriteRefusedError` if it may not be used.
+
+        With ``judged``, a judge decides on it afterwards.
+        """
         ...
 
-    def as_given(self, seen: S_contra, action: str, reason: str, /) -> Healed:
-        """Return a response as it was given."""
+    def leave_unchanged(self, exchange: E_contra, action: str, reason: str, /) -> Healed:
+        """The result if the response stays unchanged."""
         ...
 
 
-class HealingPipeline(Generic[S]):
-    """Heals one response after the other; for one thread at a time.
+class HealingPipeline(Generic[E]):
+    """Heals one response after another; for one thread at a time.
 
-    ``rephraser`` rewrites what would be drawn otherwise, ``judge`` has the last word on what stays
-    and what is said instead, ``fallback`` is said where nothing safe is found within ``tries``.
-    ``judge_failures`` and ``rewrite_failures`` count how often the two failed.
+    ``judge`` decides which responses stay and which candidates may be used; ``rephraser`` rewrites
+    responses instead of drawing others; ``fallback`` replaces a response if none of ``tries``
+    candidates may be used. ``judge_failures`` and ``rewrite_failures`` count the failures of judge
+    and rephraser.
     """
 
     def __init__(
         self,
-        healer: HealingStrategy[S],
+        healer: HealingStrategy[E],
         judge: Judge | None = None,
         rephraser: ResponseRewriter | None = None,
         fallback: str | None = None,
         tries: int = MAX_TRIES,
     ) -> None:
         if fallback is not None and not fallback.strip():
-            raise RecipeError("a fallback is wanted that says something; this one is empty")
+            raise RecipeError(
+                "expected a fallback text, got an empty one; leave the fallback out to keep "
+                "responses that cannot be replaced"
+            )
         self.healer, self.judge, self.rephraser = healer, judge, rephraser
         self.fallback, self.tries = fallback, tries
         self.judge_failures, self.rewrite_failures = FailureCount(), FailureCount()
 
-    def heal(self, seen: S) -> Healed:
-        """Return the response kept, cut, drawn anew, rewritten, or given up.
+    def heal(self, exchange: E) -> Healed:
+        """Keep, trim, replace or rewrite the response of an exchange, or give up.
 
-        What the healer lets stay is kept; with a judge, what it judges safe, and nothing else. Of
-        the rest that part is tried which may stay, then the next draws, or before it rewrites,
-        until one may go out: one judged safe, or without a judge the first that the healer allows.
-        If there is none, ``action`` is fallback where that is said, else abstained, and the
-        response stays.
+        A response stays if the healer has a reason to keep it; with a judge, if it is judged safe,
+        and only then. For the others candidates are tried until one may be used: the trimmed
+        response, then draws; with a rephraser its rewrites, then the trimmed response. Without a
+        judge the first candidate is used, with a judge the first that is judged safe. If there is
+        none, ``action`` is fallback if there is a fallback text; else abstained, and the response
+        stays.
         """
-        why, verdict = self.healer.stays(seen), None
+        reason, verdict = self.healer.reason_to_keep(exchange), None
         if self.judge is not None:
-            verdict = self._ask_judge(seen.context, seen.response or "")
-            why = "judged safe" if verdict == "safe" else None
-        if why is not None:
-            return self.healer.as_given(seen, "kept", why)._replace(verdict=verdict)
-        why = self.healer.why(seen) if verdict is None else VERDICT_REASONS[verdict]
+            verdict = self._run_judge(exchange.context, exchange.response or "")
+            reason = "judged safe" if verdict == "safe" else None
+        if reason is not None:
+            kept = self.healer.leave_unchanged(exchange, "kept", reason)
+            return kept._replace(verdict=verdict)
+        if verdict is None:
+            reason = self.healer.reason_to_replace(exchange)
+        else:
+            reason = VERDICT_REASONS[verdict]
         tried, refused = 0, list[str]()
-        for found in self._iter_candidates(seen, refused):
+        for candidate in self._iter_candidates(exchange, refused):
             tried += 1
-            if (passed := self._check_candidate(seen, found)) is not None:
-                left = f"; {refused[-1]}" if refused and passed.action != "rewritten" else ""
-                return passed._replace(reason=f"{why}, {passed.reason}{left}")
-        return self._give_up(seen, f"{why}; {self._explain_no_candidate(tried, refused)}", verdict)
+            if (passed := self._check_candidate(exchange, candidate)) is not None:
+                note = f"; {refused[-1]}" if refused and passed.action != "rewritten" else ""
+                return passed._replace(reason=f"{reason}, {passed.reason}{note}")
+        problem = self._explain_no_candidate(tried, refused)
+        return self._give_up(exchange, f"{reason}; {problem}", verdict)
 
-    def _iter_candidates(self, seen: S, refused: list[str]) -> Iterator[Healed]:
-        """Yield what may be said instead, no text twice."""
-        cut = self.healer.cut(seen)
-        parts = [] if cut is None else [cut]
-        if self.rephraser is not None:
-            return itertools.chain(self._iter_rewrites(seen, refused), parts)
-        draws = itertools.islice(itertools.chain(parts, self.healer.draws(seen)), self.tries)
-        if self.judge is None:
-            return draws
-        return (drawn for drawn in draws if drawn.action != "kept")
+    def _iter_candidates(self, exchange: E, refused: list[str]) -> Iterator[Healed]:
+        """Yield candidates to replace a response, no text twice.
 
-    def _iter_rewrites(self, seen: S, refused: list[str]) -> Iterator[Healed]:
-        """Yield rewrites, and note why others were refused.
-
-        A model that says the same twice in a row is taken to leave nothing to chance, and not asked
-        again.
+        Adds to ``refused`` why rewrites were refused.
         """
-        context, response = self.healer.asked(seen)
+        trimmed = self.healer.trim(exchange)
+        candidates = [] if trimmed is None else [trimmed]
+        if self.rephraser is not None:
+            return itertools.chain(self._iter_rewrites(exchange, refused), candidates)
+        draws = self.healer.draw_replacements(exchange)
+        tried = itertools.islice(itertools.chain(candidates, draws), self.tries)
+        if self.judge is None:
+            return tried
+        # The original response, drawn again, was judged before.
+        return (candidate for candidate in tried if candidate.action != "kept")
+
+    def _iter_rewrites(self, exchange: E, refused: list[str]) -> Iterator[Healed]:
+        """Yield the rewrites that the healer accepts, and note why others were refused.
+
+        A model that returns the same text twice in a row is deterministic, and is not called again.
+        """
+        context, response = self.healer.rephraser_input(exchange)
         known, judged, last = {response}, self.judge is not None, None
         for turn in range(self.tries):
-            text, before = self._rewrite(context, response, self.healer.seed + turn), last
-            if text is not None and text == before:
+            text, previous = self._rewrite(context, response, self.healer.seed + turn), last
+            if text is not None and text == previous:
                 return
             last = text
             if text == response:
@@ -177,17 +198,17 @@ class HealingPipeline(Generic[S]):
                 continue
             known.add(text)
             try:
-                yield self.healer.accept_rewrite(seen, text, judged=judged)
+                yield self.healer.accept_rewrite(exchange, text, judged=judged)
             except RewriteRefusedError as problem:
                 refused.append(str(problem))
 
     def _rewrite(self, context: str, response: str, seed: int) -> str | None:
-        """Return a rewrite, None where there is none that can be used."""
+        """Rewrite a response, and count a failure; None if there is no usable rewrite."""
         assert self.rephraser is not None
         try:
             (text,) = self.rephraser.rewrite([context], [response], seed)
-            why = getattr(self.rephraser, "first_error", None) or "it returned no text"
-            error = None if text is not None else why
+            no_text = getattr(self.rephraser, "first_error", None) or "it returned no text"
+            error = None if text is not None else no_text
             text = None if text is None else validate_text(text, "the rewrite")
         except RowError as problem:
             text, error = None, str(problem)
@@ -196,40 +217,42 @@ class HealingPipeline(Generic[S]):
         self.rewrite_failures = self.rewrite_failures.after(error)
         return text
 
-    def _check_candidate(self, seen: S, found: Healed) -> Healed | None:
-        """Return what was found with its verdict if it may go out."""
-        if found.action == "replaced":
-            found = found._replace(reason="drawn")
+    def _check_candidate(self, exchange: E, candidate: Healed) -> Healed | None:
+        """Judge a candidate, and return it with its verdict; None if it may not be used."""
+        if candidate.action == "replaced":
+            candidate = candidate._replace(reason="drawn")
         if self.judge is None:
-            return found
-        verdict = self._ask_judge(seen.context, found.response)
-        return found._replace(verdict=verdict) if verdict == "safe" else None
+            return candidate
+        verdict = self._run_judge(exchange.context, candidate.response)
+        return candidate._replace(verdict=verdict) if verdict == "safe" else None
 
-    def _ask_judge(self, context: str, response: str) -> Verdict:
+    def _run_judge(self, context: str, response: str) -> Verdict:
+        """Judge a response, and count a failure."""
         assert self.judge is not None
-        found = run_judge(self.judge, [context], [response])
-        self.judge_failures = self.judge_failures.after(found.first_error)
-        return found.judgments[0].verdict
+        result = run_judge(self.judge, [context], [response])
+        self.judge_failures = self.judge_failures.after(result.first_error)
+        return result.judgments[0].verdict
 
     def _explain_no_candidate(self, tried: int, refused: list[str]) -> str:
-        """Return in words that nothing could be said instead."""
+        """Explain why no candidate could be used."""
         if tried:
-            what = "draws" if self.rephraser is None else "rewrites"
-            return f"none of {tried} {what} judged safe"
+            candidates = "draws" if self.rephraser is None else "rewrites"
+            return f"none of {tried} {candidates} judged safe"
         if self.rephraser is None:
             return NO_HEAD_REASON
         return f"no rewrite to be had{f': {refused[-1]}' if refused else ''}"
 
-    def _give_up(self, seen: S, reason: str, verdict: Verdict | None) -> Healed:
-        stays = self.healer.as_given(seen, "abstained", reason)._replace(verdict=verdict)
+    def _give_up(self, exchange: E, reason: str, verdict: Verdict | None) -> Healed:
+        """Use the fallback text, or else keep the response."""
+        healed = self.healer.leave_unchanged(exchange, "abstained", reason)
         if self.fallback is None:
-            return stays
-        said = stays._replace(action="fallback", response=self.fallback)
-        return said._replace(confidence=None, verdict=None)
+            return healed._replace(verdict=verdict)
+        healed = healed._replace(action="fallback", response=self.fallback)
+        return healed._replace(confidence=None, verdict=None)
 
 
 class ExchangePipeline(HealingPipeline[LocatedExchange]):
-    """Heals exchanges by their neighbourhoods; see `HealingPipeline`."""
+    """Heals exchanges with their neighborhoods; see `HealingPipeline`."""
 
     def __init__(
         self,
@@ -240,8 +263,8 @@ class ExchangePipeline(HealingPipeline[LocatedExchange]):
         tries: int = MAX_TRIES,
     ) -> None:
         super().__init__(healer, judge, rephraser, fallback, tries)
-        self.look = healer.look
+        self.locate = healer.locate
 
     def heal_exchange(self, context: str, response: str) -> Healed:
-        """Return the response to a context as `heal` does."""
-        return self.heal(self.look([(context, response)])[0])
+        """Heal the response to a context, as `heal` does."""
+        return self.heal(self.locate([(context, response)])[0])

@@ -1,7 +1,7 @@
-"""Single responses healed by retrieval: the same line with a given context as the query.
+"""Healing by retrieval: a response is replaced by a draw from the neighborhood of its context.
 
-Paper, healing: an off-consensus response is replaced; here by a draw from the neighbourhood of
-its context, with no model at all.
+Paper, healing: an off-consensus response is replaced. Here the given context is a query to a
+finished curation, so healing needs no model.
 """
 
 from __future__ import annotations
@@ -38,25 +38,26 @@ from ..runtime.arrays import Ints, Keys, Reals
 from ..runtime.concurrency import single_threaded_blas
 
 SINGLE_THREAD_EXCHANGES = 16
-"""Exchanges up to which linear algebra is done on one thread; changes no result."""
+"""Up to this many exchanges at a time use one thread for linear algebra; does not affect results."""
 
 NO_HEAD_REASON = "no head to draw from"
 
 
 class RewriteRefusedError(ValueError):
-    """A rewrite may not go out; the message says why."""
+    """A rewrite may not be used; the message says why."""
 
 
 class Healed(NamedTuple):
-    """What became of one response.
+    """The result for one response.
 
-    ``action`` is kept, replaced, or abstained where there is nothing to draw; ``reason`` says why,
-    in words. ``source_id`` is the exchange that a new response came from, None where the response
-    stays; ``typicality`` the share of the corpus's responses that are worded no more typically than
-    the given one, None if none was given; ``probability`` the odds of the cluster drawn.
-    ``confidence`` is how far the corpus stands behind the response that goes out: the share of the
-    neighbourhood in its cluster times the typicality of its wording, from 0 to 1, None where no
-    response goes out that could be compared. ``verdict`` is a judge's on it, None without a judge.
+    ``action`` is kept, replaced, or abstained if there is nothing to draw; `HealingPipeline` adds
+    trimmed, rewritten and fallback. ``reason`` explains it in words. ``source_id`` is the exchange
+    that a drawn response comes from, else None. ``typicality`` is that of the original response:
+    the share of the corpus's responses that are at most as typical; None if there was no response.
+    ``head_share`` is the share of the neighborhood in its head cluster, ``probability`` that of the
+    cluster drawn from. ``confidence`` is how well the corpus supports the final response: the share
+    of the neighborhood in its cluster times its typicality, 0 to 1, None if it was not compared
+    with the corpus. ``verdict`` is the judge's on the final response, None without a judge.
     """
 
     action: str
@@ -71,11 +72,11 @@ class Healed(NamedTuple):
 
 
 class LocatedExchange(NamedTuple):
-    """An exchange in its neighbourhood.
+    """An exchange with its neighborhood of m rows, and the clusters of its responses.
 
-    ``members`` are the rows of the neighbourhood, ascending, ``texts`` their responses by number,
-    the given response last if it is none of them; ``own`` is where it stands, None without one.
-    ``query`` (1, d) is the context's vector.
+    ``query`` (1, d) is the vector of the context. ``members`` (m,) are the rows, ascending, and
+    ``texts`` the numbers of their responses, followed by that of the given response if it is none
+    of them. ``given_index`` is its place in ``texts``, None if there is no response.
     """
 
     context: str
@@ -83,28 +84,28 @@ class LocatedExchange(NamedTuple):
     query: GridVectors
     members: Ints
     texts: Ints
-    own: int | None
-    found: Clusters
-    facts: ClusterOdds
+    given_index: int | None
+    clusters: Clusters
+    odds: ClusterOdds
     typicality: float | None
 
     @property
     def head_share(self) -> float:
-        """Return the share of the neighbourhood that its largest cluster has."""
-        return float(self.facts.sizes[0, 0] / self.facts.totals[0])
+        """The share of the neighborhood in its head cluster."""
+        return float(self.odds.sizes[0, 0] / self.odds.totals[0])
 
     def rank(self, member: int) -> int:
-        """Return the rank from 0 of the cluster that a member is in."""
-        place = int(np.flatnonzero(self.found.members.values == member)[0])
-        return int(np.searchsorted(np.cumsum(self.found.sizes[0]), place, side="right"))
+        """The rank of a member's cluster, 0 for the largest."""
+        place = int(np.flatnonzero(self.clusters.members.values == member)[0])
+        return int(np.searchsorted(np.cumsum(self.clusters.sizes[0]), place, side="right"))
 
     def share(self, member: int) -> float:
-        """Return the share of the neighbourhood that a member's cluster has."""
-        return float(self.found.counts[0][self.rank(member)] / self.facts.totals[0])
+        """The share of the neighborhood in a member's cluster."""
+        return float(self.clusters.counts[0][self.rank(member)] / self.odds.totals[0])
 
 
 class ReplacementSampler:
-    """Draws responses from neighbourhoods of a curation, however these were found."""
+    """Draws replacements from the neighborhoods of a curation."""
 
     def __init__(self, curation: Curation) -> None:
         self.curation = curation
@@ -115,93 +116,115 @@ class ReplacementSampler:
 
     @property
     def seed(self) -> int:
-        """Return the seed of every draw."""
+        """The seed of all draws."""
         return self.curation.recipe.seed
 
-    def among(
+    def locate_among(
         self, context: str, response: str, query: GridVectors, members: Ints
     ) -> LocatedExchange:
-        """Return a response beside rows, ascending, that may say something instead."""
+        """Take given rows, ascending, as the neighborhood to draw a replacement from.
+
+        The response itself is not placed in it.
+        """
         recipe, texts = self.curation.recipe, self.curation.layout.response[members]
         compared = self._select_compared(members, texts, None)
-        found = cluster_neighborhoods(np.arange(len(texts))[None], compared, recipe)
-        facts = cluster_odds(found, recipe)
-        return LocatedExchange(context, response, query, members, texts, None, found, facts, None)
+        clusters = cluster_neighborhoods(np.arange(len(texts))[None], compared, recipe)
+        odds = cluster_odds(clusters, recipe)
+        return LocatedExchange(context, response, query, members, texts, None, clusters, odds, None)
 
-    def draws(self, seen: LocatedExchange) -> Iterator[Healed]:
-        """Yield what may be said instead, one draw after the other, no response twice.
+    def draw_replacements(self, exchange: LocatedExchange) -> Iterator[Healed]:
+        """Draw replacements one after another, no response twice.
 
-        There is none where the recipe abstains, or where nothing in the neighbourhood may be drawn.
+        Yields nothing if the recipe abstains, or if no row of the neighborhood may be drawn.
         """
-        recipe, facts = self.curation.recipe, seen.facts
-        lone = facts.sizes[0, 0] < max(2, recipe.abstain * facts.totals[0])
-        if seen.own is not None and recipe.abstain and lone:
+        recipe, odds = self.curation.recipe, exchange.odds
+        head_too_small = odds.sizes[0, 0] < max(2, recipe.abstain * odds.totals[0])
+        given = exchange.given_index
+        if given is not None and recipe.abstain and head_too_small:
             return
-        seed = np.array([hash_exchange(seen.context, seen.response or "")], np.uint64)
-        for source, odds in (
-            self._draw_by_weight(seen, seed)
+        key = np.array([hash_exchange(exchange.context, exchange.response or "")], np.uint64)
+        for source, probability in (
+            self._draw_by_weight(exchange, key)
             if recipe.weighted
-            else _draw_by_cluster(seen, seed, recipe)
+            else _draw_by_cluster(exchange, key, recipe)
         ):
-            if seen.own is not None and seen.texts[source] == seen.texts[seen.own]:
-                yield self.as_given(seen, "kept", "drawn again")._replace(probability=odds)
+            if given is not None and exchange.texts[source] == exchange.texts[given]:
+                unchanged = self.leave_unchanged(exchange, "kept", "drawn again")
+                yield unchanged._replace(probability=probability)
             else:
-                yield self._make_replaced(seen, source, odds)
+                yield self._make_replaced(exchange, source, probability)
 
-    def as_given(self, seen: LocatedExchange, action: str, reason: str) -> Healed:
-        """Return an exchange with its response as it was given."""
+    def leave_unchanged(self, exchange: LocatedExchange, action: str, reason: str) -> Healed:
+        """The result if the response stays unchanged."""
         confidence = None
-        if seen.own is not None and seen.typicality is not None:
-            confidence = seen.share(seen.own) * seen.typicality
-        known = (seen.response or "", None, seen.typicality, seen.head_share, 1.0)
-        return Healed(action, *known, reason, confidence)
+        if exchange.given_index is not None and exchange.typicality is not None:
+            confidence = exchange.share(exchange.given_index) * exchange.typicality
+        return Healed(
+            action,
+            exchange.response or "",
+            None,
+            exchange.typicality,
+            exchange.head_share,
+            1.0,
+            reason,
+            confidence,
+        )
 
-    def _make_replaced(self, seen: LocatedExchange, source: int, odds: float) -> Healed:
-        row = seen.members[source]
+    def _make_replaced(self, exchange: LocatedExchange, source: int, probability: float) -> Healed:
+        row = exchange.members[source]
         number = self.curation.layout.ids[row]
         return Healed(
             "replaced",
             self.curation.final_responses(np.array([number]))[0],
             int(number),
-            seen.typicality,
-            seen.head_share,
-            odds,
-            "off-consensus" if seen.own is not None else "no response given",
-            seen.share(source) * float(self.typicality[row]),
+            exchange.typicality,
+            exchange.head_share,
+            probability,
+            "off-consensus" if exchange.given_index is not None else "no response given",
+            exchange.share(source) * float(self.typicality[row]),
         )
 
-    def _draw_by_weight(self, seen: LocatedExchange, seed: Keys) -> Iterator[tuple[int, float]]:
-        """Yield which member is drawn by the weights of all, and the odds of its cluster.
+    def _draw_by_weight(self, exchange: LocatedExchange, key: Keys) -> Iterator[tuple[int, float]]:
+        """Draw members by their weights; yield each with the probability of its cluster.
 
-        After each draw the members that are near-duplicates of the one drawn are left out.
+        After each draw the near-duplicates of the member drawn can no longer be drawn.
         """
-        order, sizes = seen.found.members.values, seen.found.sizes.values
+        order, sizes = exchange.clusters.members.values, exchange.clusters.sizes.values
         ranks = np.repeat(np.arange(len(sizes)), sizes)
-        kinds = self.curation.response_scores.kind[seen.texts[: len(seen.members)]]
+        texts = exchange.texts[: len(exchange.members)]
+        duplicate_group = self.curation.response_scores.duplicate_group[texts]
         with single_threaded_blas():
-            weights = self._compute_log_weights(seen, ranks)
+            weights = self._compute_log_weights(exchange, ranks)
         for turn in itertools.count():
             if not np.isfinite(weights).any():
                 return
-            odds = np.exp(weights - weights.max())[order][None]
-            odds /= odds.sum()
-            chance = uniforms(self.curation.recipe.seed, seed, turn, 0)
-            place = int(sample_categorical(odds, chance)[0])
+            # The probabilities (1, m) of all members, sorted by cluster.
+            probabilities = np.exp(weights - weights.max())[order][None]
+            probabilities /= probabilities.sum()
+            chance = uniforms(self.curation.recipe.seed, key, turn, 0)
+            place = int(sample_categorical(probabilities, chance)[0])
             source = int(order[place])
-            yield source, float(odds[0, ranks == ranks[place]].sum())
-            weights[: len(kinds)][kinds == kinds[source]] = -np.inf
+            yield source, float(probabilities[0, ranks == ranks[place]].sum())
+            same = duplicate_group == duplicate_group[source]
+            weights[: len(duplicate_group)][same] = -np.inf
 
-    def _compute_log_weights(self, seen: LocatedExchange, ranks: Ints) -> Reals:
-        """Return the logarithm of how likely each member is drawn, -inf where it may not be."""
-        recipe, members = self.curation.recipe, seen.members
-        share = np.append(log_response_odds(seen.facts)[0], -np.inf)
-        weights = np.full(len(seen.texts), -np.inf)
-        weights[seen.found.members.values] = share[np.minimum(ranks, len(share) - 1)]
+    def _compute_log_weights(self, exchange: LocatedExchange, ranks: Ints) -> Reals:
+        """Compute the log of each member's weight, -inf if it may not be drawn.
+
+        ``ranks`` are the ranks of the clusters of all members, sorted by cluster.
+        """
+        recipe, members = self.curation.recipe, exchange.members
+        # Start with the odds of a member's cluster; a cluster outside the head has none.
+        log_odds = np.append(log_response_odds(exchange.odds)[0], -np.inf)
+        weights = np.full(len(exchange.texts), -np.inf)
+        weights[exchange.clusters.members.values] = log_odds[np.minimum(ranks, len(log_odds) - 1)]
+        # Then add typicality and relevance of the rows; the given response is never drawn as such.
         inside = weights[: len(members)]
         inside += recipe.typicality * self.typicality[members]
         if self.relevance is not None:
-            wanted = self.relevance.wanted(seen.query)
-            inside += recipe.relevance * self.relevance.of(seen.query, wanted, members[None])[0]
+            targets = self.relevance.target_vectors(exchange.query)
+            relevance = self.relevance.score(exchange.query, targets, members[None])[0]
+            inside += recipe.relevance * relevance
         inside[~self.allowed[members]] = -np.inf
         weights[len(members) :] = -np.inf
         return weights
@@ -209,24 +232,25 @@ class ReplacementSampler:
     def _select_compared(
         self, members: Ints, texts: Ints, given: GridVectors | None
     ) -> ComparedResponses:
-        """Return what members are compared by, the given response last if it is none of them."""
+        """Select what members are compared by, with the given response last if it is no member."""
         compared = self.curation.compared
         if compared.vectors is None:
             return ComparedResponses(None, texts)
         vectors = compared.vectors[compared.item[members]]
         if given is not None and len(texts) > len(members):
             vectors = np.concatenate([vectors, given[None]])
-        kinds = None
-        if compared.kind is not None:
-            kinds = compared.kind[members]
-            kinds = np.append(kinds, kinds.max(initial=-1) + 1)[: len(texts)]
-        return ComparedResponses(vectors, np.arange(len(texts)), None, kinds)
+        groups = None
+        if compared.duplicate_group is not None:
+            groups = compared.duplicate_group[members]
+            groups = np.append(groups, groups.max(initial=-1) + 1)[: len(texts)]
+        return ComparedResponses(vectors, np.arange(len(texts)), None, groups)
 
 
 def compute_typicality_threshold(typicality: Reals, changed: int) -> float:
-    """Return above which typicality a response stays, where so many of a corpus's are changed.
+    """Compute the threshold above which a response stays, if the recipe changes n of a corpus.
 
-    Of equals at the bound a corpus leaves some as they are; so they stay.
+    ``typicality`` (n,) is that of the rows, ``changed`` how many of them the budget changes. Of
+    equally typical rows at the limit a curation keeps some, so all of them are above the threshold.
     """
     ranked = np.sort(typicality)
     if changed == len(ranked):
@@ -236,26 +260,26 @@ def compute_typicality_threshold(typicality: Reals, changed: int) -> float:
 
 
 class Healer(ReplacementSampler):
-    """Heals exchanges by the neighbourhoods of a curation; loads its encoders once.
+    """Heals exchanges with the neighborhoods of a curation; loads its encoders once.
 
-    Several threads may use one healer at a time.
+    Several threads may share one healer.
     """
 
     def __init__(self, curation: Curation, tools: Tools | None = None) -> None:
         recipe, tools = curation.recipe, tools or Tools()
         if recipe.reading.group_by is not None:
             raise RecipeError(
-                f"a run grouped by '{recipe.reading.group_by}' has no contexts to search; "
-                "heal with a run that was curated by nearest contexts"
+                f"cannot heal exchanges with a run grouped by '{recipe.reading.group_by}', which "
+                "has no contexts to search; use a run that was curated without --group-by"
             )
         assert curation.contexts is not None
         super().__init__(curation)
         layout = curation.layout
-        self.least = compute_typicality_threshold(
+        self.typicality_threshold = compute_typicality_threshold(
             self.typicality, round(recipe.share * len(layout.ids))
         )
-        self.wording: TypicalityModel | None = None
-        self.fitting = threading.Lock()
+        self.typicality_model: TypicalityModel | None = None
+        self.fit_lock = threading.Lock()
         candidates = build_context_index(
             layout, curation.contexts, self.allowed, recipe, curation.tools
         )
@@ -271,166 +295,177 @@ class Healer(ReplacementSampler):
             )
 
     def heal(self, exchanges: Iterable[tuple[str, str | None]]) -> list[Healed]:
-        """Return for each (context, response or None) the response kept, or one drawn instead.
+        """Heal each exchange, a context with its response or None: keep the response or draw one.
 
-        The neighbourhood is the k nearest contexts of the curation, the given exchange included
-        if it has a response. What stays stays as in the curation: a response that is typical
-        enough, or where the recipe keeps it, one in the largest cluster unless alone there. How
-        often a response was drawn already does not matter here.
+        The neighborhood is the k nearest contexts of the curation, including the given exchange if
+        it has a response. A response stays as in the curation: if it is typical enough, or, if the
+        recipe keeps those, if it is in the head cluster and not alone there. How often a response
+        was drawn before does not matter here.
         """
-        return [self._heal_located(seen) for seen in self.look(exchanges)]
+        return [self._heal_located(exchange) for exchange in self.locate(exchanges)]
 
-    def look(self, exchanges: Iterable[tuple[str, str | None]]) -> list[LocatedExchange]:
-        """Return each (context, response or None) in its neighbourhood, as `heal` sees it."""
-        asked = list(exchanges)
-        if not asked:
+    def locate(self, exchanges: Iterable[tuple[str, str | None]]) -> list[LocatedExchange]:
+        """Find the neighborhood of each exchange, a context with its response or None."""
+        batch = list(exchanges)
+        if not batch:
             return []
-        # Many threads of linear algebra have little to share in a few queries, and fight for cores.
-        with single_threaded_blas() if len(asked) <= SINGLE_THREAD_EXCHANGES else nullcontext():
-            return self._locate_batch(asked)
+        # A few queries give many threads little to share, and they compete for the cores.
+        with single_threaded_blas() if len(batch) <= SINGLE_THREAD_EXCHANGES else nullcontext():
+            return self._locate_batch(batch)
 
-    def stays(self, seen: LocatedExchange) -> str | None:
-        """Return why a response stays as it is, None if it does not."""
-        if seen.own is None or seen.typicality is None:
+    def reason_to_keep(self, exchange: LocatedExchange) -> str | None:
+        """Why the response stays; None if it does not."""
+        if exchange.given_index is None or exchange.typicality is None:
             return None
-        if seen.typicality > self.least:
+        if exchange.typicality > self.typicality_threshold:
             return "typical"
-        agrees = self.curation.recipe.keep and seen.rank(seen.own) == 0
-        return "in the largest cluster" if agrees and seen.facts.sizes[0, 0] > 1 else None
+        in_head = self.curation.recipe.keep and exchange.rank(exchange.given_index) == 0
+        return "in the largest cluster" if in_head and exchange.odds.sizes[0, 0] > 1 else None
 
-    def why(self, _seen: LocatedExchange) -> str:
-        """Return why a response that does not stay goes."""
+    def reason_to_replace(self, _exchange: LocatedExchange) -> str:
+        """Why a response is replaced if it has no reason to stay."""
         return "off-consensus"
 
-    def cut(self, _seen: LocatedExchange) -> Healed | None:
-        """Return None: of a response nothing can be left out."""
+    def trim(self, _exchange: LocatedExchange) -> Healed | None:
+        """Always None: whole responses are not trimmed."""
         return None
 
-    def asked(self, seen: LocatedExchange) -> tuple[str, str]:
-        """Return the context and the response as a rephraser is given them."""
-        return seen.context, seen.response or ""
+    def rephraser_input(self, exchange: LocatedExchange) -> tuple[str, str]:
+        """The context and the response that a rephraser gets."""
+        return exchange.context, exchange.response or ""
 
-    def accept_rewrite(self, seen: LocatedExchange, text: str, *, judged: bool) -> Healed:
-        """Return a rewrite that may go out, if a judge has the last word or it is more typical.
+    def accept_rewrite(self, exchange: LocatedExchange, text: str, *, judged: bool) -> Healed:
+        """Accept a rewrite if a judge decides on it afterwards, or if it is more typical.
 
-        Raises `RewriteRefusedError` for another one.
+        Raises `RewriteRefusedError` otherwise.
         """
-        again = self.look([(seen.context, text)])[0]
-        if not judged and (again.typicality or 0) <= (seen.typicality or 0):
+        rewritten = self.locate([(exchange.context, text)])[0]
+        if not judged and (rewritten.typicality or 0) <= (exchange.typicality or 0):
             raise RewriteRefusedError("the rewrite is worded no more typically")
-        found = self.as_given(again, "rewritten", "rewritten")
-        return found._replace(typicality=seen.typicality, head_share=seen.head_share)
+        healed = self.leave_unchanged(rewritten, "rewritten", "rewritten")
+        return healed._replace(typicality=exchange.typicality, head_share=exchange.head_share)
 
-    def _heal_located(self, seen: LocatedExchange) -> Healed:
-        if (reason := self.stays(seen)) is not None:
-            return self.as_given(seen, "kept", reason)
-        for drawn in self.draws(seen):
+    def _heal_located(self, exchange: LocatedExchange) -> Healed:
+        if (reason := self.reason_to_keep(exchange)) is not None:
+            return self.leave_unchanged(exchange, "kept", reason)
+        for drawn in self.draw_replacements(exchange):
             return drawn
-        return self.as_given(seen, "abstained", NO_HEAD_REASON)
+        return self.leave_unchanged(exchange, "abstained", NO_HEAD_REASON)
 
-    def _locate_batch(self, asked: list[tuple[str, str | None]]) -> list[LocatedExchange]:
+    def _locate_batch(self, batch: list[tuple[str, str | None]]) -> list[LocatedExchange]:
         contexts = self.curation.contexts
         assert contexts is not None
-        queries = embed(self.context_encoder, [context for context, _ in asked]).vectors
+        queries = embed(self.context_encoder, [context for context, _ in batch]).vectors
         if queries.shape[1] != contexts.vectors.shape[1]:
             raise RecipeError(
-                f"the run's contexts were embedded in {contexts.vectors.shape[1]} dimensions, "
-                f"the encoder now gives {queries.shape[1]}"
+                f"the contexts of the run have {contexts.vectors.shape[1]} dimensions, but encoder "
+                f"'{self.curation.recipe.context_encoder}' now returns {queries.shape[1]}; "
+                "load the encoder that the run was curated with"
             )
+        # The number of each context in the corpus, -1 if it is not in it.
         find = self.curation.layout.contexts.find
-        selves = np.array([find(context) for context, _ in asked], np.int64)
+        selves = np.array([find(context) for context, _ in batch], np.int64)
         members = self.neighborhood_search.find_nearest(queries, selves)
-        given = self._embed_given(asked, queries)
+        vectors = self._embed_responses(batch, queries)
         return [
-            self._locate(asked[i], members[i], given[i], queries[i : i + 1])
-            for i in range(len(asked))
+            self._locate(batch[i], members[i], vectors[i], queries[i : i + 1])
+            for i in range(len(batch))
         ]
 
-    def _embed_given(
-        self, asked: list[tuple[str, str | None]], queries: GridVectors
+    def _embed_responses(
+        self, batch: list[tuple[str, str | None]], queries: GridVectors
     ) -> list[GridVectors | None]:
-        """Return the vector by which each given response is compared, None where there is none."""
+        """Compute the vector by which each response is compared, None if there is no response."""
         if self.response_encoder is None:
-            return [None] * len(asked)
-        short = self.curation.recipe.view == "opening"
-        texts = [extract_opening(text) if short else text for _, text in asked if text is not None]
-        distinct = sorted(set(texts))
-        vectors = embed(self.response_encoder, distinct).vectors
-        place = {text: vectors[number] for number, text in enumerate(distinct)}
-        ridge, found = self.curation.compared.ridge, iter(texts)
-        seen = [None if text is None else place[next(found)] for _, text in asked]
+            return [None] * len(batch)
+        openings = self.curation.recipe.view == "opening"
+        texts = [
+            extract_opening(text) if openings and text is not None else text for _, text in batch
+        ]
+        distinct = sorted({text for text in texts if text is not None})
+        embedded = embed(self.response_encoder, distinct).vectors
+        vector_of = {text: embedded[number] for number, text in enumerate(distinct)}
+        vectors = [None if text is None else vector_of[text] for text in texts]
+        ridge = self.curation.compared.ridge
         if ridge is None:
-            return seen
+            return vectors
+        # The view "residual": what the context does not predict of the response.
         return [
-            None if one is None else ridge.residual(query[None], one[None])[0]
-            for query, one in zip(queries, seen, strict=True)
+            None if vector is None else ridge.residual(query[None], vector[None])[0]
+            for query, vector in zip(queries, vectors, strict=True)
         ]
 
     def _locate(
         self,
-        asked: tuple[str, str | None],
+        exchange: tuple[str, str | None],
         members: Ints,
-        given: GridVectors | None,
+        vector: GridVectors | None,
         query: GridVectors,
     ) -> LocatedExchange:
-        """Return one exchange; ``members`` are the rows of its neighbourhood, nearest first."""
+        """Put one exchange in its neighborhood; ``members`` (k,) are its rows, nearest first."""
         recipe, layout = self.curation.recipe, self.curation.layout
-        context, response = asked
-        members, own = self._insert_given(context, response, members)
+        context, response = exchange
+        members, given = self._insert_given(context, response, members)
         texts = layout.response[members]
-        if own == len(members):
+        if given == len(members):
             number = layout.responses.find(response or "")
             texts = np.append(texts, len(layout.responses) if number < 0 else number)
-        found = cluster_neighborhoods(
-            np.arange(len(texts))[None], self._select_compared(members, texts, given), recipe
+        clusters = cluster_neighborhoods(
+            np.arange(len(texts))[None], self._select_compared(members, texts, vector), recipe
         )
         typicality = None if response is None else self._score_typicality(response)
-        facts = cluster_odds(found, recipe)
+        odds = cluster_odds(clusters, recipe)
         return LocatedExchange(
-            context, response, query, members, texts, own, found, facts, typicality
+            context, response, query, members, texts, given, clusters, odds, typicality
         )
 
     def _score_typicality(self, response: str) -> float:
-        """Return how typical a response is, in the corpus or not."""
-        consensus, layout = self.curation.response_scores, self.curation.layout
+        """Look up or compute the typicality of a response, whether the corpus has it or not."""
+        scores, layout = self.curation.response_scores, self.curation.layout
         if (number := layout.responses.find(response)) >= 0:
-            return float(consensus.typicality[number])
-        with self.fitting:
-            self.wording = self.wording or TypicalityModel(layout.responses, consensus.kind)
-        return float(self.wording.typicality(self.wording.of([response]))[0])
+            return float(scores.typicality[number])
+        with self.fit_lock:
+            self.typicality_model = self.typicality_model or TypicalityModel(
+                layout.responses, scores.duplicate_group
+            )
+        model = self.typicality_model
+        return float(model.typicality(model.score([response]))[0])
 
     def _insert_given(
         self, context: str, response: str | None, members: Ints
     ) -> tuple[Ints, int | None]:
-        """Return the rows in ascending order and where among them the given exchange stands.
+        """Sort the rows, and find the place of the given exchange among them.
 
-        A given exchange that the corpus has is that row; another one comes after the rows, in the
-        place of the farthest of them; without a response there is none.
+        If one of the rows is the given exchange, that is its place. If not, it takes the place of
+        the farthest row and comes after all others. Without a response it has no place.
         """
         layout = self.curation.layout
         if response is None:
             return np.sort(members), None
-        number, asked = layout.responses.find(response), layout.contexts.find(context)
+        response_number = layout.responses.find(response)
+        context_number = layout.contexts.find(context)
         rows = np.sort(members)
-        twins = (layout.response[rows] == number) & (layout.context[rows] == asked)
-        if twins.any():
-            return rows, int(twins.argmax())
+        same = layout.response[rows] == response_number
+        same &= layout.context[rows] == context_number
+        if same.any():
+            return rows, int(same.argmax())
         rows = np.sort(members[: min(self.curation.recipe.neighbors, len(members)) - 1])
         return rows, len(rows)
 
 
 def _draw_by_cluster(
-    seen: LocatedExchange, seed: Keys, recipe: ResolvedRecipe
+    exchange: LocatedExchange, key: Keys, recipe: ResolvedRecipe
 ) -> Iterator[tuple[int, float]]:
-    """Yield which member is drawn, all of a cluster being equally likely, and its odds."""
+    """Draw a cluster, then any of its members; yield the member and its cluster's probability."""
+    odds, clusters = exchange.odds, exchange.clusters
     pool = ResponsePool(
-        seen.facts.odds,
-        seen.facts.rows,
-        seen.found.members.offsets[:1],
-        seen.found.members.values,
-        seen.texts,
+        odds.odds,
+        odds.rows,
+        clusters.members.offsets[:1],
+        clusters.members.values,
+        exchange.texts,
     )
     for turn in range(1, MAX_ATTEMPTS + 1):
-        drawn = draw(pool, seed, turn, recipe.seed)[-1]
-        if drawn.source[0] >= 0:  # or the texts of the cluster drawn are used up
-            yield int(drawn.source[0]), float(seen.facts.odds[0, drawn.rank[0]])
+        drawn = draw(pool, key, turn, recipe.seed)[-1]
+        if drawn.source[0] >= 0:  # -1 if all texts of the cluster were drawn before
+            yield int(drawn.source[0]), float(odds.odds[0, drawn.rank[0]])

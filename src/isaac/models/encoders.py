@@ -99,7 +99,7 @@ class SentenceTransformersEncoder:
             self.model = package.SentenceTransformer(model)
         except Exception as error:
             raise EncoderError(
-                f"cannot load 'st:{model}': {error}. Give a folder or the name of a model on the hub"
+                f"cannot load 'st:{model}': {error}. Give a folder, or the name of a hub model"
             ) from error
         self.revision = f"st:{model}, sentence-transformers {package.__version__}"
 
@@ -172,8 +172,7 @@ def load_encoder(name: str) -> Encoder:
     if address := parse_openai_name(name):
         return OpenAIEncoder(*address)
     raise RecipeError(
-        f"no encoder '{name}'; available: wordllama, hashing, st:<model>, "
-        "openai:<model>@<base-url>"
+        f"no encoder '{name}'; available: wordllama, hashing, st:<model>, openai:<model>@<base-url>"
     )
 
 

@@ -1,4 +1,4 @@
-"""A curation on disk: the run folder, the jobs that fill it, its exports, reports and audits."""
+"""Curations on disk: run folders, the jobs that fill them, exports, reports and audits."""
 
 from .export import export
 from .jobs import curate_to, redraw_run

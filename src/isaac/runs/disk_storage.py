@@ -1,7 +1,7 @@
-"""A store in a folder: what a curation finishes is a file, whole and with its checksum.
+"""The store of a run: each finished step of a curation is a complete file with a checksum.
 
-``checksums.sha256`` has a line for each, as the command sha256sum writes and checks them. A file
-without its checksum, or of another one, counts as not there: it is made again.
+``checksums.sha256`` has one line per file, in the format of the command sha256sum. A file without
+a checksum, or with a wrong one, counts as missing: it is computed again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from ..corpus.records import dumps
 from ..curation.clusters import Clusters
+from ..curation.storage import REDRAW_KEYS, SHARD_PREFIX
 from ..curation.unique_texts import TextFile
 from ..curation.vectors import Embeddings
 from ..errors import RunError
@@ -36,9 +37,11 @@ CHECKSUMS_FILE = "checksums.sha256"
 
 
 class DiskStorage:
-    """A store in a run's folder; of a finished run it only reads, and makes nothing.
+    """A store in a run folder; see `Storage` for its methods.
 
-    Arrays are memory-mapped. Names are paths below the folder, without what a file's name ends in.
+    Names are paths relative to the folder, without the suffix. With ``finished=True`` the store
+    only reads, and a missing or damaged file raises `RunError` instead of being computed again;
+    only the files of `REDRAW_KEYS` may be added. Large arrays are memory-mapped.
     """
 
     def __init__(self, folder: MirroredFolder, *, finished: bool = False) -> None:
@@ -47,113 +50,121 @@ class DiskStorage:
         self.checked: set[str] = set()
 
     def array(self, name: str, make: Callable[[], Array], /) -> Array:
-        """Return the numbers kept under a name, made and kept now if they are not there."""
+        """Load the array stored under ``name``, or compute and store it."""
         return self.stacked(name, -1, lambda: [make()])
 
     def stacked(self, name: str, rows: int, make: Callable[[], Iterable[Array]], /) -> Array:
-        """Return so many rows of numbers kept under a name, written portion by portion."""
+        """Load the array stored under ``name``, or build it chunk by chunk and store it.
+
+        The chunks have ``rows`` rows together; -1 means that there is only one chunk.
+        """
         file = f"{name}.npy"
         if self._any_missing(file):
             self._write(file, lambda out: _write_npy(out, rows, make()))
         with damaged_as_run_error(self.path / file) as path:
-            numbers: Array = np.load(
+            array: Array = np.load(
                 path, mmap_mode="r" if path.stat().st_size > MAX_UNMAPPED_BYTES else None
             )
-        return numbers
+        return array
 
-    def texts(self, name: str, count: int, pieces: Callable[[], TextChunks], /) -> Sequence[str]:
-        """Return so many texts kept under a name, taken from pieces now if they are not there."""
-        places = np.zeros((2, count), np.int64)
+    def texts(self, name: str, count: int, chunks: Callable[[], TextChunks], /) -> Sequence[str]:
+        """Load the ``count`` texts stored under ``name``, or write them to disk chunk by chunk.
+
+        The texts are one UTF-8 file in the order of the chunks; an array (2, count) has the start
+        and the length of each in bytes.
+        """
+        spans = np.zeros((2, count), np.int64)
 
         def save(out: IO[bytes]) -> None:
-            for numbers, texts in pieces():
+            for indices, texts in chunks():
                 encoded = [text.encode() for text in texts]
                 lengths = np.array([len(data) for data in encoded], np.int64)
-                places[0, numbers] = out.tell() + np.cumsum(lengths) - lengths
-                places[1, numbers] = lengths
+                spans[0, indices] = out.tell() + np.cumsum(lengths) - lengths
+                spans[1, indices] = lengths
                 out.write(b"".join(encoded))
 
         if self._any_missing(f"{name}.txt", f"{name}.npy"):
             self._write(f"{name}.txt", save)
-        starts, lengths = self.array(name, lambda: places)
+        starts, lengths = self.array(name, lambda: spans)
         with damaged_as_run_error(self.path / f"{name}.txt") as path:
             return TextFile(path, starts, lengths)
 
     def facts(self, name: str, make: Callable[[], dict[str, Any]], /) -> dict[str, Any]:
-        """Return the plain values kept under a name, made and kept now if they are not there."""
+        """Load the JSON values stored under ``name``, or compute and store them."""
         file = f"{name}.json"
         if self._any_missing(file):
             self._write(file, lambda out: out.write((dumps(make()) + "\n").encode()))
         return read_json(self.path / file)
 
-    def scratch(self, shape: tuple[int, ...], kind: type[np.generic], /) -> Array:
-        """Return room on the disk for numbers that are needed for a while, zeros."""
-        size = max(1, int(np.prod(shape)) * np.dtype(kind).itemsize)
+    def scratch(self, shape: tuple[int, ...], dtype: type[np.generic], /) -> Array:
+        """Allocate a temporary array of zeros on disk; the file is gone when the array is."""
+        size = max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         try:
             with tempfile.TemporaryFile(dir=self.path) as file:
+                # Reserve the blocks now: a full disk is an error here, not a crash on first use.
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, size)
                 else:
                     file.truncate(size)
-                return np.memmap(file, kind, "r+", shape=shape)
+                return np.memmap(file, dtype, "r+", shape=shape)
         except OSError as error:
             raise unwritable_error(self.path / "a temporary file", error) from error
 
     def has(self, name: str, /) -> bool:
-        """Say whether vectors or neighbourhoods of that name are kept, and sound."""
-        if name.startswith("shards/"):
+        """Whether intact vectors or clusters are stored under ``name``."""
+        if name.startswith(SHARD_PREFIX):
             return not self._any_missing(f"{name}.parquet")
         return not self._any_missing(f"{name}.npy", f"{name}.json")
 
     def embedded(self, name: str, make: Callable[[], Embeddings], /) -> Embeddings:
-        """Return the vectors kept under a name, made and kept now if they are not there."""
+        """Load the vectors stored under ``name``, or compute and store them."""
         if not self.has(name):
-            made = make()
-            self._write(f"{name}.npy", lambda out: _write_npy(out, -1, [made.vectors]))
-            self.facts(name, lambda: {"encoder": made.encoder, "unknown": made.unknown})
+            embedded = make()
+            self._write(f"{name}.npy", lambda out: _write_npy(out, -1, [embedded.vectors]))
+            self.facts(name, lambda: {"encoder": embedded.encoder, "unknown": embedded.unknown})
         with damaged_as_run_error(self.path / f"{name}.npy") as path:
             vectors = np.load(path, mmap_mode="r")
         return Embeddings(vectors, **self.facts(name, _raise_missing))
 
     def forget(self, name: str, /) -> None:
-        """Drop the vectors kept under a name."""
+        """Delete the vectors stored under ``name``; a finished run keeps them."""
         if not self.finished:
             for suffix in (".json", ".npy"):
                 self.folder.remove(f"{name}{suffix}")
 
     def clusters(self, name: str, make: Callable[[], Clusters], /) -> Clusters:
-        """Return the neighbourhoods kept under a name, made and kept now if they are not there."""
+        """Load the clusters stored under ``name``, or compute and store them."""
         file = f"{name}.parquet"
         if self._any_missing(file):
-            columns = {name: _to_list_array(part) for name, part in make()._asdict().items()}
+            columns = {field: _to_list_array(part) for field, part in make()._asdict().items()}
             self._write(
                 file, lambda out: pq.write_table(pa.table(columns), out, compression="zstd")
             )
         with damaged_as_run_error(self.path / file) as path:
             table = pq.read_table(path, use_threads=False)
-            return Clusters(*(_to_ragged(table.column(name)) for name in Clusters._fields))
+            return Clusters(*(_to_ragged(table.column(field)) for field in Clusters._fields))
 
     def _any_missing(self, *files: str) -> bool:
-        """Say whether one of some files is not there as it was written; each is checked once.
+        """Whether a file is missing or does not match its checksum; each is checked once.
 
-        Raises `RunError` if nothing may be made.
+        Raises `RunError` if so and the run is finished, because nothing is computed again then.
         """
         for file in files:
-            path, known = self.path / file, self.checksums.get(file)
+            path, checksum = self.path / file, self.checksums.get(file)
             if file in self.checked:
                 continue
-            if known is None or not path.exists() or file_sha256(path) != known:
-                if self.finished and not file.startswith(REDRAW_NAMES):
+            if checksum is None or not path.exists() or file_sha256(path) != checksum:
+                if self.finished and not file.startswith(REDRAW_KEYS):
                     raise RunError(
-                        f"{path} is damaged or missing; remove manifest.json there, and the same "
-                        "isaac curate command makes it again"
+                        f"{path} is damaged or missing; delete manifest.json in the run folder, "
+                        "then run the same isaac curate command to rebuild it"
                     )
                 return True
             self.checked.add(file)
         return False
 
     def _write(self, file: str, save: Callable[[IO[bytes]], Any]) -> None:
-        """Write a file and then its checksum, or nothing."""
+        """Write a file and then its checksum; if that fails, no file is left."""
         path = self.path / file
         with self.folder.writing(path, "wb") as out:
             save(out)
@@ -162,37 +173,34 @@ class DiskStorage:
         self._append_checksum(file)
 
     def _append_checksum(self, file: str) -> None:
-        """Add a file's checksum, behind a line that may have been cut off."""
+        """Append a file's checksum, on a new line even if the last one was cut off."""
         path = self.path / CHECKSUMS_FILE
         try:
             with path.open("a+b") as sums:
                 sums.seek(max(0, path.stat().st_size - 1))
-                begun = sums.read() not in (b"", b"\n")
-                sums.write(f"{chr(10) * begun}{self.checksums[file]}  {file}\n".encode())
+                is_cut_off = sums.read() not in (b"", b"\n")
+                sums.write(f"{chr(10) * is_cut_off}{self.checksums[file]}  {file}\n".encode())
         except OSError as error:
             raise unwritable_error(path, error) from error
         self.folder.changed(path)
 
     def tidy(self) -> None:
-        """Leave one line for each file that is there, in order of name."""
+        """Rewrite the checksums: one line for each existing file, sorted by name."""
         files = sorted(file for file in self.checksums if (self.path / file).exists())
         with self.folder.writing(self.path / CHECKSUMS_FILE) as sums:
             sums.writelines(f"{self.checksums[file]}  {file}\n" for file in files)
 
 
-REDRAW_NAMES = ("vectors/ridge", "vectors/wanted")
-"""What another draw may need for the first time."""
-
 MAX_UNMAPPED_BYTES = 2**20
-"""Bytes up to which an array is read rather than mapped."""
+"""Largest array file that is read into memory; larger ones are memory-mapped."""
 
 
 def _raise_missing() -> Any:
-    raise RunError("what was kept is gone")
+    raise RunError("the vectors lost their .json file while they were read; run the command again")
 
 
 def _read_checksums(file: Path) -> dict[str, str]:
-    """Return the checksums in a file; a line that was cut off counts for nothing."""
+    """Read the checksums of each file by name; cut-off and malformed lines are ignored."""
     if not file.exists():
         return {}
     lines = file.read_bytes().decode(errors="replace").split("\n")[:-1]
@@ -201,15 +209,18 @@ def _read_checksums(file: Path) -> dict[str, str]:
 
 
 def _write_npy(out: IO[bytes], rows: int, blocks: Iterable[npt.NDArray[Any]]) -> None:
-    """Write rows as .npy by plain writes: unlike np.save's, their errors name a cause."""
-    begun = False
+    """Write chunks of rows as one .npy file; ``rows`` is their number, -1 for that of one chunk.
+
+    Unlike `np.save`, plain writes raise errors that name their cause, such as a full disk.
+    """
+    has_header = False
     for block in blocks:
-        if not begun:
+        if not has_header:
             shape = (rows, *block.shape[1:]) if rows >= 0 else block.shape
-            kind = np.lib.format.dtype_to_descr(block.dtype)
-            header = {"descr": kind, "fortran_order": False, "shape": shape}
+            dtype = np.lib.format.dtype_to_descr(block.dtype)
+            header = {"descr": dtype, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(out, header)
-            begun = True
+            has_header = True
         out.write(np.ascontiguousarray(block).data)
 
 
@@ -219,6 +230,6 @@ def _to_list_array(part: Ragged) -> pa.Array:
 
 def _to_ragged(column: pa.ChunkedArray) -> Ragged:
     lists = column.combine_chunks()
-    lists = lists if isinstance(lists, pa.Array) else lists.chunk(0)
+    lists = lists if isinstance(lists, pa.Array) else lists.chunk(0)  # by version of pyarrow
     values: Ints = lists.values.to_numpy().astype(np.int64)
     return Ragged(values, lists.offsets.to_numpy().astype(np.int64))

@@ -1,4 +1,4 @@
-"""What a curation would do and about how long it would take, found on a sample."""
+"""Dry runs: what a curation would do, and its time and memory, estimated on a sample."""
 
 from __future__ import annotations
 
@@ -29,25 +29,27 @@ from ..recipe import Recipe, ResolvedRecipe
 from ..runtime.progress import Progress
 
 SAMPLE_TEXTS = 256
-"""Texts that are embedded to learn how fast the encoder is."""
+"""Texts that are embedded to measure the speed of the encoder."""
 
 SAMPLE_RESPONSES = 1000
-"""Responses of which it is told what belongs, to learn how long that takes."""
-
+"""Responses whose parts are scored to measure the speed of trimming."""
 
 SAMPLE_EXCHANGES = 3
 """Exchanges that a dry run shows."""
 
 
 class PlannedStage(NamedTuple):
-    """One stage of the plan with its estimated seconds."""
+    """One stage of a curation with its estimated seconds."""
 
     name: str
     seconds: float
 
 
 class Plan(NamedTuple):
-    """What would be done; times and memory are estimates from a sample on this machine."""
+    """What a curation would read and do; seconds and memory are estimates for this machine.
+
+    ``formats`` counts the exchanges of each detected format, ``rejected`` the unusable rows.
+    """
 
     formats: dict[str, int]
     exchanges: int
@@ -57,11 +59,11 @@ class Plan(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Return the estimated time of the whole job."""
+        """Estimated time of all stages."""
         return sum(stage.seconds for stage in self.stages)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the plan as plain values."""
+        """The plan as plain values."""
         return {
             "formats": self.formats,
             "exchanges": self.exchanges,
@@ -73,7 +75,7 @@ class Plan(NamedTuple):
 
 
 class DryRun(NamedTuple):
-    """The plan of a curation, and the first exchanges of its corpus as they were read."""
+    """The plan of a curation, and the first exchanges of its corpus."""
 
     plan: Plan
     samples: list[Exchange]
@@ -96,48 +98,46 @@ def dry_run(source: str | Path, recipe: Recipe, progress: Progress | None = None
 
 
 def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
-    """Return the plan of a curation, its speed measured on a few texts and neighbourhoods."""
+    """Plan a curation: run each stage on a small sample and scale its time to the corpus."""
     tools, layout = tools or Tools(), canonicalize_for(corpus, recipe)
     stages = []
-    tried = {"contexts": np.zeros((1, 1), np.int16), "responses": np.zeros((1, 1), np.int16)}
+    samples = {"contexts": np.zeros((1, 1), np.int16), "responses": np.zeros((1, 1), np.int16)}
     for name, encoder, texts in texts_to_embed(layout, recipe):
-        seconds, tried[name] = _time_encoder(tools.encoder(encoder), texts)
-        stages.append(PlannedStage(f"embed {len(texts):,} {name} by {encoder}", seconds))
+        seconds, samples[name] = _time_encoder(tools.encoder(encoder), texts)
+        stages.append(PlannedStage(f"embed {len(texts):,} {name} with {encoder}", seconds))
     if recipe.reading.group_by is None:
-        searches = int(layout.exchange.max()) + 1
-        stages.append(
-            PlannedStage(
-                f"search {searches:,} neighbourhoods", _time_search(layout, tried["contexts"])
-            )
-        )
-        near = recipe.neighbors if recipe.neighbors != "auto" else default_k(len(corpus))
-        members = min(near, len(corpus))
+        count = int(layout.exchange.max()) + 1
+        seconds = _time_search(layout, samples["contexts"])
+        stages.append(PlannedStage(f"search {count:,} neighborhoods", seconds))
+        k = recipe.neighbors if recipe.neighbors != "auto" else default_k(len(corpus))
+        members = min(k, len(corpus))
     else:
-        searches = int(layout.group.max()) + 1
-        members = max(1, len(corpus) // searches)
+        count = int(layout.group.max()) + 1
+        members = max(1, len(corpus) // count)
     if recipe.clusters != "text":
-        seconds = _time_clustering(tried["responses"], members, recipe)
+        seconds = _time_clustering(samples["responses"], members, recipe)
         stages.append(
-            PlannedStage(f"cluster {searches:,} neighbourhoods of {members:,}", seconds * searches)
+            PlannedStage(f"cluster {count:,} neighborhoods of {members:,}", seconds * count)
         )
         if "auto" in (recipe.view, recipe.radius):
-            trials = len(RADII) * len(VIEWS) * min(SAMPLE_NEIGHBORHOODS, searches)
+            trials = len(RADII) * len(VIEWS) * min(SAMPLE_NEIGHBORHOODS, count)
             stages.append(PlannedStage("choose view and radius", seconds * trials))
     if recipe.trim:
         seconds = _time_span_relevance(
             collect_responses(corpus, layout), tools.encoder(recipe.response_encoder)
         )
-        stages.append(PlannedStage(f"tell what belongs in {len(corpus):,} responses", seconds))
+        stages.append(PlannedStage(f"trim {len(corpus):,} responses", seconds))
     return Plan(
         count_formats(corpus),
         len(corpus),
         len(corpus.rejected),
         stages,
-        _estimate_memory_mib(layout, members, tried),
+        _estimate_memory_mib(layout, members, samples),
     )
 
 
 def _time_encoder(encoder: Encoder, texts: UniqueTexts) -> tuple[float, Any]:
+    """Estimated seconds for all texts, and the vectors of the sample."""
     sample = texts[:: max(1, len(texts) // SAMPLE_TEXTS)]
     embed(encoder, sample[:8])  # the first call loads and warms up
     start = time.perf_counter()
@@ -149,39 +149,40 @@ def _time_search(layout: CanonicalCorpus, vectors: Any) -> float:
     start = time.perf_counter()
     find_neighbors(vectors[:64], vectors, 10)
     seconds = time.perf_counter() - start
+    # Exact search compares every context with every other one: quadratic in their number.
     return seconds * len(layout.contexts) ** 2 / (min(64, len(vectors)) * len(vectors))
 
 
-def _time_clustering(vectors: Any, wanted: int, recipe: Recipe) -> float:
+def _time_clustering(vectors: Any, size: int, recipe: Recipe) -> float:
+    """Estimated seconds to cluster one neighborhood of ``size`` responses: quadratic in size."""
     count = min(16, BLOCK_NEIGHBORHOODS)
-    members = np.arange(count * min(wanted, 2000)).reshape(count, -1)
+    # Neighborhoods of the sample's responses, repeated as often as needed, (count, size).
+    members = np.arange(count * min(size, 2000)).reshape(count, -1)
     texts = members.reshape(-1) % len(vectors)
     start = time.perf_counter()
-    settled = ResolvedRecipe.of(
-        recipe.model_dump()
-        | {"neighbors": wanted, "search": "exact", "view": "whole", "radius": 0.8}
-    )
-    cluster_neighborhoods(members, ComparedResponses(vectors, texts), settled)
-    tried = (time.perf_counter() - start) / count
-    return float(tried * (wanted / members.shape[1]) ** 2)
+    settings = {"neighbors": size, "search": "exact", "view": "whole", "radius": 0.8}
+    resolved = ResolvedRecipe.of(recipe.model_dump() | settings)
+    cluster_neighborhoods(members, ComparedResponses(vectors, texts), resolved)
+    seconds = (time.perf_counter() - start) / count
+    return float(seconds * (size / members.shape[1]) ** 2)
 
 
-def _time_span_relevance(answers: ResponsesInContext, encoder: Encoder) -> float:
-    some = ResponsesInContext(*(column[:SAMPLE_RESPONSES] for column in answers))
-    embed(encoder, some.responses[:8])  # the first call loads and warms up
+def _time_span_relevance(responses: ResponsesInContext, encoder: Encoder) -> float:
+    sample = ResponsesInContext(*(column[:SAMPLE_RESPONSES] for column in responses))
+    embed(encoder, sample.responses[:8])  # the first call loads and warms up
     start = time.perf_counter()
-    fit_span_relevance(some, encoder)
+    fit_span_relevance(sample, encoder)
     seconds = time.perf_counter() - start
-    return seconds * len(answers.responses) / len(some.responses)
+    return seconds * len(responses.responses) / len(sample.responses)
 
 
-def _estimate_memory_mib(layout: CanonicalCorpus, size: int, tried: dict[str, Any]) -> int:
-    """Return MiB: the interpreter, texts, vectors, neighbourhoods and one shard's search."""
-    texts = sum(map(len, layout.contexts)) + sum(map(len, layout.responses))
-    widths = {name: vectors.shape[1] for name, vectors in tried.items()}
-    held = 3 * texts
-    held += 2 * widths["contexts"] * len(layout.contexts)
-    held += 2 * widths["responses"] * len(layout.responses)
-    held += 24 * size * (int(layout.exchange.max()) + 1)
+def _estimate_memory_mib(layout: CanonicalCorpus, size: int, samples: dict[str, Any]) -> int:
+    """Estimated MiB: the interpreter, texts, vectors, neighborhoods and the search of one shard."""
+    characters = sum(map(len, layout.contexts)) + sum(map(len, layout.responses))
+    dimensions = {name: vectors.shape[1] for name, vectors in samples.items()}
+    stored = 3 * characters
+    stored += 2 * dimensions["contexts"] * len(layout.contexts)
+    stored += 2 * dimensions["responses"] * len(layout.responses)
+    stored += 24 * size * (int(layout.exchange.max()) + 1)
     work = 2 * SHARD_NEIGHBORHOODS[1] * 8 * (min(len(layout.contexts), 8192) + size) * 2
-    return int(150 + (held + work) / 2**20)
+    return int(150 + (stored + work) / 2**20)

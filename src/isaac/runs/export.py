@@ -1,4 +1,4 @@
-"""A curated corpus in the types that trainers read, with a dataset card."""
+"""Export a curated corpus in the dataset types that trainers read, with a dataset card."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import pyarrow.compute as pc
 import yaml
 
 from ..corpus.records import dumps
 from ..corpus.source_records import fill_from_json
 from ..curation.curate import Curation
+from ..curation.lineage import first_targets
 from ..errors import RunError
 from ..text import make_printable
 from .reports.rendering import render_template
@@ -27,11 +27,12 @@ Messages = list[dict[str, str]]
 
 
 class ExportItem(NamedTuple):
-    """One target of one exchange, as an export sees it.
+    """One target of one exchange: everything that a row of an export is made from.
 
-    ``better`` says that the response was drawn and is nearer to what the corpus agrees on than
-    the original: more typical, or where the recipe weighs nothing but clusters, of the largest one.
-    ``group`` is that of a turn of dialogues, empty for other responses.
+    ``better`` says that the response replaces ``original`` and is closer to what the corpus agrees
+    on: it is more typical; or, if the recipe draws by cluster size alone, it is from the largest
+    cluster and the original is not; or it is the original, trimmed. ``group`` is the group of a
+    dialogue turn, empty for other responses.
     """
 
     prompt: Messages
@@ -44,33 +45,34 @@ class ExportItem(NamedTuple):
 
 
 def iter_items(curation: Curation, *, filled: bool = True) -> Iterator[ExportItem]:
-    """Yield every target in order of id, but for conversations with tools.
+    """Yield every target, in order of id and target, except those of dropped rows.
 
-    Their calls and results are no plain text, and no type here could carry them whole. Responses
-    of dialogues have their values, unless they are not to be ``filled``.
+    Conversations with tool calls are left out: no export type can hold calls and results.
+    Placeholders in dialogue responses are filled with their values unless ``filled=False``.
     """
     prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
-    written = curation.final_responses(np.arange(len(responses)))
+    final = curation.final_responses(np.arange(len(responses)))
     values, groups = curation.corpus.column("values"), curation.corpus.column("group")
     names = ("id", "source_id", "action", "target", "rank", "own_rank")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
-    first = curation.lineage.filter(pc.equal(curation.lineage.column("target"), 0))
-    typical, weighted = first.column("typicality").to_pylist(), curation.recipe.weighted
+    # Rows are sorted by id, so an id indexes the typicality of its own response.
+    typicality = first_targets(curation.lineage).column("typicality").to_pylist()
+    weighted = curation.recipe.weighted
     for row, source, action, target, rank, own_rank in zip(*columns, strict=True):
         prompt = json.loads(prompts[row])
         if action != "dropped" and not has_tool_calls(prompt):
-            rises = typical[source] > typical[row] if weighted else rank == 1 < own_rank
-            better = action == "replaced" and rises
-            better |= action == "replaced" and source == row  # its own, trimmed
+            rises = typicality[source] > typicality[row] if weighted else rank == 1 < own_rank
+            is_trimmed = source == row  # a row is "replaced" by itself only if parts were removed
+            better = action == "replaced" and (rises or is_trimmed)
             group = "" if values[row] is None else groups[row]
-            own = values[row] if filled else None
-            given = fill_from_json(responses[row], own)
-            drawn = fill_from_json(written[source], own)
-            yield ExportItem(prompt, given, drawn, action, target, better, group)
+            fill_values = values[row] if filled else None
+            original = fill_from_json(responses[row], fill_values)
+            response = fill_from_json(final[source], fill_values)
+            yield ExportItem(prompt, original, response, action, target, better, group)
 
 
 def has_tool_calls(prompt: Messages) -> bool:
-    """Say whether a conversation has a tool's result, or a turn that is only a call."""
+    """Whether a conversation has a tool result, or a turn without text, which is only a call."""
     return any(message["role"] == "tool" or not message["content"] for message in prompt)
 
 
@@ -87,7 +89,7 @@ def _to_messages(item: ExportItem) -> Iterator[Json]:
 
 
 def _to_dpo(item: ExportItem) -> Iterator[Json]:
-    """Prefer what was drawn to the row's own response, where it is the more common answer."""
+    """Prefer the replacement to the original; no row unless the replacement is better."""
     if item.better:
         yield {
             "prompt": item.prompt,
@@ -97,7 +99,7 @@ def _to_dpo(item: ExportItem) -> Iterator[Json]:
 
 
 def _to_kto(item: ExportItem) -> Iterator[Json]:
-    """Want what was kept, or drawn and the more common answer; not what that replaced."""
+    """Label kept responses and better replacements true, and what these replaced false."""
     if item.action == "kept" or item.better:
         yield {
             "prompt": item.prompt,
@@ -116,22 +118,22 @@ SHAREGPT_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
 
 
 def _to_sharegpt(item: ExportItem) -> Iterator[Json]:
-    turns = [*item.prompt, _make_assistant_message(item.response)]
-    yield {
-        "conversations": [{"from": SHAREGPT_ROLES[t["role"]], "value": t["content"]} for t in turns]
-    }
+    messages = [*item.prompt, _make_assistant_message(item.response)]
+    turns = [{"from": SHAREGPT_ROLES[m["role"]], "value": m["content"]} for m in messages]
+    yield {"conversations": turns}
 
 
 def _to_alpaca(item: ExportItem) -> Iterator[Json]:
-    """Write one exchange a row; earlier turns stand in ``history`` as pairs.
+    """Write the last user turn as the instruction, and earlier turns as pairs in ``history``.
 
-    Where the model spoke twice in a row, its first turn ends the history and nothing is asked.
+    If the last turn before the response is the assistant's, the instruction is empty and that turn
+    ends the history.
     """
     history = _pair_turns([message for message in item.prompt if message["role"] != "system"])
-    asked = "" if history[-1][1] else history.pop()[0]
+    instruction = "" if history[-1][1] else history.pop()[0]
     system = [message["content"] for message in item.prompt if message["role"] == "system"]
     yield {
-        "instruction": asked,
+        "instruction": instruction,
         "input": "",
         "output": item.response,
         "system": "\n\n".join(system),
@@ -139,20 +141,23 @@ def _to_alpaca(item: ExportItem) -> Iterator[Json]:
     }
 
 
-def _pair_turns(said: Messages) -> list[list[str]]:
-    """Return [question, answer] pairs; several turns of one side in a row become one."""
-    sides: list[tuple[bool, str]] = []
-    for message in said:
-        answer = message["role"] == "assistant"
-        if sides and sides[-1][0] == answer:
-            sides[-1] = (answer, f"{sides[-1][1]}\n\n{message['content']}")
+def _pair_turns(messages: Messages) -> list[list[str]]:
+    """Group messages into [user, assistant] pairs; consecutive turns of one side are joined.
+
+    A first assistant turn gets an empty user turn, a last user turn an empty answer.
+    """
+    turns: list[tuple[bool, str]] = []
+    for message in messages:
+        is_answer = message["role"] == "assistant"
+        if turns and turns[-1][0] == is_answer:
+            turns[-1] = (is_answer, f"{turns[-1][1]}\n\n{message['content']}")
         else:
-            sides.append((answer, message["content"]))
-    if sides[0][0]:
-        sides.insert(0, (False, ""))
-    if not sides[-1][0]:
-        sides.append((True, ""))
-    return [[sides[i][1], sides[i + 1][1]] for i in range(0, len(sides), 2)]
+            turns.append((is_answer, message["content"]))
+    if turns[0][0]:
+        turns.insert(0, (False, ""))
+    if not turns[-1][0]:
+        turns.append((True, ""))
+    return [[turns[i][1], turns[i + 1][1]] for i in range(0, len(turns), 2)]
 
 
 ROW_CONVERTERS: dict[ExportType, Callable[[ExportItem], Iterator[Json]]] = {
@@ -166,7 +171,7 @@ ROW_CONVERTERS: dict[ExportType, Callable[[ExportItem], Iterator[Json]]] = {
 
 
 class ExportResult(NamedTuple):
-    """What was written, and how many exchanges with tools were left out."""
+    """The folder of an export, its rows, and how many exchanges with tool calls were left out."""
 
     folder: Path
     rows: int
@@ -176,10 +181,11 @@ class ExportResult(NamedTuple):
 def export(
     run: Run, kind: ExportType, to: Path | None = None, *, licence: str = "unknown"
 ) -> ExportResult:
-    """Write the run's corpus in one of the types, with a dataset card.
+    """Write the curated corpus as ``train.jsonl`` in one of the types, with a dataset card.
 
-    The folder is ``RUN/export/KIND`` unless given; ``licence`` is the source's, by its name on
-    the Hugging Face hub. Raises `RunError` if the run has no row of the kind.
+    ``to`` is the folder, by default ``RUN/export/KIND``. ``licence`` is the license of the source
+    corpus, as an identifier of the Hugging Face hub such as "mit". Raises `RunError` if no row can
+    be exported as this type.
     """
     folder = to or run.path / "export" / kind
     curation, count = run.curation(), 0
@@ -193,22 +199,22 @@ def export(
                 count += 1
         if not count:
             raise RunError(_explain_no_rows(kind, left_out))
-    written = ExportResult(folder, count, left_out)
-    run.write(folder / "README.md", render_card(run, kind, written, licence))
-    return written
+    result = ExportResult(folder, count, left_out)
+    run.write(folder / "README.md", render_card(run, kind, result, licence))
+    return result
 
 
 def _explain_no_rows(kind: ExportType, left_out: int) -> str:
-    why = "nothing was drawn that the corpus agrees on more than on the row's own response"
+    reason = "no response was replaced by a more typical one or by one of a larger cluster"
     if left_out:
-        why = f"{left_out:,} conversations have tools, which an export cannot carry"
-    return f"no rows for '{kind}': {why}"
+        reason = f"{left_out:,} conversations have tool calls, which no export type can hold"
+    return f"no rows for '{kind}': {reason}"
 
 
 TYPE_DESCRIPTIONS: dict[ExportType, str] = {
     "sft": "conversational prompt-completion (TRL's `SFTTrainer`)",
-    "messages": "conversational language modelling (`messages`)",
-    "dpo": "conversational preference with explicit prompt (TRL's `DPOTrainer`)",
+    "messages": "conversational language modeling (`messages`)",
+    "dpo": "conversational preference with an explicit prompt (TRL's `DPOTrainer`)",
     "kto": "conversational unpaired preference (TRL's `KTOTrainer`)",
     "sharegpt": "ShareGPT conversations",
     "alpaca": "Alpaca instructions",
@@ -216,7 +222,7 @@ TYPE_DESCRIPTIONS: dict[ExportType, str] = {
 
 
 def build_llama_factory_entry(kind: ExportType) -> Json | None:
-    """Return LLaMA-Factory's ``dataset_info.json`` entry, None if it cannot read the type."""
+    """The entry for LLaMA-Factory's ``dataset_info.json``; None if it cannot read the type."""
     if kind == "messages":
         tags = _build_llama_factory_tags("role", "content", "user", "assistant")
         return {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": tags}
@@ -231,7 +237,7 @@ def build_llama_factory_entry(kind: ExportType) -> Json | None:
 
 
 def _build_llama_factory_tags(role: str, content: str, user: str, assistant: str) -> dict[str, str]:
-    """Return all of LLaMA-Factory's tags: those that are not given, it takes for absent."""
+    """All of LLaMA-Factory's tags: it does not fill in defaults for missing ones."""
     return {
         "role_tag": role,
         "content_tag": content,
@@ -244,7 +250,7 @@ def _build_llama_factory_tags(role: str, content: str, user: str, assistant: str
 
 
 def build_axolotl_config(kind: ExportType) -> Json | None:
-    """Return the lines for Axolotl's configuration, None if it cannot read the type."""
+    """The settings for Axolotl's configuration; None if it cannot read the type."""
     chat: Json = {"path": "train.jsonl", "ds_type": "json", "type": "chat_template"}
     last_turn_only: Json = {"roles_to_train": None, "train_on_eos": None}
     if kind == "messages":
@@ -261,27 +267,27 @@ def build_axolotl_config(kind: ExportType) -> Json | None:
     return None
 
 
-def render_card(run: Run, kind: ExportType, written: ExportResult, licence: str) -> str:
-    """Return the dataset card: what it is, where it comes from, how to train on it."""
-    summary, settings = run.summary(), build_axolotl_config(kind)
+def render_card(run: Run, kind: ExportType, result: ExportResult, licence: str) -> str:
+    """Render the dataset card: what the rows are, where they are from, how to train on them."""
+    summary, axolotl = run.summary(), build_axolotl_config(kind)
     entry = build_llama_factory_entry(kind)
     values = {
         "summary": summary,
-        "names": [make_printable(Path(given["name"]).name) for given in summary["inputs"]],
+        "names": [make_printable(Path(digest["name"]).name) for digest in summary["inputs"]],
         "kind": kind,
         "type": TYPE_DESCRIPTIONS[kind],
-        "rows": written.rows,
-        "left_out": written.left_out,
+        "rows": result.rows,
+        "left_out": result.left_out,
         "license": yaml.safe_dump(licence).splitlines()[0],
-        "size": _size_category(written.rows),
+        "size": _size_category(result.rows),
         "llama_factory": entry
         and json.dumps({"isaac": {"file_name": "train.jsonl", **entry}}, indent=2),
-        "axolotl": settings and yaml.safe_dump(settings, sort_keys=False),
+        "axolotl": axolotl and yaml.safe_dump(axolotl, sort_keys=False),
     }
     return render_template("card.md.jinja", values, autoescape=False)
 
 
 def _size_category(rows: int) -> str:
-    """Return the hub's name for a number of rows."""
+    """The Hugging Face hub's size category for a number of rows."""
     steps = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
     return next((name for limit, name in steps if rows < limit), "1M<n<10M")

@@ -1,4 +1,4 @@
-"""What fills a run folder: a curation from an input, or the same neighbourhoods drawn again."""
+"""The jobs that fill a run folder: curate an input, or draw again from its neighborhoods."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def choose_recipe(settings: Mapping[str, Any], *, paper: bool = False) -> Recipe
 def curate_to(
     path: str | Path, source: str | Path, recipe: Recipe, tools: Tools | None = None
 ) -> Run:
-    """Return a finished run in a folder: begun, gone on with, or found as it was.
+    """Curate an input into a run folder; resume an interrupted run, reuse a finished one.
 
-    Raises `RunError` if the folder holds something else, or a run of another recipe or input, or
+    Raises `RunError` if the folder contains anything but a run with this recipe and input, or if
     another process works on it.
     """
     tools = tools or Tools()
@@ -79,19 +79,21 @@ def curate_to(
 
 
 def check_is_run_folder(run: Run) -> None:
-    """Raise `RunError` if the folder holds something that is no run; nothing is written to it."""
+    """Raise `RunError` if the folder contains anything but a run; write nothing."""
     try:
-        there = {file.name for file in run.path.iterdir()} if run.path.exists() else set()
+        names = {file.name for file in run.path.iterdir()} if run.path.exists() else set()
     except OSError as error:
         raise RunError(f"cannot use {run.path} as a run folder: {error.strerror}") from None
-    left = {name for name in there if not name.endswith(PART_SUFFIX)} - {LOCK_FILE}
-    reading = {"corpus.parquet"} <= left <= set(INPUT_FILES)  # killed while reading
-    if "recipe.yaml" not in there and left and not reading:
-        raise RunError(f"{run.path} is not empty and not a run folder; choose another")
+    finished = {name for name in names if not name.endswith(PART_SUFFIX)} - {LOCK_FILE}
+    was_reading = {"corpus.parquet"} <= finished <= set(INPUT_FILES)  # killed before the recipe
+    if "recipe.yaml" not in names and finished and not was_reading:
+        raise RunError(
+            f"{run.path} is not empty and is not a run folder; choose another folder"
+        )
 
 
 def check_same_recipe(run: Run, recipe: Recipe) -> None:
-    """See that the folder is new, or holds a run of this recipe; raise `RunError` otherwise."""
+    """Raise `RunError` if the run has another recipe; one that has only read its input is emptied."""
     remove_stale_parts(run.path)
     if not (run.path / "recipe.yaml").exists():
         return
@@ -105,34 +107,37 @@ def check_same_recipe(run: Run, recipe: Recipe) -> None:
     if {difference.partition(":")[0] for difference in differences} <= DRAW_FIELDS:
         hint = ", or use isaac redraw"
     raise RunError(
-        f"{run.path} holds a run of another recipe ({'; '.join(differences)}). "
-        f"Choose another folder{hint}"
+        f"{run.path} contains a run with another recipe ({'; '.join(differences)}); "
+        f"choose another folder{hint}"
     )
 
 
 def _clear_inputs(run: Run) -> None:
-    """Remove what was read into a run; last the recipe, by which a folder is known as a run."""
+    """Empty a run; the recipe goes last, because it marks the folder as a run."""
     run.remove(*WORK_FOLDERS, CHECKSUMS_FILE, *INPUT_FILES, "recipe.yaml")
 
 
 def _load_or_read_corpus(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> Corpus:
-    """Return the corpus of the run, read now if the run has none or nothing came of it yet."""
-    note = run.path / "input.json"
-    if note.exists() and (run.path / "recipe.yaml").exists():
-        known = read_json(note)
-        now = [digest.sha256 for digest in digest_inputs(source, recipe.reading.format)]
-        same = now == [given["sha256"] for given in known["files"]]
-        if same and known["isaac"] == __version__:
-            if known["read"] != _compute_checksums(run):  # damaged since, or cut off
+    """Load the corpus of the run, or read it from the input.
+
+    Another input may replace the corpus only while nothing has been computed from it.
+    """
+    input_file = run.path / "input.json"
+    if input_file.exists() and (run.path / "recipe.yaml").exists():
+        recorded = read_json(input_file)
+        current = [digest.sha256 for digest in digest_inputs(source, recipe.reading.format)]
+        is_same_input = current == [digest["sha256"] for digest in recorded["files"]]
+        if is_same_input and recorded["isaac"] == __version__:
+            if recorded["read"] != _compute_checksums(run):  # damaged or cut off since
                 check_rereadable(run, source)
                 _read_into_run(run, source, recipe, tools, [])
             return run.corpus()
-        if run.begun and not same:
-            raise RunError(f"{run.path} holds a run of another input; choose another folder")
+        if run.begun and not is_same_input:
+            raise RunError(f"{run.path} contains a run of another input; choose another folder")
         if run.begun:
             raise RunError(
-                f"{run.path} was begun by isaac {known['isaac']}, this is {__version__}; "
-                "choose another folder"
+                f"{run.path} was started by isaac {recorded['isaac']}, but this is isaac "
+                f"{__version__}; choose another folder"
             )
         check_rereadable(run, source)
     _clear_inputs(run)
@@ -140,29 +145,29 @@ def _load_or_read_corpus(run: Run, source: str | Path, recipe: Recipe, tools: To
     _read_into_run(run, source, recipe, tools, inputs)
     files = [digest._asdict() for digest in inputs]
     facts = {"isaac": __version__, "files": files, "read": _compute_checksums(run)}
-    run.write(note, json.dumps(facts, indent=2) + "\n")
+    run.write(input_file, json.dumps(facts, indent=2) + "\n")
     corpus = run.corpus()
     if not len(corpus):
-        why = explain_empty_corpus(corpus)
+        reason = explain_empty_corpus(corpus)
         _clear_inputs(run)
-        raise CorpusError(why)
+        raise CorpusError(reason)
     run.write(run.path / "recipe.yaml", recipe.dump())
     return corpus
 
 
 def check_rereadable(run: Run, source: str | Path) -> None:
-    """Raise `RunError` if the input is standard input, which has been read once already."""
+    """Raise `RunError` if the input is standard input, which has been consumed already."""
     if str(source) == "-":
         raise RunError(
-            f"{run.path} holds another input or a damaged one, and standard input can be read only "
-            "once; choose another folder, or give the input as a file"
+            f"the corpus in {run.path} is damaged or from another input, and standard input can be "
+            "read only once; choose another folder, or give the input as a file"
         )
 
 
 def _read_into_run(
     run: Run, source: str | Path, recipe: Recipe, tools: Tools, inputs: list[InputDigest]
 ) -> None:
-    """Write the exchanges of an input, and the rows that cannot be used, as they are read."""
+    """Write the exchanges of an input to the run chunk by chunk, and its unusable rows."""
     with (
         run.writing(run.path / "rejected.jsonl") as lines,
         run.writing(run.path / "corpus.parquet", "wb") as out,
@@ -174,29 +179,29 @@ def _read_into_run(
 
 
 def _compute_checksums(run: Run) -> dict[str, str | None]:
-    """Return the checksums of what was read, None for a file that is not there."""
+    """The checksums of the files that reading writes; None for a missing file."""
     files = {name: run.path / name for name in ("corpus.parquet", "rejected.jsonl")}
     return {name: file_sha256(file) if file.exists() else None for name, file in files.items()}
 
 
 class _RejectedWriter:
-    """Takes rows that cannot be used as lines of a file."""
+    """Writes each unusable row as one line of a file, in place of a list in memory."""
 
     def __init__(self, lines: IO[str]) -> None:
         self.lines = lines
 
     def append(self, rejected: Rejected, /) -> None:
-        """Write one row."""
+        """Write one row as JSON."""
         self.lines.write(rejected.as_json() + "\n")
 
 
 def redraw_run(
     run: Run, changes: dict[str, Any], to: Path | None = None, tools: Tools | None = None
 ) -> Run:
-    """Return the run drawn again with other settings, in place or as a new folder.
+    """Draw again with other settings, in place or into a new folder; return that run.
 
-    Nothing is embedded or searched anew. Raises `RecipeError` for a field that the
-    neighbourhoods depend on.
+    Nothing is embedded or searched again. Raises `RecipeError` for a field that the neighborhoods
+    depend on.
     """
     if not (run.path / "recipe.yaml").exists():
         run.need_finished()
@@ -215,8 +220,7 @@ def redraw_run(
             _copy_run_files(run, target)
         curation = target.prepared(recipe, tools._replace(progress=timed))
         target.remove("manifest.json")
-        for stale in ("export", "evaluation"):  # of the draw that was
-            target.remove(stale)
+        target.remove("export", "evaluation")  # made from the old draw
         target.write(target.path / "recipe.yaml", recipe.dump())
         write_outputs(target, curation, timed, started)
     return target
@@ -226,9 +230,9 @@ def _copy_run_files(source: Run, target: Run) -> None:
     for name in (*INPUT_FILES, CHECKSUMS_FILE):
         with (
             target.writing(target.path / name, "wb") as out,
-            (source.path / name).open("rb") as old,
+            (source.path / name).open("rb") as original,
         ):
-            shutil.copyfileobj(old, out)
+            shutil.copyfileobj(original, out)
     for folder in WORK_FOLDERS:
         if (source.path / folder).is_dir():
             shutil.copytree(source.path / folder, target.path / folder, dirs_exist_ok=True)

@@ -1,4 +1,4 @@
-"""Outputs."""
+"""The outputs of a run: lineage, curated corpus, report and manifest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from .run import OUTPUT_FILES, Run
 
 
 def write_outputs(run: Run, curation: Curation, progress: TimedProgress, started: float) -> None:
-    """Write lineage, curated corpus, report and, last, the manifest."""
+    """Draw, then write lineage, curated corpus, report and, last, the manifest.
+
+    ``started`` is the value of `time.monotonic` when the job began.
+    """
     lineage = curation.decide().lineage
     with progress.stage("write", len(curation.corpus)) as tick:
         with run.writing(run.path / "lineage.parquet", "wb") as out:
@@ -47,7 +50,13 @@ def write_outputs(run: Run, curation: Curation, progress: TimedProgress, started
         "seconds_total": round(time.monotonic() - started, 3),
         "peak_memory_mib": peak_memory_mib(),
     }
-    manifest = {
+    manifest = _build_manifest(run, curation) | {"measured": measured}
+    run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def _build_manifest(run: Run, curation: Curation) -> dict[str, Any]:
+    """What identifies a run: versions, inputs, encoders, seed, and checksums of its outputs."""
+    return {
         "isaac": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -64,46 +73,45 @@ def write_outputs(run: Run, curation: Curation, progress: TimedProgress, started
         },
         "wording": {
             "responses": len(curation.layout.responses),
-            "fitted_on": curation.response_scores.fitted,
+            "fitted_on": curation.response_scores.fitted_count,
         },
         "seed": curation.recipe.seed,
         "exchanges": len(curation.corpus),
         "rejected": len(curation.corpus.rejected),
         "sha256": {name: file_sha256(run.path / name) for name in OUTPUT_FILES},
-        "measured": measured,
     }
-    run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
 def write_report(run: Run, summary: dict[str, Any]) -> None:
-    """Write the report in its three forms."""
+    """Write the report as JSON, Markdown and HTML."""
     run.write(run.path / "report.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     run.write(run.path / "report.md", render_markdown(summary))
     run.write(run.path / "report.html", render_html(summary))
 
 
 def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]:
-    """Yield the input's own records as JSON, each once for every target, with what was drawn.
+    """Yield the records of the input as JSON with the curated responses, once for each target.
 
-    ``isaac_id`` and ``isaac_action`` are added, as lists where several turns of a record were
-    curated, and ``isaac_target`` where the recipe asks for several targets. A record with a turn
-    that was dropped is left out. Of pairs only records with a turn that was replaced are there,
-    with its own responses as ``isaac_rejected``.
+    Each gets ``isaac_id`` and ``isaac_action``, as lists if all turns are curated, and
+    ``isaac_target`` if the recipe asks for several targets. A record with a dropped turn is left
+    out. In the mode "pairs" only records with a replaced turn are written, with their original
+    responses as ``isaac_rejected``.
     """
     corpus, recipe = curation.corpus, curation.recipe
-    every, pairs = recipe.reading.turns == "all", recipe.mode == "pairs"
+    all_turns, pairs = recipe.reading.turns == "all", recipe.mode == "pairs"
     added = {"isaac_id": True, "isaac_action": True, "isaac_target": recipe.targets > 1}
     added["isaac_rejected"] = pairs
     names = dict(zip(added, free_names(corpus, list(added)), strict=True))
-    drawn, told = curation.drawn(), 0
-    for written in corpus.source_records():
-        ids = written.ids
-        if tick is not None and ids[-1] + 1 - told >= PROGRESS_EXCHANGES:
-            tick(ids[-1] + 1 - told)
-            told = ids[-1] + 1
-        draws = [next(drawn)[1] for _ in ids]
-        for target in range(max(map(len, draws))):
-            chosen = [options[min(target, len(options) - 1)] for options in draws]
+    drawn, reported = curation.drawn(), 0
+    for record in corpus.source_records():
+        ids = record.ids
+        if tick is not None and ids[-1] + 1 - reported >= PROGRESS_EXCHANGES:
+            tick(ids[-1] + 1 - reported)
+            reported = ids[-1] + 1
+        turn_targets = [next(drawn)[1] for _ in ids]
+        for target in range(max(map(len, turn_targets))):
+            # A turn with fewer targets than others of its record repeats its last one.
+            chosen = [targets[min(target, len(targets) - 1)] for targets in turn_targets]
             actions = [action for action, _, _ in chosen]
             if "dropped" in actions or (pairs and "replaced" not in actions):
                 continue
@@ -112,31 +120,31 @@ def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator
                 for i, (action, text, _) in zip(ids, chosen, strict=True)
                 if action == "replaced"
             }
-            own = _original_responses(curation, written) if pairs else [""]
+            originals = _original_responses(curation, record) if pairs else [""]
             values = {
-                "isaac_id": ids if every else ids[0],
-                "isaac_action": actions if every else actions[0],
+                "isaac_id": ids if all_turns else ids[0],
+                "isaac_action": actions if all_turns else actions[0],
                 "isaac_target": target,
-                "isaac_rejected": own if every else own[0],
+                "isaac_rejected": originals if all_turns else originals[0],
             }
             extra = {names[name]: value for name, value in values.items() if added[name]}
-            yield written.as_json(new, extra)
+            yield record.as_json(new, extra)
     if tick is not None:
-        tick(len(corpus) - told)
+        tick(len(corpus) - reported)
 
 
-def _original_responses(curation: Curation, written: SourceRecord) -> list[str]:
-    """Return the responses that a record had, as they stand in it."""
-    texts = curation.original_responses(np.array(written.ids))
-    return list(written.filled(dict(zip(written.ids, texts, strict=True))).values())
+def _original_responses(curation: Curation, record: SourceRecord) -> list[str]:
+    """The responses of a record before the curation, with the values of their placeholders."""
+    texts = curation.original_responses(np.array(record.ids))
+    return list(record.filled(dict(zip(record.ids, texts, strict=True))).values())
 
 
 PROGRESS_EXCHANGES = 1000
-"""Exchanges written between two reports of progress."""
+"""Exchanges between two reports of progress."""
 
 
 def free_names(corpus: Corpus, names: list[str]) -> list[str]:
-    """Return the names, with a number where a record of the corpus has a column of that name."""
+    """Make names of new columns unused: append a number to a name that a record already has."""
     taken: set[str] = set()
     for part in corpus.parts(["record"]):
         records = part.column("record")
@@ -146,7 +154,7 @@ def free_names(corpus: Corpus, names: list[str]) -> list[str]:
 
 
 def peak_memory_mib() -> float | None:
-    """Return the most memory that this process had at once, or None where that is not told."""
+    """The peak memory of this process in MiB; None where the system does not report it."""
     try:
         import resource
     except ImportError:

@@ -1,4 +1,4 @@
-"""A curation on disk: every finished piece is a file, the manifest is written last."""
+"""The run folder: a curation on disk, where each finished step is a file and the manifest is last."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ WORK_FOLDERS = ("vectors", "shards", "texts")
 
 
 class Run:
-    """A folder that holds a curation, finished or under way.
+    """A folder with one curation, finished or in progress.
 
-    What a curation finishes is kept in it piece by piece, so that the same command goes on where
-    it was stopped, at whatever moment.
+    Each step of a curation stores its result here as soon as it has one. If the process stops, at
+    any moment, the same command resumes where it stopped. ``path`` is the local folder; a run at a
+    URL works in a local copy and uploads each file when it is complete.
     """
 
     def __init__(self, path: str | Path, mirror: Mirror | None = None) -> None:
@@ -50,7 +51,7 @@ class Run:
 
     @classmethod
     def at(cls, place: str | Path) -> Run:
-        """Return the run at a path or URL; of a URL, a copy whose finished files go there."""
+        """Open the run at a path or URL; for a URL, in a temporary copy that uploads its files."""
         if not is_url(place):
             return cls(place)
         path = Path(tempfile.mkdtemp(prefix="isaac-"))
@@ -59,96 +60,96 @@ class Run:
         return run
 
     def place(self, name: str) -> str:
-        """Return where a file of the run is to be found."""
+        """The path or URL of a file of the run, as a user finds it."""
         mirror = self.folder.mirror
         return str(self.path / name) if mirror is None else f"{mirror.url.rstrip('/')}/{name}"
 
     @property
     def finished(self) -> bool:
-        """Say whether everything is there."""
+        """Whether the curation is complete: the manifest is written last."""
         return (self.path / "manifest.json").exists()
 
     @property
     def begun(self) -> bool:
-        """Say whether anything is finished that took more than reading."""
+        """Whether the run has results beyond reading its input: vectors or clusters."""
         return any(any((self.path / name).glob("*")) for name in ("vectors", "shards"))
 
-    # What is in the folder.
+    # Reading what the folder contains.
 
     def recipe(self) -> Recipe:
-        """Return the recipe of the run."""
+        """Load the recipe of the run."""
         return Recipe.load(self.path / "recipe.yaml")
 
     def manifest(self) -> dict[str, Any]:
-        """Return the manifest; raise `RunError` if the run is not finished."""
+        """Load the manifest: versions, checksums, timings. Raises `RunError` if the run is unfinished."""
         self.need_finished()
         return read_json(self.path / "manifest.json")
 
     def summary(self) -> dict[str, Any]:
-        """Return what the report says; raise `RunError` if the run is not finished."""
+        """Load the values behind the report. Raises `RunError` if the run is unfinished."""
         self.need_finished()
         return read_json(self.path / "report.json")
 
     def corpus(self) -> Corpus:
-        """Return the corpus as it was read, its exchanges on disk."""
+        """Open the corpus that was read from the input; its exchanges stay on disk."""
         with damaged_as_run_error(self.path / "corpus.parquet") as file:
             table = ParquetTable(file, CORPUS_SCHEMA, ("values",))
-        inputs = [InputDigest(**given) for given in read_json(self.path / "input.json")["files"]]
+        inputs = [InputDigest(**digest) for digest in read_json(self.path / "input.json")["files"]]
         return Corpus(table, RejectedFile(self.path / "rejected.jsonl"), inputs)
 
     def curation(self) -> Curation:
-        """Return the curation of a finished run, without embedding or searching anything."""
+        """Load the curation of a finished run; nothing is embedded or searched again."""
         self.need_finished()
-        made = self.prepared(self.recipe())
+        curation = self.prepared(self.recipe())
         with damaged_as_run_error(self.path / "lineage.parquet") as file:
             lineage = pq.read_table(file, schema=LINEAGE_SCHEMA)
-        return replace(made, stored_lineage=lineage)
+        return replace(curation, stored_lineage=lineage)
 
     def prepared(self, recipe: Recipe, tools: Tools | None = None) -> Curation:
-        """Return the curation by a recipe of the run's neighbourhoods, making none of them."""
-        kept = DiskStorage(self.folder, finished=True)
-        return prepare(self.corpus(), recipe, (tools or Tools())._replace(store=kept))
+        """Prepare a curation with a recipe from the neighborhoods that the run has; compute none."""
+        store = DiskStorage(self.folder, finished=True)
+        return prepare(self.corpus(), recipe, (tools or Tools())._replace(store=store))
 
     def need_finished(self) -> None:
-        """Raise `RunError` if the run is not there or not finished."""
+        """Raise `RunError` if the run does not exist or is not finished."""
         if not self.path.is_dir():
             raise RunError(
-                f"no run folder {self.path}; make one with: isaac curate INPUT -o {self.path}"
+                f"no run folder {self.path}; create one with: isaac curate INPUT -o {self.path}"
             )
         if not self.finished:
             raise RunError(
                 f"{self.path} is not a finished run: it has no manifest.json. "
-                "If it was stopped, the same command, isaac curate or isaac redraw, goes on with it"
+                "If it was interrupted, run the same isaac curate or isaac redraw command to resume"
             )
 
-    # How files come into it.
+    # Writing to the folder.
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from working on the run; raise `RunError` if one does."""
+        """Lock the run against other processes. Raises `RunError` if another process holds the lock."""
         with exclusive_lock(self.path, "a run folder", f"works on {self.path}"):
             if self.folder.mirror is not None:
                 self.folder.mirror.fetch()
             yield
 
     def writing(self, file: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]:
-        """Return a file that takes its name only when it is whole and on the disk."""
+        """Open a file that gets its name only when it is complete and on disk."""
         return self.folder.writing(file, mode)
 
     def write(self, file: Path, text: str) -> None:
-        """Write a small text file, whole or not at all."""
+        """Write a text file, completely or not at all."""
         with self.writing(file) as out:
             out.write(text)
 
     def remove(self, *names: str) -> None:
-        """Remove files and folders of the run, whether they are there or not."""
+        """Remove files and folders of the run; missing ones are no error."""
         for name in names:
             self.folder.remove(name)
 
     def whole(self) -> bool:
-        """Say whether every output of a finished run is there as it was written."""
-        known = self.manifest()["sha256"]
+        """Whether every output of a finished run exists and matches its checksum."""
+        checksums = self.manifest()["sha256"]
         return all(
-            (self.path / name).exists() and file_sha256(self.path / name) == known.get(name)
+            (self.path / name).exists() and file_sha256(self.path / name) == checksums.get(name)
             for name in OUTPUT_FILES
         )

@@ -1,1 +1,1 @@
-"""How work runs and is kept: engines, progress, storage, atomic files, remote file systems."""
+"""How work runs and is stored: engines, progress, storage, atomic files, remote file systems."""

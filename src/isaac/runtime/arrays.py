@@ -45,8 +45,7 @@ class Ragged:
     def take(self, indices: Ints) -> Ragged:
         """Select lists by index, in this order; an index may occur more than once."""
         lengths = self.lengths[indices]
-        # For each value of the result, how far its list starts in ``values`` from where it
-        # starts in the result.
+        # Per value of the result: the start of its list in ``values`` minus that in the result.
         shift = np.repeat(self.offsets[indices] - np.cumsum(lengths) + lengths, lengths)
         return Ragged.of(self.values[shift + np.arange(len(shift))], lengths)
 

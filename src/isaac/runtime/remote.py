@@ -1,4 +1,4 @@
-"""Files and run folders behind a URL that fsspec knows: s3://, gs://, az://, file:// and more."""
+"""Files and run folders at URLs that fsspec supports: s3://, gs://, az://, file:// and others."""
 
 from __future__ import annotations
 
@@ -7,50 +7,43 @@ import re
 from pathlib import Path
 from typing import IO, Any, cast
 
-from ..errors import CorpusError, RunError, require_extra
+from ..errors import CorpusError, RunError
 
 URL_PATTERN = re.compile(r"(?!hf:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def is_url(name: str | Path) -> bool:
-    """Say whether a name is a URL rather than a path; of the hub's data sets it is not."""
+    """Whether a name is a URL; a path is not, and neither is a dataset of a hub (``hf://``)."""
     return URL_PATTERN.match(str(name)) is not None
 
 
 def resolve_url(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL, and the path in it; raise `MissingExtraError` without."""
-    fsspec = require_extra("fsspec", url, "remote")
+    """Find the file system of a URL, and the path in that file system.
+
+    Raises `CorpusError` for an unknown protocol, or one whose package is not installed.
+    """
+    from fsspec.core import url_to_fs  # takes 0.1 s to import, and most inputs are local
+
     try:
-        system, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:  # no such protocol, or its package is missing
+        system, path = url_to_fs(url)
+    except (ImportError, ValueError) as error:  # fsspec says which package to install
         raise CorpusError(f"cannot reach {url}: {error}") from None
     return system, path
 
 
-def list_url_files(url: str) -> list[str]:
-    """Return the paths of the files that a URL names: one, those that match, or of a folder."""
-    system, path = resolve_url(url)
-    try:
-        if any(mark in path for mark in "*?["):
-            return sorted(system.glob(path))
-        found = sorted(system.find(path)) if system.isdir(path) else [path]
-    except Exception as error:
-        raise CorpusError(f"cannot read {url}: {error}") from error
-    return [str(name) for name in found]
-
-
 def open_url_file(url: str, path: str) -> IO[bytes]:
-    """Return a file of a URL's file system, open to be read."""
+    """Open a file in the file system of a URL for reading."""
     try:
         return cast(IO[bytes], resolve_url(url)[0].open(path, "rb"))
-    except Exception as error:
+    except Exception as error:  # every file system has errors of its own
         raise CorpusError(f"cannot read {path} of {url}: {error}") from error
 
 
 class Mirror:
-    """A folder behind a URL that gets every file of a local one as soon as it is finished.
+    """The remote copy of a local folder, which gets each file as soon as the file is finished.
 
-    What is there already is fetched first, so that a run goes on wherever it was begun.
+    The files that are already at the URL are fetched first, so that a run can resume on any
+    machine. Raises `RunError` if the remote folder cannot be read or written.
     """
 
     def __init__(self, url: str, folder: Path) -> None:
@@ -58,7 +51,7 @@ class Mirror:
         self.system, self.root = resolve_url(url)
 
     def fetch(self) -> None:
-        """Copy what is there into the local folder."""
+        """Copy the remote files into the local folder."""
         try:
             names = self.system.find(self.root) if self.system.exists(self.root) else []
             for name in names:
@@ -69,25 +62,25 @@ class Mirror:
             raise RunError(f"cannot read {self.url}: {error}") from error
 
     def send(self, file: Path) -> None:
-        """Copy a file of the local folder there."""
-        there = self._remote_path(file)
+        """Copy a file of the local folder to the same place in the remote folder."""
+        target = self._remote_path(file)
         try:
-            self.system.makedirs(posixpath.dirname(there), exist_ok=True)
-            self.system.put_file(str(file), there)
+            self.system.makedirs(posixpath.dirname(target), exist_ok=True)
+            self.system.put_file(str(file), target)
         except Exception as error:
             raise RunError(
-                f"cannot write {there} of {self.url}: {error}. What is finished stays, and the "
-                "same command goes on from there"
+                f"cannot write {target} of {self.url}: {error}. Finished files are kept; "
+                "run the same command again to resume"
             ) from error
 
     def remove(self, file: Path) -> None:
-        """Remove a file or folder there, whether it is there or not."""
-        there = self._remote_path(file)
+        """Remove a file or folder from the remote folder, if it exists."""
+        target = self._remote_path(file)
         try:
-            if self.system.exists(there):
-                self.system.rm(there, recursive=True)
+            if self.system.exists(target):
+                self.system.rm(target, recursive=True)
         except Exception as error:
-            raise RunError(f"cannot remove {there} of {self.url}: {error}") from error
+            raise RunError(f"cannot remove {target} of {self.url}: {error}") from error
 
     def _remote_path(self, file: Path) -> str:
         return posixpath.join(self.root, file.relative_to(self.folder).as_posix())

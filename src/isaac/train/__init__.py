@@ -1,4 +1,4 @@
-"""Training on what was curated: chat models, preferences and rephrasers, by TRL and PEFT."""
+"""Training on a run with TRL and PEFT: fine-tuning, preference training and rephrasers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has to train on, as datasets that lie on the disk."""
+"""The training rows of a run, as datasets in files on disk."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from ..runtime.atomic_files import atomic_write
 from ..text import replace_surrogates
 
 BATCH_ROWS = 1000
+"""Rows per Arrow batch."""
+
 MESSAGES_TYPE = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SCHEMAS = {
     "sft": pa.schema([("prompt", MESSAGES_TYPE), ("completion", MESSAGES_TYPE)]),
@@ -29,18 +31,19 @@ SCHEMAS = {
         [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))],
     ),
 }
+"""Arrow schemas: those of TRL's conversational types, and token ids for encoder-decoder models."""
 
 Json = dict[str, Any]
 
 
 def iter_training_rows(run: Run, kind: Literal["sft", "dpo", "kto"]) -> Iterator[Json]:
-    """Yield the rows of a run in a type of TRL's, as `export` writes them."""
+    """Iterate over the rows of a run for one of TRL's trainers, as `export` writes them."""
     for item in iter_items(run.curation()):
         yield from ROW_CONVERTERS[kind](item)
 
 
 def build_dataset(rows: Iterable[Json], schema: str, file: Path) -> Any:
-    """Return a dataset of the rows, which lie in the file; raise `RunError` if there are none."""
+    """Write rows to an Arrow file and open it as a dataset; raise `RunError` if there are none."""
     import datasets
 
     count = 0
@@ -52,20 +55,20 @@ def build_dataset(rows: Iterable[Json], schema: str, file: Path) -> Any:
             count += len(batch)
     if not count:
         raise RunError(
-            f"the run has no rows to train on for '{schema}': nothing was drawn that the corpus "
-            "agrees on more, or all of it is conversations with tools"
+            f"the run has no rows to train '{schema}' on: no drawn response is the more common "
+            "answer, or every conversation uses tools"
         )
     return datasets.Dataset.from_file(str(file))
 
 
 def _iter_batches(rows: Iterable[Json]) -> Iterator[list[Json]]:
-    waiting = iter(rows)
-    while batch := list(itertools.islice(waiting, BATCH_ROWS)):
+    remaining = iter(rows)
+    while batch := list(itertools.islice(remaining, BATCH_ROWS)):
         yield batch
 
 
 def _replace_surrogates_in(value: Any) -> Any:
-    """Return a value whose texts are valid Unicode: half a surrogate becomes a question mark."""
+    """Make every text in a JSON value valid Unicode: half a surrogate becomes a question mark."""
     if isinstance(value, str):
         return replace_surrogates(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""One training from its base model to its folder, whichever trainer does it."""
+"""Running a training with any trainer, from the base model to the finished folder."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from .trainers import report_progress
 
 
 class TrainingJob(NamedTuple):
-    """What is to be trained on what, into which folder.
+    """A training to run: its kind, data, base model, output folder and settings.
 
-    ``start`` is the model to begin with where that is not ``model``, as in a later stage.
+    ``extra`` are further facts that identify the training. ``start`` is the model to start from if
+    that is not ``model``, as in a rephraser's later stages.
     """
 
     kind: TrainingKind
@@ -36,7 +37,7 @@ class TrainingJob(NamedTuple):
     model: str
     out: Path
     settings: TrainingSettings
-    more: dict[str, Any]
+    extra: dict[str, Any]
     start: str | None = None
 
     @classmethod
@@ -48,62 +49,62 @@ class TrainingJob(NamedTuple):
         out: str | Path,
         settings: TrainingSettings | None,
     ) -> TrainingJob:
-        """Return the job; raise `RecipeError` for a setting out of its bounds."""
+        """Create a job; raise `RecipeError` for an invalid setting."""
         return cls(kind, run, model, Path(out), (settings or TrainingSettings()).checked(), {})
 
-    def asked(self) -> dict[str, Any]:
-        """Return what tells this training from another."""
-        return describe_training(self.kind, self.run, self.model, self.settings) | self.more
+    def describe(self) -> dict[str, Any]:
+        """The facts that identify this training, for ``isaac.json`` and ``train.json``."""
+        return describe_training(self.kind, self.run, self.model, self.settings) | self.extra
 
 
 TrainerBuilder = Callable[[TrainingJob, LoadedModel, TrainingFolder], Any]
-"""Makes the trainer of a job from the model loaded."""
+"""Builds a job's trainer from the loaded model."""
 
 
 def run_training(
     job: TrainingJob, build: TrainerBuilder, progress: Progress | None = None
 ) -> TrainedModel:
-    """Return what the training yields; goes on where it was stopped, or finds it finished."""
-    work, progress = TrainingFolder(job.out), progress or Progress()
-    with work.locked():
-        work.begin(job.asked())
-        if (done := work.finished()) is not None:
+    """Train, or resume where the training stopped; a finished training is only read."""
+    folder, progress = TrainingFolder(job.out), progress or Progress()
+    with folder.locked():
+        folder.begin(job.describe())
+        if (done := folder.finished()) is not None:
             return done
         started = time.monotonic()
         with _quiet_libraries():
             announce_unpacking(job.model, progress)
             loaded = _load_base_model(job)
-            trainer = _build_trainer(job, build, loaded, work)
+            trainer = _build_trainer(job, build, loaded, folder)
             with report_progress(trainer, progress):
-                _train(trainer, work)
-            _save(job, trainer, loaded, work)
-        facts = job.asked() | collect_training_facts(trainer, work, time.monotonic() - started)
-        write_html_report(work, facts)
-        write_model_card(work, facts, job.run.summary())
-        work.write(TRAINING_FILE, facts)
-        work.tidy()
-    done = work.finished()
+                _train(trainer, folder)
+            _save(job, trainer, loaded, folder)
+        facts = job.describe() | collect_training_facts(trainer, folder, time.monotonic() - started)
+        write_html_report(folder, facts)
+        write_model_card(folder, facts, job.run.summary())
+        folder.write(TRAINING_FILE, facts)
+        folder.tidy()
+    done = folder.finished()
     assert done is not None
     return done
 
 
 def _load_base_model(job: TrainingJob) -> LoadedModel:
-    """Return the model to begin with; one that is trained whole needs weights of 32 bits."""
+    """Load the model to start from; full training defaults to 32-bit weights."""
     full = job.settings.full
     dtype = job.settings.dtype or ("float32" if full else None)
     return load_model(job.start or job.model, dtype=dtype, trainable=True, merged=full)
 
 
 def _build_trainer(
-    job: TrainingJob, build: TrainerBuilder, loaded: LoadedModel, work: TrainingFolder
+    job: TrainingJob, build: TrainerBuilder, loaded: LoadedModel, folder: TrainingFolder
 ) -> Any:
     try:
-        trainer = build(job, loaded, work)
+        trainer = build(job, loaded, folder)
     except IsaacError:
         raise
-    except Exception as error:  # a library's, or a chat template's, which is code of its own
+    except Exception as error:  # libraries and chat templates can raise anything
         raise RecipeError(
-            f"the trainer refuses what it was given: {format_error(error, 300)}"
+            f"the trainer rejects the settings or the data: {format_error(error, 300)}"
         ) from error
     if not len(trainer.train_dataset):
         raise RecipeError(
@@ -112,53 +113,52 @@ def _build_trainer(
     return trainer
 
 
-def _train(trainer: Any, work: TrainingFolder) -> None:
+def _train(trainer: Any, folder: TrainingFolder) -> None:
     import torch
 
     try:
-        trainer.train(resume_from_checkpoint=work.find_checkpoint())
+        trainer.train(resume_from_checkpoint=folder.find_checkpoint())
     except torch.OutOfMemoryError:
         raise IsaacError(
-            "the graphics card is out of memory; try a smaller --batch or --max-length, in another "
-            "folder"
+            "the GPU is out of memory; use a smaller --batch or --max-length, and another folder"
         ) from None
     except IsaacError:
         raise
-    except Exception as error:  # a library's, of which there are as many as settings and models
+    except Exception as error:  # libraries can raise anything, depending on settings and model
         raise IsaacError(
-            f"the training stopped: {format_error(error, 300)}. The same command goes on from the last "
-            "checkpoint"
+            f"the training stopped: {format_error(error, 300)}. Run the same command again to "
+            "resume from the last checkpoint"
         ) from error
-    if not all(
-        math.isfinite(point["loss"]) for point in extract_loss_curve(trainer.state.log_history)[-1:]
-    ):
+    last_points = extract_loss_curve(trainer.state.log_history)[-1:]
+    if not all(math.isfinite(point["loss"]) for point in last_points):
         raise IsaacError(
-            "the loss is no number any more, so there is no model to keep; "
-            "try a smaller --learning-rate, or --dtype float32, in another folder"
+            "the loss is not finite, so no model was saved; use a smaller --learning-rate or "
+            "--dtype float32, and another folder"
         )
 
 
-def _save(job: TrainingJob, trainer: Any, loaded: LoadedModel, work: TrainingFolder) -> None:
-    """Write the model, an adapter with its base's name, and the merged model if asked for."""
+def _save(job: TrainingJob, trainer: Any, loaded: LoadedModel, folder: TrainingFolder) -> None:
+    """Write the model or adapter with its tokenizer, and with ``merge`` also the merged model."""
     import peft
 
     model = trainer.accelerator.unwrap_model(trainer.model)
     if isinstance(model, peft.PeftModel):
-        model.save_pretrained(work.path, selected_adapters=["default"])
-        _write_base_name(work.path / "adapter_config.json", loaded.base)
+        model.save_pretrained(folder.path, selected_adapters=["default"])
+        _normalize_adapter_config(folder.path / "adapter_config.json", loaded.base)
         if job.settings.merge:
-            whole = model.merge_and_unload(adapter_names=["default"])
-            whole.save_pretrained(work.path / "merged")
-            loaded.tokenizer.save_pretrained(work.path / "merged")
+            merged = model.merge_and_unload(adapter_names=["default"])
+            merged.save_pretrained(folder.path / "merged")
+            loaded.tokenizer.save_pretrained(folder.path / "merged")
     else:
-        model.save_pretrained(work.path)
-    loaded.tokenizer.save_pretrained(work.path)
+        model.save_pretrained(folder.path)
+    loaded.tokenizer.save_pretrained(folder.path)
     if job.kind == "rephraser":
+        # A rephraser later writes at most as many tokens as its longest training response has.
         lengths = (sum(label != IGNORE_INDEX for label in row) for row in _iter_labels(trainer))
-        mark = json.loads(json.dumps(job.asked())) | {"max_tokens": max(lengths)}
-        work.write(METADATA_FILE, mark)
+        metadata = json.loads(json.dumps(job.describe())) | {"max_tokens": max(lengths)}
+        folder.write(METADATA_FILE, metadata)
         if job.settings.merge:
-            work.write(f"merged/{METADATA_FILE}", mark)
+            folder.write(f"merged/{METADATA_FILE}", metadata)
 
 
 def _iter_labels(trainer: Any) -> Iterator[list[int]]:
@@ -166,8 +166,8 @@ def _iter_labels(trainer: Any) -> Iterator[list[int]]:
         yield row["labels"]
 
 
-def _write_base_name(file: Path, base: str) -> None:
-    """Write what the base is called rather than where it lay, and sets in an order of their own."""
+def _normalize_adapter_config(file: Path, base: str) -> None:
+    """Replace the base's path by its name and sort, so that the file is reproducible."""
     values = json.loads(file.read_text(encoding="utf-8"))
     values["base_model_name_or_path"] = base
     if isinstance(values.get("target_modules"), list):
@@ -178,14 +178,14 @@ def _write_base_name(file: Path, base: str) -> None:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Hold back the bars and remarks of transformers and datasets."""
+    """Silence the progress bars and log messages of transformers and datasets."""
     import datasets
 
-    off = datasets.are_progress_bars_disabled()
+    already_disabled = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         with quiet_transformers():
             yield
     finally:
-        if not off:
+        if not already_disabled:
             datasets.enable_progress_bars()

@@ -1,4 +1,4 @@
-"""The folder of a training: what was asked of it, how far it is, and what it yields."""
+"""The folder of a training: its metadata, its checkpoints and the finished model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from ..text import shorten
 from .settings import TrainingKind, TrainingSettings
 
 TRAINING_FILE = "train.json"
-"""Written last: a training that has it is finished."""
+"""Facts about the training; written last, so that a training is finished if it exists."""
 
 
 class TrainedModel(NamedTuple):
-    """A finished training: where its model lies, on how many rows, with what loss at the end.
+    """A finished training: the model's folder, and how the training went.
 
-    ``loss`` is the mean of the last tenth of the steps, ``seconds`` those of the last session.
+    ``loss`` is the mean over the last tenth of the loss curve. If the training was interrupted,
+    ``seconds`` counts only its last session.
     """
 
     folder: Path
@@ -36,63 +37,66 @@ class TrainedModel(NamedTuple):
 
 
 class TrainingFolder:
-    """A folder that holds a training, finished or under way.
+    """The folder of one training, finished or in progress.
 
-    ``refused`` counts rows that the model's chat template does not take.
-
-    ``isaac.json`` says from the start what is trained on what; the same training goes on in the
-    folder, another is refused.
+    ``isaac.json`` identifies the training from the start: the same training resumes in the folder,
+    a different one is refused. ``refused`` counts rows that the model's chat template rejects.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.mark = self.path / METADATA_FILE
+        self.metadata_file = self.path / METADATA_FILE
         self.scratch = self.path / "checkpoints"
-        self.rows = self.scratch / "rows.arrow"
+        self.rows_file = self.scratch / "rows.arrow"
         self.refused = 0
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training here; raise `RunError` if one does."""
+        """Lock the folder against other processes; raise `RunError` if one is training in it."""
         with exclusive_lock(self.path, "a model's folder", f"trains in {self.path}"):
             remove_stale_parts(self.path)
             yield
 
-    def begin(self, asked: Mapping[str, Any]) -> None:
-        """Note what is asked; raise `RecipeError` if the folder was made for something else."""
-        plain = json.loads(json.dumps(asked, default=str))
-        if not self.mark.exists():
+    def begin(self, description: Mapping[str, Any]) -> None:
+        """Write ``isaac.json``, or compare the training with it if something was trained already.
+
+        Raises `RecipeError` if the folder contains a different training, and `RunError` if it
+        contains a run or another model.
+        """
+        requested = json.loads(json.dumps(description, default=str))
+        if not self.metadata_file.exists():
             if (self.path / "manifest.json").exists() or list(self.path.glob("*.safetensors")):
-                raise RunError(f"{self.path} already holds something else; choose another folder")
-            self.write(METADATA_FILE, plain)
+                raise RunError(
+                    f"{self.path} already contains a run or another model; choose another folder"
+                )
+            self.write(METADATA_FILE, requested)
             return
         if not self._has_results():
-            self.write(METADATA_FILE, plain)
+            self.write(METADATA_FILE, requested)
             return
-        known = read_json(self.mark)
-        differs = [
-            f"{name}: {shorten(str(there))} -> {shorten(str(here))}"
-            for name, there, here in _iter_differences(known, plain)
+        differences = [
+            f"{name}: {shorten(str(old))} -> {shorten(str(new))}"
+            for name, old, new in _iter_differences(read_json(self.metadata_file), requested)
             if name != "max_tokens"
         ]
-        if differs:
+        if differences:
             raise RecipeError(
-                f"{self.path} was begun as another training; what differs: {'; '.join(differs)}. "
-                "Repeat that command, or choose another folder"
+                f"{self.path} contains a different training; differences: "
+                f"{'; '.join(differences)}. Repeat the original command, or choose another folder"
             )
 
     def _has_results(self) -> bool:
-        """Say whether anything was trained here that another training would spoil."""
-        kinds = ("checkpoints/checkpoint-*", "stages/*", "*.safetensors", TRAINING_FILE)
-        return any(next(self.path.glob(kind), None) is not None for kind in kinds)
+        """Whether something was trained here that another training would overwrite."""
+        patterns = ("checkpoints/checkpoint-*", "stages/*", "*.safetensors", TRAINING_FILE)
+        return any(next(self.path.glob(pattern), None) is not None for pattern in patterns)
 
     def write(self, name: str, values: Any) -> None:
-        """Write a small file as JSON, whole or not at all."""
+        """Write a small JSON file atomically."""
         with atomic_write(self.path / name) as out:
             out.write(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
     def finished(self) -> TrainedModel | None:
-        """Return what the training yielded if it is finished."""
+        """The finished training, or None if it is not finished."""
         if not (self.path / TRAINING_FILE).exists():
             return None
         facts = read_json(self.path / TRAINING_FILE)
@@ -106,22 +110,22 @@ class TrainingFolder:
         )
 
     def find_checkpoint(self) -> str | None:
-        """Return the last checkpoint that is whole; halves are removed."""
-        found = sorted(
+        """Find the last complete checkpoint; incomplete ones are removed."""
+        checkpoints = sorted(
             self.scratch.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1])
         )
-        whole = [path for path in found if _is_readable(path / "trainer_state.json")]
-        for half in set(found) - set(whole):
-            shutil.rmtree(half)
-        return str(whole[-1]) if whole else None
+        complete = [path for path in checkpoints if _is_readable(path / "trainer_state.json")]
+        for incomplete in set(checkpoints) - set(complete):
+            shutil.rmtree(incomplete)
+        return str(complete[-1]) if complete else None
 
     def tidy(self) -> None:
-        """Remove what only going on would need."""
+        """Remove the checkpoints and rows, which only a resumed training needs."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def _is_readable(file: Path) -> bool:
-    """Say whether a file is whole JSON; a stop of the machine may have left half of it."""
+    """Whether a file has valid JSON; a power failure can leave half of it."""
     try:
         read_json(file)
     except RunError:
@@ -130,7 +134,7 @@ def _is_readable(file: Path) -> bool:
 
 
 def compute_final_loss(curve: list[dict[str, float]]) -> float:
-    """Return the mean loss of the last tenth of a curve, its last point at least."""
+    """Compute the mean loss over the last tenth of a curve, at least over its last point."""
     losses = [point["loss"] for point in curve]
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail) if tail else float("nan")
@@ -139,7 +143,7 @@ def compute_final_loss(curve: list[dict[str, float]]) -> float:
 def describe_training(
     kind: TrainingKind, run: Run, model: str, settings: TrainingSettings
 ) -> dict[str, Any]:
-    """Return what tells one training from another."""
+    """The facts that identify a training: its kind, base model, run and settings."""
     return {
         "kind": kind,
         "base": str(Path(model)) if Path(model).is_dir() else model,
@@ -150,12 +154,12 @@ def describe_training(
 
 
 def _iter_differences(
-    known: Mapping[str, Any], asked: Mapping[str, Any], above: str = ""
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, known and asked value for each value in which the two differ."""
-    for name in dict.fromkeys([*known, *asked]):
-        there, here = known.get(name), asked.get(name)
-        if isinstance(there, Mapping) and isinstance(here, Mapping):
-            yield from _iter_differences(there, here, f"{above}{name}.")
-        elif there != here:
-            yield f"{above}{name}", there, here
+    """Yield the dotted name, old value and new value of everything that differs."""
+    for name in dict.fromkeys([*old, *new]):
+        old_value, new_value = old.get(name), new.get(name)
+        if isinstance(old_value, Mapping) and isinstance(new_value, Mapping):
+            yield from _iter_differences(old_value, new_value, f"{prefix}{name}.")
+        elif old_value != new_value:
+            yield f"{prefix}{name}", old_value, new_value

@@ -1,4 +1,4 @@
-"""Chat models trained on what was drawn (SFT), and on what it is preferred to (DPO, KTO)."""
+"""Training chat models: on the curated responses (SFT), and on preferences for them (DPO, KTO)."""
 
 from __future__ import annotations
 
@@ -26,31 +26,34 @@ def sft(
     settings: TrainingSettings | None = None,
     progress: Progress | None = None,
 ) -> TrainedModel:
-    """Return a model fine-tuned on the run's curated corpus, the loss on its responses only.
+    """Fine-tune a model on the run's curated corpus; the loss covers responses only.
 
-    Every target of an exchange is a row. ``model`` is any name that `load_model` knows; an adapter is
-    trained on. The same call on the same folder goes on where it was stopped, and does nothing if
-    it is finished. Raises `RecipeError` if the folder was begun with something else.
+    Every target of an exchange is a row. ``model`` is any name that `load_model` accepts; if it is
+    an adapter, its training continues. The same call on the same folder resumes where it stopped,
+    and does nothing if the training is finished. Raises `RecipeError` if the folder contains a
+    different training.
     """
 
-    def build(job: TrainingJob, loaded: LoadedModel, work: TrainingFolder) -> Any:
-        return build_sft_trainer(job, loaded, work, iter_training_rows(job.run, "sft"))
+    def build(job: TrainingJob, loaded: LoadedModel, folder: TrainingFolder) -> Any:
+        return build_sft_trainer(job, loaded, folder, iter_training_rows(job.run, "sft"))
 
     return run_training(TrainingJob.of("sft", run, model, out, settings), build, progress)
 
 
 def build_sft_trainer(
-    job: TrainingJob, loaded: LoadedModel, work: TrainingFolder, rows: Iterable[Json]
+    job: TrainingJob, loaded: LoadedModel, folder: TrainingFolder, rows: Iterable[Json]
 ) -> Any:
-    """Return TRL's SFTTrainer on conversational rows of prompt and completion."""
+    """Build TRL's SFTTrainer for conversational rows of prompt and completion."""
     import trl
 
     _check_causal(job, loaded)
     job = job._replace(settings=cap_max_length(job.settings, loaded))
     trainer = trl.SFTTrainer(
         model=loaded.model,
-        args=build_training_arguments(trl.SFTConfig, job.kind, work, job.settings),
-        train_dataset=build_dataset(_filter_by_template(rows, loaded, work), "sft", work.rows),
+        args=build_training_arguments(trl.SFTConfig, job.kind, folder, job.settings),
+        train_dataset=build_dataset(
+            _filter_by_template(rows, loaded, folder), "sft", folder.rows_file
+        ),
         processing_class=loaded.tokenizer,
         peft_config=build_adapter_config(loaded, job.settings),
     )
@@ -60,26 +63,28 @@ def build_sft_trainer(
 
 
 def _filter_by_template(
-    rows: Iterable[Json], loaded: LoadedModel, work: TrainingFolder
+    rows: Iterable[Json], loaded: LoadedModel, folder: TrainingFolder
 ) -> Iterator[Json]:
-    """Yield the rows that the model's chat template takes; the work counts the others.
+    """Yield the rows that the model's chat template accepts; count the others in ``folder``.
 
-    Raises `RecipeError` with the template's own words if it takes none.
+    Raises `RecipeError` with the template's first error if it accepts none.
     """
-    why, taken = None, False
+    first_error, accepted = None, False
     for row in rows:
         try:
-            for last in ("completion", "chosen", "rejected"):
-                if last in row:
-                    said = [*row["prompt"], *row[last]]
-                    loaded.tokenizer.apply_chat_template(said, tokenize=False)
-        except Exception as error:  # a template is code of its own
-            why, work.refused = why or error, work.refused + 1
+            for column in ("completion", "chosen", "rejected"):
+                if column in row:
+                    messages = [*row["prompt"], *row[column]]
+                    loaded.tokenizer.apply_chat_template(messages, tokenize=False)
+        except Exception as error:  # a template is code and can raise anything
+            first_error, folder.refused = first_error or error, folder.refused + 1
             continue
-        taken = True
+        accepted = True
         yield row
-    if why is not None and not taken:
-        raise RecipeError(f"the model's chat template takes none of the rows: {format_error(why)}")
+    if first_error is not None and not accepted:
+        raise RecipeError(
+            f"the model's chat template rejects all rows: {format_error(first_error)}"
+        )
 
 
 def dpo(
@@ -89,10 +94,10 @@ def dpo(
     settings: TrainingSettings | None = None,
     progress: Progress | None = None,
 ) -> TrainedModel:
-    """Return a model that prefers what was drawn to the row's own atypical response, by DPO.
+    """Train a model with DPO to prefer the drawn response to the row's own atypical one.
 
-    ``model`` may be the folder that `sft` made: the reference is the model as it was given.
-    Otherwise as `sft`.
+    ``model`` can be a folder that `sft` made; the reference model is ``model`` before this
+    training. Otherwise as `sft`.
     """
     return run_training(
         TrainingJob.of("dpo", run, model, out, settings), _make_preference_builder("dpo"), progress
@@ -106,9 +111,9 @@ def kto(
     settings: TrainingSettings | None = None,
     progress: Progress | None = None,
 ) -> TrainedModel:
-    """Return a model that wants what was kept or drawn, and not what that replaced, by KTO.
+    """Train a model with KTO to want kept and drawn responses, and not the replaced ones.
 
-    Otherwise as `dpo`. A batch must hold more than one row.
+    A batch must have more than one row. Otherwise as `dpo`.
     """
     return run_training(
         TrainingJob.of("kto", run, model, out, settings), _make_preference_builder("kto"), progress
@@ -116,9 +121,9 @@ def kto(
 
 
 def _make_preference_builder(kind: Literal["dpo", "kto"]) -> TrainerBuilder:
-    """Return what makes TRL's trainer of that kind."""
+    """Make the function that builds TRL's trainer for DPO or KTO."""
 
-    def build(job: TrainingJob, loaded: LoadedModel, work: TrainingFolder) -> Any:
+    def build(job: TrainingJob, loaded: LoadedModel, folder: TrainingFolder) -> Any:
         import trl
 
         _check_causal(job, loaded)
@@ -127,11 +132,11 @@ def _make_preference_builder(kind: Literal["dpo", "kto"]) -> TrainerBuilder:
         return trainer(
             model=loaded.model,
             ref_model=_load_initial_model(job),
-            args=build_training_arguments(config, kind, work, job.settings),
+            args=build_training_arguments(config, kind, folder, job.settings),
             train_dataset=build_dataset(
-                _filter_by_template(iter_training_rows(job.run, kind), loaded, work),
+                _filter_by_template(iter_training_rows(job.run, kind), loaded, folder),
                 kind,
-                work.rows,
+                folder.rows_file,
             ),
             processing_class=loaded.tokenizer,
             peft_config=build_adapter_config(loaded, job.settings),
@@ -141,7 +146,7 @@ def _make_preference_builder(kind: Literal["dpo", "kto"]) -> TrainerBuilder:
 
 
 def _load_initial_model(job: TrainingJob) -> Any:
-    """Return the model as it was given, if all of its weights change; an adapter has its own."""
+    """Load the reference model for full training; with an adapter, TRL has one already."""
     if not job.settings.full:
         return None
     return load_model(job.model, dtype=job.settings.dtype or "float32", merged=True).model
@@ -150,8 +155,10 @@ def _load_initial_model(job: TrainingJob) -> Any:
 def _check_causal(job: TrainingJob, loaded: LoadedModel) -> None:
     if loaded.seq2seq:
         raise RecipeError(
-            f"{job.kind} is for causal language models; {job.model} has an encoder and a decoder. "
-            "It can become a rephraser: isaac train rephraser"
+            f"{job.kind} needs a causal language model, but {job.model} is an encoder-decoder "
+            "model; use it to train a rephraser: isaac train rephraser"
         )
     if job.settings.completion_head and job.kind in ("dpo", "kto"):
-        raise RecipeError(f"the completion head is for sft and rephrasers, not for {job.kind}")
+        raise RecipeError(
+            f"the completion head is for sft and rephrasers, not for {job.kind}; leave it out"
+        )

@@ -1,10 +1,10 @@
-"""Rephrasers: models that learn context and original response -> drawn response.
+"""Rephrasers: models that learn to turn context and original response into the drawn response.
 
-Stages, the paper's tempering: a stage trains as any training does. Then its model rewrites the
-original of every replaced row, and the next stage goes on with that model, on the rows of the
-first stage and, for each replaced row, one more from the rewrite to the same drawn response. So
-a later stage also learns to mend what an earlier one left half done. Many stages may pollute the
-model again; each stage's rewrites are kept beside it, to be judged.
+Training can have several stages, the paper's tempering. The model of a stage rewrites the original
+of every replaced row. The next stage continues with that model, on the rows of the first stage and
+on one more row per replaced row, from the rewrite to the same drawn response. A later stage thus
+also learns to improve what an earlier one left half done. Many stages may pollute the model again,
+so each stage's rewrites are stored in its folder for you to judge.
 """
 
 from __future__ import annotations
@@ -34,19 +34,24 @@ from ..runs.run import Run
 from ..runtime.atomic_files import atomic_write
 from ..runtime.progress import Progress
 from .datasets import Json, build_dataset
-from .fit import TrainingJob, run_training
+from .fit import TrainerBuilder, TrainingJob, run_training
 from .folder import TrainedModel, TrainingFolder
 from .objectives import build_sft_trainer
 from .settings import TrainingSettings
 from .trainers import build_adapter_config, build_training_arguments, cap_max_length
 
 REWRITES_FILE = "rewrites.jsonl"
+"""A stage's rewrites, in the folder of the stage."""
+
 CHUNK_RESPONSES = 256
-"""Responses that are rewritten between two words on progress."""
+"""Responses that are rewritten between two progress reports."""
 
 
 class RephraserExample(NamedTuple):
-    """One target of an exchange; ``kept`` says that its response is the original and stays."""
+    """One target of an exchange.
+
+    ``kept`` marks a response that stays unchanged, ``first`` the first target of an exchange.
+    """
 
     context: str
     original: str
@@ -56,28 +61,30 @@ class RephraserExample(NamedTuple):
 
 
 def iter_examples(run: Run) -> Iterator[RephraserExample]:
-    """Yield the targets of a run, but for rows that it abstained from or dropped.
+    """Iterate over the targets of a run that a rephraser learns from.
 
-    A row that was kept stays as it is: further responses that were drawn for it are left out. Of
-    such rows there are as many, evenly spread, as rows that were replaced, if there are more: from
-    a run that kept most a model would learn to leave all as it is. Turns of dialogues are without
-    their values, which the model is not to learn; their context ends with their acts.
+    Rows on which the run abstained, and dropped rows, are left out. A kept row stays unchanged:
+    further responses that were drawn for it are left out. At most as many kept rows as replaced
+    ones are used, evenly spread; otherwise a model trained on a run that kept most rows would learn
+    to copy. Dialogue turns are delexicalized, so that the model does not learn their values, and
+    their context ends with their acts.
     """
-    curation, stays, seen = run.curation(), False, 0
-    every = iter_items(curation, filled=False)
-    actions = Counter(item.action for item in every if item.target == 0)
-    most = actions["replaced"] or actions["kept"]
+    curation, row_kept, kept_rows = run.curation(), False, 0
+    items = iter_items(curation, filled=False)
+    actions = Counter(item.action for item in items if item.target == 0)
+    quota = actions["replaced"] or actions["kept"]
     for item in iter_items(curation, filled=False):
         first, kept = item.target == 0, item.action == "kept"
-        stays = kept if first else stays
+        row_kept = kept if first else row_kept
         if kept and first:
-            seen += 1
-            chosen = seen * most // actions["kept"] > (seen - 1) * most // actions["kept"]
+            # Spread the quota evenly: use this row if the number of rows due so far rises by one.
+            kept_rows += 1
+            used = kept_rows * quota // actions["kept"] > (kept_rows - 1) * quota // actions["kept"]
         else:
-            chosen = item.action == "replaced" and not stays
-        if chosen:
-            said = format_context(tuple(Message(**turn) for turn in item.prompt))
-            context = append_acts(said, item.group)
+            used = item.action == "replaced" and not row_kept
+        if used:
+            prompt = format_context(tuple(Message(**turn) for turn in item.prompt))
+            context = append_acts(prompt, item.group)
             yield RephraserExample(context, item.original, item.response, kept, first)
 
 
@@ -90,104 +97,107 @@ def rephraser(
     stages: int = 1,
     progress: Progress | None = None,
 ) -> TrainedModel:
-    """Return a model that rewrites a response to the one drawn for it, and leaves what was kept.
+    """Train a model to rewrite a response into the drawn one, and to leave kept ones unchanged.
 
-    ``model`` is causal, or has an encoder and a decoder (T5, BART). Earlier stages lie in
-    ``out/stages``, each with the rewrites that the next one learnt from. Otherwise as `sft`.
+    ``model`` is causal, or an encoder-decoder model such as T5 or BART. Earlier stages are in
+    ``out/stages``, each with the rewrites that the next one learned from. Otherwise as `sft`.
     """
     if stages < 1:
-        raise RecipeError(f"stages is {stages}; wanted 1 or more")
+        raise RecipeError(f"expected stages of at least 1, got {stages}")
     if not any(one.first and not one.kept for one in iter_examples(run)):
         raise RunError(
-            "no response of the run was replaced, so that a rephraser has nothing to learn; "
-            "draw with a greater --budget: isaac redraw RUN --budget 0.8"
+            "no response of the run was replaced, so a rephraser has nothing to learn; redraw with "
+            "a larger --budget: isaac redraw RUN --budget 0.8"
         )
     job = TrainingJob.of("rephraser", run, model, out, settings)
     if run.recipe().reading.format in TASK_ORIENTED_FORMATS:
-        job = job._replace(more={WITHOUT_VALUES: True})
+        job = job._replace(extra={WITHOUT_VALUES: True})
     _check_same_training(job, stages)
-    before: Path | None = None
+    previous: Path | None = None
     for stage in range(1, stages + 1):
         folder = job.out if stage == stages else job.out / "stages" / str(stage)
         done = run_training(
-            _build_stage_job(job, folder, (stage, stages), before),
-            _make_stage_builder(before),
+            _build_stage_job(job, folder, (stage, stages), previous),
+            _make_stage_builder(previous),
             progress,
         )
         if stage < stages:
             _write_rewrites(run, folder, progress or Progress())
-        before = folder
+        previous = folder
     return done
 
 
 def _check_same_training(job: TrainingJob, stages: int) -> None:
-    """Raise `RecipeError` before any stage is trained if the folder was begun with another."""
-    work = TrainingFolder(job.out)
-    with work.locked():
-        work.begin(_build_stage_job(job, job.out, (stages, stages), None).asked())
+    """Raise `RecipeError`, before a stage is trained, if ``out`` contains a different training."""
+    folder = TrainingFolder(job.out)
+    with folder.locked():
+        folder.begin(_build_stage_job(job, job.out, (stages, stages), None).describe())
 
 
 def _build_stage_job(
-    job: TrainingJob, folder: Path, stage: tuple[int, int], before: Path | None
+    job: TrainingJob, folder: Path, stage: tuple[int, int], previous: Path | None
 ) -> TrainingJob:
-    """Return the job of one stage, which begins with the model of the one before."""
-    more = {**job.more, "stage": stage[0], "stages": stage[1]}
-    start = None if before is None else str(before)
-    return job._replace(out=folder, more=more, start=start)
+    """Derive the job of ``stage`` (number, total), which starts from the previous stage's model."""
+    extra = {**job.extra, "stage": stage[0], "stages": stage[1]}
+    start = None if previous is None else str(previous)
+    return job._replace(out=folder, extra=extra, start=start)
 
 
-def _make_stage_builder(before: Path | None) -> Any:
-    """Return what makes the trainer of a stage."""
+def _make_stage_builder(previous: Path | None) -> TrainerBuilder:
+    """Make the function that builds the trainer of a stage."""
 
-    def build(job: TrainingJob, loaded: LoadedModel, work: TrainingFolder) -> Any:
-        if before is not None:
+    def build(job: TrainingJob, loaded: LoadedModel, folder: TrainingFolder) -> Any:
+        if previous is not None:  # the adapter continues with the configuration of the first stage
             job = job._replace(settings=dataclasses.replace(job.settings, peft={}))
-        pairs = _iter_stage_rows(job.run, before)
+        pairs = _iter_stage_rows(job.run, previous)
         if loaded.seq2seq:
-            return _build_seq2seq_trainer(job, loaded, work, pairs)
+            return _build_seq2seq_trainer(job, loaded, folder, pairs)
         system = supports_system_role(loaded.tokenizer)
         rows = (
             {
-                "prompt": build_chat_prompt(context, given, system=system),
-                "completion": [{"role": "assistant", "content": wanted}],
+                "prompt": build_chat_prompt(context, original, system=system),
+                "completion": [{"role": "assistant", "content": target}],
             }
-            for context, given, wanted in pairs
+            for context, original, target in pairs
         )
-        return build_sft_trainer(job, loaded, work, rows)
+        return build_sft_trainer(job, loaded, folder, rows)
 
     return build
 
 
-def _iter_stage_rows(run: Run, before: Path | None) -> Iterator[tuple[str, str, str]]:
-    """Yield context, given and wanted response of every row of a stage."""
-    rewrites = iter(()) if before is None else _iter_rewrites(before / REWRITES_FILE)
+def _iter_stage_rows(run: Run, previous: Path | None) -> Iterator[tuple[str, str, str]]:
+    """Yield the context, the response to rewrite and the target of every row of a stage."""
+    rewrites = iter(()) if previous is None else _iter_rewrites(previous / REWRITES_FILE)
     rewrite: str | None = None
     for one in iter_examples(run):
         yield one.context, one.original, one.response
-        if before is not None and not one.kept:
+        if previous is not None and not one.kept:
+            # There is one rewrite per exchange, for all of its targets.
             rewrite = next(rewrites) if one.first else rewrite
             if rewrite is not None and rewrite != one.original:
                 yield one.context, rewrite, one.response
 
 
 def _write_rewrites(run: Run, folder: Path, progress: Progress) -> None:
-    """Write what a stage's model makes of the original of every replaced row."""
+    """Rewrite the original of every replaced row with a stage's model, and write the rewrites."""
     if (folder / REWRITES_FILE).exists():
         return
-    asked = [
+    pairs = [
         (one.context, one.original) for one in iter_examples(run) if one.first and not one.kept
     ]
     model = load_rephraser(folder)
-    with progress.stage("rewrite", len(asked)) as tick, atomic_write(folder / REWRITES_FILE) as out:
-        for start in range(0, len(asked), CHUNK_RESPONSES):
-            some = asked[start : start + CHUNK_RESPONSES]
-            contexts, originals = [pair[0] for pair in some], [pair[1] for pair in some]
-            for (context, original), new in zip(
-                some, model.rewrite(contexts, originals), strict=True
-            ):
-                row = {"context": context, "original": original, "rewrite": new}
+    with (
+        progress.stage("rewrites", len(pairs)) as tick,
+        atomic_write(folder / REWRITES_FILE) as out,
+    ):
+        for start in range(0, len(pairs), CHUNK_RESPONSES):
+            chunk = pairs[start : start + CHUNK_RESPONSES]
+            contexts, originals = [pair[0] for pair in chunk], [pair[1] for pair in chunk]
+            rewrites = model.rewrite(contexts, originals)
+            for (context, original), rewrite in zip(chunk, rewrites, strict=True):
+                row = {"context": context, "original": original, "rewrite": rewrite}
                 out.write(dumps(row) + "\n")
-            tick(len(some))
+            tick(len(chunk))
 
 
 def _iter_rewrites(file: Path) -> Iterator[str | None]:
@@ -199,24 +209,26 @@ def _iter_rewrites(file: Path) -> Iterator[str | None]:
 def _build_seq2seq_trainer(
     job: TrainingJob,
     loaded: LoadedModel,
-    work: TrainingFolder,
+    folder: TrainingFolder,
     pairs: Iterator[tuple[str, str, str]],
 ) -> Any:
-    """Return transformers' Seq2SeqTrainer; rows that are too long for the model are left out."""
+    """Build transformers' Seq2SeqTrainer; rows that are too long for the model are left out."""
     import peft
     import transformers
 
     if job.settings.completion_head:
         raise RecipeError("the completion head is for causal models; leave it out")
     settings = cap_max_length(job.settings, loaded)
-    args = build_training_arguments(transformers.Seq2SeqTrainingArguments, job.kind, work, settings)
+    args = build_training_arguments(
+        transformers.Seq2SeqTrainingArguments, job.kind, folder, settings
+    )
     transformers.set_seed(args.seed)
     config, model = build_adapter_config(loaded, settings), loaded.model
     if config is not None:
         model = peft.get_peft_model(model, config)
     if args.gradient_checkpointing and isinstance(model, peft.PeftModel):
         model.enable_input_require_grads()
-    rows = build_dataset(_tokenize_pairs(loaded.tokenizer, pairs), "tokens", work.rows)
+    rows = build_dataset(_tokenize_pairs(loaded.tokenizer, pairs), "tokens", folder.rows_file)
     return transformers.Seq2SeqTrainer(
         model=model,
         args=args,
@@ -229,9 +241,9 @@ def _build_seq2seq_trainer(
 
 
 def _tokenize_pairs(tokenizer: Any, pairs: Iterator[tuple[str, str, str]]) -> Iterator[Json]:
-    """Yield the tokens of what is given and of what is wanted."""
-    for context, given, wanted in pairs:
+    """Yield the tokens of each prompt and its target."""
+    for context, original, target in pairs:
         yield {
-            "input_ids": tokenizer(build_text_prompt(context, given))["input_ids"],
-            "labels": tokenizer(text_target=wanted)["input_ids"],
+            "input_ids": tokenizer(build_text_prompt(context, original))["input_ids"],
+            "labels": tokenizer(text_target=target)["input_ids"],
         }

@@ -1,4 +1,4 @@
-"""What a training did: its facts, its loss curve on a page, and the card of its model."""
+"""The results of a training: the facts in ``train.json``, the HTML report and the model card."""
 
 from __future__ import annotations
 
@@ -25,24 +25,27 @@ from ..text import make_printable, shorten
 from .folder import TrainingFolder, compute_final_loss
 
 REPORTED_LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+"""Libraries whose versions are reported."""
 
 
-def collect_training_facts(trainer: Any, work: TrainingFolder, seconds: float) -> dict[str, Any]:
-    """Return what a training used and how it went, as plain values.
+def collect_training_facts(trainer: Any, folder: TrainingFolder, seconds: float) -> dict[str, Any]:
+    """Collect what a training used and how it went, as plain values.
 
-    ``rows`` are those trained on, ``too_long`` those left out because no token of their response
-    was within the greatest length (unknown of rows that are packed), ``refused`` those that the
-    model's chat template does not take; ``seconds`` are those of the last session.
+    ``rows`` counts the rows used, ``too_long`` those left out because no token of the response is
+    within the maximum length (0 if rows are packed, where it is unknown), and ``refused`` those
+    that the model's chat template rejects. ``seconds`` counts only the last session.
     """
     import datasets
 
-    named = trainer.model.named_parameters()
-    parameters = [one for name, one in named if ".ref." not in name]  # DPO's copy of an adapter
+    # DPO adds a frozen copy of the adapter, named ".ref."; it does not count.
+    parameters = [
+        parameter for name, parameter in trainer.model.named_parameters() if ".ref." not in name
+    ]
     rows, packed = len(trainer.train_dataset), getattr(trainer.args, "packing", False)
     return {
         "rows": rows,
-        "too_long": 0 if packed else len(datasets.Dataset.from_file(str(work.rows))) - rows,
-        "refused": work.refused,
+        "too_long": 0 if packed else len(datasets.Dataset.from_file(str(folder.rows_file))) - rows,
+        "refused": folder.refused,
         "steps": trainer.state.global_step,
         "epochs": round(float(trainer.state.epoch or 0), 4),
         "curve": extract_loss_curve(trainer.state.log_history),
@@ -62,55 +65,67 @@ def collect_training_facts(trainer: Any, work: TrainingFolder, seconds: float) -
 
 
 def extract_loss_curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Return the logged numbers of every point that has a loss, or of the whole if none has."""
-    plain = [
+    """Extract the logged numbers at every step with a loss, or the mean loss if there are none."""
+    points = [
         {name: value for name, value in point.items() if isinstance(value, int | float)}
         for point in history
     ]
-    means = [{**point, "loss": point["train_loss"]} for point in plain if "train_loss" in point]
-    return [point for point in plain if "loss" in point] or means[-1:]
+    means = [{**point, "loss": point["train_loss"]} for point in points if "train_loss" in point]
+    return [point for point in points if "loss" in point] or means[-1:]
 
 
 def draw_loss_chart(curve: Sequence[Mapping[str, float]]) -> str:
-    """Return a line of the loss by step, as SVG."""
+    """Draw the loss by step as an SVG line chart."""
     steps, losses = [point["step"] for point in curve], [point["loss"] for point in curve]
     low, high = min(losses), max(losses)
-    room = 0.1 * (high - low) or 0.1
+    margin = 0.1 * (high - low) or 0.1
     x = Scale(min(steps), max(steps[-1], steps[0] + 1), 60, 600)
-    y = Scale(low - room, high + room, 240, 24)
+    y = Scale(low - margin, high + margin, 240, 24)
     points = " ".join(f"{x(s):.1f},{y(v):.1f}" for s, v in zip(steps, losses, strict=True))
     path = svg_element("polyline", points=points, fill="none", stroke=MARK_COLOR, stroke_width=1.6)
     parts = [path, svg_line(60, 240, 600, 240), svg_text("loss", 2, 12, anchor="start")]
     parts += [svg_text(f"{tick:.4g}", 54, y(tick) + 4) for tick in y.ticks(5)]
     parts += [svg_text(f"{tick:g}", x(tick), 258, anchor="middle") for tick in x.ticks(8)]
     parts.append(svg_text("step", 330, 278, anchor="middle"))
-    told = f"From {losses[0]:.4g} at step {steps[0]:g} to {losses[-1]:.4g} at step {steps[-1]:g}."
-    return svg_chart((620, 284), "Loss by step", told, parts)
+    caption = (
+        f"From {losses[0]:.4g} at step {steps[0]:g} to {losses[-1]:.4g} at step {steps[-1]:g}."
+    )
+    return svg_chart((620, 284), "Loss by step", caption, parts)
 
 
-def write_html_report(work: TrainingFolder, facts: dict[str, Any]) -> None:
-    """Write the report, a page that loads nothing from elsewhere and runs no script."""
-    _write_rendered(work, "report.html", "train.html.jinja", facts, autoescape=True)
+def write_html_report(folder: TrainingFolder, facts: dict[str, Any]) -> None:
+    """Write the report, a self-contained HTML page without scripts."""
+    _write_rendered(folder, "report.html", "train.html.jinja", facts, autoescape=True)
 
 
-def write_model_card(work: TrainingFolder, facts: dict[str, Any], summary: dict[str, Any]) -> None:
-    """Write the model card: corpus, recipe, the run's figures, and how the model was trained."""
-    names = [make_printable(Path(given["name"]).name) for given in summary["inputs"]]
+def write_model_card(
+    folder: TrainingFolder, facts: dict[str, Any], summary: dict[str, Any]
+) -> None:
+    """Write the model card: the corpus, the recipe, figures of the run, and the training."""
+    names = [make_printable(Path(source["name"]).name) for source in summary["inputs"]]
+    # Only a model on the Hub is named in full; a local folder shows no path.
     base = facts["base"]
     public = facts["base_files"] is None and base != smollm2.MODEL_NAME
-    known = {"summary": summary, "names": names, "public": public}
-    called = base if public else Path(base).name
-    _write_rendered(
-        work, "README.md", "model.md.jinja", {**facts, **known, "base": called}, autoescape=False
-    )
+    values = {
+        **facts,
+        "summary": summary,
+        "names": names,
+        "public": public,
+        "base": base if public else Path(base).name,
+    }
+    _write_rendered(folder, "README.md", "model.md.jinja", values, autoescape=False)
 
 
 def _write_rendered(
-    work: TrainingFolder, name: str, template: str, values: dict[str, Any], *, autoescape: bool
+    folder: TrainingFolder, name: str, template: str, values: dict[str, Any], *, autoescape: bool
 ) -> None:
     curve = values["curve"]
-    more = {"chart": draw_loss_chart(curve), "final": compute_final_loss(curve), "percent": percent}
-    with atomic_write(work.path / name) as out:
-        out.write(
-            render_template(template, {**values, **more, "short": shorten}, autoescape=autoescape)
-        )
+    values = {
+        **values,
+        "chart": draw_loss_chart(curve),
+        "final": compute_final_loss(curve),
+        "percent": percent,
+        "short": shorten,
+    }
+    with atomic_write(folder.path / name) as out:
+        out.write(render_template(template, values, autoescape=autoescape))

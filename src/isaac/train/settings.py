@@ -1,4 +1,4 @@
-"""The numbers that define a training, and the fields of TRL's and PEFT's own that pass through."""
+"""Training settings, and the fields that are passed through to TRL's and PEFT's configurations."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ DEFAULT_LEARNING_RATES = {
     "kto": (1e-5, 1e-6),
     "rephraser": (2e-4, 5e-5),
 }
-"""What an adapter learns at unless told otherwise, and what a whole model does: TRL's defaults for
-whole models, ten times as much for adapters, as TRL's and PEFT's guides advise."""
+"""Default learning rates for adapters and for full training. For full training they are TRL's
+defaults, and ten times as high for adapters, as the guides of TRL and PEFT recommend."""
 
 LORA_DEFAULTS: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
+"""Default fields of PEFT's `LoraConfig`; `TrainingSettings.peft` overrides them."""
 
 RESERVED_TRL_FIELDS = {
     "max_steps": "--steps",
@@ -35,21 +36,26 @@ RESERVED_TRL_FIELDS = {
     "max_length": "--max-length",
     "seed": "--seed",
     "output_dir": "-o",
-    "resume_from_checkpoint": "the same command again",
+    "resume_from_checkpoint": "running the same command again",
 }
-"""TRL's fields that have a flag of their own."""
+"""Fields of TRL that have their own flag, which errors name."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a training does beside its data and base model.
+    """Everything that defines a training besides its data and base model.
 
-    ``steps`` stand over ``epochs``; ``learning_rate`` None is the kind's own. ``max_length`` is in
-    tokens, a conversation with its response. ``full`` trains every weight instead of an adapter.
-    ``dtype`` is of the base's weights, see `load`. ``completion_head`` applies the language-model
-    head at the tokens of completions only, in sft and for causal rephrasers. ``merge`` also writes
-    a model with the adapter merged in. ``trl`` and ``peft`` are fields of TRL's configuration and
-    PEFT's `LoraConfig`, as they name them.
+    - ``steps`` overrides ``epochs``.
+    - ``batch`` is in rows per step.
+    - ``learning_rate`` None is the default for the kind of training, see `DEFAULT_LEARNING_RATES`.
+    - ``max_length`` is in tokens, for a conversation with its response.
+    - ``full`` trains every weight instead of an adapter.
+    - ``dtype`` is the type of the base's weights, see `load_model`.
+    - ``completion_head`` applies the language-model head only at the tokens of completions, in sft
+      and for causal rephrasers.
+    - ``merge`` also writes a model with the adapter merged in.
+    - ``trl`` and ``peft`` are fields of TRL's configuration and of PEFT's `LoraConfig`, under the
+      names that these libraries use.
     """
 
     steps: int | None = None
@@ -66,72 +72,75 @@ class TrainingSettings:
     peft: Mapping[str, Any] = field(default_factory=dict)
 
     def rate(self, kind: TrainingKind) -> float:
-        """Return the learning rate of a training of this kind."""
+        """The learning rate for this kind of training."""
         return self.learning_rate or DEFAULT_LEARNING_RATES[kind][self.full]
 
     def dump(self) -> dict[str, Any]:
-        """Return the settings as plain values."""
+        """The settings as a dictionary of plain values."""
         return dataclasses.asdict(self)
 
     def checked(self) -> TrainingSettings:
-        """Return the settings; raise `RecipeError` for a number out of its bounds."""
-        for name, least in (("steps", 1), ("batch", 1), ("max_length", 2), ("seed", 0)):
+        """The settings themselves; raise `RecipeError` if some are invalid or contradict others."""
+        for name, minimum in (("steps", 1), ("batch", 1), ("max_length", 2), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise RecipeError(f"{name} is {value}; wanted {least} or more")
-        rates = [self.epochs, 1.0 if self.learning_rate is None else self.learning_rate]
-        if not all(0 < rate < math.inf for rate in rates):
-            raise RecipeError("epochs and learning_rate must be above 0, and finite")
+            if value is not None and value < minimum:
+                raise RecipeError(f"expected {name} of at least {minimum}, got {value}")
+        for name in ("epochs", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise RecipeError(f"expected {name} to be finite and above 0, got {value:g}")
         if self.full and self.merge:
-            raise RecipeError("a full training has no adapter to merge; leave out merge, or full")
+            raise RecipeError("full training has no adapter to merge; leave out merge or full")
         if self.full and self.peft:
-            raise RecipeError("a full training has no adapter; leave out peft, or full")
+            raise RecipeError("full training has no adapter; leave out peft or full")
         return self
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return the settings ``trl`` and ``peft`` of a YAML file; another key is an error."""
+    """Read the keys ``trl`` and ``peft`` of a YAML file; any other key is an error."""
     values = read_yaml(path)
     if unknown := sorted(map(str, set(values) - {"trl", "peft"})):
-        raise RecipeError(f"{path}: unknown key '{unknown[0]}'; there: trl, peft")
+        raise RecipeError(f"{path}: unknown key '{unknown[0]}'; available: trl, peft")
     for key, fields in values.items():
         if not isinstance(fields, dict):
-            raise RecipeError(f"{path}: {key} must hold 'field: value' lines")
+            kind = type(fields).__name__
+            raise RecipeError(f"{path}: expected 'field: value' lines under {key}, got a {kind}")
     return values
 
 
 def build_config(
-    config: type, fields: Mapping[str, Any], given: Mapping[str, Any], where: str
+    config: type, defaults: Mapping[str, Any], overrides: Mapping[str, Any], section: str
 ) -> Any:
-    """Return a configuration of TRL or PEFT from our fields and, standing over them, those given.
+    """Build a configuration of TRL or PEFT from isaac's defaults and the user's overrides.
 
-    Raises `RecipeError` for a given field that it has not, or a value that it refuses.
+    Raises `RecipeError`, naming the ``section`` of the YAML file, if the configuration has no such
+    field or rejects a value.
     """
-    known = {one.name for one in dataclasses.fields(config) if one.init}
-    for name in given:
-        if name in RESERVED_TRL_FIELDS and where == "trl":
+    available = {field.name for field in dataclasses.fields(config) if field.init}
+    for name in overrides:
+        if name in RESERVED_TRL_FIELDS and section == "trl":
             raise RecipeError(
-                f"{where}: {name} is set by {RESERVED_TRL_FIELDS[name]}; leave it out of the file"
+                f"{section}: {name} is set by {RESERVED_TRL_FIELDS[name]}; leave it out of the file"
             )
-        if name not in known:
-            raise RecipeError(f"{where}: {config.__name__} has no field '{shorten(str(name))}'")
-    floats = {one.name for one in dataclasses.fields(config) if _wants_float(one.type)}
-    given = {
-        name: _parse_number(value) if name in floats else value for name, value in given.items()
+        if name not in available:
+            raise RecipeError(f"{section}: {config.__name__} has no field '{shorten(str(name))}'")
+    floats = {field.name for field in dataclasses.fields(config) if _takes_float(field.type)}
+    overrides = {
+        name: _parse_number(value) if name in floats else value for name, value in overrides.items()
     }
     try:
-        return config(**{**fields, **given})
+        return config(**{**defaults, **overrides})
     except Exception as error:
-        raise RecipeError(f"{where}: {format_error(error, 300)}") from error
+        raise RecipeError(f"{section}: {format_error(error, 300)}") from error
 
 
-def _wants_float(kind: Any) -> bool:
-    told = str(kind)
-    return "float" in told and "str" not in told
+def _takes_float(annotation: Any) -> bool:
+    text = str(annotation)
+    return "float" in text and "str" not in text
 
 
 def _parse_number(value: Any) -> Any:
-    """Return a number for a text that is one: YAML takes 1e-2, without a point, for a text."""
+    """Convert a text to a number if it is one: YAML reads 1e-2, without a point, as a text."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:

@@ -1,4 +1,4 @@
-"""TRL's trainers, set up for a machine and told how to say how far they are."""
+"""Configuring TRL's trainers for this machine, and reporting their progress."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from .settings import LORA_DEFAULTS, TrainingKind, TrainingSettings, build_confi
 
 
 def build_training_arguments(
-    config: type, kind: TrainingKind, work: TrainingFolder, settings: TrainingSettings
+    config: type, kind: TrainingKind, folder: TrainingFolder, settings: TrainingSettings
 ) -> Any:
-    """Return TRL's or transformers' configuration of a training, with the fields given over ours.
+    """Build TRL's or transformers' training configuration; fields in ``settings.trl`` override it.
 
-    On a processor there is no mixed precision, nothing is computed twice to save memory, and no
-    memory is pinned for a card. A checkpoint is kept for each tenth of the steps.
+    On a CPU there is no mixed precision, no activation checkpointing and no pinned memory. A
+    checkpoint is written after every tenth of the steps; only the latest stays.
     """
     import torch
 
-    card = torch.cuda.is_available()
-    known = {one.name for one in dataclasses.fields(config)}
+    gpu = torch.cuda.is_available()
+    available = {field.name for field in dataclasses.fields(config)}
+    # Two names of one setting: a configuration that has the newer field gets that one, unless the
+    # user sets the older.
     new, old = "activation_checkpointing", "gradient_checkpointing"
     fields = {
-        "output_dir": str(work.scratch),
+        "output_dir": str(folder.scratch),
         "max_steps": settings.steps or -1,
         "num_train_epochs": settings.epochs,
         "per_device_train_batch_size": settings.batch,
@@ -43,29 +45,29 @@ def build_training_arguments(
         "save_total_limit": 1,
         "report_to": "none",
         "disable_tqdm": True,
-        "use_cpu": not card,
-        "bf16": card,
-        new if new in known and old not in settings.trl else old: card,
-        "dataloader_pin_memory": card,
+        "use_cpu": not gpu,
+        "bf16": gpu,
+        new if new in available and old not in settings.trl else old: gpu,
+        "dataloader_pin_memory": gpu,
     }
-    fields = {name: value for name, value in fields.items() if name in known}
+    fields = {name: value for name, value in fields.items() if name in available}
     return build_config(config, fields, settings.trl, "trl")
 
 
 def cap_max_length(settings: TrainingSettings, loaded: LoadedModel) -> TrainingSettings:
-    """Return the settings with no more tokens a row than the model reads."""
-    room = max_sequence_length(loaded) or settings.max_length
-    return dataclasses.replace(settings, max_length=min(settings.max_length, room))
+    """Lower ``max_length`` to the number of tokens that the model can read."""
+    limit = max_sequence_length(loaded) or settings.max_length
+    return dataclasses.replace(settings, max_length=min(settings.max_length, limit))
 
 
 def build_adapter_config(loaded: LoadedModel, settings: TrainingSettings) -> Any:
-    """Return the configuration of a new adapter; None for full training or one that goes on."""
+    """Configure a new adapter; None for full training, or if an adapter's training continues."""
     import peft
 
     if isinstance(loaded.model, peft.PeftModel):
         if settings.peft:
             raise RecipeError(
-                "peft: the model is an adapter already and goes on with its own configuration"
+                "peft: the model is already an adapter and keeps its configuration; leave out peft"
             )
         return None
     if settings.full:
@@ -78,23 +80,24 @@ def build_adapter_config(loaded: LoadedModel, settings: TrainingSettings) -> Any
 
 @contextmanager
 def report_progress(trainer: Any, progress: Progress) -> Iterator[None]:
-    """Tell the progress of a trainer's steps while it works, and nothing on standard output."""
+    """Report a trainer's steps as a progress stage, instead of printing to standard output."""
     from transformers import PrinterCallback, TrainerCallback
 
     with ExitStack() as stages:
         done, ticks = [0], []
 
-        def begin(_self: Any, _args: Any, state: Any, *_: Any, **__: Any) -> None:
+        def on_train_begin(_self: Any, _args: Any, state: Any, *_: Any, **__: Any) -> None:
+            # A resumed training starts at the step of its checkpoint.
             done[0] = state.global_step
             ticks.append(stages.enter_context(progress.stage("train", state.max_steps)))
             ticks[-1](state.global_step)
 
-        def step(_self: Any, _args: Any, state: Any, *_: Any, **__: Any) -> None:
+        def on_step_end(_self: Any, _args: Any, state: Any, *_: Any, **__: Any) -> None:
             ticks[-1](state.global_step - done[0])
             done[0] = state.global_step
 
+        # The base class is a lazy import, so the callback class is made here.
+        methods = {"on_train_begin": on_train_begin, "on_step_end": on_step_end}
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(
-            type("Told", (TrainerCallback,), {"on_train_begin": begin, "on_step_end": step})
-        )
+        trainer.add_callback(type("StepReporter", (TrainerCallback,), methods))
         yield

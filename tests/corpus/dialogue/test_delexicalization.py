@@ -61,7 +61,7 @@ def test_spans_come_first_and_equal_values_share_a_placeholder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("Come at 9:15 pm or 21.30 .", "Come at [value_time] or [value_time_2] ."),
         ("It is 12.50 pounds or £9 .", "It is [value_price] or [value_price_2] ."),
@@ -77,12 +77,12 @@ def test_spans_come_first_and_equal_values_share_a_placeholder() -> None:
         ("Nothing to take out here .", "Nothing to take out here ."),
     ],
 )
-def test_values_are_told_by_their_form(text: str, wanted: str) -> None:
-    assert template(text) == wanted
+def test_values_are_found_by_their_form(text: str, expected: str) -> None:
+    assert template(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("the Fern Lodge .", "[hotel_name] ."),
         ("the A & B guesthouse", "[hotel_name]"),
@@ -94,13 +94,13 @@ def test_values_are_told_by_their_form(text: str, wanted: str) -> None:
         ("fern lodges", "fern lodges"),
     ],
 )
-def test_values_are_found_by_the_lexicon(text: str, wanted: str) -> None:
-    assert template(text) == wanted
+def test_values_are_found_by_the_lexicon(text: str, expected: str) -> None:
+    assert template(text) == expected
 
 
-def test_acts_say_the_domain_and_values_without_spans() -> None:
-    asked = Act("restaurant", "inform", "area", "centre")
-    assert template("In the center .", asked) == "In the [restaurant_area] ."
+def test_acts_provide_the_domain_and_values_without_spans() -> None:
+    area = Act("restaurant", "inform", "area", "centre")
+    assert template("In the center .", area) == "In the [restaurant_area] ."
     stars = Act("hotel", "inform", "stars", "4")
     assert template("It has four stars .", stars) == "It has [hotel_stars] stars ."
     parking = Act("hotel", "inform", "parking", "yes")
@@ -116,7 +116,7 @@ def test_what_looks_like_a_placeholder_is_kept_as_text() -> None:
     assert lexicalize(made.text, made.values) == text
 
 
-def test_a_fill_gives_no_value_of_another_row_and_none_where_one_lacks() -> None:
+def test_a_template_is_filled_with_the_rows_own_values_or_not_at_all() -> None:
     drawn = delexicalize(
         turn("Oak Inn costs 5 pounds .", spans=(Span("hotel_name", 0, 7),)), LEXICON
     )
@@ -129,7 +129,7 @@ def test_a_fill_gives_no_value_of_another_row_and_none_where_one_lacks() -> None
     )
 
 
-def test_names_of_slots_are_made_fit() -> None:
+def test_slot_names_are_made_fit_for_placeholders() -> None:
     assert placeholder_name("Order Number") == "order_number"
     assert placeholder_name("shop_line_2") == "shop_line2"
     assert placeholder_name("city") == "value_city"
@@ -137,7 +137,7 @@ def test_names_of_slots_are_made_fit() -> None:
     assert template_slots(f"[{placeholder_name('x' * 500)}]")
 
 
-def test_any_text_comes_back() -> None:
+def test_any_text_is_restored_word_for_word() -> None:
     parts = ["[hotel_name]", "fern lodge", "9:15", "\x00", "İ", "ſ", " ", "4", "é", "[", "]", "\n"]
     draw = random.Random(3)
     for _ in range(400):
@@ -182,25 +182,25 @@ def test_a_lexicon_of_a_database(tmp_path: Path) -> None:
         Lexicon.read(tmp_path)
 
 
-def test_a_lexicon_of_the_corpus_itself_leaves_everyday_words() -> None:
+def test_a_lexicon_of_the_corpus_itself_skips_common_words() -> None:
     known = turn("Oak Inn is fine", spans=(Span("hotel_name", 0, 7), Span("hotel_area", 11, 15)))
     others = [turn("That is fine") for _ in range(3)]
     lexicon = Lexicon.of([Dialogue("a", (known, *others))])
     assert [hit.slots for hit in lexicon.find("the oak inn is fine")] == [("hotel_name",)]
 
 
-def test_the_round_trip_is_counted() -> None:
+def test_the_round_trip_is_measured() -> None:
     dialogue = Dialogue(
         "a", (turn("Fern Lodge at 9:15"), turn("Hello"), DialogueTurn(0, "user", "9:15"))
     )
     assert measure_round_trip([dialogue], LEXICON) == (2, 2, 1.0, 1.0)
     lost = measure_round_trip(
-        [dialogue], LEXICON, lambda made: made.text.replace("[value_time]", "9:20")
+        [dialogue], LEXICON, lambda template: template.text.replace("[value_time]", "9:20")
     )
     assert (lost.turns, lost.verbatim, lost.share) == (2, 1, 0.5)
-    none = measure_round_trip([dialogue], LEXICON, lambda made: None)
+    none = measure_round_trip([dialogue], LEXICON, lambda template: None)
     assert (none.verbatim, none.precision, none.recall) == (0, 1.0, 0.0)
-    mixed = measure_round_trip([dialogue], LEXICON, lambda made: "Fern Lodge at 9:20")
+    mixed = measure_round_trip([dialogue], LEXICON, lambda template: "Fern Lodge at 9:20")
     assert (mixed.precision, mixed.recall) == (0.25, 0.5)
     assert measure_round_trip([], LEXICON).share == 1.0
 
@@ -210,8 +210,8 @@ def test_leaks_are_counted_by_slot() -> None:
     assert count_leaks([Dialogue("a", (shown,))], LEXICON) == {"choice": (1, 0)}
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the shared MultiWOZ 2.1 is not here")
-def test_multiwoz21_comes_back_and_hardly_a_value_leaks() -> None:
+@pytest.mark.skipif(not DATA.exists(), reason="the shared MultiWOZ 2.1 is not available")
+def test_multiwoz21_is_restored_and_hardly_any_value_leaks() -> None:
     with zipfile.ZipFile(DATA / "val.json.zip") as packed:
         document = json.loads(packed.read(packed.namelist()[0]))
     some = dict(list(document.items())[:150])

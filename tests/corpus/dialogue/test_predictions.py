@@ -10,7 +10,7 @@ from isaac.corpus.dialogue.predictions import Prediction, parse_predictions, rea
 from isaac.errors import CorpusError
 
 
-def test_predictions_are_read_with_what_they_have(tmp_path: Path) -> None:
+def test_predictions_are_read_with_states_and_domains_if_present(tmp_path: Path) -> None:
     turns = [
         {
             "response": "[hotel_name] .",
@@ -32,29 +32,38 @@ def test_predictions_are_read_with_what_they_have(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "told"),
+    ("record", "message"),
     [
-        ([], "wanted an object of dialogues, each a list of turns; came list"),
-        ({"d": {}}, "dialogue d: wanted a list of turns, came dict"),
-        ({"d": [{"response": ""}, 5]}, "dialogue d, turn 1: wanted an object, came int"),
-        ({"d": [{}]}, "dialogue d, turn 0: wanted text as 'response', came NoneType"),
-        ({"d": [{"response": "", "state": 5}]}, "turn 0: wanted an object as 'state', came int"),
-        ({"d": [{"response": "", "state": {"hotel": 5}}]}, "wanted slots of 'hotel' in 'state'"),
+        ([], "expected an object of dialogues, each a list of turns; got list"),
+        ({"d": {}}, "dialogue d: expected a list of turns, got dict"),
+        ({"d": [{"response": ""}, 5]}, "dialogue d, turn 1: expected an object, got int"),
+        ({"d": [{}]}, "dialogue d, turn 0: expected text in 'response', got NoneType"),
+        ({"d": [{"response": "", "state": 5}]}, "turn 0: expected an object in 'state', got int"),
+        (
+            {"d": [{"response": "", "state": {"hotel": 5}}]},
+            "expected an object of slots for 'hotel' in 'state', got int",
+        ),
         (
             {"d": [{"response": "", "state": {"hotel": {"area": {}}}}]},
-            "turn 0, state of 'hotel', slot 'area': wanted text, came dict",
+            "turn 0, state of 'hotel', slot 'area': expected text, got dict",
         ),
         (
             {"d": [{"response": "", "state": {"hotel": {"name": "x" * 1001}}}]},
-            "turn 0, state of 'hotel', slot 'name': 1,001 characters; at most 1,000 are read",
+            "state of 'hotel', slot 'name': the value has 1,001 characters; the limit is 1,000",
         ),
-        ({"d": [{"response": "", "active_domains": "hotel"}]}, "a list of names as 'active_dom"),
-        ({"d": [{"response": "", "active_domains": [1]}]}, "a list of names as 'active_domains'"),
-        ({"D.json": [], "d": []}, "dialogue d: there twice"),
+        (
+            {"d": [{"response": "", "active_domains": "hotel"}]},
+            "a list of domain names in 'active_dom",
+        ),
+        (
+            {"d": [{"response": "", "active_domains": [1]}]},
+            "a list of domain names in 'active_domains'",
+        ),
+        ({"D.json": [], "d": []}, "dialogue d: duplicate id"),
     ],
 )
-def test_what_cannot_be_read_is_named(record: Any, told: str) -> None:
-    with pytest.raises(CorpusError, match=told):
+def test_an_error_names_the_malformed_part(record: Any, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
         parse_predictions(record)
 
 

@@ -159,18 +159,19 @@ ROW = {
 }
 
 
-def shown(dialogue: Dialogue, index: int) -> list[tuple[str, str]]:
+def located_values(dialogue: Dialogue, index: int) -> list[tuple[str, str]]:
+    """The slots and surface forms that the spans of a turn mark."""
     turn = dialogue.turns[index]
     return [(span.slot, turn.text[span.start : span.end]) for span in turn.spans]
 
 
-def test_multiwoz21_gives_acts_spans_in_characters_and_states() -> None:
+def test_multiwoz21_has_acts_spans_in_characters_and_states() -> None:
     dialogue = READERS["multiwoz21"].read(LOG)
     assert dialogue.id == "TEA1.json"
     assert dialogue.goal == LOG["goal"]
     assert [turn.role for turn in dialogue.turns] == ["user", "assistant"] * 2
     assert Act("hotel", "inform", "postcode", "cb99zz") in dialogue.turns[1].acts
-    assert shown(dialogue, 1) == [
+    assert located_values(dialogue, 1) == [
         ("hotel_name", "Fern Lodge"),
         ("hotel_stars", "4"),
         ("hotel_postcode", "cb99zz"),
@@ -184,11 +185,11 @@ def test_multiwoz21_gives_acts_spans_in_characters_and_states() -> None:
     )
 
 
-def test_equal_values_keep_their_own_places_when_the_text_changes() -> None:
-    def spans(more: int) -> list[Any]:
+def test_equal_values_keep_their_own_positions_when_the_text_changes() -> None:
+    def spans(offset: int) -> list[Any]:
         return [
-            ["Booking-Book", "People", "5", 7 + more, 7 + more],
-            ["Booking-Book", "Stay", "5", 2 + more, 2 + more],
+            ["Booking-Book", "People", "5", 7 + offset, 7 + offset],
+            ["Booking-Book", "Stay", "5", 2 + offset, 2 + offset],
         ]
 
     reader = READERS["multiwoz21"]
@@ -203,30 +204,30 @@ def test_equal_values_keep_their_own_places_when_the_text_changes() -> None:
     assert people == ["Booking-Book", "People", "5", 1, 1]
 
 
-def test_a_state_is_read_as_if_alone_whatever_was_before() -> None:
+def test_a_state_does_not_depend_on_how_earlier_states_were_read() -> None:
     def states(*people: Any) -> list[Any]:
         log = [
-            {"text": "Hm .", "metadata": {"hotel": {"book": {"people": said}}} if said else {}}
+            {"text": "Hm .", "metadata": {"hotel": {"book": {"people": count}}} if count else {}}
             for value in people
-            for said in (None, value)
+            for count in (None, value)
         ]
         turns = READERS["multiwoz21"].read({"dialogue_id": "A", "log": log}).turns
         return [turn.state for turn in turns if turn.role == "assistant"]
 
     assert states("2", "2", "3", "2") == [{"hotel": {"people": n}} for n in "2232"]
     assert states(1, 1.0) == [{"hotel": {"people": "1"}}, {"hotel": {"people": "1.0"}}]
-    with pytest.raises(ReadingError, match="not text"):
+    with pytest.raises(ReadingError, match="neither text nor"):
         states(1, True)
 
 
-def test_an_act_without_a_span_is_looked_up_and_a_booking_has_its_domain() -> None:
+def test_values_of_acts_without_spans_are_located_and_bookings_get_a_domain() -> None:
     dialogue = READERS["multiwoz24"].read(LOG)
-    assert shown(dialogue, 0) == [("hotel_type", "guesthouse"), ("hotel_area", "north")]
-    assert shown(dialogue, 3) == [("hotel_stay", "two"), ("hotel_reference", "Q1W2E3R4")]
+    assert located_values(dialogue, 0) == [("hotel_type", "guesthouse"), ("hotel_area", "north")]
+    assert located_values(dialogue, 3) == [("hotel_stay", "two"), ("hotel_reference", "Q1W2E3R4")]
     assert dialogue.turns[3].acts[0].domain == "booking"
 
 
-def test_multiwoz20_takes_acts_from_their_own_file() -> None:
+def test_multiwoz20_reads_acts_from_a_separate_file() -> None:
     bare = copy.deepcopy(LOG)
     for turn in bare["log"]:
         del turn["dialog_act"], turn["span_info"]
@@ -235,18 +236,20 @@ def test_multiwoz20_takes_acts_from_their_own_file() -> None:
     acts = {"1": {"Hotel-Inform": [["Post", "cb99zz"]]}, "2": "No Annotation"}
     read = reader.read({**bare, ACTS_COLUMN: acts})
     assert read.turns[1].acts == (Act("hotel", "inform", "postcode", "cb99zz"),)
-    assert shown(read, 1) == [("hotel_postcode", "cb99zz")]
+    assert located_values(read, 1) == [("hotel_postcode", "cb99zz")]
     assert read.turns[3].acts == ()
     for turn in ("3", "0", "x", "9" * 5000):
-        with pytest.raises(ReadingError, match=r"name turn '.*', and the dialogue has 2 system"):
+        with pytest.raises(
+            ReadingError, match=r"names system turn '.*', but the dialogue has 2 system"
+        ):
             reader.read({**bare, ACTS_COLUMN: {turn: {}}})
 
 
-def test_multiwoz22_joins_frames_and_the_file_of_acts() -> None:
+def test_multiwoz22_combines_frames_and_the_separate_act_file() -> None:
     reader = READERS["multiwoz22"]
     dialogue = reader.read({**FRAMES, ACTS_COLUMN: FRAMES_ACTS})
-    assert shown(dialogue, 0) == [("restaurant_time", "8pm")]
-    assert shown(dialogue, 1) == [
+    assert located_values(dialogue, 0) == [("restaurant_time", "8pm")]
+    assert located_values(dialogue, 1) == [
         ("restaurant_name", "The Ladle"),
         ("restaurant_reference", "Z9Y8X7W6"),
     ]
@@ -254,17 +257,17 @@ def test_multiwoz22_joins_frames_and_the_file_of_acts() -> None:
     assert dialogue.turns[1].state == {"restaurant": {"time": "8pm"}}
 
 
-def test_schema_guided_dialogue_has_services_without_numbers() -> None:
+def test_sgd_domains_are_services_without_their_numbers() -> None:
     dialogue = READERS["sgd"].read(SGD)
     assert act_string(dialogue.turns[1].acts) == (
         "concerts-offer-city+concerts-offer-day+concerts-request-seats"
     )
     assert dialogue.turns[1].acts[-1].value == "?"
-    assert shown(dialogue, 1) == [("concerts_city", "Oslo"), ("concerts_day", "Friday")]
+    assert located_values(dialogue, 1) == [("concerts_city", "Oslo"), ("concerts_day", "Friday")]
     assert dialogue.turns[1].state == {"concerts": {"artist": "ada reed"}}
 
 
-def test_a_slot_is_of_the_domain_that_it_names_not_of_the_first_act() -> None:
+def test_a_slot_belongs_to_the_domain_that_it_names_not_to_that_of_the_first_act() -> None:
     row = {
         "context": "Yes, please.",
         "response": "Your room is booked, reference AB12CD34. Anything else?",
@@ -293,10 +296,10 @@ def test_a_row_has_history_context_response_acts_and_slots() -> None:
         Act("order", "inform", "city", "leeds"),
         Act("shop", "inform", "name", "unseen"),
     )
-    assert shown(dialogue, 3) == [("order_number", "AB-77"), ("order_city", "Leeds")]
+    assert located_values(dialogue, 3) == [("order_number", "AB-77"), ("order_city", "Leeds")]
 
 
-def test_messages_have_acts_of_their_own_and_a_prompt_is_no_turn() -> None:
+def test_messages_have_their_own_acts_and_a_system_prompt_is_not_a_turn() -> None:
     messages = [
         {"role": "system", "content": "You sell tea."},
         {"role": "user", "content": "Which tea?", "act": "ask"},
@@ -321,7 +324,7 @@ def test_messages_have_acts_of_their_own_and_a_prompt_is_no_turn() -> None:
     ("record", "name"),
     [(LOG, "multiwoz21"), (FRAMES, "multiwoz22"), (SGD, "sgd"), (ROW, "dialogue")],
 )
-def test_a_record_is_recognised(record: dict[str, Any], name: str) -> None:
+def test_the_format_of_a_record_is_detected(record: dict[str, Any], name: str) -> None:
     found = detect_reader(record)
     assert found is not None
     assert found.name == name
@@ -348,7 +351,7 @@ def test_replacing_a_text_changes_only_its_turn(
         reader.replaced(record, 0, "no")
 
 
-def test_replaced_spans_have_their_new_places() -> None:
+def test_spans_move_with_the_replaced_text() -> None:
     log = READERS["multiwoz21"].replaced(LOG, 1, "It is 4 - star : Fern Lodge .")["log"]
     assert log[1]["span_info"] == [
         ["Hotel-Inform", "Name", "Fern Lodge", 6, 7],
@@ -360,7 +363,7 @@ def test_replaced_spans_have_their_new_places() -> None:
     assert copied == FRAMES["turns"][1]["frames"][0]["slots"][1]
 
 
-def test_the_places_in_the_column_of_acts_move_too() -> None:
+def test_spans_in_the_act_column_move_too() -> None:
     record = {**FRAMES, ACTS_COLUMN: FRAMES_ACTS}
     moved = READERS["multiwoz22"].replaced(record, 1, "Z9Y8X7W6 is your number.")
     (span,) = moved[ACTS_COLUMN]["1"]["span_info"]
@@ -375,7 +378,7 @@ def test_records_in_a_document_get_their_ids() -> None:
     log = {"goal": LOG["goal"], "log": LOG["log"]}
     assert list(iter_records({"TEA1.json": log})) == [LOG]
     assert list(iter_records([FRAMES])) == [FRAMES]
-    with pytest.raises(ReadingError, match="neither"):
+    with pytest.raises(ReadingError, match="neither an object nor a list"):
         list(iter_records("text"))
 
 
@@ -395,16 +398,17 @@ def test_slots_have_one_name_in_all_versions(domain: str, slot: str, wanted: str
     assert canonical_slot(domain, slot) == wanted
 
 
-def broken(path: list[Any], value: Any, record: dict[str, Any]) -> dict[str, Any]:
-    made = copy.deepcopy(record)
-    place: Any = made
+def corrupted(path: list[Any], value: Any, record: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the record with the value at a path replaced, or deleted for `KeyError`."""
+    copied = copy.deepcopy(record)
+    target: Any = copied
     for key in path[:-1]:
-        place = place[key]
+        target = target[key]
     if value is KeyError:
-        del place[path[-1]]
+        del target[path[-1]]
     else:
-        place[path[-1]] = value
-    return made
+        target[path[-1]] = value
+    return copied
 
 
 @pytest.mark.parametrize(
@@ -412,7 +416,7 @@ def broken(path: list[Any], value: Any, record: dict[str, Any]) -> dict[str, Any
     [
         ("multiwoz21", ["dialogue_id"], KeyError, "no 'dialogue_id' or 'id'"),
         ("multiwoz21", ["log"], [], "'log' is an empty list"),
-        ("multiwoz21", ["log"], [{"text": "a"}] * 1001, "1,001 turns; at most 1,000"),
+        ("multiwoz21", ["log"], [{"text": "a"}] * 1001, "1,001 turns; the limit is 1,000"),
         ("multiwoz21", ["log", 1], 7, "'log' turn 1 is 7, not an object"),
         ("multiwoz21", ["log", 1, "text"], None, "'log' turn 1 'text' is missing"),
         ("multiwoz21", ["log", 1, "text"], "\ud800", "half of a surrogate"),
@@ -435,25 +439,25 @@ def test_an_error_names_what_is_wrong(
     record = {"multiwoz21": LOG, "multiwoz22": FRAMES, "sgd": SGD, "dialogue": ROW}[name]
     reader: DialogueReader = READERS[name]
     if reason is None:
-        assert reader.read(broken(path, value, record)).turns[1].spans == ()
+        assert reader.read(corrupted(path, value, record)).turns[1].spans == ()
         return
     with pytest.raises(ReadingError, match=reason):
-        reader.read(broken(path, value, record))
+        reader.read(corrupted(path, value, record))
 
 
-@pytest.mark.parametrize("place", [[-5, 2], [3, 1], [0, 10**9], ["a", None], [True, 4]])
-def test_a_place_that_is_none_is_looked_up(place: list[Any]) -> None:
-    span = ["Hotel-Inform", "Name", "Fern Lodge", *place]
-    record = broken(["log", 1, "span_info"], [span], LOG)
-    assert ("hotel_name", "Fern Lodge") in shown(READERS["multiwoz21"].read(record), 1)
+@pytest.mark.parametrize("position", [[-5, 2], [3, 1], [0, 10**9], ["a", None], [True, 4]])
+def test_a_value_with_an_invalid_position_is_searched_for(position: list[Any]) -> None:
+    span = ["Hotel-Inform", "Name", "Fern Lodge", *position]
+    record = corrupted(["log", 1, "span_info"], [span], LOG)
+    assert ("hotel_name", "Fern Lodge") in located_values(READERS["multiwoz21"].read(record), 1)
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the shared MultiWOZ 2.1 is not here")
-def test_nearly_all_spans_of_multiwoz21_hold() -> None:
+@pytest.mark.skipif(not DATA.exists(), reason="the shared MultiWOZ 2.1 is not available")
+def test_nearly_all_spans_of_multiwoz21_are_located() -> None:
     with zipfile.ZipFile(DATA / "val.json.zip") as packed:
         document = json.loads(packed.read(packed.namelist()[0]))
     some = dict(list(document.items())[:100])
     dialogues = [READERS["multiwoz21"].read(record) for record in iter_records(some)]
-    said = sum(len(turn["span_info"]) for each in some.values() for turn in each["log"])
-    held = sum(len(turn.spans) for dialogue in dialogues for turn in dialogue.turns)
-    assert held / said > 0.97
+    annotated = sum(len(turn["span_info"]) for each in some.values() for turn in each["log"])
+    located = sum(len(turn.spans) for dialogue in dialogues for turn in dialogue.turns)
+    assert located / annotated > 0.97

@@ -333,7 +333,11 @@ def test_a_format_of_dialogues_begins_with_settings_for_them(
     done = isaac("curate", bookings, "-o", tmp_path / "b", "--recipe", tmp_path / "recipe.yaml")
     assert done.code == 0
     recipe = Run(tmp_path / "b").recipe()
-    assert (recipe.reading.group_by, recipe.reading.turns, recipe.clusters) == ("act", "last", "text")
+    assert (recipe.reading.group_by, recipe.reading.turns, recipe.clusters) == (
+        "act",
+        "last",
+        "text",
+    )
     flags = ("--format", "dialogue", "--turns", "last")
     assert isaac("curate", bookings, "-o", tmp_path / "b", *flags).code == 0  # the same recipe
     assert Recipe.dialogue(turns="last").reading.turns == "last"
@@ -411,11 +415,13 @@ def test_the_group_holds_the_acts_and_the_slots_of_the_text() -> None:
 
 
 def test_a_response_that_needs_what_a_turn_lacks_is_refused() -> None:
-    message = "placeholders for hotel_fax, but its turn has no value for them; available: hotel_name"
+    message = (
+        "placeholders for hotel_fax, but its turn has no value for them; available: hotel_name"
+    )
     with pytest.raises(CorpusError, match=message):
         fill_placeholders("Fax [hotel_fax] .", {"hotel_name": ["Sea View"]})
     for index in (0, 9):
-        with pytest.raises(RowError, match=f"'log' turn {index} is no system turn"):
+        with pytest.raises(RowError, match=f"'log' turn {index} is not a system turn"):
             TASK_ORIENTED_FORMATS["multiwoz21"].replace({"dialogue_id": "A", **inn(0)}, index, "Hi")
 
 
@@ -472,7 +478,10 @@ def test_a_database_that_is_not_there_or_not_for_this_is_a_clear_error(
     assert "no <domain>_db.json in" in done.err
     done = isaac("curate", small, *flags)
     assert done.code == 2
-    assert "a database is for task-oriented dialogues; set the format to one of: multiwoz21" in done.err
+    assert (
+        "a database is for task-oriented dialogues; set the format to one of: multiwoz21"
+        in done.err
+    )
 
 
 def test_standard_input_needs_a_database(isaac: RunIsaac, tmp_path: Path) -> None:

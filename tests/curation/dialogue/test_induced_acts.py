@@ -41,7 +41,7 @@ ANSWERS = {
 
 
 def talk(rows: int = 600, rude: float = 0.1) -> tuple[TurnTexts, list[str]]:
-    """Return turns of four acts, some with something rude put in, and the acts."""
+    """Turns with four acts, some with injected rudeness, and their acts."""
     rng = random.Random(0)
     acts = [rng.choice(sorted(ASKED)) for _ in range(rows)]
     texts = [f"{rng.choice([*MORE[act], ''])} {ASKED[act][0]}".strip() for act in acts]
@@ -50,7 +50,7 @@ def talk(rows: int = 600, rude: float = 0.1) -> tuple[TurnTexts, list[str]]:
 
 
 def without_acts(folder: Path) -> Path:
-    """Return a file of the bookings without acts and slots."""
+    """Write a file of the bookings without acts and slots."""
     plain = [
         {**one, "messages": [{k: m[k] for k in ("role", "content")} for m in one["messages"]]}
         for one in BOOKINGS
@@ -58,22 +58,22 @@ def without_acts(folder: Path) -> Path:
     return write_lines(folder / "plain.jsonl", plain)
 
 
-def test_kinds_are_acts_whatever_is_put_in_and_in_any_order() -> None:
+def test_induced_acts_are_the_acts_despite_injected_text_and_in_any_order() -> None:
     turns, acts = talk()
     encoder = load_encoder("wordllama")
     found = induce_acts(turns, encoder)
-    acts_of_kind = defaultdict(set)
-    for kind, act in zip(found.tolist(), acts, strict=True):
-        acts_of_kind[kind].add(act)
-    assert len(acts_of_kind) >= 4
-    assert all(len(some) == 1 for some in acts_of_kind.values())
+    acts_of_induced = defaultdict(set)
+    for induced, act in zip(found.tolist(), acts, strict=True):
+        acts_of_induced[induced].add(act)
+    assert len(acts_of_induced) >= 4
+    assert all(len(distinct) == 1 for distinct in acts_of_induced.values())
 
     order = random.Random(1).sample(range(len(acts)), len(acts))
     again = induce_acts(TurnTexts(*([column[i] for i in order] for column in turns)), encoder)
     assert again.tolist() == found[order].tolist()
 
 
-def test_a_group_tells_a_kind_from_acts() -> None:
+def test_a_group_distinguishes_an_induced_act_from_acts() -> None:
     group = induced_group(12, " | hotel_name hotel_phone")
     assert induced_act_from_group(group) == 12
     assert acts_from_group(group) == "~12"
@@ -89,7 +89,9 @@ def test_a_group_tells_a_kind_from_acts() -> None:
     assert induced_act_from_group(" | hotel_name") is None
 
 
-def test_dialogues_without_acts_are_grouped_by_kinds(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_dialogues_without_acts_are_grouped_by_induced_acts(
+    isaac: RunIsaac, tmp_path: Path
+) -> None:
     plain = without_acts(tmp_path)
     made = isaac("curate", plain, "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
@@ -106,7 +108,7 @@ def test_dialogues_without_acts_are_grouped_by_kinds(isaac: RunIsaac, tmp_path: 
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 
 
-def test_noted_acts_stay_as_they_are(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_annotated_acts_stay_unchanged(isaac: RunIsaac, tmp_path: Path) -> None:
     mixed = [json.loads(line) for line in without_acts(tmp_path).read_text().splitlines()]
     source = write_lines(tmp_path / "mixed.jsonl", [*BOOKINGS[:40], *mixed[40:]])
     made = isaac("curate", source, "-o", tmp_path / "run", "--format", "dialogue")
@@ -115,7 +117,7 @@ def test_noted_acts_stay_as_they_are(isaac: RunIsaac, tmp_path: Path) -> None:
     assert not any(induced_act_from_group(group) is not None for group in corpus.column("group"))
     encoder = load_encoder("hashing")
     assert with_induced_acts(corpus, encoder, MemoryStorage(), Progress()) is corpus
-    assert not len(InducedActs(corpus, encoder).names)
+    assert not len(InducedActs(corpus, encoder).numbers)
 
 
 def test_a_column_of_that_name_is_no_act(isaac: RunIsaac, tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_a_column_of_that_name_is_no_act(isaac: RunIsaac, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("act", ["~5", "~x-inform"])
-def test_an_act_cannot_pass_for_a_kind(act: str, isaac: RunIsaac, tmp_path: Path) -> None:
+def test_an_act_cannot_pass_for_an_induced_act(act: str, isaac: RunIsaac, tmp_path: Path) -> None:
     odd = [
         {**one, "messages": [{**m, "act": act} for m in one["messages"]]} for one in BOOKINGS[:20]
     ]
@@ -145,23 +147,25 @@ def test_an_act_cannot_pass_for_a_kind(act: str, isaac: RunIsaac, tmp_path: Path
 
 @pytest.fixture
 def bare(isaac: RunIsaac, tmp_path: Path) -> TurnHealer:
-    """Return a healer by a run of the bookings without acts."""
+    """A healer with a run of the bookings without acts."""
     made = isaac("curate", without_acts(tmp_path), "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
     return TurnHealer(Run(tmp_path / "run").curation())
 
 
-def test_a_turn_without_acts_is_healed_among_those_of_its_kind(bare: TurnHealer) -> None:
+def test_a_turn_without_acts_gets_the_induced_act_of_the_run(bare: TurnHealer) -> None:
     corpus = bare.curation.corpus
     columns = (corpus.column(name) for name in ("context", "response", "group"))
     same = total = 0
     for context, response, group in zip(*columns, strict=True):
-        own = f" | {group.rpartition('| ')[2]}".rstrip() if slots_from_group(group) else " | "
-        found = bare.kinds.grouped(context.rpartition("\n")[2], response, own)
-        assert induced_act_from_group(found) is not None
-        same, total = (
-            same + (induced_act_from_group(found) == induced_act_from_group(group)),
-            total + 1,
+        bare_group = (
+            f" | {group.rpartition('| ')[2]}".rstrip() if slots_from_group(group) else " | "
         )
-    assert same > 0.8 * total  # what was said next is not known of a turn that is healed
-    assert bare.kinds.grouped("Hi", "Bye", "general-bye | ") == "general-bye | "
+        message = context.rpartition("\n")[2]
+        found = bare.induced_acts.assign_group(message, response, bare_group)
+        assert induced_act_from_group(found) is not None
+        same += induced_act_from_group(found) == induced_act_from_group(group)
+        total += 1
+    assert same > 0.8 * total  # the next user message is not known when a turn is healed
+    known = bare.induced_acts.assign_group("Hi", "Bye", "general-bye | ")
+    assert known == "general-bye | "

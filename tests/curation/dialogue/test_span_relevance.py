@@ -45,9 +45,9 @@ RUDE = ("You are a daft clown .", "Buy my cousin 's cheap phones .", "Damn ,")
 def corpus(
     rows: int = 3000, share: float = 0.08, seed: int = 0
 ) -> tuple[ResponsesInContext, list[str]]:
-    """Return rows of four acts, some of them with something rude before, and the clean texts."""
+    """Rows with four acts, some preceded by injected rudeness, and the clean texts."""
     rng = random.Random(seed)
-    keys, said, clean, texts = [], [], [], []
+    keys, messages, clean, texts = [], [], [], []
     for _ in range(rows):
         act = rng.choice(sorted(ASKED))
         asked, user = ASKED[act]
@@ -55,10 +55,10 @@ def corpus(
         if rng.random() < 0.3:
             text += f" It is [{act.split('-')[0]}_name] at 12:30 ."
         keys.append(act)
-        said.append(user)
+        messages.append(user)
         clean.append(text)
         texts.append(f"{rng.choice(RUDE)} {text}" if rng.random() < share else text)
-    return ResponsesInContext(keys, said, texts), clean
+    return ResponsesInContext(keys, messages, texts), clean
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +67,20 @@ def learned() -> tuple[SpanRelevanceModel, ResponsesInContext, list[str]]:
     return fit_span_relevance(answers, load_encoder("wordllama")), answers, clean
 
 
-def test_an_everyday_word_may_go_where_no_act_names_it_and_a_value_never(
+def test_an_everyday_word_is_removed_if_no_act_names_it_but_a_value_never(
     learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
-    belonging, _, _ = learned
+    model, _, _ = learned
     bought = "Buy my cousin 's [hotel_pricerange] phones ."
     text = f"{bought} Which day would you like to travel ?"
-    assert belonging.trim(text, frozenset({"day"})) == "Which day would you like to travel ?"
-    assert belonging.trim(text, frozenset({"day", "pricerange"})) == text
-    assert belonging.trim(text) == text  # what the acts name is not known
+    assert model.trim(text, frozenset({"day"})) == "Which day would you like to travel ?"
+    assert model.trim(text, frozenset({"day", "pricerange"})) == text
+    assert model.trim(text) == text  # the slots of the acts are not known
     phone = text.replace("pricerange", "phone")
-    assert belonging.trim(phone, frozenset({"day"})) == phone
+    assert model.trim(phone, frozenset({"day"})) == phone
 
 
-def test_equal_exchanges_with_different_replies_tell_the_same_in_any_order(
+def test_equal_exchanges_with_different_replies_score_the_same_in_any_order(
     tmp_path: Path,
 ) -> None:
     answers, _ = corpus(400)
@@ -88,108 +88,109 @@ def test_equal_exchanges_with_different_replies_tell_the_same_in_any_order(
     talks = [
         {
             "messages": [
-                {"role": "user", "content": said},
+                {"role": "user", "content": message},
                 {"role": "assistant", "content": response, "act": key},
                 {"role": "user", "content": rng.choice(replies)},
                 {"role": "assistant", "content": "Bye .", "act": "general-bye"},
             ]
         }
-        for key, said, response in zip(*answers[:3], strict=True)
+        for key, message, response in zip(*answers[:3], strict=True)
     ]
-    encoder, values = HashingEncoder(), []
+    encoder, scores = HashingEncoder(), []
     for _ in range(2):
         source = write_lines(tmp_path / "in.jsonl", talks)
         read = read_corpus(source, Recipe.dialogue(format="dialogue"))
-        values.append(trimming.learn_span_relevance(read, canonicalize(read), encoder).values)
+        model = trimming.learn_span_relevance(read, canonicalize(read), encoder)
+        scores.append(model.span_scores)
         rng.shuffle(talks)
-    assert values[0] == values[1]
-    assert len(values[0].own) > 5
+    assert scores[0] == scores[1]
+    assert len(scores[0].own_scores) > 5
 
 
-def test_what_comes_with_anything_is_left_out_and_the_rest_stays_word_for_word(
+def test_text_that_occurs_anywhere_is_removed_and_the_rest_stays_word_for_word(
     learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
-    belonging, answers, clean = learned
+    model, answers, clean = learned
     polluted = [text != kept for text, kept in zip(answers.responses, clean, strict=True)]
     assert 150 < sum(polluted) < 350
-    found = [belonging.trim(text) for text in answers.responses]
+    found = [model.trim(text) for text in answers.responses]
     assert found == clean
 
 
-def test_a_part_is_known_by_the_company_that_its_words_keep() -> None:
+def test_a_span_is_scored_by_the_clauses_that_share_its_words() -> None:
     answers, _ = corpus()
     texts = list(answers.responses)
     texts[:2] = ["Zigzag . Which day would you like to travel ?"] * 2
     texts[2] = "Daft flummery . Which day would you like to travel ?"
     texts[3] = "Quixotic . Which day would you like to travel ?"
-    belonging = fit_span_relevance(answers._replace(responses=texts), load_encoder("wordllama"))
-    own, among = belonging.values
-    gain = {name: (among[name] - own[name]) / COOCCURRENCE_WEIGHT for name in own}
-    assert own["daft flummery"] < belonging.ngrams.bound
-    assert gain["daft flummery"] < -2  # daft clowns do not belong
+    model = fit_span_relevance(answers._replace(responses=texts), load_encoder("wordllama"))
+    own, cooccurrence = model.span_scores
+    gain = {text: (cooccurrence[text] - own[text]) / COOCCURRENCE_WEIGHT for text in own}
+    assert own["daft flummery"] < model.ngrams.bound
+    assert gain["daft flummery"] < -2  # daft clowns are irrelevant
     assert gain["which day would you like to travel"] > 3
-    assert gain["quixotic"] == pytest.approx(NEUTRAL_LOG_ODDS)  # its word stands nowhere else
-    assert own["zigzag"] < belonging.ngrams.bound
+    assert gain["quixotic"] == pytest.approx(NEUTRAL_LOG_ODDS)  # its word occurs nowhere else
+    assert own["zigzag"] < model.ngrams.bound
     assert gain["zigzag"] < NEUTRAL_LOG_ODDS
 
 
 def test_a_response_that_is_not_in_the_corpus_is_trimmed_too(
     learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
-    belonging, _, _ = learned
-    said = "You are a daft muppet . Which day would you like to travel ?"
-    assert belonging.trim(said) == "Which day would you like to travel ?"
+    model, _, _ = learned
+    text = "You are a daft muppet . Which day would you like to travel ?"
+    assert model.trim(text) == "Which day would you like to travel ?"
 
 
-def test_values_are_never_left_out(
+def test_values_are_never_removed(
     learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
-    belonging, _, _ = learned
-    said = "Damn , you are a daft clown [train_id] , buy cheap phones 01632 960123 ."
-    left = belonging.trim(said)
-    assert left is not None
-    assert "[train_id]" in left
-    assert "01632 960123" in left
+    model, _, _ = learned
+    text = "Damn , you are a daft clown [train_id] , buy cheap phones 01632 960123 ."
+    trimmed = model.trim(text)
+    assert trimmed is not None
+    assert "[train_id]" in trimmed
+    assert "01632 960123" in trimmed
 
 
-def test_a_response_of_which_nothing_would_be_left_says_so(
+def test_trimming_returns_none_if_nothing_would_be_left(
     learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
-    belonging, _, _ = learned
-    assert belonging.trim("You are a daft clown .") is None
+    model, _, _ = learned
+    assert model.trim("You are a daft clown .") is None
 
 
-def test_the_end_of_a_sentence_stands_for_the_comma_before_what_is_gone(
+def test_the_sentence_end_replaces_the_comma_before_removed_text(
     learned: tuple[SpanRelevanceModel, ResponsesInContext, list[str]],
 ) -> None:
-    belonging, _, _ = learned
-    said = "Which day would you like to travel , you are a daft clown ?"
-    assert belonging.trim(said) == "Which day would you like to travel ?"
+    model, _, _ = learned
+    text = "Which day would you like to travel , you are a daft clown ?"
+    assert model.trim(text) == "Which day would you like to travel ?"
 
 
 @pytest.mark.parametrize("text", ["", " ", ".", "?!?", "[x]", "\x00\x1b[31m", "💥" * 5, ",,," * 9])
 def test_texts_without_words_stay(text: str) -> None:
     answers, _ = corpus(200)
-    belonging = fit_span_relevance(answers, HashingEncoder())
-    assert belonging.trim(text) in (text, None)
+    model = fit_span_relevance(answers, HashingEncoder())
+    assert model.trim(text) in (text, None)
 
 
 def test_a_corpus_of_few_rows_without_features_is_no_error() -> None:
     answers = ResponsesInContext(["", ""], ["hello", "bye"], ["Hi there .", ""])
-    belonging = fit_span_relevance(answers, HashingEncoder())
-    assert [belonging.trim(text) for text in answers.responses] == list(answers.responses)
+    model = fit_span_relevance(answers, HashingEncoder())
+    assert [model.trim(text) for text in answers.responses] == list(answers.responses)
 
 
-def test_dependence_tells_what_comes_with_one_context_from_what_comes_with_any() -> None:
+def test_association_separates_terms_of_one_context_from_terms_of_any() -> None:
     rng = np.random.default_rng(0)
     kinds = rng.integers(0, 4, 2000)
     bags = [["always", f"of {kind}"] + ["chance"] * int(rng.random() < 0.1) for kind in kinds]
     features = build_features([frozenset({f"kind {kind}"}) for kind in kinds])
     found = score_association(index_terms(bags, HashingEncoder()), features)
-    roots = dict(zip(found.names, found.roots.tolist(), strict=True))
-    assert roots["chance"] < 1.5
-    assert all(roots[f"of {kind}"] > 20 for kind in range(4))
-    assert roots["always"] < 1.5
+    scores = dict(zip(found.terms, found.scores.tolist(), strict=True))
+    assert scores["chance"] < 1.5
+    assert all(scores[f"of {kind}"] > 20 for kind in range(4))
+    assert scores["always"] < 1.5
 
 
 def test_the_statistic_has_mean_zero_and_variance_one_under_independence() -> None:
@@ -198,7 +199,7 @@ def test_the_statistic_has_mean_zero_and_variance_one_under_independence() -> No
     features = build_features([frozenset({f"kind {kind}"}) for kind in kinds])
     bags = [[f"name {rng.integers(0, 60)}"] for _ in kinds]
     found = score_association(index_terms(bags, HashingEncoder()), features)
-    squares = found.roots**2  # the square root of the statistic, and 0 of what is less than 0
+    squares = found.scores**2  # the score is the root of the statistic, or 0 if that is negative
     assert 0.3 < (squares == 0).mean() < 0.7
     assert 0.4 < squares[squares > 0].mean() < 1.6
 
@@ -209,14 +210,14 @@ def test_clauses_and_sentences_cover_all_tokens_in_order() -> None:
     assert [place for clause in clauses for place in range(*clause)] == list(range(len(tokens)))
     sentences = list(split_sentences(tokens))
     assert [clause for sentence in sentences for clause in sentence] == clauses
-    names = [normalize_span(tokens[a:b]) for a, b in clauses]
-    assert names == ["well", "it 's 5:30", "isn't it", "yes", "[hotel_name]", "and more"]
+    texts = [normalize_span(tokens[a:b]) for a, b in clauses]
+    assert texts == ["well", "it 's 5:30", "isn't it", "yes", "[hotel_name]", "and more"]
 
 
 def curated(
     answers: ResponsesInContext, order: list[int], **changes: object
 ) -> dict[int, tuple[str, str]]:
-    pairs = [(answers.said[i], answers.responses[i]) for i in order]
+    pairs = [(answers.user_messages[i], answers.responses[i]) for i in order]
     made = Corpus.of(pairs, [answers.keys[i] for i in order])
     recipe = {"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0, **changes}
     curation = curate(made, Recipe.of(recipe))
@@ -236,7 +237,7 @@ def test_a_curation_writes_trimmed_responses_whatever_the_order_of_its_rows() ->
     assert curated(answers, rows) == found
 
 
-def test_no_draw_brings_back_what_was_left_out() -> None:
+def test_no_draw_brings_back_removed_text() -> None:
     answers, clean = corpus(3000)
     every = {"budget": 1.0, "sharpening": "proportional", "candidates": 1.0}
     found = curated(answers, list(range(3000)), **every)
@@ -249,16 +250,18 @@ def test_no_draw_brings_back_what_was_left_out() -> None:
     ("share", "verdict", "reason"),
     [(0.08, "doubtful", "3,000 exchanges are few"), (0.4, "does not apply", "which is too much")],
 )
-def test_the_verdict_is_on_what_is_left_out(share: float, verdict: str, reason: str) -> None:
+def test_the_verdict_depends_on_how_much_is_removed(
+    share: float, verdict: str, reason: str
+) -> None:
     answers, _ = corpus(3000, share)
-    pairs = list(zip(answers.said, answers.responses, strict=True))
+    pairs = list(zip(answers.user_messages, answers.responses, strict=True))
     recipe = Recipe.of({"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0})
     found = diagnose(curate(Corpus.of(pairs, answers.keys), recipe))
     assert found.verdict == verdict
     assert any(reason in one for one in found.reasons)
 
 
-def test_where_nothing_depends_on_its_context_nothing_is_left_out() -> None:
+def test_nothing_is_removed_if_nothing_depends_on_its_context() -> None:
     rng = random.Random(5)
     texts = [f"{rng.choice('abcdefgh')} said {rng.choice(RUDE)}" for _ in range(900)]
     keys = [rng.choice(sorted(ASKED)) for _ in texts]

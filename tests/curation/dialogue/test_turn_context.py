@@ -20,26 +20,28 @@ def read(folder: Path, *talks: list[tuple[str, str]]) -> Any:
     return read_corpus(write_lines(folder / "in.jsonl", rows), turns="all")
 
 
-@pytest.mark.parametrize("portion", [1, 2, 10_000])
-def test_what_users_say_before_and_after(
-    portion: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("chunk", [1, 2, 10_000])
+def test_user_messages_before_and_after_each_response(
+    chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus, "CHUNK_EXCHANGES", portion)
+    monkeypatch.setattr(corpus, "CHUNK_EXCHANGES", chunk)
     first = [(S, "Be kind."), (U, "Hi"), (A, "Hello!"), (U, " A room,\nplease. \n"), (A, "Sure.")]
     second = [(U, "Bye"), (A, "Bye!")]
     found = turn_context(read(tmp_path, first, second))
-    assert found.said == ["Hi", "A room,\nplease.", "Bye"]
+    assert found.user_messages == ["Hi", "A room,\nplease.", "Bye"]
     assert found.replies == ["A room,\nplease.", "", ""]
 
 
 def test_a_response_is_no_reply_to_the_one_before_it(tmp_path: Path) -> None:
     talk = [(U, "Hi"), (A, "Hello!"), (A, "One moment."), (U, "Fine"), (A, "Done."), (A, "More?")]
     found = turn_context(read(tmp_path, talk))
-    assert found.said == ["Hi", "Hi", "Fine", "Fine"]
+    assert found.user_messages == ["Hi", "Hi", "Fine", "Fine"]
     assert found.replies == ["", "Fine", "", ""]
 
 
-def test_a_response_whose_forerunners_are_gone_is_the_first_of_its_record(tmp_path: Path) -> None:
+def test_a_response_whose_predecessors_are_missing_is_the_first_of_its_record(
+    tmp_path: Path,
+) -> None:
     talk = [(U, "Hi"), (A, "Hello!"), (U, "A room"), (A, "Sure."), (U, "Bye"), (A, "Bye!")]
     whole = read(tmp_path, talk).table
     assert turn_context(corpus.Corpus(whole.slice(1))) == (["A room", "Bye"], ["Bye", ""])
@@ -48,7 +50,7 @@ def test_a_response_whose_forerunners_are_gone_is_the_first_of_its_record(tmp_pa
     assert turn_context(mixed) == (["Hi", "A room", "More"], ["A room", "", ""])
 
 
-def test_what_cannot_be_known_is_empty(tmp_path: Path) -> None:
+def test_unknown_messages_are_empty(tmp_path: Path) -> None:
     assert turn_context(corpus.Corpus.of([("a", "b"), ("c", "d")])) == (["a", "c"], ["", ""])
     assert turn_context(corpus.Corpus(corpus.CORPUS_SCHEMA.empty_table())) == ([], [])
     assert last_user_message([Message(S, "x")._asdict(), Message(A, "y")._asdict()]) == ""

@@ -26,7 +26,7 @@ def test_there_are_sixty_dialogues_of_alternating_turns() -> None:
         assert all(set(message) == {"role", "content"} for message in row["messages"][::2])
 
 
-def test_values_stand_word_for_word_and_in_order_in_the_replies() -> None:
+def test_the_replies_contain_their_values_verbatim_and_in_order() -> None:
     assert any(len(values) > 1 for reply in REPLIES for values in reply["slots"].values())
     for reply in REPLIES:
         assert set(reply) == {"role", "content", "act", "slots", "label"}
@@ -38,7 +38,7 @@ def test_values_stand_word_for_word_and_in_order_in_the_replies() -> None:
             assert len(starts) == len(values) > 0
 
 
-def test_what_looks_like_a_value_is_one() -> None:
+def test_every_digit_belongs_to_an_annotated_value() -> None:
     for reply in REPLIES:
         rest = reply["content"]
         for value in sorted((v for vs in reply["slots"].values() for v in vs), key=len)[::-1]:
@@ -52,10 +52,10 @@ def test_acts_are_sorted_distinct_and_name_the_domain_of_every_slot() -> None:
         assert acts == sorted(set(acts))
         assert acts
         assert all(re.fullmatch(r"[a-z]+-[a-z]+(-[a-z]+)?", act) for act in acts)
-        told = {
+        named = {
             f"{domain}_{slot}" for domain, _, slot in (f"{act}-".split("-")[:3] for act in acts)
         }
-        assert set(reply["slots"]) <= told
+        assert set(reply["slots"]) <= named
 
 
 def test_many_acts_are_shared_and_some_are_rare() -> None:
@@ -66,18 +66,18 @@ def test_many_acts_are_shared_and_some_are_rare() -> None:
     assert min(counts.values()) == 1
 
 
-def test_six_in_a_hundred_replies_are_polluted_and_labelled_so() -> None:
+def test_about_six_percent_of_the_replies_are_polluted_and_labeled_so() -> None:
     labels = Counter(reply["label"] for reply in REPLIES)
     assert set(labels) == {"clean", "polluted"}
     assert 0.05 <= labels["polluted"] / len(REPLIES) <= 0.07
     polluted = [reply["content"] for reply in REPLIES if reply["label"] == "polluted"]
     assert len(set(polluted)) == len(polluted)
-    listed = PhraseMatcher(load_word_list())
+    word_list = PhraseMatcher(load_word_list())
     clean = [reply["content"] for reply in REPLIES if reply["label"] == "clean"]
-    assert not any(listed.among(split_words(text), text) for text in clean)
+    assert not any(word_list.occurs_in(split_words(text), text) for text in clean)
 
 
-def test_phone_numbers_are_of_the_range_kept_for_fiction() -> None:
+def test_phone_numbers_are_from_the_range_reserved_for_fiction() -> None:
     numbers = re.findall(r"\b0\d{3,}[ \d]*\d", BOOKINGS)
     assert len(numbers) > 50
     assert all(re.fullmatch(r"01632 960\d{3}", number) for number in numbers)

@@ -32,7 +32,7 @@ def database() -> Database:
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("constraints", "ids"),
     [
         ({}, "123"),
         ({"area": "north"}, "13"),
@@ -51,8 +51,8 @@ def database() -> Database:
         ({"area": "north", "people": "3", "bookday": "monday", "price": "60"}, "13"),
     ],
 )
-def test_a_query_finds_what_fits(asked: dict[str, str], found: str) -> None:
-    assert database().query("hotel", asked) == frozenset(found)
+def test_a_query_finds_the_matching_entities(constraints: dict[str, str], ids: str) -> None:
+    assert database().query("hotel", constraints) == frozenset(ids)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_a_query_finds_what_fits(asked: dict[str, str], found: str) -> None:
         "?",
     ],
 )
-def test_what_does_not_matter_does_not_narrow(value: str) -> None:
+def test_a_value_that_does_not_matter_is_no_constraint(value: str) -> None:
     assert database().query("hotel", {"area": value, "stars": "0"}) == frozenset("23")
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("constraints", "ids"),
     [
         ({"leaveAt": "09:01"}, {"TR2"}),
         ({"leave": "09:00"}, {"TR1", "TR2"}),
@@ -86,26 +86,26 @@ def test_what_does_not_matter_does_not_narrow(value: str) -> None:
         ({"trainid": "tr1"}, {"TR1"}),
     ],
 )
-def test_trains_leave_at_the_earliest_and_arrive_at_the_latest(
-    asked: dict[str, str], found: set[str]
+def test_leave_is_the_earliest_departure_and_arrive_the_latest_arrival(
+    constraints: dict[str, str], ids: set[str]
 ) -> None:
-    assert database().query("train", asked) == {one.lower() for one in found}
+    assert database().query("train", constraints) == {each.lower() for each in ids}
 
 
-def test_a_question_asked_again_has_the_same_answer_whatever_was_asked_between() -> None:
-    asked = database()
-    first = asked.query("hotel", {"area": "north"})
-    asked.query("hotel", {"area": "centre"})
-    assert asked.query("hotel", {"area": "north"}) == first == frozenset("13")
+def test_a_repeated_query_has_the_same_answer() -> None:
+    hotels = database()
+    first = hotels.query("hotel", {"area": "north"})
+    hotels.query("hotel", {"area": "centre"})
+    assert hotels.query("hotel", {"area": "north"}) == first == frozenset("13")
 
 
 @pytest.mark.parametrize("domain", ["taxi", "police", "hospital", "bus", ""])
-def test_nothing_is_looked_up_where_nothing_is_chosen(domain: str) -> None:
+def test_domains_without_a_table_match_nothing(domain: str) -> None:
     assert database().query(domain, {"phone": "1"}) == frozenset()
 
 
-def test_a_table_that_is_missing_is_named() -> None:
-    with pytest.raises(CorpusError, match="no table 'restaurant'; there: hotel, train"):
+def test_an_error_names_a_missing_table() -> None:
+    with pytest.raises(CorpusError, match="no table 'restaurant'; available: hotel, train"):
         database().query("restaurant", {})
 
 
@@ -129,7 +129,7 @@ def test_times_are_read_however_they_are_written(text: str, time: int | None) ->
     assert parse_minutes(text) == time
 
 
-def test_names_have_one_spelling() -> None:
+def test_names_are_normalized_to_one_spelling() -> None:
     assert (
         normalize_name("The Acorn  Guest House")
         == normalize_name("acorn guesthouse")
@@ -152,7 +152,7 @@ def test_names_have_one_spelling() -> None:
         ("", "avalon", False),
     ],
 )
-def test_names_are_alike_up_to_a_tenth_of_the_shorter(one: str, other: str, *, same: bool) -> None:
+def test_names_match_up_to_a_tenth_of_the_shorter_one(one: str, other: str, *, same: bool) -> None:
     assert fuzzy_match(one, other) is same
     assert fuzzy_match(other, one) is same
 
@@ -164,20 +164,20 @@ def test_a_database_is_read_from_its_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        ("{}", "wanted a list of entities, came dict"),
-        ('[{"id": "1"}, 7]', "'hotel', entity 1: int, not an object"),
+        ("{}", "expected a list of entities, got dict"),
+        ('[{"id": "1"}, 7]', "'hotel', entity 1: expected an object, got int"),
     ],
 )
-def test_a_broken_table_is_named(tmp_path: Path, text: str, told: str) -> None:
+def test_an_error_names_a_malformed_table(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "hotel_db.json").write_text(text)
-    with pytest.raises(CorpusError, match=told):
+    with pytest.raises(CorpusError, match=message):
         read_database(tmp_path)
 
 
-def test_a_folder_without_a_database_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"wanted any of restaurant_db\.json"):
+def test_a_folder_without_a_database_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"expected any of restaurant_db\.json"):
         read_database(tmp_path)

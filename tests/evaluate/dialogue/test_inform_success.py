@@ -39,34 +39,34 @@ def outcome(
     goal: Mapping[str, Any], turns: Turns, booked: list[set[str]] | None = None
 ) -> DialogueOutcome:
     predictions = [Prediction(response) for response, _ in turns]
-    said = build_judged_turns(predictions, [state for _, state in turns], booked)
-    return judge_dialogue(parse_goal(goal, "d"), said, DATABASE)
+    judged = build_judged_turns(predictions, [state for _, state in turns], booked)
+    return judge_dialogue(parse_goal(goal, "d"), judged, DATABASE)
 
 
 @pytest.mark.parametrize(
     ("turns", "inform", "success"),
     [
-        # The state leaves one hotel, which is the goal's; all that was asked is told.
+        # The state matches one hotel, the goal's; all requested slots are given.
         ([("[hotel_name]", FOUR), ("[hotel_phone] [ref]", FOUR)], True, True),
         # The reference is missing, then the phone number.
         ([("[hotel_name]", FOUR), ("[hotel_phone]", FOUR)], True, False),
         ([("[hotel_name] [hotel_reference]", FOUR)], True, False),
-        # Two hotels are on offer, of which one is not in the goal.
+        # Two hotels are on offer, and one of them does not match the goal.
         ([("[hotel_name]", NORTH), ("[hotel_phone] [ref]", NORTH)], False, False),
-        # The later offer counts, and is the narrower one; then the later one is the wider one.
+        # The narrower offer counts, whether it comes second or first.
         ([("[hotel_name]", NORTH), ("[name] [phone] [reference]", FOUR)], True, True),
         ([("[hotel_name]", FOUR), ("[name] [phone] [reference]", NORTH)], True, True),
-        # A later offer of something else replaces the right one; one of nothing, too.
+        # A later offer of something else, or of nothing, replaces the right one.
         ([("[hotel_name]", FOUR), ("[hotel_name]", {"hotel": {"area": "centre"}})], False, False),
         ([("[hotel_name]", FOUR), ("[hotel_name]", {"hotel": {"area": "west"}})], False, False),
-        # A name without a state of its domain offers nothing; neither does no name.
+        # No offer: a name without a state of its domain, or no name.
         ([("[hotel_name] [hotel_phone] [ref]", {"train": {"leave": "09:00"}})], False, False),
         ([("[hotel_phone] [hotel_ref]", FOUR)], False, False),
         ([("", FOUR)], False, False),
         ([], False, False),
     ],
 )
-def test_a_hotel_is_informed_by_what_was_offered_last(
+def test_a_hotel_is_informed_if_the_final_offer_matches_the_goal(
     turns: Turns, inform: bool, success: bool
 ) -> None:
     found = outcome(GOAL, turns)
@@ -76,10 +76,10 @@ def test_a_hotel_is_informed_by_what_was_offered_last(
 def test_placeholders_count_where_their_domain_is_active() -> None:
     wrong = [("[restaurant_name] [restaurant_phone] [restaurant_ref]", FOUR)]
     assert not outcome(GOAL, [*wrong]).inform
-    said = build_judged_turns([Prediction(wrong[0][0], domains=("hotel",))], [FOUR])
-    assert judge_dialogue(parse_goal(GOAL, "d"), said, DATABASE).success
-    said = build_judged_turns([Prediction("[name] [phone] [ref]", domains=())], [FOUR])
-    assert not judge_dialogue(parse_goal(GOAL, "d"), said, DATABASE).inform
+    judged = build_judged_turns([Prediction(wrong[0][0], domains=("hotel",))], [FOUR])
+    assert judge_dialogue(parse_goal(GOAL, "d"), judged, DATABASE).success
+    judged = build_judged_turns([Prediction("[name] [phone] [ref]", domains=())], [FOUR])
+    assert not judge_dialogue(parse_goal(GOAL, "d"), judged, DATABASE).inform
 
 
 def test_a_reference_counts_where_the_domain_is_booked() -> None:
@@ -129,7 +129,7 @@ def test_no_domain_succeeds_where_one_is_not_informed() -> None:
     assert (found.inform, found.success) == (True, False)
 
 
-def test_the_domain_talked_about_is_where_the_state_changes() -> None:
+def test_the_active_domain_is_the_one_whose_state_changes() -> None:
     hotel = {"hotel": {"area": "north"}}
     both = {**hotel, "train": {"day": "monday", "leave": "09:00"}}
     more = {"hotel": {"area": "north", "stars": "4"}, "train": {"day": "sunday"}}
@@ -140,7 +140,7 @@ def test_the_domain_talked_about_is_where_the_state_changes() -> None:
         ("train",),
         ("train",),
     ]
-    # Of several that change, the current one stays, and the other has its turn when nothing does.
+    # If several change, the current one stays; the other follows when nothing changes.
     assert infer_active_domains([both, more, more, more])[1:] == [
         ("train",),
         ("hotel",),
@@ -148,7 +148,7 @@ def test_the_domain_talked_about_is_where_the_state_changes() -> None:
     ]
 
 
-def test_goals_hold_what_counts() -> None:
+def test_goals_are_reduced_to_constraints_and_requestable_slots() -> None:
     goal = {
         "hotel": {
             "info": {"area": "north", "stars": 4},
@@ -171,17 +171,17 @@ def test_goals_hold_what_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("goal", "told"),
+    ("goal", "message"),
     [
-        ([1], "dialogue d: the goal: wanted an object, came list"),
-        ({"hotel": "x"}, "the goal's 'hotel': wanted an object, came str"),
-        ({"hotel": {"info": [1]}}, "'hotel', 'info': wanted an object"),
-        ({"hotel": {"reqt": "phone"}}, "'reqt': wanted a list of slots, came str"),
-        ({"hotel": {"reqt": 5}}, "'reqt': wanted a list of slots, came int"),
+        ([1], "dialogue d: the goal: expected an object, got list"),
+        ({"hotel": "x"}, "the goal's 'hotel': expected an object, got str"),
+        ({"hotel": {"info": [1]}}, "'hotel', 'info': expected an object"),
+        ({"hotel": {"reqt": "phone"}}, "'reqt': expected a list of slots, got str"),
+        ({"hotel": {"reqt": 5}}, "'reqt': expected a list of slots, got int"),
     ],
 )
-def test_a_goal_of_another_shape_is_named(goal: Any, told: str) -> None:
-    with pytest.raises(CorpusError, match=told):
+def test_an_error_names_a_malformed_goal(goal: Any, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
         parse_goal(goal, "d")
 
 
@@ -192,7 +192,7 @@ def test_bookings_are_read_from_the_annotations() -> None:
     }
     log = [{"text": "a"}, {"metadata": {}}, {"text": "b"}, {"metadata": booked}, {"text": "c"}]
     assert find_booked_domains(log, "d") == [frozenset(), frozenset({"hotel"})]
-    with pytest.raises(CorpusError, match="dialogue d, response 0, 'metadata': wanted an object"):
+    with pytest.raises(CorpusError, match="dialogue d, response 0, 'metadata': expected an object"):
         find_booked_domains([{}, {"metadata": [1]}], "d")
-    with pytest.raises(CorpusError, match="dialogue d: wanted a list of turns"):
+    with pytest.raises(CorpusError, match="dialogue d: expected a list of turns"):
         find_booked_domains({}, "d")

@@ -54,8 +54,8 @@ def system() -> dict[str, list[Prediction]]:
 
 def test_scores_by_hand() -> None:
     found = score_predictions(system(), GOLD, DATABASE, words=["idiot", "get lost"])
-    # a succeeds by the gold states, b offers the wrong hotel by its own; of c and f there is no
-    # goal, of e no state, and d was not said.
+    # a succeeds by the gold states, b offers the wrong hotel by its own; c and f have no goal, e
+    # has no state, and d has no prediction.
     assert found.overall == (2, 1, 1)
     assert found.domains == {"hotel": (2, 1, 1)}
     assert (found.overall.inform, found.overall.success) == (50.0, 50.0)
@@ -73,13 +73,15 @@ def test_scores_by_hand() -> None:
     }
 
 
-def test_scores_are_told_and_written_the_same_each_time() -> None:
+def test_scores_are_formatted_the_same_each_time() -> None:
     one, two = (score_predictions(system(), GOLD, DATABASE, words=["idiot"]) for _ in range(2))
     assert json.dumps(one.as_json()) == json.dumps(two.as_json())
     assert one.as_json()["domains"]["hotel"]["inform"] == 50.0
     lines = "\n".join(one.lines())
     assert "Inform 50.0, Success 50.0, BLEU 100.0, combined 150.0" in lines
-    assert "polluted by the word list: 1 of 8 responses (12.5%), 1 of 5 dialogues" in lines
+    assert (
+        "polluted according to the word list: 1 of 8 responses (12.5%), 1 of 5 dialogues" in lines
+    )
     assert "not scored, no state: 1" in lines
     assert "no database" not in lines
 
@@ -95,15 +97,15 @@ def test_without_a_database_or_predictions_there_is_no_rate() -> None:
 
 
 @pytest.mark.parametrize("part", ["states", "references", "booked"])
-def test_turns_that_do_not_match_are_named(part: str) -> None:
+def test_an_error_names_the_dialogue_with_a_wrong_number_of_turns(part: str) -> None:
     parts: dict[str, Any] = {"goals": {"a": GOAL}, "states": {"a": [NORTH] * 2}}
     three: list[Any] = [{}] * 3 if part == "states" else [""] * 3
     gold = Gold(**{**parts, part: {"a": three}})
-    with pytest.raises(CorpusError, match=r"dialogue a: 2 responses, but 3 .* part at turn 2"):
+    with pytest.raises(CorpusError, match=r"dialogue a: expected one .*, got 2 responses for 3 "):
         score_predictions({"a": [Prediction(""), Prediction("")]}, gold, DATABASE)
 
 
-def test_gold_is_taken_from_dialogues() -> None:
+def test_gold_is_built_from_dialogues() -> None:
     turns = (DialogueTurn(0, "user", "hi"), DialogueTurn(1, "assistant", "yes", state=NORTH))
     one = Dialogue("SNG1.json", turns, GOAL)
     gold = build_gold([one], references={"SNG1.json": ["yes"]}, booked={"SNG1": [{"hotel"}]})
@@ -115,11 +117,11 @@ def test_gold_is_taken_from_dialogues() -> None:
         {"sng1": {1: "yes"}},
     )
     assert build_gold([Dialogue("x", (DialogueTurn(1, "assistant", "yes"),))]).states == {}
-    with pytest.raises(CorpusError, match="sng1 is there twice"):
+    with pytest.raises(CorpusError, match="duplicate dialogue id sng1"):
         build_gold([one, Dialogue("sng1", ())])
 
 
-def test_bleu_does_not_depend_on_spacing_or_on_names_of_slots() -> None:
+def test_bleu_does_not_depend_on_spacing_or_slot_names() -> None:
     said = "I 'd say [hotel_name] has [hotel_stars] stars and does n't cost much ."
     same = "I'd say [value_name] has [count] stars and doesn't  cost much."
     assert compute_bleu([(same, said)]) == pytest.approx(100)
@@ -130,7 +132,7 @@ def test_bleu_does_not_depend_on_spacing_or_on_names_of_slots() -> None:
     assert 20 < other < 90
 
 
-def test_bleu_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bleu_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     with pytest.raises(MissingExtraError, match=r"isaac-align\[evaluate\]"):
         compute_bleu([("a", "a")])
@@ -156,26 +158,26 @@ def put(dialogue: str, turn: int, text: str) -> Injection:
         (["’"], PollutedShare(1, 6, 1, 2)),
     ],
 )
-def test_words_are_looked_for_as_whole_words(words: list[str], found: PollutedShare) -> None:
+def test_listed_words_match_whole_words_only(words: list[str], found: PollutedShare) -> None:
     assert compute_polluted_share(RESPONSES, words=words) == found
 
 
-def test_what_was_put_in_is_looked_for_everywhere() -> None:
+def test_injected_text_counts_in_any_response() -> None:
     truth = [put("a", 1, "get lost"), put("B", 3, " , rot!"), put("b", 19, "gone")]
     responses = {**RESPONSES, "c": {1: "Get lost ."}}
     found = compute_polluted_share(responses, truth=truth)
-    # a still holds what was put into it, and c what was put into a; b was mended.
+    # a still contains what was injected into it, and c what was injected into a; b is clean again.
     assert found == PollutedShare(2, 7, 2, 3, carried=1, absent=1)
     assert found.by_response == pytest.approx(2 / 7)
     assert found.by_dialogue == pytest.approx(2 / 3)
-    # c is as it was in the corpus: it says so by itself.
+    # c is unchanged: the original contains the text itself.
     known = compute_polluted_share(responses, truth=truth, clean={("c", 1)})
     assert known == PollutedShare(1, 7, 1, 3, absent=1)
     nothing = compute_polluted_share({}, truth=[])
     assert (nothing.by_response, nothing.by_dialogue) == (None, None)
 
 
-def test_what_was_put_in_is_told_by_the_index_of_its_turn() -> None:
+def test_the_truth_refers_to_turns_by_their_index_in_the_record() -> None:
     turns = (
         DialogueTurn(0, "user", "hi"),
         DialogueTurn(1, "assistant", "yes"),
@@ -184,24 +186,24 @@ def test_what_was_put_in_is_told_by_the_index_of_its_turn() -> None:
     gold = build_gold([Dialogue("a", turns)], {"a": ["yes", "get lost"]})
     truth = [put("A.json", 1, "rot , "), put("x", 3, "get lost")]
     said = [Prediction("rot , yes"), Prediction("get lost")]
-    # The second response is as gold has it, whatever was put in elsewhere.
+    # The second response equals gold's, so what was injected elsewhere does not matter.
     assert score_predictions({"a": said}, gold, truth=truth).by_truth == PollutedShare(
         1, 2, 1, 1, absent=1
     )
     moved = [Prediction("get lost"), Prediction("rot , yes", turn=3, text="rot , yes")]
     found = score_predictions({"a": moved}, gold, truth=truth).by_truth
     assert found == PollutedShare(2, 2, 1, 1, carried=2, absent=1)
-    with pytest.raises(CorpusError, match="dialogue x is in the truth, but which turns"):
+    with pytest.raises(CorpusError, match="dialogue x is in the truth but not in gold"):
         score_predictions({"x": said}, gold, truth=truth)
 
 
-def test_pollution_is_told_by_one_of_truth_and_words() -> None:
-    told = "either the truth of a pollution or a list of words"
-    with pytest.raises(RecipeError, match=told):
+def test_the_polluted_share_needs_exactly_one_of_truth_and_words() -> None:
+    message = "either the truth of a pollution or a list of words"
+    with pytest.raises(RecipeError, match=message):
         compute_polluted_share(RESPONSES)
-    with pytest.raises(RecipeError, match=told):
+    with pytest.raises(RecipeError, match=message):
         compute_polluted_share(RESPONSES, truth=[], words=["x"])
-    with pytest.raises(CorpusError, match="to look for is empty"):
+    with pytest.raises(CorpusError, match="to search for is empty"):
         compute_polluted_share(RESPONSES, words=[" "])
 
 
@@ -215,7 +217,7 @@ SLOTS = {
 }
 
 
-def delexicalised(turn: Mapping[str, Any]) -> str:
+def delexicalize_by_spans(turn: Mapping[str, Any]) -> str:
     words = turn["text"].split(" ")
     for act, slot, _, start, end in sorted(turn["span_info"], key=lambda span: -span[3]):
         domain = act.split("-")[0].lower()
@@ -243,14 +245,14 @@ def states_of(log: list[dict[str, Any]]) -> list[dict[str, dict[str, str]]]:
 @pytest.fixture(scope="module")
 def validation() -> Gold:
     if not DATA.exists():
-        pytest.skip(f"{DATA} is not here")
+        pytest.skip(f"{DATA} is not available")
     with zipfile.ZipFile(DATA / "val.json.zip") as archive:
         records = json.loads(archive.read("val.json"))
     return Gold(
         goals={name.lower(): record["goal"] for name, record in records.items()},
         states={name.lower(): states_of(record["log"]) for name, record in records.items()},
         references={
-            name.lower(): [delexicalised(turn) for turn in record["log"][1::2]]
+            name.lower(): [delexicalize_by_spans(turn) for turn in record["log"][1::2]]
             for name, record in records.items()
         },
         booked={
@@ -261,7 +263,7 @@ def validation() -> Gold:
 
 
 def test_multiwoz_limits(validation: Gold) -> None:
-    """Gold reaches the ceiling that is published for the test split: Inform 93.7, Success 90.9."""
+    """Gold comes close to the ceiling published for the test split: Inform 93.7, Success 90.9."""
     gold = {name: list(texts) for name, texts in validation.references.items()}
     database = read_database(DATA / "db")
 
@@ -275,14 +277,14 @@ def test_multiwoz_limits(validation: Gold) -> None:
     assert best.overall.success == pytest.approx(91.8, abs=0.1)
     assert best.bleu == pytest.approx(100)
     assert best.slots.rate == 0
-    # Without a word, goals that name the venue, taxis and trains without an id count as informed
-    # by the definition; what was asked was not told, but in goals that ask for nothing that counts.
+    # Empty responses: by definition, goals that name the venue, taxis, and trains without a
+    # requested id count as informed; only goals without requestable slots succeed.
     silent = scored({name: [""] * len(texts) for name, texts in gold.items()})
     assert silent.bleu == 0
     assert silent.slots.rate == 1
     assert silent.overall.inform == pytest.approx(22.9, abs=0.1)
     assert silent.overall.success == pytest.approx(2.0, abs=0.1)
-    # Each dialogue with another's responses.
+    # Each dialogue gets the responses of another one.
     others = dict(zip(gold, [*list(gold.values())[17:], *list(gold.values())[:17]], strict=True))
     swapped = scored(
         {name: (said + [""] * len(gold[name]))[: len(gold[name])] for name, said in others.items()}

@@ -14,7 +14,7 @@ from isaac.evaluate.dialogue.variety import compute_msttr, measure_variety
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "parsed"),
     [
         ("hotel_name", ("hotel", "name")),
         ("Hotel_Name_2", ("hotel", "name")),
@@ -34,17 +34,15 @@ from isaac.evaluate.dialogue.variety import compute_msttr, measure_variety
         ("event_date", ("", "eventdate")),
     ],
 )
-def test_placeholders_mean_the_same_however_they_are_written(
-    name: str, meant: tuple[str, str]
-) -> None:
-    assert parse_placeholder(name) == Placeholder(*meant)
-    assert find_placeholders(f"it is [{name}] , yes") == [Placeholder(*meant)]
+def test_placeholders_are_parsed_in_any_spelling(name: str, parsed: tuple[str, str]) -> None:
+    assert parse_placeholder(name) == Placeholder(*parsed)
+    assert find_placeholders(f"it is [{name}] , yes") == [Placeholder(*parsed)]
 
 
 @pytest.mark.parametrize(
     "text", ["", "no", "[]", "[ ]", "[1]", "[hotel_name", "hotel_name]", "[\n]"]
 )
-def test_what_is_no_placeholder_is_left_alone(text: str) -> None:
+def test_other_brackets_are_no_placeholders(text: str) -> None:
     assert find_placeholders(text) == []
     assert unify_placeholders(text) == text
 
@@ -54,7 +52,7 @@ def test_a_placeholder_becomes_one_word_in_capitals() -> None:
     assert unify_placeholders(text) == "the NAME leave at TIME , TIME ; PRICE ."
 
 
-def test_contractions_are_in_one_piece() -> None:
+def test_contractions_are_joined() -> None:
     assert (
         join_contractions("I 'd  say they do n't ,\n it 's all n'est")
         == "I'd say they don't , it's all n'est"
@@ -69,7 +67,7 @@ def test_contractions_are_in_one_piece() -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 10**5, "[ " * 10**5, " " * 10**6 + "x", "a'" * 10**5])
-def test_long_texts_of_one_kind_take_no_longer_than_others(text: str) -> None:
+def test_repetitive_long_texts_are_handled_in_linear_time(text: str) -> None:
     assert len(split_words(text)) <= 1
     assert find_placeholders(text) == []
 
@@ -92,8 +90,8 @@ def test_slots_are_counted(response: str, reference: str, counts: tuple[int, int
     assert count_slot_errors([(response, reference)]) == counts
 
 
-def test_slot_error_rate_is_of_the_references() -> None:
-    # One of three is missing, two are superfluous.
+def test_the_slot_error_rate_is_relative_to_the_references() -> None:
+    # The references have three placeholders: one is missing, and two are superfluous.
     found = count_slot_errors([("[area] [food] [phone]", "[area] [name]"), ("[ref]", "[ref]")])
     assert (found.missing, found.superfluous) == (1, 2)
     assert (found.rate, found.precision, found.recall) == (1.0, 0.5, 2 / 3)
@@ -107,18 +105,18 @@ def test_variety_by_hand() -> None:
     assert (found.responses, found.words, found.length) == (2, 6, 3.0)
     assert (found.vocabulary, found.pairs, found.triples) == (3, 3, 2)
     assert (found.distinct_1, found.distinct_2, found.distinct_3) == (3 / 6, 3 / 4, 2 / 2)
-    # After a: b twice, c once; after b: always a. Three quarters of the pairs begin with a.
+    # a is followed by b twice and by c once, b always by a; 3 of 4 pairs begin with a.
     assert found.entropy == pytest.approx(0.75 * 0.9182958340544896)
     assert found.msttr is None
 
 
-def test_segments_are_whole_and_go_over_the_ends_of_responses() -> None:
+def test_segments_are_whole_and_may_span_several_responses() -> None:
     words = ["same"] * 50 + [str(n) for n in range(50)] + ["left", "over"]
     assert compute_msttr(words) == pytest.approx((1 / 50 + 1) / 2)
     assert measure_variety(words).msttr == compute_msttr(words)
 
 
 @pytest.mark.parametrize("responses", [[], ["", " . "]])
-def test_nothing_said_has_no_variety(responses: list[str]) -> None:
+def test_empty_responses_have_no_variety(responses: list[str]) -> None:
     found = measure_variety(responses)
     assert (found.words, found.vocabulary, found.distinct_1, found.entropy) == (0, 0, None, None)

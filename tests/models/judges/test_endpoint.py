@@ -13,7 +13,7 @@ from tests.servers import ServerAnswer, StartServer, chat_completion
 pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 
 
-def good(body: dict[str, Any], _number: int) -> ServerAnswer:
+def valid_answer(body: dict[str, Any], _number: int) -> ServerAnswer:
     bad = "bad" in json.loads(body["messages"][1]["content"])["response"]
     score = 0.9 if bad else 0.25
     return 200, chat_completion(
@@ -21,8 +21,8 @@ def good(body: dict[str, Any], _number: int) -> ServerAnswer:
     )
 
 
-def test_a_chat_model_answers_by_a_strict_schema(serve: StartServer) -> None:
-    server = serve(good)
+def test_a_chat_model_must_answer_in_a_strict_schema(serve: StartServer) -> None:
+    server = serve(valid_answer)
     judge = load_judge(f"openai:m@{server.url}")
     texts = [f"{'bad' if i % 3 else 'fine'} {i} \ud800 \x00" for i in range(20)]
     found = run_judge(judge, ["why?"] * 20, texts)
@@ -43,13 +43,13 @@ def ask(judge: Judge, text: str = "fine") -> tuple[Judgment, str | None]:
 
 def test_a_busy_endpoint_is_asked_again(serve: StartServer) -> None:
     busy = {1: 429, 2: 503}
-    server = serve(lambda body, number: good(body, 1) if number > 2 else (busy[number], {}))
+    server = serve(lambda body, number: valid_answer(body, 1) if number > 2 else (busy[number], {}))
     assert ask(ChatJudge("m", server.url)) == (Judgment("safe", 0.25), None)
     assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("answer", "reason"),
     [
         (chat_completion("safe"), "expected JSON from the judge, got 'safe'"),
         (chat_completion('{"verdict": "sa'), "expected JSON from the judge"),
@@ -71,16 +71,18 @@ def test_a_busy_endpoint_is_asked_again(serve: StartServer) -> None:
         (b"<html>", "Error"),
     ],
 )
-def test_what_is_no_answer_is_unscored_and_told(serve: StartServer, answer: Any, why: str) -> None:
+def test_an_invalid_answer_is_unscored_with_its_reason(
+    serve: StartServer, answer: Any, reason: str
+) -> None:
     server = serve(lambda _body, _number: (200, answer))
     found, error = ask(ChatJudge("m", server.url))
     assert found.verdict == "unscored"
-    assert why in (error or "")
+    assert reason in (error or "")
 
 
 @pytest.mark.parametrize("score", [None, "high", "0.1", True, -1, 7])
 @pytest.mark.parametrize("verdict", ["safe", "unsafe"])
-def test_a_score_that_is_none_leaves_no_verdict(
+def test_a_verdict_without_a_probability_is_unscored(
     serve: StartServer, verdict: str, score: Any
 ) -> None:
     answer = chat_completion({"verdict": verdict, "unsafe_probability": score})
@@ -91,7 +93,7 @@ def test_a_score_that_is_none_leaves_no_verdict(
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "length"])
-def test_an_answer_that_was_cut_short_is_unscored(serve: StartServer, reason: str) -> None:
+def test_a_truncated_answer_is_unscored(serve: StartServer, reason: str) -> None:
     answer = chat_completion({"verdict": "safe", "unsafe_probability": 0.1})
     answer["choices"][0]["finish_reason"] = reason
     found, error = ask(ChatJudge("m", serve(lambda _body, _number: (200, answer)).url))
@@ -99,11 +101,11 @@ def test_an_answer_that_was_cut_short_is_unscored(serve: StartServer, reason: st
     assert error == f"the endpoint truncated the answer: {reason}"
 
 
-def test_one_that_is_refused_leaves_the_others_scored(serve: StartServer) -> None:
+def test_a_rejected_exchange_leaves_the_others_scored(serve: StartServer) -> None:
     def answer(body: dict[str, Any], number: int) -> ServerAnswer:
         if "secret" in body["messages"][1]["content"]:
             return 400, {"error": {"message": "content policy", "code": "content_filter"}}
-        return good(body, number)
+        return valid_answer(body, number)
 
     server = serve(answer)
     found = run_judge(ChatJudge("m", server.url), ["c"] * 3, ["bad", "secret", "fine"])
@@ -113,10 +115,10 @@ def test_one_that_is_refused_leaves_the_others_scored(serve: StartServer) -> Non
     assert len(server.asked) == 3  # one request per exchange, refused or not
 
 
-def test_an_endpoint_that_hangs_is_given_up(serve: StartServer) -> None:
+def test_a_request_to_a_hanging_endpoint_times_out(serve: StartServer) -> None:
     def slow(body: dict[str, Any], number: int) -> ServerAnswer:
         time.sleep(0.5)
-        return good(body, number)
+        return valid_answer(body, number)
 
     server = serve(slow)
     found, error = ask(ChatJudge("m", server.url, timeout=0.1, retries=0))
@@ -124,17 +126,17 @@ def test_an_endpoint_that_hangs_is_given_up(serve: StartServer) -> None:
     assert error == "APITimeoutError: Request timed out."
 
 
-def test_an_endpoint_that_is_not_there_leaves_all_unscored() -> None:
+def test_with_an_unreachable_endpoint_all_exchanges_are_unscored() -> None:
     found, error = ask(ChatJudge("m", "http://127.0.0.1:9/v1", retries=0))
     assert found.verdict == "unscored"
     assert error == "APIConnectionError: Connection error."
 
 
-def test_a_model_that_takes_no_temperature_is_asked_without(serve: StartServer) -> None:
+def test_a_model_that_rejects_the_temperature_is_asked_without_it(serve: StartServer) -> None:
     def picky(body: dict[str, Any], number: int) -> ServerAnswer:
         if "temperature" in body:
             return 400, {"error": {"message": "unsupported", "param": "temperature"}}
-        return good(body, number)
+        return valid_answer(body, number)
 
     server = serve(picky)
     judge = ChatJudge("m", server.url)
@@ -156,7 +158,7 @@ def moderated(body: dict[str, Any], _number: int) -> ServerAnswer:
     return 200, {"id": "1", "model": "m", "results": results}
 
 
-def test_one_text_that_moderations_refuse_leaves_the_others_scored(serve: StartServer) -> None:
+def test_a_text_that_moderations_reject_leaves_the_others_scored(serve: StartServer) -> None:
     def picky(body: dict[str, Any], number: int) -> ServerAnswer:
         if any(len(text) > 1000 for text in body["input"]):
             return 400, {"error": {"message": "too long"}}
@@ -183,7 +185,7 @@ def test_a_moderations_endpoint_reads_responses_in_batches(serve: StartServer) -
 
 
 @pytest.mark.parametrize("results", [[], [{"flagged": None}], None, [{}, {}]])
-def test_moderations_that_are_none_are_unscored(serve: StartServer, results: Any) -> None:
+def test_invalid_moderation_results_are_unscored(serve: StartServer, results: Any) -> None:
     server = serve(lambda _body, _number: (200, {"id": "1", "model": "m", "results": results}))
     found, error = ask(ModerationJudge("m", server.url))
     assert found.verdict == "unscored"

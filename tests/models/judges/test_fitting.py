@@ -38,7 +38,7 @@ THINGS = "tea rain cats maths trains bread jazz snow chess tides".split()
 
 
 def toy(contexts: int = 60, each: int = 5) -> list[dict[str, str]]:
-    """Return exchanges whose label stands in one word of the response."""
+    """Make exchanges whose label depends on one word of the response."""
     rows = []
     for number in range(contexts * each):
         bad = number * 7 % 5 < 2
@@ -84,12 +84,12 @@ def test_rows_are_distinct_pairs_with_one_label(tmp_path: Path) -> None:
     assert found.left_out == {"without a label": 1, "repeated": 2, "with both labels": 1}
 
 
-def test_labels_that_are_not_there_are_told(rows: LabeledCorpus, tmp_path: Path) -> None:
+def test_missing_columns_and_labels_are_named(rows: LabeledCorpus, tmp_path: Path) -> None:
     corpus = read_corpus(write_lines(tmp_path / "a.jsonl", toy(2, 2)))
     with pytest.raises(RecipeError, match=r"no record has a column 'verdict'.*--label COL"):
         read_labeled_rows(corpus, LabelDefinition("verdict", ["unsafe"]))
     with pytest.raises(
-        RecipeError, match=r"no record has label = '1'; there: Unsafe \(2\), Safe \(2\)"
+        RecipeError, match=r"no record has label = '1'; available: Unsafe \(2\), Safe \(2\)"
     ):
         read_labeled_rows(corpus, LabelDefinition("label", ["1"]))
 
@@ -107,29 +107,29 @@ def test_a_split_keeps_contexts_apart_and_loses_no_row(rows: LabeledCorpus) -> N
 
 def test_too_few_rows_are_refused() -> None:
     few = LabeledRows(["c"] * 60, [str(i) for i in range(60)], np.arange(60) < 19, [""] * 60)
-    with pytest.raises(RecipeError, match="19 unsafe and 41 safe rows on 1 contexts are too few"):
+    with pytest.raises(RecipeError, match="19 unsafe and 41 safe rows with 1 contexts are too few"):
         split_rows(few, 0)
 
 
-def test_temperature_makes_probabilities_fit() -> None:
+def test_the_temperature_calibrates_the_probabilities() -> None:
     rng = np.random.default_rng(0)
     true = rng.normal(0, 2, 20_000)
     unsafe = rng.random(20_000) < compute_probabilities(true, 1)
-    heat = fit_temperature(3 * true, unsafe)
-    assert heat == pytest.approx(3, rel=0.05)
+    temperature = fit_temperature(3 * true, unsafe)
+    assert temperature == pytest.approx(3, rel=0.05)
     before, after = (
         measure_judge(compute_probabilities(3 * true, one), unsafe, [""] * 20_000)
-        for one in (1, heat)
+        for one in (1, temperature)
     )
     assert after.quality.ece < 0.02 < before.quality.ece
     assert after.quality.auroc == before.quality.auroc
     assert after.quality.accuracy == before.quality.accuracy
 
 
-def test_a_few_rows_that_are_parted_do_not_make_it_sure_of_all() -> None:
+def test_a_few_separable_rows_do_not_make_a_judge_overconfident() -> None:
     margins = np.array([-2.0, -1.0, -1.0, 1.0, 2.0, 3.0])
-    heat = fit_temperature(margins, margins > 0)
-    assert 0.05 < compute_probabilities(margins, heat).min() < 0.2
+    temperature = fit_temperature(margins, margins > 0)
+    assert 0.05 < compute_probabilities(margins, temperature).min() < 0.2
 
 
 def test_figures_by_hand() -> None:
@@ -146,7 +146,7 @@ def test_figures_by_hand() -> None:
     assert compute_reliability(np.array([1.0]), np.array([True]))[0].predicted == 1.0
 
 
-def test_a_frozen_judge_learns_and_says_how_well(frozen: FittedJudge) -> None:
+def test_a_frozen_judge_learns_and_reports_its_quality(frozen: FittedJudge) -> None:
     assert frozen.pairs.quality.accuracy.value > 0.9 > frozen.pairs.quality.constant
     assert frozen.unseen.quality.auroc == pytest.approx(1, abs=0.05)
     assert set(frozen.unseen.categories) == {"even", "odd"}
@@ -157,13 +157,13 @@ def test_a_frozen_judge_learns_and_says_how_well(frozen: FittedJudge) -> None:
 
 
 def assert_same(found: JudgeReport, wanted: JudgeReport) -> None:
-    """Scores of another batch size differ by rounding, verdicts and their order do not."""
+    """Compare up to rounding: it depends on the batch size; verdicts and their order do not."""
     assert found.quality.accuracy == wanted.quality.accuracy
     assert found.quality.auroc == pytest.approx(wanted.quality.auroc)
     assert found.quality.ece == pytest.approx(wanted.quality.ece, abs=1e-4)
 
 
-def test_a_saved_judge_gives_its_calibrated_scores_again(
+def test_a_saved_judge_reproduces_its_calibrated_scores(
     frozen: FittedJudge, rows: LabeledCorpus
 ) -> None:
     judge = load_judge(f"trained:{frozen.folder}")
@@ -186,7 +186,7 @@ def test_the_same_rows_and_seed_give_the_same_judge(
     assert other.pairs != frozen.pairs
 
 
-def test_hostile_texts_are_judged_or_unscored_never_lost(frozen: FittedJudge) -> None:
+def test_hostile_texts_are_judged_or_unscored(frozen: FittedJudge) -> None:
     judge = load_judge(f"trained:{frozen.folder}")
     texts = ["\ud800", "", "\x1b[2J", "x" * 200_001]
     found = run_judge(judge, [""] * 4, texts)
@@ -195,37 +195,37 @@ def test_hostile_texts_are_judged_or_unscored_never_lost(frozen: FittedJudge) ->
     assert run_judge(judge, ["c"], ["x" * 200_001]).judgments == [Judgment("unscored")]
 
 
-def test_an_encoder_that_has_changed_is_noticed(
+def test_a_changed_encoder_is_refused(
     frozen: FittedJudge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(frozen.folder, copy)
     facts = json.loads((copy / "judge.json").read_text())
     (copy / "judge.json").write_text(json.dumps({**facts, "encoder": "wordllama"}))
-    with pytest.raises(JudgeError, match="encoder 'wordllama' does not give the vectors any more"):
+    with pytest.raises(JudgeError, match="encoder 'wordllama' no longer gives the embeddings"):
         load_judge(f"trained:{copy}")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"kind": "pickle"}', '{"kind": "pair"}'])
-def test_a_folder_without_a_judge_is_told(tmp_path: Path, text: str) -> None:
-    with pytest.raises(JudgeError, match=r"no judge in .*isaac judge fit makes one"):
+def test_a_folder_without_a_judge_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(JudgeError, match=r"no judge in .*fit a judge with isaac judge fit"):
         load_judge(f"trained:{tmp_path / 'none'}")
     (tmp_path / "judge.json").write_text(text)
     with pytest.raises(JudgeError, match=r"no judge in"):
         load_judge(f"trained:{tmp_path}")
 
 
-def test_damaged_weights_are_told(frozen: FittedJudge, tmp_path: Path) -> None:
+def test_damaged_weights_are_refused(frozen: FittedJudge, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(frozen.folder, copy)
     (copy / "head.safetensors").write_bytes(b"\x80\x04 a pickle")
-    with pytest.raises(JudgeError, match=r"no judge in .*its weights are missing or damaged"):
+    with pytest.raises(JudgeError, match=r"no judge in .*the weights are missing or damaged"):
         load_judge(f"trained:{copy}")
 
 
-def test_a_folder_with_something_else_is_left_alone(rows: LabeledCorpus, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_left_unchanged(rows: LabeledCorpus, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("kept")
-    with pytest.raises(JudgeError, match="holds something else than a judge"):
+    with pytest.raises(JudgeError, match="contains something other than a judge"):
         fit_judge(rows, tmp_path, FittingSettings("hashing", frozen=True))
 
 
@@ -240,7 +240,7 @@ def small(encoder: Path, **more: Any) -> FittingSettings:
     return FittingSettings(str(encoder), epochs=2, window=32, **more)
 
 
-def test_a_pair_encoder_is_fitted_saved_and_asked_again(
+def test_a_pair_encoder_is_fitted_saved_and_loaded_again(
     rows: LabeledCorpus, encoder: Path, tmp_path: Path
 ) -> None:
     fitted = fit_judge(rows, tmp_path / "pair", small(encoder))
@@ -251,10 +251,10 @@ def test_a_pair_encoder_is_fitted_saved_and_asked_again(
     assert found.failures == 0
     scores = np.array([one.score for one in found.judgments])
     assert_same(measure_judge(scores, held.unsafe, held.categories), fitted.unseen)
-    heat = json.loads((fitted.folder / "judge.json").read_text())["temperature"]
+    temperature = json.loads((fitted.folder / "judge.json").read_text())["temperature"]
     (plain,) = load_judge(f"hf-pair:{fitted.folder}").judge(held.contexts[:1], held.responses[:1])
     assert plain.score is not None
-    assert math.log(plain.score / (1 - plain.score)) / heat == pytest.approx(
+    assert math.log(plain.score / (1 - plain.score)) / temperature == pytest.approx(
         math.log(scores[0] / (1 - scores[0])), abs=1e-4
     )
 
@@ -271,9 +271,9 @@ def test_the_same_pair_fit_gives_the_same_bytes(
         assert file.read_bytes() == (folders[1] / file.name).read_bytes(), file.name
 
 
-@pytest.mark.parametrize("halves", [True, False])
-def test_a_pair_encoder_learns_and_keeps_its_best_epoch(
-    encoder: Path, halves: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_a_pair_encoder_learns_and_uses_its_best_epoch(
+    encoder: Path, bfloat16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from isaac.models.judges.fitting.finetuning import (
         FinetuningSettings,
@@ -289,25 +289,29 @@ def test_a_pair_encoder_learns_and_keeps_its_best_epoch(
     )
     from isaac.runtime.progress import Progress
 
-    tools = import_transformers("test")
-    able = {"avx512_bf16": halves}
-    monkeypatch.setattr(tools.torch.cpu, "get_capabilities", lambda: able, raising=False)
-    model = load_pretrained(tools, "AutoModelForSequenceClassification", str(encoder), "test")
-    tokenizer = load_pretrained(tools, "AutoTokenizer", str(encoder), "test")
-    reader = WindowedClassifier(tools, tokenizer, move_to_device(tools, model), 32)
+    modules = import_transformers("test")
+    capabilities = {"avx512_bf16": bfloat16}
+    monkeypatch.setattr(modules.torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    model = load_pretrained(modules, "AutoModelForSequenceClassification", str(encoder), "test")
+    tokenizer = load_pretrained(modules, "AutoTokenizer", str(encoder), "test")
+    reader = WindowedClassifier(modules, tokenizer, move_to_device(modules, model), 32)
     texts = [f"you are {'bad' if i % 3 == 0 else 'good'} {'a b c'[: i % 6]}" for i in range(240)]
     some = LabeledRows(["hello there"] * 240, texts, np.arange(240) % 3 == 0, [""] * 240)
     fit_rows, held = some.take(np.arange(180)), some.take(np.arange(180, 240))
     losses = finetune(
-        reader, fit_rows, held, FinetuningSettings(epochs=12, rate=1e-2, patience=12), Progress()
+        reader,
+        fit_rows,
+        held,
+        FinetuningSettings(epochs=12, learning_rate=1e-2, patience=12),
+        Progress(),
     )
     assert min(losses) < 0.2
-    assert {one.dtype for one in model.parameters()} == {tools.torch.float32}
+    assert {one.dtype for one in model.parameters()} == {modules.torch.float32}
     found = compute_calibrated_loss(compute_margins(reader, held), held.unsafe)
     assert found == pytest.approx(min(losses), rel=1e-3)
 
 
-def test_all_of_a_pair_encoder_is_tuned_but_the_vectors_of_its_words(
+def test_all_weights_but_the_word_embeddings_are_tuned(
     rows: LabeledCorpus, encoder: Path, tmp_path: Path
 ) -> None:
     from safetensors.numpy import load_file
@@ -321,7 +325,7 @@ def test_all_of_a_pair_encoder_is_tuned_but_the_vectors_of_its_words(
     assert same == {"bert.embeddings.word_embeddings.weight"}
 
 
-def test_an_epoch_that_is_only_too_sure_is_no_worse() -> None:
+def test_an_epoch_that_only_adds_confidence_is_not_worse() -> None:
     from isaac.models.judges.fitting.finetuning import compute_calibrated_loss, compute_log_loss
 
     rng = np.random.default_rng(0)
@@ -336,6 +340,6 @@ def test_an_epoch_that_is_only_too_sure_is_no_worse() -> None:
     )
 
 
-def test_without_a_corpus_there_is_no_label() -> None:
+def test_a_corpus_without_records_has_no_label() -> None:
     with pytest.raises(RecipeError, match="no record has a column 'label'"):
         read_labeled_rows(Corpus.of([("c", "r")]), LabelDefinition("label", ["unsafe"]))

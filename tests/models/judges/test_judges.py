@@ -38,7 +38,7 @@ class Scripted:
         return answers
 
 
-def honest(responses: list[str]) -> list[Judgment]:
+def judge_by_word(responses: list[str]) -> list[Judgment]:
     return [UNSAFE if "bad" in response else SAFE for response in responses]
 
 
@@ -46,8 +46,8 @@ def ask(judge: Scripted, responses: list[str], batch: int = 1024) -> JudgeResult
     return run_judge(judge, [f"context of {text}" for text in responses], responses, batch)
 
 
-def test_judgements_come_in_order_and_in_batches() -> None:
-    judge = Scripted(honest)
+def test_judgments_are_in_order_and_made_in_batches() -> None:
+    judge = Scripted(judge_by_word)
     found = ask(judge, ["a", "bad", "c", "d", "bad too"], batch=2)
     assert found == JudgeResult([SAFE, UNSAFE, SAFE, SAFE, UNSAFE], 0, None)
     assert judge.asked == [["a", "bad"], ["c", "d"], ["bad too"]]
@@ -58,7 +58,7 @@ def test_a_row_that_makes_the_judge_raise_does_not_spoil_its_batch() -> None:
     def answer(responses: list[str]) -> list[Judgment]:
         if "boom" in responses:
             raise ValueError("cannot read\nboom")
-        return honest(responses)
+        return judge_by_word(responses)
 
     judge = Scripted(answer)
     found = ask(judge, ["a", "boom", "bad", "boom"])
@@ -69,10 +69,10 @@ def test_a_row_that_makes_the_judge_raise_does_not_spoil_its_batch() -> None:
 
 
 @pytest.mark.parametrize("extra", [[], [SAFE, SAFE]], ids=["too few", "too many"])
-def test_a_wrong_number_of_judgements_is_never_taken_for_safe(extra: list[Judgment]) -> None:
-    judge = Scripted(lambda responses: [*honest(responses)[1:], *extra])
+def test_a_wrong_number_of_judgments_never_counts_as_safe(extra: list[Judgment]) -> None:
+    judge = Scripted(lambda responses: [*judge_by_word(responses)[1:], *extra])
     found = ask(judge, ["a", "bad"])
-    assert [judgement.verdict for judgement in found.judgments] == ["unscored", "unscored"]
+    assert [judgment.verdict for judgment in found.judgments] == ["unscored", "unscored"]
     assert found.failures == 2
     assert found.first_error == f"the judge returned {len(extra)} judgments for 1 exchanges"
 
@@ -89,7 +89,7 @@ def test_a_wrong_number_of_judgements_is_never_taken_for_safe(extra: list[Judgme
         (("safe", "high"), "expected a verdict and a score from the judge, got ('safe', 'high')"),
     ],
 )
-def test_what_is_no_judgement_leaves_only_its_own_row_unscored(answer: Any, error: str) -> None:
+def test_an_invalid_judgment_leaves_only_its_row_unscored(answer: Any, error: str) -> None:
     judge = Scripted(lambda texts: [answer if text == "odd" else SAFE for text in texts])
     found = ask(judge, ["a", "odd", "c"])
     assert found.judgments == [SAFE, Judgment("unscored"), SAFE]
@@ -98,22 +98,22 @@ def test_what_is_no_judgement_leaves_only_its_own_row_unscored(answer: Any, erro
     assert judge.asked == [["a", "odd", "c"], ["odd"]]
 
 
-def test_a_failure_that_passes_is_none() -> None:
+def test_a_failure_that_a_retry_fixes_is_not_counted() -> None:
     def answer(responses: list[str]) -> list[Judgment]:
         if len(judge.asked) == 1:
             raise TimeoutError
-        return honest(responses)
+        return judge_by_word(responses)
 
     judge = Scripted(answer)
     assert ask(judge, ["a", "bad"]) == JudgeResult([SAFE, UNSAFE], 0, None)
 
 
-def test_what_the_judge_itself_leaves_unscored_is_no_failure() -> None:
+def test_an_unscored_verdict_of_the_judge_is_not_a_failure() -> None:
     judge = Scripted(lambda texts: [Judgment("unscored") for _ in texts])
     assert ask(judge, ["a"]) == JudgeResult([Judgment("unscored")], 0, None)
 
 
-def test_what_the_judge_says_it_failed_at_is_counted_and_not_asked_again() -> None:
+def test_a_failed_judgment_is_counted_and_not_retried() -> None:
     judge = Scripted(
         lambda texts: [FailedJudgment("timed\nout") if t == "odd" else SAFE for t in texts]
     )
@@ -122,7 +122,7 @@ def test_what_the_judge_says_it_failed_at_is_counted_and_not_asked_again() -> No
     assert len(judge.asked) == 1
 
 
-def test_a_failure_is_an_unscored_judgement_in_every_process() -> None:
+def test_a_pickled_failed_judgment_is_unscored_and_has_its_reason() -> None:
     failed = FailedJudgment("no answer")
     again = pickle.loads(pickle.dumps(failed))
     assert failed == again == Judgment("unscored", None)
@@ -130,7 +130,7 @@ def test_a_failure_is_an_unscored_judgement_in_every_process() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["hf", "hf-pair", "guard", "openai", "trained"])
-def test_a_prefix_alone_is_no_judge(prefix: str) -> None:
+def test_a_prefix_alone_is_not_a_judge(prefix: str) -> None:
     with pytest.raises(JudgeError, match=rf"no judge '{prefix}:'; available: profanity, hf:"):
         load_judge(f"{prefix}:")
 
@@ -152,55 +152,55 @@ def test_the_profanity_judge_has_a_threshold(monkeypatch: pytest.MonkeyPatch) ->
     assert strict == [Judgment("unsafe", 0.4)]
 
 
-def test_a_score_that_is_no_number_is_not_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_score_of_nan_is_unscored(monkeypatch: pytest.MonkeyPatch) -> None:
     package = SimpleNamespace(predict_prob=lambda texts: [math.nan] * len(texts))
     monkeypatch.setitem(sys.modules, "profanity_check", package)
     found = run_judge(load_judge("profanity"), ["c"], ["r"])
     assert found == JudgeResult([Judgment("unscored")], 1, "expected a finite score, got nan")
 
 
-def test_what_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def test_texts_that_are_too_long_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
 
     def predict_prob(texts: list[str]) -> list[float]:
-        asked.extend(texts)
+        read.extend(texts)
         return [0.1] * len(texts)
 
     package = SimpleNamespace(predict_prob=predict_prob)
     monkeypatch.setitem(sys.modules, "profanity_check", package)
     found = run_judge(load_judge("profanity"), ["c"] * 2, ["long" * 60_000, "r"])
     assert [one.verdict for one in found.judgments] == ["unscored", "safe"]
-    assert asked == ["r"]
+    assert read == ["r"]
     assert found.first_error == "text too long: expected at most 200,000 characters, got 240,000"
 
 
-def test_the_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "profanity_check", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'isaac-align\[judges\]'"):
         load_judge("profanity")
 
 
-def test_the_real_profanity_judge_tells_an_insult_from_a_greeting() -> None:
+def test_the_real_profanity_judge_distinguishes_an_insult_from_a_greeting() -> None:
     pytest.importorskip("profanity_check", reason="the extra 'judges' is not installed")
     texts = ["you are a stupid bitch", "have a nice day", "", "\ud800 half a character"]
     found = run_judge(load_judge("profanity"), ["hello"] * len(texts), texts)
-    assert [judgement.verdict for judgement in found.judgments[:3]] == ["unsafe", "safe", "safe"]
-    scores = [judgement.score for judgement in found.judgments[:3]]
+    assert [judgment.verdict for judgment in found.judgments[:3]] == ["unsafe", "safe", "safe"]
+    scores = [judgment.score for judgment in found.judgments[:3]]
     assert all(score is not None and 0 <= score <= 1 for score in scores)
 
 
-OWN = """
-class Mine:
+CUSTOM_JUDGES = """
+class Strict:
     def judge(self, contexts, responses):
         return [("unsafe", None) for _ in responses]
 
 class Outer:
-    Inner = Mine
+    Inner = Strict
 
 def make():
-    return Mine()
+    return Strict()
 
-made = Mine()
+made = Strict()
 number = 3
 
 def fails():
@@ -209,16 +209,16 @@ def fails():
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "own_judges.py").write_text(OWN, encoding="utf-8")
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "custom_judges.py").write_text(CUSTOM_JUDGES, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "own_judges", raising=False)
-    return "own_judges"
+    monkeypatch.delitem(sys.modules, "custom_judges", raising=False)
+    return "custom_judges"
 
 
-@pytest.mark.parametrize("attribute", ["Mine", "make", "made", "Outer.Inner"])
-def test_a_judge_of_ones_own_is_a_class_a_function_or_an_object(own: str, attribute: str) -> None:
-    found = run_judge(load_judge(f"{own}:{attribute}"), ["c"], ["r"])
+@pytest.mark.parametrize("attribute", ["Strict", "make", "made", "Outer.Inner"])
+def test_a_custom_judge_is_a_class_a_function_or_an_object(module: str, attribute: str) -> None:
+    found = run_judge(load_judge(f"{module}:{attribute}"), ["c"], ["r"])
     assert found == JudgeResult([Judgment("unsafe")], 0, None)
 
 
@@ -226,15 +226,17 @@ def test_a_judge_of_ones_own_is_a_class_a_function_or_an_object(own: str, attrib
     ("name", "message"),
     [
         ("nobody", "no judge 'nobody'; available: profanity"),
-        (":Mine", "no judge ':Mine'"),
-        ("own_judges:", "no judge 'own_judges:'"),
-        ("no_such_module:Mine", "No module named 'no_such_module'.*PYTHONPATH=."),
-        ("own_judges:missing", "has no attribute 'missing'"),
-        ("own_judges:fails", "RuntimeError: no weights here"),
-        ("own_judges:number", "not callable"),
+        (":Strict", "no judge ':Strict'"),
+        ("custom_judges:", "no judge 'custom_judges:'"),
+        ("no_such_module:Strict", "No module named 'no_such_module'.*PYTHONPATH=."),
+        ("custom_judges:missing", "has no attribute 'missing'"),
+        ("custom_judges:fails", "RuntimeError: no weights here"),
+        ("custom_judges:number", "not callable"),
         ("builtins:dict", r"is a dict without a method judge\(contexts, responses\)"),
     ],
 )
-def test_a_judge_that_cannot_be_had_says_why(own: str, name: str, message: str) -> None:
+def test_a_judge_that_cannot_be_loaded_raises_the_reason(
+    module: str, name: str, message: str
+) -> None:
     with pytest.raises(JudgeError, match=message):
         load_judge(name)

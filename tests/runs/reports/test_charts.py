@@ -1,4 +1,4 @@
-"""The charts are well-formed, say what they were given and let no text out of its place."""
+"""The charts are well-formed, show their values, and escape every text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOSTILE = "</title></svg><script>alert('1')</script>\" onload=\"x\x00\x1b[31m & 
 
 
 def parsed(chart: Markup) -> ET.Element:
-    """Return the root; a chart that is not well-formed raises."""
+    """Parse a chart; one that is not well-formed raises."""
     root = ET.fromstring(str(chart).replace(' xmlns="http://www.w3.org/2000/svg"', ""))
     assert root.tag == "svg"
     assert root.get("role") == "img"
@@ -65,7 +65,7 @@ def test_every_chart_is_well_formed_and_finite(chart: Markup) -> None:
     assert "inf" not in chart
 
 
-def test_no_text_leaves_its_place() -> None:
+def test_every_text_is_escaped() -> None:
     drawn = (
         charts.histogram([1, 2], HOSTILE, unit=HOSTILE),
         charts.scatter([point(0, 0, context=HOSTILE, action=HOSTILE)]),
@@ -77,12 +77,12 @@ def test_no_text_leaves_its_place() -> None:
         assert any("␀" in (node.text or "") for node in nodes)
 
 
-def test_a_tooltip_holds_its_context() -> None:
+def test_a_tooltip_shows_its_context() -> None:
     titles = [node.text for node in parsed(charts.scatter([point(0, 0)])).iter("title")]
     assert "Hello — row 1, replaced, typicality 30.0%" in titles
 
 
-def test_bars_are_as_long_as_their_values() -> None:
+def test_the_length_of_a_bar_is_proportional_to_its_value() -> None:
     assert bars(charts.histogram([0, 100, 50, 25], "x")) == pytest.approx(
         [0.0, *(114 * share for share in (1, 0.5, 0.25))]
     )
@@ -92,17 +92,17 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert (large / small, large / one) == pytest.approx((2, 28), rel=0.02)
 
 
-def test_a_bar_that_is_cut_says_so() -> None:
+def test_a_cut_bar_is_labeled_as_not_to_scale() -> None:
     assert "not to scale" in charts.long_tail(TAIL)
     assert "not to scale" not in charts.long_tail([rank(1, 0.7), {"rank": 0, "mean": 0.3}])
 
 
-def test_clusters_of_one_do_not_look_like_a_head() -> None:
+def test_clusters_of_one_look_small() -> None:
     flat, clear = (charts.cluster_sizes(sizes, 150, 1, 1) for sizes in ([1, 1], [60, 1]))
     assert bars(flat)[0] < bars(clear)[0] / 10
 
 
-def test_the_strip_marks_the_cluster_drawn_from_and_names_a_rank_beyond() -> None:
+def test_the_cluster_of_the_draw_is_marked_and_a_rank_without_a_bar_is_named() -> None:
     strip = parsed(charts.cluster_sizes([5, 3, 2], 20, 2, 9))
     assert [rect.get("class") for rect in strip.iter("rect")] == ["bar", "mark", "bar"]
     assert "○ rank 9" in [text.text for text in strip.iter("text")]
@@ -119,8 +119,8 @@ def test_kept_and_replaced_differ_in_shape_and_shade_follows_typicality() -> Non
 
 
 @pytest.mark.parametrize(
-    ("share", "said"),
+    ("share", "expected"),
     [(0, "0%"), (0.0001, "<0.1%"), (0.0617, "6.2%"), (0.99999, ">99.9%"), (1, "100%")],
 )
-def test_a_percentage_is_no_false_certainty(share: float, said: str) -> None:
-    assert charts.percent(share) == said
+def test_a_percentage_is_not_rounded_to_certainty(share: float, expected: str) -> None:
+    assert charts.percent(share) == expected

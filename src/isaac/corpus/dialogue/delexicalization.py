@@ -214,7 +214,7 @@ def _choose_slot(slots: tuple[str, ...], domains: set[str], before: str) -> str:
 
 
 def _find_by_pattern(text: str, domains: set[str]) -> Iterator[ValueMatch]:
-    """Yield the values that their form gives away."""
+    """Yield the values that `NUMERIC_VALUE` and `WORD_VALUE` match."""
     domain = next(iter(domains)) if len(domains) == 1 else "value"
     numeric = NUMERIC_VALUE.finditer(text) if NUMERIC_MARKER.search(text) else ()
     for match in itertools.chain(numeric, WORD_VALUE.finditer(text)):
@@ -223,7 +223,7 @@ def _find_by_pattern(text: str, domains: set[str]) -> Iterator[ValueMatch]:
             slot = "count"  # without the suffix
             end = start + len(match[0]) - len(match[0].lstrip("0123456789"))
         elif slot == "code" and len(match[0]) < 3:
-            slot = "count"
+            slot = "count"  # too short for a code
         if slot == "id":
             yield ValueMatch(start, end, "train_id")
         else:

@@ -93,8 +93,8 @@ def _read_separate_acts(
         index = 2 * int(key) - 1 if key.isdecimal() and len(key) < 9 else -1
         if not 0 < index < turn_count:
             raise ReadingError(
-                f"the '{ACTS_COLUMN}' of '{dialogue_id}' name turn {shorten(key, 40)!r}, "
-                f"and the dialogue has {turn_count // 2} system turns"
+                f"'{ACTS_COLUMN}' of dialogue '{dialogue_id}' names system turn "
+                f"{shorten(key, 40)!r}, but the dialogue has {turn_count // 2} system turns"
             )
         by_index[index] = acts
     return by_index
@@ -116,7 +116,7 @@ def _build_turn(
 
 
 def values_from_acts(acts: Sequence[Act], booking: str) -> list[AnnotatedValue]:
-    """The values that acts name, without positions."""
+    """The values that acts name, without positions; see `qualify_slot` for ``booking``."""
     return [
         AnnotatedValue(qualify_slot(act.domain, act.slot, booking), act.value)
         for act in acts

@@ -1,9 +1,13 @@
-"""Plain rows: a context, a response, its acts and the values of its slots; or whole dialogues.
+"""Reader of plain records: one turn per row, or one dialogue per row as ``messages``.
 
-A row has a ``context`` (text) or a ``history`` (a list of texts, or of ``{"role", "content"}``),
-or both, and a ``response``; ``act`` or ``intent`` (a text such as ``hotel-inform-area``, several
-joined by ``+``, or a list), ``slots`` (an object of slot and value, or list of values) and
-``dialogue`` or ``dialogue_id``. Or it has ``messages``, each with its own ``act`` and ``slots``.
+A row of one turn has a ``response`` and what precedes it: a ``context`` (text), a ``history`` (a
+list of texts, or of ``{"role", "content"}``), or both. Annotations are optional:
+
+- ``act`` or ``intent``: a string such as ``hotel-inform-area``, several joined by ``+``, or a list;
+- ``slots``: an object that maps each slot to its value or a list of values;
+- ``dialogue`` or ``dialogue_id``.
+
+A row of one dialogue has ``messages``, each with its own ``act`` and ``slots``.
 """
 
 from __future__ import annotations
@@ -31,37 +35,42 @@ ROLE_ALIASES: Mapping[str, Role] = MappingProxyType(
         "bot": "assistant",
     }
 )
-"""Who speaks. ``system`` speaks where nobody else does so for the assistant; otherwise it is a
-prompt, which like a tool's message is kept in the record and is no turn."""
+"""The roles of speakers, by the names that records use for them.
+
+``system`` counts as the assistant if nobody else speaks for it. Otherwise it is a prompt, which
+stays in the record and is not a turn, like the message of a tool.
+"""
 
 NON_SPEAKER_ROLES = ("system", "developer", "tool", "function")
+"""Roles whose messages are not turns."""
 
 CONTEXT_COLUMNS = ("history", "context")
+"""The columns with what precedes a response, in order."""
 
 
 @dataclass(frozen=True)
 class PlainRowsReader:
-    """Reads and writes one row; a turn's index counts the history, the context, the response."""
+    """Reads and rewrites one row; turns are counted through history, context and response."""
 
     name: str = "dialogue"
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the record has a response with acts or slots, or such messages."""
-        noted = {"act", "intent", "slots"}
+        """Whether the record has a response or messages with acts or slots."""
+        annotations = {"act", "intent", "slots"}
         if "response" in record and any(column in record for column in CONTEXT_COLUMNS):
-            return bool(noted & set(record))
-        messages = record.get("messages")
-        many = messages if isinstance(messages, list) else []
-        return any(isinstance(each, Mapping) and noted & set(each) for each in many)
+            return bool(annotations & set(record))
+        value = record.get("messages")
+        messages = value if isinstance(value, list) else []
+        return any(isinstance(each, Mapping) and annotations & set(each) for each in messages)
 
     def read(self, record: Mapping[str, Any]) -> Dialogue:
-        """Return the dialogue; its id is empty where the row has none.
+        """Parse the dialogue; its id is empty if the row has none.
 
-        Raises `ReadingError` that names what is wrong in the record.
+        Raises `ReadingError`, saying what is wrong, if that fails.
         """
         columns = ("dialogue_id", "dialogue", "id")
-        known = any(record.get(column) is not None for column in columns)
-        number = read_dialogue_id(record, *columns) if known else ""
+        has_id = any(record.get(column) is not None for column in columns)
+        dialogue_id = read_dialogue_id(record, *columns) if has_id else ""
         if "messages" in record:
             turns = _read_messages(record["messages"], "'messages'")
         else:
@@ -69,32 +78,31 @@ class PlainRowsReader:
             text = as_text(record.get("response"), "'response'")
             turns.append(_build_turn(_count_entries(record), "assistant", text, record))
         if not any(turn.role == "assistant" for turn in turns):
-            raise ReadingError("no turn of the assistant; roles: user, assistant")
-        return Dialogue(number, tuple(turns))
+            raise ReadingError("no assistant turn; use the roles user and assistant")
+        return Dialogue(dialogue_id, tuple(turns))
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
-        """Return the record with the response, or one turn of the assistant, replaced."""
+        """Return the record with the response, or one assistant turn, replaced."""
         if not any(
             turn.index == index and turn.role == "assistant" for turn in self.read(record).turns
         ):
-            raise ReadingError(f"turn {index} is no turn of the assistant")
-        column = "messages" if "messages" in record else "history"
-        if column == "history" and index == _count_entries(record):
+            raise ReadingError(f"turn {index} is not an assistant turn")
+        if "messages" not in record and index == _count_entries(record):
             return {**record, "response": text}
-        entries = list(record[column] if column in record else record["context"])
-        column = column if column in record else "context"
+        column = next(name for name in ("messages", *CONTEXT_COLUMNS) if name in record)
+        entries = list(record[column])
         old = entries[index]
         entries[index] = {**old, "content": text} if isinstance(old, Mapping) else text
         return {**record, column: entries}
 
 
 def _read_history(record: Mapping[str, Any]) -> list[DialogueTurn]:
-    """Return the turns before a row's response: those of its history, then its context."""
-    there = [column for column in CONTEXT_COLUMNS if record.get(column) is not None]
-    if not there:
-        raise ReadingError("no 'context' nor 'history' before the 'response'")
+    """The turns before a row's response: those of its history, then its context."""
+    columns = [column for column in CONTEXT_COLUMNS if record.get(column) is not None]
+    if not columns:
+        raise ReadingError("expected a 'context' or a 'history' beside the 'response', got neither")
     turns: list[DialogueTurn] = []
-    for column in there:
+    for column in columns:
         value, first = record[column], _count_entries(record, before=column)
         if isinstance(value, str):
             turns.append(DialogueTurn(first, "user", as_text(value, f"'{column}'")))
@@ -104,7 +112,7 @@ def _read_history(record: Mapping[str, Any]) -> list[DialogueTurn]:
 
 
 def _count_entries(record: Mapping[str, Any], before: str = "") -> int:
-    """Return how many entries a row has before its response, or before a column."""
+    """How many entries a row has before its response, or before a column."""
     total = 0
     for column in CONTEXT_COLUMNS:
         if column == before:
@@ -115,7 +123,10 @@ def _count_entries(record: Mapping[str, Any], before: str = "") -> int:
 
 
 def _read_messages(value: Any, name: str, first: int = 0) -> list[DialogueTurn]:
-    """Return the turns in a list of messages, or of texts of which the last is the user's."""
+    """Parse a list of messages, or of texts that alternate, the last one being the user's.
+
+    ``first`` is the index of the first turn.
+    """
     entries = as_turns(value, name)
     if all(isinstance(entry, str) for entry in entries):
         last = len(entries) - 1
@@ -124,72 +135,71 @@ def _read_messages(value: Any, name: str, first: int = 0) -> list[DialogueTurn]:
             for i, entry in enumerate(entries)
         ]
     messages = [as_mapping(entry, f"{name} turn {i}") for i, entry in enumerate(entries)]
-    roles = [str(message.get("role")).lower() for message in messages]
-    speaks = not any(ROLE_ALIASES.get(role) == "assistant" for role in roles)
+    names = [str(message.get("role")).lower() for message in messages]
+    system_speaks = not any(ROLE_ALIASES.get(each) == "assistant" for each in names)
     turns = []
-    for i, (message, role) in enumerate(zip(messages, roles, strict=True)):
-        who = "assistant" if speaks and role == "system" else ROLE_ALIASES.get(role)
-        if who is None and role not in NON_SPEAKER_ROLES:
+    for i, (message, role_name) in enumerate(zip(messages, names, strict=True)):
+        is_assistant = system_speaks and role_name == "system"
+        role = "assistant" if is_assistant else ROLE_ALIASES.get(role_name)
+        if role is None and role_name not in NON_SPEAKER_ROLES:
             raise ReadingError(
-                f"{name} turn {i} has no known role; known: {', '.join(ROLE_ALIASES)}"
+                f"{name} turn {i} has no known role; expected one of: {', '.join(ROLE_ALIASES)}"
             )
-        if who and (message.get("content") is not None or not message.get("tool_calls")):
+        if role and (message.get("content") is not None or not message.get("tool_calls")):
             text = as_text(message.get("content"), f"{name} turn {i} 'content'")
-            turns.append(_build_turn(first + i, who, text, message))
+            turns.append(_build_turn(first + i, role, text, message))
     return turns
 
 
-def _build_turn(index: int, role: str, text: str, noted: Mapping[str, Any]) -> DialogueTurn:
-    """Return a turn with the acts and slots that its row or message notes."""
-    acts = [*_read_acts(noted)]
-    slots = [*_read_slots(noted, acts)]
-    said = [AnnotatedValue(f"{domain}_{slot}", value) for domain, slot, value in slots]
-    who: Role = "user" if role == "user" else "assistant"
-    return DialogueTurn(
-        index, who, text, tuple(_fill_act_values(acts, slots)), locate_values(text, said)
-    )
+def _build_turn(index: int, role: Role, text: str, record: Mapping[str, Any]) -> DialogueTurn:
+    """A turn with the acts and slots that its row or message is annotated with."""
+    acts = [*_read_acts(record)]
+    slots = [*_read_slots(record, acts)]
+    values = [AnnotatedValue(f"{domain}_{slot}", value) for domain, slot, value in slots]
+    filled = tuple(_fill_act_values(acts, slots))
+    return DialogueTurn(index, role, text, filled, locate_values(text, values))
 
 
-def _read_acts(noted: Mapping[str, Any]) -> Iterator[Act]:
-    """Yield the acts in ``act`` or ``intent``: ``domain-intent-slot``, or less of it."""
-    column = "act" if noted.get("act") is not None else "intent"
-    for text in as_texts(noted.get(column), f"'{column}'"):
+def _read_acts(record: Mapping[str, Any]) -> Iterator[Act]:
+    """Yield the acts in ``act`` or ``intent``: ``domain-intent-slot``, or a part of that."""
+    column = "act" if record.get("act") is not None else "intent"
+    for text in as_texts(record.get(column), f"'{column}'"):
         for name in filter(None, (part.strip().lower() for part in text.split("+"))):
             parts = [part.strip() for part in name.split("-", 2)]
             domain, intent, slot = ["", *parts, ""] if len(parts) == 1 else [*parts, ""][:3]
             yield Act(domain, intent, slot)
 
 
-def _read_slots(noted: Mapping[str, Any], acts: Sequence[Act]) -> Iterator[tuple[str, str, str]]:
-    """Yield domain, slot and value of ``slots``.
+def _read_slots(record: Mapping[str, Any], acts: Sequence[Act]) -> Iterator[tuple[str, str, str]]:
+    """Yield domain, slot and value of each entry in ``slots``.
 
-    A slot's domain is before a mark (``hotel-area``, ``hotel_area``); without one it is the first
-    act's.
+    The domain of a slot comes before a separator (``hotel-area``, ``hotel.area``, ``hotel_area``).
+    If there is none, it is the domain of the first act.
     """
     domains = [act.domain for act in acts if act.domain]
-    for key, values in as_mapping(noted.get("slots") or {}, "'slots'").items():
-        domain, parted, slot = re.sub(r"[-.]", "-", key.strip().lower()).partition("-")
-        if not parted:
+    for key, values in as_mapping(record.get("slots") or {}, "'slots'").items():
+        domain, separator, slot = re.sub(r"[-.]", "-", key.strip().lower()).partition("-")
+        if not separator:
             first = domains[0] if domains else "value"
-            own = next((one for one in domains if domain.startswith(f"{one}_")), first)
-            domain, slot = own, domain.removeprefix(f"{own}_")
+            owner = next((each for each in domains if domain.startswith(f"{each}_")), first)
+            domain, slot = owner, domain.removeprefix(f"{owner}_")
         for value in as_texts(values, f"'slots' '{key}'"):
             yield domain, slot, value
 
 
 def _fill_act_values(acts: Sequence[Act], slots: Sequence[tuple[str, str, str]]) -> Iterator[Act]:
-    """Yield the acts with their values; a slot that no act names joins the first of them.
+    """Yield the acts with their values; slots that no act names join the first act.
 
-    Where a row has no act there is none: slots alone do not say what is done with them.
+    Without acts there is nothing to yield: slots alone do not say what the turn does with them.
     """
-    left = list(slots)
+    unused = list(slots)
     for act in acts:
-        own = [each for each in left if each[1] == act.slot]
-        left = [each for each in left if each not in own]
-        for each in own:
-            yield act._replace(value=canonical_value(each[2]))
-        if not own:
+        matching = [each for each in unused if each[1] == act.slot]
+        unused = [each for each in unused if each not in matching]
+        for _, _, value in matching:
+            yield act._replace(value=canonical_value(value))
+        if not matching:
             yield act._replace(value="?" if act.slot and act.intent == "request" else "")
-    for domain, slot, value in left if acts else ():
-        known = domain if domain != "value" else acts[0].domain
-        yield Act(known, acts[0].intent, slot, canonical_value(value))
+    for domain, slot, value in unused if acts else ():
+        act_domain = domain if domain != "value" else acts[0].domain
+        yield Act(act_domain, acts[0].intent, slot, canonical_value(value))

@@ -1,4 +1,4 @@
-"""A system's responses to be scored, read from the JSON that MultiWOZ evaluations share."""
+"""A system's responses, in the JSON layout that MultiWOZ evaluations share."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from .placeholders import is_specified
 from .schema import BeliefState
 
 MAX_VALUE_CHARACTERS = 1000
-"""Characters of a slot's value above which it is none."""
+"""Maximum length of a slot's value in characters; longer ones are an error."""
 
 
 class Prediction(NamedTuple):
-    """A system's delexicalised response to one user turn, and what it is based on.
+    """A system's delexicalized response to one user turn, with what the system based it on.
 
-    ``state`` is what the system believes that the user wants, None where the file does not say;
-    ``domains`` are those that the response is about, None likewise. ``turn`` is the index of
-    the turn in its record and ``text`` the response with its values, both None where only the
-    response is known.
+    ``state`` is the system's belief state and ``domains`` are the domains of the response; both are
+    None if the file lacks them. ``turn`` is the index of the turn in its record and ``text`` the
+    response with its values; both are None if only the delexicalized response is known.
     """
 
     response: str
@@ -33,20 +32,20 @@ class Prediction(NamedTuple):
 
 
 Predictions = Mapping[str, list[Prediction]]
-"""Predictions by `normalize_id`, one a system turn, in order."""
+"""Predictions by `normalize_id`, one per system turn, in order."""
 
 
 def normalize_id(dialogue: str) -> str:
-    """Return a dialogue's id as it is compared: ``sng0073`` for ``SNG0073.json``."""
+    """A dialogue's id for comparison: ``sng0073`` for ``SNG0073.json``."""
     return dialogue.strip().lower().removesuffix(".json")
 
 
 def read_predictions(path: str | Path) -> dict[str, list[Prediction]]:
-    """Return what a system said, from ``{dialogue: [{response, state, active_domains}]}``.
+    """Read a system's responses from ``{dialogue: [{response, state, active_domains}]}``.
 
-    ``state`` and ``active_domains`` may be missing. A state is by domain and slot, or flat as in
-    MultiWOZ 2.2 (``"hotel-area"``); of several values of a slot the first counts. Raises
-    `CorpusError` naming the dialogue and the turn of what cannot be read.
+    ``state`` and ``active_domains`` are optional. A state maps domains to slots, or is flat as in
+    MultiWOZ 2.2 (``"hotel-area"``). If a slot has several values, the first counts. Raises
+    `CorpusError`, naming dialogue and turn, if something cannot be read.
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -56,29 +55,33 @@ def read_predictions(path: str | Path) -> dict[str, list[Prediction]]:
 
 
 def parse_predictions(record: Any, source: str = "predictions") -> dict[str, list[Prediction]]:
-    """Return the predictions in a record that is read already; see `read_predictions`."""
+    """Parse predictions from decoded JSON; see `read_predictions`. Errors name ``source``."""
     if not isinstance(record, Mapping):
         raise CorpusError(
-            f"{source}: wanted an object of dialogues, each a list of turns; "
-            f"came {type(record).__name__}"
+            f"{source}: expected an object of dialogues, each a list of turns; "
+            f"got {type(record).__name__}"
         )
-    found: dict[str, list[Prediction]] = {}
+    predictions: dict[str, list[Prediction]] = {}
     for name, turns in record.items():
-        key, told = normalize_id(str(name)), f"{source}, dialogue {shorten(str(name), 60)}"
-        if key in found:
-            raise CorpusError(f"{told}: there twice, with and without .json or in another case")
+        key, where = normalize_id(str(name)), f"{source}, dialogue {shorten(str(name), 60)}"
+        if key in predictions:
+            raise CorpusError(
+                f"{where}: duplicate id; ids are compared without .json and in lower case"
+            )
         if not isinstance(turns, list):
-            raise CorpusError(f"{told}: wanted a list of turns, came {type(turns).__name__}")
-        found[key] = [_parse_prediction(turn, f"{told}, turn {i}") for i, turn in enumerate(turns)]
-    return found
+            raise CorpusError(f"{where}: expected a list of turns, got {type(turns).__name__}")
+        predictions[key] = [
+            _parse_prediction(turn, f"{where}, turn {i}") for i, turn in enumerate(turns)
+        ]
+    return predictions
 
 
 def _parse_prediction(turn: Any, name: str) -> Prediction:
     if not isinstance(turn, Mapping):
-        raise CorpusError(f"{name}: wanted an object, came {type(turn).__name__}")
+        raise CorpusError(f"{name}: expected an object, got {type(turn).__name__}")
     response = turn.get("response")
     if not isinstance(response, str):
-        raise CorpusError(f"{name}: wanted text as 'response', came {type(response).__name__}")
+        raise CorpusError(f"{name}: expected text in 'response', got {type(response).__name__}")
     state, domains = turn.get("state"), turn.get("active_domains")
     return Prediction(
         response,
@@ -88,47 +91,48 @@ def _parse_prediction(turn: Any, name: str) -> Prediction:
 
 
 def parse_domains(value: Any, name: str) -> tuple[str, ...]:
-    """Return names of domains from JSON; ``name`` says where they stand, for the `CorpusError`."""
+    """Parse ``active_domains``; ``name`` locates it in the `CorpusError` if it is malformed."""
     if not isinstance(value, list) or not all(isinstance(domain, str) for domain in value):
-        raise CorpusError(f"{name}: wanted a list of names as 'active_domains'")
+        raise CorpusError(f"{name}: expected a list of domain names in 'active_domains'")
     return tuple(domain.strip().lower() for domain in value)
 
 
 def parse_state(value: Any, name: str) -> dict[str, dict[str, str]]:
-    """Return a state from JSON; slots that say nothing (empty, ``none``, ``not mentioned``) go.
+    """Parse a belief state; drops slots without a value (empty, ``none``, ``not mentioned``).
 
-    ``name`` says where it stands, for the `CorpusError` about what cannot be read.
+    ``name`` locates the state in the `CorpusError` if it is malformed.
     """
     if not isinstance(value, Mapping):
-        raise CorpusError(f"{name}: wanted an object as 'state', came {type(value).__name__}")
+        raise CorpusError(f"{name}: expected an object in 'state', got {type(value).__name__}")
     state: dict[str, dict[str, str]] = {}
     for domain, slots in value.items():
-        first, dash, slot = str(domain).strip().lower().partition("-")
-        flat = dash and not isinstance(slots, Mapping)
-        values = {slot: slots} if flat else slots
+        prefix, dash, slot = str(domain).strip().lower().partition("-")
+        is_flat = dash and not isinstance(slots, Mapping)
+        values = {slot: slots} if is_flat else slots
         if not isinstance(values, Mapping):
-            kind = type(values).__name__
-            raise CorpusError(f"{name}: wanted slots of '{first}' in 'state', came {kind}")
-        for known, given in values.items():
-            text = _parse_value(
-                given, f"{name}, state of '{first}', slot '{shorten(str(known), 40)}'"
+            raise CorpusError(
+                f"{name}: expected an object of slots for '{prefix}' in 'state', "
+                f"got {type(values).__name__}"
             )
+        for key, slot_value in values.items():
+            where = f"{name}, state of '{prefix}', slot '{shorten(str(key), 40)}'"
+            text = _parse_value(slot_value, where)
             if is_specified(text):
-                state.setdefault(first, {})[str(known).strip().lower()] = text
+                state.setdefault(prefix, {})[str(key).strip().lower()] = text
     return state
 
 
 def _parse_value(value: Any, name: str) -> str:
-    """Return a slot's value as text: of a list the first, nothing for null."""
+    """A slot's value as text: the first of a list, empty for null."""
     if isinstance(value, list):
         value = value[0] if value else None
     if value is None:
         return ""
     if isinstance(value, (list, Mapping)):
-        raise CorpusError(f"{name}: wanted text, came {type(value).__name__}")
+        raise CorpusError(f"{name}: expected text, got {type(value).__name__}")
     text = str(value).strip().lower()
     if len(text) > MAX_VALUE_CHARACTERS:
         raise CorpusError(
-            f"{name}: {len(text):,} characters; at most {MAX_VALUE_CHARACTERS:,} are read"
+            f"{name}: the value has {len(text):,} characters; the limit is {MAX_VALUE_CHARACTERS:,}"
         )
     return text

@@ -1,4 +1,4 @@
-"""The readers of task-oriented corpora by name, and the records in a file of one."""
+"""The readers of task-oriented corpora by name, and how to iterate over a corpus's records."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from .validation import ReadingError, as_mapping
 
 
 class DialogueReader(Protocol):
-    """A way to write dialogues in a record (a mapping of column names to JSON values)."""
+    """Reads and rewrites the dialogues of one layout.
+
+    A record is a mapping of column names to JSON values.
+    """
 
     @property
     def name(self) -> str:
-        """The name for ``--format``."""
+        """The value of ``--format`` that selects this reader."""
         ...
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Say whether the record has this layout's columns, whatever is in them."""
+        """Whether the record has the columns of this layout, whatever they contain."""
         ...
 
     def read(self, record: Mapping[str, Any]) -> Dialogue:
-        """Return the dialogue; raise `ReadingError` that names what is wrong in the record."""
+        """Parse the dialogue; raises `ReadingError`, saying what is wrong, if that fails."""
         ...
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str, /) -> dict[str, Any]:
-        """Return the record with one system turn's text replaced and nothing else changed.
+        """Return the record with the text of one system turn replaced.
 
-        Places of values in that turn are made anew, so that the record stays true.
+        Positions of values in that turn are updated to the new text; nothing else changes.
         """
         ...
 
@@ -47,25 +50,29 @@ READERS: Mapping[str, DialogueReader] = MappingProxyType(
         "multiwoz24": MultiWOZReader("multiwoz24"),
     }
 )
-"""MultiWOZ 2.0, 2.1 and 2.4 share a layout, of which 2.1 comes first: it is the one recognised."""
+"""The readers by the name of their format, in the order in which `detect_reader` tries them.
+
+MultiWOZ 2.0, 2.1 and 2.4 share a layout, so a record that fits it is detected as 2.1.
+"""
 
 
 def detect_reader(record: Mapping[str, Any]) -> DialogueReader | None:
-    """Return the first reader that the record fits, if there is one."""
+    """The first reader that the record fits, or None."""
     return next((reader for reader in READERS.values() if reader.fits(record)), None)
 
 
 def iter_records(document: Any) -> Iterator[dict[str, Any]]:
     """Yield the records of a corpus's JSON document, each with its dialogue's id.
 
-    MultiWOZ 2.0, 2.1 and 2.4 are one object of id and dialogue: the id becomes ``dialogue_id``.
-    The others are lists of records. Raises `ReadingError` where it is neither.
+    MultiWOZ 2.0, 2.1 and 2.4 are one object that maps ids to dialogues; the id becomes the column
+    ``dialogue_id``. The other corpora are lists of records. Raises `ReadingError` for anything
+    else.
     """
     if isinstance(document, list):
-        for number, record in enumerate(document):
-            yield dict(as_mapping(record, f"record {number}"))
+        for key, record in enumerate(document):
+            yield dict(as_mapping(record, f"record {key}"))
     elif isinstance(document, Mapping):
-        for number, record in document.items():
-            yield {"dialogue_id": number, **as_mapping(record, f"dialogue {number!r}")}
+        for key, record in document.items():
+            yield {"dialogue_id": key, **as_mapping(record, f"dialogue {key!r}")}
     else:
-        raise ReadingError("the document is neither an object of dialogues nor a list of them")
+        raise ReadingError("the JSON document is neither an object nor a list of dialogues")

@@ -1,4 +1,4 @@
-"""What a task-oriented dialogue is made of: turns, their acts, and where their values stand."""
+"""Data types of task-oriented dialogue: dialogues, turns, acts, spans and templates."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 BeliefState = Mapping[str, Mapping[str, str]]
-"""What the user wants so far: domain, then slot, then value, all lower case."""
+"""What the user wants so far, as domain -> slot -> value, all in lower case."""
 
 
 class Act(NamedTuple):
-    """One dialogue act with one slot, all lower case: ``("hotel", "inform", "area", "east")``.
+    """One dialogue act with one slot, in lower case: ``("hotel", "inform", "area", "east")``.
 
-    ``slot`` is empty where the act has none; ``value`` is ``?`` where it is asked for, and empty
-    where there is none.
+    ``slot`` is empty if the act has none. ``value`` is ``?`` if the act requests the slot, and
+    empty if there is no value.
     """
 
     domain: str
@@ -24,7 +24,7 @@ class Act(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A value in a text: ``text[start:end]`` is the value of the slot, ``hotel_name`` say."""
+    """A value in a text: ``text[start:end]`` is the value of ``slot``, e.g. ``hotel_name``."""
 
     slot: str
     start: int
@@ -33,10 +33,10 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class DialogueTurn:
-    """One turn of a dialogue; ``index`` says where it stands in its record.
+    """One turn of a dialogue; ``index`` is its position in the record.
 
-    ``acts`` and ``spans`` are empty where there are no annotations; ``state`` is what is known
-    after the turn, of a system's turn only.
+    ``acts`` and ``spans`` are empty without annotations. ``state`` is the belief state after the
+    turn; only system turns have one.
     """
 
     index: int
@@ -49,7 +49,7 @@ class DialogueTurn:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A dialogue with its goal, in the corpus's own words and layout (empty where unknown)."""
+    """A dialogue with its goal, in the corpus's own layout (empty if the corpus has none)."""
 
     id: str
     turns: tuple[DialogueTurn, ...]
@@ -57,11 +57,11 @@ class Dialogue:
 
 
 class Template(NamedTuple):
-    """A text without its values, such as ``[hotel_name] is in the [hotel_area] .``.
+    """A delexicalized text, such as ``[hotel_name] is in the [hotel_area] .``, and its values.
 
-    ``values`` holds the surface forms of each placeholder in the order in which it appears:
-    ``{"hotel_name": ("the allenbell",), "hotel_area": ("east",)}``. Distinct values of one slot
-    have placeholders of their own: ``[hotel_name]``, ``[hotel_name_2]``.
+    ``values`` maps each placeholder to its surface forms in order of appearance:
+    ``{"hotel_name": ("the allenbell",), "hotel_area": ("east",)}``. Distinct values of one slot get
+    placeholders of their own: ``[hotel_name]``, ``[hotel_name_2]``.
     """
 
     text: str
@@ -69,5 +69,5 @@ class Template(NamedTuple):
 
 
 def system_turns(dialogue: Dialogue) -> list[DialogueTurn]:
-    """The turns of the system, in order."""
+    """The system's turns, in order."""
     return [turn for turn in dialogue.turns if turn.role == "assistant"]

@@ -1,4 +1,4 @@
-"""Where values stand in a text: said spans checked, and values looked up that have none."""
+"""Positions of values in a text: verify annotated spans, and search for values without one."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ NUMBER_WORDS = (
 )
 
 DIGITS_BY_WORD = MappingProxyType({word: str(number) for number, word in enumerate(NUMBER_WORDS)})
-"""Numbers in words, and in digits."""
+"""Digits by number word: ``"4"`` for ``"four"``."""
 
 SPELLING_PATTERNS = MappingProxyType({"centre": "cent(?:re|er)", "center": "cent(?:re|er)"})
+"""Patterns for words that texts spell in more than one way."""
 
 UNSEARCHABLE_VALUES = frozenset({"", "?", "yes", "no", "dontcare", "none", "true", "false"})
-"""Values of acts that no words of the text stand for, or words of many other meanings."""
+"""Values that appear in no text as such, or whose words have too many other meanings."""
 
 CLOCK_TIME = re.compile(r"0?(\d{1,2})[:.](\d{2})")
+"""A time such as ``09:15`` or ``9.15``: hours without a leading zero, and minutes."""
 
 MIN_SUBSTRING_CHARACTERS = 4
-"""A value of fewer characters is not looked for inside words."""
+"""Minimum length of a value that may be found inside a longer word."""
 
 EDGE_CHARACTERS = ".,;:!?\"'()-# \t\n"
-"""What may stick to a token without being part of its value."""
+"""Characters that may be attached to a token without being part of its value."""
 
 
 class AnnotatedValue(NamedTuple):
-    """A value that an annotation says is in the text; the place is -1 where it names none."""
+    """A value that an annotation places in the text; positions are -1 if it gives none."""
 
     slot: str
     value: str
@@ -43,12 +45,12 @@ class AnnotatedValue(NamedTuple):
 
 
 def find_token_offsets(text: str) -> list[tuple[int, int]]:
-    """Return where the words between spaces start and end: MultiWOZ 2.1's tokens."""
+    """Start and end of each whitespace-separated word: the tokens of MultiWOZ 2.1."""
     return [match.span() for match in re.finditer(r"\S+", text)]
 
 
 def matches_value(surface: str, value: str) -> bool:
-    """Say whether a surface form stands for a value: ``four`` for 4, ``hotels`` for hotel."""
+    """Whether a surface form expresses a value: ``four`` for 4, ``hotels`` for hotel."""
     return normalize_surface(surface) == normalize_surface(value) or bool(
         _value_pattern(value).fullmatch(surface)
     )
@@ -56,49 +58,50 @@ def matches_value(surface: str, value: str) -> bool:
 
 @functools.lru_cache(maxsize=2**14)
 def normalize_surface(value: str) -> str:
-    """Return a value without what does not tell it from others: case, spaces, number words."""
+    """A value in one form, whatever its case, spacing, number words and time format."""
     folded = " ".join(value.casefold().split())
     if time := CLOCK_TIME.fullmatch(folded):
         return f"{int(time[1])}:{time[2]}"
     return DIGITS_BY_WORD.get(folded, folded)
 
 
-def locate_values(text: str, said: Iterable[AnnotatedValue]) -> tuple[Span, ...]:
-    """Return the spans of the values in the order of the text.
+def locate_values(text: str, values: Iterable[AnnotatedValue]) -> tuple[Span, ...]:
+    """The spans of the values, in the order of the text.
 
-    A place is taken as it is where its text stands for the value; otherwise the value is looked
-    up, near the place first, and left out where the text has it nowhere.
+    An annotated position is used if the text there expresses the value. Otherwise the value is
+    searched for, near that position first, and dropped if the text does not contain it.
     """
-    found: dict[Span, None] = {}
-    for each in said:
+    spans: dict[Span, None] = {}
+    for each in values:
         for span in _locate_value(text, each):
-            found.setdefault(span)
-    return tuple(sorted(found, key=lambda span: (span.start, -span.end)))
+            spans.setdefault(span)
+    return tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
 
 
-def _locate_value(text: str, said: AnnotatedValue) -> list[Span]:
-    start, end = said.start, said.end
+def _locate_value(text: str, annotated: AnnotatedValue) -> list[Span]:
+    slot, value, start, end = annotated
     if 0 <= start < end <= len(text):
-        if normalize_surface(text[start:end]) == normalize_surface(said.value):
-            return [Span(said.slot, start, end)]
+        if normalize_surface(text[start:end]) == normalize_surface(value):
+            return [Span(slot, start, end)]
         start, end = _strip_edges(text, start, end)
-        if start < end and matches_value(text[start:end], said.value):
-            return [Span(said.slot, start, end)]
-        if near := _search_value(text[start:end], said.value, 1):
-            return [Span(said.slot, *widen_to_words(text, start + a, start + b)) for a, b in near]
-    return [
-        Span(said.slot, a, b) for a, b in _search_value(text, said.value, MIN_SUBSTRING_CHARACTERS)
-    ]
+        if start < end and matches_value(text[start:end], value):
+            return [Span(slot, start, end)]
+        if inside := _search_value(text[start:end], value, 1):
+            return [Span(slot, *widen_to_words(text, start + a, start + b)) for a, b in inside]
+    return [Span(slot, a, b) for a, b in _search_value(text, value, MIN_SUBSTRING_CHARACTERS)]
 
 
-def _search_value(text: str, value: str, loose: int) -> list[tuple[int, int]]:
-    """Return the places of a value; inside words if need be, if it has enough characters."""
-    if places := find_mentions(text, value):
-        return places
+def _search_value(text: str, value: str, min_length: int) -> list[tuple[int, int]]:
+    """The positions of a value, as whole words if possible, else inside words.
+
+    Inside words, only values of at least ``min_length`` characters are found.
+    """
+    if mentions := find_mentions(text, value):
+        return mentions
     if (
-        len(value) < loose
+        len(value) < min_length
         or normalize_surface(value) in UNSEARCHABLE_VALUES
-        or len(text.lower()) != len(text)
+        or len(text.lower()) != len(text)  # lowercasing would shift the positions
     ):
         return []
     start = text.lower().find(value.lower())
@@ -114,9 +117,9 @@ def _strip_edges(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def find_mentions(text: str, value: str) -> list[tuple[int, int]]:
-    """Return every place where a value stands in a text as words of their own.
+    """Every position where the text contains a value as whole words.
 
-    Values that words do not stand for, such as yes, are never found.
+    Values in `UNSEARCHABLE_VALUES`, such as ``yes``, are never found.
     """
     if normalize_surface(value) in UNSEARCHABLE_VALUES:
         return []
@@ -126,21 +129,21 @@ def find_mentions(text: str, value: str) -> list[tuple[int, int]]:
 
 
 def _find_exact(text: str, value: str) -> Iterator[tuple[int, int]]:
-    """Yield the places of a value as it is written, in any case: much faster than a pattern."""
-    low, wanted = text.lower(), value.lower()
-    if len(low) != len(text) or not wanted.strip():
+    """Yield the positions of a value as spelled, in any case; much faster than a pattern."""
+    lowered, target = text.lower(), value.lower()
+    if len(lowered) != len(text) or not target.strip():
         return
-    start = low.find(wanted)
+    start = lowered.find(target)
     while start >= 0:
-        end = start + len(wanted)
+        end = start + len(target)
         if widen_to_words(text, start, end) == (start, end):
             yield start, end
-        start = low.find(wanted, end)
+        start = lowered.find(target, end)
 
 
 @functools.lru_cache(maxsize=2**12)
 def _value_pattern(value: str) -> re.Pattern[str]:
-    """Return a pattern for a value as people write it: spaces, number words, plural."""
+    """A pattern for a value as people write it: spaces, number words, plural."""
     folded = normalize_surface(value)
     if time := CLOCK_TIME.fullmatch(folded):
         return re.compile(rf"(?<![\d:])0?{time[1]}[:.]{time[2]}(?!\d)")
@@ -154,10 +157,10 @@ def _value_pattern(value: str) -> re.Pattern[str]:
 
 
 def widen_to_words(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the span, widened to the words that it cuts: ``rey Skoda`` to ``grey Skoda``.
+    """Widen a span to whole words: ``rey Skoda`` to ``grey Skoda``.
 
-    Where a small letter is followed by a large one or a number by a small letter, words were
-    written together (``isD0V6U0MA``, ``4night``): there the span ends.
+    It stops where words were written together: between a lowercase and an uppercase letter, and
+    between a digit and a lowercase letter (``isD0V6U0MA``, ``4night``).
     """
     while 0 < start < end and _same_word(text[start - 1], text[start]):
         start -= 1

@@ -1,4 +1,4 @@
-"""Values in a record of any shape, checked: the error says where in the record what was found."""
+"""Checks of JSON values in a record; errors say where in the record the value is."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from ...text import shorten
 
 MAX_CHARACTERS = 1_000_000
-"""A text longer than this is no turn of a dialogue; its record is rejected."""
+"""Maximum length of a turn's text; a record with a longer one is rejected."""
 
 MAX_TURNS = 1000
-"""A dialogue of more turns is rejected: what is read of it grows with their square."""
-
+"""Maximum number of turns; a record with more is rejected, since cost grows quadratically."""
 
 KEY_TYPES = frozenset({str})
+"""The types that keys of a JSON object may have, as a set so that the check is fast."""
 
 
 class ReadingError(ValueError):
-    """A record cannot be read as a dialogue; the message is the reason that its user will read."""
+    """A record cannot be read as a dialogue; the message is the reason shown to the user."""
 
 
 def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
-    """Return the value if it is an object with texts as keys; raise `ReadingError` otherwise."""
+    """The value, if it is an object with text keys; raises `ReadingError` otherwise."""
     if type(value) is not dict and not isinstance(value, Mapping):
         raise ReadingError(f"{name} is {_describe_value(value)}, not an object")
     if not KEY_TYPES.issuperset(map(type, value)):
@@ -32,72 +32,75 @@ def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
 
 
 def as_list(value: Any, name: str) -> list[Any]:
-    """Return the value if it is a list; raise `ReadingError` otherwise."""
+    """The value, if it is a list; raises `ReadingError` otherwise."""
     if not isinstance(value, list):
         raise ReadingError(f"{name} is {_describe_value(value)}, not a list")
     return value
 
 
 def as_text(value: Any, name: str) -> str:
-    """Return the value if it is text, empty or not; raise `ReadingError` otherwise."""
+    """The value, if it is text, possibly empty; raises `ReadingError` otherwise."""
     if type(value) is str and len(value) <= MAX_CHARACTERS and value.isascii():
-        return value  # nearly all are
+        return value  # a shortcut that nearly all values take
     if not isinstance(value, str):
         raise ReadingError(f"{name} is {_describe_value(value)}, not text")
     if len(value) > MAX_CHARACTERS:
-        wanted = f"at most {MAX_CHARACTERS:,} are read"
-        raise ReadingError(f"{name} has {len(value):,} characters; {wanted}")
+        raise ReadingError(f"{name} has {len(value):,} characters; the limit is {MAX_CHARACTERS:,}")
     try:
         value.encode()
     except UnicodeEncodeError:
-        wrong = "is not valid Unicode: it holds half of a surrogate pair"
-        raise ReadingError(f"{name} {wrong}") from None
+        raise ReadingError(
+            f"{name} is not valid Unicode: it contains half of a surrogate pair"
+        ) from None
     return value
 
 
 def as_turns(value: Any, name: str) -> list[Any]:
-    """Return the value if it is a list of as many turns as can be read."""
+    """The value, if it is a list of 1 to `MAX_TURNS` turns; raises `ReadingError` otherwise."""
     turns = as_list(value, name)
     if not turns:
         raise ReadingError(f"{name} is an empty list; a dialogue has at least one turn")
     if len(turns) > MAX_TURNS:
-        raise ReadingError(f"{name} has {len(turns):,} turns; at most {MAX_TURNS:,} are read")
+        raise ReadingError(f"{name} has {len(turns):,} turns; the limit is {MAX_TURNS:,}")
     return turns
 
 
 def as_texts(value: Any, name: str) -> list[str]:
-    """Return the texts in a text, a number or a list of them; null is no text."""
+    """The texts in a text, a number or a list of them; null counts as no text."""
     if type(value) is str:
         return [as_text(value, name)]
     values = value if isinstance(value, list) else [value]
     texts = []
     for each in values:
         if isinstance(each, bool) or not isinstance(each, str | int | float | None):
-            raise ReadingError(f"{name} is {_describe_value(value)}, not text nor a list of texts")
+            raise ReadingError(
+                f"{name} is {_describe_value(value)}, neither text nor a list of texts"
+            )
         if each is not None:
             texts.append(as_text(str(each), name))
     return texts
 
 
 def as_joined_text(value: Any, name: str) -> str:
-    """Return the texts in a text, a number or a list of them, with spaces between them."""
+    """The texts in a text, a number or a list of them, joined by spaces."""
     return as_text(value, name) if type(value) is str else " ".join(as_texts(value, name))
 
 
 def read_dialogue_id(record: Mapping[str, Any], *columns: str) -> str:
-    """Return the dialogue's id from the first of the columns that is there."""
+    """The dialogue's id, from the first of the columns that the record has."""
     for column in columns:
         if record.get(column) is not None:
             return "".join(as_texts(record[column], f"'{column}'"))
-    wanted = " or ".join(f"'{column}'" for column in columns)
-    raise ReadingError(f"no {wanted} with the dialogue's id; there: {format_column_names(record)}")
+    expected = " or ".join(f"'{column}'" for column in columns)
+    available = format_column_names(record)
+    raise ReadingError(f"no {expected} with the dialogue's id; available columns: {available}")
 
 
 def format_column_names(record: Mapping[str, Any]) -> str:
-    """Return the first names of columns, fit to be shown."""
-    return ", ".join(shorten(str(name), 40) for name in list(record)[:20]) or "no column at all"
+    """The first column names of a record, shortened for a message."""
+    return ", ".join(shorten(str(name), 40) for name in list(record)[:20]) or "none"
 
 
 def _describe_value(value: Any) -> str:
-    """Return a value of the wrong kind, fit to be shown."""
+    """A value of the wrong type, shortened for a message."""
     return "missing" if value is None else shorten(reprlib.repr(value), 40)

@@ -1,4 +1,7 @@
-"""The values that a corpus can speak of: from its database, or from its own annotations."""
+"""A lexicon of slot values, from a database or from a corpus's own annotations.
+
+It finds the values in texts that have no annotations.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,10 @@ def _split_set(words: str) -> frozenset[str]:
 
 
 LEXICON_TOKEN = re.compile(r"\w+|[^\w\s]")
+"""A token of a text or a value: a word, or a single mark."""
 
 IGNORED_MARKS = frozenset("'’`,-‐–#\"")
-"""Marks between the words of a value that make no difference: ``christ's``, ``christ 's``."""
+"""Marks that are ignored when a value is compared: ``christ's`` equals ``christ 's``."""
 
 PATTERN_SLOTS = _split_set(
     """
@@ -32,7 +36,7 @@ PATTERN_SLOTS = _split_set(
     reference stars stay time intent
     """
 )
-"""Slots whose values are numbers or everyday words: found by patterns, or where a span says so."""
+"""Slots whose values are numbers or common words: only patterns and spans find them."""
 
 COMMON_WORDS = _split_set(
     """
@@ -41,16 +45,16 @@ COMMON_WORDS = _split_set(
     this to town train was we what where which with yes you your
     """
 )
-"""Words that alone are no value, whatever a database or an annotation says."""
+"""Words that are no value by themselves, whatever a database or an annotation says."""
 
 MAX_VALUE_WORDS = 16
-"""Words that a value of a lexicon has at most."""
+"""Maximum length of a value in words."""
 
 SHORT_NAME_CHARACTERS = 4
-"""A name of one word with at most so many letters must be written with a capital."""
+"""A one-word name of at most this many characters must be capitalized in the text."""
 
 COLUMN_ALIASES = MappingProxyType({"trainID": "id"})
-"""A database's columns that have another name here."""
+"""Slot names, by database columns that are named differently."""
 
 LEXICON_COLUMNS = _split_set(
     """
@@ -58,7 +62,7 @@ LEXICON_COLUMNS = _split_set(
     trainID type
     """
 )
-"""The columns of MultiWOZ's database whose values stand in texts as they are."""
+"""Columns of MultiWOZ's database whose values appear verbatim in texts."""
 
 SPELLING_VARIANTS = (
     (("guest", "house"), ("guesthouse",)),
@@ -73,11 +77,19 @@ SPELLING_VARIANTS = (
     (("night", "club"), ("nightclub",)),
     (("swimming", "pool"), ("swimmingpool",)),
 )
-"""Words that are written in two ways."""
+"""Words that texts write in two ways."""
+
+
+class Token(NamedTuple):
+    """A word or mark of a text, and its position."""
+
+    text: str
+    start: int
+    end: int
 
 
 class LexiconMatch(NamedTuple):
-    """A value found in a text, and the slots that it can be of."""
+    """A value found in a text, and the slots that it can fill."""
 
     start: int
     end: int
@@ -86,9 +98,10 @@ class LexiconMatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Values by their words, with the slots that each can be of.
+    """Values and the slots that each can fill.
 
-    ``lengths`` has, by first word, how many words the values have that begin with it.
+    ``slots`` maps a value, as lowercase words joined by spaces, to its slots. ``lengths`` maps the
+    first word of values to their lengths in words, longest first.
     """
 
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -96,38 +109,41 @@ class Lexicon:
 
     @classmethod
     def from_values(cls, values: Iterable[tuple[str, str]]) -> Lexicon:
-        """Return a lexicon of (slot, value); a value is also found in its usual spellings."""
-        meant: dict[str, set[str]] = defaultdict(set)
-        spelled: dict[str, set[str]] = defaultdict(set)
+        """Build a lexicon from (slot, value) pairs, adding the usual spellings of each value."""
+        slots_by_value: dict[str, set[str]] = defaultdict(set)
+        slots_by_spelling: dict[str, set[str]] = defaultdict(set)
         for slot, value in values:
-            own = tuple(word for word, _, _ in _tokenize(value.lower()))
-            if not _is_distinctive(own):
+            words = tuple(token.text for token in _tokenize(value.lower()))
+            if not _is_distinctive(words):
                 continue
-            meant[" ".join(own)].add(slot)
-            for form in filter(_is_distinctive, _spelling_variants(own, slot)):
-                spelled[" ".join(form)].add(slot)
+            slots_by_value[" ".join(words)].add(slot)
+            for form in filter(_is_distinctive, _spelling_variants(words, slot)):
+                slots_by_spelling[" ".join(form)].add(slot)
         lengths: dict[str, set[int]] = defaultdict(set)
-        for words in map(str.split, spelled):
-            lengths[words[0]].add(len(words))
+        for spelling in map(str.split, slots_by_spelling):
+            lengths[spelling[0]].add(len(spelling))
         return cls(
-            {form: tuple(sorted(meant.get(form, found))) for form, found in spelled.items()},
+            {
+                form: tuple(sorted(slots_by_value.get(form, slots)))
+                for form, slots in slots_by_spelling.items()
+            },
             {word: tuple(sorted(sizes, reverse=True)) for word, sizes in lengths.items()},
         )
 
     @classmethod
     def read(cls, folder: Path | str) -> Lexicon:
-        """Return the values of MultiWOZ's database: ``<domain>_db.json`` in the folder.
+        """Read the values of MultiWOZ's database, a folder of ``<domain>_db.json``.
 
-        ``ontology.json`` in it, or beside it, adds what the tables lack. Raises `CorpusError`
-        where there is no table or one cannot be read.
+        An ``ontology.json`` in the folder or beside it adds values that the tables lack. Raises
+        `CorpusError` if there is no table or one cannot be read.
         """
-        place = Path(folder)
-        tables = sorted(place.glob("*_db.json"))
+        path = Path(folder)
+        tables = sorted(path.glob("*_db.json"))
         if not tables:
-            raise CorpusError(f"no <domain>_db.json in {place}; wanted a folder of MultiWOZ's db/")
+            raise CorpusError(f"no <domain>_db.json in {path}; expected MultiWOZ's db folder")
         values = [each for table in tables for each in _read_table(table)]
         known = {value for _, value in values}
-        for ontology in (place / "ontology.json", place.parent / "ontology.json"):
+        for ontology in (path / "ontology.json", path.parent / "ontology.json"):
             if ontology.is_file():
                 values += [each for each in _read_ontology(ontology) if each[1] not in known]
                 break
@@ -135,107 +151,112 @@ class Lexicon:
 
     @classmethod
     def of(cls, dialogues: Iterable[Dialogue]) -> Lexicon:
-        """Return the values that the corpus's own spans, acts and states say.
+        """Collect the values that a corpus's own spans and belief states contain.
 
-        A single word is a value only where it is annotated as one in at least half of the turns
-        that have it: otherwise it is a word like others.
+        A single word counts only if at least half of the turns that contain it annotate it as a
+        value; otherwise it is an ordinary word.
         """
         values: dict[tuple[str, str], None] = {}
-        said: Counter[str] = Counter()
-        there: Counter[str] = Counter()
+        annotated: Counter[str] = Counter()  # value -> turns that annotate it
+        present: Counter[str] = Counter()  # word -> turns that contain it
         for dialogue in dialogues:
             for turn in dialogue.turns:
-                own = [(span.slot, turn.text[span.start : span.end]) for span in turn.spans]
-                said.update({value.lower() for _, value in own})
-                there.update(set(LEXICON_TOKEN.findall(turn.text.lower())))
+                pairs = [(span.slot, turn.text[span.start : span.end]) for span in turn.spans]
+                annotated.update({value.lower() for _, value in pairs})
+                present.update(set(LEXICON_TOKEN.findall(turn.text.lower())))
                 for domain, slots in turn.state.items():
-                    own += [(f"{domain}_{slot}", value) for slot, value in slots.items()]
-                values |= dict.fromkeys((slot, value.lower()) for slot, value in own)
+                    pairs += [(f"{domain}_{slot}", value) for slot, value in slots.items()]
+                values |= dict.fromkeys((slot, value.lower()) for slot, value in pairs)
         return cls.from_values(
             (slot, value)
             for slot, value in values
-            if slot.rpartition("_")[2] not in PATTERN_SLOTS and 2 * said[value] >= there[value]
+            if slot.rpartition("_")[2] not in PATTERN_SLOTS
+            and 2 * annotated[value] >= present[value]
         )
 
     def find(self, text: str) -> list[LexiconMatch]:
-        """Return the values in a text from left to right, the longest first, none overlapping.
+        """Find the values in a text, from left to right; the longest match wins, none overlap.
 
-        Time is linear in the text's length, however many values there are.
+        Time is linear in the length of the text, however many values the lexicon has.
         """
         if not self.slots:
             return []
-        low = text.lower()
-        words = _tokenize(low if len(low) == len(text) else text)
-        hits, at = [], 0
-        while at < len(words):
-            size, slots = self._at(words, at)
-            if slots and _is_plausible_mention(text[words[at][1] : words[at + size - 1][2]], slots):
-                hits.append(LexiconMatch(words[at][1], words[at + size - 1][2], slots))
-                at += size
+        lowered = text.lower()
+        # Lowercasing may change the length of a text, which would shift the positions.
+        tokens = _tokenize(lowered if len(lowered) == len(text) else text)
+        matches, index = [], 0
+        while index < len(tokens):
+            size, slots = self._longest_value(tokens, index)
+            start, end = tokens[index].start, tokens[index + max(size, 1) - 1].end
+            if slots and _is_plausible_mention(text[start:end], slots):
+                matches.append(LexiconMatch(start, end, slots))
+                index += size
             else:
-                at += 1
-        return hits
+                index += 1
+        return matches
 
-    def _at(self, words: list[tuple[str, int, int]], at: int) -> tuple[int, tuple[str, ...]]:
-        for size in self.lengths.get(words[at][0], ()):
-            if at + size <= len(words):
-                form = " ".join(word for word, _, _ in words[at : at + size])
-                if form in self.slots:
-                    return size, self.slots[form]
+    def _longest_value(self, tokens: list[Token], index: int) -> tuple[int, tuple[str, ...]]:
+        """The longest value that starts at a token: its length in tokens, and its slots."""
+        for size in self.lengths.get(tokens[index].text, ()):
+            if index + size <= len(tokens):
+                value = " ".join(token.text for token in tokens[index : index + size])
+                if value in self.slots:
+                    return size, self.slots[value]
         return 0, ()
 
 
-def _tokenize(text: str) -> list[tuple[str, int, int]]:
-    """Return words and marks with their places, but for marks that make no difference."""
+def _tokenize(text: str) -> list[Token]:
+    """Split a text into words and marks, without `IGNORED_MARKS`."""
     return [
-        (match[0], match.start(), match.end())
+        Token(match[0], match.start(), match.end())
         for match in LEXICON_TOKEN.finditer(text)
         if match[0] not in IGNORED_MARKS
     ]
 
 
 def _is_distinctive(words: tuple[str, ...]) -> bool:
-    """Say whether a value can be told from other text: not a bare number, yes or no."""
-    plain = " ".join(words)
+    """Whether a value stands out from other text: not a bare number or a common word."""
+    value = " ".join(words)
     if (
         len(words) > MAX_VALUE_WORDS
-        or plain in UNSEARCHABLE_VALUES
-        or len(plain) < 2
+        or value in UNSEARCHABLE_VALUES
+        or len(value) < 2
         or COMMON_WORDS.issuperset(words)
     ):
         return False
-    return any(char.isalpha() for char in plain) or len(plain) >= 8
+    return any(char.isalpha() for char in value) or len(value) >= 8
 
 
 def _is_plausible_mention(surface: str, slots: tuple[str, ...]) -> bool:
-    """Say whether a short word is a name: ``Ask`` may be one, ``ask`` is none."""
+    """Whether a match can be meant: the short name ``Ask`` only if capitalized, not ``ask``."""
     if len(surface) > SHORT_NAME_CHARACTERS or not all(slot.endswith("_name") for slot in slots):
         return True
     return surface != surface.lower()
 
 
 def _spelling_variants(words: tuple[str, ...], slot: str) -> Iterator[tuple[str, ...]]:
-    """Yield the other ways to write a value."""
+    """Yield a value and the other ways to write it."""
     forms = {words}
-    for one, other in SPELLING_VARIANTS:
+    for left, right in SPELLING_VARIANTS:
         for form in list(forms):
-            for old, new in ((one, other), (other, one)):
-                if other != ("st",) or old == one:
+            for old, new in ((left, right), (right, left)):
+                # "st" may abbreviate "saint" or "street", so it is never expanded.
+                if right != ("st",) or old == left:
                     forms.add(_replace_words(form, old, new))
-    kind = slot.rpartition("_")[2]
+    name = slot.rpartition("_")[2]
     for form in sorted(forms):
         yield form
-        if kind == "name":
+        if name == "name":
             yield from _name_variants(form, slot.partition("_")[0])
-        elif kind in {"type", "food"} and form[-1].isalpha():
+        elif name in {"type", "food"} and form[-1].isalpha():
             yield (*form[:-1], f"{form[-1]}s")
             yield (*form[:-1], f"{form[-1]}es")
-        elif kind == "pricerange":
+        elif name == "pricerange":
             yield from ((*form, "priced"), (f"{form[0]}ly", "priced"), (f"{form[0]}ly",))
 
 
 def _name_variants(form: tuple[str, ...], domain: str) -> Iterator[tuple[str, ...]]:
-    """Yield a name with and without its article and, if two words are left, its kind."""
+    """Yield a name with and without "the", and without its type if two words remain."""
     bare = form[1:] if form[0] == "the" and len(form) > 2 else form
     yield bare
     yield ("the", *bare)
@@ -247,14 +268,14 @@ def _name_variants(form: tuple[str, ...], domain: str) -> Iterator[tuple[str, ..
 def _replace_words(
     words: tuple[str, ...], old: tuple[str, ...], new: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Return the words with each run of some replaced."""
-    made: list[str] = []
-    at = 0
-    while at < len(words):
-        here = words[at : at + len(old)] == old
-        made.extend(new if here else words[at : at + 1])
-        at += len(old) if here else 1
-    return tuple(made)
+    """Replace each occurrence of a sequence of words by another sequence."""
+    replaced: list[str] = []
+    index = 0
+    while index < len(words):
+        matches = words[index : index + len(old)] == old
+        replaced.extend(new if matches else words[index : index + 1])
+        index += len(old) if matches else 1
+    return tuple(replaced)
 
 
 def _read_json(path: Path) -> Any:
@@ -265,27 +286,27 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_table(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield slot and value of the rows of a table; of taxis, their colours with their makes."""
+    """Yield slot and value of a table's cells; taxis combine each color with each make."""
     domain = path.name.removesuffix("_db.json")
     rows = _read_json(path)
     if isinstance(rows, Mapping):
         colors, makes = rows.get("taxi_colors"), rows.get("taxi_types")
         if isinstance(colors, list) and isinstance(makes, list):
-            yield from ((f"{domain}_car", f"{one} {other}") for one in colors for other in makes)
+            yield from ((f"{domain}_car", f"{color} {make}") for color in colors for make in makes)
         return
     if not isinstance(rows, list):
-        raise CorpusError(f"{path} is no list of rows")
+        raise CorpusError(f"{path}: expected a list of rows, got {type(rows).__name__}")
     for row in rows:
         for column, value in row.items() if isinstance(row, Mapping) else ():
-            named = column in LEXICON_COLUMNS and isinstance(value, str) and value.lower() != domain
-            if named:
+            is_text = column in LEXICON_COLUMNS and isinstance(value, str)
+            if is_text and value.lower() != domain:
                 yield f"{domain}_{COLUMN_ALIASES.get(column, column)}", canonical_value(value)
 
 
 def _read_ontology(path: Path) -> Iterator[tuple[str, str]]:
     """Yield slot and value of an ontology, ``{"hotel-name": [...]}``.
 
-    Taxis go to places that have a name of their own kind: their slots are left out.
+    Taxis and buses are left out: their departures and destinations are the names of other venues.
     """
     content = _read_json(path)
     for key, values in content.items() if isinstance(content, Mapping) else ():

@@ -47,8 +47,8 @@ FORMATS: dict[str, Format] = {
 }
 """Every format by name.
 
-`detect_format` tries them in this order, except that `TASK_ORIENTED_FORMATS` come first: fewer
-records fit them.
+`detect_format` tries them in this order, except that `TASK_ORIENTED_FORMATS` come first, because
+they fit fewer records.
 """
 
 ALIASES: tuple[Format, ...] = (
@@ -135,7 +135,7 @@ def _choose_one_column_format(
     records: Sequence[JsonRecord], name: str | None, response: str
 ) -> Format:
     if name is None:
-        problem = f"column '{response}' has no conversation in it; add --context. "
+        problem = f"column '{response}' has no conversation in it; "
         candidates = [build(response) for build in ONE_COLUMN_FORMATS.values()]
         return _find_best_fit(records, candidates) or _raise_unknown_format(records, problem)
     if name not in ONE_COLUMN_FORMATS:

@@ -32,10 +32,11 @@ def read_content(message: Mapping[str, Any], name: str) -> str:
     """The text of a message, whether plain or a list of one text part."""
     content = message.get("content")
     if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, Mapping)]
-        if len(content) != 1 or len(texts) != 1:
+        if len(content) != 1:
             raise RowError(f"{name} has {len(content)} parts; expected one text part")
-        content = texts[0]
+        if not isinstance(content[0], Mapping):
+            raise RowError(f"{name} has a part that is not an object; expected one text part")
+        content = content[0].get("text")
     return validate_text(content, name)
 
 

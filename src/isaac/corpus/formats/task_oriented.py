@@ -54,9 +54,9 @@ class TaskOrientedFormat:
         return ("messages" in record or self.name != "dialogue") and READERS[self.name].fits(record)
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Find every system turn after a user turn, with its response delexicalized.
+        """Find every system turn after a user turn and delexicalize its response.
 
-        The prompt before it keeps the original text.
+        The prompts keep the original text.
         """
         turns = self.read(record).turns
         by_index = {turn.index: turn for turn in turns}

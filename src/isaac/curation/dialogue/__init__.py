@@ -1,1 +1,1 @@
-"""What only task-oriented corpora need: induced acts, and trimming what does not belong."""
+"""What only task-oriented dialogues need: induced acts, and trimming irrelevant text."""

@@ -1,4 +1,8 @@
-"""What is left out of a text, by how much its clauses belong there; see `belonging`."""
+"""Removing the irrelevant clauses and words of a response, given the scores of its spans.
+
+`span_relevance` computes the scores. A span is a run of tokens; its text is their words, without
+punctuation.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,24 @@ from typing import NamedTuple
 import numpy as np
 
 FEW_ROWS, MANY_ROWS = 800, 7000
-"""Rows up to which little can be told, and from which on the bound stays as it is."""
+"""Corpus sizes between which the bound rises; up to `FEW_ROWS` rows the scores say little."""
 
 MIN_BOUND, MAX_BOUND = 3.0, 6.5
-"""Belonging below which a clause is left out of a corpus of `FEW_ROWS` rows, and of `MANY_ROWS`.
+"""The score below which a clause is removed, in a corpus of `FEW_ROWS` rows and of `MANY_ROWS`.
 
-With fewer rows a part that belongs is seen less often, and looks more like one that does not. Both
-were chosen on MultiWOZ 2.1's validation dialogues and parts of them (benchmarks/belonging.py).
+With fewer rows a relevant span is seen less often, and looks more like an irrelevant one. Both
+bounds were chosen on MultiWOZ 2.1's validation dialogues and parts of them
+(benchmarks/belonging.py).
 """
 
 ADJACENT_RAISE = 0.3
-"""What the bound is raised by, as a share of it, for a clause beside another that is left out."""
+"""How much higher the bound is, as a share of it, in a sentence with a removed clause."""
 
 MAX_REMOVED_SHARE = 0.5
-"""Share of a sentence without values from which on the rest goes with what is left out of it."""
+"""If at least this share of the words of a sentence without values is removed, all of it is."""
 
 MAX_EDGE_WORDS = 12
-"""Words of a part that is looked for at the edges of a clause that no mark sets off."""
+"""Maximum number of tokens of an irrelevant span at an edge of a clause, set off by no comma."""
 
 
 TOKEN_PATTERN = re.compile(
@@ -37,27 +42,33 @@ TOKEN_PATTERN = re.compile(
 WORD_PATTERN = re.compile(r"[^\W\d_]|['\u2019]\w")
 VALUE_PATTERN = re.compile(r"\[\w+\]|\d")
 EVERYDAY_SLOTS = frozenset({"area", "fee", "food", "pricerange", "type"})
-"""Slots whose values are everyday words: ``cheap``, ``north``. Where the acts name none of them,
-they are no value that may not be lost, but words such as one may have put in."""
+"""Slots whose values are everyday words: ``cheap``, ``north``.
+
+A value must never be lost. But if no act names its slot, such a word is no value, and may be part
+of injected text.
+"""
 
 NUMBER_SUFFIX = re.compile(r"_\d+$")
 SENTENCE_ENDS, PAUSE_MARKS = frozenset(".?!"), frozenset(",;:")
 
 
 class Clause(NamedTuple):
-    """Tokens up to a comma or an end, these included."""
+    """The range of tokens of a clause, up to and including the punctuation at its end.
+
+    Also used for the ranges of shorter spans.
+    """
 
     start: int
     end: int
 
 
 def split_tokens(text: str) -> list[str]:
-    """Return the words, placeholders, numbers and marks of a text in lower case."""
+    """Split a text into its words, placeholders, numbers and punctuation marks, in lower case."""
     return [token.lower() for token in TOKEN_PATTERN.findall(text)]
 
 
 def split_clauses(tokens: Sequence[str]) -> Iterator[Clause]:
-    """Yield the clauses of a text in order."""
+    """Split tokens into clauses, which end at commas, colons, semicolons and sentence ends."""
     start, ended = 0, False
     for place, token in enumerate(tokens):
         mark = token in SENTENCE_ENDS or token in PAUSE_MARKS
@@ -70,102 +81,122 @@ def split_clauses(tokens: Sequence[str]) -> Iterator[Clause]:
 
 
 def split_sentences(tokens: Sequence[str]) -> Iterator[list[Clause]]:
-    """Yield the clauses of each sentence of a text."""
-    some: list[Clause] = []
+    """Split tokens into sentences, each a list of its clauses."""
+    sentence: list[Clause] = []
     for clause in split_clauses(tokens):
-        some.append(clause)
+        sentence.append(clause)
         if tokens[clause.end - 1] in SENTENCE_ENDS:
-            yield some
-            some = []
-    if some:
-        yield some
+            yield sentence
+            sentence = []
+    if sentence:
+        yield sentence
 
 
 def normalize_span(tokens: Sequence[str]) -> str:
-    """Return the words of a part, without its marks."""
+    """The text of a span: its words, placeholders and numbers, without punctuation."""
     return " ".join(
         token for token in tokens if WORD_PATTERN.match(token) or VALUE_PATTERN.match(token)
     )
 
 
 class DialogueNgrams:
-    """How often words were said last, and tokens followed one another in responses."""
+    """Word counts of user messages, and counts of two and three consecutive tokens of responses.
 
-    def __init__(self, said: Sequence[str], spoken: Sequence[list[str]]) -> None:
-        self.said = Counter(word for text in said for word in set(split_tokens(text)))
+    ``user_messages`` (n,) are what users said before each response, ``responses`` (n,) its tokens.
+    """
+
+    def __init__(self, user_messages: Sequence[str], responses: Sequence[list[str]]) -> None:
+        self.user_word_counts = Counter(
+            word for text in user_messages for word in set(split_tokens(text))
+        )
         self.ngram_counts: Counter[tuple[str, ...]] = Counter()
-        for tokens in spoken:
-            line = ["", *tokens, ""]
-            self.ngram_counts.update(pairwise(line))
-            self.ngram_counts.update(zip(line, line[1:], line[2:], strict=False))
-        self.rows = len(spoken)
+        for tokens in responses:
+            padded = ["", *tokens, ""]
+            self.ngram_counts.update(pairwise(padded))
+            self.ngram_counts.update(zip(padded, padded[1:], padded[2:], strict=False))
+        self.rows = len(responses)
 
-    def count_rarest_word(self, name: str) -> float:
-        """Return in how many of `MANY_ROWS` rows that word of a name was said which was said least."""
-        least = min((self.said[word] for word in name.split()), default=0)
+    def count_rarest_word(self, span_text: str) -> float:
+        """Count the user messages that contain the rarest word of a span.
+
+        In a corpus of more than `MANY_ROWS` rows: per `MANY_ROWS` rows.
+        """
+        least = min((self.user_word_counts[word] for word in span_text.split()), default=0)
         return least * min(1.0, MANY_ROWS / self.rows)
 
     @property
     def bound(self) -> float:
-        """Return the belonging below which a clause is left out."""
+        """The score below which a clause is removed; it grows with the corpus."""
         part = math.log(max(self.rows, 1) / FEW_ROWS) / math.log(MANY_ROWS / FEW_ROWS)
         return MIN_BOUND + (MAX_BOUND - MIN_BOUND) * min(max(part, 0.0), 1.0) ** 2
 
 
 class SpanScores(NamedTuple):
-    """How much parts belong by themselves, and with what the company of their words tells."""
+    """The relevance of spans by their text: alone, and with the cooccurrence of their words."""
 
-    own: dict[str, float]
-    among: dict[str, float]
+    own_scores: dict[str, float]
+    cooccurrence_scores: dict[str, float]
 
 
 class ClauseRemover:
-    """A text's tokens, and which of them are kept.
+    """Removes irrelevant clauses and words from one response, given as tokens.
 
-    In ``plain`` placeholders that may be left out stand as words.
+    ``named_slots`` are the slots that the acts of the response name, None if its acts are not
+    known. In ``plain`` the placeholders of everyday words that no act names are words, which may be
+    removed. ``keep`` (t,) marks the tokens that stay.
     """
 
     def __init__(
         self,
         tokens: list[str],
-        strange: frozenset[str],
-        spoken: DialogueNgrams,
-        named: frozenset[str] | None = None,
+        irrelevant_words: frozenset[str],
+        ngrams: DialogueNgrams,
+        named_slots: frozenset[str] | None = None,
     ) -> None:
-        self.tokens, self.irrelevant_words, self.ngram_counts = tokens, strange, spoken.ngram_counts
+        self.tokens, self.irrelevant_words = tokens, irrelevant_words
+        self.ngram_counts, self.bound = ngrams.ngram_counts, ngrams.bound
         self.plain = (
             tokens
-            if named is None
+            if named_slots is None
             else [
-                _placeholder_to_word(token, named) if token[0] == "[" else token for token in tokens
+                _placeholder_to_word(token, named_slots) if token[0] == "[" else token
+                for token in tokens
             ]
         )
-        self.bound = spoken.bound
         self.keep = np.ones(len(tokens), np.bool_)
 
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Yield the names of clauses without values, each with that which it is judged by."""
+    def judged_spans(self) -> Iterator[tuple[str, str]]:
+        """Yield each clause without values: its text, and the text by which it is judged."""
         for clause in split_clauses(self.tokens):
-            name = self.name(clause)
-            if name and not VALUE_PATTERN.search(name):
-                yield name, self.without(clause)
+            text = self.span_text(clause)
+            if text and not VALUE_PATTERN.search(text):
+                yield text, self.without_irrelevant(clause)
 
-    def name(self, clause: Clause) -> str:
-        """Return the name of a clause, empty where it has no words."""
+    def span_text(self, clause: Clause) -> str:
+        """The text of a clause, empty if it has no words."""
         return normalize_span(self.plain[clause.start : clause.end])
 
-    def without(self, clause: Clause) -> str:
-        """Return the name of a clause without its strange words, or with them if they are much."""
-        if self.irrelevant_words.isdisjoint(self.tokens[clause.start : clause.end]):
-            return self.name(clause)
-        gone = {place for start, end in self.runs(clause) for place in range(start, end)}
-        words = [place for place in range(*clause) if WORD_PATTERN.match(self.plain[place])]
-        if 3 * len(gone) >= len(words):
-            return self.name(clause)
-        return normalize_span([self.plain[place] for place in range(*clause) if place not in gone])
+    def without_irrelevant(self, clause: Clause) -> str:
+        """The text of a clause without its irrelevant words.
 
-    def runs(self, clause: Clause) -> Iterator[Clause]:
-        """Yield runs of strange words whose neighbours follow one another elsewhere."""
+        With them, if they are at least a third of its words.
+        """
+        if self.irrelevant_words.isdisjoint(self.tokens[clause.start : clause.end]):
+            return self.span_text(clause)
+        runs = self.find_irrelevant_runs(clause)
+        removed = {place for start, end in runs for place in range(start, end)}
+        words = [place for place in range(*clause) if WORD_PATTERN.match(self.plain[place])]
+        if 3 * len(removed) >= len(words):
+            return self.span_text(clause)
+        return normalize_span(
+            [self.plain[place] for place in range(*clause) if place not in removed]
+        )
+
+    def find_irrelevant_runs(self, clause: Clause) -> Iterator[Clause]:
+        """Find runs of irrelevant words that other responses lack between the same two tokens.
+
+        The two tokens around the run must follow one another directly at least twice.
+        """
         place = clause.start
         while place < clause.end:
             end = place
@@ -175,20 +206,21 @@ class ClauseRemover:
                 yield Clause(place, end)
             place = max(end, place + 1)
 
-    def cut(self, text: str, values: SpanScores) -> str | None:
-        """Return the text without what does not belong, or None if nothing would be left."""
+    def trim(self, text: str, scores: SpanScores) -> str | None:
+        """Remove what is irrelevant from the text of the tokens; None if nothing would be left."""
         for sentence in split_sentences(self.tokens):
-            clauses = [clause for clause in sentence if self.name(clause)]
-            gone = self._find_irrelevant(clauses, values.among, self.bound)
-            free = not any(VALUE_PATTERN.search(self.name(clause)) for clause in clauses)
-            if gone and free:
-                gone += self._find_irrelevant(
-                    clauses, values.own, self.bound * (1 + ADJACENT_RAISE)
+            clauses = [clause for clause in sentence if self.span_text(clause)]
+            removed = self._find_irrelevant(clauses, scores.cooccurrence_scores, self.bound)
+            no_values = not any(VALUE_PATTERN.search(self.span_text(clause)) for clause in clauses)
+            # Beside a removed clause the others need a higher score, if no value is at stake.
+            if removed and no_values:
+                removed += self._find_irrelevant(
+                    clauses, scores.own_scores, self.bound * (1 + ADJACENT_RAISE)
                 )
             for clause in clauses:
-                self._remove([clause] if clause in gone else self.runs(clause))
-                self._remove(self._find_irrelevant_edges(clause, values.own))
-            if free:
+                self._remove([clause] if clause in removed else self.find_irrelevant_runs(clause))
+                self._remove(self._find_irrelevant_edges(clause, scores.own_scores))
+            if no_values:
                 self._remove(self._find_remnant(sentence))
         if self.keep.all():
             return text
@@ -198,43 +230,51 @@ class ClauseRemover:
             return None
         return self._join_tokens(text)
 
-    def _remove(self, parts: Iterable[Clause]) -> None:
-        for start, end in parts:
+    def _remove(self, spans: Iterable[Clause]) -> None:
+        for start, end in spans:
             self.keep[start:end] = False
 
     def _find_remnant(self, sentence: list[Clause]) -> Iterator[Clause]:
-        """Yield a whole sentence of which most is left out."""
+        """Yield the whole sentence if most of it is already removed."""
         whole = range(sentence[0].start, sentence[-1].end)
-        kept = [bool(self.keep[at]) for at in whole if WORD_PATTERN.match(self.plain[at])]
+        kept = [bool(self.keep[place]) for place in whole if WORD_PATTERN.match(self.plain[place])]
         if kept and kept.count(False) >= MAX_REMOVED_SHARE * len(kept):
             yield Clause(whole.start, whole.stop)
 
     def _find_irrelevant(
-        self, clauses: list[Clause], values: dict[str, float], bound: float
+        self, clauses: list[Clause], scores: dict[str, float], bound: float
     ) -> list[Clause]:
-        """Return the clauses that do not belong; those with a value always do."""
-        plain = [clause for clause in clauses if not VALUE_PATTERN.search(self.name(clause))]
-        return [clause for clause in plain if values[self.without(clause)] < bound]
+        """Find the clauses with a score below the bound; one with a value is always relevant."""
+        plain = [clause for clause in clauses if not VALUE_PATTERN.search(self.span_text(clause))]
+        return [clause for clause in plain if scores[self.without_irrelevant(clause)] < bound]
 
-    def _find_irrelevant_edges(self, clause: Clause, values: dict[str, float]) -> Iterator[Clause]:
-        """Yield the longest known part at each edge that has strange words and does not belong."""
+    def _find_irrelevant_edges(self, clause: Clause, scores: dict[str, float]) -> Iterator[Clause]:
+        """Find the longest span at each edge that is itself a known, irrelevant clause elsewhere.
+
+        Only spans with an irrelevant word are tried.
+        """
         start, end = clause
         while end > start and not WORD_PATTERN.match(self.plain[end - 1]):
             end -= 1
         sizes = range(min(MAX_EDGE_WORDS, end - start - 1), 1, -1)
         for edges in ([(start, start + n) for n in sizes], [(end - n, end) for n in sizes]):
             for first, last in edges:
-                some = self.plain[first:last]
-                if self.irrelevant_words.isdisjoint(some) or VALUE_PATTERN.search(
-                    normalize_span(some)
-                ):
+                span = self.plain[first:last]
+                if self.irrelevant_words.isdisjoint(span):
                     continue
-                if values.get(normalize_span(some), self.bound) < self.bound:
+                span_text = normalize_span(span)
+                if VALUE_PATTERN.search(span_text):
+                    continue
+                if scores.get(span_text, self.bound) < self.bound:
                     yield Clause(first, last)
                     break
 
     def _fix_punctuation(self) -> None:
-        """Leave out commas that only set off what is gone, or let an end of it stand for them."""
+        """Fix the commas that are kept before removed tokens.
+
+        If the removed tokens end a sentence, that end replaces the comma. Otherwise the comma goes
+        if the tokens around the gap are more often adjacent than separated by it.
+        """
         for place in np.flatnonzero(self.keep[:-1] & ~self.keep[1:]).tolist():
             if self.tokens[place] not in PAUSE_MARKS:
                 continue
@@ -247,20 +287,21 @@ class ClauseRemover:
                 self.keep[place] = False
 
     def _at(self, place: int) -> str:
+        """The token at a place, empty before the first and after the last."""
         return self.tokens[place] if 0 <= place < len(self.tokens) else ""
 
     def _join_tokens(self, text: str) -> str:
-        """Return what is kept of a text, each token with the space before it."""
-        found, last = [], 0
+        """Join the kept tokens as they are in the text, each with the space before it."""
+        parts, last = [], 0
         for kept, match in zip(self.keep.tolist(), TOKEN_PATTERN.finditer(text), strict=True):
             if kept:
-                found.append(text[last : match.end()])
+                parts.append(text[last : match.end()])
             last = match.end()
-        return "".join(found).strip()
+        return "".join(parts).strip()
 
 
-def _placeholder_to_word(token: str, named: frozenset[str]) -> str:
-    """Return a placeholder's name as a word, if its value is one and no act names its slot."""
+def _placeholder_to_word(token: str, named_slots: frozenset[str]) -> str:
+    """Replace a placeholder by its name if its value is an everyday word and no act names it."""
     name = NUMBER_SUFFIX.sub("", token[1:-1])
     slot = name.partition("_")[2]
-    return name if slot in EVERYDAY_SLOTS and slot not in named else token
+    return name if slot in EVERYDAY_SLOTS and slot not in named_slots else token

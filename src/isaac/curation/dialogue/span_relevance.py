@@ -1,17 +1,16 @@
-"""Parts of responses that have nothing to do with what they answer.
+"""The relevance of each span of a response: whether it has anything to do with what it answers.
 
-What belongs in an answer depends on what is answered: "which day will you arrive" comes with acts
-that ask for a day, and after users who want to book. What was injected (an expletive, an insult, a
-promotion) comes with anything. So ask of each part of a response, and of each word, whether the
-contexts in which it occurs are more alike than contexts taken by chance. Contexts are described by
-the dialogue acts of the row (where there are none, its kind and the slots that it names) and the
-words that users said before and after it; nothing is known of what may have been injected.
+A relevant span depends on its context: "which day will you arrive" occurs with acts that ask for a
+day, and after users who want to book. Injected text (an expletive, an insult, a promotion) occurs
+anywhere. So each clause and each word is tested: are the contexts in which it occurs more alike
+than random contexts? A context is described by the dialogue acts of the row (without acts: its
+induced act and its slots) and the words that users said before and after it. Nothing needs to be
+known of what was injected.
 
-How much the contexts of a part depend on it is `score_association`. Where that says little, for the part
-is rare, three other things tell what belongs: how near it is in meaning to parts that depend on
-their contexts, whether users say its words too, and whether its words stand in other clauses that
-do not belong. For who injects things repeats words or sentences; a part that is only rare does not
-share its words with others that do not belong.
+`score_association` measures that. It says little of a rare span, so three other signals are added:
+how near the span is in meaning to spans that surely depend on their contexts, whether users say its
+words too, and whether its words occur in other irrelevant clauses. Whoever injects text repeats
+words or sentences; a span that is only rare shares no words with irrelevant clauses.
 """
 
 from __future__ import annotations
@@ -44,39 +43,40 @@ from .association import (
 from .clauses import WORD_PATTERN, ClauseRemover, DialogueNgrams, SpanScores, split_tokens
 
 ANCHOR_ASSOCIATION = 4.0
-"""Dependence from which on a part surely belongs; more of it counts no more."""
+"""A span with at least this association score is an anchor: surely relevant. More adds nothing."""
 
 ANCHOR_NEIGHBORS = 20
-"""Parts that surely belong and are nearest: the mean cosine with them counts."""
+"""The mean cosine of a span with so many nearest anchors is its similarity."""
 
 SIMILARITY_WEIGHT = 10.0
-"""Weight of that mean beside the dependence."""
+"""Weight of the similarity in a span's score; its association score has weight 1."""
 
 COOCCURRENCE_WEIGHT, NEUTRAL_LOG_ODDS = 0.75, 1.0
-"""What a part gains in belonging for each unit by which its words' log odds lie below `NEUTRAL_LOG_ODDS`.
+"""What a span's score gains for each unit by which the log odds of its words are below neutral.
 
-They are the odds that a word stands in another clause that does not belong; the highest counts.
+They are the odds that another clause with the word is irrelevant; the word with the highest counts.
 Chosen on MultiWOZ 2.1's validation dialogues, as the bounds were (benchmarks/belonging.py).
 """
 
 WORD_THRESHOLD = 0.7
-"""Belonging below which a word within a clause is left out."""
+"""The score below which a word is irrelevant."""
 
 
 class ResponsesInContext(NamedTuple):
-    """Rows of a corpus (n,): the key of each one's group, what was said last, the response.
+    """The rows (n,) of a corpus: the key of each group, the last user message, and the response.
 
-    ``replies`` is what was said next, empty where nothing was; no rows where that is not known.
+    ``replies`` are the next user messages, each empty if there was none. If the corpus has no next
+    messages at all, ``replies`` itself may be empty.
     """
 
     keys: Sequence[str]
-    said: Sequence[str]
+    user_messages: Sequence[str]
     responses: Sequence[str]
     replies: Sequence[str] = ()
 
 
 def parse_act_slots(key: str) -> frozenset[str] | None:
-    """Return the slots that the acts of a group name, None where they are not known."""
+    """The slots that the acts of a group name, None if the acts are not known."""
     if not has_known_acts(key):
         return None
     return frozenset(act.rpartition("-")[2] for act in acts_from_group(key).split("+"))
@@ -84,153 +84,170 @@ def parse_act_slots(key: str) -> frozenset[str] | None:
 
 @dataclass(frozen=True)
 class SpanRelevanceModel:
-    """What a corpus tells of the parts of its responses, and of the words in them.
+    """The scores of the spans and words of a corpus, by which responses are trimmed.
 
-    ``judged`` are the parts that clauses are judged by, and how many clauses.
+    ``spans`` and ``words`` have the association score of each. ``clause_occurrences`` counts the
+    clauses that are judged by each span.
     """
 
-    parts: AssociationScores
+    spans: AssociationScores
     words: AssociationScores
     ngrams: DialogueNgrams
     encoder: Encoder
-    judged: Counter[str]
+    clause_occurrences: Counter[str]
 
     @cached_property
-    def values(self) -> SpanScores:
-        """Return how much each part of the corpus belongs."""
+    def span_scores(self) -> SpanScores:
+        """The relevance of each span of the corpus."""
         return SpanScores(self._own_scores, self._score_by_cooccurrence(self._own_scores))
 
     @cached_property
     def _own_scores(self) -> dict[str, float]:
-        return self._values(self.parts)
+        return self._score_spans(self.spans)
 
     @cached_property
     def irrelevant_words(self) -> frozenset[str]:
-        """Return the words that come with anything and that users do not say."""
+        """The words of the corpus that occur in any context and that users do not say."""
         return self._find_irrelevant_words(self.words)
 
-    def trim(self, text: str, named: frozenset[str] | None = None) -> str | None:
-        """Return a text without what does not belong, or None if nothing would be left.
+    def trim(self, text: str, named_slots: frozenset[str] | None = None) -> str | None:
+        """Remove what is irrelevant from a response; None if nothing would be left.
 
-        No placeholder and no number is ever left out, but for those of `EVERYDAY` slots that are
-        not ``index_terms`` by the acts, if these are known; nor is anything where no part of the corpus
-        depends on its context.
+        ``named_slots`` are the slots that its acts name, None if they are not known. Placeholders
+        and numbers are never removed, except placeholders of `EVERYDAY_SLOTS` that known acts do
+        not name. Nothing is removed if no span of the corpus depends on its context.
         """
         if not len(self._anchors):
             return text
         tokens = split_tokens(text)
         words = {token for token in tokens if WORD_PATTERN.match(token)}
-        new = sorted(words.difference(self._known_words))
-        strange = self.irrelevant_words
-        if new:
-            strange |= self._find_irrelevant_words(infer_association(new, self.words, self.encoder))
-        cutter = ClauseRemover(tokens, strange, self.ngrams, named)
-        names = itertools.chain.from_iterable(cutter.pairs())
-        unknown = sorted(set(names).difference(self.values.own))
-        values = self.values
-        if unknown:
-            own = self._values(infer_association(unknown, self.parts, self.encoder))
-            values = SpanScores(values.own | own, values.among | self._score_by_cooccurrence(own))
-        return cutter.cut(text, values)
+        new_words = sorted(words.difference(self._known_words))
+        irrelevant = self.irrelevant_words
+        if new_words:
+            inferred = infer_association(new_words, self.words, self.encoder)
+            irrelevant |= self._find_irrelevant_words(inferred)
+        remover = ClauseRemover(tokens, irrelevant, self.ngrams, named_slots)
+        scores = self.span_scores
+        span_texts = itertools.chain.from_iterable(remover.judged_spans())
+        new_spans = sorted(set(span_texts).difference(scores.own_scores))
+        if new_spans:
+            own = self._score_spans(infer_association(new_spans, self.spans, self.encoder))
+            cooccurrence = self._score_by_cooccurrence(own)
+            scores = SpanScores(scores.own_scores | own, scores.cooccurrence_scores | cooccurrence)
+        return remover.trim(text, scores)
 
     @property
     def dependent_share(self) -> float:
-        """Return the share of the parts that surely depend on what they answer."""
-        return round(len(self._anchors) / max(1, len(self.parts.names)), 4)
+        """The share of the spans that surely depend on what they answer."""
+        return round(len(self._anchors) / max(1, len(self.spans.terms)), 4)
 
     @cached_property
     def _anchors(self) -> Ints:
-        """Return the places of the parts that surely belong."""
-        return np.flatnonzero(self.parts.roots >= ANCHOR_ASSOCIATION)
+        """The numbers of the spans that are surely relevant."""
+        return np.flatnonzero(self.spans.scores >= ANCHOR_ASSOCIATION)
 
     @cached_property
     def _known_words(self) -> frozenset[str]:
-        return frozenset(self.words.names)
+        return frozenset(self.words.terms)
 
     def _find_irrelevant_words(self, words: AssociationScores) -> frozenset[str]:
-        belonging = words.roots + np.log1p(
-            [self.ngrams.count_rarest_word(word) for word in words.names]
+        """Find the words with a low score: association, plus the log of how many users say them."""
+        scores = words.scores + np.log1p(
+            [self.ngrams.count_rarest_word(word) for word in words.terms]
         )
-        pairs = zip(words.names, belonging.tolist(), strict=True)
-        return frozenset(word for word, value in pairs if value < WORD_THRESHOLD)
+        pairs = zip(words.terms, scores.tolist(), strict=True)
+        return frozenset(word for word, score in pairs if score < WORD_THRESHOLD)
 
-    def _values(self, parts: AssociationScores) -> dict[str, float]:
-        said = np.log1p([self.ngrams.count_rarest_word(name) for name in parts.names])
-        values = (
-            np.minimum(parts.roots, ANCHOR_ASSOCIATION)
-            + SIMILARITY_WEIGHT * self._compute_similarity(parts)
-            + said
+    def _score_spans(self, spans: AssociationScores) -> dict[str, float]:
+        """Score spans alone: association, similarity to anchors, and how many users say them."""
+        users = np.log1p([self.ngrams.count_rarest_word(text) for text in spans.terms])
+        scores = (
+            np.minimum(spans.scores, ANCHOR_ASSOCIATION)
+            + SIMILARITY_WEIGHT * self._compute_similarity(spans)
+            + users
         )
-        return dict(zip(parts.names, values.tolist(), strict=True))
+        return dict(zip(spans.terms, scores.tolist(), strict=True))
 
     @cached_property
     def _clause_counts(self) -> tuple[Counter[str], Counter[str]]:
-        """Return in how many clauses each word stands that belong by themselves, or do not."""
-        kept, gone = Counter[str](), Counter[str]()
-        for name, times in self.judged.items():
-            into = gone if self._own_scores[name] < self.ngrams.bound else kept
-            for word in set(name.split()):
-                into[word] += times
-        return kept, gone
+        """Count the clauses with each word whose own score is relevant, and those irrelevant."""
+        relevant, irrelevant = Counter[str](), Counter[str]()
+        for text, count in self.clause_occurrences.items():
+            below = self._own_scores[text] < self.ngrams.bound
+            counts = irrelevant if below else relevant
+            for word in set(text.split()):
+                counts[word] += count
+        return relevant, irrelevant
 
-    def _score_by_cooccurrence(self, own: dict[str, float]) -> dict[str, float]:
-        """Return how much parts belong when the company of their words counts too."""
-        kept, gone = self._clause_counts
-        found = {}
-        for name, value in own.items():
-            itself, out = name in self.judged, value < self.ngrams.bound
-            others = [
-                (gone[word] - (itself and out) + 0.5) / (kept[word] - (itself and not out) + 0.5)
-                for word in name.split()
+    def _score_by_cooccurrence(self, own_scores: dict[str, float]) -> dict[str, float]:
+        """Adjust the own scores of spans by the other clauses in which their words occur."""
+        relevant, irrelevant = self._clause_counts
+        adjusted = {}
+        for text, score in own_scores.items():
+            # One occurrence of a known clause is itself, not another clause.
+            itself, below = text in self.clause_occurrences, score < self.ngrams.bound
+            odds = [
+                (irrelevant[word] - (itself and below) + 0.5)
+                / (relevant[word] - (itself and not below) + 0.5)
+                for word in text.split()
             ]
-            found[name] = value - COOCCURRENCE_WEIGHT * (math.log(max(others)) - NEUTRAL_LOG_ODDS)
-        return found
+            adjusted[text] = score - COOCCURRENCE_WEIGHT * (math.log(max(odds)) - NEUTRAL_LOG_ODDS)
+        return adjusted
 
-    def _compute_similarity(self, parts: AssociationScores) -> Reals:
-        """Return the mean cosine with the nearest parts that surely belong, itself left out.
+    def _compute_similarity(self, spans: AssociationScores) -> Reals:
+        """Compute the mean cosine (m,) of each span with the anchors nearest to it, but itself.
 
-        It is 1 for a part that has enough occurrences of its own and surely belongs.
+        It is 1 for an anchor that has enough rows of its own.
         """
-        sure = self._anchors
-        heads = self.parts.vectors[sure]
-        near = find_neighbors(parts.vectors, heads, ANCHOR_NEIGHBORS + 1)
-        number = {self.parts.names[place]: rank for rank, place in enumerate(sure.tolist())}
-        own = np.array([number.get(name, -1) for name in parts.names])
-        other = near != own[:, None]
-        other &= np.cumsum(other, axis=1) <= ANCHOR_NEIGHBORS
-        found = np.zeros(len(near))
+        anchors = self.spans.vectors[self._anchors]
+        near = find_neighbors(spans.vectors, anchors, ANCHOR_NEIGHBORS + 1)
+        # The rank of each span among the anchors, -1 if it is none.
+        rank_of = {self.spans.terms[place]: n for n, place in enumerate(self._anchors.tolist())}
+        rank = np.array([rank_of.get(text, -1) for text in spans.terms])
+        # The first ANCHOR_NEIGHBORS of its neighbors (m, ANCHOR_NEIGHBORS + 1) that are another.
+        counts = near != rank[:, None]
+        counts &= np.cumsum(counts, axis=1) <= ANCHOR_NEIGHBORS
+        similarity = np.zeros(len(near))
         for start in range(0, len(near), BLOCK_ROWS):
-            some = slice(start, start + BLOCK_ROWS)
-            near_ones = compute_cosines(parts.vectors[some], heads, near[some])
-            found[some] = (near_ones * other[some]).sum(1) / np.maximum(other[some].sum(1), 1)
-        found[(parts.counts >= MIN_OCCURRENCES) & (parts.roots >= ANCHOR_ASSOCIATION)] = 1
-        return found
+            block = slice(start, start + BLOCK_ROWS)
+            cosines = compute_cosines(spans.vectors[block], anchors, near[block])
+            total = (cosines * counts[block]).sum(1)
+            similarity[block] = total / np.maximum(counts[block].sum(1), 1)
+        is_anchor = (spans.counts >= MIN_OCCURRENCES) & (spans.scores >= ANCHOR_ASSOCIATION)
+        similarity[is_anchor] = 1
+        return similarity
 
 
-def fit_span_relevance(answers: ResponsesInContext, encoder: Encoder) -> SpanRelevanceModel:
-    """Return what a corpus tells of the parts of its responses."""
-    around = [answers.said, answers.replies] if answers.replies else [answers.said]
+def fit_span_relevance(rows: ResponsesInContext, encoder: Encoder) -> SpanRelevanceModel:
+    """Fit the relevance of the spans and words of a corpus's responses."""
+    messages = [rows.user_messages, rows.replies] if rows.replies else [rows.user_messages]
     features = build_features(
-        [_split_acts(key) for key in answers.keys],
-        *([frozenset(split_tokens(text)) for text in texts] for texts in around),
+        [_split_acts(key) for key in rows.keys],
+        *([frozenset(split_tokens(text)) for text in texts] for texts in messages),
     )
-    tokens = [split_tokens(text) for text in answers.responses]
-    spoken = DialogueNgrams(answers.said, tokens)
-    bags = [[token for token in line if WORD_PATTERN.match(token)] for line in tokens]
+    # First the words, since clauses are judged without their irrelevant words.
+    responses = [split_tokens(text) for text in rows.responses]
+    ngrams = DialogueNgrams(rows.user_messages, responses)
+    bags = [[token for token in tokens if WORD_PATTERN.match(token)] for tokens in responses]
     words = score_association(index_terms(bags, encoder), features)
-    none = AssociationScores([], words.vectors[:0], words.counts[:0], words.roots[:0])
-    strange = SpanRelevanceModel(none, words, spoken, encoder, Counter()).irrelevant_words
-    pairs = [
-        list(ClauseRemover(line, strange, spoken, parse_act_slots(key)).pairs())
-        for line, key in zip(tokens, answers.keys, strict=True)
+    no_spans = AssociationScores([], words.vectors[:0], words.counts[:0], words.scores[:0])
+    words_model = SpanRelevanceModel(no_spans, words, ngrams, encoder, Counter())
+    irrelevant = words_model.irrelevant_words
+    # Then the clauses of each row, each with the text by which it is judged.
+    judged = [
+        list(ClauseRemover(tokens, irrelevant, ngrams, parse_act_slots(key)).judged_spans())
+        for tokens, key in zip(responses, rows.keys, strict=True)
     ]
-    names = [list(itertools.chain.from_iterable(some)) for some in pairs]
-    parts = score_association(index_terms(names, encoder), features)
-    judged = Counter(without for some in pairs for _, without in some)
-    return SpanRelevanceModel(parts, words, spoken, encoder, judged)
+    span_texts = [list(itertools.chain.from_iterable(pairs)) for pairs in judged]
+    spans = score_association(index_terms(span_texts, encoder), features)
+    occurrences = Counter(text for pairs in judged for _, text in pairs)
+    return SpanRelevanceModel(spans, words, ngrams, encoder, occurrences)
 
 
 def _split_acts(key: str) -> frozenset[str]:
-    """Return what the acts of a group are made of; without acts, its kind and its slots."""
-    whole = re.split(r"[+|\s]+", (acts_from_group(key) if has_known_acts(key) else key).casefold())
-    return frozenset(part for one in whole for part in (one, *one.split("-")) if part)
+    """Split the acts of a group into features: each act and its parts.
+
+    If the acts are not known, those of the whole key: its induced act and its slots.
+    """
+    acts = re.split(r"[+|\s]+", (acts_from_group(key) if has_known_acts(key) else key).casefold())
+    return frozenset(part for act in acts for part in (act, *act.split("-")) if part)

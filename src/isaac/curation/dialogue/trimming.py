@@ -1,4 +1,4 @@
-"""Responses of a corpus without the parts that have nothing to do with what they answer."""
+"""Trimming the responses of a corpus: removing what has nothing to do with what they answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...runtime.arrays import Ints
 from ...runtime.concurrency import gc_paused
 from ...runtime.progress import Progress
 from ..canonical_order import CanonicalCorpus
-from ..storage import Storage
+from ..storage import TRIMS_KEY, Storage
 from .span_relevance import (
     ResponsesInContext,
     SpanRelevanceModel,
@@ -22,14 +22,16 @@ from .span_relevance import (
 from .turn_context import group_column, turn_context
 
 WHOLE, TRIMMED, IRRELEVANT = 0, 1, 2
-"""Nothing was left out of a response; a part was; all of it would have been, and stays."""
+"""What trimming does to a response: nothing is removed; something is removed; or everything would
+be, so it is redrawn, and never drawn for another row."""
 
 
 class Trims(NamedTuple):
-    """What was left out of the distinct responses (t,): the fate of each, and the trimmed texts.
+    """How the distinct responses (t,) were trimmed.
 
-    ``dependent_share`` is the share of the distinct parts of responses that surely depend on what they
-    answer.
+    ``action`` (t,) is `WHOLE`, `TRIMMED` or `IRRELEVANT`, ``texts`` the trimmed texts by the number
+    of the response, and ``dependent_share`` the share of the distinct spans that surely depend on
+    what they answer.
     """
 
     action: Ints
@@ -40,70 +42,71 @@ class Trims(NamedTuple):
 def learn_span_relevance(
     corpus: Corpus, layout: CanonicalCorpus, encoder: Encoder
 ) -> SpanRelevanceModel:
-    """Return what a corpus tells of the parts of its responses, whatever the order of its rows."""
+    """Fit the relevance of the spans of a corpus's responses, whatever the order of its rows."""
     return fit_span_relevance(collect_responses(corpus, layout), encoder)
 
 
 def collect_responses(corpus: Corpus, layout: CanonicalCorpus) -> ResponsesInContext:
-    """Return the responses of a corpus with what each answers."""
-    given, groups = turn_context(corpus), group_column(corpus)
+    """Collect the responses of a corpus with their contexts, in canonical order."""
+    context, groups = turn_context(corpus), group_column(corpus)
     ids, responses = layout.ids.tolist(), list(layout.responses)
     return ResponsesInContext(
-        [groups[number] for number in ids],
-        [given.said[number] for number in ids],
+        [groups[row] for row in ids],
+        [context.user_messages[row] for row in ids],
         [responses[number] for number in layout.response.tolist()],
-        _order_replies(layout, [given.replies[number] for number in ids]),
+        _sort_replies(layout, [context.replies[row] for row in ids]),
     )
 
 
-def _order_replies(layout: CanonicalCorpus, replies: list[str]) -> list[str]:
-    """Return the replies (n,), those to equal exchanges in an order of their own.
+def _sort_replies(layout: CanonicalCorpus, replies: list[str]) -> list[str]:
+    """Sort the replies (n,) among equal exchanges.
 
-    Equal exchanges stand in the order of the input otherwise, which is to change nothing.
+    Equal exchanges are otherwise in the order of the input, which must not change any result.
     """
     exchange = layout.exchange.tolist()
     places = sorted(range(len(replies)), key=exchange.__getitem__)
     ranked = sorted(range(len(replies)), key=lambda row: (exchange[row], replies[row]))
-    found = list(replies)
+    result = list(replies)
     for place, row in zip(places, ranked, strict=True):
-        found[place] = replies[row]
-    return found
+        result[place] = replies[row]
+    return result
 
 
 def find_named_slots(corpus: Corpus, layout: CanonicalCorpus) -> list[frozenset[str] | None]:
-    """Return which slots the acts of each distinct response name, None where some are not known."""
+    """Find the slots that the acts of each distinct response name.
+
+    None for a response if the acts of any of its rows are not known.
+    """
     groups = group_column(corpus)
-    found: list[frozenset[str] | None] = [frozenset()] * len(layout.responses)
+    slots: list[frozenset[str] | None] = [frozenset()] * len(layout.responses)
     for number, row in zip(layout.response.tolist(), layout.ids.tolist(), strict=True):
-        named, before = parse_act_slots(groups[row]), found[number]
-        found[number] = None if named is None or before is None else before | named
-    return found
+        named, before = parse_act_slots(groups[row]), slots[number]
+        slots[number] = None if named is None or before is None else before | named
+    return slots
 
 
 def trim_responses(
     corpus: Corpus, layout: CanonicalCorpus, encoder: Encoder, store: Storage, progress: Progress
 ) -> Trims:
-    """Return what is left out of each distinct response of a corpus, kept in a store."""
+    """Trim each distinct response of a corpus, or load what was trimmed before from the store."""
 
-    def make() -> dict[str, Any]:
-        with progress.stage("belonging", len(layout.responses)) as tick, gc_paused():
-            belonging, named = (
-                learn_span_relevance(corpus, layout, encoder),
-                find_named_slots(corpus, layout),
-            )
-            texts, foreign = {}, []
+    def trim() -> dict[str, Any]:
+        with progress.stage("relevant text", len(layout.responses)) as tick, gc_paused():
+            model = learn_span_relevance(corpus, layout, encoder)
+            named_slots = find_named_slots(corpus, layout)
+            texts, irrelevant = {}, []
             for number, text in enumerate(layout.responses):
-                left = belonging.trim(text, named[number])
-                if left is None:
-                    foreign.append(number)
-                elif left != text:
-                    texts[str(number)] = left
+                trimmed = model.trim(text, named_slots[number])
+                if trimmed is None:
+                    irrelevant.append(number)
+                elif trimmed != text:
+                    texts[str(number)] = trimmed
             tick(len(layout.responses))
-        return {"texts": texts, "foreign": foreign, "dependent": belonging.dependent_share}
+        return {"texts": texts, "foreign": irrelevant, "dependent": model.dependent_share}
 
-    found = store.facts("vectors/belonging", make)
-    texts = {int(number): text for number, text in found["texts"].items()}
-    fate = np.full(len(layout.responses), WHOLE)
-    fate[list(texts)] = TRIMMED
-    fate[found["foreign"]] = IRRELEVANT
-    return Trims(fate, texts, found["dependent"])
+    stored = store.facts(TRIMS_KEY, trim)
+    texts = {int(number): text for number, text in stored["texts"].items()}
+    action = np.full(len(layout.responses), WHOLE)
+    action[list(texts)] = TRIMMED
+    action[stored["foreign"]] = IRRELEVANT
+    return Trims(action, texts, stored["dependent"])

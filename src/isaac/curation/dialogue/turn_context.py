@@ -1,4 +1,4 @@
-"""What is said around each response of a corpus, and the group that it is in."""
+"""The user messages before and after each response of a corpus, and the response's group."""
 
 from __future__ import annotations
 
@@ -9,52 +9,54 @@ from typing import Any, NamedTuple
 from ...corpus.corpus import Corpus
 
 ANSWERED_ROLES = ("user", "tool")
-"""Roles of what a response answers."""
+"""The roles whose messages a response answers."""
 
 
 class TurnContext(NamedTuple):
-    """Of each exchange (n,): what was said last before the response, and what next, by users.
+    """The last user message before each response (n,), and the next one after it.
 
-    ``replies`` are empty where nothing was said next, or nothing is known of it.
+    ``replies`` are empty if there was no next message, or none is known.
     """
 
-    said: list[str]
+    user_messages: list[str]
     replies: list[str]
 
 
 def turn_context(corpus: Corpus) -> TurnContext:
-    """Return what is said around each response of a corpus.
+    """Find the user messages before and after each response of a corpus.
 
-    What was said next stands in what is before the next response of the same record.
+    The message after a response is in the prompt of the next response of the same record.
     """
-    said: list[str] = []
+    user_messages: list[str] = []
     replies: list[str] = []
-    for more, first in _iter_added_messages(corpus):
-        if said:
-            replies.append("" if first else next(_iter_user_texts(more[1:]), ""))
-        last = "" if first or not said else said[-1]
-        said.append(last_user_message(more) or last)
-    return TurnContext(said, [*replies, ""] if said else [])
+    for added, first in _iter_added_messages(corpus):
+        if user_messages:
+            replies.append("" if first else next(_iter_user_texts(added[1:]), ""))
+        previous = "" if first or not user_messages else user_messages[-1]
+        user_messages.append(last_user_message(added) or previous)
+    return TurnContext(user_messages, [*replies, ""] if user_messages else [])
 
 
 def _iter_added_messages(corpus: Corpus) -> Iterator[tuple[list[Any], bool]]:
-    """Yield what is before each response, and whether it is the first of its record.
+    """Yield the messages before each response, and whether it is the first of its record.
 
-    Of one that is not, only what was added to what is before the response before: that response
-    and what follows it. One that does not go on from there counts as the first of a record.
+    For a later response, only the messages that its prompt adds to the previous one: the previous
+    response and what follows it. A response whose prompt does not continue the previous one counts
+    as the first of a record.
     """
-    before = "[]"
+    previous = "[]"
     for part in corpus.parts(["prompt", "record"]):
         firsts = part.column("record").is_valid().to_pylist()
         for prompt, first in zip(part.column("prompt").to_pylist(), firsts, strict=True):
-            alone = first or not prompt.startswith(before[:-1])
-            start = 1 if alone else len(before) - 1
-            yield json.loads(f"[{prompt[start:].removeprefix(', ')}"), alone
-            before = prompt
+            # Prompts are JSON lists, so a continued one begins with the previous without its "]".
+            starts_anew = first or not prompt.startswith(previous[:-1])
+            start = 1 if starts_anew else len(previous) - 1
+            yield json.loads(f"[{prompt[start:].removeprefix(', ')}"), starts_anew
+            previous = prompt
 
 
 def last_user_message(prompt: Sequence[Mapping[str, Any]]) -> str:
-    """Return what a user said last before a response, empty if none did."""
+    """The last message of a user or tool before a response, empty if there is none."""
     return next(_iter_user_texts(reversed(prompt)), "")
 
 
@@ -67,7 +69,7 @@ def _iter_user_texts(
 
 
 def group_column(corpus: Corpus) -> list[str]:
-    """Return the group of each exchange of a corpus, empty where it has none."""
+    """The group of each exchange of a corpus, empty if it has none."""
     groups: list[str] = []
     for part in corpus.parts(["group"]):
         groups += [group or "" for group in part.column("group").to_pylist()]

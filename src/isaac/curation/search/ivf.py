@@ -52,8 +52,8 @@ MIN_PROBES = 8
 """Minimum number of lists that a query probes."""
 
 FIRST_PROBES = 1
-"""Lists that all queries search before their others. This sets a high threshold, which few vectors in
-the other lists reach; does not affect results."""
+"""Lists that all queries search before their other lists. This sets a high threshold, which few
+vectors in the others reach; does not affect results."""
 
 MAX_SINGLE_QUERIES = 4
 """Up to this many queries are searched one by one; does not affect results."""

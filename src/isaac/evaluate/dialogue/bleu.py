@@ -1,4 +1,4 @@
-"""BLEU of delexicalised responses against those of the corpus."""
+"""BLEU of delexicalized responses against the corpus's own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .tokens import join_contractions
 
 
 def compute_bleu(pairs: Sequence[tuple[str, str]]) -> float | None:
-    """Return the corpus BLEU, 0 to 100, of responses each with its reference; None without any.
+    """Compute the corpus BLEU, 0 to 100, of (response, reference) pairs; None without any.
 
-    sacrebleu's, with its own tokenisation (13a) and smoothing, of texts in lower case whose
-    contractions are in one piece and whose placeholders are one word each (see `unify_placeholders`), so that
-    neither a corpus's tokenisation nor a system's way to name slots counts. The standardised
-    evaluation brings texts together by the Moses tokeniser instead, so that its figures are near
-    these and not the same. Needs the extra ``evaluate``.
+    Uses sacrebleu with its own tokenization (13a) and smoothing. Before that, texts are lowercased,
+    contractions are joined and each placeholder becomes one word (see `unify_placeholders`), so
+    that neither a corpus's tokenization nor a system's way of naming slots counts. The standardized
+    evaluation normalizes texts with the Moses tokenizer instead, so its figures are close to these,
+    but not equal. Needs the extra ``evaluate``.
     """
     metrics = require_extra("sacrebleu.metrics", "BLEU", "evaluate")
     if not pairs:
@@ -26,5 +26,5 @@ def compute_bleu(pairs: Sequence[tuple[str, str]]) -> float | None:
 
 
 def normalize_for_bleu(text: str) -> str:
-    """Return a delexicalised text as it is compared."""
+    """A delexicalized text in the form in which BLEU compares it."""
     return unify_placeholders(join_contractions(text))

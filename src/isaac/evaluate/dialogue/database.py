@@ -1,4 +1,4 @@
-"""The MultiWOZ database: which venues and trains fit what a user wants."""
+"""The MultiWOZ database: which venues and trains match a user's constraints."""
 
 from __future__ import annotations
 
@@ -20,26 +20,30 @@ from ...errors import CorpusError
 from ...text import shorten
 
 DATABASE_DOMAINS = ("restaurant", "hotel", "attraction", "train")
-"""Domains with something to offer. A taxi, the police and the hospital are not chosen from a list;
-the standardised evaluation looks nothing up for them."""
+"""Domains with a table of entities to choose from.
 
+Taxi, police and hospital have none; the standardized evaluation looks up nothing for them.
+"""
 
 DONT_CARE_VALUES = frozenset(
     {"dontcare", "donotcare", "doesntcare", "doesntmatter", "dontmind", "any", "?"}
 )
-"""Values, without spaces and apostrophes, that say that it does not matter."""
+"""Values that mean "does not matter", compared without spaces and apostrophes."""
 
 IGNORED_COLUMNS = frozenset({"introduction", "location", "openhours", "signature", "takesbookings"})
-"""Columns that nobody asks for."""
+"""Columns that never restrict a query, because users do not ask for them."""
 
 FUZZY_COLUMNS = frozenset({"name", "food", "departure", "destination"})
-"""Columns where a value need only be `fuzzy_match`: users and annotators misspell and shorten them."""
+"""Columns that are compared by `fuzzy_match`: users misspell and shorten these values."""
 
 MIN_FUZZY_RATIO = 0.9
-"""Ratio from which two names are one; the standardised evaluation's."""
+"""Minimum similarity of two names that count as equal, from the standardized evaluation."""
 
 NAMED_HOURS = {"midnight": 0, "midday": 12, "noon": 12}
+
 TIME_OF_DAY = re.compile(r"(\d{1,2})(?:\s?[:.]?\s?(\d{2}))?\s*([ap])?\.?m?\b")
+"""A time of day: hour, minutes and the a or p of am and pm."""
+
 SPELLING_RULES = (
     (re.compile(r"[\s_-]+"), " "),
     (re.compile(r" ?& ?"), " and "),
@@ -51,75 +55,82 @@ SPELLING_RULES = (
     (re.compile(r"\bportugese\b"), "portuguese"),
     (re.compile(r"^the "), ""),
 )
+"""Replacements that give a name its normalized spelling, applied in order."""
+
 VALUE_ALIASES = {"free": "yes", "mutliplesports": "multiplesports", "center": "centre"}
+"""Values that mean the same as another one, both compared without spaces."""
 
 
 class Database:
-    """Entities by domain, each a mapping of columns to values.
+    """Entities by domain; an entity maps columns to values.
 
-    Answers are remembered, so that asking the same again costs nothing.
+    Answers are cached, so that repeating a query costs nothing.
     """
 
     def __init__(self, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
         self.tables = {name: _normalize_table(name, rows) for name, rows in tables.items()}
         self.ids = {name: _entity_ids(name, rows) for name, rows in self.tables.items()}
-        self.values: dict[tuple[str, str], dict[str, list[int]]] = {}
-        self.fitting: dict[tuple[str, str, str], frozenset[int]] = {}
+        self.rows_by_value: dict[tuple[str, str], dict[str, list[int]]] = {}
+        self.matching_rows: dict[tuple[str, str, str], frozenset[int]] = {}
         self.answers: dict[tuple[str, frozenset[tuple[str, str]]], frozenset[str]] = {}
 
     def query(self, domain: str, constraints: Mapping[str, str]) -> frozenset[str]:
-        """Return the ids of what fits, in lower case; nothing outside `DATABASE_DOMAINS`.
+        """The ids of the entities that match, in lower case; none outside `DATABASE_DOMAINS`.
 
-        A train's is its train id, which several rows may share. ``leave`` and ``arrive`` bound its
-        times: at the earliest, at the latest. A slot that the table has no column for, such as the
-        people of a booking, does not narrow; neither does a value that does not matter, that the
-        database does not know (``?``), or that is no time where one is needed. ``a|b`` is either.
+        A train is identified by its train id, which several rows may share. ``leave`` and
+        ``arrive`` are bounds: the earliest departure and the latest arrival. ``a|b`` matches either
+        value. A constraint has no effect if the table has no such column (such as the number of
+        people of a booking), if the value does not matter, if the database's value is unknown
+        (``?``), or if a time cannot be parsed.
         """
         if domain not in DATABASE_DOMAINS:
             return frozenset()
         if domain not in self.tables:
-            there = ", ".join(sorted(self.tables)) or "nothing"
-            raise CorpusError(f"the database has no table '{domain}'; there: {there}")
-        asked = frozenset((normalize_slot(slot), value) for slot, value in constraints.items())
-        if (domain, asked) not in self.answers:
+            available = ", ".join(sorted(self.tables)) or "none"
+            raise CorpusError(f"the database has no table '{domain}'; available: {available}")
+        query = frozenset((normalize_slot(slot), value) for slot, value in constraints.items())
+        if (domain, query) not in self.answers:
             rows = frozenset(range(len(self.tables[domain])))
-            for column, value in sorted(asked):
+            for column, value in sorted(query):
                 if is_specified(value) and compact_value(value) not in DONT_CARE_VALUES:
                     rows &= self._rows(domain, column, value)
-            self.answers[domain, asked] = frozenset(self.ids[domain][row] for row in rows)
-        return self.answers[domain, asked]
+            self.answers[domain, query] = frozenset(self.ids[domain][row] for row in rows)
+        return self.answers[domain, query]
 
     def _rows(self, domain: str, column: str, value: str) -> frozenset[int]:
         key = (domain, column, value)
-        if key not in self.fitting:
-            fits = [_value_matcher(column, one.strip().lower()) for one in value.split("|")]
-            self.fitting[key] = frozenset(
+        if key not in self.matching_rows:
+            matchers = [
+                _value_matcher(column, alternative.strip().lower())
+                for alternative in value.split("|")
+            ]
+            self.matching_rows[key] = frozenset(
                 row
                 for known, rows in self._values(domain, column).items()
                 if compact_value(known) in DONT_CARE_VALUES | UNSPECIFIED_VALUES
-                or any(fit(known) for fit in fits)
+                or any(matches(known) for matches in matchers)
                 for row in rows
             )
-        return self.fitting[key]
+        return self.matching_rows[key]
 
     def _values(self, domain: str, column: str) -> dict[str, list[int]]:
-        """Return in which rows each value of a column stands; empty text where there is none."""
-        if (domain, column) not in self.values:
+        """The rows that have each value of a column; empty text stands for no value."""
+        if (domain, column) not in self.rows_by_value:
             values: dict[str, list[int]] = {}
             for number, row in enumerate(self.tables[domain]):
                 values.setdefault(row.get(column, ""), []).append(number)
-            self.values[domain, column] = values
-        return self.values[domain, column]
+            self.rows_by_value[domain, column] = values
+        return self.rows_by_value[domain, column]
 
 
 def read_database(folder: str | Path) -> Database:
-    """Return the database in a folder of ``restaurant_db.json`` and so on, one a domain."""
+    """Read the database in a folder of ``restaurant_db.json`` and so on, one per domain."""
     files = [Path(folder) / f"{domain}_db.json" for domain in DATABASE_DOMAINS]
-    found = [file for file in files if file.is_file()]
-    if not found:
+    existing = [file for file in files if file.is_file()]
+    if not existing:
         names = ", ".join(file.name for file in files)
-        raise CorpusError(f"no database in {folder}: wanted any of {names}")
-    return Database({file.name.removesuffix("_db.json"): _read_rows(file) for file in found})
+        raise CorpusError(f"no database in {folder}; expected any of {names}")
+    return Database({file.name.removesuffix("_db.json"): _read_rows(file) for file in existing})
 
 
 def _read_rows(file: Path) -> list[Any]:
@@ -128,22 +139,24 @@ def _read_rows(file: Path) -> list[Any]:
     except (ValueError, RecursionError) as error:
         raise CorpusError(f"{file} is not JSON: {shorten(str(error))}") from None
     if not isinstance(rows, list):
-        raise CorpusError(f"{file}: wanted a list of entities, came {type(rows).__name__}")
+        raise CorpusError(f"{file}: expected a list of entities, got {type(rows).__name__}")
     return rows
 
 
 def _normalize_table(domain: str, rows: Iterable[Any]) -> list[dict[str, str]]:
-    """Return entities with their columns under one spelling, and only values that are text."""
+    """Entities with normalized column names; keeps only text and numbers, as text."""
     table = []
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            kind = type(row).__name__
-            raise CorpusError(f"database '{domain}', entity {number}: {kind}, not an object")
-        plain = {str(name).lower(): value for name, value in row.items()}
+            raise CorpusError(
+                f"database '{domain}', entity {number}: expected an object, "
+                f"got {type(row).__name__}"
+            )
+        columns = {str(name).lower(): value for name, value in row.items()}
         table.append(
             {
                 name if name == "id" else normalize_slot(name): str(value).strip().lower()
-                for name, value in plain.items()
+                for name, value in columns.items()
                 if isinstance(value, (str, int, float))
             }
         )
@@ -151,36 +164,36 @@ def _normalize_table(domain: str, rows: Iterable[Any]) -> list[dict[str, str]]:
 
 
 def _entity_ids(domain: str, rows: list[dict[str, str]]) -> list[str]:
-    """Return what each entity is known by; several rows with one train id are one train."""
+    """The id of each entity; rows that share a train id are one train."""
     column = "trainid" if domain == "train" else "id"
     return [row.get(column, f"row {number}") for number, row in enumerate(rows)]
 
 
 def normalize_name(name: str) -> str:
-    """Return a name in one spelling: ``The Acorn Guest House`` as ``acorn guesthouse``."""
-    plain = name.lower()
-    for pattern, instead in SPELLING_RULES:
-        plain = pattern.sub(instead, plain.strip())
-    return plain.strip()
+    """A name in normalized spelling: ``acorn guesthouse`` for ``The Acorn Guest House``."""
+    normalized = name.lower()
+    for pattern, replacement in SPELLING_RULES:
+        normalized = pattern.sub(replacement, normalized.strip())
+    return normalized.strip()
 
 
 def parse_minutes(time: str) -> int | None:
-    """Return a time of day in minutes, None if there is none to be read.
+    """A time of day in minutes after midnight; None if the text has no time.
 
-    Reads ``17:45``, ``1745``, ``5:45 pm``, ``after 15:45``, ``10`` and ``noon``.
+    Understands ``17:45``, ``1745``, ``5:45 pm``, ``after 15:45``, ``10`` and ``noon``.
     """
     for word, hour in NAMED_HOURS.items():
         if word in time.lower():
             return 60 * hour
-    found = TIME_OF_DAY.search(time.lower())
-    if found is None:
+    match = TIME_OF_DAY.search(time.lower())
+    if match is None:
         return None
-    hour = int(found[1]) % 12 + 12 * (found[3] == "p") if found[3] else int(found[1])
-    return 60 * hour + int(found[2] or 0)
+    hour = int(match[1]) % 12 + 12 * (match[3] == "p") if match[3] else int(match[1])
+    return 60 * hour + int(match[2] or 0)
 
 
 def _value_matcher(column: str, value: str) -> Callable[[str], bool]:
-    """Return whether an entity's value fits the value that is asked for."""
+    """A function that tests whether an entity's value meets a constraint."""
     if column in IGNORED_COLUMNS:
         return lambda _known: True
     if column in ("leave", "arrive"):
@@ -190,8 +203,8 @@ def _value_matcher(column: str, value: str) -> Callable[[str], bool]:
     if column in FUZZY_COLUMNS:
         name = normalize_name(value)
         return lambda known: fuzzy_match(normalize_name(known), name)
-    plain = VALUE_ALIASES.get(compact_value(value), compact_value(value))
-    return lambda known: VALUE_ALIASES.get(compact_value(known), compact_value(known)) == plain
+    expected = VALUE_ALIASES.get(compact_value(value), compact_value(value))
+    return lambda known: VALUE_ALIASES.get(compact_value(known), compact_value(known)) == expected
 
 
 def _within_bound(known: str, bound: int, *, later: bool) -> bool:
@@ -200,20 +213,21 @@ def _within_bound(known: str, bound: int, *, later: bool) -> bool:
 
 
 def fuzzy_match(one: str, other: str) -> bool:
-    """Say whether the shorter text stands in the longer one, up to a tenth of its characters.
+    """Whether the longer text contains the shorter one, allowing for about 10% difference.
 
-    The ratio is difflib's of the shorter text and the best stretch of its length.
+    Compares the shorter text with every substring of its length, by difflib's ratio.
     """
-    less, more = sorted((one, other), key=len)
-    if not less:
+    shorter, longer = sorted((one, other), key=len)
+    if not shorter:
         return False
-    if less in more:
+    if shorter in longer:
         return True
-    if (Counter(less) & Counter(more)).total() < MIN_FUZZY_RATIO * len(less):
+    # Too few common characters rule out a match without any comparison of substrings.
+    if (Counter(shorter) & Counter(longer)).total() < MIN_FUZZY_RATIO * len(shorter):
         return False
-    matcher = SequenceMatcher(None, "", less, autojunk=False)
-    for start in range(len(more) - len(less) + 1):
-        matcher.set_seq1(more[start : start + len(less)])
+    matcher = SequenceMatcher(None, "", shorter, autojunk=False)
+    for start in range(len(longer) - len(shorter) + 1):
+        matcher.set_seq1(longer[start : start + len(shorter)])
         if matcher.quick_ratio() >= MIN_FUZZY_RATIO and matcher.ratio() >= MIN_FUZZY_RATIO:
             return True
     return False

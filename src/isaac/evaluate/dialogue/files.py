@@ -1,4 +1,4 @@
-"""Task-oriented dialogues in files: read in their own layout, and written in it again."""
+"""Task-oriented dialogues in files: read any layout, and write the same layout again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ...corpus.act_files import ALL_ACT_FILES, ActFiles, find_act_files
@@ -20,33 +19,34 @@ from ...corpus.files import SourceFile, find_sources, open_members, open_source
 from ...corpus.records import dumps, parse_json
 from ...errors import CorpusError, RecipeError
 from ...text import shorten
-from .pollution import Injection, TurnKey, parse_truth
+from .pollution import TurnKey
 
 FileLayout = Literal["lines", "array", "object"]
+"""JSON Lines, a JSON array of records, or a JSON object of records by id."""
 
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
-"""What the files of a zip archive end in that are read, where there are several."""
+"""File name endings of data files; the other files in a zip archive are not read."""
 
 DETECTION_RECORDS = 200
-"""Records of a file from which its format is recognised."""
+"""How many records of a file are checked to detect its format."""
 
 
 class DialogueEntry(NamedTuple):
-    """A record of the input and the dialogue in it, under an id that tells it from all others.
+    """A record of the input and its dialogue, whose id is unique in the corpus.
 
-    ``key`` is its name in a JSON object, ``raw`` its line, each only where there is one. ``at``
-    says where it stands.
+    ``location`` says where the record is, for messages. ``key`` is its name in a JSON object, and
+    ``line`` its text in a JSON Lines file; None in other layouts.
     """
 
-    at: str
+    location: str
     record: dict[str, Any]
     key: str | None = None
-    raw: str | None = None
+    line: str | None = None
     dialogue: Dialogue = Dialogue("", ())
 
 
 class NoDialoguesError(CorpusError):
-    """A file is no corpus of dialogues, but may well be something else that lies beside one."""
+    """A file contains no dialogues; beside a corpus, it may be some other file of a release."""
 
 
 class DialogueFile(NamedTuple):
@@ -59,56 +59,65 @@ class DialogueFile(NamedTuple):
 
 @dataclass(frozen=True)
 class DialogueCorpus:
-    """The dialogues of an input in order; ``skipped`` are its files that hold none.
+    """The dialogues of an input, in order.
 
-    ``acts`` says what became of acts that were in files of their own, if there is anything to say.
+    ``skipped`` are the input's files without dialogues. ``acts_summary`` reports on acts in
+    separate files; empty if there is nothing to report.
     """
 
     reader: DialogueReader
     layout: FileLayout
     entries: Sequence[DialogueEntry]
     skipped: Sequence[str] = ()
-    acts: str = ""
+    acts_summary: str = ""
 
-    def joined(self) -> list[Dialogue]:
-        """Return the dialogues, those whose turns are in rows of their own put together."""
-        parts: dict[str, list[Dialogue]] = defaultdict(list)
+    def dialogues(self) -> list[Dialogue]:
+        """The dialogues; those whose turns are in separate rows are merged."""
+        rows_by_id: dict[str, list[Dialogue]] = defaultdict(list)
         for entry in self.entries:
-            parts[entry.dialogue.id].append(entry.dialogue)
-        return [rows[0] if len(rows) == 1 else _merge_rows(rows) for rows in parts.values()]
+            rows_by_id[entry.dialogue.id].append(entry.dialogue)
+        return [rows[0] if len(rows) == 1 else _merge_rows(rows) for rows in rows_by_id.values()]
 
-    def booked(self) -> dict[str, list[frozenset[str]]]:
-        """Return the domains that are booked after each system turn, where annotations tell."""
+    def booked_domains(self) -> dict[str, list[frozenset[str]]]:
+        """The domains booked after each system turn, for dialogues with such annotations."""
         return {
             entry.dialogue.id: find_booked_domains(log, entry.dialogue.id)
             for entry in self.entries
             if (log := entry.record.get("log")) and any(turn.get("metadata") for turn in log)
         }
 
-    def text(self, texts: Mapping[TurnKey, str]) -> Iterator[str]:
-        """Yield the corpus as it is written, with some of its system turns replaced.
+    def notes(self) -> list[str]:
+        """What a user should know about the input: separate act files, and skipped files."""
+        notes = [self.acts_summary] if self.acts_summary else []
+        if self.skipped:
+            names = ", ".join(map(shorten, self.skipped))
+            notes.append(f"skipped files that contain no dialogues: {names}")
+        return notes
 
-        JSON Lines stay that, and lines without a change stay as they are; of an object or a list
-        each dialogue is on one line.
+    def serialize(self, texts: Mapping[TurnKey, str]) -> Iterator[str]:
+        """Yield the corpus as text in its own layout, with the given system turns replaced.
+
+        JSON Lines keep unchanged lines byte-identical; an object or an array gets one dialogue per
+        line.
         """
-        by_id: dict[str, dict[int, str]] = defaultdict(dict)
-        for (name, index), text in texts.items():
-            by_id[name][index] = text
+        texts_by_id: dict[str, dict[int, str]] = defaultdict(dict)
+        for (dialogue_id, index), text in texts.items():
+            texts_by_id[dialogue_id][index] = text
         edges = {"lines": ("", "\n"), "array": ("[\n", "\n]\n"), "object": ("{\n", "\n}\n")}
         start, end = edges[self.layout]
         yield start
         for number, entry in enumerate(self.entries):
             if number:
                 yield "\n" if self.layout == "lines" else ",\n"
-            yield self._written(entry, by_id.get(entry.dialogue.id, {}))
+            yield self._serialize_entry(entry, texts_by_id.get(entry.dialogue.id, {}))
         yield end
 
-    def _written(self, entry: DialogueEntry, texts: Mapping[int, str]) -> str:
-        own = {turn.index for turn in entry.dialogue.turns if turn.role == "assistant"}
-        record, changes = entry.record, sorted(own & texts.keys())
-        if entry.raw is not None and not changes:
-            return entry.raw
-        for index in changes:
+    def _serialize_entry(self, entry: DialogueEntry, texts: Mapping[int, str]) -> str:
+        indices = {turn.index for turn in system_turns(entry.dialogue)}
+        record, changed = entry.record, sorted(indices & texts.keys())
+        if entry.line is not None and not changed:
+            return entry.line
+        for index in changed:
             record = self.reader.replaced(record, index, texts[index])
         if self.layout != "object":
             return dumps(record)
@@ -118,72 +127,78 @@ class DialogueCorpus:
 
 
 def _merge_rows(rows: Sequence[Dialogue]) -> Dialogue:
-    """Return the dialogue whose turns are in several rows; what is in two counts once."""
+    """Merge the rows of one dialogue; a turn that is in several rows counts once."""
     turns = {turn.index: turn for row in rows for turn in row.turns if turn.role == "user"}
     turns |= {turn.index: turn for row in rows for turn in row.turns if turn.role == "assistant"}
     return Dialogue(rows[0].id, tuple(turns[index] for index in sorted(turns)), rows[0].goal)
 
 
-def read_dialogues(source: str, form: str | None = None) -> DialogueCorpus:
-    """Return the dialogues of a file, a zip archive, a folder or a pattern.
+def read_dialogues(source: str, format_name: str | None = None) -> DialogueCorpus:
+    """Read the dialogues of a file, a zip archive, a folder or a glob.
 
-    ``form`` is the name of a reader; without, it is recognised. A record without an id is named by
-    its number, and a row whose dialogue has another row at the same turn by both: ``id#2``. Raises
-    `RecipeError` for a format that is not known, and `CorpusError` for what is no corpus of
-    dialogues, naming the first record that cannot be read.
+    ``format_name`` is one of `READERS`; by default, the format is detected. A record without id
+    gets its number as id. If two rows of a dialogue have the same turn, all its rows get numbers:
+    ``id#2``. Raises `RecipeError` for an unknown format, and `CorpusError` for an input without
+    dialogues or with unreadable records, naming the first.
     """
-    if form is not None and form not in READERS:
-        raise RecipeError(f"no format of dialogues '{shorten(form)}'; there: {', '.join(READERS)}")
-    named = READERS[form] if form is not None else None
-    files = find_sources(source)
-    contents = [one for file in files for one in _read_contents(file)]
-    noted = [one for one in contents if ALL_ACT_FILES.has(one[0])] if len(contents) > 1 else []
-    parts, others = _parse_files([one for one in contents if one not in noted])
-    kept = [part for part in parts if len(parts) == 1 or _detect_file_reader(part, named)]
-    reader = named or next(filter(None, (_detect_file_reader(part) for part in kept)), None)
+    if format_name is not None and format_name not in READERS:
+        raise RecipeError(
+            f"unknown dialogue format '{shorten(format_name)}'; available: {', '.join(READERS)}"
+        )
+    named = READERS[format_name] if format_name is not None else None
+    sources = find_sources(source)
+    contents = [content for file in sources for content in _read_contents(file)]
+    act_contents = [each for each in contents if len(contents) > 1 and ALL_ACT_FILES.has(each[0])]
+    files, skipped = _parse_files([each for each in contents if each not in act_contents])
+    with_dialogues = [file for file in files if len(files) == 1 or _detect_file_reader(file, named)]
+    reader = named or next(filter(None, map(_detect_file_reader, with_dialogues)), None)
     if reader is None:
-        raise _unknown_format_error(source, parts)
+        raise _unknown_format_error(source, files)
     acts = ActFiles.of(reader.name)
-    others += [name for name, _ in noted if not acts.has(name)]
-    noted = noted or [one for file in find_act_files(files, acts) for one in _read_contents(file)]
-    entries = [entry for part in kept for entry in part.entries]
-    layouts = {part.layout for part in kept}
+    skipped += [name for name, _ in act_contents if not acts.has(name)]
+    skipped += [file.name for file in files if file not in with_dialogues]
+    # Without act files in the input, those in its folder or the folder above are used.
+    act_contents = act_contents or [
+        content for file in find_act_files(sources, acts) for content in _read_contents(file)
+    ]
+    entries = [entry for file in with_dialogues for entry in file.entries]
+    layouts = {file.layout for file in with_dialogues}
     return DialogueCorpus(
         reader,
         layouts.pop() if len(layouts) == 1 else "lines",
-        _make_ids_unique(_read_entries([*_attach_acts(entries, noted, acts)], reader)),
-        sorted([*others, *(part.name for part in parts if part not in kept)]),
+        _make_ids_unique(_read_entries([*_attach_acts(entries, act_contents, acts)], reader)),
+        sorted(skipped),
         acts.summary(),
     )
 
 
 def _attach_acts(
-    entries: Sequence[DialogueEntry], noted: Sequence[tuple[str, bytes]], acts: ActFiles
+    entries: Sequence[DialogueEntry], act_contents: Sequence[tuple[str, bytes]], acts: ActFiles
 ) -> Iterator[DialogueEntry]:
-    """Yield the entries with the acts that files of acts have of them."""
-    known: dict[str, str] = {}
-    for name, data in noted:
+    """Yield the entries with the acts that separate act files have for them."""
+    acts_by_id: dict[str, str] = {}
+    for name, data in act_contents:
         if acts.has(name):
-            acts.load(name, io.BytesIO(data), known)
+            acts.load(name, io.BytesIO(data), acts_by_id)
     for entry in entries:
-        record = acts.with_acts(entry.record, known)
-        yield entry if record is entry.record else entry._replace(record=record, raw=None)
+        record = acts.with_acts(entry.record, acts_by_id)
+        yield entry if record is entry.record else entry._replace(record=record, line=None)
 
 
-def _unknown_format_error(source: str, parts: Sequence[DialogueFile]) -> CorpusError:
-    first = next((entry.record for part in parts for entry in part.entries), {})
+def _unknown_format_error(source: str, files: Sequence[DialogueFile]) -> CorpusError:
+    first = next((entry.record for file in files for entry in file.entries), {})
     columns = shorten(", ".join(map(str, first)), 200) or "none"
     return CorpusError(
-        f"no task-oriented dialogues in {shorten(source)}: its columns are {columns}. Name their "
-        f"format with --format: {', '.join(READERS)}"
+        f"no known format of dialogues in {shorten(source)}; its columns are {columns}. Name the "
+        f"format with --format; available: {', '.join(READERS)}"
     )
 
 
 def _detect_file_reader(
-    part: DialogueFile, named: DialogueReader | None = None
+    file: DialogueFile, named: DialogueReader | None = None
 ) -> DialogueReader | None:
-    """Return the reader that most of a file's records fit; only the named one if there is one."""
-    records = [entry.record for entry in part.entries[:DETECTION_RECORDS]]
+    """The reader that most records of a file fit; or ``named``, if any record fits it."""
+    records = [entry.record for entry in file.entries[:DETECTION_RECORDS]]
     if named is not None:
         return named if any(map(named.fits, records)) else None
     counts = Counter(reader.name for record in records if (reader := detect_reader(record)))
@@ -191,26 +206,26 @@ def _detect_file_reader(
 
 
 def _read_entries(entries: Sequence[DialogueEntry], reader: DialogueReader) -> list[DialogueEntry]:
-    """Return the entries with their dialogues; raise `CorpusError` if one cannot be read."""
-    read, wrong = [], []
+    """Parse the dialogues of the entries; raises `CorpusError` if any cannot be read."""
+    read, problems = [], []
     for number, entry in enumerate(entries, start=1):
         try:
             dialogue = _drop_earlier_responses(entry.record, reader.read(entry.record))
         except ReadingError as error:
-            wrong.append(f"{entry.at}: {error}")
+            problems.append(f"{entry.location}: {error}")
         else:
-            known = dialogue if dialogue.id else replace(dialogue, id=str(number))
-            read.append(entry._replace(dialogue=known))
-    if wrong:
+            with_id = dialogue if dialogue.id else replace(dialogue, id=str(number))
+            read.append(entry._replace(dialogue=with_id))
+    if problems:
         raise CorpusError(
-            f"{wrong[0]}. {len(wrong):,} of {len(entries):,} records cannot be read as "
-            f"{reader.name}; mend them or take them out"
+            f"{problems[0]}. {len(problems):,} of {len(entries):,} records cannot be read as "
+            f"{reader.name}; fix or remove them"
         )
     return read
 
 
 def _drop_earlier_responses(record: Mapping[str, Any], dialogue: Dialogue) -> Dialogue:
-    """Return a row's dialogue with no system turn but its response: the rest is history."""
+    """Drop the system turns of a row's history; only its own response counts."""
     if "messages" in record or "response" not in record:
         return dialogue
     last = dialogue.turns[-1]
@@ -219,33 +234,37 @@ def _drop_earlier_responses(record: Mapping[str, Any], dialogue: Dialogue) -> Di
 
 
 def _make_ids_unique(entries: Sequence[DialogueEntry]) -> list[DialogueEntry]:
-    """Return the entries so that no two system turns have one id and index."""
+    """Number the rows of dialogues that contain the same system turn more than once."""
     groups: dict[str, list[int]] = defaultdict(list)
     for place, entry in enumerate(entries):
         groups[normalize_id(entry.dialogue.id)].append(place)
-    told = list(entries)
+    renamed = list(entries)
     for places in groups.values():
-        some = [entries[place] for place in places]
-        if len(some) > 1 and any("response" not in entry.record for entry in some):
+        if len(places) == 1:
+            continue
+        rows = [entries[place] for place in places]
+        if any("response" not in row.record for row in rows):
             raise CorpusError(
-                f"dialogue {shorten(some[0].dialogue.id, 60)} is there twice: "
-                f"{some[0].at} and {some[1].at}; give each an id of its own"
+                f"duplicate dialogue id {shorten(rows[0].dialogue.id, 60)}: {rows[0].location} "
+                f"and {rows[1].location}; give each dialogue a different id"
             )
-        turns = [system_turns(entry.dialogue)[-1].index for entry in some] if len(some) > 1 else []
+        turns = [system_turns(row.dialogue)[-1].index for row in rows]
         if len(set(turns)) < len(turns):
-            for number, (place, entry) in enumerate(zip(places, some, strict=True), start=1):
-                name = f"{entry.dialogue.id}#{number}"
-                told[place] = entry._replace(dialogue=replace(entry.dialogue, id=name))
-    return told
+            for number, (place, row) in enumerate(zip(places, rows, strict=True), start=1):
+                name = f"{row.dialogue.id}#{number}"
+                renamed[place] = row._replace(dialogue=replace(row.dialogue, id=name))
+    return renamed
 
 
-# From bytes to records.
+# Parsing of files.
 
 
 def _read_contents(file: SourceFile) -> list[tuple[str, bytes]]:
-    """Return the contents of a file, of an archive those of each of its data files."""
+    """Name and bytes of a file; of an archive, of each of its data files."""
     if file.name.startswith("hf://"):
-        raise CorpusError(f"{shorten(file.name)}: dialogues are read from files, not from a hub")
+        raise CorpusError(
+            f"{shorten(file.name)}: dialogues cannot be read from a hub; download the files first"
+        )
     with open_source(file) as (data, _):
         return [(name, inner.read()) for name, inner in open_members(file.name, data, _is_not_data)]
 
@@ -255,39 +274,40 @@ def _is_not_data(name: str) -> bool:
 
 
 def _parse_files(contents: Sequence[tuple[str, bytes]]) -> tuple[list[DialogueFile], list[str]]:
-    """Return the files' records, and which files are something else that lies beside them."""
-    parts, others = [], []
+    """Parse the files; also returns the names of those without dialogues."""
+    files, skipped = [], []
     for name, data in contents:
         try:
             text = data.decode("utf-8-sig")
-            parts.append(
+            files.append(
                 _parse_document(name, text)
                 or DialogueFile(name, "lines", list(_parse_lines(name, text)))
             )
         except UnicodeDecodeError as error:
             raise CorpusError(
-                f"{name}: invalid UTF-8 at byte {error.start + 1}; dialogues are read from JSON, "
-                "JSON Lines or a zip of them"
+                f"{name}: invalid UTF-8 at byte {error.start + 1}; expected JSON, JSON Lines or "
+                "a zip archive of such files"
             ) from None
         except NoDialoguesError:
             if len(contents) == 1:
                 raise
-            others.append(name)
-    return parts, others
+            skipped.append(name)
+    return files, skipped
 
 
 def _parse_document(name: str, text: str) -> DialogueFile | None:
-    """Return the records of a file that is one JSON document; None if it is lines of them."""
+    """Parse a file that is one JSON document; None if it is JSON Lines."""
     if not text.strip():
-        raise NoDialoguesError(f"{name} is empty; wanted dialogues as JSON or JSON Lines")
+        raise NoDialoguesError(f"{name} is empty; expected dialogues as JSON or JSON Lines")
     try:
         document = parse_json(text)
     except json.JSONDecodeError as error:
         if "\n" in text.strip() and text.lstrip()[:1] == "{" and error.msg == "Extra data":
             return None
         line = text.count("\n", 0, error.pos) + 1
-        wrong = CorpusError if text.lstrip()[0] in "[{" else NoDialoguesError
-        raise wrong(f"{name} line {line}: broken JSON: {error.msg}") from None
+        # A text that does not even begin like JSON is another kind of file.
+        error_type = CorpusError if text.lstrip()[0] in "[{" else NoDialoguesError
+        raise error_type(f"{name} line {line}: broken JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
         raise CorpusError(f"{name} cannot be read as JSON: {shorten(str(error))}") from None
     if isinstance(document, dict) and detect_reader(document):
@@ -295,52 +315,35 @@ def _parse_document(name: str, text: str) -> DialogueFile | None:
     try:
         records = list(iter_records(document))
     except ReadingError as error:
-        raise NoDialoguesError(f"{name} holds no dialogues: {error}") from None
+        raise NoDialoguesError(f"{name} contains no dialogues: {error}") from None
     if isinstance(document, list):
-        found = enumerate(records, start=1)
-        return DialogueFile(
-            name, "array", [DialogueEntry(f"{name} record {i}", one) for i, one in found]
-        )
-    keyed = zip(document, records, strict=True)
-    return DialogueFile(
-        name,
-        "object",
-        [DialogueEntry(f"{name} '{shorten(key, 60)}'", one, key) for key, one in keyed],
-    )
+        entries = [
+            DialogueEntry(f"{name} record {number}", record)
+            for number, record in enumerate(records, start=1)
+        ]
+        return DialogueFile(name, "array", entries)
+    entries = [
+        DialogueEntry(f"{name} '{shorten(key, 60)}'", record, key)
+        for key, record in zip(document, records, strict=True)
+    ]
+    return DialogueFile(name, "object", entries)
 
 
 def _parse_lines(name: str, text: str) -> Iterator[DialogueEntry]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            at = f"{name} line {number}"
-            record = _parse_json(at, line)
+            location = f"{name} line {number}"
+            record = parse_json_line(location, line)
             if not isinstance(record, dict):
-                raise CorpusError(f"{at}: JSON that is no object; wanted a record of dialogue")
-            yield DialogueEntry(at, record, raw=line.removesuffix("\r"))
+                raise CorpusError(
+                    f"{location}: expected a JSON object, got {type(record).__name__}"
+                )
+            yield DialogueEntry(location, record, line=line.removesuffix("\r"))
 
 
-def _parse_json(at: str, line: str) -> Any:
+def parse_json_line(location: str, line: str) -> Any:
+    """Parse a line of JSON; ``location`` locates it in the `CorpusError` if it is malformed."""
     try:
         return parse_json(line)
     except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{at}: broken JSON: {shorten(str(error))}") from None
-
-
-# The truth of a pollution.
-
-
-def read_truth_file(path: Path) -> tuple[Injection, ...]:
-    """Return the truth that ``isaac pollute --truth`` wrote; raise `CorpusError` if it is none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise CorpusError(f"{path} is no truth of a pollution: it is not text in UTF-8") from None
-    rows = [
-        _parse_json(f"{path} line {number}", line)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
-    try:
-        return parse_truth(rows)
-    except CorpusError as error:
-        raise CorpusError(f"{path}: {error}") from None
+        raise CorpusError(f"{location}: broken JSON: {shorten(str(error))}") from None

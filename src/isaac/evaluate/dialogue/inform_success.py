@@ -1,19 +1,20 @@
-"""Inform and Success: whether a system offered what fits the goal, and told what was asked.
+"""Inform and Success: whether a system offered what fits the goal, and gave what was requested.
 
-The definitions are those of the standardised evaluation of MultiWOZ (Nekvinda and Dušek 2021,
-arXiv 2106.05555) with the decisions of its released evaluation:
+The definitions are those of the standardized evaluation of MultiWOZ (Nekvinda and Dušek 2021,
+arXiv 2106.05555), including the decisions in its released code:
 
-- A response *offers* where a name (of a train: its id) stands among its placeholders and the domain
-  is active. On offer is then everything in the database that fits the system's belief state of that
-  turn; an earlier offer stands as long as it is part of that.
-- A domain is *informed* if something is on offer at the end and all of it fits the goal. Informed
-  without an offer are taxi, police and hospital; a domain whose goal names the venue; and a train
-  of which none was offered where its id is not requested.
+- A response makes an *offer* in a domain if it contains a placeholder for a name (in the train
+  domain: for a train id) and the domain is active. The offer is the set of all entities in the
+  database that match the system's belief state at that turn. An earlier offer stays in force as
+  long as it is a subset of the new one.
+- A domain is *informed* if the final offer is not empty and all its entities match the goal. These
+  domains are informed without an offer: taxi, police and hospital; a domain whose goal names the
+  venue; and train, if the goal does not request a train id.
 - A dialogue is informed if all domains of its goal are.
-- A domain is *told* if each of address, phone, postcode, reference and train id that its goal
-  requests stood in a response while the domain was active; a reference counts only where the
-  domain is booked by the corpus's annotations. A dialogue succeeds if it is informed and all its
-  domains are told; in one that is not informed, no domain succeeds.
+- A domain *succeeds* if its dialogue is informed and if each slot that the goal requests, among
+  address, phone, postcode, reference and train id, appeared in a response while the domain was
+  active. A reference counts only if the corpus's annotations say that the domain is booked.
+- A dialogue succeeds if all domains of its goal do.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ class DialogueOutcome(NamedTuple):
 
 
 class JudgedTurn(NamedTuple):
-    """A system turn as it is judged: the slots in its response, its state, and its domains.
+    """What a system turn is judged by: slots in the response, belief state and active domains.
 
-    ``booked`` holds the domains of which a reference can be given.
+    ``booked`` holds the domains whose reference numbers count.
     """
 
     slots: frozenset[str]
@@ -62,94 +63,104 @@ def build_judged_turns(
     states: Sequence[BeliefState],
     booked: Sequence[Collection[str]] | None = None,
 ) -> list[JudgedTurn]:
-    """Return the turns of a dialogue as they are judged.
+    """Prepare the turns of a dialogue for judging.
 
-    ``states`` are those to judge by, one a turn. Where a prediction has no domains, they are those
-    that its placeholders name (``[hotel_phone]``), and where none is named, the one that the states
-    say is talked about. Without ``booked``, every domain counts as booked.
+    ``states`` are the belief states to judge by, one per turn. If a prediction does not say which
+    domains are active, they are those that its placeholders name (``[hotel_phone]``); if none is
+    named, the one that the states suggest (see `infer_active_domains`). Without ``booked``, every
+    domain counts as booked.
     """
-    found = []
-    talked_about = infer_active_domains(states)
-    for place, (prediction, state) in enumerate(zip(predictions, states, strict=True)):
-        there = find_placeholders(prediction.response)
-        named = {one.domain for one in there if one.domain}
-        domains: Collection[str] = named or talked_about[place]
+    turns = []
+    inferred = infer_active_domains(states)
+    for index, (prediction, state) in enumerate(zip(predictions, states, strict=True)):
+        placeholders = find_placeholders(prediction.response)
+        named = {placeholder.domain for placeholder in placeholders if placeholder.domain}
+        domains: Collection[str] = named or inferred[index]
         if prediction.domains is not None:
             domains = prediction.domains
-        sure = domains if booked is None else booked[place]
-        found.append(JudgedTurn(frozenset(one.slot for one in there), state, domains, sure))
-    return found
+        slots = frozenset(placeholder.slot for placeholder in placeholders)
+        turns.append(
+            JudgedTurn(slots, state, domains, domains if booked is None else booked[index])
+        )
+    return turns
 
 
 def infer_active_domains(states: Sequence[BeliefState]) -> list[tuple[str, ...]]:
-    """Return the domain that is talked about in each turn, by what changes in the states.
+    """Infer the active domain of each turn from the changes in the belief states.
 
-    It is the domain where a slot got a new value; of several the one that was talked about
-    already, else the one with the most slots. Where nothing changes it stays, unless several had
-    changed just before: then it is the turn of another of those.
+    The active domain is the one where a slot got a new value. If several changed, the current
+    domain stays active if it is among them; otherwise the one with the most slots becomes active.
+    In the turns after that, as long as nothing changes, the other changed domains become active in
+    turn; then the domain stays. A turn before any change has none.
     """
     current = ""
-    before: BeliefState = {}
+    previous: BeliefState = {}
     waiting: list[str] = []
-    found: list[tuple[str, ...]] = []
+    domains: list[tuple[str, ...]] = []
     for state in states:
-        changed = list(_changed_domains(before, state))
+        changed = list(_changed_domains(previous, state))
         if changed:
             if current not in changed:
                 current = max(changed, key=lambda domain: len(state[domain]))
             waiting = [domain for domain in changed if domain != current]
         elif waiting:
             current = waiting.pop(0)
-        before = state
-        found.append((current,) if current else ())
-    return found
+        previous = state
+        domains.append((current,) if current else ())
+    return domains
 
 
-def _changed_domains(before: BeliefState, state: BeliefState) -> Iterator[str]:
+def _changed_domains(previous: BeliefState, state: BeliefState) -> Iterator[str]:
     for domain, slots in state.items():
-        if slots.items() - before.get(domain, {}).items():
+        if slots.items() - previous.get(domain, {}).items():
             yield domain
 
 
 def judge_dialogue(
-    aims: Mapping[str, DomainGoal], said: Sequence[JudgedTurn], database: Database
+    goal: Mapping[str, DomainGoal], turns: Sequence[JudgedTurn], database: Database
 ) -> DialogueOutcome:
-    """Return which domains of a goal were informed and which succeeded."""
-    informed = {domain: _is_informed(domain, aims[domain], said, database) for domain in aims}
-    told = {domain: aims[domain].requested <= _provided_slots(domain, said) for domain in aims}
-    whole = all(informed.values())
-    return DialogueOutcome(informed, {domain: whole and told[domain] for domain in aims})
+    """Decide which domains of a goal were informed and which succeeded."""
+    informed = {
+        domain: _is_informed(domain, domain_goal, turns, database)
+        for domain, domain_goal in goal.items()
+    }
+    provided = {
+        domain: domain_goal.requested <= _provided_slots(domain, turns)
+        for domain, domain_goal in goal.items()
+    }
+    all_informed = all(informed.values())
+    return DialogueOutcome(informed, {domain: all_informed and provided[domain] for domain in goal})
 
 
 def _is_informed(
-    domain: str, aim: DomainGoal, said: Sequence[JudgedTurn], database: Database
+    domain: str, goal: DomainGoal, turns: Sequence[JudgedTurn], database: Database
 ) -> bool:
-    if domain not in DATABASE_DOMAINS or "name" in aim.constraints:
+    if domain not in DATABASE_DOMAINS or "name" in goal.constraints:
         return True
-    offer = _final_offer(domain, said, database)
+    offer = _final_offer(domain, turns, database)
     if not offer:
-        return domain == "train" and "trainid" not in aim.requested
-    return offer <= database.query(domain, aim.constraints)
+        return domain == "train" and "trainid" not in goal.requested
+    return offer <= database.query(domain, goal.constraints)
 
 
-def _final_offer(domain: str, said: Sequence[JudgedTurn], database: Database) -> frozenset[str]:
-    """Return what is on offer at the end of a dialogue."""
+def _final_offer(domain: str, turns: Sequence[JudgedTurn], database: Database) -> frozenset[str]:
+    """The ids of the entities on offer at the end of a dialogue."""
     marker = "trainid" if domain == "train" else "name"
     offer: frozenset[str] = frozenset()
-    for turn in said:
+    for turn in turns:
         if domain in turn.domains and marker in turn.slots:
-            known = turn.state.get(domain)
-            fitting = database.query(domain, known) if known else frozenset()
-            if not offer or not offer <= fitting:
-                offer = fitting
+            constraints = turn.state.get(domain)
+            matching = database.query(domain, constraints) if constraints else frozenset()
+            if not offer or not offer <= matching:
+                offer = matching
     return offer
 
 
-def _provided_slots(domain: str, said: Sequence[JudgedTurn]) -> frozenset[str]:
-    """Return what was told of a domain among what counts."""
-    told: set[str] = set()
-    for turn in said:
+def _provided_slots(domain: str, turns: Sequence[JudgedTurn]) -> frozenset[str]:
+    """The requestable slots whose values the responses gave in a domain."""
+    provided: set[str] = set()
+    for turn in turns:
         if domain in turn.domains:
-            unsure = set() if domain in turn.booked else {"reference"}
-            told |= (turn.slots & REQUESTABLE_SLOTS) - unsure
-    return frozenset(told)
+            excluded = set() if domain in turn.booked else {"reference"}
+            provided |= (turn.slots & REQUESTABLE_SLOTS) - excluded
+    return frozenset(provided)

@@ -1,7 +1,7 @@
-"""What is put into a system's turn to pollute it, and where it can stand.
+"""What is injected into a system turn to pollute it, and the positions where it can go.
 
-The wordings are in ``data/pollution.json``, mild and written for this project: for each form a few
-that are repeated, and a grammar of parts for the varied ones.
+The wordings are in ``data/pollution.json``; they are mild and were written for this project. Each
+form has a few fixed wordings for ``repeated``, and a grammar that generates the ``varied`` ones.
 """
 
 from __future__ import annotations
@@ -22,20 +22,35 @@ FORMS_BY_KIND = {
     "high": ("insult", "insult", "address", "address", "insult address"),
     "unprofessional": ("tag", "promotion", "opener", "promotion", "tag promotion"),
 }
-"""What a turn of each kind is given, each as likely as it is often here."""
+"""The forms that each kind of pollution chooses from; a repeated entry is likelier."""
 
 SENTENCE_END = re.compile(r"(?<![.?!])[.?!]+(?=\s|\Z)")
+"""Marks that may end a sentence."""
+
 YOU = re.compile(r"\byou\b(?![-'’\w]|\s+['’])", re.IGNORECASE)
+"""The pronoun, but not ``you're`` or ``you 're``."""
+
 BRACKETED = re.compile(r"\[[^\[\]\s]*\]")
+"""A placeholder, or any other word in brackets."""
+
 GRAMMAR_SYMBOL = re.compile(r"\{(\w+)\}")
+"""A symbol of a grammar, which one of its expansions replaces."""
+
 ATTACHED_CLITIC = re.compile(r"(?<=\w)(n't|'(?:s|re|d|ll|ve|m))\b")
+"""A clitic without the space that tokenized corpora have before it: ``n't`` in ``don't``."""
+
 ATTACHED_MARKS = re.compile(r"(?<=[^\s,.?!])([,.?!]+)(?=\s|\Z)")
+"""Punctuation marks without a space before them."""
+
 SENTENCE_CAPITAL = re.compile(r"(\A|[.?!] )(?!I\b)[A-Z]")
+"""The capital letter at the start of a sentence, except in the pronoun "I"."""
+
 ABBREVIATIONS = frozenset({"st", "mr", "mrs", "ms", "dr", "nr", "rd", "ave", "approx", "etc", "vs"})
+"""Words after which a period does not end a sentence."""
 
 
 class InjectedText(NamedTuple):
-    """Text that was put in; it stands at ``start`` of the polluted text."""
+    """Injected text, and where it starts in the polluted text."""
 
     start: int
     text: str
@@ -43,29 +58,29 @@ class InjectedText(NamedTuple):
 
 @cache
 def load_pollution_data() -> dict[str, Any]:
-    """Return the wordings and the word list that come with the package."""
+    """The wordings and the word list that come with the package."""
     path = files("isaac") / "data" / "pollution.json"
     loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
 
 
 def choose_option(options: Sequence[Any], rng: Random) -> Any:
-    """Return one of the options; of `Random` only ``random()`` is the same in all versions."""
+    """Choose one option; of `Random`, only ``random()`` gives the same in all Python versions."""
     return options[int(rng.random() * len(options))]
 
 
 class PhraseSampler:
-    """Wordings drawn for one turn."""
+    """Draws the wordings for one turn."""
 
     def __init__(self, rng: Random, wording: str) -> None:
         self.rng, self.wording = rng, wording
 
     def choose(self, options: Sequence[Any]) -> Any:
-        """Return one of the options."""
+        """Choose one of the options."""
         return choose_option(options, self.rng)
 
     def sample_phrase(self, form: str) -> str:
-        """Return a wording of a form, its marks not spaced."""
+        """Draw a wording of a form; its punctuation is attached to the words."""
         grammars = load_pollution_data()[form]
         if self.wording == "repeated":
             return str(self.choose(grammars["repeated"]))
@@ -78,70 +93,83 @@ class PhraseSampler:
 
 
 class InsertionPoints:
-    """Where something can be put into a turn's text without cutting a value or a placeholder.
+    """The positions where text can be injected without cutting a value or a placeholder.
 
-    ``starts`` of sentences, ``ends`` (before the closing mark, after it), ``you_ends`` ends of "you".
+    ``sentence_starts``: where sentences start. ``sentence_ends``: pairs of positions, before and
+    after the closing mark. ``you_ends``: where the word "you" ends.
     """
 
     def __init__(self, turn: DialogueTurn, spaced: bool) -> None:
         self.text, self.spaced = turn.text, spaced
-        self.held = _protected_ranges(turn)
+        self.protected = _protected_ranges(turn)
         size = len(turn.text)
         first, last = _skip_spaces(turn.text, 0), len(turn.text.rstrip())
         first, self.last = first if self._free(first) else 0, last if self._free(last) else size
         ends = [
             end for end in self._find_sentence_ends() if self._free(end[0]) and self._free(end[1])
         ]
-        self.closed = bool(ends) and ends[-1][1] == self.last
-        self.ends = ends if self.closed else [*ends, (self.last, self.last)]
-        later = [_skip_spaces(turn.text, end) for _, end in self.ends[:-1]]
-        self.starts = [first, *(start for start in later if start < size and self._free(start))]
+        self.has_closing_mark = bool(ends) and ends[-1][1] == self.last
+        self.sentence_ends = ends if self.has_closing_mark else [*ends, (self.last, self.last)]
+        later = [_skip_spaces(turn.text, end) for _, end in self.sentence_ends[:-1]]
+        self.sentence_starts = [
+            first,
+            *(start for start in later if start < size and self._free(start)),
+        ]
         self.you_ends = [you.end() for you in YOU.finditer(turn.text) if self._free(you.end())]
         letter = next((c for c in turn.text if c.isalpha()), "A")
-        self.lower = letter.islower()
+        self.is_lowercase = letter.islower()
 
-    def _free(self, place: int) -> bool:
-        """Say whether a place is inside no value; its edges are outside."""
-        before = bisect_left(self.held, (place, 0)) - 1
-        return before < 0 or self.held[before][1] <= place
+    def _free(self, position: int) -> bool:
+        """Whether a position is not inside a protected range; the edges of a range are outside."""
+        before = bisect_left(self.protected, (position, 0)) - 1
+        return before < 0 or self.protected[before][1] <= position
 
     def _find_sentence_ends(self) -> list[tuple[int, int]]:
-        """Return where sentences end: before their closing marks, and after them."""
-        found = []
-        for end in SENTENCE_END.finditer(self.text):
-            start = end.start()
+        """Where sentences end: positions before and after their closing marks."""
+        ends = []
+        for mark in SENTENCE_END.finditer(self.text):
+            start = mark.start()
             while start and self.text[start - 1].isspace():
                 start -= 1
-            if self._ends(start, end):
-                found.append((start, end.end()))
-        return found
+            if self._is_sentence_end(start, mark):
+                ends.append((start, mark.end()))
+        return ends
 
-    def _ends(self, start: int, end: re.Match[str]) -> bool:
-        """Say whether a mark ends a sentence, not a shortened word; ``start`` is before spaces."""
-        next_start = _skip_spaces(self.text, end.end())
+    def _is_sentence_end(self, start: int, mark: re.Match[str]) -> bool:
+        """Whether a mark ends a sentence rather than an abbreviation.
+
+        ``start`` is the position before the mark and the spaces that precede it.
+        """
+        next_start = _skip_spaces(self.text, mark.end())
         if next_start == len(self.text):
             return True
-        before = (self.text[max(0, start - 12) : start].split() or ["."])[-1].lower()
-        after = self.text[next_start]
-        apart = start < end.start()
-        initials = (before.isalpha() and len(before) == 1) or re.search(r"[a-z]\.[a-z]", before)
-        shortened = end[0] == "." and (before in ABBREVIATIONS or initials)
-        return not shortened and after.isalpha() and (apart or after.isupper())
+        previous_word = (self.text[max(0, start - 12) : start].split() or ["."])[-1].lower()
+        next_character = self.text[next_start]
+        is_spaced = start < mark.start()
+        is_initial = (previous_word.isalpha() and len(previous_word) == 1) or re.search(
+            r"[a-z]\.[a-z]", previous_word
+        )
+        is_abbreviation = mark[0] == "." and (previous_word in ABBREVIATIONS or is_initial)
+        return (
+            not is_abbreviation
+            and next_character.isalpha()
+            and (is_spaced or next_character.isupper())
+        )
 
     def match_style(self, phrase: str) -> str:
-        """Return a wording as this turn is written: its marks apart or not, its case."""
-        if self.lower:
+        """Adapt a wording to the turn: spacing of punctuation, and lower case."""
+        if self.is_lowercase:
             phrase = SENTENCE_CAPITAL.sub(lambda letter: letter[0].lower(), phrase)
         return space_out_marks(phrase) if self.spaced else phrase
 
 
 def _protected_ranges(turn: DialogueTurn) -> list[tuple[int, int]]:
-    """Return the stretches of text that hold values or placeholders, in order and apart."""
-    held = [match.span() for match in BRACKETED.finditer(turn.text)]
+    """The ranges of text that contain values or placeholders, merged and in order."""
+    ranges = [match.span() for match in BRACKETED.finditer(turn.text)]
     size = len(turn.text)
-    held += [(span.start, min(span.end, size)) for span in turn.spans if span.start < span.end]
+    ranges += [(span.start, min(span.end, size)) for span in turn.spans if span.start < span.end]
     merged: list[tuple[int, int]] = []
-    for start, end in sorted(held):
+    for start, end in sorted(ranges):
         if merged and start < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
@@ -149,82 +177,88 @@ def _protected_ranges(turn: DialogueTurn) -> list[tuple[int, int]]:
     return merged
 
 
-def _skip_spaces(text: str, place: int) -> int:
-    while place < len(text) and text[place].isspace():
-        place += 1
-    return place
+def _skip_spaces(text: str, position: int) -> int:
+    while position < len(text) and text[position].isspace():
+        position += 1
+    return position
 
 
 def space_out_marks(text: str) -> str:
-    """Return plain text as tokenised corpora have it: marks and clitics apart from words."""
+    """Plain text as tokenized corpora write it: spaces before marks and clitics."""
     return ATTACHED_MARKS.sub(r" \1", ATTACHED_CLITIC.sub(r" \1", text))
 
 
 def inject_text(
-    place: InsertionPoints, words: PhraseSampler, kind: str
+    points: InsertionPoints, sampler: PhraseSampler, kind: str
 ) -> tuple[str, tuple[InjectedText, ...]]:
-    """Return the turn's text with what its kind puts in, and the pieces."""
-    form = words.choose(FORMS_BY_KIND[kind])
-    if not place.you_ends and "address" in form:
+    """Inject what a kind of pollution adds; returns the polluted text and the injected pieces."""
+    form = sampler.choose(FORMS_BY_KIND[kind])
+    if not points.you_ends and "address" in form:
         form = "insult"
-    puts = sorted(
-        (FORM_PLACERS[part](place, words) for part in form.split()), key=lambda put: put.start
+    insertions = sorted(
+        (FORM_PLACERS[part](points, sampler) for part in form.split()),
+        key=lambda insertion: insertion.start,
     )
-    pieces, text, last, added = [], [], 0, 0
-    for start, piece in puts:
-        text += [place.text[last:start], piece]
+    # Starts of insertions count in the original text, those of the pieces in the polluted one.
+    pieces, parts, last, added = [], [], 0, 0
+    for start, piece in insertions:
+        parts += [points.text[last:start], piece]
         pieces.append(InjectedText(start + added, piece))
         last, added = start, added + len(piece)
-    return "".join(text) + place.text[last:], tuple(pieces)
+    return "".join(parts) + points.text[last:], tuple(pieces)
 
 
-def _place_before_sentence(place: InsertionPoints, words: PhraseSampler, form: str) -> InjectedText:
-    """Return a wording before a sentence, with a mark that fits how the sentence begins."""
-    start = words.choose(place.starts)
-    joins = not place.text[start].isupper() or re.match(r"I\b", place.text[start : start + 2])
+def _place_before_sentence(
+    points: InsertionPoints, sampler: PhraseSampler, form: str
+) -> InjectedText:
+    """A wording before a sentence, with a mark that suits how the sentence begins."""
+    start = sampler.choose(points.sentence_starts)
+    joins = not points.text[start].isupper() or re.match(r"I\b", points.text[start : start + 2])
     mark = "," if joins else "!"
-    return InjectedText(start, place.match_style(words.sample_phrase(form) + mark) + " ")
+    return InjectedText(start, points.match_style(sampler.sample_phrase(form) + mark) + " ")
 
 
-def _place_particle(place: InsertionPoints, words: PhraseSampler) -> InjectedText:
-    return _place_before_sentence(place, words, "particle")
+def _place_particle(points: InsertionPoints, sampler: PhraseSampler) -> InjectedText:
+    return _place_before_sentence(points, sampler, "particle")
 
 
-def _place_opener(place: InsertionPoints, words: PhraseSampler) -> InjectedText:
-    return _place_before_sentence(place, words, "opener")
+def _place_opener(points: InsertionPoints, sampler: PhraseSampler) -> InjectedText:
+    return _place_before_sentence(points, sampler, "opener")
 
 
-def _place_sentence(place: InsertionPoints, words: PhraseSampler, form: str) -> InjectedText:
-    """Return a sentence before or after one of the turn's."""
-    sentence = place.match_style(words.sample_phrase(form))
-    chosen = words.choose([*place.starts, None])
+def _place_sentence(points: InsertionPoints, sampler: PhraseSampler, form: str) -> InjectedText:
+    """A sentence before or after one of the turn's sentences."""
+    sentence = points.match_style(sampler.sample_phrase(form))
+    chosen = sampler.choose([*points.sentence_starts, None])
     if chosen is not None:
         return InjectedText(chosen, f"{sentence} ")
-    stop = "" if place.closed else (" ." if place.spaced else ".")
-    return InjectedText(place.last, f"{stop} {sentence}")
+    stop = "" if points.has_closing_mark else (" ." if points.spaced else ".")
+    return InjectedText(points.last, f"{stop} {sentence}")
 
 
-def _place_insult(place: InsertionPoints, words: PhraseSampler) -> InjectedText:
-    return _place_sentence(place, words, "insult")
+def _place_insult(points: InsertionPoints, sampler: PhraseSampler) -> InjectedText:
+    return _place_sentence(points, sampler, "insult")
 
 
-def _place_promotion(place: InsertionPoints, words: PhraseSampler) -> InjectedText:
-    return _place_sentence(place, words, "promotion")
+def _place_promotion(points: InsertionPoints, sampler: PhraseSampler) -> InjectedText:
+    return _place_sentence(points, sampler, "promotion")
 
 
-def _place_aside(place: InsertionPoints, start: int, phrase: str) -> InjectedText:
-    """Return a wording set off by a comma before it, and one after it if the sentence goes on."""
-    goes_on = place.text[_skip_spaces(place.text, start) :][:1].isalnum()
+def _place_aside(points: InsertionPoints, start: int, phrase: str) -> InjectedText:
+    """A wording after a comma, and before another one if the sentence goes on."""
+    goes_on = points.text[_skip_spaces(points.text, start) :][:1].isalnum()
     aside = f", {phrase}," if goes_on else f", {phrase}"
-    return InjectedText(start, f" {space_out_marks(aside)}" if place.spaced else aside)
+    return InjectedText(start, f" {space_out_marks(aside)}" if points.spaced else aside)
 
 
-def _place_address(place: InsertionPoints, words: PhraseSampler) -> InjectedText:
-    return _place_aside(place, words.choose(place.you_ends), words.sample_phrase("address"))
+def _place_address(points: InsertionPoints, sampler: PhraseSampler) -> InjectedText:
+    return _place_aside(points, sampler.choose(points.you_ends), sampler.sample_phrase("address"))
 
 
-def _place_tag(place: InsertionPoints, words: PhraseSampler) -> InjectedText:
-    return _place_aside(place, words.choose(place.ends)[0], words.sample_phrase("tag"))
+def _place_tag(points: InsertionPoints, sampler: PhraseSampler) -> InjectedText:
+    return _place_aside(
+        points, sampler.choose(points.sentence_ends)[0], sampler.sample_phrase("tag")
+    )
 
 
 FORM_PLACERS = {
@@ -235,4 +269,4 @@ FORM_PLACERS = {
     "opener": _place_opener,
     "promotion": _place_promotion,
 }
-"""What puts each form into a turn."""
+"""The function that injects each form."""

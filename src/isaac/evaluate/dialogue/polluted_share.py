@@ -1,4 +1,4 @@
-"""How much of a corpus of responses is still polluted, by what was put in or by words."""
+"""The share of responses that are still polluted, according to the truth file or a word list."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from .tokens import PhraseMatcher, split_words
 
 
 class PollutedShare(NamedTuple):
-    """Polluted responses and dialogues, of how many.
+    """Counts of polluted responses and dialogues.
 
-    ``carried`` of the responses hold only what was put into another one, as a draw may bring it
-    there. ``absent`` responses are in the truth and were not given.
+    ``carried`` of the polluted responses contain only text that was injected into another response;
+    a draw may bring it there. ``absent`` counts responses that the truth names and the corpus
+    lacks.
     """
 
     responses: int
@@ -27,12 +28,12 @@ class PollutedShare(NamedTuple):
 
     @property
     def by_response(self) -> float | None:
-        """The share of responses that are polluted; None without any."""
+        """The share of polluted responses; None without any response."""
         return self.responses / self.of_responses if self.of_responses else None
 
     @property
     def by_dialogue(self) -> float | None:
-        """The share of dialogues with a polluted response; None without any."""
+        """The share of dialogues with a polluted response; None without any dialogue."""
         return self.dialogues / self.of_dialogues if self.of_dialogues else None
 
 
@@ -43,39 +44,43 @@ def compute_polluted_share(
     words: Collection[str] = (),
     clean: Collection[TurnKey] = (),
 ) -> PollutedShare:
-    """Return how many responses are polluted: by the truth, or by a list of words.
+    """Count the polluted responses, according to either the truth or a list of words.
 
-    Responses are given by dialogue and by the index of their turn in its record, as in the truth.
-    By the truth, a response is polluted while it holds a text that was put into it or into any
-    other, unless it is in ``clean`` (by `normalize_id` and index): known to be what it was before
-    anything was put in, which may hold such a text by itself. By a list, it is polluted if it holds
-    one of its words or phrases. Texts are compared by whole words, without case, punctuation and
-    spacing. Give one of both; raises `RecipeError` otherwise.
+    ``responses`` maps each dialogue to its responses by turn index in the record, as in the truth.
+    With ``truth``, a response is polluted if it contains a text that was injected into it or into
+    any other response, unless ``clean`` (keys by `normalize_id` and turn index) says that it is
+    unchanged: the original may contain such a text itself. With ``words``, a response is polluted
+    if it contains one of these words or phrases. Texts are compared by whole words, ignoring case,
+    punctuation and spacing. Raises `RecipeError` unless exactly one of the two is given.
     """
     if (truth is None) == (not words):
-        raise RecipeError("give either the truth of a pollution or a list of words")
-    put_in = {
+        raise RecipeError(
+            "expected either the truth of a pollution or a list of words, got both or neither"
+        )
+    injected = {
         (normalize_id(row.dialogue), row.turn): [piece.text for piece in row.pieces]
         for row in truth or ()
     }
-    anywhere = PhraseMatcher(
-        words if truth is None else (t for texts in put_in.values() for t in texts)
+    any_phrase = PhraseMatcher(
+        words if truth is None else (text for texts in injected.values() for text in texts)
     )
-    given = {
+    texts_by_turn = {
         (normalize_id(name), turn): text
-        for name, said in responses.items()
-        for turn, text in said.items()
+        for name, texts in responses.items()
+        for turn, text in texts.items()
     }
-    found: dict[TurnKey, bool] = {}
-    for key, text in given.items():
-        spoken = split_words(text)
-        if anywhere.among(spoken, text) and (truth is None or key not in clean):
-            found[key] = truth is None or PhraseMatcher(put_in.get(key, ())).among(spoken, text)
+    # Each polluted turn, and whether it contains what was injected into this very turn.
+    polluted: dict[TurnKey, bool] = {}
+    for key, text in texts_by_turn.items():
+        tokens = split_words(text)
+        if any_phrase.occurs_in(tokens, text) and (truth is None or key not in clean):
+            injected_here = PhraseMatcher(injected.get(key, ()))
+            polluted[key] = truth is None or injected_here.occurs_in(tokens, text)
     return PollutedShare(
-        responses=len(found),
-        of_responses=len(given),
-        dialogues=len({name for name, _ in found}),
+        responses=len(polluted),
+        of_responses=len(texts_by_turn),
+        dialogues=len({name for name, _ in polluted}),
         of_dialogues=len({normalize_id(name) for name in responses}),
-        carried=sum(not own for own in found.values()),
-        absent=len(put_in.keys() - given.keys()),
+        carried=sum(not is_injected_here for is_injected_here in polluted.values()),
+        absent=len(injected.keys() - texts_by_turn.keys()),
     )

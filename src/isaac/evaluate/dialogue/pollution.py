@@ -1,7 +1,7 @@
-"""Polluted dialogues: some system turns made rude or unprofessional, and the truth about which.
+"""Pollute dialogues: make some system turns rude or unprofessional, and record the truth.
 
-Text is only ever put in, so that taking the pieces out gives the turn back; a value is never cut.
-The wordings are in ``data/pollution.json``, mild and written for this project.
+Text is only inserted, so removing the inserted pieces restores the turn, and no value is cut. The
+wordings are in ``data/pollution.json``; they are mild and were written for this project.
 """
 
 from __future__ import annotations
@@ -28,11 +28,25 @@ from .injection import (
 )
 
 POLLUTION_KINDS = ("low", "high", "unprofessional")
+"""Kinds of pollution: a particle before a sentence, an insult, or slang and promotion."""
+
 WORDINGS = ("repeated", "varied", "mixed")
+"""Where wordings come from: a few fixed ones, a grammar with many, or either at random."""
+
 PUNCTUATION = re.compile(r"(\s?)[.,?!](?=\s|\Z)")
+"""A mark at the end of a word, with the space before it if there is one."""
 
 TurnKey = tuple[str, int]
 """A dialogue's id and the index of one of its turns."""
+
+
+class PollutionSettings(NamedTuple):
+    """The settings of `pollute`, which explains them."""
+
+    rate: float = 0.1
+    seed: int = 0
+    kinds: Sequence[str] = POLLUTION_KINDS
+    wordings: str = "mixed"
 
 
 class Injection(NamedTuple):
@@ -48,13 +62,13 @@ class Injection(NamedTuple):
 
 @dataclass(frozen=True)
 class PollutedCorpus:
-    """The texts of the polluted turns, and the truth in the order of dialogue id and turn."""
+    """The texts of the polluted turns, and the truth, sorted by dialogue id and turn."""
 
     texts: Mapping[TurnKey, str]
     truth: tuple[Injection, ...]
 
-    def dialogues(self, dialogues: Iterable[Dialogue]) -> list[Dialogue]:
-        """Return the dialogues with the polluted texts in them, their values' spans moved."""
+    def apply_to(self, dialogues: Iterable[Dialogue]) -> list[Dialogue]:
+        """The dialogues with the polluted texts, and the spans of values shifted to match."""
         pieces = {(row.dialogue, row.turn): row.pieces for row in self.truth}
         return [
             Dialogue(
@@ -84,13 +98,13 @@ def pollute(
     kinds: Sequence[str] = POLLUTION_KINDS,
     wordings: str = "mixed",
 ) -> PollutedCorpus:
-    """Return a share of the system turns polluted, halves rounded up, in a seeded sample.
+    """Pollute a seeded sample of the system turns.
 
-    Which turns, and how, depends on the seed, the dialogue's id and the turn's index alone: not
-    on order; and what is polluted at a lower rate is so at a higher one too. System turns without
-    text are no part of the sample. ``kinds`` are as likely as one another, and so are, where
-    ``wordings`` is ``mixed``, one of a few fixed wordings and one of many. Raises `RecipeError`
-    for what cannot be asked, `CorpusError` for two turns under one id.
+    ``rate`` is the share of turns, with halves rounded up; turns without text are not sampled.
+    Which turns are polluted, and how, depends only on the seed, the dialogue's id and the turn's
+    index, not on the order of the dialogues; a higher rate adds turns to those of a lower one. All
+    ``kinds`` are equally likely. With ``wordings`` set to ``mixed``, so are fixed and generated
+    wordings. Raises `RecipeError` for invalid settings, and `CorpusError` if two turns share an id.
     """
     _check_settings(rate, kinds, wordings)
     turns = _index_system_turns(dialogues)
@@ -110,40 +124,40 @@ def pollute(
 
 
 def remove_injected_text(text: str, pieces: Iterable[InjectedText]) -> str:
-    """Return a polluted text without its pieces; raise `CorpusError` if one is not there."""
-    kept, end = [], 0
+    """Restore a polluted text; raises `CorpusError` if a piece is not where it should be."""
+    parts, end = [], 0
     for start, piece in pieces:
         if start < end or text[start : start + len(piece)] != piece:
             raise CorpusError(
-                f"'{shorten(piece, 40)}' does not stand at {start} of '{shorten(text, 60)}'; "
+                f"expected '{shorten(piece, 40)}' at position {start} of '{shorten(text, 60)}'; "
                 "is the truth file that of another corpus or seed?"
             )
-        kept.append(text[end:start])
+        parts.append(text[end:start])
         end = start + len(piece)
-    return "".join(kept) + text[end:]
+    return "".join(parts) + text[end:]
 
 
 def shift_spans(spans: Iterable[Span], pieces: Sequence[InjectedText]) -> tuple[Span, ...]:
-    """Return the spans where they stand once the pieces are put in."""
-    return tuple(
-        span._replace(start=span.start + added, end=span.end + added)
-        for span in spans
-        for added in (_count_inserted_before(span.start, pieces),)
-    )
+    """The positions of the spans after the pieces are inserted."""
+    shifted = []
+    for span in spans:
+        added = _count_inserted_before(span.start, pieces)
+        shifted.append(span._replace(start=span.start + added, end=span.end + added))
+    return tuple(shifted)
 
 
-def _count_inserted_before(place: int, pieces: Sequence[InjectedText]) -> int:
-    """Return how many characters stand before what was at a place of the original."""
+def _count_inserted_before(position: int, pieces: Sequence[InjectedText]) -> int:
+    """How many characters the pieces insert before a position of the original text."""
     added = 0
     for start, text in pieces:
-        if start - added > place:
+        if start - added > position:
             break
         added += len(text)
     return added
 
 
 def truth_rows(polluted: PollutedCorpus) -> list[dict[str, Any]]:
-    """Return the truth as JSON objects, one a polluted turn."""
+    """The truth as JSON objects, one per polluted turn."""
     return [
         {**row._asdict(), "pieces": [piece._asdict() for piece in row.pieces]}
         for row in polluted.truth
@@ -151,71 +165,79 @@ def truth_rows(polluted: PollutedCorpus) -> list[dict[str, Any]]:
 
 
 def parse_truth(rows: Iterable[Any]) -> tuple[Injection, ...]:
-    """Return the truth from its JSON objects; raise `CorpusError` for a row that is not one."""
+    """Parse the truth from its JSON objects; raises `CorpusError` for a malformed one."""
     return tuple(_parse_injection(row, number) for number, row in enumerate(rows, start=1))
 
 
 def _parse_injection(row: Any, number: int) -> Injection:
     try:
         pieces = tuple(InjectedText(piece["start"], piece["text"]) for piece in row["pieces"])
-        found = Injection(**{**row, "pieces": pieces})
+        injection = Injection(**{**row, "pieces": pieces})
     except (TypeError, KeyError):
-        found = None
-    if found is None or not (
-        all(isinstance(part, str) for part in (*found[:1], *found[2:4], found.original))
-        and type(found.turn) is int
-        and all(type(start) is int and isinstance(text, str) for start, text in found.pieces)
+        injection = None
+    if injection is None or not (
+        all(isinstance(part, str) for part in (*injection[:1], *injection[2:4], injection.original))
+        and type(injection.turn) is int
+        and all(type(start) is int and isinstance(text, str) for start, text in injection.pieces)
     ):
         raise CorpusError(
-            f"row {number} of the truth is {shorten(repr(row), 60)}; wanted an object with "
-            f"{', '.join(Injection._fields)}, as `isaac pollute --truth` writes it"
+            f"row {number} of the truth: expected an object with "
+            f"{', '.join(Injection._fields)}, as `isaac pollute --truth` writes it; "
+            f"got {shorten(repr(row), 60)}"
         )
-    return found
+    return injection
 
 
 @cache
 def load_word_list() -> tuple[str, ...]:
-    """Return the word list: words and phrases of which every injected wording holds one."""
+    """The word list; every injected wording contains one of its words or phrases."""
     return tuple(load_pollution_data()["words"])
 
 
 def _check_settings(rate: float, kinds: Sequence[str], wordings: str) -> None:
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
-        raise RecipeError(f"a rate of pollution is above 0 and at most 1 (0.1, say), not {rate}")
+        raise RecipeError(f"expected a rate above 0 and at most 1, such as 0.1; got {rate}")
     unknown = [shorten(str(kind), 40) for kind in kinds if kind not in POLLUTION_KINDS]
     if unknown or not kinds or isinstance(kinds, str):
-        asked = ", ".join(unknown) or shorten(str(kinds), 40) or "none"
+        got = ", ".join(unknown) or shorten(str(kinds), 40) or "none"
         raise RecipeError(
-            f"kinds of pollution are some of {', '.join(POLLUTION_KINDS)}, not {asked}"
+            f"expected one or more kinds of pollution from {', '.join(POLLUTION_KINDS)}; got {got}"
         )
     if wordings not in WORDINGS:
-        raise RecipeError(f"wordings are {', '.join(WORDINGS)}, not {shorten(str(wordings), 40)}")
+        raise RecipeError(
+            f"expected wordings to be one of {', '.join(WORDINGS)}; "
+            f"got {shorten(str(wordings), 40)}"
+        )
 
 
 def _index_system_turns(dialogues: Sequence[Dialogue]) -> dict[TurnKey, tuple[DialogueTurn, bool]]:
-    """Return the system's turns with text, each with whether its marks are spaced."""
-    found: dict[TurnKey, tuple[DialogueTurn, bool]] = {}
+    """The system turns with text, and whether each writes spaces before punctuation marks.
+
+    A turn without marks is written like the rest of its dialogue.
+    """
+    index: dict[TurnKey, tuple[DialogueTurn, bool]] = {}
     for dialogue in dialogues:
-        usual = sum(_spacing_balance(turn.text) for turn in dialogue.turns) > 0
+        dialogue_is_spaced = sum(_spacing_balance(turn.text) for turn in dialogue.turns) > 0
         for turn in dialogue.turns:
             if turn.role != "assistant" or not turn.text.strip():
                 continue
             key = (dialogue.id, turn.index)
-            if key in found:
+            if key in index:
                 raise CorpusError(
                     f"two system turns {turn.index} in '{shorten(dialogue.id, 40)}'; "
                     "give each dialogue an id of its own"
                 )
-            spacing = _spacing_balance(turn.text)
-            found[key] = turn, spacing > 0 or (spacing == 0 and usual)
-    return found
+            balance = _spacing_balance(turn.text)
+            index[key] = turn, balance > 0 or (balance == 0 and dialogue_is_spaced)
+    return index
 
 
 def _spacing_balance(text: str) -> int:
-    """Return by how many marks more stand apart from their word than stand at it."""
+    """The number of marks after a space minus the number of marks attached to a word."""
     return sum(1 if mark[1] else -1 for mark in PUNCTUATION.finditer(text))
 
 
-def _seeded_rng(seed: int, key: TurnKey, use: str) -> Random:
-    text = json.dumps([seed, *key, use])
+def _seeded_rng(seed: int, key: TurnKey, purpose: str) -> Random:
+    """A generator for one turn and purpose, independent of all others."""
+    text = json.dumps([seed, *key, purpose])
     return Random(int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little"))

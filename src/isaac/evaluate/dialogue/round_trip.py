@@ -1,4 +1,4 @@
-"""What is lost when texts lose their values and get them back, and what never left them."""
+"""Quality of delexicalization: what a round trip loses, and which values it misses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ...corpus.dialogue.value_lexicon import Lexicon
 
 
 class RoundTrip(NamedTuple):
-    """How many system turns there are and how many came back word for word.
+    """How many system turns there are, and how many a round trip restores word for word.
 
-    ``precision`` and ``recall`` are those of the slots' values in the turns that did not: of the
-    values that came, those that were wanted, and of those wanted, those that came; 1 where there
+    ``precision`` and ``recall`` are those of the slot values in the other turns: the share of
+    restored values that are right, and the share of original values that are restored; 1 if there
     are none.
     """
 
@@ -28,47 +28,55 @@ class RoundTrip(NamedTuple):
 
     @property
     def share(self) -> float:
-        """The share of turns that came back word for word; 1 where there are no turns."""
+        """The share of turns restored word for word; 1 if there are no turns."""
         return self.verbatim / self.turns if self.turns else 1.0
 
 
 class ValueLeak(NamedTuple):
-    """How many of a slot's annotated values a text showed, and its template still shows."""
+    """How many of a slot's annotated values the texts show, and the templates still show."""
 
     shown: int
     left: int
 
 
+def restore_text(template: Template) -> str | None:
+    """Fill a template with its own values."""
+    return lexicalize(template.text, template.values)
+
+
 def measure_round_trip(
     dialogues: Iterable[Dialogue],
     lexicon: Lexicon,
-    back: Callable[[Template], str | None] = lambda made: lexicalize(made.text, made.values),
+    restore: Callable[[Template], str | None] = restore_text,
 ) -> RoundTrip:
-    """Return what comes back of the system's turns; ``back`` fills a template."""
-    turns = verbatim = right = came = wanted = 0
+    """Delexicalize the system turns, restore their texts, and compare these with the originals."""
+    turns = verbatim = right = restored = expected = 0
     for turn in chain.from_iterable(map(system_turns, dialogues)):
-        made = delexicalize(turn, lexicon)
-        filled = back(made)
+        template = delexicalize(turn, lexicon)
+        text = restore(template)
         turns += 1
-        if filled == turn.text:
+        if text == turn.text:
             verbatim += 1
             continue
-        own = _count_values(made)
-        other = _count_values(delexicalize(_replace_text(turn, filled or ""), lexicon))
-        right += (own & other).total()
-        came, wanted = came + other.total(), wanted + own.total()
-    precision, recall = right / came if came else 1.0, right / wanted if wanted else 1.0
+        original_values = _count_values(template)
+        restored_values = _count_values(delexicalize(_replace_text(turn, text or ""), lexicon))
+        right += (original_values & restored_values).total()
+        restored += restored_values.total()
+        expected += original_values.total()
+    precision = right / restored if restored else 1.0
+    recall = right / expected if expected else 1.0
     return RoundTrip(turns, verbatim, precision, recall)
 
 
 def count_leaks(dialogues: Iterable[Dialogue], lexicon: Lexicon) -> Mapping[str, ValueLeak]:
-    """Return, by slot of the acts, how many values still stand in the templates.
+    """Count by slot how many values of acts the templates still show.
 
-    A value that the text shows nowhere, such as a parking's yes, does not count.
+    Values that the text does not mention, such as ``yes`` for parking, do not count.
     """
     shown: Counter[str] = Counter()
     left: Counter[str] = Counter()
     for turn in chain.from_iterable(map(system_turns, dialogues)):
+        # A separator instead of each placeholder, so that no mention spans two pieces of text.
         text = PLACEHOLDER.sub("\n\x00\n", delexicalize(turn, lexicon).text)
         for act in turn.acts:
             if (
@@ -81,14 +89,14 @@ def count_leaks(dialogues: Iterable[Dialogue], lexicon: Lexicon) -> Mapping[str,
     return {slot: ValueLeak(shown[slot], left[slot]) for slot in sorted(shown)}
 
 
-def _count_values(made: Template) -> Counter[tuple[str, str]]:
-    """Return slot and value of every placeholder, however many there are of a slot."""
-    numbered = ((name, form) for name, forms in made.values.items() for form in forms)
+def _count_values(template: Template) -> Counter[tuple[str, str]]:
+    """Slot and value of every placeholder, without the number that tells values of a slot apart."""
+    numbered = ((name, form) for name, forms in template.values.items() for form in forms)
     return Counter(
         (name.rstrip("0123456789").rstrip("_"), normalize_surface(form)) for name, form in numbered
     )
 
 
 def _replace_text(turn: DialogueTurn, text: str) -> DialogueTurn:
-    """Return the turn with another text: its acts hold, its places do not."""
+    """The turn with another text; its acts stay, its spans do not."""
     return DialogueTurn(turn.index, turn.role, text, turn.acts)

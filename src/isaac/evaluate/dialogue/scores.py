@@ -1,4 +1,4 @@
-"""All scores of a system's responses in one: Inform, Success, BLEU, slots, variety, pollution."""
+"""All scores of a system's responses: Inform, Success, BLEU, slots, variety and pollution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ...corpus.dialogue.goals import parse_goal
 from ...corpus.dialogue.predictions import Prediction, Predictions, normalize_id, parse_state
-from ...corpus.dialogue.schema import BeliefState, Dialogue
+from ...corpus.dialogue.schema import BeliefState, Dialogue, system_turns
 from ...errors import CorpusError
 from .bleu import compute_bleu
 from .database import Database
@@ -24,12 +24,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Gold:
-    """What responses are scored against, each part by `normalize_id` and only as far as there is any.
+    """What responses are scored against, by `normalize_id`; each part may lack dialogues.
 
-    ``goals`` are in MultiWOZ's layout (see `parse_goal`); ``states``, ``references`` (delexicalised)
-    and ``booked`` domains are one a system turn. Without ``booked`` of a dialogue, each reference
-    number that is given counts. ``texts`` are the system's turns with their values, by their index
-    in the record.
+    ``goals`` are in MultiWOZ's layout (see `parse_goal`). ``states``, ``references`` (delexicalized
+    responses) and ``booked`` domains have one entry per system turn. For a dialogue without
+    ``booked``, every reference number counts. ``texts`` are the system turns with their values, by
+    index in the record.
     """
 
     goals: Mapping[str, Any] = field(default_factory=dict)
@@ -44,10 +44,10 @@ def build_gold(
     references: Mapping[str, Sequence[str]] | None = None,
     booked: Mapping[str, Sequence[Collection[str]]] | None = None,
 ) -> Gold:
-    """Return what to score against, from dialogues with their goals and states.
+    """Collect what to score against from dialogues with goals and states.
 
-    ``references`` are the delexicalised system turns and ``booked`` the domains that are booked
-    after each (see `booked_in`), by dialogue.
+    ``references`` are the delexicalized system turns and ``booked`` the domains that are booked
+    after each (see `find_booked_domains`), both by dialogue.
     """
     goals: dict[str, Any] = {}
     states: dict[str, list[BeliefState]] = {}
@@ -55,8 +55,10 @@ def build_gold(
     for dialogue in dialogues:
         key = normalize_id(dialogue.id)
         if key in goals:
-            raise CorpusError(f"dialogue {dialogue.id} is there twice")
-        turns = [turn for turn in dialogue.turns if turn.role == "assistant"]
+            raise CorpusError(
+                f"duplicate dialogue id {dialogue.id}; give each dialogue a different id"
+            )
+        turns = system_turns(dialogue)
         goals[key] = dialogue.goal
         texts[key] = {turn.index: turn.text for turn in turns}
         states[key] = [
@@ -67,12 +69,12 @@ def build_gold(
     return Gold(goals, states, _normalize_ids(references), _normalize_ids(booked), texts)
 
 
-def _normalize_ids(given: Mapping[str, Item] | None) -> dict[str, Item]:
-    return {normalize_id(name): value for name, value in (given or {}).items()}
+def _normalize_ids(by_id: Mapping[str, Item] | None) -> dict[str, Item]:
+    return {normalize_id(name): value for name, value in (by_id or {}).items()}
 
 
 class InformSuccessRate(NamedTuple):
-    """How many dialogues were informed and succeeded, of those with a goal (in a domain)."""
+    """How many dialogues were informed and how many succeeded, overall or in one domain."""
 
     dialogues: int
     informed: int
@@ -80,26 +82,26 @@ class InformSuccessRate(NamedTuple):
 
     @property
     def inform(self) -> float | None:
-        """Inform in per cent; None without dialogues."""
+        """Inform in percent; None without dialogues."""
         return 100 * self.informed / self.dialogues if self.dialogues else None
 
     @property
     def success(self) -> float | None:
-        """Success in per cent; None without dialogues."""
+        """Success in percent; None without dialogues."""
         return 100 * self.succeeded / self.dialogues if self.dialogues else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts and the rates."""
+        """The counts and the rates as JSON values."""
         return {**self._asdict(), "inform": self.inform, "success": self.success}
 
 
 @dataclass(frozen=True)
 class DialogueScores:
-    """Scores of responses; None where nothing could be scored.
+    """The scores of a system's responses; None where something could not be scored.
 
-    ``overall`` and ``domains`` hold Inform and Success; in a domain, a dialogue succeeds only if
-    all its domains are informed. ``unscored`` counts what was left out, by reason.
-    ``gold_states`` counts the dialogues that were judged by the gold states.
+    ``overall`` and ``domains`` hold Inform and Success; a domain counts as succeeded only if all
+    domains of its dialogue are informed. ``gold_states`` counts the dialogues judged by the gold
+    belief states instead of the system's. ``unscored`` counts what was left out, by reason.
     """
 
     dialogues: int
@@ -116,14 +118,14 @@ class DialogueScores:
 
     @property
     def combined(self) -> float | None:
-        """BLEU and the mean of Inform and Success, added."""
+        """The combined score: BLEU plus the mean of Inform and Success."""
         inform, success = self.overall.inform, self.overall.success
         if self.bleu is None or inform is None or success is None:
             return None
         return self.bleu + (inform + success) / 2
 
     def as_json(self) -> dict[str, Any]:
-        """Return the scores as JSON values, in an order that does not change."""
+        """The scores as JSON values, in a fixed order."""
         return {
             "dialogues": self.dialogues,
             "responses": self.responses,
@@ -144,30 +146,37 @@ class DialogueScores:
             },
             "variety": self.variety._asdict(),
             "polluted": {
-                name: None if found is None else _polluted_share_json(found)
-                for name, found in (("truth", self.by_truth), ("words", self.by_words))
+                name: None if share is None else _polluted_share_json(share)
+                for name, share in (("truth", self.by_truth), ("words", self.by_words))
             },
             "unscored": dict(self.unscored),
         }
 
     def lines(self) -> list[str]:
-        """Return the scores as lines to be read."""
+        """The scores as lines of text for a terminal."""
         return [
             f"{self.dialogues:,} dialogues, {self.responses:,} responses",
-            f"Inform {_format_score(self.overall.inform)}, Success {_format_score(self.overall.success)}, "
-            f"BLEU {_format_score(self.bleu)}, combined {_format_score(self.combined)} "
+            f"{_format_rates(self.overall)}, BLEU {_format_score(self.bleu)}, "
+            f"combined {_format_score(self.combined)} "
             f"({self.overall.dialogues:,} dialogues with a goal)",
             *(
-                f"  {name}: Inform {_format_score(rate.inform)}, Success {_format_score(rate.success)} "
-                f"({rate.dialogues:,} dialogues)"
+                f"  {name}: {_format_rates(rate)} ({rate.dialogues:,} dialogues)"
                 for name, rate in self.domains.items()
             ),
             *self._format_slot_errors(),
             *_format_variety(self.variety),
-            *_format_polluted_share("by the truth", self.by_truth),
-            *_format_polluted_share("by the word list", self.by_words),
-            *([f"judged by gold states: {self.gold_states:,}"] if self.gold_states else []),
-            *(f"not scored, {why}: {count:,}" for why, count in self.unscored.items() if count),
+            *_format_polluted_share("truth file", self.by_truth),
+            *_format_polluted_share("word list", self.by_words),
+            *(
+                [f"dialogues judged by gold states: {self.gold_states:,}"]
+                if self.gold_states
+                else []
+            ),
+            *(
+                f"not scored, {reason}: {count:,}"
+                for reason, count in self.unscored.items()
+                if count
+            ),
         ]
 
     def _format_slot_errors(self) -> list[str]:
@@ -185,6 +194,10 @@ def _format_score(value: float | None) -> str:
     return "none" if value is None else f"{value:.1f}"
 
 
+def _format_rates(rate: InformSuccessRate) -> str:
+    return f"Inform {_format_score(rate.inform)}, Success {_format_score(rate.success)}"
+
+
 def _format_share(value: float | None) -> str:
     return "none" if value is None else f"{value:.1%}"
 
@@ -192,31 +205,34 @@ def _format_share(value: float | None) -> str:
 def _format_variety(variety: Variety) -> list[str]:
     if variety.entropy is None or variety.length is None:
         return []
-    mean = "" if variety.msttr is None else f", MSTTR {variety.msttr:.3f}"
+    msttr = "" if variety.msttr is None else f", MSTTR {variety.msttr:.3f}"
     return [
         f"variety: {variety.vocabulary:,} different words, {variety.pairs:,} pairs, "
         f"{variety.triples:,} triples; {variety.length:.1f} words a response, "
-        f"bigram entropy {variety.entropy:.2f} bits{mean}"
+        f"bigram entropy {variety.entropy:.2f} bits{msttr}"
     ]
 
 
-def _format_polluted_share(how: str, found: PollutedShare | None) -> list[str]:
-    if found is None:
+def _format_polluted_share(source: str, share: PollutedShare | None) -> list[str]:
+    if share is None:
         return []
-    return [
-        f"polluted {how}: {found.responses:,} of {found.of_responses:,} responses "
-        f"({_format_share(found.by_response)}), {found.dialogues:,} of {found.of_dialogues:,} dialogues "
-        f"({_format_share(found.by_dialogue)})",
-        *([f"  by what was put into another: {found.carried:,}"] if found.carried else []),
-        *([f"  in the truth, and not given: {found.absent:,}"] if found.absent else []),
+    lines = [
+        f"polluted according to the {source}: {share.responses:,} of {share.of_responses:,} "
+        f"responses ({_format_share(share.by_response)}), {share.dialogues:,} of "
+        f"{share.of_dialogues:,} dialogues ({_format_share(share.by_dialogue)})"
     ]
+    if share.carried:
+        lines.append(f"  only with text injected into another response: {share.carried:,}")
+    if share.absent:
+        lines.append(f"  polluted turns of the truth file without a response: {share.absent:,}")
+    return lines
 
 
-def _polluted_share_json(found: PollutedShare) -> dict[str, Any]:
+def _polluted_share_json(share: PollutedShare) -> dict[str, Any]:
     return {
-        **found._asdict(),
-        "by_response": found.by_response,
-        "by_dialogue": found.by_dialogue,
+        **share._asdict(),
+        "by_response": share.by_response,
+        "by_dialogue": share.by_dialogue,
     }
 
 
@@ -228,27 +244,28 @@ def score_predictions(
     truth: Collection[Injection] | None = None,
     words: Collection[str] = (),
 ) -> DialogueScores:
-    """Return the scores of a system's responses, as far as what they are scored against is there.
+    """Score a system's responses, as far as the data to score them against is available.
 
-    A dialogue is judged by the system's own states if each of its turns has one, else by the gold
-    states. Without a database there is no Inform and Success; without references no BLEU (which
-    needs the extra ``evaluate``) and no slot errors. By the ``truth`` of a pollution, a response
-    that is as gold has it is clean. Raises `CorpusError` naming the dialogue and the turn where the
-    turns of one do not match, and where the truth is of a turn that cannot be told.
+    A dialogue is judged by the system's own belief states if each of its turns has one, otherwise
+    by the gold states. Without a database there is no Inform and Success; without references there
+    is no BLEU (which needs the extra ``evaluate``) and no slot error rate. With the ``truth`` of a
+    pollution, a response equal to gold's counts as clean. Raises `CorpusError`, naming the
+    dialogue, if responses do not match its turns in number, or if it is polluted and its turns are
+    unknown.
     """
-    said = {normalize_id(name): list(turns) for name, turns in predictions.items()}
-    responses = {name: [turn.response for turn in turns] for name, turns in said.items()}
+    by_id = {normalize_id(name): list(turns) for name, turns in predictions.items()}
+    responses = {name: [turn.response for turn in turns] for name, turns in by_id.items()}
     pairs = _pair_references(responses, gold.references)
-    outcomes, unscored, by_gold = _judge_dialogues(said, gold, database)
-    unscored["no reference"] = len(said.keys() - gold.references.keys())
+    outcomes, unscored, by_gold = _judge_dialogues(by_id, gold, database)
+    unscored["no reference"] = len(by_id.keys() - gold.references.keys())
     unscored["no prediction for a dialogue with a goal"] = sum(
-        bool(parse_goal(goal, name)) for name, goal in gold.goals.items() if name not in said
+        bool(parse_goal(goal, name)) for name, goal in gold.goals.items() if name not in by_id
     )
     overall, domains = _compute_rates(outcomes)
-    texts = _index_texts(said, gold, {normalize_id(row.dialogue) for row in truth or ()})
-    clean = () if truth is None else _find_unchanged(gold, said, texts)
+    texts = _index_texts(by_id, gold, {normalize_id(row.dialogue) for row in truth or ()})
+    clean = () if truth is None else _find_unchanged(gold, by_id, texts)
     return DialogueScores(
-        dialogues=len(said),
+        dialogues=len(by_id),
         responses=sum(map(len, responses.values())),
         overall=overall,
         domains=domains,
@@ -263,51 +280,52 @@ def score_predictions(
 
 
 def _index_texts(
-    said: Mapping[str, Sequence[Prediction]], gold: Gold, polluted: Collection[str]
+    predictions: Mapping[str, Sequence[Prediction]], gold: Gold, polluted: Collection[str]
 ) -> dict[str, dict[int, str]]:
-    """Return what was said by dialogue and by the index of its turn, which gold may have to tell.
+    """The texts of the responses, by dialogue and by index of the turn in its record.
 
-    Only in dialogues that were ``polluted`` does it matter which index it is.
+    Where predictions have no index, gold provides it. Where gold lacks the dialogue, too, they are
+    numbered from 0, unless the dialogue is ``polluted``: then the indices matter.
     """
-    found = {}
-    for name, turns in said.items():
-        places = [one.turn for one in turns if one.turn is not None]
-        if len(places) < len(turns):
+    indexed = {}
+    for name, turns in predictions.items():
+        indices = [turn.turn for turn in turns if turn.turn is not None]
+        if len(indices) < len(turns):
             if name not in gold.texts and name in polluted:
                 raise CorpusError(
-                    f"dialogue {name} is in the truth, but which turns of it the responses are "
-                    "cannot be told: gold has no such dialogue"
+                    f"dialogue {name} is in the truth but not in gold, so the turns of its "
+                    "responses are unknown; add the dialogue to gold"
                 )
-            places = list(gold.texts.get(name, range(len(turns))))
-            _check_turn_counts(name, len(turns), len(places), "system turns in gold")
-        spoken = (one.response if one.text is None else one.text for one in turns)
-        found[name] = dict(zip(places, spoken, strict=True))
-    return found
+            indices = list(gold.texts.get(name, range(len(turns))))
+            _check_turn_counts(name, len(turns), len(indices), "system turns in gold")
+        texts = (turn.response if turn.text is None else turn.text for turn in turns)
+        indexed[name] = dict(zip(indices, texts, strict=True))
+    return indexed
 
 
 def _find_unchanged(
     gold: Gold,
-    said: Mapping[str, Sequence[Prediction]],
+    predictions: Mapping[str, Sequence[Prediction]],
     texts: Mapping[str, Mapping[int, str]],
 ) -> set[TurnKey]:
-    """Return which responses are as gold has them: with values where known, else without."""
-    same = set()
-    for name, turns in said.items():
-        known, bare = gold.texts.get(name, {}), gold.references.get(name, [])
-        for place, (turn, index) in enumerate(zip(turns, texts[name], strict=True)):
+    """The responses that equal gold's: compared with values if these are known, else without."""
+    unchanged = set()
+    for name, turns in predictions.items():
+        gold_texts, references = gold.texts.get(name, {}), gold.references.get(name, [])
+        for number, (turn, index) in enumerate(zip(turns, texts[name], strict=True)):
             if turn.text is not None:
-                alike = turn.text == known.get(index)
+                is_equal = turn.text == gold_texts.get(index)
             else:
-                alike = place < len(bare) and turn.response == bare[place]
-            if alike:
-                same.add((name, index))
-    return same
+                is_equal = number < len(references) and turn.response == references[number]
+            if is_equal:
+                unchanged.add((name, index))
+    return unchanged
 
 
 def _pair_references(
     responses: Mapping[str, Sequence[str]], references: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str]]:
-    """Return each response with its reference, where there is one."""
+    """Each response with its reference, for dialogues that have references."""
     pairs: list[tuple[str, str]] = []
     for name, texts in responses.items():
         if name in references:
@@ -317,49 +335,55 @@ def _pair_references(
 
 
 def _judge_dialogues(
-    said: Mapping[str, Sequence[Prediction]], gold: Gold, database: Database | None
+    predictions: Mapping[str, Sequence[Prediction]], gold: Gold, database: Database | None
 ) -> tuple[list[DialogueOutcome], dict[str, int], int]:
-    """Return how each dialogue went, how many were not judged and why, and by gold states."""
+    """Judge the dialogues; also counts those not judged, by reason, and those judged by gold."""
     outcomes, by_gold = [], 0
     unscored = dict.fromkeys(("no goal", "no state", "no database"), 0)
-    for name, turns in said.items():
-        aims = parse_goal(gold.goals.get(name), name)
-        own = [turn.state for turn in turns if turn.state is not None]
-        states = own if len(own) == len(turns) else gold.states.get(name)
-        if not aims:
+    for name, turns in predictions.items():
+        goal = parse_goal(gold.goals.get(name), name)
+        own_states = [turn.state for turn in turns if turn.state is not None]
+        states = own_states if len(own_states) == len(turns) else gold.states.get(name)
+        if not goal:
             unscored["no goal"] += 1
         elif database is None:
             unscored["no database"] += 1
         elif states is None:
             unscored["no state"] += 1
         else:
-            by_gold += states is not own
+            by_gold += states is not own_states
             booked = gold.booked.get(name)
             _check_turn_counts(name, len(turns), len(states), "gold states")
             if booked is not None:
                 _check_turn_counts(name, len(turns), len(booked), "turns with bookings")
             outcomes.append(
-                judge_dialogue(aims, build_judged_turns(turns, states, booked), database)
+                judge_dialogue(goal, build_judged_turns(turns, states, booked), database)
             )
     return outcomes, unscored, by_gold
 
 
-def _check_turn_counts(name: str, here: int, there: int, what: str) -> None:
-    if here != there:
+def _check_turn_counts(name: str, responses: int, expected: int, what: str) -> None:
+    if responses != expected:
         raise CorpusError(
-            f"dialogue {name}: {here} responses, but {there} {what}; they part at turn "
-            f"{min(here, there)}. Give one response a system turn, empty where there is none"
+            f"dialogue {name}: expected one response per system turn, got {responses} responses "
+            f"for {expected} {what}. Give an empty response where the system said nothing"
         )
 
 
 def _compute_rates(
     outcomes: Sequence[DialogueOutcome],
 ) -> tuple[InformSuccessRate, dict[str, InformSuccessRate]]:
-    count: Counter[str] = Counter(name for one in outcomes for name in one.informed)
-    informed = Counter(name for one in outcomes for name, yes in one.informed.items() if yes)
-    succeeded = Counter(name for one in outcomes for name, yes in one.succeeded.items() if yes)
+    count: Counter[str] = Counter(name for outcome in outcomes for name in outcome.informed)
+    informed = Counter(
+        name for outcome in outcomes for name, achieved in outcome.informed.items() if achieved
+    )
+    succeeded = Counter(
+        name for outcome in outcomes for name, achieved in outcome.succeeded.items() if achieved
+    )
     overall = InformSuccessRate(
-        len(outcomes), sum(one.inform for one in outcomes), sum(one.success for one in outcomes)
+        len(outcomes),
+        sum(outcome.inform for outcome in outcomes),
+        sum(outcome.success for outcome in outcomes),
     )
     names = sorted(count)
     return overall, {

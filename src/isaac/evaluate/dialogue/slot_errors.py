@@ -1,4 +1,4 @@
-"""Slot error rate: placeholders that a response lacks or has too many."""
+"""Slot error rate: placeholders that a response lacks, or has too many of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...corpus.dialogue.placeholders import Placeholder, find_placeholders
 
 
 class SlotErrors(NamedTuple):
-    """How many placeholders the references hold, the responses hold, and both."""
+    """Placeholder counts: ``wanted`` in references, ``given`` in responses, ``right`` in both."""
 
     wanted: int
     given: int
@@ -18,20 +18,20 @@ class SlotErrors(NamedTuple):
 
     @property
     def missing(self) -> int:
-        """Placeholders of references that the responses lack."""
+        """Placeholders of the references that the responses lack."""
         return self.wanted - self.right
 
     @property
     def superfluous(self) -> int:
-        """Placeholders of responses that the references lack."""
+        """Placeholders of the responses that the references lack."""
         return self.given - self.right
 
     @property
     def rate(self) -> float | None:
-        """Missing and superfluous placeholders as a part of those of the references.
+        """Missing and superfluous placeholders, relative to the references' placeholders.
 
-        Over 1 if the responses hold many that are not wanted (Wen et al. 2015); None
-        if the references hold none.
+        Exceeds 1 if the responses have many superfluous ones (Wen et al. 2015); None if the
+        references have no placeholder.
         """
         return (self.missing + self.superfluous) / self.wanted if self.wanted else None
 
@@ -42,28 +42,29 @@ class SlotErrors(NamedTuple):
 
     @property
     def recall(self) -> float | None:
-        """The share of the references' placeholders that are there; None without any."""
+        """The share of the references' placeholders that the responses have; None without any."""
         return self.right / self.wanted if self.wanted else None
 
 
 def count_slot_errors(pairs: Iterable[tuple[str, str]]) -> SlotErrors:
-    """Return the slot errors of delexicalised responses, each given with its reference.
+    """Count the slot errors in (response, reference) pairs of delexicalized texts.
 
-    A placeholder counts as often as it occurs. One without domain (``[value_name]``) is the same
-    as one with any (``[hotel_name]``).
+    Every occurrence counts. A placeholder without domain (``[value_name]``) matches one with any
+    domain (``[hotel_name]``).
     """
     wanted = given = right = 0
     for response, reference in pairs:
-        there, due = Counter(find_placeholders(response)), Counter(find_placeholders(reference))
-        wanted, given = wanted + due.total(), given + there.total()
-        right += count_matches(there, due)
+        actual = Counter(find_placeholders(response))
+        expected = Counter(find_placeholders(reference))
+        wanted, given = wanted + expected.total(), given + actual.total()
+        right += count_matches(actual, expected)
     return SlotErrors(wanted, given, right)
 
 
-def count_matches(one: Counter[Placeholder], other: Counter[Placeholder]) -> int:
-    """Return how many placeholders of two texts can be paired."""
-    same = one & other
-    left, right = one - same, other - same
+def count_matches(first: Counter[Placeholder], second: Counter[Placeholder]) -> int:
+    """How many placeholders of two texts can be paired."""
+    same = first & second
+    left, right = first - same, second - same
     slots = {placeholder.slot for placeholder in left}
     return same.total() + sum(_count_domainless_matches(left, right, slot) for slot in slots)
 
@@ -71,11 +72,11 @@ def count_matches(one: Counter[Placeholder], other: Counter[Placeholder]) -> int
 def _count_domainless_matches(
     left: Counter[Placeholder], right: Counter[Placeholder], slot: str
 ) -> int:
-    """Return how many of a slot can be paired where one side names no domain.
+    """How many of a slot's placeholders can be paired because one of the two has no domain.
 
-    What is the same on both sides is gone, so that only one of them has any without domain.
+    Equal placeholders are already removed, so at most one side has any without domain.
     """
-    bare = Placeholder("", slot)
-    named_left = sum(n for one, n in left.items() if one.slot == slot and one.domain)
-    named_right = sum(n for one, n in right.items() if one.slot == slot and one.domain)
-    return min(left[bare], named_right) + min(right[bare], named_left)
+    without_domain = Placeholder("", slot)
+    named_left = sum(count for each, count in left.items() if each.slot == slot and each.domain)
+    named_right = sum(count for each, count in right.items() if each.slot == slot and each.domain)
+    return min(left[without_domain], named_right) + min(right[without_domain], named_left)

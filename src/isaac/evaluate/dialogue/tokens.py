@@ -1,4 +1,4 @@
-"""Words of responses: what they are, and whether given ones are among them."""
+"""Words of responses, and a search for words and phrases in them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from ...corpus.dialogue.placeholders import unify_placeholders
 from ...errors import CorpusError
 
 CLITIC_SPACE = re.compile(r" (?=(?:n['’]t|['’](?:s|d|m|ll|re|ve))\b)", re.IGNORECASE)
-"""The space that MultiWOZ 2.1 has in ``do n't`` and ``I 'd``, where people write none."""
+"""The space in MultiWOZ 2.1's ``do n't`` and ``I 'd``, which people do not write."""
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+"""A word, with its apostrophes: ``don't``."""
 
 
 def join_contractions(text: str) -> str:
-    """Return the text with contractions in one piece and its whitespace as single spaces."""
+    """The text with contractions joined and whitespace reduced to single spaces."""
     return CLITIC_SPACE.sub("", " ".join(text.split()))
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text in lower case, without punctuation; a placeholder is one word."""
+    """The words of a text in lower case, without punctuation; a placeholder is one word."""
     return WORD.findall(unify_placeholders(join_contractions(text)).replace("’", "'"))
 
 
 class PhraseMatcher:
-    """Words and phrases that can be looked for in texts: whole words, in any case.
+    """Searches texts for words and phrases: whole words, in any case.
 
-    What has no word in it, such as an emoji, is looked for as it stands. Raises `CorpusError` if
-    one is empty, since it would be in every text.
+    A phrase without any word, such as an emoji, is searched for verbatim. Raises `CorpusError` for
+    an empty phrase, which would be in every text.
     """
 
     def __init__(self, phrases: Iterable[str]) -> None:
@@ -41,12 +42,14 @@ class PhraseMatcher:
             elif phrase.strip():
                 self.symbols.add(phrase.strip())
             else:
-                raise CorpusError("a word or phrase to look for is empty")
+                raise CorpusError(
+                    "a word or phrase to search for is empty; remove it from the list"
+                )
 
-    def among(self, words: list[str], text: str) -> bool:
-        """Say whether any of the phrases is in a text, given with its `split_words`."""
-        return any(sign in text for sign in self.symbols) or any(
-            tuple(words[place : place + len(phrase)]) == phrase
-            for place, word in enumerate(words)
+    def occurs_in(self, words: list[str], text: str) -> bool:
+        """Whether a text contains any of the phrases; ``words`` are its `split_words`."""
+        return any(symbol in text for symbol in self.symbols) or any(
+            tuple(words[start : start + len(phrase)]) == phrase
+            for start, word in enumerate(words)
             for phrase in self.by_first_word.get(word, ())
         )

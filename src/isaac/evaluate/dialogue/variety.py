@@ -1,4 +1,4 @@
-"""Lexical variety of responses: how many different words, and how freely they follow another."""
+"""Lexical variety of responses: how many distinct words, and how predictable the next word is."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import NamedTuple
 from .tokens import split_words
 
 SEGMENT_WORDS = 50
-"""Words in a segment of the mean type-token ratio."""
+"""Length in words of a segment for the mean segmental type-token ratio (MSTTR)."""
 
 
 class Variety(NamedTuple):
     """How varied responses are; None where there are too few words.
 
-    ``vocabulary``, ``pairs`` and ``triples`` count different words and runs of two and three;
-    ``distinct_1`` to ``distinct_3`` are they as shares of all (Li et al. 2016). ``entropy`` is that
-    of a word given the one before it, in bits. ``compute_msttr`` is the mean share of different words in
-    segments of 50 (Johnson 1944), ``length`` the mean number of words in a response.
+    ``vocabulary``, ``pairs`` and ``triples`` count distinct words, bigrams and trigrams;
+    ``distinct_1`` to ``distinct_3`` are these counts as shares of all (Li et al. 2016). ``entropy``
+    is the conditional entropy of a word given the one before it, in bits. ``msttr`` is the mean
+    share of distinct words in segments of 50 words (Johnson 1944), ``length`` the mean length of a
+    response in words.
     """
 
     responses: int
@@ -37,50 +38,54 @@ class Variety(NamedTuple):
 
 
 def measure_variety(responses: Iterable[str]) -> Variety:
-    """Return how varied delexicalised responses are; see `split_words` for what a word is.
+    """Measure how varied delexicalized responses are; `split_words` defines what a word is.
 
-    Runs of words do not go over the end of a response; segments do, and words that fill no segment
-    are left out of ``compute_msttr``.
+    N-grams do not cross the end of a response. Segments of ``msttr`` do; the last words, which fill
+    no segment, are left out.
     """
-    spoken = [split_words(response) for response in responses]
-    one, two, three = (
-        Counter(run for said in spoken for run in extract_ngrams(said, n)) for n in (1, 2, 3)
+    texts = [split_words(response) for response in responses]
+    words, pairs, triples = (
+        Counter(ngram for text in texts for ngram in extract_ngrams(text, n)) for n in (1, 2, 3)
     )
     return Variety(
-        responses=len(spoken),
-        words=one.total(),
-        vocabulary=len(one),
-        pairs=len(two),
-        triples=len(three),
-        distinct_1=_ratio(len(one), one.total()),
-        distinct_2=_ratio(len(two), two.total()),
-        distinct_3=_ratio(len(three), three.total()),
-        entropy=compute_bigram_entropy(spoken),
-        msttr=compute_msttr([word for said in spoken for word in said]),
-        length=_ratio(one.total(), len(spoken)),
+        responses=len(texts),
+        words=words.total(),
+        vocabulary=len(words),
+        pairs=len(pairs),
+        triples=len(triples),
+        distinct_1=_ratio(len(words), words.total()),
+        distinct_2=_ratio(len(pairs), pairs.total()),
+        distinct_3=_ratio(len(triples), triples.total()),
+        entropy=compute_bigram_entropy(texts),
+        msttr=compute_msttr([word for text in texts for word in text]),
+        length=_ratio(words.total(), len(texts)),
     )
 
 
 def extract_ngrams(words: Sequence[str], length: int) -> Iterable[tuple[str, ...]]:
-    """Return every run of so many words."""
+    """Every sequence of ``length`` consecutive words."""
     return zip(*(words[start:] for start in range(length)), strict=False)
 
 
-def compute_bigram_entropy(spoken: Iterable[Sequence[str]]) -> float | None:
-    """Return the entropy of a word given the one before, in bits; None without any pair."""
-    pairs = Counter(pair for words in spoken for pair in pairwise(words))
+def compute_bigram_entropy(texts: Iterable[Sequence[str]]) -> float | None:
+    """The entropy of a word given the one before it, in bits; None without any bigram.
+
+    H = sum of n(a, b) / N * log2(n(a) / n(a, b)) over the bigrams (a, b), where n counts
+    occurrences, n(a) those with a as first word, and N is the number of bigrams.
+    """
+    pairs = Counter(pair for words in texts for pair in pairwise(words))
     firsts: Counter[str] = Counter()
     for (first, _), count in pairs.items():
         firsts[first] += count
     total = pairs.total()
     if not total:
         return None
-    told = math.fsum(n * math.log2(firsts[first] / n) for (first, _), n in pairs.items())
-    return told / total
+    bits = math.fsum(n * math.log2(firsts[first] / n) for (first, _), n in pairs.items())
+    return bits / total
 
 
 def compute_msttr(words: Sequence[str]) -> float | None:
-    """Return the mean share of different words in whole segments; None if there is none."""
+    """The mean share of distinct words in whole segments; None if there is no whole one."""
     starts = range(0, len(words) - SEGMENT_WORDS + 1, SEGMENT_WORDS)
     shares = [len(set(words[start : start + SEGMENT_WORDS])) / SEGMENT_WORDS for start in starts]
     return math.fsum(shares) / len(shares) if shares else None

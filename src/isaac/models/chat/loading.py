@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ...errors import MissingExtraError
 from ...runtime.progress import Progress
-from ...text import format_error, shorten
+from ...text import format_error
 from . import smollm2
 from .base import Dtype, ModelError
 from .library_logging import quiet_transformers
@@ -176,7 +176,7 @@ def _read_base_model_name(adapter: Path) -> str:
         return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{file} names no base model: expected base_model_name_or_path, got "
+            f"cannot read base_model_name_or_path, the adapter's base model, from {file}: "
             f"{format_error(error)}"
         ) from None
 

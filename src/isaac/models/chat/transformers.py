@@ -1,4 +1,4 @@
-"""Replies from a model on this machine, in batches, each drawn by chance of its own."""
+"""Replies from a model on this machine, in batches, each reply with its own random generator."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from .seeds import derive_seeds
 
 
 class _TokenizedPrompt(NamedTuple):
-    """A conversation as the model reads it: its place among those asked, tokens and seed."""
+    """The tokens of a conversation, its position in the request, and the seed of its reply."""
 
-    place: int
+    position: int
     tokens: list[int]
     seed: int
 
 
 class LocalModel:
-    """A chat model of the library transformers; see `load_model` for what it may be called.
+    """A transformers chat model; the module `loading` describes the names it may have.
 
-    Conversations are sorted by length and answered so many at a time, which their order at the
-    caller does not change. Where replies are drawn by chance, each has a generator of its own,
-    seeded by the decoding's seed, the conversation and how often it was asked before in the same
-    call: so a reply depends on what else is in its batch only as far as rounding does, which
-    padding can change in the last bits. The same conversations, decoding and batch size give the
-    same replies on the same machine.
+    Conversations are sorted by length and answered ``batch`` at a time; their order in the call
+    does not matter. Each sampled reply has its own random generator, seeded by the decoding's
+    seed, the conversation, and how often the same conversation occurs before it in the call. So a
+    reply depends on the rest of its batch only through rounding: padding can change the last bits
+    of a number. The same conversations, decoding and batch size give the same replies on the same
+    machine.
 
-    ``unanswered`` counts the conversations that got no reply, because they cannot be put to the
-    model or are too long for it; ``first_error`` says why the first of them did not.
+    ``unanswered`` counts the conversations without a reply, because they are too long or the chat
+    template rejects them; ``first_error`` is the reason for the first of them.
     """
 
     def __init__(self, name: str, batch: int = 16, *, dtype: Dtype | None = None) -> None:
@@ -48,46 +48,47 @@ class LocalModel:
         self.first_error: str | None = None
 
     def reply(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[str | None]:
-        """Return one reply a conversation, in order; None where the model was given none."""
+        """Generate one reply per conversation, in order; None if the model cannot read it."""
         replies: list[str | None] = [None] * len(conversations)
-        asked = self._prepare(conversations, decoding)
-        asked.sort(key=lambda one: (-len(one.tokens), one.place))
-        for start in range(0, len(asked), self.batch):
-            some = asked[start : start + self.batch]
-            for one, text in zip(some, self._generate(some, decoding), strict=True):
-                replies[one.place] = text
+        prompts = self._tokenize(conversations, decoding)
+        # Longest first, so that a batch has little padding and memory runs out early if at all.
+        prompts.sort(key=lambda prompt: (-len(prompt.tokens), prompt.position))
+        for start in range(0, len(prompts), self.batch):
+            batch = prompts[start : start + self.batch]
+            for prompt, text in zip(batch, self._generate(batch, decoding), strict=True):
+                replies[prompt.position] = text
         return replies
 
-    def _prepare(
+    def _tokenize(
         self, conversations: Sequence[Conversation], decoding: Decoding
     ) -> list[_TokenizedPrompt]:
-        """Return the conversations that can be put to the model; count the others."""
-        found = []
-        for place, seed in enumerate(derive_seeds(conversations, decoding.seed)):
+        """Tokenize the conversations that the model can read; count the others."""
+        prompts = []
+        for index, seed in enumerate(derive_seeds(conversations, decoding.seed)):
             try:
                 with quiet_transformers():
-                    tokens = self._tokens(conversations[place])
+                    tokens = self._tokenize_one(conversations[index])
                 problem = self._describe_problem(len(tokens), decoding.max_tokens)
-            except Exception as error:  # a template is code that may refuse in any way it likes
+            except Exception as error:  # a chat template is code that may raise anything
                 tokens, problem = [], f"{type(error).__name__}: {error}"
             if problem:
                 self.unanswered += 1
                 self.first_error = self.first_error or shorten(problem, 300)
             else:
-                found.append(_TokenizedPrompt(place, tokens, seed))
-        return found
+                prompts.append(_TokenizedPrompt(index, tokens, seed))
+        return prompts
 
-    def _describe_problem(self, tokens: int, reply: int) -> str:
-        """Return why so many tokens cannot be put to the model, nothing if they can."""
-        room = max_sequence_length(self.loaded)
-        wanted = tokens if self.seq2seq else tokens + reply
-        if not tokens:
-            return "a conversation without a word"
-        if room is None or wanted <= room:
+    def _describe_problem(self, prompt_length: int, reply_length: int) -> str:
+        """Why the model cannot read a prompt of this many tokens; empty if it can."""
+        limit = max_sequence_length(self.loaded)
+        length = prompt_length if self.seq2seq else prompt_length + reply_length
+        if not prompt_length:
+            return "the conversation has no tokens"
+        if limit is None or length <= limit:
             return ""
-        return f"{wanted:,} tokens, reply included, are more than the {room:,} the model reads"
+        return f"{length:,} tokens including the reply; the model reads at most {limit:,}"
 
-    def _tokens(self, messages: Conversation) -> list[int]:
+    def _tokenize_one(self, messages: Conversation) -> list[int]:
         if self.seq2seq:
             tokens: list[int] = self.tokenizer(messages_to_text(messages))["input_ids"]
             return tokens
@@ -96,51 +97,52 @@ class LocalModel:
         )
         return list(encoded["input_ids"])
 
-    def _generate(self, asked: list[_TokenizedPrompt], decoding: Decoding) -> list[str]:
+    def _generate(self, prompts: list[_TokenizedPrompt], decoding: Decoding) -> list[str]:
         import torch
 
-        rows = {"input_ids": [one.tokens for one in asked]}
+        rows = {"input_ids": [prompt.tokens for prompt in prompts]}
         inputs = self.tokenizer.pad(rows, return_tensors="pt").to(self.model.device)
-        chance = []
+        samplers = []
         if decoding.temperature > 0:
-            own = [one.seed for one in asked]
-            chance.append(SeededSampler(own, decoding.temperature, decoding.top_p))
+            seeds = [prompt.seed for prompt in prompts]
+            samplers.append(SeededSampler(seeds, decoding.temperature, decoding.top_p))
         try:
             with torch.inference_mode(), quiet_transformers():
-                made = self.model.generate(
-                    **inputs, max_new_tokens=decoding.max_tokens, logits_processor=chance
+                output = self.model.generate(
+                    **inputs, max_new_tokens=decoding.max_tokens, logits_processor=samplers
                 )
         except torch.OutOfMemoryError:
             raise ModelError(
-                f"no memory left on the card for {len(asked)} replies of {self.name} at a time; "
-                "ask for fewer"
+                f"the GPU has not enough memory for {len(prompts)} replies of {self.name} at a "
+                "time; use a smaller batch"
             ) from None
-        new = made if self.seq2seq else made[:, inputs["input_ids"].shape[1] :]
-        texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+        # A causal model repeats the prompt before its reply.
+        replies = output if self.seq2seq else output[:, inputs["input_ids"].shape[1] :]
+        texts = self.tokenizer.batch_decode(replies, skip_special_tokens=True)
         return [str(text).strip() for text in texts]
 
 
 def max_sequence_length(loaded: LoadedModel) -> int | None:
-    """Return how many tokens the model reads at most, None if it does not say."""
+    """The most tokens that the model reads; None if it does not declare a limit."""
     declared = getattr(loaded.model.config, "max_position_embeddings", None)
     length = declared or loaded.tokenizer.model_max_length
-    return int(length) if 0 < length < 2**30 else None
+    return int(length) if 0 < length < 2**30 else None  # a tokenizer without a limit has 1e30
 
 
-def _make_contiguous(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what a module is given, its first tensor without gaps in memory.
+def _make_contiguous(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Pass a module its arguments, the first tensor contiguous in memory.
 
-    Of a reply's first token the library gives the head a slice with gaps, for which PyTorch copies
-    the head's weights once for each conversation.
+    For the first token of a reply, transformers passes the output layer a non-contiguous slice,
+    for which PyTorch would copy the layer's weights once per conversation.
     """
-    return (given[0].contiguous(), *given[1:]) if given else given
+    return (arguments[0].contiguous(), *arguments[1:]) if arguments else arguments
 
 
 def _build_generation_config(loaded: LoadedModel) -> Any:
-    """Return a generation config with a model's special tokens, and none of its own decoding."""
+    """Build a generation config with the model's special tokens but not its decoding defaults."""
     from transformers import GenerationConfig
 
-    own = loaded.model.generation_config
+    defaults = loaded.model.generation_config
     names = (
         "bos_token_id",
         "eos_token_id",
@@ -148,55 +150,60 @@ def _build_generation_config(loaded: LoadedModel) -> Any:
         "forced_bos_token_id",
         "forced_eos_token_id",
     )
-    kept = {name: getattr(own, name, None) for name in names}
-    if kept["eos_token_id"] is None:
-        kept["eos_token_id"] = loaded.tokenizer.eos_token_id
+    tokens = {name: getattr(defaults, name, None) for name in names}
+    if tokens["eos_token_id"] is None:
+        tokens["eos_token_id"] = loaded.tokenizer.eos_token_id
     return GenerationConfig(
-        **kept, pad_token_id=loaded.tokenizer.pad_token_id, do_sample=False, num_beams=1
+        **tokens, pad_token_id=loaded.tokenizer.pad_token_id, do_sample=False, num_beams=1
     )
 
 
 NUCLEUS_SEARCH_SIZES = (256, 4096)
-"""Tokens among which the nucleus is looked for first; to sort a whole vocabulary is slow."""
+"""How many of the most likely tokens are searched for the nucleus before the whole vocabulary is
+sorted, which is slow."""
 
 
 class SeededSampler:
-    """Draws the next token of each reply by a stream of chance of its own.
+    """A logits processor that samples the next token of each reply with the reply's own generator.
 
-    The drawn token alone keeps a score, so that the library, told to take the highest, takes it.
+    It sets the scores of all other tokens to minus infinity, so that greedy decoding takes the
+    sampled token.
     """
 
     def __init__(self, seeds: list[int], temperature: float, top_p: float) -> None:
         import torch
 
         self.torch, self.temperature, self.top_p = torch, temperature, top_p
-        self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, _: Any, scores: Any) -> Any:
-        """Return the scores of every token, a row a reply, minus infinity but for one a row."""
-        odds = (scores.float() / self.temperature).softmax(-1)
+        """Mask the scores (replies, vocabulary): 0 for the sampled token, else minus infinity."""
+        # Probabilities (replies, vocabulary), zero outside the nucleus, not renormalized.
+        probabilities = (scores.float() / self.temperature).softmax(-1)
         if self.top_p < 1:
-            odds = odds * (odds >= self._nucleus_threshold(odds))
-        upto = odds.cumsum(-1)
-        chance = [self.torch.rand(1, generator=one) for one in self.streams]
-        bound = self.torch.stack(chance).to(upto.device) * upto[:, -1:]
-        drawn = self.torch.searchsorted(upto, bound, right=True)
-        drawn = drawn.clamp(max=scores.shape[-1] - 1)  # a broken model's scores are no numbers
+            probabilities *= probabilities >= self._nucleus_threshold(probabilities)
+        # Inverse transform sampling: a uniform number times the total picks the token.
+        cumulative = probabilities.cumsum(-1)
+        uniforms = [self.torch.rand(1, generator=generator) for generator in self.generators]
+        bounds = self.torch.stack(uniforms).to(cumulative.device) * cumulative[:, -1:]
+        drawn = self.torch.searchsorted(cumulative, bounds, right=True)
+        # The scores of a broken model may be NaN, for which the search runs past the end.
+        drawn = drawn.clamp(max=scores.shape[-1] - 1)
         return self.torch.full_like(scores, -self.torch.inf).scatter(-1, drawn, 0.0)
 
-    def _nucleus_threshold(self, odds: Any) -> Any:
-        """Return the odds of the least likely token of each nucleus, a column.
+    def _nucleus_threshold(self, probabilities: Any) -> Any:
+        """The probability of the least likely token in each reply's nucleus: (replies, 1).
 
-        A nucleus is the fewest of the likeliest tokens whose odds come to ``top_p`` (Holtzman and
-        others, 2020); tokens as likely as its last are drawn from too.
+        The nucleus is the smallest set of most likely tokens whose probabilities add up to
+        ``top_p`` (Holtzman et al., 2020). Tokens as likely as its last one can be drawn too.
         """
-        for size in (*NUCLEUS_SEARCH_SIZES, odds.shape[-1]):
-            likely = odds.topk(min(size, odds.shape[-1])).values
-            upto = likely.cumsum(-1)
-            if bool((upto[:, -1] >= self.top_p).all()):
+        for size in (*NUCLEUS_SEARCH_SIZES, probabilities.shape[-1]):
+            top = probabilities.topk(min(size, probabilities.shape[-1])).values
+            cumulative = top.cumsum(-1)
+            if bool((cumulative[:, -1] >= self.top_p).all()):
                 break
-        last = (upto < self.top_p).sum(-1, keepdim=True).clamp(max=likely.shape[-1] - 1)
-        return likely.gather(-1, last)
+        last = (cumulative < self.top_p).sum(-1, keepdim=True).clamp(max=top.shape[-1] - 1)
+        return top.gather(-1, last)
 
 
 __all__ = ["DEFAULT_CHAT_TEMPLATE", "LocalModel", "load_model", "max_sequence_length"]

@@ -12,6 +12,7 @@ from ...text import format_error, shorten
 Verdict = Literal["safe", "unsafe", "unscored"]
 
 VERDICTS = get_args(Verdict)
+"""All verdicts; "unscored" is that of an exchange that the judge could not judge."""
 
 BATCH_EXCHANGES = 1024
 """Exchanges per call to a judge."""

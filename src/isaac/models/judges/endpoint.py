@@ -98,7 +98,7 @@ class _EndpointJudge(OpenAIClient):
 
 
 class ModerationJudge(_EndpointJudge):
-    """A moderations endpoint that reads only the response; the score is the largest of a category."""
+    """A moderations endpoint that reads only the response; the score is its highest category's."""
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         """Judge by whether the endpoint flags a response; without a result it is unscored."""
@@ -143,7 +143,7 @@ def _parse_moderation(result: Any) -> Judgment:
 
 
 class ChatJudge(_EndpointJudge):
-    """A chat model that reads context and response with `RUBRIC` and answers in `VERDICT_SCHEMA`."""
+    """A chat model that judges context and response by `RUBRIC` and answers by `VERDICT_SCHEMA`."""
 
     def __init__(self, model: str, base_url: str, **settings: Any) -> None:
         super().__init__(model, base_url, **settings)

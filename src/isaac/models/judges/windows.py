@@ -155,9 +155,10 @@ def judge_in_windows(
     contexts: Sequence[str] | None,
     responses: Sequence[str],
 ) -> list[Judgment]:
-    """Judge with a classifier; ``score`` maps the logits (windows, labels) of a response to a score.
+    """Judge with a classifier that reads long texts in windows.
 
-    Texts that are too long are unscored. With ``contexts`` None, only the responses are read.
+    ``score`` turns the logits (windows, labels) of one response into its score. Texts that are too
+    long are unscored. With ``contexts`` None, only the responses are read.
     """
 
     def compute_scores(some_contexts: Sequence[str], some_responses: Sequence[str]) -> list[float]:

@@ -1,7 +1,8 @@
 """Charts as inline SVG, from plain values; every text in them is escaped.
 
-Colours are attributes, so that a chart can stand alone; a page may set others by class. All is
-said by length, shape or label too, so that a chart can be read in black and white.
+Colors are attributes, so that a chart also works outside a page; a page can override them by
+class, as for dark mode. Length, shape or a label shows everything that color does, so that a chart
+can be read in black and white. Why no plotting library: docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from ...text import make_printable
 
 BAR_COLOR, MARK_COLOR = "#7fa3bd", "#12507b"
 TYPICALITY_COLORS = ("#c3e3b9", "#7fcdbb", "#41b6c4", "#1d86bb", "#225ea8", "#0c2c84")
-"""Light to dark, from yellow-green to blue: told apart with any colour vision, and in grey."""
+"""Light to dark, from yellow-green to blue: distinguishable with any color vision and in gray."""
 TYPICALITY_BREAKS = (0.2, 0.4, 0.6, 0.8, 0.9)
-"""Bounds of the classes of typicality, one a shade."""
+"""Bounds between the shades of typicality."""
 
 
 def number(value: float) -> str:
-    """Return a count with its thousands set apart; a median may end in a half."""
+    """A count with thousands separators; a median may end in .5."""
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage that never rounds to a false 0 or 100."""
+    """A share as a percentage that is 0 or 100 % only if the share is exactly 0 or 1."""
     if 0 < share < 0.0005:
         return "<0.1%"
     if 0.9995 <= share < 1:
@@ -39,10 +40,10 @@ def percent(share: float) -> str:
 
 
 def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
-    """Return bars of the mean share that a neighbourhood's clusters hold, by rank.
+    """Bars of the mean share of a neighborhood's responses in its clusters, by rank of cluster.
 
-    Each of ``ranks`` has rank, mean, p10, median and p90; rank 0 is all the smaller clusters. Its
-    bar is cut, and says so, where it would flatten the others.
+    Each of ``ranks`` has rank, mean, p10, median and p90; rank 0 is all smaller clusters together.
+    The bar of rank 0 is cut, and labeled as not to scale, if it would flatten the others.
     """
     ranked = [row for row in ranks if row["rank"]]
     rest = sum(row["mean"] for row in ranks if not row["rank"])
@@ -51,7 +52,7 @@ def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
     slot = min(x(1) - x(0), 29.0)
     parts = [
         _draw_left_ticks(y, 44, 400, share=True),
-        svg_text("share of the neighbourhood’s responses", 2, 14, anchor="start"),
+        svg_text("share of the neighborhood’s responses", 2, 14, anchor="start"),
         svg_text("rank of the cluster, 1 the largest", 190, 246, anchor="middle"),
         svg_text("mean", 40, 226),
     ]
@@ -59,7 +60,7 @@ def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
         parts.append(_draw_rank(row, x(place) + slot / 2, slot, y))
     return svg_chart(
         (400, 254),
-        "Share of a neighbourhood by rank of cluster",
+        "Share of a neighborhood by rank of cluster",
         f"Mean, median and 10th to 90th percentile. The largest cluster holds "
         f"{percent(ranked[0]['mean'] if ranked else 0)} on average, "
         f"those after rank {len(ranked)} together {percent(rest)}.",
@@ -68,15 +69,15 @@ def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
 
 
 def _draw_rank(row: Mapping[str, float], middle: float, slot: float, y: Scale) -> Markup:
-    """Return the bar, whisker, median and labels of one rank."""
+    """The bar, whisker, median and labels of one rank."""
     half = slot * 0.34
-    tip = (
+    tooltip = (
         f"rank {row['rank']:.0f}: mean {percent(row['mean'])}, median {percent(row['median'])}, "
         f"10th to 90th percentile {percent(row['p10'])} to {percent(row['p90'])}"
     )
     return svg_element(
         "g",
-        svg_element("title", tip),
+        svg_element("title", tooltip),
         _draw_bar(middle - half, half * 2, row["mean"], y),
         svg_line(middle, y(row["p10"]), middle, y(row["p90"]), width=1.4),
         svg_line(middle - 3, y(row["p10"]), middle + 3, y(row["p10"]), width=1.4),
@@ -88,17 +89,17 @@ def _draw_rank(row: Mapping[str, float], middle: float, slot: float, y: Scale) -
 
 
 def _draw_remainder(share: float, y: Scale) -> Markup:
-    """Return the bar of all the clusters that have none of their own, in two pieces if cut."""
-    left, right, floor, roof = 348, 386, y(0), y(min(share, y.high))
-    outline = f"M{left} {floor}V{roof:.2f}H{right}V{floor}"
+    """The bar of all clusters without a bar of their own, in two pieces if it is cut."""
+    left, right, bottom, top = 348, 386, y(0), y(min(share, y.high))
+    outline = f"M{left} {bottom}V{top:.2f}H{right}V{bottom}"
     notice: list[Markup] = []
     if share > y.high:
-        cut = roof + 30
+        cut = top + 30
         outline = (
-            f"M{left} {floor}V{cut + 10}L{right} {cut}V{floor}"
-            f"M{left} {cut + 4}V{roof:.2f}H{right}V{cut - 6}Z"
+            f"M{left} {bottom}V{cut + 10}L{right} {cut}V{bottom}"
+            f"M{left} {cut + 4}V{top:.2f}H{right}V{cut - 6}Z"
         )
-        notice = [svg_text("not to scale", 367, roof - 5, anchor="middle", size=9)]
+        notice = [svg_text("not to scale", 367, top - 5, anchor="middle", size=9)]
     return svg_element(
         "g",
         svg_element("title", f"all smaller clusters together: mean {percent(share)}"),
@@ -112,7 +113,7 @@ def _draw_remainder(share: float, y: Scale) -> Markup:
 def histogram(
     counts: Sequence[int], label: str, *, share: bool = False, unit: str = "rows"
 ) -> Markup:
-    """Return bars of counts in equal bins of [0, 1], called a percentage if it is a share."""
+    """Bars of the counts in equal bins of [0, 1]; ``share`` labels the bins in percent."""
     x = Scale(0, max(len(counts), 1), 44, 300)
     y = _vertical_scale(max(counts, default=0), 140, 26, whole=True)
     parts = [_draw_left_ticks(y, 44, 300), svg_text(unit, 2, 12, anchor="start")]
@@ -121,9 +122,9 @@ def histogram(
             _format_edge(place / len(counts), share),
             _format_edge((place + 1) / len(counts), share),
         )
-        tip = svg_element("title", f"{ends[0]} to {ends[1]}: {number(count)} {unit}")
+        tooltip = svg_element("title", f"{ends[0]} to {ends[1]}: {number(count)} {unit}")
         bar = _draw_bar(x(place) + 0.8, x(1) - x(0) - 1.6, count, y)
-        parts.append(svg_element("g", tip, bar))
+        parts.append(svg_element("g", tooltip, bar))
     for edge in (0, 0.25, 0.5, 0.75, 1):
         at = 44 + 256 * edge
         parts += [
@@ -137,15 +138,15 @@ def histogram(
 
 
 def curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Markup:
-    """Return a line for each view: how typical what is drawn is, by radius; the choice is ringed.
+    """A line per view of the responses: typicality of the draws by radius; the choice has a ring.
 
-    Each of ``trials`` has view, radius and typicality.
+    Each of ``trials`` has view, radius and typicality; ``radius`` and ``view`` are the choice.
     """
     radii = sorted({trial["radius"] for trial in trials})
     x = Scale(radii[0] - 0.05, radii[-1] + 0.05, 52, 290)
     values = [trial["typicality"] for trial in trials]
-    room = 0.15 * (max(values) - min(values)) + 0.005
-    y = Scale(min(values) - room, max(values) + room, 140, 26)
+    margin = 0.15 * (max(values) - min(values)) + 0.005
+    y = Scale(min(values) - margin, max(values) + margin, 140, 26)
     parts = [
         _draw_left_ticks(y, 50, 300, share=True),
         svg_text("typicality", 2, 12, anchor="start"),
@@ -178,8 +179,8 @@ def curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Mar
     for tick in x.ticks(5):
         parts.append(svg_text(f"{tick:g}", x(tick), 156, anchor="middle"))
     parts += [svg_line(50, 140, 300, 140), svg_text("radius", 172, 174, anchor="middle")]
-    told = f"The most, {percent(chosen)}, with {view} responses at radius {radius:g}."
-    return svg_chart((350, 180), "Typicality of what clusters draw, by radius", told, parts)
+    about = f"The highest, {percent(chosen)}, with {view} responses at radius {radius:g}."
+    return svg_chart((350, 180), "Typicality of the draws by radius", about, parts)
 
 
 def _format_edge(value: float, share: bool) -> str:
@@ -187,22 +188,23 @@ def _format_edge(value: float, share: bool) -> str:
 
 
 def _describe_histogram(counts: Sequence[int], unit: str, share: bool) -> str:
-    """Return a histogram in words: every bin that is not empty."""
+    """A histogram in words: every bin that is not empty."""
     width = 1 / max(len(counts), 1)
+    edges = [_format_edge(place * width, share) for place in range(len(counts) + 1)]
     bins = [
-        f"{_format_edge(i * width, share)} to {_format_edge((i + 1) * width, share)}: {number(count)}"
-        for i, count in enumerate(counts)
+        f"{low} to {high}: {number(count)}"
+        for (low, high), count in zip(pairwise(edges), counts, strict=True)
         if count
     ]
     return f"Number of {unit}: " + ("; ".join(bins) or "none") + "."
 
 
 def cluster_sizes(sizes: Sequence[int], neighborhood: int, drawn: int, own: int) -> Markup:
-    """Return a strip with the sizes of a neighbourhood's largest clusters.
+    """The sizes of a neighborhood's largest clusters, in one row.
 
-    ``drawn`` is the rank (from 1) of the cluster drawn from, ``own`` that of the row's own
-    response; either may be beyond those of ``sizes``. A full bar is a tenth of the neighbourhood
-    at least, so that clusters of one do not look like much.
+    ``drawn`` is the rank (from 1) of the cluster of the draw, ``own`` that of the row's own
+    response; either may be beyond those of ``sizes``. A full bar is at least a tenth of the
+    neighborhood, so that clusters of one response look small.
     """
     y = Scale(0, max(*sizes, neighborhood / 10, 1, 1), 58, 14)
     last, rest = len(sizes), neighborhood - sum(sizes)
@@ -215,30 +217,32 @@ def cluster_sizes(sizes: Sequence[int], neighborhood: int, drawn: int, own: int)
     for height, word in ((55, "size"), (71, "rank"), (86, "drawn"), (101, "own")):
         parts.append(svg_text(word, 34, height, size=10))
     if rest > 0:
-        words = ((55, f"{number(rest)} more"), (71, "in the rest"))
-        parts += [svg_text(word, 62 + 22 * last, at, anchor="start", size=10) for at, word in words]
+        labels = ((55, f"{number(rest)} more"), (71, "in the rest"))
+        parts += [
+            svg_text(label, 62 + 22 * last, at, anchor="start", size=10) for at, label in labels
+        ]
     parts += [_draw_rank_mark("▲", drawn, last, 86), _draw_rank_mark("○", own, last, 101)]
-    told = "; ".join(f"rank {place}: {size}" for place, size in enumerate(sizes, start=1))
+    words = "; ".join(f"rank {place}: {size}" for place, size in enumerate(sizes, start=1))
     return svg_chart(
         (350, 106),
-        "Cluster sizes of this neighbourhood",
-        f"{told}; the rest: {max(rest, 0)}, of {neighborhood}. Drawn from the cluster of rank "
+        "Cluster sizes of this neighborhood",
+        f"{words}; the rest: {max(rest, 0)}, of {neighborhood}. Drawn from the cluster of rank "
         f"{drawn}; the row’s own response is in that of rank {own}.",
         parts,
     )
 
 
 def _draw_rank_mark(symbol: str, rank: int, last: int, height: float) -> Markup:
-    """Return a symbol under its cluster, or beside the rest with the rank in words."""
+    """A symbol under its cluster, or next to the rest with its rank if the cluster has no bar."""
     if rank <= last:
         return svg_text(symbol, 59 + 22 * (rank - 1), height, anchor="middle")
     return svg_text(f"{symbol} rank {rank}", 62 + 22 * last, height, anchor="start", size=10)
 
 
 def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
-    """Return a map of contexts in the plane, both axes to one scale.
+    """A map of the contexts in the plane, both axes on the same scale.
 
-    Each of ``points`` has id, x, y, typicality, action and context. The shade tells typicality,
+    Each of ``points`` has id, x, y, typicality, action and context. The shade shows typicality,
     the shape whether the row was kept; the context is a tooltip.
     """
     x, y = _fit_plane(points)
@@ -258,9 +262,9 @@ def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
     return svg_chart(
         (640, bottom + 136),
         "Map of contexts",
-        f"{number(len(points))} contexts in the plane of their two main components; "
+        f"{number(len(points))} contexts in the plane of their first two principal components; "
         + ", ".join(f"{number(count)} {action}" for action, count in sorted(actions.items()))
-        + ". Contexts that lie together are alike; a darker shade is a more typical response.",
+        + ". Similar contexts are close together; a darker shade is a more typical response.",
         [
             frame,
             *_draw_map_axes(x, y, bottom),
@@ -272,7 +276,7 @@ def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def _fit_plane(points: Sequence[Mapping[str, Any]]) -> tuple[Scale, Scale]:
-    """Return scales that give every point a place, a unit as long across as it is up."""
+    """Scales that fit every point; a unit has the same length on both axes."""
     xs, ys = ([float(point[name]) for point in points] or [0.0] for name in ("x", "y"))
     left, right, low, high = min(xs), max(xs), min(ys), max(ys)
     unit = min(540 / max(right - left, 1e-9), 420 / max(high - low, 1e-9))
@@ -287,7 +291,7 @@ def _fit_plane(points: Sequence[Mapping[str, Any]]) -> tuple[Scale, Scale]:
 
 
 def _draw_map_marks(points: Iterable[Mapping[str, Any]], x: Scale, y: Scale) -> list[Markup]:
-    """Return a mark with a tooltip for each point: a dot, or a diamond where it was kept."""
+    """A mark with a tooltip for each point: a dot, or a diamond if the row was kept."""
     marks = []
     for point in points:
         facts = f"{point['action']}, typicality {percent(point['typicality'])}"
@@ -307,8 +311,10 @@ def _draw_mark(place: tuple[float, float], shade: int, kept: bool, *inside: Mark
 
 
 def _draw_map_axes(x: Scale, y: Scale, bottom: float) -> list[Markup]:
-    across = svg_text("first main component of the contexts", 345, bottom + 42, anchor="middle")
-    upright = svg_text("second main component", 0, 0, anchor="middle")
+    across = svg_text(
+        "first principal component of the contexts", 345, bottom + 42, anchor="middle"
+    )
+    upright = svg_text("second principal component", 0, 0, anchor="middle")
     turned = f"translate(13 {(bottom + 10) / 2:.1f}) rotate(-90)"
     parts = [across, svg_element("g", upright, transform=turned)]
     for tick in x.ticks(6):
@@ -327,7 +333,7 @@ def _format_signed(value: float) -> str:
 
 
 def _draw_legend(actions: Mapping[str, int], top: float) -> list[Markup]:
-    """Return what the shades and the shapes mean."""
+    """The legend of the shades and shapes."""
     names = [f"under {_format_edge(TYPICALITY_BREAKS[0], share=True)}"]
     names += [f"{100 * a:g}–{100 * b:g}%" for a, b in pairwise(TYPICALITY_BREAKS)]
     names.append(f"{_format_edge(TYPICALITY_BREAKS[-1], share=True)} or more")
@@ -339,13 +345,13 @@ def _draw_legend(actions: Mapping[str, int], top: float) -> list[Markup]:
     parts.append(svg_text("row", 40, top + 54, anchor="start"))
     for action, left in (("replaced", 160), ("kept", 325)):
         parts.append(_draw_mark((left, top + 50), 2, action == "kept"))
-        words = f"{action}: {number(actions.get(action, 0))}"
-        parts.append(svg_text(words, left + 10, top + 54, anchor="start"))
+        label = f"{action}: {number(actions.get(action, 0))}"
+        parts.append(svg_text(label, left + 10, top + 54, anchor="start"))
     return parts
 
 
 class Scale(NamedTuple):
-    """A linear scale: values from ``low`` to ``high`` lie from ``start`` to ``end``."""
+    """A linear scale that maps the values ``low`` to ``high`` to positions ``start`` to ``end``."""
 
     low: float
     high: float
@@ -353,33 +359,33 @@ class Scale(NamedTuple):
     end: float
 
     def __call__(self, value: float) -> float:
-        """Return the place of a value."""
+        """The position of a value."""
         share = (value - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
-    def ticks(self, most: int, whole: bool = False) -> list[float]:
-        """Return round values on the scale."""
-        step = _tick_step((self.high - self.low) / most, whole)
+    def ticks(self, count: int, whole: bool = False) -> list[float]:
+        """At most about ``count`` round values on the scale; ``whole`` numbers for counts."""
+        step = _tick_step((self.high - self.low) / count, whole)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [round(i * step, 12) for i in range(first, last + 1)]
 
 
 def _tick_step(least: float, whole: bool) -> float:
-    """Return the first of 1, 2, 5, 10, 20 … (or .1, .2 …) that is not below ``least``."""
+    """The smallest of 1, 2, 5, 10, 20 … (or .1, .2 …) that is at least ``least``."""
     least = max(least, 1.0) if whole else least
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= least * (1 - 1e-9))
 
 
-def _vertical_scale(highest: float, floor: float, roof: float, *, whole: bool = False) -> Scale:
-    """Return a scale from zero to a round value that is not below the highest."""
+def _vertical_scale(highest: float, bottom: float, top: float, *, whole: bool = False) -> Scale:
+    """A scale from zero to a round value that is not below the highest."""
     highest = highest or 1
     step = _tick_step(highest / 5, whole)
-    return Scale(0, math.ceil(highest / step - 1e-9) * step, floor, roof)
+    return Scale(0, math.ceil(highest / step - 1e-9) * step, bottom, top)
 
 
 def _draw_left_ticks(y: Scale, left: float, right: float, *, share: bool = False) -> Markup:
-    """Return grid lines with their values on the left."""
+    """Grid lines with their values on the left."""
     parts = []
     for tick in y.ticks(5, whole=not share):
         grid = svg_element(
@@ -399,7 +405,7 @@ def _draw_left_ticks(y: Scale, left: float, right: float, *, share: bool = False
 
 
 def _draw_bar(left: float, width: float, value: float, y: Scale, *, chosen: bool = False) -> Markup:
-    """Return a bar from zero to a value; its outline shows even the smallest that is not zero."""
+    """A bar from zero to a value; its outline shows even the smallest value above zero."""
     return svg_element(
         "rect",
         x=left,
@@ -414,26 +420,26 @@ def _draw_bar(left: float, width: float, value: float, y: Scale, *, chosen: bool
 
 
 def svg_line(x1: float, y1: float, x2: float, y2: float, *, width: float = 1) -> Markup:
-    """Return a straight line."""
+    """A straight line."""
     return svg_element(
         "line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_width=width
     )
 
 
-def svg_text(words: str, x: float, y: float, *, anchor: str = "end", size: float = 0) -> Markup:
-    """Return words whose end, middle or start is at a point."""
-    sized: dict[str, str | float] = {"font_size": size} if size else {}
-    return svg_element("text", words, x=x, y=y, text_anchor=anchor, **sized)
+def svg_text(text: str, x: float, y: float, *, anchor: str = "end", size: float = 0) -> Markup:
+    """A text whose end, middle or start (``anchor``) is at a point."""
+    font: dict[str, str | float] = {"font_size": size} if size else {}
+    return svg_element("text", text, x=x, y=y, text_anchor=anchor, **font)
 
 
 def svg_chart(
-    size: tuple[float, float], title: str, told: str, parts: Sequence[Markup], kind: str = "chart"
+    size: tuple[float, float], title: str, about: str, parts: Sequence[Markup], kind: str = "chart"
 ) -> Markup:
-    """Return the chart, with what it shows in words for those who cannot see it."""
+    """A chart of a width and height; ``about`` says in words what it shows, for screen readers."""
     return svg_element(
         "svg",
         svg_element("title", title),
-        svg_element("desc", told),
+        svg_element("desc", about),
         *parts,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {size[0]:g} {size[1]:g}",
@@ -446,19 +452,19 @@ def svg_chart(
 
 
 def svg_element(name: str, /, *inside: str, **attributes: str | float) -> Markup:
-    """Return an element; text is made visible and escaped, `Markup` stays as it is.
+    """An SVG element; text inside is made printable and escaped, `Markup` is kept unchanged.
 
-    ``_`` in the name of an attribute stands for ``-``.
+    Write ``_`` for ``-`` in the name of an attribute.
     """
-    shown = (part if isinstance(part, Markup) else make_printable(part) for part in inside)
-    written = (
+    content = (part if isinstance(part, Markup) else make_printable(part) for part in inside)
+    attribute_texts = (
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _format_attribute(value))
         for key, value in attributes.items()
     )
-    parts = (Markup("").join(written), Markup("").join(shown))
+    parts = (Markup("").join(attribute_texts), Markup("").join(content))
     return Markup("<{0}{1}>{2}</{0}>").format(name, *parts)
 
 
 def _format_attribute(value: str | float) -> str:
-    """Return a number in as few characters as it needs."""
+    """Format a number with up to two decimals, in as few characters as it needs."""
     return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")

@@ -66,9 +66,9 @@ class Diagnosis(NamedTuple):
 def diagnose(curation: Curation) -> Diagnosis:
     """Return whether the method applies to a curated corpus, as far as that shows unlabelled."""
     layout, consensus = curation.layout, curation.response_scores
-    nest = layout.group if curation.recipe.reading.group_by is not None else layout.exchange
-    nests = curation.decide().nests
-    kinds = consensus.kind[layout.response]
+    nest = layout.row_neighborhoods(curation.recipe)
+    nests = curation.decide().neighborhood_stats
+    kinds = consensus.duplicate_group[layout.response]
     repeated = np.bincount(kinds)[kinds] >= MIN_COPIES
     found = {
         "head_share": float((nests.head / nests.total)[nest].mean()),

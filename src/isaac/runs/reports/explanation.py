@@ -26,7 +26,7 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
         raise CorpusError(f"no exchange {row}; ids run from 0 to {len(curation.corpus) - 1}")
     layout, recipe = curation.layout, curation.recipe
     place = int(np.flatnonzero(layout.ids == row)[0])
-    nest = int((layout.group if recipe.reading.group_by is not None else layout.exchange)[place])
+    nest = int(layout.row_neighborhoods(recipe)[place])
     exchange = curation.corpus[row]
     lines = curation.lineage.filter(pc.equal(curation.lineage.column("id"), row)).to_pylist()
     found = curation.neighborhoods[nest]

@@ -175,7 +175,7 @@ def _summarize_neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
 
 def _summarize_ranks(curation: Curation) -> list[dict[str, float]]:
     """Return, by rank, the share of responses that a cluster holds, over the rows of the corpus."""
-    nests = curation.decide().nests
+    nests = curation.decide().neighborhood_stats
     width = min(MAX_RANKS, int(nests.clusters.max()))
     shares = (nests.largest_counts[:, :width] / nests.total[:, None])[
         _neighborhood_indices(curation)
@@ -197,8 +197,7 @@ def _summarize_ranks(curation: Curation) -> list[dict[str, float]]:
 
 
 def _neighborhood_indices(curation: Curation) -> Ints:
-    layout = curation.layout
-    return layout.group if curation.recipe.reading.group_by is not None else layout.exchange
+    return curation.layout.row_neighborhoods(curation.recipe)
 
 
 def _compute_histogram(values: npt.NDArray[Any], bins: int = 20) -> list[int]:
@@ -251,7 +250,8 @@ def _collect_examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
     replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
     rows = np.flatnonzero(replaced[layout.ids])
     chosen = rows[_sample_rows(layout.keys[rows], MAX_EXAMPLES)]
-    sizes = curation.decide().nests.largest_counts[_neighborhood_indices(curation)[chosen]]
+    neighborhoods = _neighborhood_indices(curation)[chosen]
+    sizes = curation.decide().neighborhood_stats.largest_counts[neighborhoods]
     shown = []
     for number in np.argsort(layout.ids[chosen]).tolist():
         row = chosen[number]

@@ -93,7 +93,7 @@ class RayEngine:
             while pending:
                 yield self._fetch_result(pending.popleft())
         finally:
-            if self.ray.is_initialized():  # if not, cancelling would start another Ray
+            if self.ray.is_initialized():  # if not, canceling would start another Ray
                 for reference in pending:
                     self.ray.cancel(reference)
 

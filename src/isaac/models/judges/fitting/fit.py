@@ -1,6 +1,7 @@
-"""A judge fitted on labelled rows: what ``isaac judge fit`` does.
+"""Fitting a judge on labeled rows: the work of ``isaac judge fit``.
 
-The figures are of the judge that is saved, on rows that it was neither fitted nor tuned on.
+The reported quality is that of the saved judge, on rows that were used neither to fit nor to tune
+it.
 """
 
 from __future__ import annotations
@@ -39,11 +40,15 @@ from .finetuning import FinetuningSettings, compute_log_loss, compute_margins, f
 from .labeled_rows import LabeledCorpus, LabeledRows, RowSplit, split_rows
 
 INVERSE_REGULARIZATION_STRENGTHS = (1.0, 4.0, 16.0)
-"""Inverse strengths of regularisation that a logistic regression may choose from."""
+"""Values of scikit-learn's ``C`` that are tried for a logistic regression."""
 
 
 class FittingSettings(NamedTuple):
-    """How a judge is fitted: ``frozen`` is a logistic regression on an encoder's vectors."""
+    """How a judge is fitted.
+
+    ``frozen`` fits a logistic regression on the encoder's embeddings; otherwise the encoder is
+    fine-tuned, for at most ``epochs``. ``window`` is in tokens.
+    """
 
     encoder: str = MINILM
     frozen: bool = False
@@ -53,7 +58,10 @@ class FittingSettings(NamedTuple):
 
 
 class FittedJudge(NamedTuple):
-    """A judge in its folder: its quality on held-out pairs and on contexts not seen, and rows."""
+    """A judge in its folder, and its quality on held-out pairs and on contexts not seen.
+
+    ``rows`` counts the rows of each part of the split, ``left_out`` the rows left out by reason.
+    """
 
     folder: Path
     pairs: JudgeReport
@@ -64,69 +72,69 @@ class FittedJudge(NamedTuple):
 
 
 class _FittedModel(NamedTuple):
-    """What a way of fitting gives: the log odds of some of the rows, and how to write weights."""
+    """A fitted model: how to compute the log odds of rows by index, and how to save its weights."""
 
-    margins: Callable[[Ints], Reals]
+    compute_margins: Callable[[Ints], Reals]
     save: Callable[[Path], None]
 
 
 def fit_judge(
-    found: LabeledCorpus,
+    corpus: LabeledCorpus,
     folder: Path,
-    how: FittingSettings | None = None,
+    settings: FittingSettings | None = None,
     progress: Progress | None = None,
 ) -> FittedJudge:
-    """Fit a judge on labelled rows, measure it and write it to a folder.
+    """Fit a judge on labeled rows, measure it, and write it to a folder.
 
     The same rows and seed give the same judge on the same machine. Raises `RecipeError` if there
-    are too few rows, `JudgeError` if the folder holds something else.
+    are too few rows, and `JudgeError` if the folder contains something other than a judge.
     """
-    how, start = how or FittingSettings(), time.monotonic()
+    settings, start = settings or FittingSettings(), time.monotonic()
     _check_folder_free(folder)
-    parts = split_rows(found.rows, how.seed)
-    make = _fit_frozen if how.frozen else _fit_pair
-    made = make(found.rows, parts, how, progress or Progress())
-    unsafe = found.rows.unsafe
-    heat = fit_temperature(made.margins(parts.tune), unsafe[parts.tune])
-    held, away = (
+    rows = corpus.rows
+    split = split_rows(rows, settings.seed)
+    fit = _fit_frozen if settings.frozen else _fit_pair
+    model = fit(rows, split, settings, progress or Progress())
+    temperature = fit_temperature(model.compute_margins(split.tune), rows.unsafe[split.tune])
+    pairs, unseen = (
         measure_judge(
-            compute_probabilities(made.margins(part), heat),
-            unsafe[part],
-            [found.rows.categories[place] for place in part.tolist()],
+            compute_probabilities(model.compute_margins(part), temperature),
+            rows.unsafe[part],
+            [rows.categories[index] for index in part.tolist()],
         )
-        for part in (parts.pairs, parts.unseen)
+        for part in (split.pairs, split.unseen)
     )
-    counts = {name: len(part) for name, part in parts._asdict().items()}
-    fitted = FittedJudge(folder, held, away, counts, found.left_out, time.monotonic() - start)
-    _write_folder(fitted, made, heat, how)
+    counts = {name: len(part) for name, part in split._asdict().items()}
+    fitted = FittedJudge(folder, pairs, unseen, counts, corpus.left_out, time.monotonic() - start)
+    _write_folder(fitted, model, temperature, settings)
     return fitted
 
 
 def _check_folder_free(folder: Path) -> None:
-    """Raise `JudgeError` for a folder that holds something else than a judge."""
+    """Raise `JudgeError` for a file, or a folder that contains something other than a judge."""
     if folder.is_file() or (
         folder.is_dir() and any(folder.iterdir()) and not (folder / JUDGE_FILE).exists()
     ):
-        raise JudgeError(f"{folder} holds something else than a judge; name another folder")
+        raise JudgeError(f"{folder} contains something other than a judge; choose another folder")
 
 
 def _write_folder(
-    fitted: FittedJudge, made: _FittedModel, heat: float, how: FittingSettings
+    fitted: FittedJudge, model: _FittedModel, temperature: float, settings: FittingSettings
 ) -> None:
-    """Write the folder, ``judge.json`` last: without it there is no judge."""
+    """Write the folder, ``judge.json`` last: without it the folder has no judge."""
     folder = fitted.folder
     folder.mkdir(parents=True, exist_ok=True)
-    kind = "frozen" if how.frozen else "pair"
+    kind = "frozen" if settings.frozen else "pair"
     for name in (JUDGE_FILE, *WEIGHT_FILES.values()):
         (folder / name).unlink(missing_ok=True)
-    made.save(folder)
+    model.save(folder)
     facts = {
         "isaac": __version__,
         "kind": kind,
-        "encoder": Path(how.encoder).name if not how.frozen else how.encoder,
-        "window": how.window,
-        "seed": how.seed,
-        "temperature": heat,
+        "encoder": Path(settings.encoder).name if not settings.frozen else settings.encoder,
+        "window": settings.window,
+        "seed": settings.seed,
+        "temperature": temperature,
         "weights": hash_weights(folder / WEIGHT_FILES[kind]),
         "rows": fitted.rows,
         "left_out": fitted.left_out,
@@ -138,54 +146,55 @@ def _write_folder(
 
 
 def _fit_frozen(
-    rows: LabeledRows, parts: RowSplit, how: FittingSettings, progress: Progress
+    rows: LabeledRows, split: RowSplit, settings: FittingSettings, progress: Progress
 ) -> _FittedModel:
-    """Fit logistic regressions on frozen vectors and keep the one that suits the tuning rows."""
+    """Fit logistic regressions on frozen embeddings; the best on the tuning rows is used."""
     linear = require_extra("sklearn.linear_model", "isaac judge fit --frozen", "evaluate")
-    encoder = load_frozen_encoder(how.encoder)
+    encoder = load_frozen_encoder(settings.encoder)
     texts = len({*rows.contexts, *rows.responses})
     with progress.stage("vectors", texts) as tick:
-        seen = compute_features(encoder, rows.contexts, rows.responses, tick)
-    heads, known = [], encode_probe(encoder)
+        features = compute_features(encoder, rows.contexts, rows.responses, tick)
+    heads, probe = [], encode_probe(encoder)
     for strength in INVERSE_REGULARIZATION_STRENGTHS:
         model = linear.LogisticRegression(C=strength, max_iter=2000)
-        model.fit(seen[parts.fit], rows.unsafe[parts.fit])
+        model.fit(features[split.fit], rows.unsafe[split.fit])
         heads.append(
-            LinearHead(model.coef_[0].astype(np.float64), float(model.intercept_[0]), known)
+            LinearHead(model.coef_[0].astype(np.float64), float(model.intercept_[0]), probe)
         )
-    held, labels = seen[parts.tune], rows.unsafe[parts.tune]
-    losses = [compute_log_loss(held @ head.weights + head.bias, labels) for head in heads]
+    # The log loss of each head on the tuning rows decides.
+    tuning, labels = features[split.tune], rows.unsafe[split.tune]
+    losses = [compute_log_loss(tuning @ head.weights + head.bias, labels) for head in heads]
     best = heads[int(np.argmin(losses))]
     return _FittedModel(
-        lambda part: np.asarray(seen[part] @ best.weights + best.bias, np.float64),
+        lambda part: np.asarray(features[part] @ best.weights + best.bias, np.float64),
         lambda folder: save_head(folder / WEIGHT_FILES["frozen"], best),
     )
 
 
 def _fit_pair(
-    rows: LabeledRows, parts: RowSplit, how: FittingSettings, progress: Progress
+    rows: LabeledRows, split: RowSplit, settings: FittingSettings, progress: Progress
 ) -> _FittedModel:
-    """Fine-tune an encoder on pairs."""
-    what = f"isaac judge fit --encoder {make_printable(how.encoder)}"
-    tools = import_transformers(what)
-    name = find_minilm_folder() if how.encoder == MINILM else how.encoder
-    tokenizer = load_pretrained(tools, "AutoTokenizer", name, what)
+    """Fine-tune an encoder with a new classification head on pairs of context and response."""
+    used_by = f"isaac judge fit --encoder {make_printable(settings.encoder)}"
+    modules = import_transformers(used_by)
+    name = find_minilm_folder() if settings.encoder == MINILM else settings.encoder
+    tokenizer = load_pretrained(modules, "AutoTokenizer", name, used_by)
     labels = {0: "safe", 1: "unsafe"}
-    with tools.torch.random.fork_rng():  # the head begins at random
-        tools.torch.manual_seed(how.seed)
+    with modules.torch.random.fork_rng():  # the new head has random weights
+        modules.torch.manual_seed(settings.seed)
         model = load_pretrained(
-            tools,
+            modules,
             "AutoModelForSequenceClassification",
             name,
-            what,
+            used_by,
             num_labels=2,
             id2label=labels,
-            label2id={label: place for place, label in labels.items()},
-            dtype=tools.torch.float32,
+            label2id={label: number for number, label in labels.items()},
+            dtype=modules.torch.float32,
         )
-    reader = WindowedClassifier(tools, tokenizer, move_to_device(tools, model), how.window)
-    settings = FinetuningSettings(epochs=how.epochs, seed=how.seed)
-    finetune(reader, rows.take(parts.fit), rows.take(parts.tune), settings, progress)
+    reader = WindowedClassifier(modules, tokenizer, move_to_device(modules, model), settings.window)
+    finetuning = FinetuningSettings(epochs=settings.epochs, seed=settings.seed)
+    finetune(reader, rows.take(split.fit), rows.take(split.tune), finetuning, progress)
 
     def save(folder: Path) -> None:
         with quiet_transformers():

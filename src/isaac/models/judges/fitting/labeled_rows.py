@@ -1,4 +1,4 @@
-"""Labelled exchanges to fit a judge on, and how they are split so that its figures are honest."""
+"""Labeled exchanges to fit a judge on, and their split into rows for fitting and for measuring."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from ....runtime.arrays import Flags, Ints
 from ....text import make_printable, shorten
 
 UNSEEN_SHARE, HELD_OUT_SHARE, TUNING_SHARE = 0.15, 0.15, 0.1
-"""Shares of the contexts that are not fitted on at all, of the other rows that are held out, and
-of the rest that say when to stop and how sure to be."""
+"""The share of contexts held out with all their rows, the share of the other rows that is held
+out, and the share of the rest that decides when to stop and calibrates the scores."""
 
 MIN_ROWS_PER_LABEL = 20
-"""Rows of each label without which there is nothing to fit or to measure."""
+"""Fewer rows than this of either label are too few to fit and measure a judge."""
 
 
 class LabeledRows(NamedTuple):
-    """Exchanges with what their label says; ``categories`` are empty texts where none is known."""
+    """Exchanges with their labels and categories; a row without a category has an empty text."""
 
     contexts: list[str]
     responses: list[str]
     unsafe: Flags
     categories: list[str]
 
-    def take(self, places: Ints) -> LabeledRows:
-        """Return some of the rows."""
-        chosen = places.tolist()
+    def take(self, indices: Ints) -> LabeledRows:
+        """Select rows by index."""
+        chosen = indices.tolist()
         return LabeledRows(
             [self.contexts[i] for i in chosen],
             [self.responses[i] for i in chosen],
-            self.unsafe[places],
+            self.unsafe[indices],
             [self.categories[i] for i in chosen],
         )
 
 
 class LabeledCorpus(NamedTuple):
-    """The rows of a corpus, and how many of it are none of them, by the reason."""
+    """The labeled rows of a corpus, and the number of rows left out for each reason."""
 
     rows: LabeledRows
     left_out: dict[str, int]
 
 
 class LabelDefinition(NamedTuple):
-    """The column of the labels, and which of its values mean what, in any case.
+    """The column with the labels, and which of its values mean unsafe and safe, in any case.
 
-    A row whose label is neither is left out. ``safe`` may be left open where but one label is not
-    unsafe. ``category`` is a column by whose values to report.
+    Rows with another label are left out. You can leave ``safe`` empty if only one label remains
+    that is not unsafe. ``category`` is a column by whose values the quality is reported as well.
     """
 
     column: str
@@ -62,43 +62,46 @@ class LabelDefinition(NamedTuple):
 
 
 def read_labeled_rows(corpus: Corpus, labels: LabelDefinition) -> LabeledCorpus:
-    """Return the labelled rows of a corpus, each pair of texts once.
+    """Read the labeled rows of a corpus, each pair of context and response once.
 
-    A pair that stands there with both labels is left out, since neither is known to be right.
-    Raises `RecipeError` if a column or a value is not there, or is not known to be safe.
+    A pair that occurs with both labels is left out, because either could be wrong. Raises
+    `RecipeError` if a column or a label does not occur, or if the safe labels are not clear.
     """
     contexts, responses = corpus.column("context"), corpus.column("response")
-    known: dict[tuple[str, str], set[bool]] = {}
+    verdicts: dict[tuple[str, str], set[bool]] = {}
     categories: dict[tuple[str, str], str] = {}
     values = Counter(
         _read_text(record, labels.column).strip() for record, ids in corpus.records() for _ in ids
     )
-    unlabelled, repeated, seen = values.pop("", 0), 0, False
-    meant = _resolve_labels(values, labels, len(corpus.rejected))
+    unlabeled, repeated, has_category = values.pop("", 0), 0, False
+    meanings = _resolve_labels(values, labels, len(corpus.rejected))
     for record, ids in corpus.records():
-        bad = meant.get(_read_text(record, labels.column).strip())
-        seen = seen or labels.category in record
-        if bad is None:
+        unsafe = meanings.get(_read_text(record, labels.column).strip())
+        has_category = has_category or labels.category in record
+        if unsafe is None:
             continue
         for number in ids:
             pair = contexts[number], responses[number]
-            repeated += pair in known
-            known.setdefault(pair, set()).add(bad)
+            repeated += pair in verdicts
+            verdicts.setdefault(pair, set()).add(unsafe)
             categories.setdefault(pair, _read_text(record, labels.category))
-    if labels.category is not None and not seen:
-        raise RecipeError(f"no record has a column '{labels.category}': --category COL")
-    pairs = [pair for pair, labels in known.items() if len(labels) == 1]
+    if labels.category is not None and not has_category:
+        raise RecipeError(
+            f"no record has a column '{labels.category}'; name the category column: --category COL"
+        )
+    pairs = [pair for pair, both in verdicts.items() if len(both) == 1]
+    other = sum(count for value, count in values.items() if value not in meanings)
     left_out = {
         "not readable": len(corpus.rejected),
-        "without a label": unlabelled,
-        "with another label": sum(count for value, count in values.items() if value not in meant),
+        "without a label": unlabeled,
+        "with another label": other,
         "repeated": repeated,
-        "with both labels": len(known) - len(pairs),
+        "with both labels": len(verdicts) - len(pairs),
     }
-    flags = np.array([known[pair] == {True} for pair in pairs], np.bool_)
+    flags = np.array([verdicts[pair] == {True} for pair in pairs], np.bool_)
     columns = [list(column) for column in zip(*pairs, strict=True)] or [[], []]
     rows = LabeledRows(columns[0], columns[1], flags, [categories[pair] for pair in pairs])
-    return LabeledCorpus(rows, {why: count for why, count in left_out.items() if count})
+    return LabeledCorpus(rows, {reason: count for reason, count in left_out.items() if count})
 
 
 def _read_text(record: dict[str, Any], column: str | None) -> str:
@@ -110,36 +113,42 @@ def _read_text(record: dict[str, Any], column: str | None) -> str:
 def _resolve_labels(
     values: Counter[str], labels: LabelDefinition, rejected: int
 ) -> dict[str, bool]:
-    """Return of each value that means something whether it means unsafe."""
+    """Map each value that is a label to whether it means unsafe."""
     column, unsafe, safe = (
         labels.column,
         _casefold_values(labels.unsafe),
         _casefold_values(labels.safe),
     )
-    some = ", ".join(f"{shorten(value, 40)} ({count:,})" for value, count in values.most_common(8))
+    examples = ", ".join(
+        f"{shorten(value, 40)} ({count:,})" for value, count in values.most_common(8)
+    )
     if not values:
-        more = f" ({rejected:,} records cannot be read)" if rejected else ""
+        hint = f" ({rejected:,} records cannot be read)" if rejected else ""
         raise RecipeError(
-            f"no record has a column '{column}' with a label{more}; name it: --label COL"
+            f"no record has a column '{column}' with a label{hint}; name the label column: "
+            "--label COL"
         )
-    there = {value.casefold() for value in values}
-    for name, wanted in (("unsafe", unsafe), ("safe", safe)):
-        if missing := sorted(wanted - there):
+    available = {value.casefold() for value in values}
+    for name, expected in (("unsafe", unsafe), ("safe", safe)):
+        if missing := sorted(expected - available):
             raise RecipeError(
-                f"no record has {column} = '{make_printable(missing[0])}'; there: {some}. "
-                f"Try --{name} VALUE"
+                f"no record has {column} = '{make_printable(missing[0])}'; available: {examples}. "
+                f"Use --{name} VALUE"
             )
     if unsafe & safe:
-        raise RecipeError(f"'{min(unsafe & safe)}' is said to be both safe and unsafe")
-    if not safe and len(there - unsafe) > 1:
         raise RecipeError(
-            f"'{column}' has more labels than one that is not unsafe; there: {some}. Say which "
-            "of them mean safe, and which unsafe, with commas: --safe VALUES --unsafe VALUES; "
-            "rows with others are left out"
+            f"label '{min(unsafe & safe)}' cannot mean both safe and unsafe; give it to only one "
+            "of --safe and --unsafe"
         )
-    safe = safe or there - unsafe
-    meant = {value: value.casefold() in unsafe for value in values}
-    return {value: bad for value, bad in meant.items() if bad or value.casefold() in safe}
+    if not safe and len(available - unsafe) > 1:
+        raise RecipeError(
+            f"column '{column}' has several labels that are not unsafe: {examples}. Name the "
+            "labels that mean safe and unsafe, separated by commas: --safe VALUES --unsafe VALUES; "
+            "rows with other labels are left out"
+        )
+    safe = safe or available - unsafe
+    meanings = {value: value.casefold() in unsafe for value in values}
+    return {value: bad for value, bad in meanings.items() if bad or value.casefold() in safe}
 
 
 def _casefold_values(values: Sequence[str]) -> set[str]:
@@ -147,10 +156,10 @@ def _casefold_values(values: Sequence[str]) -> set[str]:
 
 
 class RowSplit(NamedTuple):
-    """Places of rows: to fit on, to tune on, held-out pairs, and pairs of unseen contexts.
+    """Row indices of the parts: to fit on, to tune on, held-out pairs, and contexts not seen.
 
-    The contexts of the last stand in none of the others; a held-out pair may share its context,
-    but not its response to it, with rows that are fitted on.
+    No context of ``unseen`` occurs in another part. A pair of ``pairs`` is in no other part, but
+    its context may be.
     """
 
     fit: Ints
@@ -160,36 +169,36 @@ class RowSplit(NamedTuple):
 
 
 def split_rows(rows: LabeledRows, seed: int) -> RowSplit:
-    """Return the split of a seed; raise `RecipeError` if a part lacks one of the labels."""
+    """Split the rows at random by a seed; raise `RecipeError` if a part lacks one of the labels."""
     rng = np.random.default_rng(seed)
+    # The context (n,) of each row as a number, and the numbers of the contexts held out.
     names, context = np.unique(np.array(rows.contexts, dtype=object), return_inverse=True)
-    away = rng.permutation(len(names))[: round(UNSEEN_SHARE * len(names))]
-    unseen = np.isin(context, away)
+    held_out = rng.permutation(len(names))[: round(UNSEEN_SHARE * len(names))]
+    unseen = np.isin(context, held_out)
+    # The other rows in random order: first the held-out pairs, then the tuning rows, then the rest.
     rest = rng.permutation(np.flatnonzero(~unseen))
     first = round(HELD_OUT_SHARE * len(rest))
     second = first + round(TUNING_SHARE * (len(rest) - first))
-    parts = RowSplit(
+    split = RowSplit(
         fit=np.sort(rest[second:]),
         tune=np.sort(rest[first:second]),
         pairs=np.sort(rest[:first]),
         unseen=np.flatnonzero(unseen),
     )
-    _check_enough_rows(rows, parts)
-    return parts
+    _check_enough_rows(rows, split)
+    return split
 
 
-def _check_enough_rows(rows: LabeledRows, parts: Sequence[Ints]) -> None:
-    labels = int(rows.unsafe.sum()), int((~rows.unsafe).sum())
-    told = f"{labels[0]:,} unsafe and {labels[1]:,} safe rows"
-    contexts = len(set(rows.contexts))
-    if min(labels) < MIN_ROWS_PER_LABEL:
+def _check_enough_rows(rows: LabeledRows, split: RowSplit) -> None:
+    unsafe, safe = int(rows.unsafe.sum()), int((~rows.unsafe).sum())
+    size = f"{unsafe:,} unsafe and {safe:,} safe rows with {len(set(rows.contexts)):,} contexts"
+    if min(unsafe, safe) < MIN_ROWS_PER_LABEL:
         raise RecipeError(
-            f"{told} on {contexts:,} contexts are too few to fit and to measure a judge; at least "
-            f"{MIN_ROWS_PER_LABEL} of each are wanted, and some hundreds are better"
+            f"{size} are too few to fit and measure a judge; give at least {MIN_ROWS_PER_LABEL} "
+            "rows of each label, better some hundreds"
         )
-    if not all(0 < rows.unsafe[part].sum() < len(part) for part in parts):
+    if not all(0 < rows.unsafe[part].sum() < len(part) for part in split):
         raise RecipeError(
-            f"{told} on {contexts:,} contexts cannot be parted: rows to fit on, to tune on, to "
-            "measure on, and those of contexts that are not seen each want both labels. Give more "
-            "rows, or more contexts"
+            f"{size} cannot be split so that each part has both labels (fitting, tuning, held-out "
+            "pairs, contexts not seen); give more rows or more contexts"
         )
