@@ -23,7 +23,7 @@ import numpy as np
 from common import DATA, format_header, format_spread, format_table
 
 from isaac.corpus.dialogue import Dialogue, Lexicon, act_string, delexicalize, template_slots
-from isaac.corpus.formats.task_oriented import GROUP_SEPARATOR
+from isaac.corpus.dialogue.group import DialogueGroup
 from isaac.curation.dialogue import clauses as cutting
 from isaac.curation.dialogue import span_relevance as belonging
 from isaac.curation.dialogue.span_relevance import (
@@ -56,7 +56,7 @@ def make_polluted_turns(before: Sequence[Dialogue], rate: float, seed: int) -> P
                 continue
             reply = "".join(turn.text for turn in now.turns[place + 1 : place + 2])
             template = delexicalize(new, values)
-            key = f"{act_string(new.acts)}{GROUP_SEPARATOR}{' '.join(template_slots(template))}"
+            key = str(DialogueGroup(act_string(new.acts), tuple(template_slots(template))))
             rows.append((key, said, template.text, reply, delexicalize(old, values).text))
     *columns, clean = (list(column) for column in zip(*rows, strict=True))
     return PollutedTurns(ResponsesInContext(*columns), clean)

@@ -47,8 +47,8 @@ import numpy as np
 from common import DATA, format_header, format_spread, format_table
 
 from isaac.corpus.dialogue import Dialogue, DialogueTurn, Lexicon, delexicalize, template_slots
+from isaac.corpus.dialogue.group import DialogueGroup
 from isaac.corpus.dialogue.predictions import normalize_id
-from isaac.corpus.formats.task_oriented import slots_from_group
 from isaac.corpus.records import dumps
 from isaac.curation.dialogue.clauses import NUMBER_SUFFIX
 from isaac.evaluate.dialogue import measure_round_trip, read_truth_file
@@ -295,7 +295,7 @@ def tabulate_groupings(bench: Bench, rate: float, seeds: range) -> Iterator[list
         corpus, _ = bench.polluted(rate, seed)
         runs = [bench.curated(corpus, "default"), curate_without_acts(bench, corpus)]
         acts, kinds = (Run(run).curation().corpus.column("group") for run in runs)
-        slots = [slots_from_group(group) for group in kinds]
+        slots = [DialogueGroup.parse(group).slots for group in kinds]
         noted = [(group.rpartition("|")[0], *own) for group, own in zip(acts, slots, strict=True)]
         found["slots alone"].append(compute_agreement(slots, noted))
         found["kinds of turns"].append(compute_agreement(kinds, noted))

@@ -90,7 +90,7 @@ def test_what_cannot_be_scored_is_none_and_is_reported(
 
 def write_predictions(logs: BookingCorpus, *, state: bool = True) -> Path:
     """Write predictions: the first dialogue makes no offer, the second has empty responses."""
-    said: dict[str, Any] = {}
+    predictions: dict[str, Any] = {}
     for name, record in json.loads(logs.file.read_text(encoding="utf-8")).items():
         area = record["goal"]["hotel"]["info"]["area"]
         own: dict[str, Any] = {"state": {"hotel": {"area": area}}, "active_domains": ["hotel"]}
@@ -99,11 +99,11 @@ def write_predictions(logs: BookingCorpus, *, state: bool = True) -> Path:
             "It is booked . The reference is [hotel_reference] , the phone number [hotel_phone] .",
         ]
         turns = [{"response": text, **(own if state else {})} for text in texts]
-        said[normalize_id(name)] = turns
-    said["sng0000"][0]["response"] = "what else ?"
-    said["sng0001"] = [{**turn, "response": ""} for turn in said["sng0001"]]
+        predictions[normalize_id(name)] = turns
+    predictions["sng0000"][0]["response"] = "what else ?"
+    predictions["sng0001"] = [{**turn, "response": ""} for turn in predictions["sng0001"]]
     path = logs.folder / "predictions.json"
-    path.write_text(json.dumps(said), encoding="utf-8")
+    path.write_text(json.dumps(predictions), encoding="utf-8")
     return path
 
 
@@ -127,11 +127,11 @@ def test_predictions_are_matched_to_the_truth_by_their_position_in_gold(
     assert run_pollute(isaac, logs.file, logs.folder, "--rate", 0.1).code == 0
     rows = parse_lines((logs.folder / "truth.jsonl").read_text(encoding="utf-8"))
     file = write_predictions(logs)
-    said = json.loads(file.read_text(encoding="utf-8"))
+    predictions = json.loads(file.read_text(encoding="utf-8"))
     for row in rows[:2]:
-        turn = said[normalize_id(row["dialogue"])][row["turn"] // 2]
+        turn = predictions[normalize_id(row["dialogue"])][row["turn"] // 2]
         turn["response"] = row["pieces"][0]["text"] + turn["response"]
-    file.write_text(json.dumps(said), encoding="utf-8")
+    file.write_text(json.dumps(predictions), encoding="utf-8")
     flags = ("--truth", logs.folder / "truth.jsonl", "--format", "predictions")
     found = run_score(isaac, file, "--gold", logs.file, *flags)["polluted"]["truth"]
     assert (found["responses"], found["carried"], found["of_responses"]) == (2, 0, 40)
@@ -234,9 +234,9 @@ def test_injected_text_is_also_found_in_delexicalized_form(
     row = {**place, "kind": "low", "wording": "varied", "pieces": [piece]}
     truth = write_lines(logs.folder / "truth.jsonl", [row])
     file = write_predictions(logs)
-    said = json.loads(file.read_text(encoding="utf-8"))
-    said["sng0004"][0]["response"] = "get lost at [value_time] , please"
-    file.write_text(json.dumps(said), encoding="utf-8")
+    predictions = json.loads(file.read_text(encoding="utf-8"))
+    predictions["sng0004"][0]["response"] = "get lost at [value_time] , please"
+    file.write_text(json.dumps(predictions), encoding="utf-8")
     flags = ("--truth", truth, "--format", "predictions", "--gold", logs.file)
     found = run_score(isaac, file, *flags)["polluted"]["truth"]
     assert (found["responses"], found["carried"]) == (1, 1)

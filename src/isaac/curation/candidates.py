@@ -40,7 +40,6 @@ BLOCK_ROWS = 2**14
 BLOCK_MEMBERS = 2**20
 """Members to weigh at a time; does not affect results."""
 
-
 MAX_PRICE_ROUNDS = 50
 """Rounds to adjust prices to the expected draws, fewer if these are within bounds sooner."""
 
@@ -118,7 +117,7 @@ def find_candidates(
 
 
 def log_response_odds(sharpened: ClusterOdds) -> Reals:
-    """The log-odds of each response of a cluster (m, c), -inf where there is no cluster."""
+    """Log-probability of each response of a cluster (m, c), -inf where there is no cluster."""
     rows = sharpened.rows
     with np.errstate(divide="ignore"):
         log_odds = np.log(sharpened.odds) - np.log(np.maximum(rows, 1))
@@ -150,22 +149,26 @@ def _iter_blocks(neighborhood: Ints, clusters: Clusters) -> Iterator[tuple[Ints,
 
 
 def capacity_prices(
-    candidates: CandidateTable, duplicate_groups: Ints, row_counts: Ints, bound: float, tools: Tools
+    candidates: CandidateTable,
+    duplicate_groups: Ints,
+    draw_counts: Ints,
+    bound: float,
+    tools: Tools,
 ) -> Reals:
     """Find a price (t,) for each group of near-duplicates that keeps its draws within ``bound``.
 
-    ``duplicate_groups`` (n,) are those of the rows, 0 to t - 1; ``row_counts`` (e,) is how many
-    rows of each exchange draw. The price of a group rises while more than ``bound`` rows are
-    expected to draw it (Sinkhorn and Knopp, Concerning Nonnegative Matrices, 1967, one-sided).
+    ``duplicate_groups`` (n,) are those of the rows, 0 to t - 1; ``draw_counts`` (e,) is the number
+    of draws for each exchange. The price of a group rises while more than ``bound`` draws of it are
+    expected (Sinkhorn and Knopp, Concerning Nonnegative Matrices, 1967, one-sided).
     """
     prices = np.zeros(int(duplicate_groups.max(initial=0)) + 1)
-    drawing = np.flatnonzero((row_counts > 0) & np.isfinite(candidates.weights[:, 0]))
+    drawing = np.flatnonzero((draw_counts > 0) & np.isfinite(candidates.weights[:, 0]))
     blocks = [drawing[start : start + BLOCK_ROWS] for start in range(0, len(drawing), BLOCK_ROWS)]
 
     def expected_draws(prices: Reals, block: Ints) -> Reals:
         groups = duplicate_groups[candidates.rows[block]]
         odds = _softmax(candidates.weights[block] - prices[groups])
-        draws = odds * row_counts[block, None]
+        draws = odds * draw_counts[block, None]
         return np.bincount(groups.ravel(), draws.ravel(), len(prices)).astype(np.float64)
 
     rounds = MAX_PRICE_ROUNDS if bound else 0

@@ -66,13 +66,13 @@ def embed_all(name: str, encoder: str, texts: UniqueTexts, tools: Tools) -> Embe
                 else:
                     yield store.embedded(key, _raise_missing)
 
-    key = embeddings_key(name)
+    whole = embeddings_key(name)
     vectors = store.stacked(
-        key, len(texts), lambda: (chunk.vectors for chunk in check_same_encoder(iter_embedded()))
+        whole, len(texts), lambda: (chunk.vectors for chunk in check_same_encoder(iter_embedded()))
     )
-    facts = store.facts(key, lambda: collect_facts(iter_embedded()))
-    for chunk in keys:
-        store.forget(chunk)
+    facts = store.facts(whole, lambda: collect_facts(iter_embedded()))
+    for key in keys:
+        store.forget(key)
     return Embeddings(vectors, **facts)
 
 

@@ -130,8 +130,8 @@ def _explain_selection(best: Trial, trials: list[Trial]) -> str:
     worst = min(trials, key=lambda trial: trial.typicality)
     return (
         f"{best.view} responses at radius {best.radius}: what their clusters draw is worded more "
-        f"typically than {best.typicality:.0%} of the corpus's responses, the best of "
-        f"{len(trials)} settings (the worst: {worst.view} at {worst.radius}, "
+        f"typically than {best.typicality:.0%} of the corpus's responses, the best result of "
+        f"{len(trials)} settings (the worst: {worst.view} responses at {worst.radius}, "
         f"{worst.typicality:.0%})"
     )
 

@@ -123,8 +123,9 @@ class ShardDecisions(NamedTuple):
     """The decisions of one shard.
 
     ``neighborhood_stats`` summarizes its neighborhoods; ``own_rank`` and ``own_size`` (r,) are
-    those of the cluster that the response of each of its ``rows`` (r,) is in. By cluster, ``draws``
-    are those of the rows; by weight, ``candidates`` are those of its distinct ``exchanges`` (e,).
+    those of the cluster that the response of each of its ``rows`` (r,) is in. Without weights,
+    ``draws`` are those of the rows; with weights, rows draw later, and ``candidates`` are those of
+    the distinct ``exchanges`` (e,) of the shard.
     """
 
     neighborhood_stats: NeighborhoodStats
@@ -175,10 +176,10 @@ def decide_corpus(
     actions = _decide_rows(layout, stats, own_rank, scores, recipe)
     if candidates is not None:
         groups = scores.duplicate_group[layout.response]
-        drawing = np.bincount(layout.exchange[actions.needs_draw], minlength=len(layout.first))
-        row_counts = drawing * recipe.targets
-        prices = capacity_prices(candidates, groups, row_counts, recipe.repeats, tools)
         needs_draw = actions.needs_draw
+        rows_per_exchange = np.bincount(layout.exchange[needs_draw], minlength=len(layout.first))
+        draw_counts = rows_per_exchange * recipe.targets
+        prices = capacity_prices(candidates, groups, draw_counts, recipe.repeats, tools)
         draws = draw_weighted(candidates, prices, layout, groups, needs_draw, recipe, tools)
     trimmed = np.zeros(count, bool)
     if scores.trims is not None:

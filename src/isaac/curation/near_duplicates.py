@@ -44,7 +44,6 @@ BAND_RUN_LENGTHS = (1, 2, 4)
 Among many similar texts, only those most alike share several bands in a row.
 """
 
-
 PART_SHINGLES = 1 << 21
 """Shingles to count at a time."""
 
@@ -82,7 +81,7 @@ def group_near_duplicates(texts: Sequence[str], tick: Tick | None = None) -> Int
     reporter = ProgressReporter(tick, len(texts))
     with TemporaryFile() as file:
         sketches = _sketch_texts(texts, file, reporter)
-        # Texts with the same words form one entry; the entries by descending commonness.
+        # Texts with the same words form one entry; entries are ranked by descending commonness.
         _, first, entry = np.unique(sketches.digests, return_index=True, return_inverse=True)
         commonness = _compute_commonness(sketches.shingles, reporter)
         ranked = first[np.argsort(-commonness[first], kind="stable")]

@@ -36,7 +36,7 @@ BLOCK_NEIGHBORHOODS = 256
 """Neighborhoods to cluster at a time, fewer if they are large; does not affect results."""
 
 BLOCK_PAIRS = 2**23
-"""Pairs of responses in a block of several neighborhoods; does not affect results."""
+"""Pairs of responses in a block, unless one neighborhood has more; does not affect results."""
 
 
 class ContextIndex(NamedTuple):
@@ -62,10 +62,10 @@ def build_context_index(
     tools: Tools,
 ) -> ContextIndex:
     """Index the contexts of the ``drawable`` rows (n,); vectors and inverted file are stored."""
-    drawable_rows = np.flatnonzero(drawable)
-    numbers, inverse = np.unique(layout.context[drawable_rows], return_inverse=True)
+    candidate_rows = np.flatnonzero(drawable)
+    numbers, inverse = np.unique(layout.context[candidate_rows], return_inverse=True)
     by_context = group_rows(inverse.reshape(-1).astype(np.int64))
-    rows = Ragged(drawable_rows[by_context.values], by_context.offsets)
+    rows = Ragged(candidate_rows[by_context.values], by_context.offsets)
     vectors = contexts.vectors
     if len(numbers) < len(vectors):
         chunks = (
@@ -75,7 +75,7 @@ def build_context_index(
         vectors = tools.store.stacked(
             CANDIDATES_KEY, len(numbers), lambda: (all_vectors[chunk] for chunk in chunks)
         )
-    index = ContextIndex(numbers.astype(np.int64), vectors, rows, len(drawable_rows))
+    index = ContextIndex(numbers.astype(np.int64), vectors, rows, len(candidate_rows))
     if recipe.search == "exact":
         return index
     return index._replace(ivf=load_or_build_ivf(vectors, recipe.neighbors, tools))
@@ -162,7 +162,8 @@ class SearchedNeighborhoods:
     def members(self, exchanges: Ints) -> Ints:
         """Find the rows (b, k) in the neighborhoods of distinct exchanges (b,).
 
-        The row of the exchange itself replaces the farthest row if it is not among the nearest.
+        The first row of the exchange replaces the farthest row, unless one of its rows is among
+        the nearest.
         """
         own_row = self.first_row[exchanges]
         contexts, inverse = np.unique(self.context[own_row], return_inverse=True)

@@ -105,7 +105,8 @@ def find_clusters(
 ) -> Neighborhoods:
     """Find all neighborhoods and cluster their members; finished shards come from the store.
 
-    The neighborhood of an exchange is the nearest of the ``drawable`` rows (n,), and itself.
+    The neighborhood of an exchange consists of the nearest ``drawable`` rows (n,) and its own row;
+    that of a group, of all its rows.
     """
     work: SearchedNeighborhoods | KeyedNeighborhoods
     if contexts is None or recipe.reading.group_by is not None:

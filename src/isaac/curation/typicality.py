@@ -41,6 +41,7 @@ MAX_WORDS = 1024
 
 NGRAM_ORDER = 3
 """Words in the longest n-gram."""
+
 PRIOR_WEIGHT = 3.0
 """Weight of the estimate from the shorter history, as a number of texts."""
 

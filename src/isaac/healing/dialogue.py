@@ -15,13 +15,12 @@ import numpy as np
 
 from ..corpus.corpus import format_context
 from ..corpus.dialogue.delexicalization import lexicalize, template_slots
+from ..corpus.dialogue.group import DialogueGroup
 from ..corpus.formats import CorpusTurn
 from ..corpus.formats.task_oriented import (
     GROUP_BY_ACT,
     append_acts,
-    domains_from_group,
     fill_placeholders,
-    slots_from_group,
 )
 from ..curation.curate import Curation
 from ..curation.dialogue.induced_acts import InducedActs
@@ -185,7 +184,8 @@ class TurnHealer:
         """The rows by their slots and the domains of their acts."""
         parts: dict[tuple[tuple[str, ...], frozenset[str]], list[Ints]] = {}
         for group, rows in self._rows_by_group.items():
-            parts.setdefault((slots_from_group(group), domains_from_group(group)), []).append(rows)
+            parsed = DialogueGroup.parse(group)
+            parts.setdefault((parsed.slots, parsed.domains), []).append(rows)
         return {key: np.sort(np.concatenate(lists)) for key, lists in parts.items()}
 
 

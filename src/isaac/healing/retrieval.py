@@ -38,7 +38,7 @@ from ..runtime.arrays import Ints, Keys, Reals
 from ..runtime.concurrency import single_threaded_blas
 
 SINGLE_THREAD_EXCHANGES = 16
-"""Up to this many exchanges at a time use one thread for linear algebra; does not affect results."""
+"""Up to this many exchanges at a time run on one thread; does not affect results."""
 
 NO_HEAD_REASON = "no head to draw from"
 

@@ -131,8 +131,8 @@ def test_a_missing_act_file_is_reported(isaac: RunIsaac, tmp_path: Path, layout:
     del files[FILES[layout]]
     done = curate(isaac, write_folder(files, tmp_path / "mw"), layout, tmp_path / "run")
     names = " or ".join(["dialogue_acts.json", "system_acts.json"])
-    wanted = names if layout == "multiwoz20" else "dialog_acts.json"
-    assert f"16 dialogues without acts: no {wanted} next to them\n" in done.err
+    expected = names if layout == "multiwoz20" else "dialog_acts.json"
+    assert f"16 dialogues without acts: no {expected} next to them\n" in done.err
     report = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     assert f"The acts of {2 * DIALOGUES} of {2 * DIALOGUES} turns are not noted." in report
 

@@ -383,7 +383,7 @@ def test_records_in_a_document_get_their_ids() -> None:
 
 
 @pytest.mark.parametrize(
-    ("domain", "slot", "wanted"),
+    ("domain", "slot", "expected"),
     [
         ("hotel", "Price", "pricerange"),
         ("train", "Ticket", "price"),
@@ -394,8 +394,8 @@ def test_records_in_a_document_get_their_ids() -> None:
         ("general", "none", ""),
     ],
 )
-def test_slots_have_one_name_in_all_versions(domain: str, slot: str, wanted: str) -> None:
-    assert canonical_slot(domain, slot) == wanted
+def test_slots_have_one_name_in_all_versions(domain: str, slot: str, expected: str) -> None:
+    assert canonical_slot(domain, slot) == expected
 
 
 def corrupted(path: list[Any], value: Any, record: dict[str, Any]) -> dict[str, Any]:

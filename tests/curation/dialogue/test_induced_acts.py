@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 
 from isaac import Run
-from isaac.corpus.formats.task_oriented import (
-    acts_from_group,
-    domains_from_group,
-    has_known_acts,
-    induced_act_from_group,
-    induced_group,
-    slots_from_group,
-)
+from isaac.corpus.dialogue.group import DialogueGroup
 from isaac.curation.dialogue.induced_acts import (
     InducedActs,
     TurnTexts,
@@ -74,19 +67,19 @@ def test_induced_acts_are_the_acts_despite_injected_text_and_in_any_order() -> N
 
 
 def test_a_group_distinguishes_an_induced_act_from_acts() -> None:
-    group = induced_group(12, " | hotel_name hotel_phone")
-    assert induced_act_from_group(group) == 12
-    assert acts_from_group(group) == "~12"
-    assert not has_known_acts(group)
-    assert slots_from_group(group) == ("hotel_name", "hotel_phone")
-    assert domains_from_group(group) == frozenset()
+    group = str(DialogueGroup.parse(" | hotel_name hotel_phone").with_induced_act(12))
+    assert DialogueGroup.parse(group).induced_act == 12
+    assert DialogueGroup.parse(group).acts == "~12"
+    assert not DialogueGroup.parse(group).has_known_acts
+    assert DialogueGroup.parse(group).slots == ("hotel_name", "hotel_phone")
+    assert DialogueGroup.parse(group).domains == frozenset()
     assert parse_act_slots(group) is None
-    assert induced_act_from_group("hotel-inform-name | hotel_name") is None
-    assert has_known_acts("hotel-inform-name | hotel_name")
+    assert DialogueGroup.parse("hotel-inform-name | hotel_name").induced_act is None
+    assert DialogueGroup.parse("hotel-inform-name | hotel_name").has_known_acts
     assert parse_act_slots("hotel-inform-name+general-bye | hotel_name") == frozenset(
         {"name", "bye"}
     )
-    assert induced_act_from_group(" | hotel_name") is None
+    assert DialogueGroup.parse(" | hotel_name").induced_act is None
 
 
 def test_dialogues_without_acts_are_grouped_by_induced_acts(
@@ -97,8 +90,8 @@ def test_dialogues_without_acts_are_grouped_by_induced_acts(
     assert made.code == 0, made.err
     curation = Run(tmp_path / "run").curation()
     groups = curation.corpus.column("group")
-    assert all(induced_act_from_group(group) is not None for group in groups)
-    assert 2 <= len({induced_act_from_group(group) for group in groups}) <= 10
+    assert all(DialogueGroup.parse(group).induced_act is not None for group in groups)
+    assert 2 <= len({DialogueGroup.parse(group).induced_act for group in groups}) <= 10
     assert np.unique(curation.layout.group).size == len(set(groups))
     assert "kinds of turns" in (tmp_path / "run" / "report.md").read_text()
 
@@ -114,7 +107,9 @@ def test_annotated_acts_stay_unchanged(isaac: RunIsaac, tmp_path: Path) -> None:
     made = isaac("curate", source, "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
     corpus = Run(tmp_path / "run").curation().corpus
-    assert not any(induced_act_from_group(group) is not None for group in corpus.column("group"))
+    assert not any(
+        DialogueGroup.parse(group).induced_act is not None for group in corpus.column("group")
+    )
     encoder = load_encoder("hashing")
     assert with_induced_acts(corpus, encoder, MemoryStorage(), Progress()) is corpus
     assert not len(InducedActs(corpus, encoder).numbers)
@@ -141,8 +136,8 @@ def test_an_act_cannot_pass_for_an_induced_act(act: str, isaac: RunIsaac, tmp_pa
     made = isaac("curate", source, "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
     groups = Run(tmp_path / "run").curation().corpus.column("group")
-    assert act.removeprefix("~") in set(map(acts_from_group, groups))
-    assert not any(induced_act_from_group(group) is not None for group in groups)
+    assert act.removeprefix("~") in {DialogueGroup.parse(group).acts for group in groups}
+    assert not any(DialogueGroup.parse(group).induced_act is not None for group in groups)
 
 
 @pytest.fixture
@@ -159,12 +154,14 @@ def test_a_turn_without_acts_gets_the_induced_act_of_the_run(bare: TurnHealer) -
     same = total = 0
     for context, response, group in zip(*columns, strict=True):
         bare_group = (
-            f" | {group.rpartition('| ')[2]}".rstrip() if slots_from_group(group) else " | "
+            f" | {group.rpartition('| ')[2]}".rstrip()
+            if DialogueGroup.parse(group).slots
+            else " | "
         )
         message = context.rpartition("\n")[2]
         found = bare.induced_acts.assign_group(message, response, bare_group)
-        assert induced_act_from_group(found) is not None
-        same += induced_act_from_group(found) == induced_act_from_group(group)
+        assert DialogueGroup.parse(found).induced_act is not None
+        same += DialogueGroup.parse(found).induced_act == DialogueGroup.parse(group).induced_act
         total += 1
     assert same > 0.8 * total  # the next user message is not known when a turn is healed
     known = bare.induced_acts.assign_group("Hi", "Bye", "general-bye | ")

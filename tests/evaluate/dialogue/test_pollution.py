@@ -153,8 +153,10 @@ def test_only_the_given_kinds_occur_with_about_equal_frequency() -> None:
 def test_repeated_wordings_are_few_and_varied_ones_many() -> None:
     def share(wordings: str) -> float:
         truth = pollute(corpus(400, SPACED), 1.0, kinds=["high"], wordings=wordings).truth
-        said = {tuple(piece.text.strip(" ,.!?").lower() for piece in row.pieces) for row in truth}
-        return len(said) / len(truth)
+        wordings_used = {
+            tuple(piece.text.strip(" ,.!?").lower() for piece in row.pieces) for row in truth
+        }
+        return len(wordings_used) / len(truth)
 
     assert share("repeated") < 0.1
     assert share("varied") > 0.8

@@ -34,19 +34,19 @@ DATABASE = Database(
 GOAL = {"hotel": {"info": {"area": "north"}, "reqt": ["phone"]}}
 NORTH, EAST = {"hotel": {"area": "north"}}, {"hotel": {"area": "east"}}
 OFFER = "there is [hotel_name] in the north of town , do you like it ?"
-TOLD = "their phone number is [hotel_phone] , is there anything else ?"
+ANSWER = "their phone number is [hotel_phone] , is there anything else ?"
 GOLD = Gold(
     goals={"a": GOAL, "b": GOAL, "c": {}, "d": GOAL, "e": GOAL},
     states={name: [NORTH, NORTH] for name in "abd"},
-    references={name: [OFFER, TOLD] for name in "abc"},
+    references={name: [OFFER, ANSWER] for name in "abc"},
 )
 
 
 def system() -> dict[str, list[Prediction]]:
     return {
-        "A.json": [Prediction(OFFER), Prediction(TOLD)],
-        "b": [Prediction(OFFER, EAST), Prediction(TOLD, EAST)],
-        "c": [Prediction(OFFER), Prediction(TOLD)],
+        "A.json": [Prediction(OFFER), Prediction(ANSWER)],
+        "b": [Prediction(OFFER, EAST), Prediction(ANSWER, EAST)],
+        "c": [Prediction(OFFER), Prediction(ANSWER)],
         "e": [Prediction(OFFER)],
         "f": [Prediction("you are an Idiot !")],
     }
@@ -122,12 +122,12 @@ def test_gold_is_built_from_dialogues() -> None:
 
 
 def test_bleu_does_not_depend_on_spacing_or_slot_names() -> None:
-    said = "I 'd say [hotel_name] has [hotel_stars] stars and does n't cost much ."
+    reference = "I 'd say [hotel_name] has [hotel_stars] stars and does n't cost much ."
     same = "I'd say [value_name] has [count] stars and doesn't  cost much."
-    assert compute_bleu([(same, said)]) == pytest.approx(100)
-    assert compute_bleu([("", said)]) == 0
+    assert compute_bleu([(same, reference)]) == pytest.approx(100)
+    assert compute_bleu([("", reference)]) == 0
     assert compute_bleu([]) is None
-    other = compute_bleu([(said.replace("stars and", "rooms or"), said)])
+    other = compute_bleu([(reference.replace("stars and", "rooms or"), reference)])
     assert other is not None
     assert 20 < other < 90
 
@@ -185,16 +185,16 @@ def test_the_truth_refers_to_turns_by_their_index_in_the_record() -> None:
     )
     gold = build_gold([Dialogue("a", turns)], {"a": ["yes", "get lost"]})
     truth = [put("A.json", 1, "rot , "), put("x", 3, "get lost")]
-    said = [Prediction("rot , yes"), Prediction("get lost")]
+    predictions = [Prediction("rot , yes"), Prediction("get lost")]
     # The second response equals gold's, so what was injected elsewhere does not matter.
-    assert score_predictions({"a": said}, gold, truth=truth).by_truth == PollutedShare(
+    assert score_predictions({"a": predictions}, gold, truth=truth).by_truth == PollutedShare(
         1, 2, 1, 1, absent=1
     )
     moved = [Prediction("get lost"), Prediction("rot , yes", turn=3, text="rot , yes")]
     found = score_predictions({"a": moved}, gold, truth=truth).by_truth
     assert found == PollutedShare(2, 2, 1, 1, carried=2, absent=1)
     with pytest.raises(CorpusError, match="dialogue x is in the truth but not in gold"):
-        score_predictions({"x": said}, gold, truth=truth)
+        score_predictions({"x": predictions}, gold, truth=truth)
 
 
 def test_the_polluted_share_needs_exactly_one_of_truth_and_words() -> None:
@@ -268,8 +268,10 @@ def test_multiwoz_limits(validation: Gold) -> None:
     database = read_database(DATA / "db")
 
     def scored(responses: Mapping[str, list[str]]) -> DialogueScores:
-        said = {name: [Prediction(text) for text in texts] for name, texts in responses.items()}
-        return score_predictions(said, validation, database)
+        predictions = {
+            name: [Prediction(text) for text in texts] for name, texts in responses.items()
+        }
+        return score_predictions(predictions, validation, database)
 
     best = scored(gold)
     assert best.overall.dialogues == 999
@@ -287,7 +289,10 @@ def test_multiwoz_limits(validation: Gold) -> None:
     # Each dialogue gets the responses of another one.
     others = dict(zip(gold, [*list(gold.values())[17:], *list(gold.values())[:17]], strict=True))
     swapped = scored(
-        {name: (said + [""] * len(gold[name]))[: len(gold[name])] for name, said in others.items()}
+        {
+            name: (texts + [""] * len(gold[name]))[: len(gold[name])]
+            for name, texts in others.items()
+        }
     )
     assert swapped.overall.inform is not None
     assert swapped.overall.success is not None

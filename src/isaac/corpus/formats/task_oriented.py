@@ -6,7 +6,6 @@ A response drawn for a turn is filled with that turn's own values again.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 from ...errors import CorpusError
 from ..dialogue.acts import act_string
 from ..dialogue.delexicalization import delexicalize, lexicalize, template_slots
-from ..dialogue.placeholders import NON_DOMAINS
+from ..dialogue.group import INDUCED_ACT_PREFIX, DialogueGroup
 from ..dialogue.readers import READERS
 from ..dialogue.schema import Dialogue, DialogueTurn
 from ..dialogue.validation import ReadingError
@@ -26,12 +25,6 @@ from .messages import MESSAGE_ROLES
 
 GROUP_BY_ACT = "act"
 """The value of ``group_by`` that groups turns by their acts and the slots in their text."""
-
-INDUCED_ACT_PREFIX = "~"
-"""The prefix of an induced act, such as ``~7``, which a turn without annotated acts gets."""
-
-GROUP_SEPARATOR = " | "
-"""The separator between the acts and the slots of a group."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class TaskOrientedFormat:
         template = delexicalize(annotated, self.lexicon)
         # an annotated act must not look like an induced one
         acts = act_string(annotated.acts).lstrip(INDUCED_ACT_PREFIX)
-        group = f"{acts}{GROUP_SEPARATOR}{' '.join(template_slots(template))}"
+        group = str(DialogueGroup(acts, tuple(template_slots(template))))
         if not group.isascii() and SURROGATE.search(group):
             raise RowError(f"the acts of turn {turn.index} are not valid Unicode")
         return dataclasses.replace(
@@ -164,43 +157,7 @@ def is_auxiliary_file(name: str) -> bool:
     )
 
 
-def induced_group(act_number: int, group: str) -> str:
-    """Add an induced act to the group of a turn without acts: `` | area`` becomes ``~7 | area``."""
-    return f"{INDUCED_ACT_PREFIX}{act_number}{group}"
-
-
-def induced_act_from_group(group: str) -> int | None:
-    """The number of a group's induced act; None if it has none."""
-    match = re.fullmatch(rf"{INDUCED_ACT_PREFIX}(\d+)", acts_from_group(group))
-    return int(match[1]) if match else None
-
-
-def has_known_acts(group: str) -> bool:
-    """Whether a group has acts, and they are annotated in the corpus, not induced."""
-    return bool(acts_from_group(group)) and induced_act_from_group(group) is None
-
-
-def acts_from_group(group: str) -> str:
-    """The acts of a group, such as ``general-reqmore+hotel-inform-area``; empty if none."""
-    return group.rpartition(GROUP_SEPARATOR)[0]
-
-
-def domains_from_group(group: str) -> frozenset[str]:
-    """The domains of a group's annotated acts; empty if it has none."""
-    if not has_known_acts(group):
-        return frozenset()
-    return (
-        frozenset(act.partition("-")[0] for act in acts_from_group(group).split("+"))
-        - NON_DOMAINS
-        - {""}
-    )
-
-
-def slots_from_group(group: str) -> tuple[str, ...]:
-    """The slots of the placeholders in a group's responses, sorted."""
-    return tuple(group.rpartition(GROUP_SEPARATOR)[2].split())
-
-
 def append_acts(context: str, group: str) -> str:
     """Add the annotated acts of a response to its context, as rephrasers take it."""
-    return f"{context}\nacts: {acts_from_group(group)}" if has_known_acts(group) else context
+    parsed = DialogueGroup.parse(group)
+    return f"{context}\nacts: {parsed.acts}" if parsed.has_known_acts else context

@@ -181,7 +181,7 @@ def score_association(index: TermIndex, features: ContextFeatures) -> Associatio
 
 
 def _pool_rows(term: int, near: Ints, rows: Ragged) -> Ints:
-    """Collect the rows that a term is scored by: its own, and for a rare term those of near ones."""
+    """Collect the rows that a term is scored by: its own, and if it is rare also those near it."""
     own_rows = rows[term]
     if len(own_rows) >= MIN_OCCURRENCES:
         return own_rows

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...corpus.corpus import Corpus
-from ...corpus.formats.task_oriented import acts_from_group, induced_act_from_group, induced_group
+from ...corpus.dialogue.group import DialogueGroup
 from ...models.encoders import Encoder
 from ...runtime.arrays import Ints
 from ...runtime.progress import Progress
@@ -54,7 +54,7 @@ def with_induced_acts(
     If most turns have acts, those without are meant to have none, and the corpus stays unchanged.
     """
     groups = group_column(corpus)
-    lacks_acts = np.array([not acts_from_group(group) for group in groups], np.bool_)
+    lacks_acts = np.array([not DialogueGroup.parse(group).acts for group in groups], np.bool_)
     if 2 * int(lacks_acts.sum()) <= len(lacks_acts):
         return corpus
 
@@ -69,7 +69,10 @@ def with_induced_acts(
     acts = store.array(INDUCED_ACTS_KEY, induce).tolist()
     pairs = zip(acts, groups, strict=True)
     return corpus.with_groups(
-        [group if act < 0 else induced_group(act, group) for act, group in pairs]
+        [
+            group if act < 0 else str(DialogueGroup.parse(group).with_induced_act(act))
+            for act, group in pairs
+        ]
     )
 
 
@@ -93,7 +96,7 @@ def induce_acts(turns: TurnTexts, encoder: Encoder) -> Ints:
 
 def count_induced_acts(corpus: Corpus) -> Counter[int]:
     """Count the turns of a corpus with each induced act."""
-    acts = map(induced_act_from_group, group_column(corpus))
+    acts = (DialogueGroup.parse(group).induced_act for group in group_column(corpus))
     return Counter(act for act in acts if act is not None)
 
 
@@ -106,9 +109,8 @@ class InducedActs:
 
     def __init__(self, corpus: Corpus, encoder: Encoder) -> None:
         self.encoder = encoder
-        acts = [
-            -1 if act is None else act for act in map(induced_act_from_group, group_column(corpus))
-        ]
+        parsed = (DialogueGroup.parse(group).induced_act for group in group_column(corpus))
+        acts = [-1 if act is None else act for act in parsed]
         rows = np.flatnonzero(np.array(acts) >= 0)
         self.numbers, assignments = np.unique(np.array(acts)[rows], return_inverse=True)
         if len(rows):
@@ -118,11 +120,12 @@ class InducedActs:
 
     def assign_group(self, user_message: str, response: str, group: str) -> str:
         """Give a turn without acts the induced act nearest to it; another one keeps its group."""
-        if acts_from_group(group) or not len(self.numbers):
+        parsed = DialogueGroup.parse(group)
+        if parsed.acts or not len(self.numbers):
             return group
         vector = embed_turns(TurnTexts([user_message], [response], [""]), self.encoder)
         nearest = find_nearest_centroid(vector, self.centroids)[0]
-        return induced_group(int(self.numbers[nearest]), group)
+        return str(parsed.with_induced_act(int(self.numbers[nearest])))
 
 
 def find_nearest_centroid(vectors: GridVectors, centroids: GridVectors) -> Ints:

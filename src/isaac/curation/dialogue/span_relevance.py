@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...corpus.formats.task_oriented import acts_from_group, has_known_acts
+from ...corpus.dialogue.group import DialogueGroup
 from ...models.encoders import Encoder
 from ...runtime.arrays import Ints, Reals
 from ..search.exact import find_neighbors
@@ -77,9 +77,10 @@ class ResponsesInContext(NamedTuple):
 
 def parse_act_slots(key: str) -> frozenset[str] | None:
     """The slots that the acts of a group name, None if the acts are not known."""
-    if not has_known_acts(key):
+    group = DialogueGroup.parse(key)
+    if not group.has_known_acts:
         return None
-    return frozenset(act.rpartition("-")[2] for act in acts_from_group(key).split("+"))
+    return frozenset(act.rpartition("-")[2] for act in group.acts.split("+"))
 
 
 @dataclass(frozen=True)
@@ -249,5 +250,6 @@ def _split_acts(key: str) -> frozenset[str]:
 
     If the acts are not known, those of the whole key: its induced act and its slots.
     """
-    acts = re.split(r"[+|\s]+", (acts_from_group(key) if has_known_acts(key) else key).casefold())
+    group = DialogueGroup.parse(key)
+    acts = re.split(r"[+|\s]+", (group.acts if group.has_known_acts else key).casefold())
     return frozenset(part for act in acts for part in (act, *act.split("-")) if part)

@@ -1,0 +1,57 @@
+"""Groups of system turns: the acts and slots that turns must share to be drawn for one another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .placeholders import NON_DOMAINS
+
+INDUCED_ACT_PREFIX = "~"
+"""The prefix of an induced act, such as ``~7``, which a turn without annotated acts gets."""
+
+SEPARATOR = " | "
+"""The separator between the acts and the slots of a group as text."""
+
+
+class DialogueGroup(NamedTuple):
+    """The acts of a system turn and the slots in its text, such as ``hotel-inform-area | area``.
+
+    ``acts`` is the act string of the turn, an induced act, or empty; ``slots`` are the slots of the
+    placeholders in its text, sorted. ``str`` and `parse` convert it to the text that files hold.
+    """
+
+    acts: str
+    slots: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.acts}{SEPARATOR}{' '.join(self.slots)}"
+
+    @classmethod
+    def parse(cls, text: str) -> DialogueGroup:
+        """Read a group as text."""
+        acts, _, slots = text.rpartition(SEPARATOR)
+        return cls(acts, tuple(slots.split()))
+
+    @property
+    def induced_act(self) -> int | None:
+        """The number of the induced act; None if the group has none."""
+        number = self.acts.removeprefix(INDUCED_ACT_PREFIX)
+        induced = self.acts.startswith(INDUCED_ACT_PREFIX) and number.isdecimal()
+        return int(number) if induced else None
+
+    @property
+    def has_known_acts(self) -> bool:
+        """Whether the group has acts that are annotated in the corpus, not induced."""
+        return bool(self.acts) and self.induced_act is None
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """The domains of the annotated acts; empty if there are none."""
+        if not self.has_known_acts:
+            return frozenset()
+        domains = {act.partition("-")[0] for act in self.acts.split("+")}
+        return frozenset(domains - NON_DOMAINS - {""})
+
+    def with_induced_act(self, number: int) -> DialogueGroup:
+        """The group with an induced act instead of its acts."""
+        return self._replace(acts=f"{INDUCED_ACT_PREFIX}{number}")
