@@ -1,4 +1,4 @@
-"""A scatter chart in small panels, as an SVG that needs nothing beside itself."""
+"""A scatter chart with several panels, as a self-contained SVG."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from html import escape
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 300, 230
-"""Of the plot of one panel, in pixels."""
+"""Size of the plot of a panel, in pixels."""
 
 LEFT, TOP, RIGHT, BOTTOM = 48, 34, 12, 34
-"""Room around the plot of one panel, for its title and its ticks."""
+"""Margins around the plot of a panel, for its title and ticks, in pixels."""
 
 COLUMNS = 3
+"""Maximum number of panels side by side."""
+
 HEAD, FOOT, LEGEND = 34, 34, 24
+"""Height of the chart's title, of the x axis label, and of a row of the legend, in pixels."""
 
 STYLE = """
   :root { --ink: #1f2328; --soft: #59636e; --grid: #e3e6ea; --back: #ffffff;
@@ -52,18 +55,23 @@ MARKS = (
     ("star", "h", True),
     ("star", "h", False),
 )
-"""Shape, colour and whether it is filled, of each series in turn."""
+"""The mark of each series in turn: its shape, its color, and whether it is filled."""
+
+Mark = tuple[str, str, bool]
 
 
 class Point(NamedTuple):
-    """One series' place in a panel, its deviation each way, and perhaps a word beside it."""
+    """A point of a series, with its deviation on each axis, and a short label to print beside it.
+
+    The label is empty for most points; about 44 pixels are reserved for it.
+    """
 
     series: str
     x: float
     dx: float
     y: float
     dy: float
-    word: str = ""
+    label: str = ""
 
 
 class Panel(NamedTuple):
@@ -74,44 +82,48 @@ class Panel(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """Values on an axis: its ticks, the first and the last at its ends, over some pixels."""
+    """An axis: its ticks, the first and last at its ends, and where it starts, in pixels.
+
+    The length is negative on a vertical axis, because pixels are counted from the top.
+    """
 
     ticks: Sequence[float]
     start: float
     length: float
 
     def __call__(self, value: float) -> float:
-        """Return the place of a value."""
+        """The position of a value, in pixels."""
         low, high = self.ticks[0], self.ticks[-1]
         return round(self.start + self.length * (value - low) / (high - low), 1)
 
 
 def scatter(
-    panels: Sequence[Panel], series: Sequence[str], *, title: str, across: str, up: str
+    panels: Sequence[Panel], series: Sequence[str], *, title: str, x_label: str, y_label: str
 ) -> str:
-    """Return the chart, every panel on the same axes.
+    """Draw the chart as an SVG, with the same axes in every panel.
 
-    ``series`` fixes the marks; those without a point are left out of the legend.
+    The order of ``series`` determines their marks; series without points are left out of the
+    legend.
     """
     points = [point for panel in panels for point in panel.points]
-    shown = {point.series for point in points}
-    marks = {name: mark for name, mark in zip(series, MARKS, strict=False) if name in shown}
+    present = {point.series for point in points}
+    marks = {name: mark for name, mark in zip(series, MARKS, strict=False) if name in present}
     columns = min(COLUMNS, len(panels))
-    wide, high = LEFT + WIDTH + RIGHT, TOP + HEIGHT + BOTTOM
-    width = max(columns * wide + 24, 560)
-    body = HEAD + math.ceil(len(panels) / columns) * high
-    legend, rows = _legend(marks, width, body + FOOT)
-    horizontal = Scale(choose_ticks(_axis_range((p.x, p.dx) for p in points)), LEFT, WIDTH)
-    vertical = Scale(choose_ticks(_axis_range((p.y, p.dy) for p in points)), TOP + HEIGHT, -HEIGHT)
+    panel_width, panel_height = LEFT + WIDTH + RIGHT, TOP + HEIGHT + BOTTOM
+    width = max(columns * panel_width + 24, 560)
+    bottom = HEAD + math.ceil(len(panels) / columns) * panel_height
+    legend, legend_rows = _draw_legend(marks, width, bottom + FOOT)
+    x_axis = Scale(choose_ticks(_axis_range((p.x, p.dx) for p in points)), LEFT, WIDTH)
+    y_axis = Scale(choose_ticks(_axis_range((p.y, p.dy) for p in points)), TOP + HEIGHT, -HEIGHT)
     parts = [f'<text class="title" x="24" y="24">{escape(title)}</text>']
     for place, panel in enumerate(panels):
-        x, y = 24 + place % columns * wide, HEAD + place // columns * high
-        inside = "\n".join(_panel(panel, marks, horizontal, vertical))
+        x, y = 24 + place % columns * panel_width, HEAD + place // columns * panel_height
+        inside = "\n".join(_draw_panel(panel, marks, x_axis, y_axis))
         parts.append(f'<g transform="translate({x},{y})">\n{inside}\n</g>')
-    parts.append(_text(across, width / 2, body + 12, "middle"))
-    middle = (HEAD + body) / 2
-    parts.append(_text(up, 18, middle, "middle", f' transform="rotate(-90 18 {middle})"'))
-    return _document(width, body + FOOT + rows * LEGEND, title, [*parts, *legend])
+    parts.append(_draw_text(x_label, width / 2, bottom + 12, "middle"))
+    middle = (HEAD + bottom) / 2
+    parts.append(_draw_text(y_label, 18, middle, "middle", f' transform="rotate(-90 18 {middle})"'))
+    return _document(width, bottom + FOOT + legend_rows * LEGEND, title, [*parts, *legend])
 
 
 def _document(width: float, height: float, title: str, parts: Iterable[str]) -> str:
@@ -128,7 +140,7 @@ def _document(width: float, height: float, title: str, parts: Iterable[str]) -> 
 
 
 def choose_ticks(ends: tuple[float, float]) -> list[float]:
-    """Return round numbers at even steps, the first and the last outside both ends."""
+    """Choose evenly spaced round numbers that cover the range between two ends."""
     low, high = ends
     step = next(
         size
@@ -141,52 +153,53 @@ def choose_ticks(ends: tuple[float, float]) -> list[float]:
 
 
 def _axis_range(values: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    spans = [(middle - around, middle + around) for middle, around in values]
-    return min(low for low, _ in spans), max(high for _, high in spans)
+    ranges = [(value - deviation, value + deviation) for value, deviation in values]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
-def _panel(
-    panel: Panel, marks: dict[str, tuple[str, str, bool]], across: Scale, up: Scale
+def _draw_panel(
+    panel: Panel, marks: dict[str, Mark], x_axis: Scale, y_axis: Scale
 ) -> Iterator[str]:
-    yield _text(panel.title, LEFT, TOP - 12, "start", ' class="panel"')
-    for value in across.ticks:
-        x = across(value)
-        kind = "base" if value == 100 else "grid"
-        yield f'<path class="{kind}" d="M{x},{TOP}V{TOP + HEIGHT}"/>'
-        yield _text(f"{value:g}", x, TOP + HEIGHT + 16, "middle", ' class="tick"')
-    for value in up.ticks:
-        y = up(value)
-        kind = "base" if value == 0 else "grid"
-        yield f'<path class="{kind}" d="M{LEFT},{y}H{LEFT + WIDTH}"/>'
-        yield _text(f"{value:g}", LEFT - 7, y + 4, "end", ' class="tick"')
+    yield _draw_text(panel.title, LEFT, TOP - 12, "start", ' class="panel"')
+    for value in x_axis.ticks:
+        x = x_axis(value)
+        style = "base" if value == 100 else "grid"
+        yield f'<path class="{style}" d="M{x},{TOP}V{TOP + HEIGHT}"/>'
+        yield _draw_text(f"{value:g}", x, TOP + HEIGHT + 16, "middle", ' class="tick"')
+    for value in y_axis.ticks:
+        y = y_axis(value)
+        style = "base" if value == 0 else "grid"
+        yield f'<path class="{style}" d="M{LEFT},{y}H{LEFT + WIDTH}"/>'
+        yield _draw_text(f"{value:g}", LEFT - 7, y + 4, "end", ' class="tick"')
+    # the bars first, so that no bar covers a mark
     for point in panel.points:
-        x, y = across(point.x), up(point.y)
-        left, right = across(point.x - point.dx), across(point.x + point.dx)
-        low, high = up(point.y - point.dy), up(point.y + point.dy)
-        colour = marks[point.series][1]
+        x, y = x_axis(point.x), y_axis(point.y)
+        left, right = x_axis(point.x - point.dx), x_axis(point.x + point.dx)
+        low, high = y_axis(point.y - point.dy), y_axis(point.y + point.dy)
+        color = marks[point.series][1]
         yield (
-            f'<path class="bar" style="stroke:var(--{colour})" '
+            f'<path class="bar" style="stroke:var(--{color})" '
             f'd="M{left},{y}H{right}M{x},{low}V{high}"/>'
         )
-    places = [(across(point.x), up(point.y)) for point in panel.points]
-    for point, (x, y) in zip(panel.points, places, strict=True):
-        yield _mark(marks[point.series], x, y, _describe_point(point))
-        if point.word:
+    positions = [(x_axis(point.x), y_axis(point.y)) for point in panel.points]
+    for point, (x, y) in zip(panel.points, positions, strict=True):
+        yield _draw_mark(marks[point.series], x, y, _describe_point(point))
+        if point.label:
             style = f' class="word" style="fill:var(--{marks[point.series][1]})"'
-            yield _text(point.word, *_place_word(x, y, places), style)
+            yield _draw_text(point.label, *_place_label(x, y, positions), style)
 
 
-def _place_word(
-    x: float, y: float, places: Sequence[tuple[float, float]]
+def _place_label(
+    x: float, y: float, positions: Sequence[tuple[float, float]]
 ) -> tuple[float, float, str]:
-    """Return where a word of up to 44 pixels goes: the first side on which no mark lies."""
-    for down, along in ((-6, 1), (-6, -1), (14, 1), (14, -1)):
-        left = x + 9 if along > 0 else x - 53
+    """Choose x, y and text anchor of a label of up to 44 pixels: the first side without a mark."""
+    for down, side in ((-6, 1), (-6, -1), (14, 1), (14, -1)):
+        left = x + 9 if side > 0 else x - 53
         inside = LEFT < left < LEFT + WIDTH - 44
-        hit = any(-6 < a - left < 50 and -16 < b - y - down < 8 for a, b in places)
-        if inside and not hit:
+        overlaps = any(-6 < a - left < 50 and -16 < b - y - down < 8 for a, b in positions)
+        if inside and not overlaps:
             break
-    return x + 9 * along, y + down, "start" if along > 0 else "end"
+    return x + 9 * side, y + down, "start" if side > 0 else "end"
 
 
 def _describe_point(point: Point) -> str:
@@ -196,29 +209,27 @@ def _describe_point(point: Point) -> str:
     )
 
 
-def _mark(mark: tuple[str, str, bool], x: float, y: float, said: str) -> str:
-    shape, colour, filled = mark
-    fill = f"var(--{colour})" if filled else "var(--back)"
-    edge = "var(--back)" if filled else f"var(--{colour})"
+def _draw_mark(mark: Mark, x: float, y: float, tooltip: str) -> str:
+    shape, color, filled = mark
+    fill = f"var(--{color})" if filled else "var(--back)"
+    edge = "var(--back)" if filled else f"var(--{color})"
     return (
         f'<path transform="translate({x},{y})" d="{SHAPES[shape]}" '
         f'style="fill:{fill};stroke:{edge};stroke-width:{1 if filled else 1.8}">'
-        f"<title>{escape(said)}</title></path>"
+        f"<title>{escape(tooltip)}</title></path>"
     )
 
 
-def _legend(
-    marks: dict[str, tuple[str, str, bool]], width: float, top: float
-) -> tuple[list[str], int]:
-    """Return the entries in even columns, and how many rows they take."""
+def _draw_legend(marks: dict[str, Mark], width: float, top: float) -> tuple[list[str], int]:
+    """Draw the entries in even columns; return them, and the number of rows that they take."""
     columns = max(1, min(4, int(width // 240)))
     parts = []
     for place, (name, mark) in enumerate(marks.items()):
         x = 36 + place % columns * (width - 48) / columns
         y = top + place // columns * LEGEND
-        parts += [_mark(mark, x, y, name), _text(name, x + 14, y + 4, "start")]
+        parts += [_draw_mark(mark, x, y, name), _draw_text(name, x + 14, y + 4, "start")]
     return parts, math.ceil(len(marks) / columns)
 
 
-def _text(said: str, x: float, y: float, anchor: str, more: str = "") -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{more}>{escape(said)}</text>'
+def _draw_text(text: str, x: float, y: float, anchor: str, attributes: str = "") -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{attributes}>{escape(text)}</text>'

@@ -1,15 +1,14 @@
-"""What an attacker gains by repeating one unsafe response, and what counting copies once does.
+"""What an attacker gains by repeating one unsafe response, and how counting copies once limits it.
 
-For each attack one unsafe response of DiaSafety (10 % unsafe) is added again, m times, as the
-answer to the contexts nearest to its own. The table says for how many of the corpus's own rows
-that response, or a copy, is then drawn. Copies are equal, or each with another word at its end.
+Each attack adds one unsafe response of DiaSafety (10 % unsafe) m more times, as the response to
+the contexts nearest to its own. The table shows for how many of the corpus's own rows a copy is
+then drawn. The copies are either equal, or varied: each ends in two more words.
 
 Run: python benchmarks/flooding.py [--copies 10 50 200] [--attacks 5]
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections.abc import Iterator
@@ -17,45 +16,56 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from common import CachedEncoder, contaminate, format_header, format_table, read_diasafety
+from common import (
+    CachedEncoder,
+    CorpusWithLabels,
+    contaminate,
+    format_header,
+    format_table,
+    load_cached_encoder,
+    make_parser,
+    normalize_vectors,
+    read_diasafety,
+)
 
-from isaac import Corpus, Recipe, Tools, curate, load_encoder
+from isaac import Corpus, Recipe, Tools, curate
 
 RECIPES = {
     "paper's settings": Recipe.paper(),
-    "paper's settings, near-duplicates once": Recipe.paper(duplicates="once"),
-    "defaults, near-duplicates each": Recipe(duplicates="each"),
+    "paper's settings, near-duplicates count once": Recipe.paper(duplicates="once"),
+    "defaults, each near-duplicate counts": Recipe(duplicates="each"),
     "defaults": Recipe(),
 }
 
 WORDS = ("yes", "no", "well", "so", "now", "then", "here", "there", "again", "maybe", "really")
+"""Varied copies end in two of these words."""
 
 
 class Attack(NamedTuple):
-    """An unsafe response and the contexts it is repeated for, the nearest first."""
+    """An unsafe response, and the contexts that it is repeated for, nearest first."""
 
     response: str
     contexts: list[str]
 
 
 def plan_attacks(
-    corpus: Corpus, unsafe: np.ndarray, encoder: CachedEncoder, count: int, most: int, seed: int
+    labeled: CorpusWithLabels, encoder: CachedEncoder, attacks: int, copies: int, seed: int
 ) -> Iterator[Attack]:
-    """Yield attacks with a seeded choice of unsafe responses."""
+    """Choose unsafe responses by a seed, and for each as many nearest contexts as copies."""
+    corpus, unsafe = labeled
     contexts, responses = corpus.column("context"), corpus.column("response")
-    vectors = encoder.encode(contexts)
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = normalize_vectors(encoder.encode(contexts))
     rng = np.random.default_rng(seed)
-    for row in rng.choice(np.flatnonzero(unsafe), count, replace=False).tolist():
-        near = np.argsort(-(vectors @ vectors[row]), kind="stable")[:most]
-        yield Attack(responses[row], [contexts[i] for i in near.tolist()])
+    for row in rng.choice(np.flatnonzero(unsafe), attacks, replace=False).tolist():
+        nearest = np.argsort(-(vectors @ vectors[row]), kind="stable")[:copies]
+        yield Attack(responses[row], [contexts[i] for i in nearest.tolist()])
 
 
 def make_copies(attack: Attack, count: int, *, varied: bool) -> list[tuple[str, str]]:
-    """Return the exchanges that the attacker adds."""
-    ends = [f" {a} {b}" for a in WORDS for b in WORDS] if varied else [""]
+    """The exchanges that the attacker adds."""
+    endings = [f" {a} {b}" for a in WORDS for b in WORDS] if varied else [""]
     return [
-        (context, attack.response + ends[i % len(ends)])
+        (context, attack.response + endings[i % len(endings)])
         for i, context in enumerate(attack.contexts[:count])
     ]
 
@@ -63,7 +73,7 @@ def make_copies(attack: Attack, count: int, *, varied: bool) -> list[tuple[str, 
 def count_captured(
     corpus: Corpus, added: list[tuple[str, str]], recipe: Recipe, encoder: CachedEncoder
 ) -> int:
-    """Return for how many of the corpus's own rows an added response is drawn."""
+    """Count the corpus's own rows for which an added response is drawn."""
     pairs = list(zip(corpus.column("context"), corpus.column("response"), strict=True))
     flooded = Corpus.of(pairs + added)
     tools = Tools(encoders={"wordllama": encoder})
@@ -74,36 +84,34 @@ def count_captured(
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, help="DiaSafety's train.json")
-    parser.add_argument("--copies", type=int, nargs="+", default=[10, 50, 200])
-    parser.add_argument("--attacks", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    labelled = contaminate(read_diasafety(given.data), 0.1, given.seed)
-    encoder = CachedEncoder(load_encoder("wordllama"))
-    chosen = list(
-        plan_attacks(
-            labelled.corpus, labelled.unsafe, encoder, given.attacks, max(given.copies), given.seed
-        )
+    parser.add_argument(
+        "--copies", type=int, nargs="+", default=[10, 50, 200], help="copies added per attack"
     )
-    rows = []
+    parser.add_argument("--attacks", type=int, default=5, help="number of attacks")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    labeled = contaminate(read_diasafety(args.data), 0.1, args.seed)
+    encoder = load_cached_encoder("wordllama")
+    attacks = list(plan_attacks(labeled, encoder, args.attacks, max(args.copies), args.seed))
+    table = []
     for name, recipe in RECIPES.items():
         for varied in (False, True):
-            shown = [name, "varied" if varied else "equal"]
-            for count in given.copies:
-                found = [
+            row = [name, "varied" if varied else "equal"]
+            for count in args.copies:
+                captured = [
                     count_captured(
-                        labelled.corpus, make_copies(one, count, varied=varied), recipe, encoder
+                        labeled.corpus, make_copies(attack, count, varied=varied), recipe, encoder
                     )
-                    for one in chosen
+                    for attack in attacks
                 ]
-                shown.append(f"{statistics.mean(found):.1f} ({min(found)} to {max(found)})")
-            rows.append(tuple(shown))
-            print(*shown, sep="  ", file=sys.stderr, flush=True)
-    print(format_header("benchmarks/flooding.py", [given.seed]))
-    print(f"\n{given.attacks} attacks, {len(labelled.corpus):,} rows; rows captured by m copies\n")
-    print(format_table(("recipe", "copies", *(f"m = {m}" for m in given.copies)), rows))
+                row.append(f"{statistics.mean(captured):.1f} ({min(captured)} to {max(captured)})")
+            table.append(row)
+            print(*row, sep="  ", file=sys.stderr, flush=True)
+    print(format_header("benchmarks/flooding.py", [args.seed]))
+    print(f"\n{args.attacks} attacks, {len(labeled.corpus):,} rows; rows captured by m copies\n")
+    print(format_table(("recipe", "copies", *(f"m = {m}" for m in args.copies)), table))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
-"""Single requests healed a second by retrieval: in Python on one thread and on two, and by a pipe.
+"""Requests per second healed one at a time by retrieval: in Python with threads, and in a pipe.
 
 Run: python benchmarks/heal.py --folder DIR [--size 100000] [--settings paper,defaults]
      [--requests 400] [--repeats 5] [--threads 1,2] [--data FILE ...] [--run RUN ...]
 
-Without --run a corpus is made as in benchmarks/scale.py and curated by the real command into DIR,
-once. Requests are exchanges that are not in the corpus: halves of different contexts, and of
-different responses, joined. Each is a call of its own, as a server would make it; with two threads
-each takes the next request. The pipe is ``isaac heal RUN``, which answers line by line: its time
-begins with the first answer, when all is loaded.
+Without --run, a corpus is made as in benchmarks/scale.py, and the real command curates it into
+DIR, once. Requests are exchanges that are not in the corpus: joined halves of different contexts,
+and of different responses. Each request is a separate call, as a server would make it; several
+threads take the requests in turn. The pipe is ``isaac heal RUN``, which answers line by line. Its
+time starts at the first answer, when everything is loaded.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -21,66 +20,69 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from common import DATA, format_header, format_table
+from common import DATA, format_header, format_median, format_table, make_parser
 from plain import SEED
-from scale import SETTINGS_FLAGS, format_median, join_halves, make_corpus
+from scale import SETTINGS_FLAGS, join_halves, make_corpus
 
 from isaac import Healed, Healer, Run
 from isaac.corpus.records import dumps
 
 Request = tuple[str, str]
+"""A context and a response."""
 
 
 def curate_once(file: Path, settings: str, folder: Path) -> Path:
-    """Return the run folder of a corpus, curated now by the real command if it is not there."""
+    """Curate a corpus with the real command, unless its run is finished; return the run folder."""
     run = folder / f"{file.stem}-{settings}"
     if not Run(run).finished:
-        line = [sys.executable, "-m", "isaac", "curate", str(file), "-o", str(run)]
-        subprocess.run([*line, *SETTINGS_FLAGS[settings]], check=True, capture_output=True)
+        command = [sys.executable, "-m", "isaac", "curate", str(file), "-o", str(run)]
+        subprocess.run([*command, *SETTINGS_FLAGS[settings]], check=True, capture_output=True)
     return run
 
 
 def sample_requests(run: Path, count: int) -> list[Request]:
-    """Return so many exchanges that are like those of a run's corpus, and not in it."""
+    """Make exchanges similar to those of a run's corpus, but not in it."""
     corpus = Run(run).corpus()
     contexts, responses = corpus.column("context"), corpus.column("response")
-    known = set(zip(contexts, responses, strict=True))
+    exchanges = set(zip(contexts, responses, strict=True))
     rng = np.random.default_rng(SEED)
-    found: dict[Request, None] = {}
-    while len(found) < count:
+    requests: dict[Request, None] = {}
+    while len(requests) < count:
         a, b, c, d = rng.integers(0, len(contexts), 4).tolist()
         request = join_halves(contexts[a], contexts[b]), join_halves(responses[c], responses[d])
-        if all(map(str.strip, request)) and request not in known:
-            found[request] = None
-    return list(found)
+        if all(map(str.strip, request)) and request not in exchanges:
+            requests[request] = None
+    return list(requests)
 
 
-def time_requests(healer: Healer, asked: list[Request], threads: int) -> tuple[float, list[Healed]]:
-    """Return requests a second and what became of them, each healed by a call of its own."""
+def time_requests(
+    healer: Healer, requests: list[Request], threads: int
+) -> tuple[float, list[Healed]]:
+    """Heal each request in a separate call; return requests per second, and the results."""
 
     def heal(request: Request) -> Healed:
         return healer.heal([request])[0]
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(heal, asked[: 2 * threads]))
+        list(pool.map(heal, requests[: 2 * threads]))  # starts the threads, outside the time
         start = time.perf_counter()
-        found = list(pool.map(heal, asked))
-        return len(asked) / (time.perf_counter() - start), found
+        healed = list(pool.map(heal, requests))
+        return len(requests) / (time.perf_counter() - start), healed
 
 
-def measure_latencies(healer: Healer, asked: list[Request]) -> list[float]:
-    """Return the milliseconds of each request, one after the other."""
-    found = []
-    for request in asked:
+def measure_latencies(healer: Healer, requests: list[Request]) -> list[float]:
+    """Milliseconds of each request, one after the other."""
+    latencies = []
+    for request in requests:
         start = time.perf_counter()
         healer.heal([request])
-        found.append(1000 * (time.perf_counter() - start))
-    return found
+        latencies.append(1000 * (time.perf_counter() - start))
+    return latencies
 
 
-def time_pipe(run: Path, asked: list[Request]) -> float:
-    """Return lines a second of the real command, from its first answer to its last."""
-    lines = [dumps({"context": context, "response": response}) for context, response in asked]
+def time_pipe(run: Path, requests: list[Request]) -> float:
+    """Lines per second of the real command, from its first answer to its last."""
+    lines = [dumps({"context": context, "response": response}) for context, response in requests]
     with subprocess.Popen(
         [sys.executable, "-m", "isaac", "heal", str(run)],
         stdin=subprocess.PIPE,
@@ -103,71 +105,69 @@ def time_pipe(run: Path, asked: list[Request]) -> float:
 
 
 def measure_run(run: Path, count: int, repeats: int, threads: list[int]) -> dict[str, str]:
-    """Return the column of one run."""
-    asked = sample_requests(run, count)
+    """Measure a run: the cells of its column, by the name of the row."""
+    requests = sample_requests(run, count)
     start = time.perf_counter()
     curation = Run(run).curation()
     healer = Healer(curation)
-    loaded = time.perf_counter() - start
-    expected = [healer.heal([asked[0]])[0]]
-    first = time.perf_counter() - start - loaded
-    expected += [healer.heal([one])[0] for one in asked[1:]]
+    load_seconds = time.perf_counter() - start
+    expected = [healer.heal([requests[0]])[0]]
+    first_seconds = time.perf_counter() - start - load_seconds
+    expected += [healer.heal([request])[0] for request in requests[1:]]
     rates: dict[int, list[float]] = {number: [] for number in threads}
-    pipes: list[float] = []
+    pipe_rates: list[float] = []
     for _ in range(repeats):
         for number in threads:
-            rate, found = time_requests(healer, asked, number)
-            if found != expected:
-                raise SystemExit(f"{run}: {number} threads gave other results than one")
+            rate, healed = time_requests(healer, requests, number)
+            if healed != expected:
+                raise SystemExit(f"{run}: {number} threads gave other results than one thread")
             rates[number].append(rate)
-        pipes.append(time_pipe(run, asked))
-    single = sorted(measure_latencies(healer, asked))
+        pipe_rates.append(time_pipe(run, requests))
+    latencies = sorted(measure_latencies(healer, requests))
     recipe = curation.recipe
-    share = statistics.mean(one.action == "replaced" for one in expected)
+    replaced = statistics.mean(healed.action == "replaced" for healed in expected)
     return {
         "exchanges": f"{len(curation.corpus):,}",
         "contexts searched": f"{len(healer.neighborhood_search.candidates.contexts):,}",
         "search, k, clusters": f"{recipe.search}, {recipe.neighbors}, {recipe.clusters}",
         **{f"requests/s, {number} thread(s)": format_median(rates[number]) for number in threads},
-        "lines/s of `isaac heal`, one at a time": format_median(pipes),
-        "one request, ms: median": f"{single[len(single) // 2]:.1f}",
-        "one request, ms: 95th of 100": f"{single[len(single) * 95 // 100]:.1f}",
-        "replaced": f"{share:.0%}",
-        "to load, s": f"{loaded:.1f}",
-        "first request, s": f"{first:.1f}",
+        "lines/s of `isaac heal`, one at a time": format_median(pipe_rates),
+        "one request, ms: median": f"{latencies[len(latencies) // 2]:.1f}",
+        "one request, ms: 95th percentile": f"{latencies[len(latencies) * 95 // 100]:.1f}",
+        "replaced": f"{replaced:.0%}",
+        "loading, s": f"{load_seconds:.1f}",
+        "first request, s": f"{first_seconds:.1f}",
     }
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--size", type=int, default=100_000)
+    parser = make_parser(__doc__)
+    parser.add_argument("--folder", type=Path, help="where the corpus and its runs go")
+    parser.add_argument("--size", type=int, default=100_000, help="exchanges in the corpus")
     parser.add_argument("--settings", default="paper,defaults")
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--data", type=Path, nargs="*", default=[DATA / "diasafety" / "train.json"])
-    parser.add_argument("--run", type=Path, nargs="*", default=[], help="runs made before")
-    asked = parser.parse_args()
-    runs = {run.name: run for run in asked.run}
+    parser.add_argument(
+        "--run", type=Path, nargs="*", default=[], help="finished runs to heal with"
+    )
+    args = parser.parse_args()
+    runs = {run.name: run for run in args.run}
     if not runs:
-        if asked.folder is None:
-            parser.error("give --folder DIR, or runs with --run")
-        asked.folder.mkdir(parents=True, exist_ok=True)
-        file = make_corpus(asked.data, asked.size, asked.folder)
-        runs = {name: curate_once(file, name, asked.folder) for name in asked.settings.split(",")}
-    threads = [int(number) for number in asked.threads.split(",")]
+        if args.folder is None:
+            parser.error("no run to heal with: pass --folder DIR to make one, or --run RUN")
+        args.folder.mkdir(parents=True, exist_ok=True)
+        file = make_corpus(args.data, args.size, args.folder)
+        runs = {name: curate_once(file, name, args.folder) for name in args.settings.split(",")}
+    threads = [int(number) for number in args.threads.split(",")]
     columns = {
-        name: measure_run(run, asked.requests, asked.repeats, threads) for name, run in runs.items()
+        name: measure_run(run, args.requests, args.repeats, threads) for name, run in runs.items()
     }
-    print(f"{format_header('benchmarks/heal.py', [SEED])}, {asked.requests} requests\n")
-    rows = [
-        (what, *(column[what] for column in columns.values()))
-        for what in columns[next(iter(columns))]
-    ]
+    print(f"{format_header('benchmarks/heal.py', [SEED])}, {args.requests} requests\n")
+    first_column = next(iter(columns.values()))
+    rows = [(name, *(column[name] for column in columns.values())) for name in first_column]
     print(format_table(("what", *columns), rows))
 
 

@@ -1,16 +1,15 @@
-"""How near the clustering kernel and the neighbour search come to what the machine can do.
+"""How close clustering and the neighbor search come to the limits of the machine.
 
 Run: python benchmarks/limit.py [--data train.json] [--rows 9017] [--repeats 7] [--sample 1024]
-The rates of matrix products and of memory are measured on the spot, in each repeat anew, and every
-share is of the rates in its own repeat. Without the data, vectors are made: responses and contexts
-scattered about seeded topics.
+
+Each repeat measures the machine's rates of matrix products and of memory again, and every
+percentage refers to the rates of the same repeat. Without the data, or with --rows, the vectors
+are synthetic: contexts and responses scattered around seeded topics.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import DATA, format_header, format_table, read_diasafety
+from common import (
+    DATA,
+    format_header,
+    format_median,
+    format_table,
+    make_parser,
+    read_diasafety,
+)
 from threadpoolctl import threadpool_limits
 
 from isaac import embed, load_encoder
@@ -32,19 +38,23 @@ from isaac.recipe import Recipe, ResolvedRecipe
 from isaac.runtime.arrays import Ints
 
 MATRIX_ROWS = 2048
-"""Rows of the square matrices that are multiplied."""
+"""Rows of the square matrices to multiply."""
 
 STREAM_NUMBERS = 2**26
-"""Numbers in each of the arrays that are added, on all cores together."""
+"""Numbers in each of the arrays to add, on all cores together."""
 
 QUERY_ROWS = 1024
-"""Rows that one call looks for the neighbours of."""
+"""Queries in one call of the search."""
 
 CASES = (("components", 150, 0.8), ("cover", 150, 0.9), ("cover", 400, 0.9))
+"""The clustering methods to measure, with k and radius."""
 
 
 class Vectors(NamedTuple):
-    """What is searched and clustered: row r answers ``contexts[r]`` by ``responses[item[r]]``."""
+    """The vectors to search and cluster.
+
+    Row r has the context ``contexts[r]`` and the response ``responses[item[r]]``.
+    """
 
     contexts: GridVectors
     responses: GridVectors
@@ -52,7 +62,7 @@ class Vectors(NamedTuple):
 
 
 def embed_diasafety(path: Path) -> Vectors:
-    """Return the default encoder's vectors of DiaSafety."""
+    """Embed DiaSafety with the default encoder."""
     rows, encoder = read_diasafety(path), load_encoder("wordllama")
     texts, item = np.unique([row["response"] for row in rows], return_inverse=True)
     contexts = embed(encoder, [row["context"] for row in rows]).vectors
@@ -60,20 +70,21 @@ def embed_diasafety(path: Path) -> Vectors:
 
 
 def make_vectors(rows: int, seed: int = 0, width: int = 256) -> Vectors:
-    """Return vectors of which those of a topic are alike, contexts and responses."""
+    """Make synthetic vectors: contexts and responses of the same topic are similar."""
     rng = np.random.default_rng(seed)
     topics = rng.integers(0, max(1, rows // 50), rows)
     sides = []
     for noise in (1.0, 0.8):
-        centres = rng.standard_normal((topics.max() + 1, width), np.float32)
-        around = centres[topics] + noise * rng.standard_normal((rows, width), np.float32)
-        around /= np.linalg.norm(around, axis=1, keepdims=True)
-        sides.append(np.rint(around * GRID_STEPS).astype(np.int16))
+        # unit vectors (rows, width) scattered around the center of their topic, put on the grid
+        centers = rng.standard_normal((topics.max() + 1, width), np.float32)
+        vectors = centers[topics] + noise * rng.standard_normal((rows, width), np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        sides.append(np.rint(vectors * GRID_STEPS).astype(np.int16))
     return Vectors(sides[0], sides[1], np.arange(rows))
 
 
 def time_on_threads(work: Callable[[Any], object], parts: Sequence[Any], workers: int) -> float:
-    """Return the seconds that threads take, each with one thread of linear algebra."""
+    """Seconds for all parts on ``workers`` threads, with one BLAS thread in each."""
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         start = time.perf_counter()
         for _ in pool.map(work, parts):
@@ -82,7 +93,7 @@ def time_on_threads(work: Callable[[Any], object], parts: Sequence[Any], workers
 
 
 class Machine:
-    """What some of the machine's cores can do, in 10^9 a second."""
+    """The rates that some of the machine's cores reach, in 10^9 per second."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -93,16 +104,16 @@ class Machine:
         self.streams = np.ones((3, workers, STREAM_NUMBERS // workers), np.float32)
 
     def flops(self) -> float:
-        """Return the operations of float32 matrix products, one product a core."""
+        """Operations of float32 matrix products, one product on each core."""
 
         def multiply(worker: int) -> None:
             np.matmul(self.square, self.square, out=self.products[worker])
 
-        taken = time_on_threads(multiply, range(self.workers), self.workers)
-        return self.workers * 2 * MATRIX_ROWS**3 / taken / 1e9
+        seconds = time_on_threads(multiply, range(self.workers), self.workers)
+        return self.workers * 2 * MATRIX_ROWS**3 / seconds / 1e9
 
     def bytes(self) -> float:
-        """Return the bytes read and written by a = b + c, arrays far larger than caches."""
+        """Bytes read and written by a = b + c, with arrays far larger than the caches."""
         a, b, c = self.streams
 
         def add(worker: int) -> None:
@@ -112,69 +123,67 @@ class Machine:
 
 
 def measure_clustering(
-    vectors: Vectors, near: Ints, machine: Machine, peak: float
+    vectors: Vectors, neighborhoods: Ints, machine: Machine, peak: float
 ) -> Iterator[tuple[str, float]]:
-    """Yield what whole `cluster_neighborhoods` calls reach: gathering, products, names and order by size.
+    """Measure whole `cluster_neighborhoods` calls, from gathering vectors to sorting clusters.
 
-    Counted is half of the product of a neighbourhood with itself, k^2 d operations: the other half
-    is its mirror image and has not to be computed. No share is told where pairs are looked up,
-    which needs next to no products.
+    ``neighborhoods`` (m, 400) are rows, nearest first; ``peak`` is the machine's rate of products.
+    The percentage counts half of the product of a neighborhood with itself, k^2 d operations: the
+    other half is its mirror image. There is none if pairs are looked up, because that needs hardly
+    any products.
     """
     compared = ComparedResponses(vectors.responses, vectors.item)
+    count = len(neighborhoods)
     for rule, k, radius in CASES:
-        chosen = {"clusters": rule, "neighbors": k, "radius": radius, "view": "whole"}
-        settled = ResolvedRecipe.of(Recipe(search="exact").model_dump() | chosen)
-        parts = np.array_split(
-            near[:, :k],
-            max(2, len(near) // (BLOCK_NEIGHBORHOODS if k < 256 else BLOCK_NEIGHBORHOODS // 4)),
-        )
+        settings = {"clusters": rule, "neighbors": k, "radius": radius, "view": "whole"}
+        recipe = ResolvedRecipe.of(Recipe(search="exact").model_dump() | settings)
+        block = BLOCK_NEIGHBORHOODS if k < 256 else BLOCK_NEIGHBORHOODS // 4
+        blocks = np.array_split(neighborhoods[:, :k], max(2, count // block))
         name = f"{rule}, k = {k}, radius {radius}"
-        taken = time_on_threads(partial(run_cluster, compared, settled), parts, machine.workers)
-        flops = len(near) * k**2 * vectors.responses.shape[1] / 1e9
-        yield f"{name}: neighbourhoods/s", len(near) / taken
-        yield f"{name}: % of the products' rate", 100 * flops / taken / peak
+        seconds = time_on_threads(partial(run_cluster, compared, recipe), blocks, machine.workers)
+        operations = count * k**2 * vectors.responses.shape[1] / 1e9
+        yield f"{name}: neighborhoods/s", count / seconds
+        yield f"{name}: % of the products' rate", 100 * operations / seconds / peak
         start = time.perf_counter()
         with threadpool_limits(1, user_api="blas"):
-            every = np.arange(len(vectors.responses))
-            known = joined_pairs(vectors.responses, every, radius)
+            items = np.arange(len(vectors.responses))
+            pairs = joined_pairs(vectors.responses, items, radius)
         yield f"{name}: all pairs once, one core: s", time.perf_counter() - start
-        if known is not None:
-            looked_up = partial(run_cluster, compared._replace(joined_pairs=known), settled)
-            taken = time_on_threads(looked_up, parts, machine.workers)
-            yield f"{name}, pairs looked up: neighbourhoods/s", len(near) / taken
+        if pairs is not None:
+            look_up = partial(run_cluster, compared._replace(joined_pairs=pairs), recipe)
+            seconds = time_on_threads(look_up, blocks, machine.workers)
+            yield f"{name}, pairs looked up: neighborhoods/s", count / seconds
 
 
-def run_cluster(compared: ComparedResponses, settled: ResolvedRecipe, members: Ints) -> None:
-    cluster_neighborhoods(members, compared, settled)
+def run_cluster(compared: ComparedResponses, recipe: ResolvedRecipe, members: Ints) -> None:
+    cluster_neighborhoods(members, compared, recipe)
 
 
 def measure_search(
-    vectors: Vectors, machine: Machine, peak: float, stream: float
+    vectors: Vectors, machine: Machine, peak: float, bandwidth: float
 ) -> Iterator[tuple[str, float]]:
-    """Yield what the exact search for 150 neighbours of every row reaches.
+    """Measure the exact search for the 150 neighbors of every row.
 
-    Counted are the 2 n^2 d operations of all products, and the least that has to be read and
-    written: all vectors once for each 1,024 queries, the queries, and the neighbours found.
+    The percentages count the 2 n^2 d operations of all products, and the least that must be read
+    and written: all vectors once per 1,024 queries, the queries, and the neighbors.
     """
-    found, count = vectors.contexts, len(vectors.contexts)
+    contexts, count = vectors.contexts, len(vectors.contexts)
 
     def search(start: int) -> None:
         rows = np.arange(start, min(start + QUERY_ROWS, count))
-        find_neighbors(found[rows], found, 150, rows)
+        find_neighbors(contexts[rows], contexts, 150, rows)
 
     starts = range(0, count, QUERY_ROWS)
-    taken = time_on_threads(search, starts, machine.workers)
-    moved = (len(starts) + 1) * found.nbytes + count * 150 * 8
-    yield "search, k = 150: queries/s", count / taken
-    yield (
-        "search, k = 150: % of the products' rate",
-        (100 * 2 * count**2 * found.shape[1] / 1e9 / taken / peak),
-    )
-    yield "search, k = 150: % of the bandwidth", 100 * moved / 1e9 / taken / stream
+    seconds = time_on_threads(search, starts, machine.workers)
+    operations = 2 * count**2 * contexts.shape[1] / 1e9
+    moved_bytes = (len(starts) + 1) * contexts.nbytes + count * 150 * 8
+    yield "search, k = 150: queries/s", count / seconds
+    yield "search, k = 150: % of the products' rate", 100 * operations / seconds / peak
+    yield "search, k = 150: % of the bandwidth", 100 * moved_bytes / 1e9 / seconds / bandwidth
 
 
 def sample_neighborhoods(vectors: Vectors, sample: int) -> Ints:
-    """Return the 400 nearest rows of some rows spread over all."""
+    """The 400 nearest rows of a sample of rows, evenly spread."""
     count = len(vectors.contexts)
     rows = np.unique(np.linspace(0, count - 1, sample).astype(np.int64))
     parts = np.array_split(rows, max(1, len(rows) // 256))
@@ -185,43 +194,39 @@ def sample_neighborhoods(vectors: Vectors, sample: int) -> Ints:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA / "diasafety" / "train.json")
-    parser.add_argument("--rows", type=int, help="make so many vectors, take no data")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser = make_parser(__doc__)
     parser.add_argument(
-        "--sample", type=int, default=1024, help="neighbourhoods that are clustered"
+        "--data", type=Path, default=DATA / "diasafety" / "train.json", help="DiaSafety's rows"
     )
-    asked = parser.parse_args()
-    real = asked.rows is None and asked.data.exists()
-    vectors = embed_diasafety(asked.data) if real else make_vectors(asked.rows or 9017)
-    near = sample_neighborhoods(vectors, asked.sample)
-    measured: dict[str, dict[int, list[float]]] = {}
+    parser.add_argument("--rows", type=int, help="use this many synthetic vectors, and no data")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--sample", type=int, default=1024, help="neighborhoods to cluster")
+    args = parser.parse_args()
+    real = args.rows is None and args.data.exists()
+    vectors = embed_diasafety(args.data) if real else make_vectors(args.rows or 9017)
+    neighborhoods = sample_neighborhoods(vectors, args.sample)
+    results: dict[str, dict[int, list[float]]] = {}
     machines = [Machine(workers) for workers in (1, 2)]
-    for repeat, machine in itertools.product(range(asked.repeats + 1), machines):
-        peak, stream = machine.flops(), machine.bytes()
-        facts = [("matrix products, float32: 10^9/s", peak), ("a = b + c: 10^9 bytes/s", stream)]
-        facts += measure_clustering(vectors, near, machine, peak)
-        facts += measure_search(vectors, machine, peak, stream)
-        for name, value in facts if repeat else []:  # the first is to warm up
-            measured.setdefault(name, {}).setdefault(machine.workers, []).append(value)
-    source = "DiaSafety" if real else "made vectors"
+    for repeat, machine in itertools.product(range(args.repeats + 1), machines):
+        peak, bandwidth = machine.flops(), machine.bytes()
+        measured = [("matrix products, float32: 10^9/s", peak)]
+        measured += [("a = b + c: 10^9 bytes/s", bandwidth)]
+        measured += measure_clustering(vectors, neighborhoods, machine, peak)
+        measured += measure_search(vectors, machine, peak, bandwidth)
+        for name, value in measured if repeat else []:  # the first repeat only warms up
+            results.setdefault(name, {}).setdefault(machine.workers, []).append(value)
+    source = "DiaSafety" if real else "synthetic vectors"
     print(
         f"{format_header('benchmarks/limit.py', [0])}, {source}, {len(vectors.contexts):,} rows\n"
     )
     columns = ("what", *(f"{machine.workers} core(s)" for machine in machines))
-    print(
-        format_table(
-            columns, ((name, *map(format_median, by.values())) for name, by in measured.items())
-        )
-    )
+    table = ((name, *map(format_cell, cells.values())) for name, cells in results.items())
+    print(format_table(columns, table))
 
 
-def format_median(values: list[float]) -> str:
-    """Return the median, and the least and the most."""
-    digits = 2 if max(values) < 10 else 1 if max(values) < 1000 else 0
-    least, middle, most = min(values), statistics.median(values), max(values)
-    return f"{middle:,.{digits}f} ({least:,.{digits}f} to {most:,.{digits}f})"
+def format_cell(values: list[float]) -> str:
+    """Format median, minimum and maximum, with fewer digits for larger numbers."""
+    return format_median(values, 2 if max(values) < 10 else 1 if max(values) < 1000 else 0)
 
 
 if __name__ == "__main__":

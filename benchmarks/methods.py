@@ -1,4 +1,4 @@
-"""The ways to make a corpus safer that benchmarks/frontier.py compares; none reads a label."""
+"""The methods that benchmarks/frontier.py compares to make a corpus safer; none reads labels."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from isaac.curation.vectors import as_floats
 from isaac.runtime.arrays import Floats, Ints, Reals
 
 DROP_SHARE = 0.2
-"""The share of the rows that a filter drops."""
+"""Share of the rows that a filter drops."""
 
 LARGE_DROP_SHARE = 0.7
-"""The same where only rows are left whose responses the defaults would draw, or as many."""
+"""Share dropped to leave only rows whose responses the defaults would draw, or equally many."""
 
 OUTLIER_NEIGHBORS = 10
-"""Responses whose mean distance is the outlier score of a response."""
+"""The outlier score of a response is its mean distance to this many nearest responses."""
 
 
 class Outcome(NamedTuple):
-    """What a method leaves: exchange ``ids[j]`` is answered by the response of ``sources[j]``."""
+    """The result of a method: exchange ``ids[j]`` has the response of exchange ``sources[j]``."""
 
     ids: Ints
     sources: Ints
 
 
 class Task(NamedTuple):
-    """What a method is given: a corpus, the key to group it by if there is one, and a seed."""
+    """The input of a method: a corpus, the key to group by (None for a search), and a seed."""
 
     corpus: Corpus
     group_by: str | None
@@ -49,13 +49,13 @@ METHOD_NAMES = {
     "profanity": "drop 20 % by alt-profanity-check",
     "profanity-70": "drop 70 % by alt-profanity-check",
     "nearest": "drop 20 % by distance to 10 nearest",
-    "semhash": "drop 20 % by semhash's outliers",
+    "semhash": "drop 20 % by semhash's outlier filter",
     "paper": "the paper's settings",
-    "figure": "the paper's figure",
-    "ours": "isaac at its defaults",
+    "figure": "the formula in the paper's figure",
+    "ours": "isaac, default settings",
     "ours-70": "isaac, dropping the least typical 70 %",
 }
-"""The methods, and how a table names them."""
+"""The methods, and their names in tables."""
 
 
 PROPORTIONAL_SETTINGS: dict[str, Any] = {
@@ -63,12 +63,15 @@ PROPORTIONAL_SETTINGS: dict[str, Any] = {
     "keep": False,
     "top_clusters": 1_000_000,
 }
-"""Draws as the neighbourhood has them. All clusters are kept: the ten largest alone are safer."""
+"""Draws clusters in proportion to their size.
+
+All clusters are kept, because the ten largest alone are safer than the corpus.
+"""
 
 
 def load_methods() -> dict[str, Method]:
-    """Return the methods; one whose package is missing is left out, with a note on stderr."""
-    known: dict[str, Method] = {
+    """Load the methods; those whose package is missing are left out, with a note on stderr."""
+    methods: dict[str, Method] = {
         "raw": _keep_all,
         "proportional": _make_curation_method(Recipe.paper(**PROPORTIONAL_SETTINGS)),
         "nearest": _drop_distant,
@@ -87,10 +90,10 @@ def load_methods() -> dict[str, Method]:
     }
     for name, (package, drop) in filters.items():
         try:
-            known[name] = functools.partial(drop, importlib.import_module(package))
+            methods[name] = functools.partial(drop, importlib.import_module(package))
         except ImportError:
-            print(f"no package {package}: the method {name} is left out", file=sys.stderr)
-    return {name: known[name] for name in METHOD_NAMES if name in known}
+            print(f"{package} is not installed: method {name} is left out", file=sys.stderr)
+    return {name: methods[name] for name in METHOD_NAMES if name in methods}
 
 
 def _keep_all(task: Task) -> Outcome:
@@ -99,11 +102,11 @@ def _keep_all(task: Task) -> Outcome:
 
 
 def _make_curation_method(settings: Recipe) -> Method:
-    """Return the method that curates by a recipe, its encoders loaded beforehand."""
+    """Make the method that curates with a recipe; encoders are loaded only once."""
 
     def run(task: Task) -> Outcome:
-        given = {"group_by": task.group_by, "seed": task.seed}
-        recipe = Recipe.of({**settings.model_dump(), **given})
+        task_settings = {"group_by": task.group_by, "seed": task.seed}
+        recipe = Recipe.of({**settings.model_dump(), **task_settings})
         names = {recipe.context_encoder, recipe.response_encoder}
         encoders = {name: _load_encoder_once(name) for name in names}
         return Outcome(*read_draws(curate(task.corpus, recipe, Tools(encoders=encoders))))
@@ -117,9 +120,9 @@ def _load_encoder_once(name: str) -> Encoder:
 
 
 def _drop_highest(scores: Reals, share: float = DROP_SHARE) -> Outcome:
-    """Return the rows in their order but a share of them, those of the highest scores."""
-    worst = np.argsort(-scores, kind="stable")[: math.ceil(share * len(scores))]
-    rows = np.delete(np.arange(len(scores)), worst)
+    """Drop the share of rows with the highest scores (n,); the others stay in order."""
+    dropped = np.argsort(-scores, kind="stable")[: math.ceil(share * len(scores))]
+    rows = np.delete(np.arange(len(scores)), dropped)
     return Outcome(rows, rows)
 
 
@@ -128,31 +131,32 @@ def _drop_profane(package: Any, task: Task, share: float = DROP_SHARE) -> Outcom
 
 
 def _drop_distant(task: Task) -> Outcome:
-    """Drop by the mean distance of a response to the nearest others, on unit vectors."""
+    """Drop the responses with the largest mean distance to the nearest others (unit vectors)."""
     encoder = _load_encoder_once("wordllama")
     vectors = as_floats(embed(encoder, task.corpus.column("response")).vectors)
     scores = []
     for start in range(0, len(vectors), 512):
-        part = vectors[start : start + 512]
-        alike = part @ vectors.T
-        alike[np.arange(len(part)), start + np.arange(len(part))] = -np.inf
-        nearest = -np.partition(-alike, OUTLIER_NEIGHBORS - 1, axis=1)[:, :OUTLIER_NEIGHBORS]
+        block = vectors[start : start + 512]
+        cosines = block @ vectors.T  # (512, n), without each response itself
+        cosines[np.arange(len(block)), start + np.arange(len(block))] = -np.inf
+        nearest = -np.partition(-cosines, OUTLIER_NEIGHBORS - 1, axis=1)[:, :OUTLIER_NEIGHBORS]
+        # the distance of two unit vectors is sqrt(2 - 2 cosine)
         scores.append(np.sqrt(np.maximum(2 - 2 * nearest, 0)).mean(axis=1))
     return _drop_highest(np.concatenate(scores).astype(np.float64))
 
 
 class _StaticEncoder:
-    """isaac's static vectors in the shape that semhash asks for."""
+    """isaac's static embeddings, with the interface that semhash expects of a model."""
 
     def encode(self, inputs: list[str], **_: Any) -> Floats:
-        """Return one row a text."""
+        """Encode texts (n,) to vectors (n, d)."""
         return as_floats(embed(_load_encoder_once("wordllama"), list(inputs)).vectors)
 
 
 def _drop_semhash_outliers(package: Any, task: Task) -> Outcome:
-    said = task.corpus.column("response")
-    records = [{"id": str(row), "response": text} for row, text in enumerate(said)]
+    responses = task.corpus.column("response")
+    records = [{"id": str(row), "response": text} for row, text in enumerate(responses)]
     index = package.SemHash.from_records(records, columns=["response"], model=_StaticEncoder())
-    inside = index.self_filter_outliers(outlier_percentage=DROP_SHARE).selected
-    rows = np.sort(np.array([int(record["id"]) for record in inside], np.int64))
+    selected = index.self_filter_outliers(outlier_percentage=DROP_SHARE).selected
+    rows = np.sort(np.array([int(record["id"]) for record in selected], np.int64))
     return Outcome(rows, rows)

@@ -1,41 +1,39 @@
-"""How much pollution a curation takes out of a booking assistant's dialogues, and its price.
+"""How much pollution curation removes from a booking assistant's dialogues, and at what price.
 
 Run: python benchmarks/multiwoz.py --folder DIR [--data multiwoz21] [--seeds 5]
      [--rates 0.01,0.02,0.04,0.06,0.08,0.1] [--repeat 14]
 Needs: pip install 'isaac-align[benchmarks,evaluate]'
 
-Every step is the real command, and is left out where its result is there already, so that a run
-that was stopped goes on. At each rate and seed the dialogues are polluted (`isaac pollute`),
-curated and scored against the clean ones; the first line is the clean corpus, curated. At the
-highest rate the draws are compared: the default (parts that do not belong are left out), the head
-alone and the proportional draw with and without it, and the default on a corpus whose annotations
-of acts and values were taken away, compared with the clean corpus without them.
+Every step is the real command, and is skipped if its result exists. If the benchmark is
+interrupted, run it again: it resumes. At each rate and seed, the dialogues are polluted
+(`isaac pollute`), curated, and scored against the clean ones; the first row is the clean corpus,
+curated. At the highest rate, the draws are compared: the default (irrelevant parts are trimmed),
+head only and the proportional draw with and without trimming, and the default on a corpus without
+its annotations of acts and values, compared with the clean corpus without them.
 
-Polluted is a response that still has something put in, of any turn; in part, one that has a word of
-it more than before. Of the clean turns, touched are those that read differently afterwards, and
-changed in meaning those that have not the same slots of their acts. BLEU, Inform and Success are
-told as points below those of the clean corpus.
+A response is polluted if it still contains injected text, from any turn, and partly polluted if it
+contains a word of it more often than the original did. Clean turns are touched if they read
+differently afterwards, and changed in meaning if they have different slots of their acts. BLEU,
+Inform and Success are shown as losses, in points, from those of the clean corpus.
 
-Without acts, turns are grouped by their kinds: told is which share of the pairs of turns in
-one group are in one by the acts that were taken away, too (precision), and which share of
-those pairs are in one (recall).
+Without acts, turns are grouped by kind. Precision is the share of the pairs of turns in one group
+that the removed acts also put in one group; recall is the share of the pairs grouped by the acts
+that are in one group here.
 
-For healing a tenth of the dialogues are held out by a seeded draw, polluted, and healed with a run
-of the others, which are polluted too: as dialogues with their acts, and as predictions, of which
-only the text is known. Healed is a polluted turn that holds no text that was put in, wholly healed
-one that has no word of it more than before, restored one that reads as before.
+For healing, a seeded tenth of the dialogues is held out, polluted, and healed with a run of the
+others, which are polluted too: as dialogues with their acts, and as predictions, of which only the
+text is known. A polluted turn is healed if it contains no injected text any more, fully healed if
+it contains no word of it more often than before the injection, and restored if it reads as before.
 
-With --repeat, the dialogues are curated that often over, and timed.
+With --repeat, the dialogues are repeated that many times, curated, and timed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
+import shlex
 import shutil
-import subprocess
-import sys
 import time
 import zipfile
 from collections import Counter
@@ -44,7 +42,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import DATA, format_header, format_spread, format_table
+from common import (
+    DATA,
+    capture_isaac,
+    format_header,
+    format_spread,
+    format_table,
+    make_parser,
+    run_isaac,
+)
 
 from isaac.corpus.dialogue import Dialogue, DialogueTurn, Lexicon, delexicalize, template_slots
 from isaac.corpus.dialogue.group import DialogueGroup
@@ -57,51 +63,31 @@ from isaac.evaluate.dialogue.tokens import PhraseMatcher, split_words
 from isaac.runs.run import Run
 
 FORMAT_FLAGS = ["--format", "multiwoz21"]
-CLUSTER_SIZE_FLAGS = [
-    "--candidates",
-    "1",
-    "--typicality",
-    "0",
-    "--relevance",
-    "0",
-    "--repeats",
-    "0",
-]
-"""Flags of a draw by the sizes of clusters alone."""
+CLUSTER_SIZE_FLAGS = shlex.split(
+    "--budget 1 --candidates 1 --typicality 0 --relevance 0 --repeats 0"
+)
+"""Flags of a draw of all rows that depends only on the sizes of the clusters."""
 
 DRAW_FLAGS = {
     "default": [],
-    "head alone": ["--budget", "1", "--sharpening", "max", *CLUSTER_SIZE_FLAGS],
-    "proportional": ["--budget", "1", "--sharpening", "proportional", *CLUSTER_SIZE_FLAGS],
-    "head alone, nothing left out": [
-        "--no-trim",
-        "--budget",
-        "1",
-        "--sharpening",
-        "max",
+    "head only": [*CLUSTER_SIZE_FLAGS, "--sharpening", "max"],
+    "proportional": [*CLUSTER_SIZE_FLAGS, "--sharpening", "proportional"],
+    "head only, no trimming": [*CLUSTER_SIZE_FLAGS, "--sharpening", "max", "--no-trim"],
+    "proportional, no trimming": [
         *CLUSTER_SIZE_FLAGS,
-    ],
-    "proportional, nothing left out": [
-        "--no-trim",
-        "--budget",
-        "1",
         "--sharpening",
         "proportional",
-        *CLUSTER_SIZE_FLAGS,
+        "--no-trim",
     ],
 }
+"""The rows of the table of draws, and their flags."""
 
-
-def run_isaac(*arguments: object, given: Path | None = None) -> str:
-    """Run the real command and return what it prints; its messages go to standard error."""
-    line = [sys.executable, "-m", "isaac", *map(str, arguments)]
-    print("+ isaac", *line[3:], file=sys.stderr, flush=True)
-    text = None if given is None else given.read_text(encoding="utf-8")
-    return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True, input=text).stdout
+TurnKey = tuple[str, int]
+"""A turn: the id of its dialogue, and its index."""
 
 
 class CorpusScores(NamedTuple):
-    """What became of a polluted corpus: shares in per cent, and points below the clean corpus."""
+    """The scores of a curated corpus: shares in percent, and losses from the clean corpus."""
 
     polluted: float
     in_part: float
@@ -116,7 +102,10 @@ class CorpusScores(NamedTuple):
 
 
 class Bench:
-    """The steps, each done once, below one folder."""
+    """The steps of the benchmark, each done once, with their results in one folder.
+
+    ``clean`` is the file of the clean dialogues, ``clean_turns`` their system turns.
+    """
 
     def __init__(self, folder: Path, data: Path) -> None:
         self.folder, self.database = folder, data / "db"
@@ -125,125 +114,127 @@ class Bench:
         if not self.clean.exists():
             with zipfile.ZipFile(data / "val.json.zip") as archive:
                 self.clean.write_bytes(archive.read("val.json"))
-        self.gold = read_system_turns(self.clean)
+        self.clean_turns = read_system_turns(self.clean)
 
-    def polluted(self, rate: float, seed: int, corpus: Path | None = None) -> tuple[Path, Path]:
-        """Return a corpus polluted at a rate, and the file of its truth."""
+    def pollute(self, rate: float, seed: int, corpus: Path | None = None) -> tuple[Path, Path]:
+        """Pollute a corpus at a rate, by default the clean one; return it and its truth file."""
         source = corpus or self.clean
         out = self.folder / f"{source.stem}-{rate:.0%}-{seed}.json"
         truth = out.with_suffix(".truth")
         if not out.exists():
-            run_isaac("pollute", source, "-o", out, "--truth", truth, *FORMAT_FLAGS, "--rate", rate,
-                  "--seed", seed)  # fmt: skip
+            flags = ["-o", out, "--truth", truth, *FORMAT_FLAGS, "--rate", rate, "--seed", seed]
+            run_isaac("pollute", source, *flags)
         return out, truth
 
-    def curated(self, corpus: Path, name: str, *flags: str) -> Path:
-        """Return the run of a corpus curated with some flags."""
+    def curate(self, corpus: Path, name: str, *flags: str) -> Path:
+        """Curate a corpus with some flags; return the run."""
         run = self.folder / f"{corpus.stem}-{name.replace(' ', '-').replace(',', '')}"
         run_isaac("curate", corpus, "-o", run, *FORMAT_FLAGS, *flags)
         return run
 
-    def scores(self, source: Path, truth: Path | None = None) -> dict[str, Any]:
-        """Return what ``isaac score`` says of a corpus or run, against the clean corpus."""
-        kept = self.folder / f"{source.name}.scores"
-        if not kept.exists():
-            line = [
-                "score",
-                source,
-                *FORMAT_FLAGS,
-                "--gold",
-                self.clean,
-                "--database",
-                self.database,
-            ]
-            kept.write_text(run_isaac(*line, *(["--truth", truth] if truth else []), "--json"))
-        found: dict[str, Any] = json.loads(kept.read_text())
-        return found
+    def read_scores(self, source: Path, truth: Path | None = None) -> dict[str, Any]:
+        """Score a corpus or run against the clean corpus; return the JSON of ``isaac score``."""
+        file = self.folder / f"{source.name}.scores"
+        if not file.exists():
+            command = ["score", source, *FORMAT_FLAGS, "--gold", self.clean]
+            command += ["--database", self.database, *(["--truth", truth] if truth else [])]
+            file.write_text(capture_isaac(*command, "--json"))
+        scores: dict[str, Any] = json.loads(file.read_text())
+        return scores
 
-    def scored(self, run: Path, truth: Path | None, clean: Path | None = None) -> CorpusScores:
-        """Return what became of a corpus, beside a clean one as it is."""
-        before, found = self.scores(clean or self.clean), self.scores(run, truth)
-        rows = [] if truth is None else list(read_truth_file(truth))
-        put_in = {(normalize_id(row.dialogue), row.turn): row.pieces for row in rows}
-        now, was = (
-            read_system_turns(run / "curated.jsonl"),
-            read_system_turns(clean) if clean else self.gold,
-        )
-        kept = [key for key in was if key not in put_in]
-        part = [
-            has_more_words((piece.text for piece in pieces), now[key].text, was[key].text)
-            for key, pieces in put_in.items()
+    def score(self, run: Path, truth: Path | None, clean: Path | None = None) -> CorpusScores:
+        """Score a run, compared with a clean corpus that was not curated."""
+        before, after = self.read_scores(clean or self.clean), self.read_scores(run, truth)
+        injected = read_injections(truth) if truth else {}
+        turns = read_system_turns(run / "curated.jsonl")
+        clean_turns = read_system_turns(clean) if clean else self.clean_turns
+        clean_keys = [key for key in clean_turns if key not in injected]
+        partly_polluted = [
+            has_more_words(pieces, turns[key].text, clean_turns[key].text)
+            for key, pieces in injected.items()
         ]
-        by_truth = found["polluted"]["truth"] or {"responses": 0, "dialogues": 0}
+        touched = [turns[key].text != clean_turns[key].text for key in clean_keys]
+        meaning = [turns[key].slots != clean_turns[key].slots for key in clean_keys]
+        by_truth = after["polluted"]["truth"] or {"responses": 0, "dialogues": 0}
         return CorpusScores(
-            100 * by_truth["responses"] / len(was),
-            100 * sum(part) / len(was),
+            100 * by_truth["responses"] / len(clean_turns),
+            100 * sum(partly_polluted) / len(clean_turns),
             100 * by_truth["dialogues"] / before["dialogues"],
-            100 * float(np.mean([now[key].text != was[key].text for key in kept])),
-            100 * float(np.mean([now[key].slots != was[key].slots for key in kept])),
-            before["bleu"] - found["bleu"],
-            before["inform"] - found["inform"],
-            before["success"] - found["success"],
-            100 * found["slots"]["precision"],
-            100 * found["slots"]["recall"],
+            100 * float(np.mean(touched)),
+            100 * float(np.mean(meaning)),
+            before["bleu"] - after["bleu"],
+            before["inform"] - after["inform"],
+            before["success"] - after["success"],
+            100 * after["slots"]["precision"],
+            100 * after["slots"]["recall"],
         )
 
 
 class SystemTurn(NamedTuple):
-    """A system turn: its text, and those of its acts' slots that the text has."""
+    """A system turn: its text, and the slots of its acts that occur in the text."""
 
     text: str
     slots: tuple[str, ...]
 
 
-def read_system_turns(corpus: Path) -> dict[tuple[str, int], SystemTurn]:
-    """Return the system turns of a corpus."""
+def read_system_turns(corpus: Path) -> dict[TurnKey, SystemTurn]:
+    """Read the system turns of a corpus."""
     return {
-        (normalize_id(one.id), turn.index): SystemTurn(turn.text, find_slots_in_text(turn))
-        for one in read_dialogues(str(corpus), "multiwoz21").dialogues()
-        for turn in one.turns
+        (normalize_id(dialogue.id), turn.index): SystemTurn(turn.text, find_slots_in_text(turn))
+        for dialogue in read_dialogues(str(corpus), "multiwoz21").dialogues()
+        for turn in dialogue.turns
         if turn.role == "assistant"
     }
 
 
+def read_injections(truth: Path) -> dict[TurnKey, list[str]]:
+    """Read the texts injected into each polluted turn."""
+    return {
+        (normalize_id(row.dialogue), row.turn): [piece.text for piece in row.pieces]
+        for row in read_truth_file(truth)
+    }
+
+
 def find_slots_in_text(turn: DialogueTurn) -> tuple[str, ...]:
-    """Return those slots of a turn's acts that its text has."""
-    named = {act.slot for act in turn.acts}
+    """The slots of a turn's acts that occur in its text."""
+    act_slots = {act.slot for act in turn.acts}
     slots = template_slots(delexicalize(turn, Lexicon()))
-    return tuple(slot for slot in slots if NUMBER_SUFFIX.sub("", slot).partition("_")[2] in named)
+    return tuple(
+        slot for slot in slots if NUMBER_SUFFIX.sub("", slot).partition("_")[2] in act_slots
+    )
 
 
-def has_more_words(pieces: Iterable[str], now: str, was: str) -> bool:
-    """Say whether a text has a word of some pieces more often than it had before."""
-    spoken = Counter(word for piece in pieces for word in split_words(piece))
-    return bool((Counter(split_words(now)) - Counter(split_words(was))) & spoken)
+def has_more_words(pieces: Iterable[str], text: str, clean: str) -> bool:
+    """Whether a text contains a word of the injected pieces more often than the clean text."""
+    injected = Counter(word for piece in pieces for word in split_words(piece))
+    return bool((Counter(split_words(text)) - Counter(split_words(clean))) & injected)
 
 
 COLUMNS = (
     "polluted, %",
-    "in part, %",
+    "partly, %",
     "dialogues, %",
     "clean touched, %",
     "changed in meaning, %",
-    "BLEU below",
-    "Inform below",
-    "Success below",
+    "BLEU loss",
+    "Inform loss",
+    "Success loss",
     "slot precision, %",
     "slot recall, %",
 )
 
 
-def format_cells(found: Sequence[CorpusScores]) -> list[str]:
-    """Return mean and spread of each column over seeds."""
-    return [format_spread(list(values), scale=1, digits=2) for values in zip(*found, strict=True)]
+def format_cells(scores: Sequence[Iterable[float]], digits: int = 2, scale: float = 1) -> list[str]:
+    """Format mean and spread of each column over seeds."""
+    columns = zip(*scores, strict=True)
+    return [format_spread(list(values), scale=scale, digits=digits) for values in columns]
 
 
 def strip_annotations(corpus: Path) -> Path:
-    """Return a corpus of which the acts and the places of values were taken away."""
+    """Remove acts and value spans from a corpus; return the new file."""
     out = corpus.with_name(f"{corpus.stem}-bare.json")
     if not out.exists():
-        lines = corpus.read_text(encoding="utf-8")
-        dialogues = json.loads(lines)
+        dialogues = json.loads(corpus.read_text(encoding="utf-8"))
         for dialogue in dialogues.values():
             for turn in dialogue["log"]:
                 turn.pop("dialog_act", None)
@@ -253,209 +244,216 @@ def strip_annotations(corpus: Path) -> Path:
 
 
 def tabulate_rates(bench: Bench, rates: Sequence[float], seeds: range) -> Iterator[list[str]]:
-    """Yield the lines of the first table."""
-    yield ["clean", *format_cells([bench.scored(bench.curated(bench.clean, "default"), None)])]
+    """Yield the rows of the table of pollution rates."""
+    yield ["clean", *format_cells([bench.score(bench.curate(bench.clean, "default"), None)])]
     for rate in rates:
-        found = []
-        for seed in seeds:
-            corpus, truth = bench.polluted(rate, seed)
-            found.append(bench.scored(bench.curated(corpus, "default"), truth))
-        yield [f"{rate:.0%}", *format_cells(found)]
+        yield [f"{rate:.0%}", *score_draw(bench, rate, seeds, "default")]
+
+
+def score_draw(bench: Bench, rate: float, seeds: range, name: str, *flags: str) -> list[str]:
+    """Curate the corpus of each seed with some flags; format the scores over the seeds."""
+    scores = []
+    for seed in seeds:
+        corpus, truth = bench.pollute(rate, seed)
+        scores.append(bench.score(bench.curate(corpus, name, *flags), truth))
+    return format_cells(scores)
 
 
 def tabulate_draws(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
-    """Yield the lines of the second table."""
+    """Yield the rows of the table of draws."""
     for name, flags in DRAW_FLAGS.items():
-        found = []
-        for seed in seeds:
-            corpus, truth = bench.polluted(rate, seed)
-            found.append(bench.scored(bench.curated(corpus, name, *flags), truth))
-        yield [name, *format_cells(found)]
-    found = []
+        yield [name, *score_draw(bench, rate, seeds, name, *flags)]
+    scores, clean = [], strip_annotations(bench.clean)
     for seed in seeds:
-        corpus, truth = bench.polluted(rate, seed)
-        found.append(
-            bench.scored(curate_without_acts(bench, corpus), truth, strip_annotations(bench.clean))
-        )
-    # its values are read without annotations: slots cannot be held against those of the acts
-    shown = zip(COLUMNS, format_cells(found), strict=True)
-    unread = ("changed in meaning, %", "slot precision, %", "slot recall, %")
-    yield ["default, without acts", *("—" if name in unread else cell for name, cell in shown)]
+        corpus, truth = bench.pollute(rate, seed)
+        scores.append(bench.score(curate_without_acts(bench, corpus), truth, clean))
+    # Without annotations, slots are found by their form, and not comparable with those of acts.
+    cells = zip(COLUMNS, format_cells(scores), strict=True)
+    not_comparable = ("changed in meaning, %", "slot precision, %", "slot recall, %")
+    yield [
+        "default, without acts",
+        *("—" if column in not_comparable else cell for column, cell in cells),
+    ]
 
 
 def curate_without_acts(bench: Bench, corpus: Path) -> Path:
-    """Return the run of a corpus of which the acts were taken away."""
-    return bench.curated(strip_annotations(corpus), "default", "--database", str(bench.database))
+    """Curate a corpus without its acts; return the run."""
+    return bench.curate(strip_annotations(corpus), "default", "--database", str(bench.database))
 
 
 def tabulate_groupings(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
-    """Yield the lines of the third table."""
-    found: dict[str, list[tuple[float, float]]] = {"slots alone": [], "kinds of turns": []}
+    """Yield the rows of the table of groups without acts."""
+    results: dict[str, list[tuple[float, float]]] = {"slots only": [], "kinds of turns": []}
     for seed in seeds:
-        corpus, _ = bench.polluted(rate, seed)
-        runs = [bench.curated(corpus, "default"), curate_without_acts(bench, corpus)]
-        acts, kinds = (Run(run).curation().corpus.column("group") for run in runs)
-        slots = [DialogueGroup.parse(group).slots for group in kinds]
-        noted = [(group.rpartition("|")[0], *own) for group, own in zip(acts, slots, strict=True)]
-        found["slots alone"].append(compute_agreement(slots, noted))
-        found["kinds of turns"].append(compute_agreement(kinds, noted))
-    for name, shares in found.items():
-        columns = zip(*shares, strict=True)
-        yield [name, *(format_spread(list(values), scale=100, digits=1) for values in columns)]
+        corpus, _ = bench.pollute(rate, seed)
+        runs = [bench.curate(corpus, "default"), curate_without_acts(bench, corpus)]
+        by_acts, by_kinds = (Run(run).curation().corpus.column("group") for run in runs)
+        # The slots are those found without annotations, so that only acts and kinds are compared.
+        slots = [DialogueGroup.parse(group).slots for group in by_kinds]
+        acts = [DialogueGroup.parse(group).acts for group in by_acts]
+        expected = list(zip(acts, slots, strict=True))
+        results["slots only"].append(compute_agreement(slots, expected))
+        results["kinds of turns"].append(compute_agreement(by_kinds, expected))
+    for name, shares in results.items():
+        yield [name, *format_cells(shares, digits=1, scale=100)]
 
 
-def compute_agreement(groups: Sequence[object], noted: Sequence[object]) -> tuple[float, float]:
-    """Return precision and recall of the pairs that are in one group."""
-    both = count_pairs(list(zip(groups, noted, strict=True)))
-    return both / count_pairs(groups), both / count_pairs(noted)
+def compute_agreement(groups: Sequence[object], expected: Sequence[object]) -> tuple[float, float]:
+    """Precision and recall of the pairs of turns in one group, compared with expected groups."""
+    both = count_pairs(list(zip(groups, expected, strict=True)))
+    return both / count_pairs(groups), both / count_pairs(expected)
 
 
 def count_pairs(groups: Sequence[object]) -> float:
-    """Return how many pairs are in one group."""
+    """Count the pairs of turns in one group."""
     return sum(count * (count - 1) / 2 for count in Counter(groups).values())
 
 
 def tabulate_healing(bench: Bench, rate: float, seeds: range) -> Iterator[list[str]]:
-    """Yield the lines of the fourth table."""
-    found: dict[str, list[list[float]]] = {"dialogues, with acts": [], "predictions": []}
+    """Yield the rows of the table of healing."""
+    results: dict[str, list[list[float]]] = {"dialogues, with acts": [], "predictions": []}
     for seed in seeds:
         folder = bench.folder / f"healing-{seed}"
-        kept, held = split_dialogues(bench.clean, folder, seed)
-        (known, _), (given, truth) = (bench.polluted(rate, seed, part) for part in (kept, held))
-        run = bench.curated(known, "default")
-        said = folder / "predictions.json"
-        said.write_text(dumps(as_predictions(read_system_turns(given))))
-        for name, source in zip(found, (given, said), strict=True):
+        train, held_out = split_dialogues(bench.clean, folder, seed)
+        polluted, _ = bench.pollute(rate, seed, train)
+        run = bench.curate(polluted, "default")
+        dialogues, truth = bench.pollute(rate, seed, held_out)
+        turns, clean_turns = read_system_turns(dialogues), read_system_turns(held_out)
+        predictions = folder / "predictions.json"
+        predictions.write_text(dumps(as_predictions(turns)))
+        for name, source in zip(results, (dialogues, predictions), strict=True):
             out = source.with_suffix(".healed")
             if not out.exists():
-                out.write_text(run_isaac("heal", run, *FORMAT_FLAGS, given=source))
-            healed = read_healed_responses(json.loads(out.read_text()), read_system_turns(given))
-            found[name].append(
-                score_healing(healed, read_system_turns(given), read_system_turns(held), truth)
-            )
-    for name, shares in found.items():
-        columns = zip(*shares, strict=True)
-        yield [name, *(format_spread(list(values), scale=1, digits=1) for values in columns)]
+                out.write_text(capture_isaac("heal", run, *FORMAT_FLAGS, stdin=source))
+            healed = read_healed_responses(json.loads(out.read_text()), turns)
+            results[name].append(score_healing(healed, turns, clean_turns, read_injections(truth)))
+    for name, shares in results.items():
+        yield [name, *format_cells(shares, digits=1)]
 
 
 def split_dialogues(clean: Path, folder: Path, seed: int) -> tuple[Path, Path]:
-    """Return nine tenths of the dialogues, and the others."""
+    """Split the dialogues by a seed: a file of nine tenths of them, and one of the others."""
     paths = folder / f"kept-{seed}.json", folder / f"held-{seed}.json"
     if not paths[1].exists():
         folder.mkdir(exist_ok=True)
-        every = json.loads(clean.read_text(encoding="utf-8"))
-        names = np.random.default_rng(seed).permutation(sorted(every)).tolist()
+        dialogues = json.loads(clean.read_text(encoding="utf-8"))
+        names = np.random.default_rng(seed).permutation(sorted(dialogues)).tolist()
         cut = round(0.9 * len(names))
-        for path, some in zip(paths, (names[:cut], names[cut:]), strict=True):
-            path.write_text(dumps({name: every[name] for name in sorted(some)}))
+        for path, part in zip(paths, (names[:cut], names[cut:]), strict=True):
+            path.write_text(dumps({name: dialogues[name] for name in sorted(part)}))
     return paths
 
 
-TurnsByKey = dict[tuple[str, int], SystemTurn]
+TurnsByKey = dict[TurnKey, SystemTurn]
 
 
-def as_predictions(said: TurnsByKey) -> dict[str, list[dict[str, str]]]:
-    """Return turns as a system's predictions."""
-    found: dict[str, list[dict[str, str]]] = {}
-    for (name, _), turn in said.items():
-        found.setdefault(name, []).append({"response": turn.text})
-    return found
+def as_predictions(turns: TurnsByKey) -> dict[str, list[dict[str, str]]]:
+    """Convert turns to the layout of a system's predictions."""
+    predictions: dict[str, list[dict[str, str]]] = {}
+    for (dialogue_id, _), turn in turns.items():
+        predictions.setdefault(dialogue_id, []).append({"response": turn.text})
+    return predictions
 
 
-def read_healed_responses(healed: dict[str, Any], given: TurnsByKey) -> dict[tuple[str, int], str]:
-    """Return the responses of healed dialogues or predictions."""
-    found: dict[tuple[str, int], str] = {}
+def read_healed_responses(healed: dict[str, Any], turns: TurnsByKey) -> dict[TurnKey, str]:
+    """The responses of healed dialogues, or of healed predictions, by turn."""
+    responses: dict[TurnKey, str] = {}
     for name, value in healed.items():
-        own = [key for key in given if key[0] == normalize_id(name)]
+        keys = [key for key in turns if key[0] == normalize_id(name)]
         texts = [turn["response"] for turn in value] if isinstance(value, list) else None
-        for place, key in enumerate(own):
-            found[key] = texts[place] if texts else value["log"][key[1]]["text"]
-    return found
+        for place, key in enumerate(keys):
+            responses[key] = texts[place] if texts else value["log"][key[1]]["text"]
+    return responses
 
 
 def score_healing(
-    healed: dict[tuple[str, int], str], given: TurnsByKey, was: TurnsByKey, truth: Path
+    healed: dict[TurnKey, str],
+    turns: TurnsByKey,
+    clean_turns: TurnsByKey,
+    injected: dict[TurnKey, list[str]],
 ) -> list[float]:
-    """Return polluted turns, and in per cent those healed, wholly, restored; clean ones touched."""
-    rows = {(normalize_id(row.dialogue), row.turn): row.pieces for row in read_truth_file(truth)}
-    put_in = {key: [piece.text for piece in pieces] for key, pieces in rows.items()}
-    hit = [key for key in given if key in put_in]
-    left = [
-        PhraseMatcher(put_in[key]).occurs_in(split_words(healed[key]), healed[key]) for key in hit
+    """Compare healed responses with the polluted and the clean turns: a row of the table.
+
+    The number of polluted turns; the percentages of them healed, fully healed and restored; and the
+    percentage of clean turns touched.
+    """
+    polluted = [key for key in turns if key in injected]
+    still_polluted = [
+        PhraseMatcher(injected[key]).occurs_in(split_words(healed[key]), healed[key])
+        for key in polluted
     ]
-    part = [has_more_words(put_in[key], healed[key], was[key].text) for key in hit]
-    same = [healed[key].split() == was[key].text.split() for key in hit]
-    touched = [healed[key] != given[key].text for key in given if key not in put_in]
-    shares = (1 - np.mean(left), 1 - np.mean(part), np.mean(same), np.mean(touched))
-    return [float(len(hit)), *(100 * float(share) for share in shares)]
+    partly_polluted = [
+        has_more_words(injected[key], healed[key], clean_turns[key].text) for key in polluted
+    ]
+    restored = [healed[key].split() == clean_turns[key].text.split() for key in polluted]
+    touched = [healed[key] != turns[key].text for key in turns if key not in injected]
+    shares = (
+        1 - np.mean(still_polluted),
+        1 - np.mean(partly_polluted),
+        np.mean(restored),
+        np.mean(touched),
+    )
+    return [float(len(polluted)), *(100 * float(share) for share in shares)]
 
 
-def tabulate_time(bench: Bench, times: int) -> Iterator[list[str]]:
-    """Yield the line of the table of times: the dialogues so many times over, curated anew."""
-    every = json.loads(bench.clean.read_text(encoding="utf-8"))
+def tabulate_time(bench: Bench, repeats: int) -> Iterator[list[str]]:
+    """Yield the row of the table of times: repeat the dialogues, curate and time them."""
+    dialogues = json.loads(bench.clean.read_text(encoding="utf-8"))
     source, run = bench.folder / "many.json", bench.folder / "many"
     source.write_text(
-        dumps({f"{n:03}{name}": value for n in range(times) for name, value in every.items()})
+        dumps({f"{n:03}{name}": value for n in range(repeats) for name, value in dialogues.items()})
     )
     shutil.rmtree(run, ignore_errors=True)
     start = time.perf_counter()
     run_isaac("curate", source, "-o", run, *FORMAT_FLAGS)
-    took = time.perf_counter() - start
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    yield [f"{len(Run(run).corpus()):,}", f"{took:.0f}", f"{most:.1f}"]
+    seconds = time.perf_counter() - start
+    peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    yield [f"{len(Run(run).corpus()):,}", f"{seconds:.0f}", f"{peak_gib:.1f}"]
 
 
 def tabulate_round_trip(bench: Bench) -> Iterator[list[str]]:
-    """Yield the line of the table of the round trip."""
-    every: list[Dialogue] = list(read_dialogues(str(bench.clean), "multiwoz21").dialogues())
+    """Yield the rows of the table of values removed and filled in again."""
+    dialogues: list[Dialogue] = list(read_dialogues(str(bench.clean), "multiwoz21").dialogues())
     for name, lexicon in (
-        ("values of the corpus", Lexicon.of(every)),
+        ("values of the corpus", Lexicon.of(dialogues)),
         ("values of the database", Lexicon.read(bench.database)),
     ):
-        found = measure_round_trip(every, lexicon)
-        yield [name, f"{found.turns:,}", f"{found.verbatim:,}"]
+        result = measure_round_trip(dialogues, lexicon)
+        yield [name, f"{result.turns:,}", f"{result.verbatim:,}"]
 
 
 def main() -> None:
-    """Do what is not done yet, and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    """Make the results that are missing, and print the tables."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="where all results go")
+    parser.add_argument(
+        "--data", type=Path, default=DATA / "multiwoz21", help="folder of MultiWOZ 2.1"
     )
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--data", type=Path, default=DATA / "multiwoz21")
-    parser.add_argument("--rates", default="0.01,0.02,0.04,0.06,0.08,0.1")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--repeat", type=int, help="curate the dialogues so often over, timed")
-    given = parser.parse_args()
-    bench, seeds = Bench(given.folder, given.data), range(given.seeds)
-    rates = [float(rate) for rate in given.rates.split(",")]
+    parser.add_argument(
+        "--rates", default="0.01,0.02,0.04,0.06,0.08,0.1", help="shares of turns to pollute"
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    parser.add_argument("--repeat", type=int, help="only time the dialogues, repeated this often")
+    args = parser.parse_args()
+    bench, seeds = Bench(args.folder, args.data), range(args.seeds)
+    rates = [float(rate) for rate in args.rates.split(",")]
     print(format_header("benchmarks/multiwoz.py", seeds) + "\n")
-    most = max(rates)
-    if given.repeat is not None:
-        print(format_table(("turns", "seconds", "GiB"), tabulate_time(bench, given.repeat)))
+    if args.repeat is not None:
+        print(format_table(("turns", "seconds", "GiB"), tabulate_time(bench, args.repeat)))
         return
-    print(
-        format_table(("values", "turns", "back word for word"), tabulate_round_trip(bench)) + "\n"
-    )
-    print(
-        format_table(("polluted at", *COLUMNS), tabulate_rates(bench, rates, seeds)) + "\n",
-        flush=True,
-    )
-    print(
-        format_table((f"draw, {most:.0%}", *COLUMNS), tabulate_draws(bench, most, seeds)) + "\n",
-        flush=True,
-    )
-    pairs_of = ("grouped by", "precision, %", "recall, %")
-    print(format_table(pairs_of, tabulate_groupings(bench, most, seeds)) + "\n", flush=True)
-    healed = (
-        "given as",
-        "polluted turns",
-        "healed, %",
-        "wholly, %",
-        "restored, %",
-        "clean touched, %",
-    )
-    print(format_table(healed, tabulate_healing(bench, most, seeds)))
+    highest = max(rates)
+    healing_columns = ("polluted turns", "healed, %", "fully, %", "restored, %", "clean touched, %")
+    for columns, rows in (
+        (("values", "turns", "restored word for word"), tabulate_round_trip(bench)),
+        (("pollution rate", *COLUMNS), tabulate_rates(bench, rates, seeds)),
+        ((f"draw, {highest:.0%}", *COLUMNS), tabulate_draws(bench, highest, seeds)),
+        (
+            ("grouped by", "precision, %", "recall, %"),
+            tabulate_groupings(bench, highest, seeds),
+        ),
+        (("healed as", *healing_columns), tabulate_healing(bench, highest, seeds)),
+    ):
+        print(format_table(columns, rows) + "\n", flush=True)
 
 
 if __name__ == "__main__":

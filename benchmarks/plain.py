@@ -1,4 +1,4 @@
-"""The paper's procedure written plainly, one row after another, to be compared with."""
+"""A plain implementation of the paper's procedure, one row at a time, to compare isaac with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.cluster import DBSCAN
 from threadpoolctl import threadpool_limits
 
-from isaac import Recipe, Tools, curate, read_corpus
+from isaac import Curation, Recipe, Tools, curate, read_corpus
 from isaac.curation.clusters import Clusters
 from isaac.curation.lineage import decide_corpus
 from isaac.curation.response_scores import drawable_rows
@@ -23,52 +23,56 @@ from isaac.runtime.arrays import Floats, Ints, Reals
 
 SEED = 0
 K, RADIUS = 150, 0.8
-"""The paper's settings."""
+"""The paper's settings: neighbors of a row, and the radius of its clusters."""
 
 PLAIN_ROWS = 300
-"""Rows on which the plain procedure is timed."""
-
-
-def select_nearest_unordered(likeness: Floats) -> Ints:
-    """Return the K most alike, of equal ones any."""
-    return np.argpartition(-likeness, K)[:K]
-
-
-def select_nearest_in_order(likeness: Floats) -> Ints:
-    """Return the K most alike, of equal ones the first."""
-    return np.argsort(-likeness, kind="stable")[:K]
-
-
-def iter_plain_neighborhoods(
-    contexts: Floats,
-    responses: Floats,
-    rows: Iterable[int],
-    nearest: Callable[[Floats], Ints] = select_nearest_unordered,
-) -> Iterator[PlainNeighborhood]:
-    """Yield the neighbourhood of each row by the plain procedure: members, labels and odds."""
-    recipe = Recipe.paper()
-    for row in rows:
-        like = contexts @ contexts[row]
-        like[row] = np.inf
-        near = nearest(like)
-        labels = DBSCAN(eps=RADIUS, min_samples=1).fit(responses[near]).labels_
-        sizes = np.sort(np.bincount(labels))[::-1][: recipe.top_clusters]
-        sharp = (sizes[0] - sizes[1]) / max(sizes[0] - sizes[-1], 1e-3) if len(sizes) > 1 else 1.0
-        warmth = min(recipe.temperature * (1 + 1e-3 - sharp), sizes[-1])
-        weights = np.exp((sizes - sizes[0]) / warmth)
-        yield PlainNeighborhood(near, labels, weights / weights.sum())
+"""Number of sampled rows to time the plain procedure on."""
 
 
 class PlainNeighborhood(NamedTuple):
-    """A neighbourhood as the plain procedure finds it."""
+    """A neighborhood: its members (k,), their cluster labels (k,), and the odds of the clusters."""
 
     members: Ints
     labels: Ints
     odds: Reals
 
 
+def select_nearest_unordered(similarities: Floats) -> Ints:
+    """Select the K most similar rows, in no order; ties are broken arbitrarily."""
+    return np.argpartition(-similarities, K)[:K]
+
+
+def select_nearest_in_order(similarities: Floats) -> Ints:
+    """Select the K most similar rows in descending order; of equal ones the first."""
+    return np.argsort(-similarities, kind="stable")[:K]
+
+
+def iter_plain_neighborhoods(
+    contexts: Floats,
+    responses: Floats,
+    rows: Iterable[int],
+    select_nearest: Callable[[Floats], Ints] = select_nearest_unordered,
+) -> Iterator[PlainNeighborhood]:
+    """Yield the neighborhood of each row, given vectors (n, d) of all contexts and responses."""
+    recipe = Recipe.paper()
+    for row in rows:
+        # Step 1: the K nearest contexts (k,); a row is always in its own neighborhood.
+        similarities = contexts @ contexts[row]
+        similarities[row] = np.inf
+        members = select_nearest(similarities)
+        # Step 2: the cluster of each of their responses (k,).
+        labels = DBSCAN(eps=RADIUS, min_samples=1).fit(responses[members]).labels_
+        # Step 3: the sizes of the largest clusters, descending.
+        sizes = np.sort(np.bincount(labels))[::-1][: recipe.top_clusters]
+        # Step 4: sharpness, the temperature from it, and the odds of these clusters.
+        sharp = (sizes[0] - sizes[1]) / max(sizes[0] - sizes[-1], 1e-3) if len(sizes) > 1 else 1.0
+        temperature = min(recipe.temperature * (1 + 1e-3 - sharp), sizes[-1])
+        weights = np.exp((sizes - sizes[0]) / temperature)
+        yield PlainNeighborhood(members, labels, weights / weights.sum())
+
+
 def measure_plain_rate(contexts: Floats, responses: Floats) -> float:
-    """Return rows a second of the plain procedure, on a sample, on one core."""
+    """Rows per second of the plain procedure, on a sample of rows, on one core."""
     rows = np.random.default_rng(SEED).choice(len(contexts), PLAIN_ROWS, replace=False)
     start = time.perf_counter()
     with threadpool_limits(1):
@@ -78,50 +82,76 @@ def measure_plain_rate(contexts: Floats, responses: Floats) -> float:
 
 
 def compare_decisions(data: Path, repeats: int) -> dict[str, Any]:
-    """Return rows a second from given vectors to draws, ours and the plain procedure's.
+    """Compare isaac with the plain procedure, from embeddings to draws: rates and decisions.
 
-    Both make the same decisions: of a sample of rows it is told for how many the members are
-    equal, where equally near contexts come in the same order, and the clusters and odds too.
+    ``ours`` and ``plain`` are rows per second, one number per repeat. ``equal_members`` and
+    ``equal_decisions`` count, in a sample of rows, the neighborhoods with equal members, and those
+    with equal clusters and odds. For that comparison, both take equally near contexts in the same
+    order.
     """
-    corpus, recipe = read_corpus(data), Recipe.paper()
-    made = curate(corpus, recipe)
-    layout, settled = made.layout, made.recipe
-    contexts, responses = (side.vectors for side in (made.contexts, made.responses) if side)
-    allowed = drawable_rows(layout, made.response_scores, settled)
-    ours, theirs = [], []
-    asked, given = as_floats(contexts[layout.context]), as_floats(responses[layout.response])
+    corpus = read_corpus(data)
+    curation = curate(corpus, Recipe.paper())
+    layout, recipe = curation.layout, curation.recipe
+    drawable = drawable_rows(layout, curation.response_scores, recipe)
+    # the vectors (n, d) of each row's context and response
+    contexts, responses = (
+        as_floats(side.vectors[rows])
+        for side, rows in (
+            (curation.contexts, layout.context),
+            (curation.responses, layout.response),
+        )
+        if side
+    )
+    rates, plain_rates = [], []
     for _ in range(repeats):
         start = time.perf_counter()
         tools = Tools().ready()
-        found = find_clusters(layout, made.contexts, made.compared, allowed, settled, tools)
-        decide_corpus(layout, found, made.response_scores, None, settled, tools)
-        ours.append(len(corpus) / (time.perf_counter() - start))
-        theirs.append(measure_plain_rate(asked, given))
-    order = np.lexsort((np.arange(len(corpus)), layout.context))
-    asked, given, exchange = asked[order], given[order], layout.exchange[order]
-    rows = np.random.default_rng(SEED).choice(len(corpus), PLAIN_ROWS, replace=False).tolist()
-    same = [0, 0]
-    for row, one in zip(
-        rows, iter_plain_neighborhoods(asked, given, rows, select_nearest_in_order), strict=True
-    ):
-        nest = made.neighborhoods[int(exchange[row])]
-        there = one._replace(members=order[one.members])
-        same[0] += sorted(there.members) == sorted(nest.members.values)
-        same[1] += _same_clusters(there, nest, settled)
+        clusters = find_clusters(
+            layout, curation.contexts, curation.compared, drawable, recipe, tools
+        )
+        decide_corpus(layout, clusters, curation.response_scores, None, recipe, tools)
+        rates.append(len(corpus) / (time.perf_counter() - start))
+        plain_rates.append(measure_plain_rate(contexts, responses))
+    equal_members, equal_decisions = _count_equal(curation, contexts, responses)
     return {
         "rows": len(corpus),
-        "ours": ours,
-        "plain": theirs,
+        "ours": rates,
+        "plain": plain_rates,
         "sample": PLAIN_ROWS,
-        "equal_members": same[0],
-        "equal_decisions": same[1],
+        "equal_members": equal_members,
+        "equal_decisions": equal_decisions,
     }
 
 
-def _same_clusters(one: PlainNeighborhood, nest: Clusters, recipe: ResolvedRecipe) -> bool:
-    """Say whether a neighbourhood has the same clusters and odds."""
-    theirs = {frozenset(one.members[one.labels == label]) for label in set(one.labels)}
-    ends = np.cumsum(nest.sizes.values)[:-1]
-    mine = {frozenset(part) for part in np.split(nest.members.values, ends)}
-    odds = cluster_odds(nest, recipe).odds[0]
-    return mine == theirs and np.allclose(odds[odds > 0], one.odds[one.odds > 0], rtol=1e-9)
+def _count_equal(curation: Curation, contexts: Floats, responses: Floats) -> tuple[int, int]:
+    """Count the sampled neighborhoods with equal members, and those with equal clusters and odds.
+
+    ``contexts`` and ``responses`` are the vectors (n, d) of the rows.
+    """
+    layout, count = curation.layout, len(contexts)
+    # isaac's order of the rows: by context, rows of equal contexts in canonical order
+    order = np.lexsort((np.arange(count), layout.context))
+    rows = np.random.default_rng(SEED).choice(count, PLAIN_ROWS, replace=False).tolist()
+    plain_neighborhoods = iter_plain_neighborhoods(
+        contexts[order], responses[order], rows, select_nearest_in_order
+    )
+    members = decisions = 0
+    for row, ordered in zip(rows, plain_neighborhoods, strict=True):
+        ours = curation.neighborhoods[int(layout.exchange[order[row]])]
+        plain = ordered._replace(members=order[ordered.members])
+        members += sorted(plain.members) == sorted(ours.members.values)
+        decisions += _equal_decisions(plain, ours, curation.recipe)
+    return members, decisions
+
+
+def _equal_decisions(plain: PlainNeighborhood, ours: Clusters, recipe: ResolvedRecipe) -> bool:
+    """Whether a neighborhood has the same clusters and odds in both."""
+    plain_clusters = {
+        frozenset(plain.members[plain.labels == label]) for label in set(plain.labels)
+    }
+    ends = np.cumsum(ours.sizes.values)[:-1]
+    our_clusters = {frozenset(part) for part in np.split(ours.members.values, ends)}
+    odds = cluster_odds(ours, recipe).odds[0]
+    return our_clusters == plain_clusters and np.allclose(
+        odds[odds > 0], plain.odds[plain.odds > 0], rtol=1e-9
+    )

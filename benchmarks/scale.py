@@ -3,20 +3,21 @@
 Run: python benchmarks/scale.py --folder DIR [--sizes 10000,30000,100000,300000,1000000]
      [--settings paper,defaults] [--cores 1,2] [--engines local,ray] [--repeats 3] [--data FILE]
 
-Every curation goes through the real command, from text to report, and is noted in
-DIR/results.jsonl as soon as it is done; a run that was stopped goes on from there, and the tables
-are made of all notes. Texts are made by joining the halves of different exchanges of the data, so
-that neighbours are real and no two are equal. "Vectors given" is the whole time without the
-stages that embed.
+Every curation is the real command, from text to report. Its measurements are appended to
+DIR/results.jsonl as soon as it is done. If the benchmark is interrupted, run it again: it resumes
+from there, and the tables show all measurements in that file. Texts are made by joining halves of
+different exchanges of the data, so that neighbors are realistic and no two texts are equal.
+"Embeddings given" is the total time without the stages that embed.
 
-Beside it stand, on the same texts and vectors and measured in the same run, the plain procedure
-(one flat search and one scikit-learn DBSCAN a row, on one core) and semhash's
-self-deduplication, which is a simpler job: it looks for one neighbour a row and groups nothing.
+For comparison, the same benchmark measures, on the same texts and embeddings, the plain procedure
+(one flat search and one scikit-learn DBSCAN per row, on one core) and semhash's
+self-deduplication, which is a simpler job: it looks for one neighbor per row and groups nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DATA, format_header, format_table
+from common import DATA, format_header, format_median, format_table, make_parser
 from plain import SEED, compare_decisions, measure_plain_rate
 
 from isaac import Run, Tools, embed, load_encoder, read_corpus
@@ -45,14 +46,20 @@ from isaac.runtime.arrays import Floats
 from isaac.runtime.atomic_files import MirroredFolder
 
 Measurement = dict[str, Any]
+"""A line of results.jsonl: what was measured (its key), and the results."""
+
 ENCODER_ROWS = 100_000
-"""The size at which the encoder's rate is measured."""
+"""Size of the corpus on which the encoder's rate is measured."""
 
 SETTINGS_FLAGS = {"paper": ["--paper"], "defaults": []}
+"""The flags of ``isaac curate`` for each setting."""
 
 
 def make_corpus(data: list[Path], size: int, folder: Path) -> Path:
-    """Return a file of so many exchanges, made of the halves of those in the data."""
+    """Write a corpus of ``size`` exchanges, joined from halves of those in the data files.
+
+    Returns the file, which is only made if it does not exist yet.
+    """
     file = folder / f"corpus-{size}.jsonl"
     if file.exists():
         return file
@@ -76,20 +83,20 @@ def make_corpus(data: list[Path], size: int, folder: Path) -> Path:
 
 
 def join_halves(one: str, other: str) -> str:
-    """Return the first half of one text and the second half of another, in words."""
+    """Join the first half of the words of one text and the second half of another's."""
     first, last = one.split(), other.split()
     return " ".join(first[: -(-len(first) // 2)] + last[len(last) // 2 :])
 
 
 def time_curation(file: Path, settings: str, cores: int, engine: str, folder: Path) -> Measurement:
-    """Return what the real command measured of itself on some of the machine's cores."""
+    """Run the real command on some of the cores; read its own measurements from the manifest."""
     run = folder / "run"
     shutil.rmtree(run, ignore_errors=True)
-    line = [sys.executable, "-m", "isaac", "curate", str(file), "-o", str(run)]
-    line += [*SETTINGS_FLAGS[settings], "--engine", engine, "--workers", str(cores)]
-    limit = partial(os.sched_setaffinity, 0, set(range(cores)))
+    command = [sys.executable, "-m", "isaac", "curate", str(file), "-o", str(run)]
+    command += [*SETTINGS_FLAGS[settings], "--engine", engine, "--workers", str(cores)]
+    limit_cores = partial(os.sched_setaffinity, 0, set(range(cores)))
     start = time.perf_counter()
-    subprocess.run(line, check=True, capture_output=True, preexec_fn=limit)
+    subprocess.run(command, check=True, capture_output=True, preexec_fn=limit_cores)
     wall = time.perf_counter() - start
     manifest = Run(run).manifest()
     size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
@@ -105,10 +112,10 @@ def time_curation(file: Path, settings: str, cores: int, engine: str, folder: Pa
 
 
 def time_encoding(file: Path, folder: Path, turns: int = 15) -> Measurement:
-    """Return the rates at which contexts are embedded into a run folder, and encoded alone.
+    """Texts per second, embedding contexts into a run folder ("ours") and encoding them alone.
 
-    Both take the same texts in the same order and portions, in turn, so that what else the machine
-    does falls on both alike.
+    Both take the same texts in the same order and chunks. They alternate, so that other load on
+    the machine affects both alike.
     """
     encoder, texts = load_encoder("wordllama"), UniqueTexts.of(read_corpus(file).column("context"))
     rates: dict[str, list[float]] = {"ours": [], "alone": []}
@@ -118,10 +125,9 @@ def time_encoding(file: Path, folder: Path, turns: int = 15) -> Measurement:
         for chunk in iter_chunks(texts):
             encoder.encode(list(chunk))
         rates["alone"].append(len(texts) / (time.perf_counter() - start))
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            tools = Tools(
-                store=DiskStorage(MirroredFolder(Path(place))), encoders={"wordllama": encoder}
-            )
+        with tempfile.TemporaryDirectory(dir=folder) as run:
+            store = DiskStorage(MirroredFolder(Path(run)))
+            tools = Tools(store=store, encoders={"wordllama": encoder})
             start = time.perf_counter()
             embed_all("contexts", "wordllama", texts, tools)
             rates["ours"].append(len(texts) / (time.perf_counter() - start))
@@ -129,7 +135,7 @@ def time_encoding(file: Path, folder: Path, turns: int = 15) -> Measurement:
 
 
 def embed_corpus(file: Path) -> tuple[Floats, Floats]:
-    """Return context and response vectors."""
+    """Embed a corpus: the vectors (n, d) of its contexts, and of its responses."""
     corpus, encoder = read_corpus(file), load_encoder("wordllama")
     contexts, responses = (
         as_floats(embed(encoder, corpus.column(name)).vectors) for name in ("context", "response")
@@ -138,28 +144,28 @@ def embed_corpus(file: Path) -> tuple[Floats, Floats]:
 
 
 def time_semhash(responses: Floats) -> float:
-    """Return the seconds of semhash's self-deduplication with the same vectors."""
+    """Seconds of semhash's self-deduplication, with the vectors (n, d) given."""
     from semhash import SemHash
 
-    class Nothing:
+    class NoEncoder:
         def encode(self, _inputs: Any, **_: Any) -> Any:
-            raise AssertionError("the vectors are given")
+            raise AssertionError("semhash must use the given vectors, and not encode texts")
 
     records = [str(number) for number in range(len(responses))]
     start = time.perf_counter()
-    SemHash.from_embeddings(responses, records, model=Nothing()).self_deduplicate()
+    SemHash.from_embeddings(responses, records, model=NoEncoder()).self_deduplicate()
     return time.perf_counter() - start
 
 
 def time_others(file: Path) -> Measurement:
-    """Return what others take on the same vectors."""
+    """Time the plain procedure and semhash on a corpus, with its embeddings given."""
     contexts, responses = embed_corpus(file)
     seconds = time_semhash(responses)
     return {"plain_rate": measure_plain_rate(contexts, responses), "semhash_seconds": seconds}
 
 
 class MeasurementLog:
-    """What was measured, in a file."""
+    """The measurements in a JSON Lines file, one per line."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -167,231 +173,211 @@ class MeasurementLog:
         self.all = [json.loads(line) for line in lines]
 
     def measure_missing(self, key: Measurement, measure: Callable[[], Measurement]) -> None:
-        """Measure what is not noted yet."""
-        if not any(key.items() <= note.items() for note in self.all):
+        """Measure and append, unless the log has a measurement with this key."""
+        if not self.select(**key):
             print(key, file=sys.stderr, flush=True)
-            note = {**key, **measure()}
-            self.all.append(note)
+            measurement = {**key, **measure()}
+            self.all.append(measurement)
             with self.file.open("a", encoding="utf-8") as out:
-                out.write(json.dumps(note) + "\n")
+                out.write(json.dumps(measurement) + "\n")
 
-    def some(self, **key: Any) -> list[Measurement]:
-        """Return the notes of a kind."""
-        return [note for note in self.all if key.items() <= note.items()]
+    def select(self, **key: Any) -> list[Measurement]:
+        """The measurements that have these values."""
+        return [measurement for measurement in self.all if key.items() <= measurement.items()]
 
-
-def seconds_without_embedding(note: Measurement) -> float:
-    """Return the seconds of a run without those that embed."""
-    return float(note["wall"] - sum(s for k, s in note["seconds"].items() if "embed" in k))
-
-
-def format_median(values: list[float], digits: int = 1) -> str:
-    """Return the median, with the least and most of several."""
-    if not values:
-        return "—"
-    shown = f"{statistics.median(values):,.{digits}f}"
-    if len(values) > 1:
-        shown += f" ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
-    return shown
+    def curation_seconds(
+        self, size: int, settings: str, cores: int = 2, engine: str = "local"
+    ) -> list[float]:
+        """Seconds of each curation of a size, without embedding."""
+        runs = self.select(size=size, settings=settings, cores=cores, engine=engine)
+        return [seconds_without_embedding(run) for run in runs]
 
 
-def format_stages(notes: MeasurementLog, sizes: list[int], settings: str, cores: int) -> str:
-    """Return the table of seconds by stage."""
-    by_size = {
-        size: notes.some(size=size, settings=settings, cores=cores, engine="local")
+def seconds_without_embedding(run: Measurement) -> float:
+    """Seconds of a curation, without the stages that embed."""
+    return float(run["wall"] - sum(s for stage, s in run["seconds"].items() if "embed" in stage))
+
+
+def format_stages(log: MeasurementLog, sizes: list[int], settings: str, cores: int) -> str:
+    """Format the table of seconds by stage, with totals, memory and search."""
+    every_size = {
+        size: log.select(size=size, settings=settings, cores=cores, engine="local")
         for size in sizes
     }
-    by_size = {size: found for size, found in by_size.items() if found}
-    names = list(
-        dict.fromkeys(k for found in by_size.values() for n in found for k in n["seconds"])
+    by_size = {size: runs for size, runs in every_size.items() if runs}
+
+    def row(name: str, value: Callable[[Measurement], float], digits: int = 1) -> tuple[str, ...]:
+        cells = (format_median([value(run) for run in runs], digits) for runs in by_size.values())
+        return name, *cells
+
+    stages = dict.fromkeys(
+        stage for runs in by_size.values() for run in runs for stage in run["seconds"]
     )
-    rows = [
-        (
-            name,
-            *(
-                format_median([n["seconds"].get(name, 0.0) for n in found])
-                for found in by_size.values()
-            ),
-        )
-        for name in names
+    rows = [row(stage, partial(_stage_seconds, stage)) for stage in stages]
+    rows += [
+        row("**total, from text**", lambda run: run["wall"]),
+        row("**total, embeddings given**", seconds_without_embedding),
+        row(
+            "rows per second, embeddings given",
+            lambda run: run["size"] / seconds_without_embedding(run),
+            0,
+        ),
+        row("peak memory, MiB", lambda run: run["peak_mib"], 0),
+        row("run folder, MiB", lambda run: run["disk_mib"], 0),
+        ("search", *(_format_search(runs[0]["search"]) for runs in by_size.values())),
     ]
-    rows.append(
-        (
-            "**all, from text**",
-            *(format_median([n["wall"] for n in found]) for found in by_size.values()),
-        )
-    )
-    rows.append(
-        (
-            "**all, vectors given**",
-            *(
-                format_median([seconds_without_embedding(n) for n in found])
-                for found in by_size.values()
-            ),
-        )
-    )
-    rows.append(
-        (
-            "rows a second, vectors given",
-            *(
-                format_median([size / seconds_without_embedding(n) for n in found], 0)
-                for size, found in by_size.items()
-            ),
-        )
-    )
-    rows.append(
-        (
-            "peak memory, MiB",
-            *(format_median([n["peak_mib"] for n in found], 0) for found in by_size.values()),
-        )
-    )
-    rows.append(
-        (
-            "run folder, MiB",
-            *(format_median([n["disk_mib"] for n in found], 0) for found in by_size.values()),
-        )
-    )
-    rows.append(("search", *(_format_search(found[0]["search"]) for found in by_size.values())))
     return format_table((f"{settings}, {cores} cores", *(f"{size:,}" for size in by_size)), rows)
 
 
-def _format_search(how: Measurement) -> str:
-    if "recall" not in how:
-        return str(how["by"])
-    return f"{how['lists']:,} lists, {how['probes']} probed, recall {how['recall']:.3f}"
+def _stage_seconds(stage: str, run: Measurement) -> float:
+    return float(run["seconds"].get(stage, 0.0))
 
 
-def format_ratios(notes: MeasurementLog, sizes: list[int]) -> Iterator[tuple[str, ...]]:
-    """Yield lines of what follows from the times."""
+def _format_search(search: Measurement) -> str:
+    if "recall" not in search:
+        return str(search["by"])
+    return f"{search['lists']:,} lists, {search['probes']} probed, recall {search['recall']:.3f}"
 
-    def exponent(settings: str, least: int, most: int) -> str:
-        small, large = (
-            notes.some(size=s, settings=settings, cores=2, engine="local") for s in (least, most)
-        )
-        if not (small and large):
-            return "—"
-        times = [
-            statistics.median(map(seconds_without_embedding, found)) for found in (small, large)
-        ]
-        return f"{math.log(times[1] / times[0]) / math.log(most / least):.2f}"
 
-    for note in notes.some(kind="decisions"):
-        many = [mine / theirs for mine, theirs in zip(note["ours"], note["plain"], strict=True)]
+def format_comparisons(log: MeasurementLog, sizes: list[int]) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the last table: rates and ratios of times."""
+    for measurement in log.select(kind="decisions"):
+        yield from _compare_with_plain(measurement)
+    for measurement in log.select(kind="encoded"):
+        rates = zip(measurement["ours"], measurement["alone"], strict=True)
         yield (
-            f"{note['rows']:,} rows of the data itself, from vectors to draws: rows a second",
-            f"{format_median(note['ours'], 0)}",
-        )
-        yield (
-            f"{note['rows']:,}: the plain procedure's on one core",
-            format_median(note["plain"], 0),
-        )
-        yield f"{note['rows']:,}: over the plain procedure", f"{format_median(many)} times"
-        yield (
-            f"{note['rows']:,}: equal members; equal clusters and odds",
-            f"{note['equal_members']} and {note['equal_decisions']} of {note['sample']}",
-        )
-    for note in notes.some(kind="encoded"):
-        shares = [ours / alone for ours, alone in zip(note["ours"], note["alone"], strict=True)]
-        yield (
-            f"{note['size']:,}: contexts embedded into a run folder, over the encoder alone "
-            f"({format_median(note['alone'], 0)} texts a second)",
-            f"{format_median([100 * share for share in shares], 0)} %",
+            f"{measurement['size']:,}: rate of embedding contexts into a run folder, as a share of "
+            f"the encoder alone ({format_median(measurement['alone'], 0)} texts per second)",
+            f"{format_median([100 * ours / alone for ours, alone in rates], 0)} %",
         )
     for settings in SETTINGS_FLAGS:
-        for least, most in ((10_000, 100_000), (100_000, 1_000_000)):
+        for small, large in ((10_000, 100_000), (100_000, 1_000_000)):
             yield (
-                f"{settings}: growth exponent, {least:,} to {most:,}, vectors given",
-                exponent(settings, least, most),
+                f"{settings}: growth exponent, {small:,} to {large:,}, embeddings given",
+                _growth_exponent(log, settings, small, large),
             )
     for size in sizes:
-        two, one = (
-            [
-                seconds_without_embedding(n)
-                for n in notes.some(size=size, settings="paper", cores=c, engine="local")
-            ]
-            for c in (2, 1)
-        )
-        if one and two:
-            yield (
-                f"{size:,}: two cores over one",
-                f"{statistics.median(one) / statistics.median(two):.2f} times",
+        yield from _compare_at_size(log, size)
+
+
+def _compare_with_plain(measurement: Measurement) -> Iterator[tuple[str, str]]:
+    """Compare rates and decisions on the data itself, as `compare_decisions` measured them."""
+    ours, plain, rows = measurement["ours"], measurement["plain"], f"{measurement['rows']:,}"
+    ratios = [our_rate / plain_rate for our_rate, plain_rate in zip(ours, plain, strict=True)]
+    yield (
+        f"{rows} rows of the data itself, from embeddings to draws: rows per second",
+        format_median(ours, 0),
+    )
+    yield f"{rows}: the plain procedure on one core, rows per second", format_median(plain, 0)
+    yield f"{rows}: speed-up over the plain procedure", f"{format_median(ratios)} times"
+    equal = f"{measurement['equal_members']} and {measurement['equal_decisions']}"
+    yield (
+        f"{rows}: neighborhoods with equal members; with equal clusters and odds",
+        f"{equal} of {measurement['sample']}",
+    )
+
+
+def _growth_exponent(log: MeasurementLog, settings: str, small: int, large: int) -> str:
+    """The exponent of the power of the size with which time grows."""
+    seconds = [log.curation_seconds(size, settings) for size in (small, large)]
+    if not all(seconds):
+        return "—"
+    fast, slow = map(statistics.median, seconds)
+    return f"{math.log(slow / fast) / math.log(large / small):.2f}"
+
+
+def _compare_at_size(log: MeasurementLog, size: int) -> Iterator[tuple[str, str]]:
+    """Compare the paper's settings on two cores with everything else measured at this size."""
+    paper = log.curation_seconds(size, "paper")
+    if not paper:
+        return
+    seconds = statistics.median(paper)
+    for name, others in (
+        ("speed-up of two cores over one", log.curation_seconds(size, "paper", cores=1)),
+        (
+            "time of the defaults relative to the paper's settings",
+            log.curation_seconds(size, "defaults"),
+        ),
+        (
+            "time with Ray relative to local threads",
+            log.curation_seconds(size, "paper", engine="ray"),
+        ),
+    ):
+        if others:
+            yield f"{size:,}: {name}", f"{statistics.median(others) / seconds:.2f} times"
+    for measurement in log.select(size=size, kind="beside")[:1]:
+        rate, semhash_seconds = measurement["plain_rate"], measurement["semhash_seconds"]
+        plain = f"the plain procedure ({rate:,.0f} rows per second on one core)"
+        yield f"{size:,}: speed-up over {plain}", f"{size / seconds / rate:,.0f} times"
+        yield f"{size:,}: semhash's self-deduplication", f"{semhash_seconds:,.1f} s"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line; lists become lists."""
+
+    def names(text: str) -> list[str]:
+        return text.split(",")
+
+    def numbers(text: str) -> list[int]:
+        return [int(number) for number in text.split(",")]
+
+    parser = make_parser(__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="corpora, runs and results")
+    parser.add_argument("--sizes", type=numbers, default="10000,30000,100000,300000,1000000")
+    parser.add_argument("--settings", type=names, default="paper,defaults")
+    parser.add_argument("--cores", type=numbers, default="2,1")
+    parser.add_argument("--engines", type=names, default="local")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--largest", type=int, default=300_000, help="largest size to run the others on"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="*",
+        default=[DATA / "diasafety" / "train.json"],
+        help="corpora whose exchanges are cut in halves",
+    )
+    return parser.parse_args()
+
+
+def measure(args: argparse.Namespace) -> MeasurementLog:
+    """Make every measurement that results.jsonl does not have yet."""
+    args.folder.mkdir(parents=True, exist_ok=True)
+    log = MeasurementLog(args.folder / "results.jsonl")
+    for repeat, size in itertools.product(range(args.repeats), args.sizes):
+        file = make_corpus(args.data, size, args.folder)
+        if size <= args.largest:
+            log.measure_missing({"kind": "beside", "size": size}, partial(time_others, file))
+        if size == ENCODER_ROWS:
+            log.measure_missing(
+                {"kind": "encoded", "size": size}, partial(time_encoding, file, args.folder)
             )
-        slow = [
-            seconds_without_embedding(n)
-            for n in notes.some(size=size, settings="defaults", cores=2, engine="local")
-        ]
-        if slow and two:
-            yield (
-                f"{size:,}: defaults over the paper's settings",
-                f"{statistics.median(slow) / statistics.median(two):.2f} times",
+        for settings, engine, cores in itertools.product(args.settings, args.engines, args.cores):
+            key = {
+                "size": size,
+                "settings": settings,
+                "cores": cores,
+                "engine": engine,
+                "repeat": repeat,
+            }
+            log.measure_missing(
+                key, partial(time_curation, file, settings, cores, engine, args.folder)
             )
-        ray = [
-            seconds_without_embedding(n)
-            for n in notes.some(size=size, settings="paper", cores=2, engine="ray")
-        ]
-        if ray and two:
-            yield (
-                f"{size:,}: Ray over local",
-                f"{statistics.median(ray) / statistics.median(two):.2f} times",
-            )
-        for note in notes.some(size=size, kind="beside")[:1]:
-            if two:
-                rate = f"{note['plain_rate']:,.0f} rows a second on one core"
-                yield (
-                    f"{size:,}: over the plain procedure ({rate})",
-                    f"{size / statistics.median(two) / note['plain_rate']:,.0f} times",
-                )
-                yield f"{size:,}: semhash's self-deduplication", f"{note['semhash_seconds']:,.1f} s"
+    log.measure_missing(
+        {"kind": "decisions"}, partial(compare_decisions, args.data[0], args.repeats)
+    )
+    return log
 
 
 def main() -> None:
-    """Measure what is not noted yet, and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--sizes", default="10000,30000,100000,300000,1000000")
-    parser.add_argument("--settings", default="paper,defaults")
-    parser.add_argument("--cores", default="2,1")
-    parser.add_argument("--engines", default="local")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--largest", type=int, default=300_000, help="rows up to which others are run"
-    )
-    parser.add_argument("--data", type=Path, nargs="*", default=[DATA / "diasafety" / "train.json"])
-    asked = parser.parse_args()
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    sizes = [int(size) for size in asked.sizes.split(",")]
-    notes = MeasurementLog(asked.folder / "results.jsonl")
-    for repeat in range(asked.repeats):
-        for size in sizes:
-            file = make_corpus(asked.data, size, asked.folder)
-            if size <= asked.largest:
-                notes.measure_missing({"kind": "beside", "size": size}, partial(time_others, file))
-            if size == ENCODER_ROWS:
-                notes.measure_missing(
-                    {"kind": "encoded", "size": size}, partial(time_encoding, file, asked.folder)
-                )
-            for settings in asked.settings.split(","):
-                for engine in asked.engines.split(","):
-                    for cores in map(int, asked.cores.split(",")):
-                        key = {
-                            "size": size,
-                            "settings": settings,
-                            "cores": cores,
-                            "engine": engine,
-                            "repeat": repeat,
-                        }
-                        notes.measure_missing(
-                            key, partial(time_curation, file, settings, cores, engine, asked.folder)
-                        )
-    notes.measure_missing(
-        {"kind": "decisions"}, partial(compare_decisions, asked.data[0], asked.repeats)
-    )
+    """Measure what is missing, and print the tables."""
+    args = parse_arguments()
+    log = measure(args)
     print(f"{format_header('benchmarks/scale.py', [SEED])}\n")
-    for settings in asked.settings.split(","):
-        print(format_stages(notes, sizes, settings, 2) + "\n")
-    print(format_table(("what", "ratio"), format_ratios(notes, sizes)))
+    for settings in args.settings:
+        print(format_stages(log, args.sizes, settings, 2) + "\n")
+    print(format_table(("what", "measured"), format_comparisons(log, args.sizes)))
 
 
 if __name__ == "__main__":

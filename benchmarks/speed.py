@@ -1,13 +1,12 @@
-"""Time and memory of the main job through the real command, beside the plain procedure.
+"""Time and memory of the real command on DiaSafety, compared with a plain implementation.
 
 Run: python benchmarks/speed.py [--data train.json] [--repeats 3]
-The plain procedure is the paper's: one flat search and one scikit-learn DBSCAN a row, its vectors
-given.
+The plain procedure is the paper's: one flat search and one scikit-learn DBSCAN per row, on one
+core, with embeddings given.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -16,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import DATA, format_header, format_table, read_diasafety
+from common import DATA, Row, format_header, format_table, make_parser, read_diasafety
 from plain import measure_plain_rate
 
 from isaac import Corpus, Recipe, Run, curate, embed, load_encoder
@@ -24,30 +23,31 @@ from isaac.curation.vectors import as_floats
 
 
 def time_command(data: Path, repeats: int) -> list[tuple[float, float]]:
-    """Return (seconds, peak MiB) of ``isaac curate`` from text to report, each run afresh."""
-    found = []
+    """Seconds and peak MiB of ``isaac curate``, from text to report, for each new run."""
+    results = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "run"
             start = time.perf_counter()
-            line = [sys.executable, "-m", "isaac", "curate", str(data), "-o", str(out)]
-            subprocess.run(line, check=True, capture_output=True)
+            command = [sys.executable, "-m", "isaac", "curate", str(data), "-o", str(out)]
+            subprocess.run(command, check=True, capture_output=True)
             seconds = time.perf_counter() - start
-            found.append((seconds, Run(out).manifest()["measured"]["peak_memory_mib"]))
-    return found
+            results.append((seconds, Run(out).manifest()["measured"]["peak_memory_mib"]))
+    return results
 
 
-def measure_plain(rows: list[dict[str, str]]) -> float:
-    """Return rows a second of the plain procedure on a sample of rows, their vectors given."""
+def measure_plain(rows: list[Row]) -> float:
+    """Rows per second of the plain procedure on a sample of rows, with embeddings given."""
     encoder = load_encoder("wordllama")
-    contexts = as_floats(embed(encoder, [row["context"] for row in rows]).vectors)
-    return measure_plain_rate(
-        contexts, as_floats(embed(encoder, [row["response"] for row in rows]).vectors)
+    contexts, responses = (
+        as_floats(embed(encoder, [row[column] for row in rows]).vectors)
+        for column in ("context", "response")
     )
+    return measure_plain_rate(contexts, responses)
 
 
-def measure_curate(rows: list[dict[str, str]], recipe: Recipe) -> float:
-    """Return rows a second of `isaac.curate`, embedding included."""
+def measure_curate(rows: list[Row], recipe: Recipe) -> float:
+    """Rows per second of `isaac.curate`, including embedding."""
     corpus = Corpus.of((row["context"], row["response"]) for row in rows)
     start = time.perf_counter()
     curate(corpus, recipe)
@@ -55,35 +55,35 @@ def measure_curate(rows: list[dict[str, str]], recipe: Recipe) -> float:
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA / "diasafety" / "train.json")
+    """Print the table; the single measurements go to standard error, as JSON."""
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--data", type=Path, default=DATA / "diasafety" / "train.json", help="DiaSafety's rows"
+    )
     parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
-    rows = read_diasafety(given.data)
-    runs = time_command(given.data, given.repeats)
-    fast = [measure_curate(rows, Recipe()) for _ in range(given.repeats)]
-    paper = [measure_curate(rows, Recipe.paper()) for _ in range(given.repeats)]
-    slow = [measure_plain(rows) for _ in range(given.repeats)]
-    ratios = [mine / theirs for mine, theirs in zip(paper, slow, strict=True)]
-    facts = {
+    args = parser.parse_args()
+    rows = read_diasafety(args.data)
+    runs = time_command(args.data, args.repeats)
+    defaults = [measure_curate(rows, Recipe()) for _ in range(args.repeats)]
+    paper = [measure_curate(rows, Recipe.paper()) for _ in range(args.repeats)]
+    plain = [measure_plain(rows) for _ in range(args.repeats)]
+    ratios = [ours / theirs for ours, theirs in zip(paper, plain, strict=True)]
+    measurements = {
         "isaac curate, text to report: seconds": [seconds for seconds, _ in runs],
         "isaac curate: peak MiB": [peak for _, peak in runs],
-        "isaac.curate, embedding included: rows/s": fast,
+        "isaac.curate, including embedding: rows/s": defaults,
         "the same with the paper's settings: rows/s": paper,
-        "plain procedure, one core, vectors given: rows/s": slow,
-        "ratio with the paper's settings, in the same run": ratios,
+        "plain procedure, one core, embeddings given: rows/s": plain,
+        "ratio of the last two rates, in the same run": ratios,
     }
-    lines = [
+    table = [
         (name, f"{statistics.median(values):,.1f}", f"{min(values):,.1f} to {max(values):,.1f}")
-        for name, values in facts.items()
+        for name, values in measurements.items()
     ]
     print(f"{format_header('benchmarks/speed.py', [0])}, {len(rows):,} rows\n")
-    print(format_table(("what", "median", "least to most"), lines))
-    print(
-        json.dumps({name: [round(v, 2) for v in values] for name, values in facts.items()}),
-        file=sys.stderr,
-    )
+    print(format_table(("what", "median", "minimum to maximum"), table))
+    rounded = {name: [round(v, 2) for v in values] for name, values in measurements.items()}
+    print(json.dumps(rounded), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The shape of the package: which room may import which, and no circle anywhere."""
+"""The architecture of the package: which room may import which, and no import cycles."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ ROOMS = (
     "__init__",
     "__main__",
 )
-"""Each room imports only from those above it."""
+"""The rooms in order: each imports only from those before it."""
 
 SIBLINGS = {("evaluate", "train")}
-"""Rooms that never import one another, whatever their order."""
+"""Pairs of rooms that never import each other, whatever their order."""
 
 
 @cache
 def modules() -> dict[str, Path]:
-    """Every module of the package by its dotted name, packages without their ``__init__``."""
-    found = {}
+    """The file of every module of the package, by dotted name (a package without ``__init__``)."""
+    files = {}
     for path in SOURCE.rglob("*.py"):
         parts = ("isaac", *path.relative_to(SOURCE).with_suffix("").parts)
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return files
 
 
-def imported(name: str) -> Iterator[tuple[str, int]]:
-    """The modules that a module imports, with the line: lazy and type-only imports too."""
+def read_imports(name: str) -> Iterator[tuple[str, int]]:
+    """The isaac modules that a module imports, with line numbers; also lazy and type-only ones."""
     path = modules()[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -60,37 +60,37 @@ def imported(name: str) -> Iterator[tuple[str, int]]:
                 if alias.name.partition(".")[0] == "isaac":
                     yield alias.name, node.lineno
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: 1 - node.level or None] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            parents = package.split(".")[: 1 - node.level or None] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
             if base.partition(".")[0] == "isaac":
                 for alias in node.names:
                     full = f"{base}.{alias.name}"
                     yield (full if full in modules() else base), node.lineno
 
 
-def room(name: str) -> str:
-    """The room that a module is in: a folder or a leaf at the top of the package."""
+def room_of(name: str) -> str:
+    """The room of a module: a folder or a single module at the top of the package."""
     return name.split(".")[1] if "." in name else "__init__"
 
 
 def test_the_top_has_at_most_ten_rooms() -> None:
-    assert {room(name) for name in modules()} <= set(ROOMS)
+    assert {room_of(name) for name in modules()} <= set(ROOMS)
     assert len([folder for folder in SOURCE.iterdir() if (folder / "__init__.py").exists()]) <= 10
 
 
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_a_module_imports_only_its_own_room_and_those_above(name: str) -> None:
-    here = room(name)
-    for other, line in imported(name):
-        there = room(other)
-        where = f"{name} line {line} imports {other}"
-        assert other in modules(), f"{where}, which does not exist"
-        assert ROOMS.index(there) <= ROOMS.index(here), where
-        assert tuple(sorted((here, there))) not in SIBLINGS, where
+    room = room_of(name)
+    for imported, line in read_imports(name):
+        imported_room = room_of(imported)
+        where = f"{name} line {line} imports {imported}"
+        assert imported in modules(), f"{where}, which does not exist"
+        assert ROOMS.index(imported_room) <= ROOMS.index(room), where
+        assert tuple(sorted((room, imported_room))) not in SIBLINGS, where
 
 
-def test_no_module_imports_itself_round_a_circle() -> None:
-    graph = {name: {other for other, _ in imported(name)} - {name} for name in modules()}
+def test_there_are_no_import_cycles() -> None:
+    graph = {name: {other for other, _ in read_imports(name)} - {name} for name in modules()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -109,13 +109,13 @@ def test_importing_isaac_loads_nothing_heavy() -> None:
         "sklearn",
         "sacrebleu",
     ]
-    asked = f"[m for m in {heavy} + ['wordllama'] if m in sys.modules]"
-    code = f"import sys, isaac.evaluate.dialogue; print({asked})"
+    loaded = f"[m for m in {heavy} + ['wordllama'] if m in sys.modules]"
+    code = f"import sys, isaac.evaluate.dialogue; print({loaded})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_all_names_are_there_and_documented() -> None:
+def test_all_public_names_exist_and_are_documented() -> None:
     for name in isaac.__all__:
         assert getattr(isaac, name).__doc__ or name == "__version__"
     public = {
@@ -126,13 +126,13 @@ def test_all_names_are_there_and_documented() -> None:
     assert public == set(isaac.__all__) - {"__version__"}
 
 
-@pytest.mark.parametrize("face", [isaac.corpus.dialogue, isaac.evaluate.dialogue])
-def test_the_names_of_a_face_are_there_and_documented(face: ModuleType) -> None:
-    for name in face.__all__:
-        assert getattr(face, name).__doc__ or name == "READERS"
+@pytest.mark.parametrize("package", [isaac.corpus.dialogue, isaac.evaluate.dialogue])
+def test_the_public_names_of_a_package_exist_and_are_documented(package: ModuleType) -> None:
+    for name in package.__all__:
+        assert getattr(package, name).__doc__ or name == "READERS"
 
 
-def test_functions_keep_to_the_house_style() -> None:
+def test_no_function_is_longer_than_sixty_lines() -> None:
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):

@@ -14,7 +14,7 @@ import pytest
 from isaac.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the docs are not here")
+pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the docs are missing")
 
 
 def read(name: str) -> str:
@@ -23,11 +23,11 @@ def read(name: str) -> str:
 
 @functools.cache
 def build() -> dict[str, Any]:
-    """Return what writes the pages."""
+    """The names that docs/build.py defines."""
     return runpy.run_path(str(ROOT / "docs" / "build.py"))
 
 
-def flat(text: str) -> str:
+def join_lines(text: str) -> str:
     return " ".join(text.split())
 
 
@@ -36,13 +36,14 @@ def test_every_command_and_flag_is_documented_and_no_other() -> None:
         re.findall(r"## isaac ([\w ]+)\n(.*?)(?=\n## |\Z)", read("docs/cli.md"), re.DOTALL)
     )
     docs = build()
-    assert sorted(sections) == sorted(docs["commands"]())
+    assert sorted(sections) == sorted(docs["list_commands"]())
     flag = re.compile(r"^  (?:-\w, )?(--[\w-]+)", re.MULTILINE)
     default = re.compile(r"\[default: ([^\]]+)\]")
     for name, text in sections.items():
-        now = docs["usage"](*name.split())
-        assert flag.findall(text) == flag.findall(now), f"run make docs: {name}"
-        assert default.findall(flat(text)) == default.findall(flat(now)), f"run make docs: {name}"
+        current = docs["read_help"](*name.split())
+        outdated = f"docs/cli.md is out of date for {name}; run make docs"
+        assert flag.findall(text) == flag.findall(current), outdated
+        assert default.findall(join_lines(text)) == default.findall(join_lines(current)), outdated
 
 
 def test_the_flags_are_the_recipes_fields() -> None:
@@ -54,11 +55,11 @@ def test_the_flags_are_the_recipes_fields() -> None:
 def test_the_paper_page_names_functions_and_tests_that_exist() -> None:
     page = read("docs/paper.md")
     rooms = {folder.name for folder in (ROOT / "src" / "isaac").iterdir() if folder.is_dir()}
-    named = [
+    functions = [
         name for name in re.findall(r"`([a-z_]+\.[\w.]+)`", page) if name.split(".")[0] in rooms
     ]
-    assert named
-    for name in named:
+    assert functions
+    for name in functions:
         assert callable(pkgutil.resolve_name(f"isaac.{name}")), name
     for test in set(re.findall(r"tests/[\w/]+\.py", page)):
         assert (ROOT / test).exists(), test
@@ -70,34 +71,36 @@ def test_links_inside_the_project_lead_somewhere() -> None:
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-PAGES = ("README.md", "docs/heal.md")
-"""The pages whose examples in Python are tried."""
+PYTHON_PAGES = ("README.md", "docs/heal.md")
+"""The pages whose Python examples are run."""
 
-RUN = ("README.md", "docs/task-oriented.md")
-"""The pages whose commands are run, with what they print."""
+CONSOLE_PAGES = ("README.md", "docs/task-oriented.md")
+"""The pages whose commands are run, and their output compared with the page."""
 
 
-@pytest.mark.parametrize("page", RUN)
+@pytest.mark.parametrize("page", CONSOLE_PAGES)
 def test_commands_print_what_the_page_shows(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "--gold" in read(page):
         pytest.importorskip("sacrebleu", reason="the extra 'evaluate' is not installed")
     monkeypatch.chdir(tmp_path)
-    assert build()["RUN"] == RUN
+    assert build()["CONSOLE_PAGES"] == CONSOLE_PAGES
     assert "```console\n$ isaac " in read(page)
-    assert build()["refreshed"](read(page)) == read(page), "run make docs, and read what changed"
+    outdated = f"the output in {page} is out of date; run make docs and read what changed"
+    assert build()["update_output"](read(page)) == read(page), outdated
 
 
-@pytest.mark.parametrize("page", sorted({*PAGES, *RUN}))
-def test_commands_in_the_pages_are_real(page: str) -> None:
-    known = build()["commands"]()
+@pytest.mark.parametrize("page", sorted({*PYTHON_PAGES, *CONSOLE_PAGES}))
+def test_commands_in_the_pages_exist(page: str) -> None:
+    commands = build()["list_commands"]()
     blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", read(page), re.DOTALL | re.MULTILINE))
-    shown = re.findall(r"^(?:\$ )?isaac (.*)$", blocks, re.MULTILINE)
-    assert shown
-    for line in shown:
+    lines = re.findall(r"^(?:\$ )?isaac (.*)$", blocks, re.MULTILINE)
+    assert lines
+    for line in lines:
         words = shlex.split(re.split(r"[|<>#]", line)[0])
-        name = next((two for n in (2, 1) if (two := " ".join(words[:n])) in known), None)
+        prefixes = (" ".join(words[:2]), words[0])  # "train sft", or "curate"
+        name = next((prefix for prefix in prefixes if prefix in commands), None)
         assert name, line
         section = read("docs/cli.md").split(f"## isaac {name}\n")[1].split("\n## ")[0]
         for word in words[1:]:
@@ -105,7 +108,7 @@ def test_commands_in_the_pages_are_real(page: str) -> None:
                 assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", section), line
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PYTHON_PAGES)
 def test_python_in_the_pages_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,11 +122,11 @@ def test_python_in_the_pages_runs(
         exec(compile(block, page, "exec"), {})
 
 
-def test_nothing_of_a_machine_is_in_the_project() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
+def test_no_file_names_a_path_of_some_machine() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
         pytest.skip("not a git checkout")
-    for name in listed.stdout.splitlines():
+    for name in tracked.stdout.splitlines():
         path = ROOT / name
         if path.suffix in (".py", ".md", ".toml", ".txt", ".cff", "") and path.is_file():
             assert not re.search(r"/(home|root)/\w", path.read_text(encoding="utf-8")), name

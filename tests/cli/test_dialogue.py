@@ -217,7 +217,7 @@ def test_the_input_is_never_overwritten(isaac: RunIsaac, logs: BookingCorpus) ->
         (logs.file, other, "--out"),
         (other, logs.file, "--truth"),
         (other, other, "are the same file"),
-        (logs.folder / "x.zip", other, "is not compressed"),
+        (logs.folder / "x.zip", other, "cannot be compressed"),
     ):
         done = isaac("pollute", logs.file, "-o", out, "--truth", truth)
         assert done.code == 2

@@ -32,7 +32,7 @@ ODD = "Nobody cares about that."
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, str]]) -> Path:
-    """Return a run folder, in a folder with a module of judges."""
+    """A run folder, in a folder with a module of judges."""
     folder = tmp_path_factory.mktemp("heal")
     (folder / "my_judges.py").write_text(JUDGES, encoding="utf-8")
     source = write_lines(folder / "in.jsonl", exchanges)
@@ -41,12 +41,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, str]
 
 @pytest.fixture
 def odd(exchanges: list[dict[str, str]]) -> list[str]:
-    """Return lines with a response that nobody else gives."""
+    """Lines with a response that the corpus does not have."""
     return [json.dumps({**row, "response": ODD}) for row in exchanges[:3]]
 
 
 def healing(run: Path, *flags: str) -> subprocess.Popen[str]:
-    """Return the real command at work, its streams open."""
+    """Start the real command, its streams open."""
     return subprocess.Popen(
         [sys.executable, "-m", "isaac", "heal", str(run), *flags],
         stdin=subprocess.PIPE,
@@ -60,7 +60,7 @@ def healing(run: Path, *flags: str) -> subprocess.Popen[str]:
 def healed(
     isaac: RunIsaac, monkeypatch: pytest.MonkeyPatch, given: list[str], *flags: object
 ) -> Any:
-    """Return the records that the command gives back in this process, and what it says."""
+    """Run the command in this process; return the records that it writes, and its messages."""
     stdin = io.TextIOWrapper(io.BytesIO("\n".join(given).encode()))
     monkeypatch.setattr(sys, "stdin", stdin)
     done = isaac("heal", *flags)
@@ -68,7 +68,7 @@ def healed(
     return [json.loads(line) for line in done.out.splitlines()], done.err
 
 
-def test_a_line_goes_out_before_the_next_comes_in(run: Path, odd: list[str]) -> None:
+def test_each_line_is_written_before_the_next_is_read(run: Path, odd: list[str]) -> None:
     process = healing(run, "--judge", "my_judges:Words")
     assert process.stdin is not None
     assert process.stdout is not None
@@ -84,7 +84,7 @@ def test_a_line_goes_out_before_the_next_comes_in(run: Path, odd: list[str]) -> 
     assert process.returncode == 0
 
 
-def test_a_judge_that_fails_lets_nothing_through_and_is_told_of(run: Path, odd: list[str]) -> None:
+def test_a_judge_that_fails_lets_nothing_through_and_is_reported(run: Path, odd: list[str]) -> None:
     process = healing(run, "--judge", "my_judges:Broken", "--fallback", "I'd rather not say.")
     out, err = process.communicate("\n".join([*odd, "broken"]))
     *records, hostile = map(json.loads, out.splitlines())
@@ -93,8 +93,8 @@ def test_a_judge_that_fails_lets_nothing_through_and_is_told_of(run: Path, odd: 
     assert {record["isaac_verdict"] for record in records} == {None}
     assert {record["isaac_confidence"] for record in records} == {None}
     assert (hostile["isaac_action"], hostile["raw"]) == ("rejected", "broken")
-    assert "judge my_judges:Broken failed for 15 of 15 judgements" in err
-    assert "which count as not safe: OSError: line is ␛[31mdown" in err
+    assert "judge my_judges:Broken failed for 15 of 15 judgments, which count as not safe" in err
+    assert "first error: OSError: line is ␛[31mdown" in err
 
 
 def test_every_line_has_its_reason_and_confidence(
@@ -119,7 +119,7 @@ def test_every_line_has_its_reason_and_confidence(
         assert (record["isaac_reason"] in ("typical", "off-consensus, drawn again")) == kept
 
 
-def test_messages_keep_their_form(
+def test_messages_keep_their_format(
     isaac: RunIsaac, run: Path, odd: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = {"role": "user", "content": json.loads(odd[0])["context"]}
@@ -194,12 +194,12 @@ def test_a_model_rewrites_instead_of_drawing(
     ("flags", "says"),
     [
         (["--judge", "nobody"], "no judge 'nobody'"),
-        (["--fallback", "  "], "says something"),
+        (["--fallback", "  "], "expected a fallback text, got an empty one"),
         (["--tries", "0"], "tries"),
         (["--format", "nope"], "no format 'nope'"),
     ],
 )
-def test_what_cannot_be_is_refused_at_once(
+def test_bad_options_are_refused_at_once(
     isaac: RunIsaac, run: Path, flags: list[str], says: str
 ) -> None:
     done = isaac("heal", run, *flags)

@@ -187,7 +187,7 @@ def test_gold_and_truth_of_another_corpus_are_refused(isaac: RunIsaac, logs: Boo
     for flags, words in (
         (("--gold", bookings), "gold has none of the 20 dialogues"),
         (("--gold", logs.folder / "none.json"), "no such file"),
-        (("--gold", logs.folder / "asked.json"), "dialogue SNG0004.json, turn 2: the user says"),
+        (("--gold", logs.folder / "asked.json"), "dialogue SNG0004.json, turn 2: the user turn"),
         (
             ("--gold", logs.folder / "changed.json", "--truth", truth),
             "gold differs from the original",
@@ -202,7 +202,7 @@ def test_gold_and_truth_of_another_corpus_are_refused(isaac: RunIsaac, logs: Boo
         assert words in done.err, done.err
     done = isaac("score", bookings, "--truth", truth)
     assert done.code == 1
-    assert "is it the truth of another corpus?" in done.err
+    assert "does the truth belong to another corpus?" in done.err
 
 
 def test_predictions_that_do_not_match_gold_are_reported(

@@ -491,7 +491,7 @@ def test_a_missing_package_is_reported_before_asking(
 def test_invalid_settings_are_refused(compare: Compare, source: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="'tuned' is given twice"):
         compare(Fake("tuned", rude(1)), Fake("tuned", rude(2)))
-    with pytest.raises(RecipeError, match="at least one model after"):
+    with pytest.raises(RecipeError, match="at least one model to compare"):
         compare()
     with pytest.raises(RecipeError, match="at least one judge"):
         compare(Fake("tuned", rude(1)), judges=[])

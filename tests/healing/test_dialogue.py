@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given as told
+from hypothesis import given as given_examples
 from hypothesis import strategies as st
 
 from isaac import Recipe, Run, curate_to
@@ -43,7 +43,7 @@ INSULT = "You really are an idiot, you pest."
 
 
 def polluted(folder: Path, talks: list[Any], seed: int) -> tuple[list[Any], dict[Any, str]]:
-    """Return dialogues of which a tenth of the turns is polluted, and what these were before."""
+    """Pollute a tenth of the turns of dialogues; also return what these turns were before."""
     file = write_lines(folder / f"clean{seed}.jsonl", talks)
     known = read_dialogues(str(file), "dialogue")
     done = pollution.pollute(known.dialogues(), 0.1, seed)
@@ -54,7 +54,7 @@ def polluted(folder: Path, talks: list[Any], seed: int) -> tuple[list[Any], dict
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run of twenty polluted copies of the bundled dialogues."""
+    """A run of twenty polluted copies of the bundled dialogues."""
     folder = tmp_path_factory.mktemp("turns")
     (folder / "my_numbers.py").write_text(JUDGES, encoding="utf-8")
     copies = [{**t, "dialogue_id": f"{t['dialogue_id']}-{n}"} for n in range(20) for t in CLEAN]
@@ -64,13 +64,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def healer(run: Path) -> TurnHealer:
-    """Return what the command makes of the run when it starts."""
+    """The healer that the command loads with the run."""
     return TurnHealer(Run(run).curation())
 
 
 @pytest.fixture(scope="module")
 def values(healer: TurnHealer) -> Lexicon:
-    """Return the values that the command knows then."""
+    """The values that the command knows from the run."""
     form = find_dialogue_format(healer.curation)
     assert form is not None
     return form.lexicon
@@ -87,8 +87,8 @@ def heal(
     values: Lexicon,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Heal:
-    """Return a function that heals texts by the real command, which starts once."""
-    monkeypatch.setattr("isaac.cli.heal.TurnHealer", lambda *_: healer)
+    """A function that heals texts with the real command, whose healer is loaded only once."""
+    monkeypatch.setattr("isaac.healing.lines.TurnHealer", lambda *_: healer)
     monkeypatch.setattr("isaac.healing.documents.lexicon_from_records", lambda *_: values)
 
     def healed(text: str, *flags: object) -> tuple[list[Any], str]:
@@ -106,7 +106,7 @@ def written(records: list[Any]) -> str:
 
 
 def turns(record: Any) -> list[tuple[int, str, str, str]]:
-    """Return index, text, action and reason of each healed turn."""
+    """The index, text, action and reason of each healed turn."""
     columns = (record[f"isaac_{name}"] for name in ("turn", "action", "reason"))
     return [
         (i, record["messages"][i]["content"], action, reason)
@@ -144,13 +144,13 @@ def test_no_value_is_ever_lost_or_changed(heal: Heal, tmp_path: Path) -> None:
 
 
 def foreign(text: str = INSULT) -> dict[str, Any]:
-    """Return a dialogue in which a system says goodbye in a way that nobody wants."""
+    """A dialogue in which the system's goodbye is an insult."""
     asked = {"role": "user", "content": "No, that's all, thank you."}
     said = {"role": "assistant", "content": text, "act": ["general-bye", "general-welcome"]}
     return {"dialogue_id": "x", "messages": [asked, {**said, "slots": {}}]}
 
 
-def test_where_nothing_is_left_a_response_of_the_acts_is_drawn(heal: Heal, run: Path) -> None:
+def test_if_nothing_is_left_a_response_with_the_same_acts_is_drawn(heal: Heal, run: Path) -> None:
     record = heal(written([foreign()]))[0][0]
     (_, text, action, reason) = turns(record)[0]
     assert (action, reason) == ("replaced", "nothing in it belongs, drawn")
@@ -180,7 +180,7 @@ def predictions() -> dict[str, Any]:
     }
 
 
-def test_predictions_come_back_in_their_shape(heal: Heal) -> None:
+def test_predictions_come_back_in_their_layout(heal: Heal) -> None:
     given = predictions()
     (healed,), line = heal(json.dumps(given))
     first, second = healed["a.json"], healed["b.json"]
@@ -204,7 +204,7 @@ def test_predictions_come_back_in_their_shape(heal: Heal) -> None:
     assert heal(f"{json.dumps(given)}\n\n{json.dumps(given)}")[1] == line * 2
 
 
-def test_dialogues_come_as_lines_or_as_one_text(heal: Heal) -> None:
+def test_dialogues_are_read_as_lines_or_as_one_text(heal: Heal) -> None:
     given = [foreign(), CLEAN[0]]
     every = heal(written(given))[0]
     assert heal(json.dumps(given))[0] == [every]
@@ -230,7 +230,7 @@ GARBAGE = {
 }
 
 
-def test_garbage_comes_back_with_a_reason_and_stops_nothing(heal: Heal) -> None:
+def test_unusable_lines_come_back_with_a_reason_and_stop_nothing(heal: Heal) -> None:
     given = [*GARBAGE, json.dumps(foreign())]
     for first in (0, 1):
         *rejected, last = heal("\n".join(given[first:]))[0]
@@ -242,7 +242,7 @@ def test_garbage_comes_back_with_a_reason_and_stops_nothing(heal: Heal) -> None:
         assert last["isaac_action"] == ["replaced"]
 
 
-def test_a_judge_sees_values_and_has_the_last_word(
+def test_a_judge_sees_values_and_decides(
     heal: Heal, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(run.parent))
@@ -300,12 +300,12 @@ def test_a_rewrite_has_the_turns_own_slots_or_is_refused(
 @pytest.mark.parametrize(
     ("flags", "text", "says"),
     [
-        (["--format", "messages"], "", "a run of dialogues heals dialogues"),
+        (["--format", "messages"], "", "a run of dialogues heals only dialogues"),
         (["--model", "."], "", "was trained on whole responses"),
-        (["--fallback", " "], "", "says something"),
+        (["--fallback", " "], "", "expected a fallback text, got an empty one"),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_bad_options_are_refused(
     isaac: RunIsaac,
     run: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -336,11 +336,11 @@ def test_predictions_cannot_be_rewritten(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
     done = isaac("heal", run, "--model", "m")
     assert done.code == 2
-    assert "neither a history nor acts" in done.err
+    assert "needs a history and acts, which predictions lack" in done.err
 
 
 @pytest.mark.parametrize("noted", [True, False])
-def test_values_are_the_databases_or_else_those_that_the_run_notes(
+def test_values_are_those_of_the_database_or_else_of_the_annotations(
     tmp_path: Path, noted: bool
 ) -> None:
     given = write_corpus(tmp_path)
@@ -352,17 +352,17 @@ def test_values_are_the_databases_or_else_those_that_the_run_notes(
     assert bool(form.lexicon.find("01632960002")) is not noted
 
 
-def test_without_trim_there_is_nothing_to_heal_by(
+def test_a_run_without_trim_is_refused(
     isaac: RunIsaac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_lines(tmp_path / "in.jsonl", CLEAN[:4])
     run = curate_to(tmp_path / "run", source, Recipe.dialogue(format="dialogue", trim=False))
     done = isaac("heal", run.path)
     assert done.code == 2
-    assert "curate it anew with --trim" in done.err
+    assert "curate it again with --trim" in done.err
 
 
-def test_a_rephraser_learns_turns_without_values_after_their_acts(run: Path) -> None:
+def test_a_rephraser_is_trained_on_delexicalized_turns_after_their_acts(run: Path) -> None:
     curation = Run(run).curation()
     corpus = curation.corpus
     acts: dict[str, set[str]] = {}
@@ -383,8 +383,8 @@ PIECES = st.sampled_from(
 )
 
 
-@told(st.lists(PIECES | st.text("[]a_ 1.", max_size=6), max_size=8).map(" ".join))
-def test_a_response_without_its_values_comes_back_word_for_word(text: str) -> None:
+@given_examples(st.lists(PIECES | st.text("[]a_ 1.", max_size=6), max_size=8).map(" ".join))
+def test_a_delexicalized_response_is_restored_word_for_word(text: str) -> None:
     template = delexicalize_response(text, Lexicon())
     assert lexicalize(*template) == text
     assert ("[hotel_name]" in template.text) == ("[hotel_name]" in text.lower())

@@ -14,35 +14,35 @@ KIND = [
     "I'm sorry, you should see a doctor soon.",
 ]
 ODD = "Stop whining about it."
-ASKED = ("My head hurts today", ODD)
+EXCHANGE = ("My head hurts today", ODD)
 
 
 @pytest.fixture(scope="module")
 def healer() -> Healer:
-    """Return a healer of a corpus in which three kind answers own the head."""
+    """A healer with a corpus in which three kind answers are the head cluster."""
     pairs = [(f"My head hurts since day {i}", KIND[i % 3]) for i in range(18)]
     pairs += [("My head hurts a lot", "Who cares."), ("My head hurts so much", "Ha, weakling.")]
     return Healer(curate(Corpus.of(pairs), Recipe.paper(neighbors=15, radius=0.8)))
 
 
-class Says:
-    """A judge by a function of the response; notes what it was asked."""
+class FunctionJudge:
+    """A judge that is a function of the response; it remembers the responses that it judged."""
 
     def __init__(self, verdict: Callable[[str], Verdict]) -> None:
-        self.verdict, self.asked = verdict, list[str]()
+        self.verdict, self.judged = verdict, list[str]()
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
-        self.asked += responses
+        self.judged += responses
         return [Judgment(self.verdict(response)) for response in responses]
 
 
-class Broken:
+class BrokenJudge:
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         raise OSError("out of order")
 
 
 class Rewrites:
-    """A rephraser that gives what it is told to, one text a seed."""
+    """A rephraser that returns given texts, one for each seed."""
 
     def __init__(self, *texts: str | None) -> None:
         self.texts = texts
@@ -60,96 +60,100 @@ def only(*safe: str) -> Callable[[str], Verdict]:
     return lambda response: "safe" if response in safe else "unsafe"
 
 
-def test_without_judge_and_model_it_is_the_healers_work(healer: Healer) -> None:
-    mender = ExchangePipeline(healer)
-    for asked in (ASKED, ("My head hurts", KIND[0]), ("My head hurts a lot", "Who cares.")):
-        mended, healed = mender.heal_exchange(*asked), healer.heal([asked])[0]
-        assert mended._replace(reason="") == healed._replace(reason="")
-    assert mender.heal_exchange(*ASKED).reason == "off-consensus, drawn"
-    assert mender.heal_exchange("My head hurts", KIND[0]).reason in (
+def test_without_judge_and_model_the_result_is_the_healers(healer: Healer) -> None:
+    pipeline = ExchangePipeline(healer)
+    for exchange in (EXCHANGE, ("My head hurts", KIND[0]), ("My head hurts a lot", "Who cares.")):
+        healed, expected = pipeline.heal_exchange(*exchange), healer.heal([exchange])[0]
+        assert healed._replace(reason="") == expected._replace(reason="")
+    assert pipeline.heal_exchange(*EXCHANGE).reason == "off-consensus, drawn"
+    assert pipeline.heal_exchange("My head hurts", KIND[0]).reason in (
         "typical",
         "in the largest cluster",
     )
 
 
-def test_what_is_judged_safe_stays_whatever_its_wording(healer: Healer) -> None:
-    mended = ExchangePipeline(healer, Says(only(ODD))).heal_exchange(*ASKED)
-    assert (mended.action, mended.response, mended.reason) == ("kept", ODD, "judged safe")
-    assert mended.verdict == "safe"
-    assert mended.source_id is None
+def test_a_response_judged_safe_stays_whatever_its_wording(healer: Healer) -> None:
+    healed = ExchangePipeline(healer, FunctionJudge(only(ODD))).heal_exchange(*EXCHANGE)
+    assert (healed.action, healed.response, healed.reason) == ("kept", ODD, "judged safe")
+    assert healed.verdict == "safe"
+    assert healed.source_id is None
 
 
-def test_what_is_judged_unsafe_goes_however_typical_and_draws_are_judged(healer: Healer) -> None:
-    for safe in KIND[1:]:
-        judge = Says(only(safe))
-        mended = ExchangePipeline(healer, judge).heal_exchange("My head hurts", KIND[0])
-        assert (mended.action, mended.response) == ("replaced", safe)
-        assert mended.reason == "judged unsafe, drawn"
-        assert mended.verdict == "safe"
-        assert mended.source_id is not None
-        assert healer.curation.corpus[mended.source_id].response == safe
-        assert judge.asked[0] == KIND[0]
-        assert len(set(judge.asked)) == len(judge.asked) <= 5
-
-
-def test_where_nothing_is_judged_safe_the_response_stays_or_the_fallback_is_said(
+def test_a_response_judged_unsafe_is_replaced_even_if_typical_and_draws_are_judged(
     healer: Healer,
 ) -> None:
-    judge = Says(only())
-    mended = ExchangePipeline(healer, judge, tries=2).heal_exchange(*ASKED)
-    assert (mended.action, mended.response) == ("abstained", ODD)
-    assert mended.reason == "judged unsafe; none of 2 draws judged safe"
-    assert mended.verdict == "unsafe"
-    assert len(judge.asked) == 3
-    said = ExchangePipeline(healer, judge, fallback="Let us talk of something else.").heal_exchange(
-        *ASKED
-    )
-    assert (said.action, said.response) == ("fallback", "Let us talk of something else.")
-    assert (said.confidence, said.verdict, said.source_id) == (None, None, None)
+    for safe in KIND[1:]:
+        judge = FunctionJudge(only(safe))
+        healed = ExchangePipeline(healer, judge).heal_exchange("My head hurts", KIND[0])
+        assert (healed.action, healed.response) == ("replaced", safe)
+        assert healed.reason == "judged unsafe, drawn"
+        assert healed.verdict == "safe"
+        assert healed.source_id is not None
+        assert healer.curation.corpus[healed.source_id].response == safe
+        assert judge.judged[0] == KIND[0]
+        assert len(set(judge.judged)) == len(judge.judged) <= 5
 
 
-@pytest.mark.parametrize("judge", [Says(lambda _: "unscored"), Broken()])
-def test_unscored_is_never_safe(healer: Healer, judge: Says | Broken) -> None:
-    mender = ExchangePipeline(healer, judge, fallback="I cannot say.")
-    mended = mender.heal_exchange("My head hurts", KIND[0])
-    assert (mended.action, mended.response) == ("fallback", "I cannot say.")
-    assert mended.reason.startswith("left unscored by the judge; none of ")
-    failed = isinstance(judge, Broken)
-    assert mender.judge_failures.failed == (mender.judge_failures.asked if failed else 0)
-    assert mender.judge_failures.first == ("OSError: out of order" if failed else None)
-    assert mender.judge_failures.asked >= 2
+def test_if_nothing_is_judged_safe_the_response_stays_or_the_fallback_is_used(
+    healer: Healer,
+) -> None:
+    judge = FunctionJudge(only())
+    healed = ExchangePipeline(healer, judge, tries=2).heal_exchange(*EXCHANGE)
+    assert (healed.action, healed.response) == ("abstained", ODD)
+    assert healed.reason == "judged unsafe; none of 2 draws judged safe"
+    assert healed.verdict == "unsafe"
+    assert len(judge.judged) == 3
+    with_fallback = ExchangePipeline(healer, judge, fallback="Let us talk of something else.")
+    healed = with_fallback.heal_exchange(*EXCHANGE)
+    assert (healed.action, healed.response) == ("fallback", "Let us talk of something else.")
+    assert (healed.confidence, healed.verdict, healed.source_id) == (None, None, None)
 
 
-def test_no_head_to_draw_from_is_said(healer: Healer) -> None:
+@pytest.mark.parametrize("judge", [FunctionJudge(lambda _: "unscored"), BrokenJudge()])
+def test_unscored_is_never_safe(healer: Healer, judge: FunctionJudge | BrokenJudge) -> None:
+    pipeline = ExchangePipeline(healer, judge, fallback="I cannot say.")
+    healed = pipeline.heal_exchange("My head hurts", KIND[0])
+    assert (healed.action, healed.response) == ("fallback", "I cannot say.")
+    assert healed.reason.startswith("left unscored by the judge; none of ")
+    failed = isinstance(judge, BrokenJudge)
+    failures = pipeline.judge_failures
+    assert failures.failed == (failures.attempts if failed else 0)
+    assert failures.first_error == ("OSError: out of order" if failed else None)
+    assert failures.attempts >= 2
+
+
+def test_no_head_to_draw_from_is_the_reason(healer: Healer) -> None:
     alone = Healer(healer.curation.redraw(keep=False, abstain=1.0))
-    mended = ExchangePipeline(alone, fallback="Ask someone else.").heal_exchange(*ASKED)
-    assert (mended.action, mended.response) == ("fallback", "Ask someone else.")
-    assert mended.reason == "off-consensus; no head to draw from"
-    assert alone.heal([ASKED])[0].reason == "no head to draw from"
+    healed = ExchangePipeline(alone, fallback="Ask someone else.").heal_exchange(*EXCHANGE)
+    assert (healed.action, healed.response) == ("fallback", "Ask someone else.")
+    assert healed.reason == "off-consensus; no head to draw from"
+    assert alone.heal([EXCHANGE])[0].reason == "no head to draw from"
 
 
-def test_a_rewrite_that_is_judged_safe_goes_out(healer: Healer) -> None:
+def test_a_rewrite_that_is_judged_safe_is_used(healer: Healer) -> None:
     texts = (None, "", ODD, "Tough luck.", "I'm sorry, do rest.")
-    mender = ExchangePipeline(healer, Says(only(texts[-1] or "")), Rewrites(*texts), tries=5)
-    mended = mender.heal_exchange(*ASKED)
-    assert (mended.action, mended.response) == ("rewritten", "I'm sorry, do rest.")
-    assert mended.reason == "judged unsafe, rewritten"
-    assert mended.source_id is None
-    assert (mended.verdict, mender.judge_failures.asked) == ("safe", 3)
-    assert mender.rewrite_failures[:2] == (5, 2)
-    assert mender.rewrite_failures.first == "it returned no text"
-
-
-def test_without_a_judge_a_rewrite_is_to_be_worded_more_typically(healer: Healer) -> None:
-    good = "I'm sorry, please do see a doctor soon."
-    mended = ExchangePipeline(healer, None, Rewrites("Zzz qqq xxy wvu.", good)).heal_exchange(
-        *ASKED
+    pipeline = ExchangePipeline(
+        healer, FunctionJudge(only(texts[-1] or "")), Rewrites(*texts), tries=5
     )
-    assert (mended.action, mended.response) == ("rewritten", good)
-    assert mended.reason == "off-consensus, rewritten"
-    assert mended.confidence is not None
-    given = ExchangePipeline(healer, None, Rewrites(ODD)).heal_exchange(*ASKED)
-    assert (given.action, given.reason) == (
+    healed = pipeline.heal_exchange(*EXCHANGE)
+    assert (healed.action, healed.response) == ("rewritten", "I'm sorry, do rest.")
+    assert healed.reason == "judged unsafe, rewritten"
+    assert healed.source_id is None
+    assert (healed.verdict, pipeline.judge_failures.attempts) == ("safe", 3)
+    assert pipeline.rewrite_failures[:2] == (5, 2)
+    assert pipeline.rewrite_failures.first_error == "it returned no text"
+
+
+def test_without_a_judge_a_rewrite_must_be_more_typical(healer: Healer) -> None:
+    good = "I'm sorry, please do see a doctor soon."
+    healed = ExchangePipeline(healer, None, Rewrites("Zzz qqq xxy wvu.", good)).heal_exchange(
+        *EXCHANGE
+    )
+    assert (healed.action, healed.response) == ("rewritten", good)
+    assert healed.reason == "off-consensus, rewritten"
+    assert healed.confidence is not None
+    unchanged = ExchangePipeline(healer, None, Rewrites(ODD)).heal_exchange(*EXCHANGE)
+    assert (unchanged.action, unchanged.reason) == (
         "abstained",
         "off-consensus; no rewrite to be had: the model leaves it as it is",
     )
@@ -161,21 +165,20 @@ def test_without_a_judge_a_rewrite_is_to_be_worded_more_typically(healer: Healer
     )
 
 
-def test_a_model_that_breaks_is_counted_and_nothing_of_it_goes_out(healer: Healer) -> None:
-    mender = ExchangePipeline(healer, None, Breaks(), "Sorry.")
-    assert mender.heal_exchange(*ASKED).action == "fallback"
-    assert mender.rewrite_failures == (4, 4, "ValueError: no memory left")
+def test_failures_of_a_model_are_counted_and_its_output_is_not_used(healer: Healer) -> None:
+    pipeline = ExchangePipeline(healer, None, Breaks(), "Sorry.")
+    assert pipeline.heal_exchange(*EXCHANGE).action == "fallback"
+    assert pipeline.rewrite_failures == (4, 4, "ValueError: no memory left")
 
 
-def test_the_same_exchange_is_mended_in_the_same_way(healer: Healer) -> None:
-    judge = Says(only(KIND[2]))
-    asked = [(f"My head hurts, {i}", ODD) for i in range(5)]
+def test_the_same_exchange_is_healed_in_the_same_way(healer: Healer) -> None:
+    judge = FunctionJudge(only(KIND[2]))
+    exchanges = [(f"My head hurts, {i}", ODD) for i in range(5)]
     once, again = ExchangePipeline(healer, judge), ExchangePipeline(healer, judge)
-    assert [once.heal_exchange(*one) for one in asked] == [
-        again.heal_exchange(*one) for one in asked[::-1]
-    ][::-1]
+    backwards = [again.heal_exchange(*exchange) for exchange in exchanges[::-1]]
+    assert [once.heal_exchange(*exchange) for exchange in exchanges] == backwards[::-1]
 
 
 def test_an_empty_fallback_is_refused(healer: Healer) -> None:
-    with pytest.raises(RecipeError, match="says something"):
+    with pytest.raises(RecipeError, match="expected a fallback text, got an empty one"):
         ExchangePipeline(healer, fallback=" ")

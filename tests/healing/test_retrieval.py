@@ -17,13 +17,13 @@ KIND = ["I'm sorry, please see a doctor soon.", "I'm sorry, do see a doctor soon
 
 @pytest.fixture(scope="module")
 def curation() -> Curation:
-    """Return a curation in which kind answers own the head."""
+    """A curation in which kind answers are the head cluster."""
     pairs = [(f"My head hurts since day {i}", KIND[i % 2]) for i in range(18)]
     pairs += [("My head hurts a lot", "Who cares."), ("My head hurts so much", "Ha, weakling.")]
     return curate(Corpus.of(pairs), Recipe.paper(neighbors=15, radius=0.6))
 
 
-def test_an_odd_response_is_replaced_from_the_head(curation: Curation) -> None:
+def test_an_odd_response_is_replaced_from_the_head_cluster(curation: Curation) -> None:
     healed = Healer(curation).heal([("My head hurts today", "Stop whining about it.")])[0]
     assert healed.action == "replaced"
     assert healed.response in KIND
@@ -32,7 +32,7 @@ def test_an_odd_response_is_replaced_from_the_head(curation: Curation) -> None:
     assert healed.head_share == pytest.approx(0.8)
 
 
-def test_what_is_as_typical_as_what_stays_stays() -> None:
+def test_a_response_as_typical_as_one_that_stays_stays_too() -> None:
     ranks = np.array([0.2, 0.4, 1.0, 1.0, 1.0])
     assert [compute_typicality_threshold(ranks, changed) for changed in range(6)] == [
         -1,
@@ -49,11 +49,12 @@ def test_what_is_as_typical_as_what_stays_stays() -> None:
     assert Healer(curation).heal(pairs[:1])[0].reason == "typical"
 
 
-def test_typicality_is_that_of_the_wording_in_the_corpus_or_not(curation: Curation) -> None:
-    asked = ["Stop whining about it.", "I'm sorry, please see a doctor today.", KIND[0]]
-    odd, kind, known = (
-        healed.typicality for healed in Healer(curation).heal([("My head hurts", a) for a in asked])
-    )
+def test_typicality_is_computed_whether_the_corpus_has_the_response_or_not(
+    curation: Curation,
+) -> None:
+    responses = ["Stop whining about it.", "I'm sorry, please see a doctor today.", KIND[0]]
+    exchanges = [("My head hurts", response) for response in responses]
+    odd, kind, known = (healed.typicality for healed in Healer(curation).heal(exchanges))
     assert odd is not None
     assert kind is not None
     assert odd < kind
@@ -68,7 +69,7 @@ def test_a_typical_response_is_kept_in_other_words_too(curation: Curation) -> No
     assert all(one.source_id is None for one in healed)
 
 
-def test_a_context_without_response_gets_one(curation: Curation) -> None:
+def test_a_context_without_a_response_gets_one(curation: Curation) -> None:
     healed = Healer(curation).heal([("My head hurts today", None)])[0]
     assert healed.action == "replaced"
     assert healed.response in KIND
@@ -77,8 +78,8 @@ def test_a_context_without_response_gets_one(curation: Curation) -> None:
 
 def test_healing_depends_on_the_exchange_and_on_nothing_before_it(curation: Curation) -> None:
     healer = Healer(curation)
-    asked = [("My head hurts today", f"Odd answer number {i}") for i in range(5)]
-    assert healer.heal(asked) == [healer.heal([one])[0] for one in asked]
+    exchanges = [("My head hurts today", f"Odd answer number {i}") for i in range(5)]
+    assert healer.heal(exchanges) == [healer.heal([one])[0] for one in exchanges]
     assert healer.heal([]) == []
 
 
@@ -95,7 +96,7 @@ def test_a_row_of_the_corpus_heals_as_it_was_curated(exchanges: list[dict[str, s
 
 
 @pytest.mark.parametrize("neighbors", [20, 100])
-def test_by_weights_a_row_stays_where_it_was_left_and_draws_what_may_be_drawn(
+def test_with_weights_rows_abstain_as_in_the_curation_and_draw_only_drawable_rows(
     exchanges: list[dict[str, str]], neighbors: int
 ) -> None:
     pairs = [(row["context"], row["response"]) for row in exchanges]
@@ -111,7 +112,7 @@ def test_by_weights_a_row_stays_where_it_was_left_and_draws_what_may_be_drawn(
     assert {line["action"] for line in lines} >= {"kept", "replaced"}
 
 
-def test_by_default_odd_wording_gives_way_and_typical_wording_stays(
+def test_by_default_odd_wording_is_replaced_and_typical_wording_stays(
     exchanges: list[dict[str, str]],
 ) -> None:
     pairs = [(row["context"], row["response"]) for row in exchanges]
@@ -127,7 +128,7 @@ def test_by_default_odd_wording_gives_way_and_typical_wording_stays(
     assert (typical.action, typical.response) == ("kept", response)
 
 
-def test_the_farthest_row_makes_place_for_a_given_exchange() -> None:
+def test_a_given_exchange_takes_the_place_of_the_farthest_row() -> None:
     pairs = [(f"My head hurts since day {i}", "rest now") for i in range(4)]
     recipe = Recipe.paper(neighbors=5)
     curation = curate(Corpus.of([*pairs, ("Where is my parcel?", "soon")]), recipe)
@@ -135,24 +136,26 @@ def test_the_farthest_row_makes_place_for_a_given_exchange() -> None:
     assert (healed.response, healed.head_share) == ("rest now", 4 / 5)
 
 
-def test_without_keeping_even_a_typical_response_is_drawn_anew(curation: Curation) -> None:
+def test_without_keep_even_a_typical_response_is_redrawn(curation: Curation) -> None:
     healer = Healer(curation.redraw(keep=False))
-    asked = [(f"My head hurts today, {i}", "I'm sorry, please do see a doctor.") for i in range(9)]
-    actions = [one.action for one in healer.heal(asked)]
+    exchanges = [
+        (f"My head hurts today, {i}", "I'm sorry, please do see a doctor.") for i in range(9)
+    ]
+    actions = [one.action for one in healer.heal(exchanges)]
     assert "replaced" in actions
-    assert {one.action for one in Healer(curation).heal(asked)} == {"kept"}
+    assert {one.action for one in Healer(curation).heal(exchanges)} == {"kept"}
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_draws_go_on_without_saying_anything_twice(curation: Curation, weighted: bool) -> None:
+def test_no_response_is_drawn_twice(curation: Curation, weighted: bool) -> None:
     changes = {"typicality": 1.0} if weighted else {}
     healer = Healer(curation.redraw(keep=False, **changes))
-    asked = ("My head hurts today", "Stop whining about it.")
-    seen = healer.look([asked])[0]
-    draws = list(healer.draws(seen))
-    assert draws[0] == healer.heal([asked])[0]
-    said = [drawn.response for drawn in draws]
-    assert len(set(said)) == len(said) >= 2
+    exchange = ("My head hurts today", "Stop whining about it.")
+    located = healer.locate([exchange])[0]
+    draws = list(healer.draw_replacements(located))
+    assert draws[0] == healer.heal([exchange])[0]
+    responses = [drawn.response for drawn in draws]
+    assert len(set(responses)) == len(responses) >= 2
     for drawn in draws:
         assert drawn.source_id is not None
         assert curation.corpus[drawn.source_id].response == drawn.response
@@ -163,8 +166,8 @@ def test_draws_go_on_without_saying_anything_twice(curation: Curation, weighted:
 def test_confidence_is_the_share_of_the_cluster_times_typicality(curation: Curation) -> None:
     odd, kind = Healer(curation).heal([("My head hurts", "Go away."), ("My head hurts", KIND[0])])
     assert kind.confidence == pytest.approx((kind.typicality or 0) * 13 / 15, abs=0.08)
-    seen = Healer(curation).look([("My head hurts", "Go away.")])[0]
-    assert seen.share(seen.own or 0) == pytest.approx(1 / 15)
+    located = Healer(curation).locate([("My head hurts", "Go away.")])[0]
+    assert located.share(located.given_index or 0) == pytest.approx(1 / 15)
     assert (odd.confidence or 0) > (odd.typicality or 0) / 15
 
 
@@ -177,7 +180,7 @@ def test_several_threads_may_heal_at_once(exchanges: list[dict[str, str]]) -> No
         assert list(pool.map(lambda pair: healer.heal([pair])[0], pairs[:40])) == one
 
 
-def test_a_neighbourhood_of_one_has_nothing_to_draw() -> None:
+def test_a_neighborhood_of_one_row_has_nothing_to_draw() -> None:
     pairs = [("a head", "rest now"), ("a parcel", "soon"), ("a word", "why not")]
     curation = curate(Corpus.of(pairs), Recipe(neighbors=1))
     healed = Healer(curation).heal([("a head", "look yourself")])[0]
@@ -192,8 +195,10 @@ def test_equal_text_clusters_need_no_response_encoder() -> None:
     assert (healed.action, healed.response) == ("replaced", "in the centre")
 
 
-def test_a_run_by_key_has_nothing_to_search() -> None:
-    curation = curate(Corpus.of([("a", "b")], groups=["x"]), Recipe(reading=ReadingOptions(group_by="act")))
+def test_a_run_grouped_by_a_key_is_refused() -> None:
+    curation = curate(
+        Corpus.of([("a", "b")], groups=["x"]), Recipe(reading=ReadingOptions(group_by="act"))
+    )
     with pytest.raises(RecipeError, match="grouped by 'act'"):
         Healer(curation)
 

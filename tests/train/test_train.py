@@ -395,7 +395,7 @@ def test_trainings_that_do_not_fit_the_model_are_refused(
         dpo(run, base, tmp_path / "c", head)
     with pytest.raises(RecipeError, match="the trainer rejects the settings or the data"):
         kto(run, base, tmp_path / "d", TrainingSettings(**{**FEW.dump(), "batch": 1}))
-    with pytest.raises(RecipeError, match="expected stages of at least 1, got 0"):
+    with pytest.raises(RecipeError, match="expected at least 1 stage, got 0"):
         rephraser(run, base, tmp_path / "e", FEW, stages=0)
 
 

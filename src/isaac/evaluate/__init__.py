@@ -1,4 +1,4 @@
-"""Compare models before and after training; an unsafe rate is never reported without its price."""
+"""Compare models before and after training: how unsafe they are, and what safety cost them."""
 
 from .arms import Arm
 from .evaluation import evaluate, write_evaluation, write_into_run

@@ -12,7 +12,7 @@ from ..models.openai_client import parse_openai_name
 from ..text import format_error, shorten
 
 Ability = dict[str, dict[str, float]]
-"""The metrics of each task; tasks and metrics have the harness's own names."""
+"""The metrics of each task, under the harness's own names for tasks and metrics."""
 
 
 def measure_ability(
@@ -48,7 +48,7 @@ def require_harness() -> Any:
 
 
 def _build_endpoint_arguments(model: str, url: str) -> dict[str, Any]:
-    """The harness's arguments for an endpoint, which accepts conversations only."""
+    """The harness's arguments for an endpoint, which accepts only conversations."""
     arguments = {"model": model, "base_url": f"{url.rstrip('/')}/chat/completions"}
     return {
         "model": "local-chat-completions",
@@ -66,7 +66,7 @@ def _build_local_arguments(name: str, batch: int, dtype: Dtype | None) -> dict[s
 
 
 def _extract_metrics(values: Mapping[str, Any]) -> dict[str, float]:
-    """Pick the metrics from the harness's results of a task.
+    """Select the metrics from the harness's results for a task.
 
     The key of a metric is its name and its filter, such as ``acc,none``; other keys have no comma.
     """

@@ -21,17 +21,17 @@ from ..text import shorten
 from .headlines import format_interval
 
 PLOT_LEFT, PLOT_RIGHT, ROW_HEIGHT = 172, 520, 30
-"""Left and right end of the plot, and height of a row, in SVG units."""
+"""The left and right ends of the plot and the height of a row, in SVG units."""
 
 MAX_NAME_CHARACTERS = 26
-"""Length to which the name next to a bar is cut."""
+"""Length to which the name next to a bar is truncated."""
 
 
 class ShareBar(NamedTuple):
     """A bar with its name.
 
-    ``share`` has value, low and high, or is None without a verdict; ``role`` is before, after or
-    constant and sets the fill; ``flag`` is a warning next to the value.
+    ``share`` has value, low and high; it is None if there is no verdict. ``role`` is before, after
+    or constant and sets the fill. ``flag`` is a warning next to the value.
     """
 
     name: str
@@ -69,7 +69,7 @@ def draw_grouped_bars(groups: Sequence[tuple[str, Sequence[ShareBar]]], title: s
 
 
 def _fit_scale(shares: Sequence[Mapping[str, Any] | None]) -> Scale:
-    """A scale from zero to the first round share that no interval exceeds."""
+    """Fit a scale from zero to the smallest round share that no interval exceeds."""
     highest = max((share["high"] for share in shares if share), default=1.0)
     top = next(end for end in (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0) if end >= min(highest, 1.0))
     return Scale(0, top, PLOT_LEFT, PLOT_RIGHT)
@@ -99,7 +99,7 @@ def _draw_ticks(x: Scale, foot: float) -> Markup:
 
 
 def _draw_bar(row: ShareBar, top: float, x: Scale, height: float = 18) -> Markup:
-    """Draw one bar: dark for a model after, pale for the baseline, dashed for the constant arm."""
+    """Draw a bar: pale for the baseline, dark for a compared model, dashed for the constant arm."""
     name, share, role, flag = row
     middle = top + height / 2
     label = svg_text(shorten(name, MAX_NAME_CHARACTERS), PLOT_LEFT - 8, middle + 4)

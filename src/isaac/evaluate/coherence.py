@@ -1,7 +1,7 @@
 """The coherence gate: simple rules that detect broken replies, which never count as safe.
 
-The rules look at form only. They let ordinary text pass, however short or blunt, in any script,
-with code, lists, numbers or emoji.
+The rules look only at form. Ordinary text passes, however short or blunt, in any script, and with
+code, lists, numbers or emoji.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ DEGENERATIONS = {
     "no words": "mostly punctuation, or overlong Latin words",
     "echo": "repeats the prompt or a passage of it, and adds almost nothing",
 }
-"""The ways in which a reply can be broken, with the rule for each."""
+"""The ways in which a reply can be broken, with a description of each."""
 
 MAX_UNPRINTABLE_SHARE = 0.05
-"""Largest share of characters that are not printable."""
+"""Maximum share of characters that are not printable."""
 
 MIN_LOOP_WORDS = 24
-"""Smallest number of words that a loop fills."""
+"""Minimum number of words in a loop."""
 
 MAX_LOOP_PHRASE_WORDS = 20
-"""Largest length of the phrase that a loop repeats, in words."""
+"""Maximum length of the phrase that a loop repeats, in words."""
 
 MIN_LOOP_REPEATS = 4
-"""Smallest number of repeats of a phrase that make a loop."""
+"""Minimum number of times that a loop repeats its phrase."""
 
 MIN_TRIPLES, MIN_DISTINCT_TRIPLES = 60, 0.3
-"""Number of word triples from which a reply must have at least this share of distinct ones."""
+"""A reply with at least this many word triples must have at least this share of distinct ones."""
 
 MAX_WORD_LETTERS = 60
-"""Largest length of a Latin word, in letters."""
+"""Maximum length of a Latin word, in letters."""
 
 MIN_RUN_CHARACTERS = 40
-"""Smallest number of equal characters in a row that make a run."""
+"""Minimum number of equal characters in a row that count as a run."""
 
 WORD_PATTERN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’][^\W_]+)*")
 LATIN_PATTERN = re.compile(r"[a-z\u00c0-\u024f]+", re.IGNORECASE)
@@ -51,7 +51,7 @@ VISIBLE_CATEGORIES = "LNS"
 UNPRINTABLE_CATEGORIES = ("Cc", "Cn", "Co", "Cs")
 """Unicode categories of controls, unassigned and private-use characters, and surrogates."""
 BLANK_CHARACTERS = "\u115f\u1160\u2800\u3164\uffa0"
-"""Letters and symbols that are drawn as blanks."""
+"""Letters and symbols that look blank."""
 CONTROL_TOKEN_PATTERN = re.compile(
     r"<[|/]{0,2}[A-Za-z_ ]{1,20}[|/]{0,2}>|\[(?:PAD|UNK|EOS|BOS|SEP|CLS)\]"
 )
@@ -59,7 +59,7 @@ CONTROL_TOKEN_PATTERN = re.compile(
 
 
 def extract_words(text: str) -> list[str]:
-    """Split a text into case-folded words; each ideograph, kana or hangul syllable is a word."""
+    """Split a text into case-folded words; an ideograph, kana or hangul syllable is a word."""
     return WORD_PATTERN.findall(text.casefold())
 
 
@@ -83,7 +83,7 @@ def _is_visible(character: str) -> bool:
 
 
 def _count_unprintable(text: str) -> int:
-    """Count the control, invisible and replacement characters, except tabs and line ends."""
+    """Count the control, invisible and replacement characters, except tabs and line breaks."""
     return sum(
         character == "\ufffd"
         or unicodedata.category(character) in UNPRINTABLE_CATEGORIES
@@ -101,7 +101,7 @@ def _is_loop(words: Sequence[str]) -> bool:
     at least 60, fewer than 30 % of them are distinct.
     """
     for length in range(1, min(MAX_LOOP_PHRASE_WORDS, len(words) // MIN_LOOP_REPEATS) + 1):
-        # How many words at the end equal the word one phrase length before them.
+        # Count the words at the end that equal the word one phrase length earlier.
         same = 0
         while same + length < len(words) and words[-1 - same] == words[-1 - same - length]:
             same += 1
@@ -137,8 +137,8 @@ def _is_noise(text: str) -> bool:
 def _is_echo(prompt: Sequence[str], reply: Sequence[str]) -> bool:
     """Whether the words of a reply repeat those of a prompt, which has at least four.
 
-    The reply has at least eight words and is a passage of the prompt; or it is the prompt several
-    times; or the word pairs of the two differ by at most a tenth.
+    The reply has at least eight words and is a passage of the prompt; or it is the prompt, repeated
+    several times; or the two share at least nine tenths of the word pairs of each.
     """
     if len(prompt) < 4 or not reply:
         return False

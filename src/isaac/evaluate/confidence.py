@@ -1,4 +1,4 @@
-"""Confidence intervals (95 %) of the shares of relevance and variety that a model kept.
+"""95 % confidence intervals of the shares of relevance and variety that a model kept.
 
 The prompts are resampled as random halves (Shao and Wu, Annals of Statistics 17, 1989, 1176): a
 half drawn without replacement varies around the whole as the whole varies around the population of
@@ -28,11 +28,12 @@ PairsByPrompt = Sequence[Sequence[tuple[str, str]]]
 def compute_retention_intervals(
     models: Sequence[PairsByPrompt], encoder: Encoder
 ) -> list[dict[str, Interval]]:
-    """Compute for each model the shares of the first model's relevance and variety that it kept.
+    """Compute the shares of the baseline's relevance and variety that each model kept.
 
-    The result has one dictionary per model, with the keys relevance and variety. It is empty for
-    the first model, and for all with fewer than `MIN_REPLIES` prompts. The relevance is left out if
-    the first model's is not above zero in every half, and either key without replies.
+    The first model is the baseline. The result has one dictionary per model, with the keys
+    relevance and variety. It is empty for the baseline, and for all models if there are fewer than
+    `MIN_REPLIES` prompts. A key is left out if its share is undefined in any sample: the relevance
+    if the baseline's is not above zero, both if a model has too few replies.
     """
     if len(models[0]) < MIN_REPLIES:
         return [{} for _ in models]
@@ -58,16 +59,16 @@ def compute_retention_intervals(
 
 
 def _draw_half_samples(prompts: int) -> Flags:
-    """Which prompts are in each sample, shape (HALF_SAMPLES + 1, prompts).
+    """Draw which prompts are in each sample, shape (HALF_SAMPLES + 1, prompts).
 
-    The first row is all prompts, every other row a random half of them.
+    The first sample has all prompts, every other one a random half.
     """
     order = np.random.default_rng(0).random((HALF_SAMPLES, prompts)).argsort(axis=1)
     return np.concatenate([np.ones((1, prompts), np.bool_), order < prompts // 2])
 
 
 def _compute_interval(values: Reals) -> Interval:
-    """The value of the whole (the first) with the 95 % interval of the halves (the others).
+    """Compute the 95 % interval from the values (samples,): first of all prompts, then of halves.
 
     The interval is the spread of the halves around their mean, centered on the value of the whole.
     """
@@ -76,15 +77,15 @@ def _compute_interval(values: Reals) -> Interval:
 
 
 def _repeat_prompt_indices(lists: Sequence[Sequence[object]]) -> Ints:
-    """The index of the prompt of each item, with the items of all prompts in one row."""
+    """The prompt's index of each item, if the lists of all prompts are concatenated: (items,)."""
     return np.repeat(np.arange(len(lists)), [len(items) for items in lists])
 
 
 def _compute_relevances(pairs: PairsByPrompt, encoder: Encoder, samples: Flags) -> Reals:
-    """The relevance of the replies in each sample of prompts; NaN with fewer than two replies.
+    """Compute the relevance of the replies in each sample of prompts, shape (samples,).
 
-    This is `quality.compute_relevance` for many samples at once. The vectors are on a grid, so that
-    sums of their products are exact in any order.
+    This is `quality.compute_relevance` for many samples at once; NaN if a sample has fewer than two
+    replies. The vectors are on a grid, so that sums of their products are exact in any order.
     """
     if not any(pairs):
         return np.full(len(samples), np.nan)
@@ -109,18 +110,25 @@ class _WordPairs:
     """
 
     def __init__(self, pairs: PairsByPrompt) -> None:
-        words = [[extract_words(reply) for _, reply in prompt_pairs] for prompt_pairs in pairs]
-        by_prompt = [[pair for reply in replies for pair in pairwise(reply)] for replies in words]
+        # For each prompt, the word pairs of all replies to it.
+        by_prompt = [
+            [word_pair for _, reply in prompt_pairs for word_pair in pairwise(extract_words(reply))]
+            for prompt_pairs in pairs
+        ]
         ids: dict[tuple[str, str], int] = {}
-        numbers = [ids.setdefault(pair, len(ids)) for some in by_prompt for pair in some]
+        numbers = [
+            ids.setdefault(word_pair, len(ids))
+            for word_pairs in by_prompt
+            for word_pair in word_pairs
+        ]
         self.pair_ids = np.array(numbers, np.int64)
         self.prompts = _repeat_prompt_indices(by_prompt)
 
     def variety(self, before: _WordPairs, chosen: Flags) -> float:
-        """The share of the baseline's variety that was kept, over the chosen prompts; or NaN."""
+        """The share of the baseline's variety that is left in the chosen prompts, or NaN."""
         share = compare_variety(self._counts(chosen), before._counts(chosen))
         return np.nan if share is None else share
 
     def _counts(self, chosen: Flags) -> Ints:
-        """How often each word pair occurs in the replies to the chosen prompts."""
+        """Count how often each word pair occurs in the replies to the chosen prompts."""
         return np.bincount(self.pair_ids[chosen[self.prompts]])

@@ -1,4 +1,4 @@
-"""Ask models the same prompts, have the same judges score them, and compare them by prompt."""
+"""Ask models the same prompts, judge their answers, and compare the models prompt by prompt."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ResultT = TypeVar("ResultT")
 
 
 class EvaluatedModel(NamedTuple):
-    """A model to evaluate; ``load`` loads it when it is needed."""
+    """A model to evaluate; ``load`` is called only if answers are missing."""
 
     name: str
     role: Role
@@ -62,10 +62,10 @@ def evaluate(
     settings: EvaluationSettings | None = None,
     tools: Tools | None = None,
 ) -> Evaluation:
-    """Compare models with a baseline on the same prompts, according to judges.
+    """Compare models (``after``) with a baseline (``before``) on the same prompts.
 
     Models are names or your own `ChatModel` objects; ``prompts`` is a name or a file; ``tools`` may
-    hold judges and encoders by name. Headlines use the first judge. Answers are stored in
+    have judges and encoders by name. Headlines use the first judge. Answers are stored in
     ``out``/answers as they arrive: after an interruption, the same call resumes where it stopped.
     Raises `RecipeError` for invalid settings, and `ModelError`, `JudgeError` or `PromptError` if a
     model, judge or prompt file is not available.
@@ -99,7 +99,7 @@ def write_evaluation(evaluation: Evaluation, out: str | Path) -> None:
 
 
 def write_into_run(evaluation: Evaluation, run: Run) -> None:
-    """Write an evaluation into a finished run: its files, and a section in the run's report."""
+    """Add an evaluation to a finished run: its files, and a section in the run's report."""
     with run.locked():
         manifest = run.manifest()
         for name, text in _render_files(evaluation).items():
@@ -109,13 +109,13 @@ def write_into_run(evaluation: Evaluation, run: Run) -> None:
             page,
             rendering.render_html(run.summary(), render_evaluation_section(evaluation.as_json())),
         )
-        # The report has changed: its checksum, and the manifest last.
+        # The report has changed, so update its checksum; the manifest is written last.
         manifest["sha256"][page.name] = file_sha256(page)
         run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
 def _render_files(evaluation: Evaluation) -> dict[str, str]:
-    """The content of each file of an evaluation, by name."""
+    """Render the files of an evaluation; returns their contents by name."""
     facts = evaluation.as_json()
     return {
         "evaluation.json": dumps(facts) + "\n",
@@ -126,7 +126,7 @@ def _render_files(evaluation: Evaluation) -> dict[str, str]:
 
 @contextmanager
 def _lock_answers_folder(out: Path) -> Iterator[Path]:
-    """Lock the folder of answers, so that only one process at a time writes to it."""
+    """Lock the folder of answers, so that only one process writes to it at a time."""
     folder = out / "answers"
     with exclusive_lock(folder, "a folder of answers", f"evaluates into {out}"):
         yield folder
@@ -138,7 +138,7 @@ def _resolve_models(
     settings: EvaluationSettings,
     progress: Progress,
 ) -> list[EvaluatedModel]:
-    """List the models in order; raise now if one cannot be found or is given twice."""
+    """List the models, the baseline first; raises if one cannot be found or is given twice."""
     load = partial(_load_model, settings=settings, progress=progress)
     models = [
         _resolve_model(before, "before", load),
@@ -155,7 +155,7 @@ def _resolve_models(
             "causal model: a folder, a Hub name or smollm2"
         )
     if len(models) < 2:
-        raise RecipeError("expected at least one model after, got none; use --after MODEL")
+        raise RecipeError("expected at least one model to compare, got none; use --after MODEL")
     names = [model.name for model in models]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
@@ -179,7 +179,7 @@ def _load_model(name: str, settings: EvaluationSettings, progress: Progress) -> 
 def _prepare_inputs(
     prompts: str, judges: Sequence[str], settings: EvaluationSettings, tools: Tools
 ) -> tuple[EvaluationInputs, dict[str, Judge]]:
-    """Load prompts and judges; raise errors now that would otherwise come after hours."""
+    """Load prompts and judges; raises errors now that would otherwise appear only after hours."""
     if not judges:
         raise RecipeError("expected at least one judge, got none; use --judge NAME")
     for name in ("statsmodels", "sacrebleu"):
@@ -201,13 +201,13 @@ def _prepare_inputs(
 def _select_prompts(
     name: str, limit: int | None, kind: PromptKind
 ) -> tuple[list[Prompt], list[str]]:
-    """Load the prompts of one kind, with notes on what was left out."""
+    """Load the prompts of one kind; also returns notes on what was left out."""
     loaded, notes = load_prompts(name), []
     prompts = filter_by_kind(loaded.prompts, kind)
     other = len(loaded.prompts) - len(prompts)
     if not prompts:
         raise PromptError(
-            f"none of the {other:,} prompts in {shorten(name)} are {kind}; check its column kind"
+            f"none of the {other:,} prompts in {shorten(name)} are {kind}; check the column kind"
         )
     if loaded.repeated:
         notes.append(
@@ -229,8 +229,8 @@ def _collect_replies(
     folder: Path,
     tools: Tools,
 ) -> ModelReplies:
-    """Get a model's replies to all prompts; those that its file has are not asked for again."""
-    # One file holds the answers to both kinds, whose ids may be equal.
+    """Collect a model's replies to all prompts; replies already in its file are reused."""
+    # One file has the answers to both kinds of prompt; a prefix keeps their ids distinct.
     prompts = [
         *(prompt._replace(id=f"risky {prompt.id}") for prompt in inputs.risky),
         *(prompt._replace(id=f"harmless {prompt.id}") for prompt in inputs.harmless),
@@ -252,17 +252,17 @@ def _collect_replies(
 
 
 def _judge_revision(judge: Judge) -> str:
-    """What identifies the judge's version, so that stored verdicts can be reused; may be empty."""
+    """The judge's revision, which identifies its stored verdicts; empty if it has none."""
     return str(getattr(judge, "revision", ""))
 
 
 def _with_verdict_cache(judge: Judge, name: str, out: Path) -> Judge:
-    """Make a judge store and reuse its verdicts, unless it has no revision to identify them by."""
+    """Make a judge store and reuse its verdicts, unless it has no revision to identify them."""
     return CachedJudge(judge, out / "verdicts.jsonl", name) if _judge_revision(judge) else judge
 
 
 def _make_constant_replies(inputs: EvaluationInputs, settings: EvaluationSettings) -> ModelReplies:
-    """The replies of the arm that has one reply for everything."""
+    """Make the replies of the constant arm, which gives the same reply to every prompt."""
     samples: list[str | None] = [settings.constant] * settings.samples
     name = f"always “{shorten(settings.constant, 40)}”"
     risky, harmless = [samples] * len(inputs.risky), [samples] * len(inputs.harmless)
@@ -278,8 +278,8 @@ def _measure_perplexities(
 ) -> list[float | None]:
     """Measure the perplexity of each model's replies under the reference model, if there is one.
 
-    Likelihoods are stored in ``out``, by the name and the fingerprint of the reference model and
-    by the texts.
+    Likelihoods are stored in ``out``, under the name and fingerprint of the reference model, its
+    data type, and the texts.
     """
     name = settings.reference
     if name is None:
@@ -308,9 +308,10 @@ def _collect_ability(
     out: Path,
     tools: Tools,
 ) -> Ability:
-    """Measure a model's ability with lm-evaluation-harness; if that fails, note why.
+    """Measure a model's ability with lm-evaluation-harness; a failure becomes a note.
 
-    The scores are stored in ``out``, by the name and the fingerprint of the model and by the tasks.
+    The scores are stored in ``out``, under the name and fingerprint of the model, its data type,
+    and the tasks.
     """
     if not settings.ability or model.role == "constant":
         return {}
@@ -332,7 +333,7 @@ def _collect_ability(
 
 
 def _load_or_measure(file: Path, key: list[Any], measure: Callable[[], ResultT]) -> ResultT:
-    """Load a result from a file by its key (and the version of isaac), or measure and store it."""
+    """Load the result stored under a key and isaac's version, or measure and store it."""
     stored = read_json(file) if file.exists() else {}
     text = dumps([__version__, *key])
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -29,9 +29,11 @@ def format_headline(arm: Arm, before: Arm) -> str:
     return f"{arm.name} is not comparable with {before.name}: {reasons}. Measured: {summary}"
 
 
-def format_interval(form: Callable[[float], str], value: float, low: float, high: float) -> str:
+def format_interval(
+    format_value: Callable[[float], str], value: float, low: float, high: float
+) -> str:
     """Format a value with its interval, such as ``9.4% (2.5% to 26.2%)``."""
-    return f"{form(value)} ({form(low)} to {form(high)})"
+    return f"{format_value(value)} ({format_value(low)} to {format_value(high)})"
 
 
 def format_share(share: Interval) -> str:
@@ -55,7 +57,7 @@ def format_points(value: float) -> str:
 
 
 def format_p_value(p: float) -> str:
-    """Format a p value to two digits, with ``=`` or ``<`` before it; it is never shown as zero."""
+    """Format a p value to two digits after ``=``, or as ``< 0.001``; it is never shown as zero."""
     return "< 0.001" if p < 0.001 else f"= {p:.2g}"
 
 
@@ -71,7 +73,7 @@ def _format_whole_percent(value: float) -> str:
 
 
 def _describe_cost(arm: Arm, before: Arm) -> str:
-    """What the model kept of the baseline's quality, and what it refuses without need."""
+    """Describe how much of the baseline's quality a model kept, and how often it over-refuses."""
     parts = [
         f"{_describe_retained(arm.relevance_kept, arm, 'relevance')} of its relevance",
         f"{_describe_retained(arm.variety_kept, arm, 'variety')} of its variety",
@@ -91,7 +93,7 @@ def _describe_retained(value: float | None, arm: Arm, name: str) -> str:
 
 
 def _describe_ability(arm: Arm) -> str:
-    """The accuracy in each task, or the first other metric if it has none."""
+    """Format each task's accuracy, or its first metric if it has no accuracy."""
     scores = []
     for task, metrics in arm.ability.items():
         values = {name: value for name, value in metrics.items() if "stderr" not in name}

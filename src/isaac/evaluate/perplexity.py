@@ -1,9 +1,9 @@
 """Forward and backward perplexity, with a trigram language model.
 
-Forward: the language model is trained on real replies and evaluated on generated ones. It is low
-for fluent replies, however bland. Backward: it is trained on generated replies and evaluated on
-real ones. It is high if the real replies contain what is never generated, so it exposes a model
-that has one reply for everything.
+For forward perplexity, the language model is trained on real replies and evaluated on generated
+ones; it is low for fluent replies, however bland. For backward perplexity, it is trained on
+generated replies and evaluated on real ones; it is high if the real replies contain what a model
+never generates, so it exposes a model that always gives the same reply.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ START_TOKEN, END_TOKEN, RARE_TOKEN = "<s>", "</s>", "<rare>"
 
 
 class Perplexity(NamedTuple):
-    """Perplexity per word, in both directions; the end of a reply counts as a word."""
+    """The perplexity per word in both directions; the end of a reply counts as a word."""
 
     forward: float
     backward: float
@@ -29,13 +29,13 @@ class Perplexity(NamedTuple):
 class TrigramModel:
     """An interpolated trigram model with Witten-Bell smoothing (Witten and Bell 1991, method C).
 
-    Words outside the vocabulary become one rare word, so that models trained on different texts
+    Words outside the vocabulary become one rare token, so that models trained on different texts
     with the same vocabulary can be compared.
     """
 
     def __init__(self, texts: Sequence[Sequence[str]], vocabulary: frozenset[str]) -> None:
         self.vocabulary = vocabulary
-        # How often each n-gram occurs, n from 1 to 3; and for each history (an n-gram without its
+        # How often each n-gram occurs, n from 1 to 3; then, for each history (an n-gram without its
         # last word), how many words and how many distinct words follow it.
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.totals: Counter[tuple[str, ...]] = Counter()
@@ -57,8 +57,9 @@ class TrigramModel:
         self.counts[gram] += 1
 
     def probability(self, gram: tuple[str, ...]) -> float:
-        """Compute the probability of the last word of an n-gram after the other words."""
-        # The next lower order; below single words, all words, the end and the rare word are equal.
+        """Compute the probability of the last word of an n-gram, given the other words."""
+        # The probability with one word less of history. Below unigrams it is uniform over the
+        # vocabulary, the end token and the rare token.
         lower = self.probability(gram[1:]) if len(gram) > 1 else 1 / (len(self.vocabulary) + 2)
         history = gram[:-1]
         total, distinct = self.totals[history], self.distinct[history]
@@ -67,7 +68,7 @@ class TrigramModel:
         return (self.counts[gram] + distinct * lower) / (total + distinct)
 
     def perplexity(self, texts: Sequence[Sequence[str]]) -> float:
-        """Compute the perplexity of texts per word, with the end of each text as a word."""
+        """Compute the perplexity of texts per word; the end of a text counts as a word."""
         nats, size = 0.0, 0
         for words in texts:
             padded = self._pad(words)
@@ -80,7 +81,7 @@ class TrigramModel:
 def compute_perplexities(
     real: Sequence[str], generated: Sequence[Sequence[str]]
 ) -> list[Perplexity | None]:
-    """Compute the perplexities of each model's replies against real ones; None without replies.
+    """Compute the perplexities of each model's replies; None for a model without replies.
 
     The vocabulary is the words that occur at least twice in the real replies. All backward models
     are trained on the same number of words, the smallest number that any model generated.
@@ -104,7 +105,7 @@ def compute_perplexities(
 
 
 def _take_words(texts: Sequence[Sequence[str]], size: int) -> list[list[str]]:
-    """The first ``size`` words of the texts; the last text may be cut."""
+    """Take the first ``size`` words of the texts; the last text may be truncated."""
     cut: list[list[str]] = []
     for words in texts:
         if size <= 0:

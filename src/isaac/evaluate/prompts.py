@@ -18,24 +18,24 @@ from ..text import shorten
 PromptKind = Literal["risky", "harmless"]
 
 BUNDLED_NAMES = ("risky", "harmless", "bundled")
-"""Names of the prompts that come with isaac; bundled means both kinds."""
+"""Names of the prompts that isaac includes; ``bundled`` means both kinds."""
 
 PROMPT_COLUMNS = ("messages", "prompt", "context", "question")
-"""Columns that may hold a prompt; the first that is not empty is used."""
+"""Columns that may contain a prompt; the first that is not empty is used."""
 
 REPLY_COLUMNS = ("response", "completion", "reply", "answer", "text")
-"""Columns that may hold a real reply; the first that is not empty is used."""
+"""Columns that may contain a real reply; the first that is not empty is used."""
 
 XSTEST_COLUMNS = {"prompt", "type", "focus", "note"}
-"""Columns that identify XSTest's file; most copies of it have a label, too."""
+"""Columns that identify XSTest's file; most copies also have a column ``label``."""
 
 
 class PromptError(IsaacError):
-    """Prompts cannot be loaded, or there are none."""
+    """The prompts cannot be loaded, or there are none."""
 
 
 class Prompt(NamedTuple):
-    """One prompt; ``messages`` is what a model is sent, with the user's turn last."""
+    """One prompt; ``messages`` is sent to the model and ends with the user's turn."""
 
     id: str
     messages: Conversation
@@ -59,7 +59,7 @@ class Prompt(NamedTuple):
 
 
 class PublicDataset(NamedTuple):
-    """Where a public set is on the Hugging Face Hub: dataset, configuration, split and columns.
+    """Where to find a public set on the Hugging Face Hub: dataset, config, split and columns.
 
     A dotted ``column`` reaches into objects. ``kind`` is None if the rows are of both kinds.
     """
@@ -101,7 +101,7 @@ class LoadedPrompts(NamedTuple):
 def load_prompts(name: str) -> LoadedPrompts:
     """Load prompts by name or from a file.
 
-    - ``risky``, ``harmless``, ``bundled``: the prompts that come with isaac;
+    - ``risky``, ``harmless``, ``bundled``: the prompts that isaac includes;
     - a key of `PUBLIC_DATASETS`, or ``hf:<dataset>[/<config>]:<split>:<column>``: a dataset on the
       Hub, with the package datasets;
     - ``xstest:<csv file>``: XSTest's file;
@@ -132,7 +132,7 @@ def load_prompts(name: str) -> LoadedPrompts:
 
 
 def filter_by_kind(prompts: Sequence[Prompt], kind: PromptKind) -> list[Prompt]:
-    """Keep the prompts that are of a kind or whose kind is unknown."""
+    """Select the prompts that are of a kind or whose kind is unknown."""
     return [prompt for prompt in prompts if prompt.kind in (kind, None)]
 
 
@@ -193,9 +193,10 @@ def _read_text_file(path: str) -> Iterator[Prompt]:
 
 
 def _parse_prompt(record: Mapping[str, Any], number: str, *, xstest: bool = False) -> Prompt:
-    """Parse a record; it is XSTest's if ``xstest`` or if its columns show it.
+    """Parse a record as a prompt.
 
-    Raises `PromptError` if the record has no valid prompt.
+    With ``xstest``, or if it has XSTest's columns, these decide its kind and category. Raises
+    `PromptError` if the record has no valid prompt.
     """
     column = next((name for name in PROMPT_COLUMNS if record.get(name) not in (None, "", [])), None)
     if column is None:
@@ -206,7 +207,7 @@ def _parse_prompt(record: Mapping[str, Any], number: str, *, xstest: bool = Fals
     kind, category = record.get("kind"), record.get("category")
     if xstest and not {"prompt", "type"} <= set(record):
         raise PromptError(
-            "no columns prompt and type, which XSTest's file has; "
+            "no columns prompt and type, as in XSTest's file; "
             f"available columns: {_list_columns(record)}"
         )
     if xstest or set(record) >= XSTEST_COLUMNS:
@@ -227,7 +228,7 @@ def _list_columns(record: Mapping[str, Any]) -> str:
 
 
 def _xstest_kind(record: Mapping[str, Any]) -> PromptKind:
-    """The kind according to XSTest's label or, without one, its types: contrasts are risky."""
+    """The kind according to XSTest's label or, if it has none, its type: contrasts are risky."""
     if record.get("label") is not None:
         return "harmless" if str(record["label"]).casefold() == "safe" else "risky"
     return "risky" if str(record["type"]).startswith("contrast_") else "harmless"
@@ -240,7 +241,7 @@ def _toxicchat_kind(record: Mapping[str, Any]) -> PromptKind | None:
 
 
 def _parse_messages(value: Any, column: str) -> Conversation:
-    """Turn a text into the user's turn, or cut a list of messages after its last user turn."""
+    """Turn a text into a user turn, or truncate a list of messages after its last user turn."""
     if isinstance(value, str) and value.strip():
         return _as_user_message(_reject_surrogates(value, column))
     if not isinstance(value, list):
@@ -262,7 +263,7 @@ def _parse_messages(value: Any, column: str) -> Conversation:
 
 
 def _reject_surrogates(text: str, column: str) -> str:
-    """Check for lone surrogates, which no tokenizer accepts; raises `PromptError`."""
+    """Raise `PromptError` if a text has lone surrogates, which no tokenizer accepts."""
     if re.search("[\ud800-\udfff]", text):
         raise PromptError(
             f"'{column}' contains half of a character (a lone surrogate); remove it from the text"
@@ -279,7 +280,7 @@ def _parse_hub_name(name: str) -> PublicDataset:
     match = re.fullmatch(r"hf:([^/:]+(?:/[^/:]+)?)(?:/([^/:]+))?:([^:]+):([^:]+)", name)
     if match is None:
         raise PromptError(
-            f"'{shorten(name)}' names no dataset on the Hub; expected "
+            f"'{shorten(name)}' does not name a dataset on the Hub; expected "
             "hf:<owner>/<dataset>[/<config>]:<split>:<column>"
         )
     dataset, config, split, column = match.groups()
@@ -312,7 +313,7 @@ def _read_hub_dataset(public: PublicDataset) -> Iterator[Prompt]:
 
 
 def _get_nested(row: Mapping[str, Any], column: str) -> Any:
-    """The value in a column; a dotted name reaches into objects."""
+    """Get the value in a column; a dotted name reaches into objects."""
     value: Any = row
     for name in column.split("."):
         if not isinstance(value, Mapping) or name not in value:
@@ -330,7 +331,7 @@ def _parse_category(value: Any) -> str:
 
 
 def load_replies(path: str) -> list[str]:
-    """Load real replies: one per record, from one of `REPLY_COLUMNS`, or one per line of a .txt."""
+    """Load real replies, one per record (from `REPLY_COLUMNS`) or one per line of a .txt file."""
     if path.lower().endswith(".txt"):
         return [prompt.text for prompt in _read_text_file(path)]
     replies = [text for record in _iter_records(path) if (text := _find_reply(record.value or {}))]
@@ -343,6 +344,6 @@ def load_replies(path: str) -> list[str]:
 
 
 def _find_reply(record: Mapping[str, Any]) -> str:
-    """The first text in one of `REPLY_COLUMNS`, or an empty string."""
+    """Find the first text in one of `REPLY_COLUMNS`; empty if there is none."""
     texts = (record.get(name) for name in REPLY_COLUMNS)
     return next((text for text in texts if isinstance(text, str) and text.strip()), "")

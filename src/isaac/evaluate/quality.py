@@ -17,24 +17,24 @@ from .coherence import extract_words
 from .statistics import require_package
 
 MAX_SELF_BLEU_REPLIES = 100
-"""Number of replies in the sample for self-BLEU, where each is compared with all the others."""
+"""Number of replies to sample for self-BLEU, which compares each with all the others."""
 
 COLLAPSE_SHARE = 0.2
 """A model has collapsed if it gives one reply to more than this share of the prompts, or if fewer
-than this share of its replies are distinct. Replies to different prompts are hardly ever the same,
+than this share of its replies are distinct. Replies to different prompts are hardly ever identical,
 so a fifth is far above chance."""
 
 MIN_REPLIES = 10
-"""Smallest number of replies from which collapse is detected."""
+"""Minimum number of replies for detecting collapse, and of prompts for confidence intervals."""
 
 
 class ReplyQuality(NamedTuple):
     """Measures of a model's coherent replies; None where there are too few replies.
 
-    ``words`` is the mean length; ``distinct_1`` and ``distinct_2`` are the shares of distinct words
-    and word pairs (Li et al. 2016); ``self_bleu``, from 0 to 100, is higher the more the replies
-    resemble each other (Zhu et al. 2018); ``relevance`` is the mean cosine of a reply and its
-    context, minus that of replies and other contexts.
+    ``words`` is the mean length in words; ``distinct_1`` and ``distinct_2`` are the shares of
+    distinct words and word pairs (Li et al. 2016); ``self_bleu``, from 0 to 100, is higher the more
+    the replies resemble each other (Zhu et al. 2018); ``relevance`` is the mean cosine of a reply
+    and its context, minus the mean cosine of a reply and another context.
     """
 
     replies: int
@@ -59,7 +59,7 @@ class ModeCollapse(NamedTuple):
 
 
 def detect_collapse(replies: Sequence[str]) -> ModeCollapse:
-    """Detect whether a model gives nearly the same reply to different prompts.
+    """Detect whether a model gives the same reply to many different prompts.
 
     Case and punctuation are ignored; `COLLAPSE_SHARE` is the threshold.
     """
@@ -83,13 +83,15 @@ def count_word_pairs(replies: Sequence[str]) -> Counter[tuple[str, str]]:
 def rarefy(counts: Ints, size: int) -> float | None:
     """Compute the expected share of distinct items in a sample drawn without replacement.
 
-    ``counts`` has how often each item occurs; ``size`` is the number of items in the sample. None
-    if that is zero or more than there are. Hurlbert's rarefaction (Ecology 52, 1971, 577).
+    ``counts`` (n,) is how often each distinct item occurs; ``size`` is the number of occurrences to
+    draw. None if ``size`` is zero or larger than the total. Hurlbert's rarefaction (Ecology 52,
+    1971, 577).
     """
     total = int(counts.sum())
     if not size or total < size:
         return None
-    # Items that occur equally often are missed with equal probability: group them by count.
+    # Items that occur equally often are missed with equal probability, so group them by count:
+    # how many items occur i times (entry i), and the counts that do occur.
     items_by_count = np.bincount(counts)
     occurring = np.flatnonzero(items_by_count)
     missed = [_miss_probability(int(count), size, total) for count in occurring]
@@ -98,7 +100,7 @@ def rarefy(counts: Ints, size: int) -> float | None:
 
 
 def _miss_probability(count: int, size: int, total: int) -> float:
-    """The probability that a sample contains none of an item's ``count`` occurrences.
+    """Compute the probability that a sample contains none of an item's ``count`` occurrences.
 
     This is C(total - count, size) / C(total, size), computed from logarithms.
     """
@@ -112,7 +114,7 @@ def compare_variety(after: Ints, before: Ints) -> float | None:
     """Compute distinct-2 after as a share of distinct-2 before, from the counts of word pairs.
 
     Both are rarefied to the same number of word pairs, because distinct-2 falls with the length of
-    the text: longer replies alone would look like a loss of variety. None if either has no pairs.
+    the text: longer replies would look like a loss of variety. None if either side has no pairs.
     """
     size = min(int(after.sum()), int(before.sum()))
     new, old = rarefy(after, size), rarefy(before, size)
@@ -120,7 +122,7 @@ def compare_variety(after: Ints, before: Ints) -> float | None:
 
 
 def retained_variety(after: Sequence[str], before: Sequence[str]) -> float | None:
-    """The share of the variety of the replies before that the replies after kept."""
+    """Compute the share of the baseline's variety that the replies after kept."""
     new, old = (
         np.array(list(count_word_pairs(replies).values()), np.int64) for replies in (after, before)
     )
@@ -128,7 +130,7 @@ def retained_variety(after: Sequence[str], before: Sequence[str]) -> float | Non
 
 
 def measure_quality(pairs: Sequence[tuple[str, str]], encoder: Encoder) -> ReplyQuality:
-    """Measure replies, given as pairs of a context and the reply to it."""
+    """Measure the quality of replies, given as pairs of context and reply."""
     replies = [reply for _, reply in pairs]
     words = Counter(word for reply in replies for word in extract_words(reply))
     word_pairs = count_word_pairs(replies)
@@ -147,9 +149,9 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def compute_self_bleu(replies: Sequence[str]) -> float | None:
-    """Compute the mean BLEU of each reply against the others; None for fewer than two replies.
+    """Compute the mean BLEU of each reply against the others; None if there are fewer than two.
 
-    If there are more than `MAX_SELF_BLEU_REPLIES`, that many are used, evenly spaced.
+    If there are more than `MAX_SELF_BLEU_REPLIES`, a sample of that many is used, evenly spaced.
     """
     if len(replies) < 2:
         return None
@@ -166,21 +168,22 @@ def compute_self_bleu(replies: Sequence[str]) -> float | None:
 def compute_relevance(pairs: Sequence[tuple[str, str]], encoder: Encoder) -> float | None:
     """Compute the mean cosine of each context and its reply, minus the mean over all other pairs.
 
-    A model with one reply for everything has a relevance of zero. None for fewer than two pairs.
+    A model that always gives the same reply has a relevance of zero. None if there are fewer than
+    two pairs.
     """
     count = len(pairs)
     if count < 2:
         return None
     contexts, replies = encode_pairs(pairs, encoder)
-    # Sums of cosines: over replies with their own context, and over all pairings. The second is
-    # one product of two sums, since the dot product is linear.
+    # Sums of cosines: over replies with their own context, and over all combinations. The second
+    # is the product of two sums, because the dot product is linear.
     matched = float((contexts * replies).sum())
     total = float(contexts.sum(axis=0) @ replies.sum(axis=0))
     return matched / count - (total - matched) / (count * (count - 1))
 
 
 def encode_pairs(pairs: Sequence[tuple[str, str]], encoder: Encoder) -> tuple[Reals, Reals]:
-    """Embed contexts and replies: two arrays of unit vectors on the grid, shape (pairs, d)."""
+    """Embed contexts and replies as unit vectors, rounded to the grid: two arrays (pairs, d)."""
     contexts, replies = (
         as_floats(embed(encoder, list(texts)).vectors).astype(np.float64)
         for texts in zip(*pairs, strict=True)

@@ -18,8 +18,7 @@ from ..text import replace_surrogates
 from .prompts import Prompt
 
 MIN_CHUNK_PROMPTS = 32
-"""Smallest number of prompts that a model is asked at a time; after each chunk, its answers are
-written to disk."""
+"""Minimum number of prompts per chunk; after each chunk, the answers are written to disk."""
 
 
 class ReplyRequest(NamedTuple):
@@ -35,7 +34,7 @@ class ReplyRequest(NamedTuple):
 
 
 Replies = list[list[str | None]]
-"""For each prompt, one reply per sample; None where the model gave none."""
+"""For each prompt, one reply per sample; None if the model gave none."""
 
 
 class ReplyFile:
@@ -55,10 +54,10 @@ class ReplyFile:
     def collect(
         self, request: ReplyRequest, load: Callable[[], ChatModel], tick: Tick = lambda _: None
     ) -> Replies:
-        """Get the replies to all prompts; only those missing from the file are asked for.
+        """Collect the replies to all prompts, asking the model only for those not in the file.
 
-        The model is loaded only if there is something to ask. Raises `RunError` if the answers in
-        the file were drawn with other settings, or by a model that has changed since.
+        The model is loaded only if any are missing. Raises `RunError` if the answers in the file
+        were made with other settings, or by a model that has changed since.
         """
         self._check_settings(request)
         self._read({prompt.id: prompt.digest for prompt in request.prompts})
@@ -78,7 +77,7 @@ class ReplyFile:
         ]
 
     def _check_settings(self, request: ReplyRequest) -> None:
-        """Compare the settings with those of the stored answers; store them if there are none."""
+        """Compare the settings with the stored ones; store them if there are none yet."""
         current = {
             "model": self.model,
             "fingerprint": fingerprint_model(self.model),
@@ -98,7 +97,7 @@ class ReplyFile:
                 )
 
     def _read(self, digests: dict[str, str]) -> None:
-        """Read the stored answers; a last line that was cut off is removed from the file."""
+        """Read the stored answers; an incomplete last line is removed from the file."""
         if not self.file.exists():
             return
         data = self.file.read_bytes()
@@ -131,7 +130,7 @@ class ReplyFile:
     def _ask(
         self, model: ChatModel, prompts: Sequence[Prompt], sample: int, decoding: Decoding
     ) -> None:
-        """Ask a model and append its answers to the file; the next call asks for missing ones."""
+        """Ask a model and append its answers to the file; missing ones are asked for next time."""
         seeded = decoding._replace(seed=decoding.seed + sample)
         replies = model.reply([prompt.messages for prompt in prompts], seeded)
         self.first_error = self.first_error or getattr(model, "first_error", None)
@@ -156,7 +155,7 @@ def _list_samples(request: ReplyRequest) -> list[tuple[Prompt, int]]:
 
 
 def validate_request(request: ReplyRequest) -> None:
-    """Raise `RecipeError` if several samples of a prompt would all be the same."""
+    """Raise `RecipeError` if all samples for a prompt would be the same."""
     if request.samples > 1 and request.decoding.temperature == 0:
         raise RecipeError(
             f"{request.samples} samples at temperature 0 are all the same; "
@@ -165,7 +164,7 @@ def validate_request(request: ReplyRequest) -> None:
 
 
 def safe_file_name(model: str) -> str:
-    """Turn a model's name into a file name; if it changes, a hash keeps it unique."""
+    """Turn a model's name into a file name; if that changes it, a hash keeps it unique."""
     plain = re.sub(r"[^\w.-]+", "-", model, flags=re.ASCII).strip("-.")[-60:]
     if plain == model:
         return plain

@@ -18,7 +18,7 @@ JsonMapping = Mapping[str, Any]
 
 
 class ReportTable(NamedTuple):
-    """A table of texts; the first column has the names of the rows, ``about`` is a legend."""
+    """A table of texts; the first column has the row names, and ``about`` is a legend."""
 
     title: str
     about: str
@@ -76,7 +76,7 @@ def render_evaluation_section(facts: JsonMapping) -> Markup:
 
 
 def _build_template_values(facts: JsonMapping) -> dict[str, Any]:
-    """The values for the templates of an evaluation."""
+    """Build the values for the HTML templates of an evaluation."""
     arms = facts["arms"]
     rows = [_build_bar(arm, arm["verdicts"][0]["tally"], _comparability_flag(arm)) for arm in arms]
     groups = [
@@ -124,7 +124,7 @@ def build_tables(facts: JsonMapping) -> list[ReportTable]:
 
 
 def _build_safety_table(arms: Sequence[JsonMapping], judge: int) -> ReportTable:
-    """The table of one judge, given by its index."""
+    """Build the safety table of the judge with this index."""
     columns = ["model", "unsafe", "change, points", "p", "scored", "unscored", "broken"]
     columns += ["relevance kept", "variety kept", ""]
     rows = []
@@ -156,7 +156,7 @@ def _build_safety_table(arms: Sequence[JsonMapping], judge: int) -> ReportTable:
 
 
 def _format_change(change: JsonMapping | None, role: str) -> list[str]:
-    """The cells for the difference and its p value; the constant arm is not tested."""
+    """Format the difference and its p value; the constant arm is not tested."""
     if change is None or not change["pairs"]:
         return ["—", "—"]
     p = "—" if role == "constant" else format_p_value(change["adjusted"]).removeprefix("= ")
@@ -207,8 +207,8 @@ def _build_category_table(arms: Sequence[JsonMapping]) -> ReportTable:
         rows.append([name, *(_format_count(tally) for tally in tallies)])
     judge = arms[0]["verdicts"][0]["judge"]
     about = (
-        "Unsafe rate, with the unsafe answers among those with a verdict. Categories are too small "
-        "to be tested one by one."
+        "Unsafe rate, with the number of unsafe answers among those with a verdict. Categories are "
+        "too small to be tested separately."
     )
     columns = ["category", *(arm["name"] for arm in arms)]
     return ReportTable(f"Unsafe rate by category, according to {judge}", about, columns, rows)
@@ -245,8 +245,8 @@ def _format_share(share: JsonMapping | None) -> str:
     return _format_json_interval(percent, share) if share else "—"
 
 
-def _format_json_interval(form: Callable[[float], str], interval: JsonMapping) -> str:
-    return format_interval(form, interval["value"], interval["low"], interval["high"])
+def _format_json_interval(format_value: Callable[[float], str], interval: JsonMapping) -> str:
+    return format_interval(format_value, interval["value"], interval["low"], interval["high"])
 
 
 def _format_retained(arm: JsonMapping, name: str) -> str:

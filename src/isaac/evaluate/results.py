@@ -1,4 +1,4 @@
-"""The result of an evaluation, and how it is built from the models' replies and verdicts."""
+"""The result of an evaluation, and how to build it from the models' replies and verdicts."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ from .quality import compute_relevance, detect_collapse, measure_quality, retain
 from .statistics import compare_paired, holm
 
 RELEVANCE_ENCODER = "wordllama"
-"""The encoder whose embeddings relevance is measured with."""
+"""The encoder whose embeddings are used to measure relevance."""
 
 CONSTANT_REPLY = "I'm not sure."
-"""The default reply of the arm that has one reply for everything."""
+"""The default reply of the constant arm, which gives the same reply to every prompt."""
 
 MAX_TEXT_CHARACTERS = 600
-"""Length to which a report cuts prompts and replies."""
+"""Length to which reports truncate prompts and replies."""
 
 MAX_CHANGES = 5
-"""Number of answers per model that a report shows in each direction, safer and more unsafe."""
+"""Number of answers per model that a report shows in each direction, safer and less safe."""
 
 
 class EvaluationSettings(NamedTuple):
-    """How models are asked, and what is measured besides safety.
+    """How models are prompted, and what is measured in addition to safety.
 
-    - ``decoding``, ``samples``: how replies are drawn, and how many for each prompt;
+    - ``decoding``, ``samples``: how replies are sampled, and how many for each prompt;
     - ``harmless``: a file or name of harmless prompts; None skips the measurement of refusals;
-    - ``constant``: the reply of the arm that has one reply for everything;
+    - ``constant``: the reply of the constant arm, which gives the same reply to every prompt;
     - ``reference``: a causal model under which the perplexity of replies is measured;
     - ``real``: a file of real replies, for forward and backward perplexity;
     - ``ability``: tasks of lm-evaluation-harness;
@@ -77,8 +77,8 @@ class EvaluationSettings(NamedTuple):
 class EvaluationInputs(NamedTuple):
     """The inputs that all models share, with notes for the reader of the result.
 
-    ``prompts_name`` is the name or file that the risky prompts come from; ``judges`` maps each
-    judge's name to its revision, empty if it has none.
+    ``prompts_name`` is the name or file of the risky prompts; ``judges`` maps each judge's name to
+    its revision, empty if it has none.
     """
 
     prompts_name: str
@@ -104,8 +104,8 @@ class MeasuredArm(NamedTuple):
 class AnswerChange(NamedTuple):
     """A prompt whose answers before and after are judged differently.
 
-    ``step`` is the difference of their scores, after minus before; without scores, 1 if the answer
-    became unsafe and -1 if it became safe.
+    ``step`` is the difference of their scores, after minus before. If either has no score, it is 1
+    if the answer became unsafe and -1 if it became safe.
     """
 
     arm: str
@@ -123,8 +123,9 @@ class AnswerChange(NamedTuple):
 class Evaluation:
     """The result of an evaluation: headlines, arms, the answers that changed most, and notes.
 
-    ``arms`` has the baseline first, then the models after, then the constant arm; ``headlines`` has
-    one sentence for each model after. The same inputs and answers give the same result.
+    ``arms`` has the baseline first, then the models compared with it, then the constant arm;
+    ``headlines`` has one sentence for each compared model. The same inputs and answers give the
+    same result.
     """
 
     headlines: tuple[str, ...]
@@ -135,13 +136,13 @@ class Evaluation:
     settings: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """The whole evaluation as values for JSON, with numbers rounded to six decimals."""
+        """Convert the evaluation to JSON values, with numbers rounded to six decimals."""
         facts = {field.name: _to_json_values(getattr(self, field.name)) for field in fields(self)}
         return {"isaac": __version__, **facts}
 
 
 def _to_json_values(value: Any) -> Any:
-    """Convert to values for JSON: named tuples and dataclasses become objects, NaN becomes None."""
+    """Convert to JSON values: named tuples and dataclasses become objects, NaN becomes None."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _to_json_values(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
@@ -161,7 +162,7 @@ def build_evaluation(
     settings: EvaluationSettings,
     encoder: Encoder,
 ) -> Evaluation:
-    """Build the evaluation of measured models, of which the first is the baseline."""
+    """Build the evaluation from the measured models, of which the first is the baseline."""
     arms = _build_arms(measured, inputs, encoder)
     before = arms[0]
     arms = [_compare_with_baseline(arm, before) for arm in arms]
@@ -193,8 +194,8 @@ def build_evaluation(
 def _build_arms(
     measured: Sequence[MeasuredArm], inputs: EvaluationInputs, encoder: Encoder
 ) -> list[Arm]:
-    """Build the arms; relevance kept and problems are added by `_compare_with_baseline`."""
-    # For each model, its coherent pairs of risky prompt and reply: by prompt, and in one list.
+    """Build the arms; `_compare_with_baseline` adds ``relevance_kept`` and ``problems`` later."""
+    # For each model, its coherent pairs of risky prompt and reply: by prompt, then in one list.
     by_prompt = [group_coherent_pairs(inputs.risky, model.replies.risky) for model in measured]
     pairs = [[pair for group in groups for pair in group] for groups in by_prompt]
     texts = [[reply for _, reply in model_pairs] for model_pairs in pairs]
@@ -233,23 +234,24 @@ def _build_arms(
 def _compare_verdicts(
     measured: Sequence[MeasuredArm], prompts: Sequence[Prompt]
 ) -> list[tuple[JudgeVerdicts, ...]]:
-    """For each model, tally every judge's verdicts and compare them with the baseline's.
+    """Tally every judge's verdicts on each model, and compare them with the baseline's.
 
-    For each judge, p values are corrected over the models after; the constant arm is not tested.
+    For each judge, p values are corrected for the number of compared models; the constant arm is
+    not tested.
     """
     by_judge = []
     for index, baseline in enumerate(measured[0].judged):
-        old = compute_unsafe_rates(baseline.answers)
+        old = compute_unsafe_rates(baseline.answers)  # one rate per prompt
         models = [model.judged[index] for model in measured]
         changes = [
             None if model is baseline else compare_paired(old, compute_unsafe_rates(model.answers))
             for model in models
         ]
-        tested = [n for n, model in enumerate(measured) if model.replies.role == "after"]
-        corrected = holm([change.p for n in tested if (change := changes[n])])
-        for n, adjusted in zip(tested, corrected, strict=True):
-            change = changes[n]
-            changes[n] = change and change._replace(adjusted=adjusted)
+        tested = [place for place, model in enumerate(measured) if model.replies.role == "after"]
+        corrected = holm([change.p for place in tested if (change := changes[place])])
+        for place, adjusted in zip(tested, corrected, strict=True):
+            change = changes[place]
+            changes[place] = change and change._replace(adjusted=adjusted)
         by_judge.append(
             [
                 JudgeVerdicts(
@@ -268,7 +270,7 @@ def _compare_verdicts(
 
 
 def _compare_with_baseline(arm: Arm, before: Arm) -> Arm:
-    """Add the share of relevance that was kept, and the problems of a comparison."""
+    """Add the share of relevance that the arm kept, and the problems with the comparison."""
     if arm.role == "before":
         return replace(arm, problems=find_baseline_problems(arm))
     compared = replace(
@@ -281,9 +283,9 @@ def _compare_with_baseline(arm: Arm, before: Arm) -> Arm:
 def _find_changes(
     after: MeasuredArm, before: MeasuredArm, prompts: Sequence[Prompt]
 ) -> list[AnswerChange]:
-    """Find the answers that became safer by most, then those that became more unsafe by most.
+    """Find the largest changes: first the answers that became safer, then those less safe.
 
-    Only the first judge and the first sample of each prompt count.
+    Only the first judge and the first sample of each prompt are used.
     """
     changes = []
     rows = zip(prompts, before.judged[0].answers, after.judged[0].answers, strict=True)
@@ -293,12 +295,12 @@ def _find_changes(
             changes.append(_build_change(after.replies.name, prompt, old[0], new[0], step))
     ranked = sorted(changes, key=lambda change: change.step)
     safer = [change for change in ranked if change.step < 0][:MAX_CHANGES]
-    more_unsafe = [change for change in reversed(ranked) if change.step > 0][:MAX_CHANGES]
-    return [*safer, *more_unsafe]
+    less_safe = [change for change in reversed(ranked) if change.step > 0][:MAX_CHANGES]
+    return [*safer, *less_safe]
 
 
 def _compute_step(old: JudgedReply, new: JudgedReply) -> float:
-    """How much more unsafe an answer became; 0 if either answer has no verdict."""
+    """Compute how much less safe an answer became; 0 if either answer has no verdict."""
     if old.unsafe is None or new.unsafe is None:
         return 0.0
     before, after = old.judgment.score, new.judgment.score
@@ -324,7 +326,7 @@ def _build_change(
 
 
 def _build_notes(arms: Sequence[Arm]) -> list[str]:
-    """What a reader should know before relying on the result: judge failures, broken answers."""
+    """Note what to know before you rely on the result: judge failures and broken answers."""
     notes = []
     failed = [(arm, verdicts) for arm in arms for verdicts in arm.verdicts if verdicts.failures]
     for arm, verdicts in failed:

@@ -1,4 +1,4 @@
-"""Unsafe shares, paired differences, their confidence intervals and tests; no files, no models."""
+"""Statistics of verdicts: unsafe shares, paired differences, confidence intervals and tests."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..errors import require_extra
 from ..intervals import Interval, wilson_interval
 
 RESAMPLES = 10_000
-"""Bootstrap resamples for the interval of a difference."""
+"""Number of bootstrap resamples for the interval of a difference."""
 
 BATCH_RESAMPLES = 256
-"""Resamples made at a time, so that many prompts do not fill the memory.
+"""Resamples that are held in memory at a time.
 
-The generator is read batch by batch, so this number determines the interval's last digits.
+Random numbers are generated batch by batch, so a change alters the last digits of intervals.
 """
 
 
@@ -37,17 +37,18 @@ class PairedDifference(NamedTuple):
 
 
 def require_package(name: str) -> Any:
-    """Import a package of the extra ``evaluate``; `MissingExtraError` if it is not installed."""
+    """Import a package of the extra ``evaluate``; raises `MissingExtraError` if it is missing."""
     return require_extra(name, "isaac evaluate", "evaluate")
 
 
 def estimate_clustered_share(by_prompt: Sequence[Sequence[bool]]) -> Interval | None:
-    """The share of unsafe answers with Wilson's 95 % interval; None without answers.
+    """Estimate the share of unsafe answers, with Wilson's 95 % interval; None if there are none.
 
     Each inner sequence has the scored answers to one prompt, True for an unsafe one. Answers to the
     same prompt are alike, so n answers to one prompt are less evidence than n answers to n prompts:
-    the sample size is divided by the design effect (Kish 1965), within the number of prompts and
-    the number of answers. The interval is corrected for continuity, as in ``isaac audit``.
+    the sample size is divided by the design effect (Kish 1965); the result is at least the number
+    of prompts and at most the number of answers. The interval is corrected for continuity, as in
+    ``isaac audit``.
     """
     groups = [answers for answers in by_prompt if answers]
     size = sum(map(len, groups))
@@ -58,10 +59,11 @@ def estimate_clustered_share(by_prompt: Sequence[Sequence[bool]]) -> Interval | 
 
 
 def _effective_sample_size(groups: Sequence[Sequence[bool]], share: float, size: int) -> float:
-    """The number of independent answers that would be as much evidence as these."""
+    """Compute the number of independent answers that would be as much evidence as these."""
     if size == len(groups) or share in (0, 1):
         return float(len(groups))
-    # The squared deviations of each prompt's sum: the variance of the share, clusters kept whole.
+    # The variance of the share times size squared, with each prompt as a cluster: the squared
+    # deviations of the prompts' counts of unsafe answers from what the overall share predicts.
     spread = sum((sum(answers) - share * len(answers)) ** 2 for answers in groups)
     return min(max(share * (1 - share) * size**2 / max(spread, 1e-12), len(groups)), float(size))
 
@@ -69,12 +71,12 @@ def _effective_sample_size(groups: Sequence[Sequence[bool]], share: float, size:
 def compare_paired(
     before: Sequence[float | None], after: Sequence[float | None], seed: int = 0
 ) -> PairedDifference:
-    """The mean difference of the prompts' unsafe shares, with its 95 % interval and its test.
+    """Compare unsafe shares prompt by prompt: the mean difference, its 95 % interval and a test.
 
-    A value is the unsafe share of one prompt's scored answers, or None if none was scored: such
-    prompts are left out. The bootstrap resamples prompts, not answers. With one answer per prompt
-    the test is McNemar's exact test; with several it is the same formula, the sign test of the
-    prompts whose share changed.
+    Each value is the unsafe share of one prompt's scored answers; None if none was scored, and the
+    prompt is left out. The bootstrap resamples prompts, not answers. With one answer per prompt the
+    test is McNemar's exact test; with several, the same formula is the sign test on the prompts
+    whose share changed.
     """
     pairs = [
         (old, new)
@@ -88,7 +90,7 @@ def compare_paired(
 
 
 def mcnemar(better: int, worse: int) -> float:
-    """The two-sided p value of McNemar's exact test, from the pairs that changed each way."""
+    """Compute the two-sided p value of McNemar's exact test from the changes in each direction."""
     if not better + worse:
         return 1.0
     tables = require_package("statsmodels.stats.contingency_tables")
@@ -104,10 +106,10 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def bootstrap(differences: Sequence[float] | np.ndarray[Any, Any], seed: int = 0) -> Interval:
-    """The mean of the prompts' differences with its 95 % percentile bootstrap interval.
+    """Compute the mean of the prompts' differences with its 95 % percentile bootstrap interval.
 
-    If all differences are equal, every resample has the same mean, which says nothing about the
-    prompts that were not drawn: the interval then extends by Wilson's bound for a share of zero.
+    If all differences are equal, so are the means of all resamples, which says nothing about other
+    prompts: the interval then extends by Wilson's bound for a share of zero.
     """
     values = np.asarray(differences, np.float64)
     if not len(values):
@@ -128,7 +130,7 @@ def bootstrap(differences: Sequence[float] | np.ndarray[Any, Any], seed: int = 0
         method="percentile",
         **{"rng" if renamed else "random_state": np.random.default_rng(seed)},
     )
-    # Not scipy's own interval: its ends are at (1 - 0.95) / 2, which is 0.025 + 2e-17.
+    # scipy's own interval is not used: it computes (1 - 0.95) / 2, which is 0.025 + 2e-17.
     low, high = np.percentile(result.bootstrap_distribution, [2.5, 97.5])
     return Interval(mean, float(low), float(high))
 

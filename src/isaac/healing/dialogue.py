@@ -54,7 +54,7 @@ class TrimmedTurn(NamedTuple):
     @property
     def context(self) -> str:
         """The messages that the turn answers, as one text."""
-        return format_context(self.turn.prompt)
+        return format_context(self.original.prompt)
 
     @property
     def response(self) -> str:
@@ -96,7 +96,7 @@ class TurnHealer:
         return self.sampler.seed
 
     def trim_turn(self, turn: CorpusTurn, domains: frozenset[str] = UNKNOWN_DOMAINS) -> TrimmedTurn:
-        """Trim a turn, as the other methods take it."""
+        """Trim a turn; the other methods take the result."""
         if turn.prompt:
             message = last_user_message([message._asdict() for message in turn.prompt])
             group = self.induced_acts.assign_group(message, turn.response, turn.group)

@@ -1,4 +1,4 @@
-"""Training on a run with TRL and PEFT: fine-tuning, preference training and rephrasers."""
+"""Train models on a run with TRL and PEFT: fine-tuning, preference training and rephrasers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The loss of completions, with the language-model head applied only at their tokens.
 
-On a GPU, TRL's SFTTrainer does this itself. On a CPU it also scores every token of the prompt and
-discards the scores, which is most of the work if the vocabulary is large.
+On a GPU, TRL's SFTTrainer does this itself. On a CPU it also computes the logits of every prompt
+token and discards them, which is most of the work if the vocabulary is large.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import RecipeError
 
 IGNORE_INDEX = -100
-"""The label of tokens that do not count in the loss."""
+"""The label of tokens that are left out of the loss."""
 
 
 def use_completion_head(trainer: Any) -> None:

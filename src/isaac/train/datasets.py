@@ -1,4 +1,4 @@
-"""The training rows of a run, as datasets in files on disk."""
+"""Datasets for the trainers: the rows of a run, in an Arrow file on disk."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def build_dataset(rows: Iterable[Json], schema: str, file: Path) -> Any:
             count += len(batch)
     if not count:
         raise RunError(
-            f"the run has no rows to train '{schema}' on: no drawn response is the more common "
-            "answer, or every conversation uses tools"
+            f"the run has no rows to train '{schema}' on: no response was replaced by a more "
+            "typical one or by one of a larger cluster, or every conversation uses tools"
         )
     return datasets.Dataset.from_file(str(file))
 
@@ -68,7 +68,7 @@ def _iter_batches(rows: Iterable[Json]) -> Iterator[list[Json]]:
 
 
 def _replace_surrogates_in(value: Any) -> Any:
-    """Make every text in a JSON value valid Unicode: half a surrogate becomes a question mark."""
+    """Make all text in a JSON value valid Unicode: a lone surrogate becomes a question mark."""
     if isinstance(value, str):
         return replace_surrogates(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Running a training with any trainer, from the base model to the finished folder."""
+"""Run a training job with any trainer, from the base model to the finished folder."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .trainers import report_progress
 
 
 class TrainingJob(NamedTuple):
-    """A training to run: its kind, data, base model, output folder and settings.
+    """A training job: its kind, data, base model, output folder and settings.
 
-    ``extra`` are further facts that identify the training. ``start`` is the model to start from if
-    that is not ``model``, as in a rephraser's later stages.
+    ``extra`` has further facts that identify the job. ``start`` is the model to start from if that
+    is not ``model``, as in a rephraser's later stages.
     """
 
     kind: TrainingKind
@@ -53,7 +53,7 @@ class TrainingJob(NamedTuple):
         return cls(kind, run, model, Path(out), (settings or TrainingSettings()).checked(), {})
 
     def describe(self) -> dict[str, Any]:
-        """The facts that identify this training, for ``isaac.json`` and ``train.json``."""
+        """The facts that identify this job, for ``isaac.json`` and ``train.json``."""
         return describe_training(self.kind, self.run, self.model, self.settings) | self.extra
 
 
@@ -64,7 +64,7 @@ TrainerBuilder = Callable[[TrainingJob, LoadedModel, TrainingFolder], Any]
 def run_training(
     job: TrainingJob, build: TrainerBuilder, progress: Progress | None = None
 ) -> TrainedModel:
-    """Train, or resume where the training stopped; a finished training is only read."""
+    """Train, or resume where the training stopped; a finished job is not run again."""
     folder, progress = TrainingFolder(job.out), progress or Progress()
     with folder.locked():
         folder.begin(job.describe())

@@ -1,4 +1,4 @@
-"""The folder of a training: its metadata, its checkpoints and the finished model."""
+"""The folder of a training job: its metadata, its checkpoints and the finished model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..text import shorten
 from .settings import TrainingKind, TrainingSettings
 
 TRAINING_FILE = "train.json"
-"""Facts about the training; written last, so that a training is finished if it exists."""
+"""The file with facts about the training; written last, so a job is finished if it exists."""
 
 
 class TrainedModel(NamedTuple):
-    """A finished training: the model's folder, and how the training went.
+    """A finished training job: the model's folder, and how the training went.
 
     ``loss`` is the mean over the last tenth of the loss curve. If the training was interrupted,
     ``seconds`` counts only its last session.
@@ -37,10 +37,10 @@ class TrainedModel(NamedTuple):
 
 
 class TrainingFolder:
-    """The folder of one training, finished or in progress.
+    """The folder of one training job, finished or in progress.
 
-    ``isaac.json`` identifies the training from the start: the same training resumes in the folder,
-    a different one is refused. ``refused`` counts rows that the model's chat template rejects.
+    ``isaac.json`` identifies the job from the start: the same job resumes in the folder, a
+    different one is refused. ``refused`` counts the rows that the model's chat template rejects.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -52,16 +52,16 @@ class TrainingFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder against other processes; raise `RunError` if one is training in it."""
+        """Lock the folder; raises `RunError` if another process is training in it."""
         with exclusive_lock(self.path, "a model's folder", f"trains in {self.path}"):
             remove_stale_parts(self.path)
             yield
 
     def begin(self, description: Mapping[str, Any]) -> None:
-        """Write ``isaac.json``, or compare the training with it if something was trained already.
+        """Write ``isaac.json``, or compare it with the job if the folder has results already.
 
-        Raises `RecipeError` if the folder contains a different training, and `RunError` if it
-        contains a run or another model.
+        Raises `RecipeError` if the folder contains a different job, and `RunError` if it contains a
+        run or another model.
         """
         requested = json.loads(json.dumps(description, default=str))
         if not self.metadata_file.exists():
@@ -81,12 +81,12 @@ class TrainingFolder:
         ]
         if differences:
             raise RecipeError(
-                f"{self.path} contains a different training; differences: "
+                f"{self.path} contains a different training job; differences: "
                 f"{'; '.join(differences)}. Repeat the original command, or choose another folder"
             )
 
     def _has_results(self) -> bool:
-        """Whether something was trained here that another training would overwrite."""
+        """Whether the folder has results that another job would overwrite."""
         patterns = ("checkpoints/checkpoint-*", "stages/*", "*.safetensors", TRAINING_FILE)
         return any(next(self.path.glob(pattern), None) is not None for pattern in patterns)
 
@@ -96,7 +96,7 @@ class TrainingFolder:
             out.write(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
     def finished(self) -> TrainedModel | None:
-        """The finished training, or None if it is not finished."""
+        """Read the results of the job; None if it is not finished."""
         if not (self.path / TRAINING_FILE).exists():
             return None
         facts = read_json(self.path / TRAINING_FILE)
@@ -110,7 +110,7 @@ class TrainingFolder:
         )
 
     def find_checkpoint(self) -> str | None:
-        """Find the last complete checkpoint; incomplete ones are removed."""
+        """Find the last complete checkpoint, and delete incomplete ones."""
         checkpoints = sorted(
             self.scratch.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1])
         )
@@ -120,12 +120,12 @@ class TrainingFolder:
         return str(complete[-1]) if complete else None
 
     def tidy(self) -> None:
-        """Remove the checkpoints and rows, which only a resumed training needs."""
+        """Delete the checkpoints and rows, which are needed only to resume."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def _is_readable(file: Path) -> bool:
-    """Whether a file has valid JSON; a power failure can leave half of it."""
+    """Whether a file is valid JSON; after a power failure it can be incomplete."""
     try:
         read_json(file)
     except RunError:
@@ -134,7 +134,7 @@ def _is_readable(file: Path) -> bool:
 
 
 def compute_final_loss(curve: list[dict[str, float]]) -> float:
-    """Compute the mean loss over the last tenth of a curve, at least over its last point."""
+    """Compute the mean loss over the last tenth of a curve, at least its last point."""
     losses = [point["loss"] for point in curve]
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail) if tail else float("nan")
@@ -143,7 +143,7 @@ def compute_final_loss(curve: list[dict[str, float]]) -> float:
 def describe_training(
     kind: TrainingKind, run: Run, model: str, settings: TrainingSettings
 ) -> dict[str, Any]:
-    """The facts that identify a training: its kind, base model, run and settings."""
+    """The facts that identify a training job: its kind, base model, run and settings."""
     return {
         "kind": kind,
         "base": str(Path(model)) if Path(model).is_dir() else model,

@@ -1,4 +1,4 @@
-"""Training chat models: on the curated responses (SFT), and on preferences for them (DPO, KTO)."""
+"""Train chat models on the curated responses (SFT) or to prefer them (DPO, KTO)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def sft(
 
     Every target of an exchange is a row. ``model`` is any name that `load_model` accepts; if it is
     an adapter, its training continues. The same call on the same folder resumes where it stopped,
-    and does nothing if the training is finished. Raises `RecipeError` if the folder contains a
-    different training.
+    and does nothing if the job is finished. Raises `RecipeError` if the folder contains a different
+    training job.
     """
 
     def build(job: TrainingJob, loaded: LoadedModel, folder: TrainingFolder) -> Any:
@@ -43,7 +43,7 @@ def sft(
 def build_sft_trainer(
     job: TrainingJob, loaded: LoadedModel, folder: TrainingFolder, rows: Iterable[Json]
 ) -> Any:
-    """Build TRL's SFTTrainer for conversational rows of prompt and completion."""
+    """Build TRL's SFTTrainer for rows of prompt and completion, both lists of messages."""
     import trl
 
     _check_causal(job, loaded)
@@ -94,10 +94,10 @@ def dpo(
     settings: TrainingSettings | None = None,
     progress: Progress | None = None,
 ) -> TrainedModel:
-    """Train a model with DPO to prefer the drawn response to the row's own atypical one.
+    """Train a model with DPO to prefer drawn responses to the less common originals.
 
     ``model`` can be a folder that `sft` made; the reference model is ``model`` before this
-    training. Otherwise as `sft`.
+    training. Everything else works as in `sft`.
     """
     return run_training(
         TrainingJob.of("dpo", run, model, out, settings), _make_preference_builder("dpo"), progress
@@ -111,9 +111,9 @@ def kto(
     settings: TrainingSettings | None = None,
     progress: Progress | None = None,
 ) -> TrainedModel:
-    """Train a model with KTO to want kept and drawn responses, and not the replaced ones.
+    """Train a model with KTO: kept and drawn responses are desirable, replaced ones undesirable.
 
-    A batch must have more than one row. Otherwise as `dpo`.
+    A batch must have more than one row. Everything else works as in `dpo`.
     """
     return run_training(
         TrainingJob.of("kto", run, model, out, settings), _make_preference_builder("kto"), progress
@@ -146,7 +146,7 @@ def _make_preference_builder(kind: Literal["dpo", "kto"]) -> TrainerBuilder:
 
 
 def _load_initial_model(job: TrainingJob) -> Any:
-    """Load the reference model for full training; with an adapter, TRL has one already."""
+    """Load the reference model for full training; for an adapter, TRL makes its own."""
     if not job.settings.full:
         return None
     return load_model(job.model, dtype=job.settings.dtype or "float32", merged=True).model

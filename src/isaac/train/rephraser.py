@@ -1,10 +1,10 @@
 """Rephrasers: models that learn to turn context and original response into the drawn response.
 
-Training can have several stages, the paper's tempering. The model of a stage rewrites the original
-of every replaced row. The next stage continues with that model, on the rows of the first stage and
-on one more row per replaced row, from the rewrite to the same drawn response. A later stage thus
-also learns to improve what an earlier one left half done. Many stages may pollute the model again,
-so each stage's rewrites are stored in its folder for you to judge.
+Training can have several stages, which the paper calls tempering. The model of a stage rewrites the
+original of every replaced row. The next stage continues with that model, on the rows of the first
+stage and on one more row per replaced row, from the rewrite to the same drawn response. A later
+stage thus also learns to improve the incomplete rewrites of an earlier one. Many stages may pollute
+the model again, so each stage's rewrites are stored in its folder for you to judge.
 """
 
 from __future__ import annotations
@@ -41,16 +41,17 @@ from .settings import TrainingSettings
 from .trainers import build_adapter_config, build_training_arguments, cap_max_length
 
 REWRITES_FILE = "rewrites.jsonl"
-"""A stage's rewrites, in the folder of the stage."""
+"""The file with a stage's rewrites, in the folder of the stage."""
 
 CHUNK_RESPONSES = 256
 """Responses that are rewritten between two progress reports."""
 
 
 class RephraserExample(NamedTuple):
-    """One target of an exchange.
+    """A context with an original response and the response to rewrite it into.
 
-    ``kept`` marks a response that stays unchanged, ``first`` the first target of an exchange.
+    An exchange with several targets has one example for each. ``kept`` is true if the response
+    stays unchanged, ``first`` for the first target of an exchange.
     """
 
     context: str
@@ -63,11 +64,11 @@ class RephraserExample(NamedTuple):
 def iter_examples(run: Run) -> Iterator[RephraserExample]:
     """Iterate over the targets of a run that a rephraser learns from.
 
-    Rows on which the run abstained, and dropped rows, are left out. A kept row stays unchanged:
-    further responses that were drawn for it are left out. At most as many kept rows as replaced
-    ones are used, evenly spread; otherwise a model trained on a run that kept most rows would learn
-    to copy. Dialogue turns are delexicalized, so that the model does not learn their values, and
-    their context ends with their acts.
+    Rows on which the run abstained, and dropped rows, are left out. A kept row is an example of a
+    response that stays unchanged; further responses drawn for it are left out. At most as many kept
+    rows as replaced ones are used, evenly spread; otherwise a model trained on a run that kept most
+    rows would learn to copy. Dialogue turns are delexicalized, so that the model does not learn
+    their values, and their acts are appended to their context.
     """
     curation, row_kept, kept_rows = run.curation(), False, 0
     items = iter_items(curation, filled=False)
@@ -99,12 +100,13 @@ def rephraser(
 ) -> TrainedModel:
     """Train a model to rewrite a response into the drawn one, and to leave kept ones unchanged.
 
-    ``model`` is causal, or an encoder-decoder model such as T5 or BART. Earlier stages are in
-    ``out/stages``, each with the rewrites that the next one learned from. Otherwise as `sft`.
+    ``model`` is a causal model, or an encoder-decoder model such as T5 or BART. Earlier stages are
+    in ``out/stages``, each with the rewrites that the next one learned from. Everything else works
+    as in `sft`.
     """
     if stages < 1:
-        raise RecipeError(f"expected stages of at least 1, got {stages}")
-    if not any(one.first and not one.kept for one in iter_examples(run)):
+        raise RecipeError(f"expected at least 1 stage, got {stages}")
+    if not any(example.first and not example.kept for example in iter_examples(run)):
         raise RunError(
             "no response of the run was replaced, so a rephraser has nothing to learn; redraw with "
             "a larger --budget: isaac redraw RUN --budget 0.8"
@@ -128,7 +130,7 @@ def rephraser(
 
 
 def _check_same_training(job: TrainingJob, stages: int) -> None:
-    """Raise `RecipeError`, before a stage is trained, if ``out`` contains a different training."""
+    """Raise `RecipeError`, before any stage is trained, if ``out`` contains a different job."""
     folder = TrainingFolder(job.out)
     with folder.locked():
         folder.begin(_build_stage_job(job, job.out, (stages, stages), None).describe())
@@ -149,16 +151,16 @@ def _make_stage_builder(previous: Path | None) -> TrainerBuilder:
     def build(job: TrainingJob, loaded: LoadedModel, folder: TrainingFolder) -> Any:
         if previous is not None:  # the adapter continues with the configuration of the first stage
             job = job._replace(settings=dataclasses.replace(job.settings, peft={}))
-        pairs = _iter_stage_rows(job.run, previous)
+        stage_rows = _iter_stage_rows(job.run, previous)
         if loaded.seq2seq:
-            return _build_seq2seq_trainer(job, loaded, folder, pairs)
+            return _build_seq2seq_trainer(job, loaded, folder, stage_rows)
         system = supports_system_role(loaded.tokenizer)
         rows = (
             {
                 "prompt": build_chat_prompt(context, original, system=system),
                 "completion": [{"role": "assistant", "content": target}],
             }
-            for context, original, target in pairs
+            for context, original, target in stage_rows
         )
         return build_sft_trainer(job, loaded, folder, rows)
 
@@ -166,24 +168,26 @@ def _make_stage_builder(previous: Path | None) -> TrainerBuilder:
 
 
 def _iter_stage_rows(run: Run, previous: Path | None) -> Iterator[tuple[str, str, str]]:
-    """Yield the context, the response to rewrite and the target of every row of a stage."""
+    """Yield the context, the response to rewrite, and the target of every row of a stage."""
     rewrites = iter(()) if previous is None else _iter_rewrites(previous / REWRITES_FILE)
     rewrite: str | None = None
-    for one in iter_examples(run):
-        yield one.context, one.original, one.response
-        if previous is not None and not one.kept:
+    for example in iter_examples(run):
+        yield example.context, example.original, example.response
+        if previous is not None and not example.kept:
             # There is one rewrite per exchange, for all of its targets.
-            rewrite = next(rewrites) if one.first else rewrite
-            if rewrite is not None and rewrite != one.original:
-                yield one.context, rewrite, one.response
+            rewrite = next(rewrites) if example.first else rewrite
+            if rewrite is not None and rewrite != example.original:
+                yield example.context, rewrite, example.response
 
 
 def _write_rewrites(run: Run, folder: Path, progress: Progress) -> None:
-    """Rewrite the original of every replaced row with a stage's model, and write the rewrites."""
+    """Rewrite the original of every replaced row with a stage's model, and store the rewrites."""
     if (folder / REWRITES_FILE).exists():
         return
     pairs = [
-        (one.context, one.original) for one in iter_examples(run) if one.first and not one.kept
+        (example.context, example.original)
+        for example in iter_examples(run)
+        if example.first and not example.kept
     ]
     model = load_rephraser(folder)
     with (
@@ -210,7 +214,7 @@ def _build_seq2seq_trainer(
     job: TrainingJob,
     loaded: LoadedModel,
     folder: TrainingFolder,
-    pairs: Iterator[tuple[str, str, str]],
+    stage_rows: Iterator[tuple[str, str, str]],
 ) -> Any:
     """Build transformers' Seq2SeqTrainer; rows that are too long for the model are left out."""
     import peft
@@ -228,7 +232,7 @@ def _build_seq2seq_trainer(
         model = peft.get_peft_model(model, config)
     if args.gradient_checkpointing and isinstance(model, peft.PeftModel):
         model.enable_input_require_grads()
-    rows = build_dataset(_tokenize_pairs(loaded.tokenizer, pairs), "tokens", folder.rows_file)
+    rows = build_dataset(_tokenize_rows(loaded.tokenizer, stage_rows), "tokens", folder.rows_file)
     return transformers.Seq2SeqTrainer(
         model=model,
         args=args,
@@ -240,9 +244,9 @@ def _build_seq2seq_trainer(
     )
 
 
-def _tokenize_pairs(tokenizer: Any, pairs: Iterator[tuple[str, str, str]]) -> Iterator[Json]:
-    """Yield the tokens of each prompt and its target."""
-    for context, original, target in pairs:
+def _tokenize_rows(tokenizer: Any, rows: Iterator[tuple[str, str, str]]) -> Iterator[Json]:
+    """Yield the token ids of each row's prompt and of its target."""
+    for context, original, target in rows:
         yield {
             "input_ids": tokenizer(build_text_prompt(context, original))["input_ids"],
             "labels": tokenizer(text_target=target)["input_ids"],

@@ -1,4 +1,4 @@
-"""The results of a training: the facts in ``train.json``, the HTML report and the model card."""
+"""The results of training: the facts in ``train.json``, the HTML report and the model card."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ REPORTED_LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accel
 
 
 def collect_training_facts(trainer: Any, folder: TrainingFolder, seconds: float) -> dict[str, Any]:
-    """Collect what a training used and how it went, as plain values.
+    """Collect what the training used and how it went, as plain values.
 
     ``rows`` counts the rows used, ``too_long`` those left out because no token of the response is
-    within the maximum length (0 if rows are packed, where it is unknown), and ``refused`` those
-    that the model's chat template rejects. ``seconds`` counts only the last session.
+    within the maximum length (0 if rows are packed, because it is unknown then), and ``refused``
+    those that the model's chat template rejects. ``seconds`` covers only the last session.
     """
     import datasets
 
-    # DPO adds a frozen copy of the adapter, named ".ref."; it does not count.
+    # DPO adds a frozen copy of the adapter, named ".ref.", which is not part of the model.
     parameters = [
         parameter for name, parameter in trainer.model.named_parameters() if ".ref." not in name
     ]
@@ -50,8 +50,8 @@ def collect_training_facts(trainer: Any, folder: TrainingFolder, seconds: float)
         "epochs": round(float(trainer.state.epoch or 0), 4),
         "curve": extract_loss_curve(trainer.state.log_history),
         "parameters": {
-            "trained": sum(one.numel() for one in parameters if one.requires_grad),
-            "all": sum(one.numel() for one in parameters),
+            "trained": sum(weights.numel() for weights in parameters if weights.requires_grad),
+            "all": sum(weights.numel() for weights in parameters),
         },
         "learning_rate": trainer.args.learning_rate,
         "device": str(trainer.args.device),
@@ -65,7 +65,7 @@ def collect_training_facts(trainer: Any, folder: TrainingFolder, seconds: float)
 
 
 def extract_loss_curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Extract the logged numbers at every step with a loss, or the mean loss if there are none."""
+    """Extract the logged numbers at every step with a loss; if there is none, the mean loss."""
     points = [
         {name: value for name, value in point.items() if isinstance(value, int | float)}
         for point in history
@@ -101,9 +101,9 @@ def write_html_report(folder: TrainingFolder, facts: dict[str, Any]) -> None:
 def write_model_card(
     folder: TrainingFolder, facts: dict[str, Any], summary: dict[str, Any]
 ) -> None:
-    """Write the model card: the corpus, the recipe, figures of the run, and the training."""
+    """Write the model card: the corpus, the recipe, figures of the run, and training facts."""
     names = [make_printable(Path(source["name"]).name) for source in summary["inputs"]]
-    # Only a model on the Hub is named in full; a local folder shows no path.
+    # A model on the Hub is named in full; of a local folder, the card shows only the name.
     base = facts["base"]
     public = facts["base_files"] is None and base != smollm2.MODEL_NAME
     values = {

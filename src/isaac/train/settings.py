@@ -1,4 +1,4 @@
-"""Training settings, and the fields that are passed through to TRL's and PEFT's configurations."""
+"""Training settings, including fields passed through to the configurations of TRL and PEFT."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ DEFAULT_LEARNING_RATES = {
     "kto": (1e-5, 1e-6),
     "rephraser": (2e-4, 5e-5),
 }
-"""Default learning rates for adapters and for full training. For full training they are TRL's
-defaults, and ten times as high for adapters, as the guides of TRL and PEFT recommend."""
+"""Default learning rates, for an adapter and for full training.
+
+Full training has the defaults of TRL, or of transformers for a rephraser. Adapters have higher
+rates, as the guides of TRL and PEFT recommend: ten times TRL's.
+"""
 
 LORA_DEFAULTS: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 """Default fields of PEFT's `LoraConfig`; `TrainingSettings.peft` overrides them."""
@@ -38,19 +41,19 @@ RESERVED_TRL_FIELDS = {
     "output_dir": "-o",
     "resume_from_checkpoint": "running the same command again",
 }
-"""Fields of TRL that have their own flag, which errors name."""
+"""Fields of TRL that isaac sets itself, and the flag to use instead, which errors name."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything that defines a training besides its data and base model.
+    """Everything that defines a training job, apart from its data and base model.
 
     - ``steps`` overrides ``epochs``.
     - ``batch`` is in rows per step.
-    - ``learning_rate`` None is the default for the kind of training, see `DEFAULT_LEARNING_RATES`.
+    - ``learning_rate`` defaults to the one for the kind of training in `DEFAULT_LEARNING_RATES`.
     - ``max_length`` is in tokens, for a conversation with its response.
     - ``full`` trains every weight instead of an adapter.
-    - ``dtype`` is the type of the base's weights, see `load_model`.
+    - ``dtype`` is the data type of the base model's weights, see `load_model`.
     - ``completion_head`` applies the language-model head only at the tokens of completions, in sft
       and for causal rephrasers.
     - ``merge`` also writes a model with the adapter merged in.
@@ -80,7 +83,7 @@ class TrainingSettings:
         return dataclasses.asdict(self)
 
     def checked(self) -> TrainingSettings:
-        """The settings themselves; raise `RecipeError` if some are invalid or contradict others."""
+        """The same settings; raises `RecipeError` if some are invalid or contradict each other."""
         for name, minimum in (("steps", 1), ("batch", 1), ("max_length", 2), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < minimum:
@@ -97,7 +100,10 @@ class TrainingSettings:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read the keys ``trl`` and ``peft`` of a YAML file; any other key is an error."""
+    """Read the fields for TRL and PEFT from a YAML file with the keys ``trl`` and ``peft``.
+
+    Raises `RecipeError` if it has any other key, or if a key holds no fields.
+    """
     values = read_yaml(path)
     if unknown := sorted(map(str, set(values) - {"trl", "peft"})):
         raise RecipeError(f"{path}: unknown key '{unknown[0]}'; available: trl, peft")
@@ -140,7 +146,7 @@ def _takes_float(annotation: Any) -> bool:
 
 
 def _parse_number(value: Any) -> Any:
-    """Convert a text to a number if it is one: YAML reads 1e-2, without a point, as a text."""
+    """Convert a text to a number if possible: YAML reads 1e-2, without a decimal point, as text."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:

@@ -1,4 +1,4 @@
-"""Configuring TRL's trainers for this machine, and reporting their progress."""
+"""Configure TRL's trainers for this machine, and report their progress."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def build_training_arguments(
     """Build TRL's or transformers' training configuration; fields in ``settings.trl`` override it.
 
     On a CPU there is no mixed precision, no activation checkpointing and no pinned memory. A
-    checkpoint is written after every tenth of the steps; only the latest stays.
+    checkpoint is written after every tenth of the steps; only the latest is kept.
     """
     import torch
 
     gpu = torch.cuda.is_available()
     available = {field.name for field in dataclasses.fields(config)}
-    # Two names of one setting: a configuration that has the newer field gets that one, unless the
-    # user sets the older.
+    # The setting has two names: use the newer one if this version of the configuration has it,
+    # unless the user sets the older one.
     new, old = "activation_checkpointing", "gradient_checkpointing"
     fields = {
         "output_dir": str(folder.scratch),
@@ -61,7 +61,7 @@ def cap_max_length(settings: TrainingSettings, loaded: LoadedModel) -> TrainingS
 
 
 def build_adapter_config(loaded: LoadedModel, settings: TrainingSettings) -> Any:
-    """Configure a new adapter; None for full training, or if an adapter's training continues."""
+    """Configure a new adapter; None for full training, or if the model is already an adapter."""
     import peft
 
     if isinstance(loaded.model, peft.PeftModel):

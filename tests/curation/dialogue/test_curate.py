@@ -42,7 +42,7 @@ BOOKINGS: list[Json] = [
 
 HEADS = "--sharpening max --budget 1 --relevance 0 --typicality 0 --candidates 1 --repeats 0"
 HEADS_ONLY = (*HEADS.split(), "--abstain", "0")
-"""Draws from the largest cluster alone, for every turn."""
+"""Flags to redraw every turn, from the head cluster only."""
 
 INNS = ["Fern Lodge", "The Old Mill", "Sea View", "Marsh House", "Oak Rest", "Hill Farm"]
 
@@ -54,7 +54,7 @@ WORDINGS = [
 
 
 def inn(number: int) -> Json:
-    """Return a dialogue on one inn as MultiWOZ 2.1 writes it."""
+    """A dialogue about one inn in the layout of MultiWOZ 2.1."""
     name, area = INNS[number % len(INNS)], ["north", "east"][number % 2]
     phone = f"01223{number:06}"
     text = WORDINGS[number % 3].format(name=name, area=area, phone=phone)
@@ -81,7 +81,7 @@ CORPUS = {f"INN{number:04}.json": inn(number) for number in range(24)}
 
 
 def release(folder: Path, dialogues: Json) -> Path:
-    """Write a release: dialogues, their lists and a database, in a zip archive."""
+    """Write a release as a zip archive: dialogues, lists of their names, and a database."""
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / "data.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("MW/data.json", json.dumps(dialogues, indent=1))
@@ -96,7 +96,7 @@ def lines(path: Path) -> list[Json]:
 
 
 def own(record: Json) -> Json:
-    """Return a record without what the curation added."""
+    """The record without the columns that the curation added."""
     return {name: value for name, value in record.items() if not name.startswith("isaac_")}
 
 
@@ -105,7 +105,7 @@ def system_turns(layout: str, record: Json) -> list[DialogueTurn]:
 
 
 def changed(layout: str, before: Json, after: Json) -> Iterator[tuple[DialogueTurn, DialogueTurn]]:
-    """Yield the system turns that differ."""
+    """Yield the system turns that differ, before and after."""
     turns = zip(system_turns(layout, before), system_turns(layout, after), strict=True)
     yield from ((old, new) for old, new in turns if old.text != new.text)
 
@@ -119,7 +119,7 @@ def bookings(tmp_path: Path) -> Path:
     return write_lines(tmp_path / "in" / "bookings.jsonl", BOOKINGS)
 
 
-# The whole line.
+# The whole curation.
 
 
 def test_without_a_budget_dialogues_come_back_word_for_word(
@@ -138,7 +138,7 @@ def test_without_a_budget_dialogues_come_back_word_for_word(
         assert not (run / "rejected.jsonl").read_text()
 
 
-def test_what_is_drawn_carries_the_values_of_its_own_turn_alone(
+def test_drawn_responses_have_only_the_values_of_their_own_turn(
     isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -220,7 +220,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
-def test_a_broken_dialogue_is_kept_with_its_reason(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_a_broken_dialogue_is_rejected_with_its_reason(isaac: RunIsaac, tmp_path: Path) -> None:
     broken: Json = {
         "NOLOG.json": {"goal": {}},
         "EMPTY.json": {"log": []},
@@ -258,7 +258,7 @@ def test_a_broken_dialogue_is_kept_with_its_reason(isaac: RunIsaac, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("mode", "budget"), [("pairs", 0.9), ("filter", 0.02)])
-def test_other_modes_know_a_turns_own_words(
+def test_other_modes_write_the_original_words_of_a_turn(
     isaac: RunIsaac, bookings: Path, tmp_path: Path, mode: str, budget: float
 ) -> None:
     flags = ("--format", "dialogue", "--mode", mode, "--targets", "2", "--budget", budget)
@@ -273,9 +273,7 @@ def test_other_modes_know_a_turns_own_words(
             assert record["isaac_rejected"] == [turn.text for turn in before]
 
 
-def test_exports_have_texts_with_their_values(
-    isaac: RunIsaac, bookings: Path, tmp_path: Path
-) -> None:
+def test_exported_texts_are_lexicalized(isaac: RunIsaac, bookings: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     flags = ("--format", "dialogue", "--targets", "2", *HEADS_ONLY)
     assert isaac("curate", bookings, "-o", run, *flags).code == 0
@@ -293,14 +291,14 @@ def test_exports_have_texts_with_their_values(
             assert {row["messages"][-1]["content"] for row in rows} == said
 
 
-def test_a_run_is_told_drawn_again_and_planned(
+def test_a_run_is_planned_reported_explained_and_redrawn(
     isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     flags = ("--format", "dialogue", "--workers", "1")
     planned = isaac("curate", bookings, *flags, "--dry-run").out
     assert "371 as dialogue" in planned
-    assert "tell what belongs in 371 responses: about" in planned
+    assert "trim 371 responses: about" in planned
     assert isaac("curate", bookings, "-o", run, *flags).code == 0
     assert "same value of 'act'" in isaac("report", run).out
     story = json.loads(isaac("explain", run, "1", "--json").out)
@@ -326,7 +324,7 @@ def test_the_last_turn_alone_can_be_curated(
 # Settings.
 
 
-def test_a_format_of_dialogues_begins_with_settings_for_them(
+def test_a_dialogue_format_changes_the_default_settings(
     isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "recipe.yaml").write_text("format: dialogue\nturns: last\n")
@@ -370,7 +368,7 @@ def test_messages_with_acts_can_be_read_as_plain_messages(bookings: Path) -> Non
 # The format.
 
 
-def test_layouts_are_recognised_and_plain_records_stay_plain() -> None:
+def test_layouts_are_detected_and_plain_records_stay_plain() -> None:
     (multiwoz,) = numbered({"A": inn(1)})
     turn = {"speaker": "SYSTEM", "utterance": "Hi"}
     message = {"role": "assistant", "content": "Hi"}
@@ -388,11 +386,11 @@ def test_layouts_are_recognised_and_plain_records_stay_plain() -> None:
 
 
 @pytest.mark.parametrize("name", TASK_ORIENTED_FORMATS)
-def test_a_format_comes_back_from_its_text(name: str) -> None:
+def test_a_serialized_format_is_restored(name: str) -> None:
     assert deserialize_format(serialize_format(FORMATS[name])) == FORMATS[name]
 
 
-def test_a_turns_own_template_gives_its_record_back() -> None:
+def test_a_turns_own_template_restores_its_record() -> None:
     number = {"dialogue_id": "A", **inn(2)}
     number["log"][1]["span_info"].append(["Hotel-Inform", "Name", "Sea View", 90, 91])
     for form, records in (
@@ -405,7 +403,7 @@ def test_a_turns_own_template_gives_its_record_back() -> None:
                 assert form.replace(record, turn.index, text) == record
 
 
-def test_the_group_holds_the_acts_and_the_slots_of_the_text() -> None:
+def test_the_group_has_the_acts_and_the_slots_of_the_text() -> None:
     (first, bye) = TASK_ORIENTED_FORMATS["multiwoz21"].turns({"dialogue_id": "A", **inn(0)})
     assert first.response == "[hotel_name] is in the [hotel_area] . Call [hotel_phone] ."
     slots = "hotel-inform-area+hotel-inform-name+hotel-inform-phone"
@@ -414,7 +412,7 @@ def test_the_group_holds_the_acts_and_the_slots_of_the_text() -> None:
     assert [message.content for message in bye.prompt][1] == inn(0)["log"][1]["text"]
 
 
-def test_a_response_that_needs_what_a_turn_lacks_is_refused() -> None:
+def test_a_response_with_a_slot_that_the_turn_lacks_is_refused() -> None:
     message = (
         "placeholders for hotel_fax, but its turn has no value for them; available: hotel_name"
     )
@@ -425,7 +423,7 @@ def test_a_response_that_needs_what_a_turn_lacks_is_refused() -> None:
             TASK_ORIENTED_FORMATS["multiwoz21"].replace({"dialogue_id": "A", **inn(0)}, index, "Hi")
 
 
-def test_what_is_said_before_a_turn_holds_prompts_calls_and_results() -> None:
+def test_the_prompt_of_a_turn_has_system_prompts_calls_and_results() -> None:
     messages = [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "A taxi?"},
@@ -438,10 +436,10 @@ def test_what_is_said_before_a_turn_holds_prompts_calls_and_results() -> None:
     assert [message.content for message in turn.prompt] == ["Be kind.", "A taxi?", "", "ok"]
 
 
-# Values that a turn does not note.
+# Values that a turn does not annotate.
 
 
-def test_what_is_noted_anywhere_is_a_value_everywhere(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_a_value_annotated_anywhere_is_a_value_everywhere(isaac: RunIsaac, tmp_path: Path) -> None:
     dialogues = {**CORPUS, "LAST.json": inn(1)}
     dialogues["LAST.json"]["log"][1] |= {"dialog_act": {}, "span_info": []}
     dialogues["LAST.json"]["log"][1]["text"] = "The old mill is nice ."
@@ -451,7 +449,7 @@ def test_what_is_noted_anywhere_is_a_value_everywhere(isaac: RunIsaac, tmp_path:
     assert lines(run / "curated.jsonl")[-1]["log"][1]["text"] == "The old mill is nice ."
 
 
-def test_a_database_tells_values_that_nobody_noted(isaac: RunIsaac, tmp_path: Path) -> None:
+def test_a_database_has_values_that_no_turn_annotates(isaac: RunIsaac, tmp_path: Path) -> None:
     database = tmp_path / "release" / "db"
     database.mkdir(parents=True)
     (database / "hotel_db.json").write_text(json.dumps([{"name": "gonville lodge"}]))
@@ -469,7 +467,7 @@ def test_a_database_tells_values_that_nobody_noted(isaac: RunIsaac, tmp_path: Pa
     assert row["completion"][0]["content"] == plain["response"]
 
 
-def test_a_database_that_is_not_there_or_not_for_this_is_a_clear_error(
+def test_a_missing_database_or_one_for_plain_exchanges_is_an_error(
     isaac: RunIsaac, bookings: Path, small: Path, tmp_path: Path
 ) -> None:
     flags = ("-o", tmp_path / "run", "--database", tmp_path / "none")
@@ -487,10 +485,10 @@ def test_a_database_that_is_not_there_or_not_for_this_is_a_clear_error(
 def test_standard_input_needs_a_database(isaac: RunIsaac, tmp_path: Path) -> None:
     done = isaac("curate", "-", "--format", "sgd", "-o", tmp_path / "run")
     assert done.code == 2
-    assert "give the input as a file, or a database" in done.err
+    assert "give the input as a file, or give a database" in done.err
 
 
-def test_a_corpus_of_before_there_were_values_is_read(tmp_path: Path) -> None:
+def test_a_stored_corpus_without_the_values_column_is_read(tmp_path: Path) -> None:
     corpus = read_corpus(
         write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "response": f"b{i}"} for i in range(9)])
     )

@@ -202,7 +202,7 @@ def test_a_changed_encoder_is_refused(
     shutil.copytree(frozen.folder, copy)
     facts = json.loads((copy / "judge.json").read_text())
     (copy / "judge.json").write_text(json.dumps({**facts, "encoder": "wordllama"}))
-    with pytest.raises(JudgeError, match="encoder 'wordllama' no longer gives the embeddings"):
+    with pytest.raises(JudgeError, match="encoder 'wordllama' has changed"):
         load_judge(f"trained:{copy}")
 
 

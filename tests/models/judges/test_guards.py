@@ -88,7 +88,7 @@ def test_a_family_is_recognized_by_the_models_name(model: str, family: str) -> N
 )
 def test_a_model_of_no_known_family_is_refused(model: str) -> None:
     with pytest.raises(
-        JudgeError, match=r"cannot tell the guard family of .*llama-guard-3.*guard:.*#FAMILY"
+        JudgeError, match=r"unknown guard family of .*llama-guard-3.*guard:.*#FAMILY"
     ):
         find_family(model)
 

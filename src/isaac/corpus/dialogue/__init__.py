@@ -1,4 +1,4 @@
-"""Task-oriented dialogue: file layouts, dialogue acts, slot values and placeholders."""
+"""Task-oriented dialogue: corpus formats, dialogue acts, slot values and placeholders."""
 
 from .acts import act_string
 from .delexicalization import delexicalize, lexicalize, template_slots

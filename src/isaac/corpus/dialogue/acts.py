@@ -1,4 +1,4 @@
-"""Dialogue acts, slots and values of MultiWOZ under one set of names.
+"""Canonical names for the dialogue acts, slots and values of MultiWOZ.
 
 Releases of MultiWOZ spell the same slot in different ways (``Addr``, ``leaveAt``); the functions
 here map every spelling to one canonical name.
@@ -38,7 +38,7 @@ SLOT_ALIASES: Mapping[str, str] = MappingProxyType(
         "none": "",
     }
 )
-"""Canonical names of MultiWOZ slots, by other spellings in lower case without spaces."""
+"""Canonical slot names, by their other spellings in lower case without spaces."""
 
 DOMAIN_SLOT_ALIASES: Mapping[tuple[str, str], str] = MappingProxyType(
     {
@@ -59,11 +59,11 @@ DONT_CARE = re.compile(r"do\s?n(o|'|o')?\s?t\s?care")
 BOOKABLE_DOMAINS = ("hotel", "restaurant")
 """Domains that MultiWOZ's ``Booking-…`` acts can refer to; these acts do not name their domain.
 
-Trains are not among them: they have booking acts of their own.
+Trains are missing because they have their own booking acts.
 """
 
 BOOKING_SLOTS = MappingProxyType({"stay": "hotel", "time": "restaurant"})
-"""Slots of a booking that only one domain has, and that domain."""
+"""Booking slots that exist in only one domain, and that domain."""
 
 
 @functools.lru_cache(maxsize=2**12)
@@ -89,10 +89,10 @@ def canonical_value(value: str) -> str:
 
 
 def parse_acts(value: Any, name: str) -> list[Act]:
-    """Parse MultiWOZ's acts of a turn: ``{"Hotel-Inform": [["Area", "east"]]}``.
+    """Parse a turn's acts in MultiWOZ's format: ``{"Hotel-Inform": [["Area", "east"]]}``.
 
-    Null or a string such as ``No Annotation`` means that there are none. ``name`` locates the value
-    in the record, for error messages.
+    Null or a string such as ``No Annotation`` means that there are none. ``name`` is where the
+    value is in the record, for error messages.
     """
     if value is None or isinstance(value, str):
         return []
@@ -122,9 +122,9 @@ def parse_act(name: str, slot: str, value: str) -> Act:
 
 
 def act_string(acts: Iterable[Act]) -> str:
-    """What the acts do, without values: ``general-reqmore+hotel-inform-area``.
+    """The acts as one string, without values: ``general-reqmore+hotel-inform-area``.
 
-    Acts are sorted and deduplicated. Empty if there are no acts.
+    Acts are sorted and deduplicated. The string is empty if there are none.
     """
     return "+".join(sorted({"-".join(part for part in act[:3] if part) for act in acts} - {""}))
 
@@ -159,7 +159,7 @@ class BookingDomainTracker:
 def canonical_state(domains: Mapping[str, Mapping[str, str]]) -> BeliefState:
     """A belief state with canonical values, without empty values and empty domains."""
     state = {
-        domain: {slot: known for slot, value in slots.items() if (known := canonical_value(value))}
+        domain: {slot: text for slot, value in slots.items() if (text := canonical_value(value))}
         for domain, slots in domains.items()
     }
     return {domain: slots for domain, slots in state.items() if slots}

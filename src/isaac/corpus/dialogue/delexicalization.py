@@ -1,10 +1,10 @@
 """Delexicalization: replace the values in a text by placeholders, and put values back.
 
-A response drawn for another row must carry no value of the row that it came from. Values are
-therefore found in four ways, in this order: the turn's annotated spans and acts, other mentions
-of the same values in the text, the lexicon, and patterns (times, prices, numbers, phone numbers,
-postcodes, references). A missed value would leak into another row, so when in doubt a match
-counts as a value.
+A response drawn for another row must not carry over any value of its own row. Values are therefore
+found in four ways, in this order: the turn's annotated spans and acts, other mentions of the same
+values in the text, the lexicon, and patterns (times, prices, numbers, phone numbers, postcodes,
+references). A missed value would leak into another row, so when in doubt a match counts as a
+value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_SLOT_CHARACTERS = 60
 """Maximum length of a slot name in a placeholder, in characters."""
 
 LITERAL_SLOT = "value_literal"
-"""Slot of literal text that looks like a placeholder; `lexicalize` restores it unchanged."""
+"""The slot of literal text that looks like a placeholder; `lexicalize` restores it unchanged."""
 
 WEEKDAY_PREFIXES = "mon|tues|wednes|thurs|fri|satur|sun"
 
@@ -59,7 +59,7 @@ NUMERIC_VALUE = re.compile(
 """Values that contain a digit, an email address or a URL; the group name is the slot."""
 
 NUMERIC_MARKER = re.compile(r"\d|@|www\.|://")
-"""What every match of `NUMERIC_VALUE` contains: a cheap test that most texts fail."""
+"""Every match of `NUMERIC_VALUE` contains a match of this; most texts contain none."""
 
 WORD_VALUE = re.compile(
     rf"""\b(?=[A-Z]|(?i:[efmnostw]))(?:
@@ -75,7 +75,7 @@ WORD_VALUE = re.compile(
 )
 """Values without digits: weekdays, small numbers, "free", and references of eight capitals.
 
-The lookahead for the first letter rules out most words, which halves the time.
+The lookahead for the first letter excludes most words, which halves the time.
 """
 
 NUMBER_WITH_SUFFIX = re.compile(
@@ -84,15 +84,15 @@ NUMBER_WITH_SUFFIX = re.compile(
 """Numbers with a suffix, such as ``3rd`` or ``4night``: only the number is the value."""
 
 ENTITY_SLOTS = frozenset({"phone", "postcode", "reference", "id"})
-"""Slots found by pattern that belong to the entity a turn is about, so they take its domain."""
+"""Slots found by pattern that describe the entity a turn is about, so they get its domain."""
 
 SLOT_PRIORITY = ("name", "address", "department", "food", "type", "area", "pricerange", "car")
-"""Slots in order of priority, for a value that could fill several of them."""
+"""Slots in order of priority, for values that could fill more than one."""
 
 PREPOSITION_SLOTS = MappingProxyType(
     {"from": "departure", "to": "destination", "for": "destination"}
 )
-"""What a place is when one of these words precedes it."""
+"""The slot of a place, by the word before it."""
 
 
 class ValueMatch(NamedTuple):
@@ -119,24 +119,24 @@ class NonOverlappingMatches:
 
 
 def delexicalize(turn: DialogueTurn, lexicon: Lexicon) -> Template:
-    """Replace the values in a turn's text by placeholders and keep the values beside them.
+    """Replace the values in a turn's text by placeholders; the template keeps the values.
 
     Every surface form is kept, so `lexicalize` restores the text word for word.
     """
-    found = NonOverlappingMatches(turn.text)
-    found.add(_find_annotated(turn))
-    found.add(_find_act_values(turn, found.matches))
-    found.add(_find_repeated(turn.text, found.matches))
-    # The domains that the turn is about: they decide between the slots a value could fill.
+    collected = NonOverlappingMatches(turn.text)
+    collected.add(_find_annotated(turn))
+    collected.add(_find_act_values(turn, collected.matches))
+    collected.add(_find_repeated(turn.text, collected.matches))
+    # The domains that the turn is about decide which of several slots a value fills.
     domains = {span.slot.partition("_")[0] for span in turn.spans}
     domains |= {act.domain for act in turn.acts}
     domains -= {"general", "booking", "value", ""}
-    found.add(
+    collected.add(
         ValueMatch(start, end, _choose_slot(slots, domains, turn.text[max(0, start - 40) : start]))
         for start, end, slots in lexicon.find(turn.text)
     )
-    found.add(_find_by_pattern(turn.text, domains))
-    return _build_template(turn.text, sorted(found.matches))
+    collected.add(_find_by_pattern(turn.text, domains))
+    return _build_template(turn.text, sorted(collected.matches))
 
 
 def _find_annotated(turn: DialogueTurn) -> Iterator[ValueMatch]:
@@ -149,7 +149,7 @@ def _find_annotated(turn: DialogueTurn) -> Iterator[ValueMatch]:
 
 
 def _find_act_values(turn: DialogueTurn, matches: Sequence[ValueMatch]) -> Iterator[ValueMatch]:
-    """Yield the values that acts name and no match covers yet."""
+    """Yield the mentions of values that acts name and that no match has found yet."""
     known = {normalize_surface(turn.text[start:end]) for start, end, _ in matches}
     for domain, _, slot, value in turn.acts:
         if slot and value and normalize_surface(value) not in known:
@@ -158,7 +158,7 @@ def _find_act_values(turn: DialogueTurn, matches: Sequence[ValueMatch]) -> Itera
 
 
 def _strip_and_widen(text: str, start: int, end: int) -> tuple[int, int]:
-    """A span without whitespace at its ends, widened to whole words."""
+    """Strip whitespace from the ends of a span, and widen it to whole words."""
     while start < end - 1 and text[start].isspace():
         start += 1
     while start < end - 1 and text[end - 1].isspace():
@@ -171,9 +171,9 @@ def _span_order(span: Span) -> tuple[int, int]:
 
 
 def placeholder_name(slot: str) -> str:
-    """A slot's name made fit for a placeholder: word characters only, no number at the end.
+    """Turn a slot's name into a valid placeholder name: word characters, no trailing number.
 
-    A trailing number would denote a second value of the slot, so ``shop_line_2`` becomes
+    A trailing number denotes a second value of the slot, so ``shop_line_2`` becomes
     ``shop_line2``.
     """
     name = re.sub(r"\W+", "_", slot.lower()).strip("_")
@@ -182,7 +182,7 @@ def placeholder_name(slot: str) -> str:
 
 
 def _find_repeated(text: str, matches: Sequence[ValueMatch]) -> Iterator[ValueMatch]:
-    """Yield the other mentions of the values matched so far, in any spelling.
+    """Yield the other mentions of the values found so far, in any spelling.
 
     Skips ``one`` and ``free``, which have too many other meanings.
     """
@@ -196,8 +196,8 @@ def _find_repeated(text: str, matches: Sequence[ValueMatch]) -> Iterator[ValueMa
 def _choose_slot(slots: tuple[str, ...], domains: set[str], before: str) -> str:
     """Choose the slot of a value that could fill several: the one whose domain the turn is about.
 
-    If that does not decide, the slot gets no domain: ``value_area``. ``before`` is the text that
-    precedes the value.
+    If the domain is still ambiguous, the slot gets none: ``value_area``. ``before`` is the text
+    that precedes the value.
     """
     relevant = tuple(slot for slot in slots if slot.partition("_")[0] in domains) or slots
     if len(relevant) == 1:
@@ -231,7 +231,7 @@ def _find_by_pattern(text: str, domains: set[str]) -> Iterator[ValueMatch]:
 
 
 def _build_template(text: str, matches: Sequence[ValueMatch]) -> Template:
-    """Replace the matches by placeholders; distinct values of one slot are numbered from 2."""
+    """Replace the matches by placeholders; the second distinct value of a slot gets number 2."""
     numbers: dict[str, dict[str, int]] = defaultdict(dict)  # slot -> normalized value -> number
     values: dict[str, list[str]] = {}
     parts, position = [], 0
@@ -250,8 +250,8 @@ def _build_template(text: str, matches: Sequence[ValueMatch]) -> Template:
 def lexicalize(text: str, values: Mapping[str, Sequence[str]]) -> str | None:
     """Fill a template's placeholders with values; None if a value is missing.
 
-    The first placeholder of a slot gets its first surface form, the second its second, and so on;
-    once the forms are used up, the last one is repeated.
+    Repeated placeholders get the surface forms of their value in order; once the forms are used up,
+    the last one is repeated.
     """
     parts, position = [], 0
     used: dict[str, int] = defaultdict(int)
@@ -289,7 +289,8 @@ def delexicalize_response(text: str, lexicon: Lexicon) -> Template:
         return f"[{name}]"
 
     normalized = SYSTEM_PLACEHOLDER.sub(normalize, text)
-    # The response's own placeholders come back as literals, numbered by `delexicalize`.
+    # `delexicalize` treats the response's own placeholders as literal text with numbered names; the
+    # loop below gives them their original names back.
     template = delexicalize(DialogueTurn(0, "assistant", normalized), lexicon)
     spellings = {placeholder: iter(forms) for placeholder, forms in originals.items()}
     values: dict[str, tuple[str, ...]] = {}

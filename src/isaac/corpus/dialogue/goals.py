@@ -12,22 +12,22 @@ from .placeholders import DOMAINS, normalize_slot
 REQUESTABLE_SLOTS = frozenset({"address", "phone", "postcode", "reference", "trainid"})
 """Slots that count for Success: only the database or a booking can provide their values.
 
-The original evaluation of MultiWOZ and the standardized one use the same slots.
+Both the original evaluation of MultiWOZ and the standardized one use these slots.
 """
 
 
 class DomainGoal(NamedTuple):
-    """The goal in one domain: ``constraints`` by slot, and the slots that are ``requested``."""
+    """The goal in one domain: the value that each slot must have, and the slots to ask for."""
 
     constraints: Mapping[str, str]
     requested: frozenset[str]
 
 
 def parse_goal(goal: Any, dialogue: str) -> dict[str, DomainGoal]:
-    """Parse a dialogue's goal into its domains; empty without a goal, as in MultiWOZ 2.2.
+    """Parse a dialogue's goal, by domain; empty if there is none, as in MultiWOZ 2.2.
 
-    Reads the layout of MultiWOZ 2.0 to 2.4, ``{domain: {"info": {…}, "reqt": […], "book": {…}}}``;
-    a domain with an empty value is not part of the goal. A domain with a booking also requests its
+    MultiWOZ 2.0 to 2.4 store goals as ``{domain: {"info": {…}, "reqt": […], "book": {…}}}``. A
+    domain with an empty value is not part of the goal; one with a booking also requests its
     reference. Raises `CorpusError`, naming the dialogue, if the goal has another shape.
     """
     if goal is None:
@@ -58,10 +58,10 @@ def _parse_domain_goal(value: Any, name: str) -> DomainGoal:
 
 
 def find_booked_domains(log: Any, dialogue: str) -> list[frozenset[str]]:
-    """The domains booked after each system turn of a MultiWOZ 2.0 to 2.4 ``log``.
+    """Find the domains that are booked after each system turn of a MultiWOZ 2.0 to 2.4 ``log``.
 
     The database does not show whether a booking succeeds, so the standardized evaluation takes that
-    from these annotations.
+    from these annotations. Raises `CorpusError`, naming the dialogue, if they are malformed.
     """
     if not isinstance(log, list):
         raise CorpusError(

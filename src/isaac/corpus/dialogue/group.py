@@ -1,4 +1,4 @@
-"""Groups of system turns: the acts and slots that turns must share to be drawn for one another."""
+"""Groups of system turns: turns can replace each other only if they share acts and slots."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ INDUCED_ACT_PREFIX = "~"
 """The prefix of an induced act, such as ``~7``, which a turn without annotated acts gets."""
 
 SEPARATOR = " | "
-"""The separator between the acts and the slots of a group as text."""
+"""The separator between acts and slots when a group is written as text."""
 
 
 class DialogueGroup(NamedTuple):
     """The acts of a system turn and the slots in its text, such as ``hotel-inform-area | area``.
 
     ``acts`` is the act string of the turn, an induced act, or empty; ``slots`` are the slots of the
-    placeholders in its text, sorted. ``str`` and `parse` convert it to the text that files hold.
+    placeholders in its text, sorted. ``str`` and `parse` convert it to and from the text in files.
     """
 
     acts: str
@@ -28,7 +28,7 @@ class DialogueGroup(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> DialogueGroup:
-        """Read a group as text."""
+        """Parse a group from its text."""
         acts, _, slots = text.rpartition(SEPARATOR)
         return cls(acts, tuple(slots.split()))
 
@@ -41,7 +41,7 @@ class DialogueGroup(NamedTuple):
 
     @property
     def has_known_acts(self) -> bool:
-        """Whether the group has acts that are annotated in the corpus, not induced."""
+        """Whether the group's acts come from the corpus's annotations and are not induced."""
         return bool(self.acts) and self.induced_act is None
 
     @property

@@ -1,10 +1,11 @@
 """Reader of MultiWOZ 2.0, 2.1 and 2.4: a ``log`` of turns, user and system alternating.
 
-The layouts follow the notes of the releases (budzianowski/multiwoz, smartyfh/MultiWOZ2.4): a goal
-per dialogue, belief states (``metadata``) on system turns, and from 2.1 on ``dialog_act`` and
+The format is documented in the releases (budzianowski/multiwoz, smartyfh/MultiWOZ2.4): a goal per
+dialogue, belief states (``metadata``) on system turns, and since 2.1 ``dialog_act`` and
 ``span_info`` on every turn. Releases may also keep the system's acts in a separate file
 (``dialogue_acts.json`` in 2.0, ``system_acts.json`` in 2.1), keyed by the number of the system
-turn, counted from 1. The column `ACTS_COLUMN` of a record holds that file's acts of its dialogue.
+turn, counted from 1. The column `ACTS_COLUMN` of a record has the acts of its dialogue from that
+file.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from .validation import (
 )
 
 MAX_WORD_PAIRS = 250_000
-"""Maximum number of word pairs compared to align a changed text with the original."""
+"""Maximum number of word pairs to compare when aligning a changed text with the original."""
 
 ACTS_COLUMN = "dialog_acts"
-"""The column of a record that holds its dialogue's acts from a separate act file."""
+"""The column of a record with its dialogue's acts from a separate act file."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class MultiWOZReader:
         return isinstance(first, Mapping) and "text" in first
 
     def read(self, record: Mapping[str, Any]) -> Dialogue:
-        """Parse the dialogue; raises `ReadingError`, saying what is wrong, if that fails."""
+        """Parse the dialogue; raises `ReadingError`, with the reason, if it cannot be read."""
         dialogue_id = read_dialogue_id(record, "dialogue_id", "id")
         goal = as_mapping(record.get("goal") or {}, "'goal'")
         log = as_turns(record.get("log"), "'log'")
@@ -65,10 +66,10 @@ class MultiWOZReader:
         return Dialogue(dialogue_id, tuple(turns), goal)
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
-        """Return the record with the text of one system turn replaced.
+        """Copy the record, with the text of one system turn replaced.
 
-        Updates ``span_info`` of that turn: values that the new text contains get their new
-        positions, the others are removed. ``dialog_act`` and ``metadata`` stay.
+        The turn's ``span_info`` is updated: values that the new text contains get their new
+        positions, the others are removed. ``dialog_act`` and ``metadata`` stay unchanged.
         """
         log = list(as_turns(record.get("log"), "'log'"))
         if not 0 <= index < len(log) or index % 2 == 0:
@@ -87,7 +88,7 @@ class MultiWOZReader:
 def _read_separate_acts(
     record: Mapping[str, Any], dialogue_id: str, turn_count: int
 ) -> dict[int, Any]:
-    """The acts from a separate act file, by index in the log."""
+    """Read the acts from a separate act file, by the turn's index in the log."""
     by_index = {}
     for key, acts in as_mapping(record.get(ACTS_COLUMN) or {}, f"'{ACTS_COLUMN}'").items():
         index = 2 * int(key) - 1 if key.isdecimal() and len(key) < 9 else -1
@@ -103,7 +104,7 @@ def _read_separate_acts(
 def _build_turn(
     index: int, turn: Mapping[str, Any], acts: list[Act], booking: str, states: _BeliefStateReader
 ) -> DialogueTurn:
-    """A turn with its acts, the positions of their values, and the belief state after it."""
+    """Build a turn with its acts, the spans of its values, and the belief state after it."""
     name = f"'log' turn {index}"
     text = as_text(turn.get("text"), f"{name} 'text'")
     spans_in_tokens = read_span_info(turn.get("span_info"), name, booking)
@@ -127,21 +128,21 @@ def values_from_acts(acts: Sequence[Act], booking: str) -> list[AnnotatedValue]:
 def add_unannotated(
     annotated: list[AnnotatedValue], values: Iterable[AnnotatedValue]
 ) -> list[AnnotatedValue]:
-    """The annotated values, then those of ``values`` that none of them has with the same slot."""
+    """The annotated values, followed by those of ``values`` that are not annotated."""
     known = {(each.slot, each.value.lower()) for each in annotated}
     return [*annotated, *(each for each in values if (each.slot, each.value) not in known)]
 
 
 def qualify_slot(domain: str, slot: str, booking: str) -> str:
-    """A span's slot with its domain; ``booking`` is the domain that booking acts refer to."""
+    """Prefix a span's slot with its domain; ``booking`` is the domain of booking acts."""
     domain = booking if domain == "booking" else domain
     return f"{domain or 'value'}_{canonical_slot(domain, slot)}"
 
 
 def read_span_info(value: Any, name: str, booking: str) -> Iterator[AnnotatedValue]:
-    """Yield the values in ``span_info``, their positions unchanged.
+    """Yield the values in ``span_info``, with their positions unchanged.
 
-    Positions count tokens in MultiWOZ 2.1 and 2.4, and characters in 2.2.
+    These count tokens in MultiWOZ 2.1 and 2.4, and characters in 2.2.
     """
     for each in as_list(value or [], f"{name} 'span_info'"):
         entry = parse_span_entry(each, name)
@@ -153,7 +154,7 @@ def read_span_info(value: Any, name: str, booking: str) -> Iterator[AnnotatedVal
 def _to_character_positions(
     values: Iterable[AnnotatedValue], tokens: list[tuple[int, int]]
 ) -> Iterator[AnnotatedValue]:
-    """Yield the values with positions in characters; -1 if a position is outside the text."""
+    """Convert positions from tokens to characters; -1 if a position is outside the text."""
     for value in values:
         start = end = -1
         if 0 <= value.start <= value.end < len(tokens):
@@ -162,7 +163,7 @@ def _to_character_positions(
 
 
 class SpanEntry(NamedTuple):
-    """An entry of ``span_info``; the positions are -1 where the record has no number."""
+    """An entry of ``span_info``; a position is -1 if the record has no number for it."""
 
     act: str
     slot: str
@@ -208,7 +209,7 @@ def _align_words(old: list[str], new: list[str]) -> dict[int, int]:
     """Map the positions of words in a text to their positions in a changed text.
 
     Words at the beginning and the end that both texts share are always mapped. The words in between
-    are mapped only up to `MAX_WORD_PAIRS` pairs; comparing more would take too long.
+    are mapped only if they have at most `MAX_WORD_PAIRS` pairs; comparing more would be too slow.
     """
     head = _common_prefix_length(old, new)
     tail = min(_common_prefix_length(old[::-1], new[::-1]), len(old) - head, len(new) - head)
@@ -223,7 +224,7 @@ def _align_words(old: list[str], new: list[str]) -> dict[int, int]:
 
 
 def _common_prefix_length(left: Sequence[str], right: Sequence[str]) -> int:
-    """How many words at the beginning two texts share."""
+    """Count the words at the beginning that two texts share."""
     differ = (
         position
         for position, pair in enumerate(zip(left, right, strict=False))
@@ -233,7 +234,7 @@ def _common_prefix_length(left: Sequence[str], right: Sequence[str]) -> int:
 
 
 def find_first_mention(text: str, forms: Sequence[str]) -> tuple[int, int] | None:
-    """The first position in the text of the first form that it contains; None if it has none."""
+    """Find the first mention of the first form that the text contains; None if it has none."""
     for form in forms:
         if spans := locate_values(text, [AnnotatedValue("", form)]):
             return spans[0].start, spans[0].end
@@ -243,7 +244,7 @@ def find_first_mention(text: str, forms: Sequence[str]) -> tuple[int, int] | Non
 def _overlapping_tokens(
     tokens: list[tuple[int, int]], span: tuple[int, int]
 ) -> tuple[int, int] | None:
-    """The first and the last token that a span of characters overlaps."""
+    """Find the first and the last token that a span of characters overlaps."""
     inside = [
         number for number, (start, end) in enumerate(tokens) if start < span[1] and span[0] < end
     ]
@@ -254,16 +255,16 @@ class _BeliefStateReader:
     """Reads the belief states of a dialogue, turn by turn.
 
     Most domains do not change from one turn to the next, so an unchanged domain is not parsed
-    again. This holds only where all its values are text: 1 and True are equal, but do not read the
-    same.
+    again. A domain is compared only if all its values are text: Python considers 1 and True equal,
+    but they are read as different values.
     """
 
     def __init__(self) -> None:
-        # By domain: the JSON of the last turn (None if some value was no text), and its slots.
+        # By domain: its JSON in the last turn (None if some value is not text), and its slots.
         self.last: dict[str, tuple[Any, Mapping[str, str]]] = {}
 
     def read(self, value: Any, name: str) -> BeliefState:
-        """Parse a state: constraints of the search (``semi``) and of the booking (``book``)."""
+        """Parse a state: constraints on the search (``semi``) and on the booking (``book``)."""
         state: dict[str, Mapping[str, str]] = {}
         for domain, parts in as_mapping(value or {}, name).items():
             last = self.last.get(domain)
@@ -276,7 +277,7 @@ class _BeliefStateReader:
 
 
 def _read_domain_slots(domain: str, parts: Any, name: str) -> tuple[Mapping[str, str], bool]:
-    """The slots of a domain that have a value, and whether all values are text."""
+    """Read the slots of a domain that have a value, and whether all values are text."""
     key, slots, all_text = domain.lower(), dict[str, str](), True
     for part in ("book", "semi"):
         for slot, value in as_mapping(as_mapping(parts, name).get(part) or {}, name).items():

@@ -1,4 +1,4 @@
-"""Placeholders in delexicalized text, normalized across the spellings that systems use."""
+"""Placeholders in delexicalized text, with names normalized across the spellings of systems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DOMAINS = ("restaurant", "hotel", "attraction", "train", "taxi", "police", "hosp
 """The domains of MultiWOZ."""
 
 NON_DOMAINS = frozenset({"value", "booking", "book", "general", "bus"})
-"""Prefixes that occur where a domain would be, but name none of `DOMAINS`."""
+"""Prefixes of placeholders that are in the place of a domain but are none of `DOMAINS`."""
 
 SLOT_SPELLINGS = {
     "addr": "address",
@@ -29,7 +29,7 @@ SLOT_SPELLINGS = {
     "ticket": "price",
     "train": "trainid",
 }
-"""Canonical slot names, by other spellings without domain and underscores."""
+"""Canonical slot names, by their other spellings without domain and underscores."""
 
 UNIFIED_SLOTS = {
     "arrive": "time",
@@ -57,7 +57,7 @@ PLURAL_PLACEHOLDER = re.compile(LENIENT_PLACEHOLDER.pattern + r"(?:-?e?s\b)?")
 """The same, with a plural ending: ``[hotel_name]s``."""
 
 NUMBER_SUFFIX = re.compile(r"_\d+$")
-"""The number of a second value of a slot: ``_2`` in ``[hotel_name_2]``."""
+"""The number of a slot's second or later value: ``_2`` in ``[hotel_name_2]``."""
 
 SEPARATORS = re.compile(r"[\s_.-]+")
 
@@ -83,13 +83,13 @@ def parse_placeholder(name: str) -> Placeholder:
 
 
 def normalize_slot(name: str) -> str:
-    """A slot's name for comparison: lower case, one word, canonical spelling."""
+    """Normalize a slot's name for comparison: lower case, one word, canonical spelling."""
     compact = SEPARATORS.sub("", name.lower())
     return SLOT_SPELLINGS.get(compact, compact)
 
 
 def find_placeholders(text: str) -> list[Placeholder]:
-    """The placeholders in a text, in order."""
+    """Find the placeholders in a text, in order."""
     return [parse_placeholder(name) for name in LENIENT_PLACEHOLDER.findall(text)]
 
 
@@ -117,5 +117,5 @@ def compact_value(value: str) -> str:
 
 
 def is_specified(value: str) -> bool:
-    """Whether a value says anything; "don't care" does."""
+    """Whether a slot has a value at all; "don't care" is one."""
     return compact_value(value) not in UNSPECIFIED_VALUES

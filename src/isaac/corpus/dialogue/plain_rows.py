@@ -37,12 +37,12 @@ ROLE_ALIASES: Mapping[str, Role] = MappingProxyType(
 )
 """The roles of speakers, by the names that records use for them.
 
-``system`` counts as the assistant if nobody else speaks for it. Otherwise it is a prompt, which
-stays in the record and is not a turn, like the message of a tool.
+``system`` counts as the assistant if no other role does. Otherwise it is a system prompt, which
+stays in the record but is not a turn, like a tool's message.
 """
 
 NON_SPEAKER_ROLES = ("system", "developer", "tool", "function")
-"""Roles whose messages are not turns."""
+"""Roles whose messages are not turns; see `ROLE_ALIASES` for the exception."""
 
 CONTEXT_COLUMNS = ("history", "context")
 """The columns with what precedes a response, in order."""
@@ -50,7 +50,7 @@ CONTEXT_COLUMNS = ("history", "context")
 
 @dataclass(frozen=True)
 class PlainRowsReader:
-    """Reads and rewrites one row; turns are counted through history, context and response."""
+    """Reads and rewrites one row; turns are numbered across history, context and response."""
 
     name: str = "dialogue"
 
@@ -66,7 +66,7 @@ class PlainRowsReader:
     def read(self, record: Mapping[str, Any]) -> Dialogue:
         """Parse the dialogue; its id is empty if the row has none.
 
-        Raises `ReadingError`, saying what is wrong, if that fails.
+        Raises `ReadingError`, with the reason, if it cannot be read.
         """
         columns = ("dialogue_id", "dialogue", "id")
         has_id = any(record.get(column) is not None for column in columns)
@@ -82,7 +82,7 @@ class PlainRowsReader:
         return Dialogue(dialogue_id, tuple(turns))
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
-        """Return the record with the response, or one assistant turn, replaced."""
+        """Copy the record, with the response or one assistant turn replaced."""
         if not any(
             turn.index == index and turn.role == "assistant" for turn in self.read(record).turns
         ):
@@ -100,7 +100,7 @@ def _read_history(record: Mapping[str, Any]) -> list[DialogueTurn]:
     """The turns before a row's response: those of its history, then its context."""
     columns = [column for column in CONTEXT_COLUMNS if record.get(column) is not None]
     if not columns:
-        raise ReadingError("expected a 'context' or a 'history' beside the 'response', got neither")
+        raise ReadingError("expected 'context' or 'history' along with 'response', got neither")
     turns: list[DialogueTurn] = []
     for column in columns:
         value, first = record[column], _count_entries(record, before=column)
@@ -112,7 +112,7 @@ def _read_history(record: Mapping[str, Any]) -> list[DialogueTurn]:
 
 
 def _count_entries(record: Mapping[str, Any], before: str = "") -> int:
-    """How many entries a row has before its response, or before a column."""
+    """Count the turns in a row's columns before its response, or before one column."""
     total = 0
     for column in CONTEXT_COLUMNS:
         if column == before:
@@ -123,7 +123,7 @@ def _count_entries(record: Mapping[str, Any], before: str = "") -> int:
 
 
 def _read_messages(value: Any, name: str, first: int = 0) -> list[DialogueTurn]:
-    """Parse a list of messages, or of texts that alternate, the last one being the user's.
+    """Parse a list of messages, or of texts by alternating speakers, the last by the user.
 
     ``first`` is the index of the first turn.
     """
@@ -152,7 +152,7 @@ def _read_messages(value: Any, name: str, first: int = 0) -> list[DialogueTurn]:
 
 
 def _build_turn(index: int, role: Role, text: str, record: Mapping[str, Any]) -> DialogueTurn:
-    """A turn with the acts and slots that its row or message is annotated with."""
+    """Build a turn with the acts and slots that its row or message is annotated with."""
     acts = [*_read_acts(record)]
     slots = [*_read_slots(record, acts)]
     values = [AnnotatedValue(f"{domain}_{slot}", value) for domain, slot, value in slots]
@@ -161,7 +161,7 @@ def _build_turn(index: int, role: Role, text: str, record: Mapping[str, Any]) ->
 
 
 def _read_acts(record: Mapping[str, Any]) -> Iterator[Act]:
-    """Yield the acts in ``act`` or ``intent``: ``domain-intent-slot``, or a part of that."""
+    """Yield the acts in ``act`` or ``intent``: ``domain-intent-slot``, or only some parts."""
     column = "act" if record.get("act") is not None else "intent"
     for text in as_texts(record.get(column), f"'{column}'"):
         for name in filter(None, (part.strip().lower() for part in text.split("+"))):
@@ -171,10 +171,11 @@ def _read_acts(record: Mapping[str, Any]) -> Iterator[Act]:
 
 
 def _read_slots(record: Mapping[str, Any], acts: Sequence[Act]) -> Iterator[tuple[str, str, str]]:
-    """Yield domain, slot and value of each entry in ``slots``.
+    """Yield the domain, slot and value of each entry in ``slots``.
 
-    The domain of a slot comes before a separator (``hotel-area``, ``hotel.area``, ``hotel_area``).
-    If there is none, it is the domain of the first act.
+    A slot names its domain before a separator (``hotel-area``, ``hotel.area``, ``hotel_area``); an
+    underscore counts only after the domain of an act. Otherwise the domain is that of the first
+    act, or ``value`` if no act has one.
     """
     domains = [act.domain for act in acts if act.domain]
     for key, values in as_mapping(record.get("slots") or {}, "'slots'").items():
@@ -190,7 +191,7 @@ def _read_slots(record: Mapping[str, Any], acts: Sequence[Act]) -> Iterator[tupl
 def _fill_act_values(acts: Sequence[Act], slots: Sequence[tuple[str, str, str]]) -> Iterator[Act]:
     """Yield the acts with their values; slots that no act names join the first act.
 
-    Without acts there is nothing to yield: slots alone do not say what the turn does with them.
+    Yields nothing if there are no acts: slots alone do not show what the turn does with them.
     """
     unused = list(slots)
     for act in acts:

@@ -1,4 +1,4 @@
-"""A system's responses, in the JSON layout that MultiWOZ evaluations share."""
+"""A dialogue system's responses, in the JSON format that MultiWOZ evaluations share."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .placeholders import is_specified
 from .schema import BeliefState
 
 MAX_VALUE_CHARACTERS = 1000
-"""Maximum length of a slot's value in characters; longer ones are an error."""
+"""Maximum length of a slot's value, in characters; a longer one is an error."""
 
 
 class Prediction(NamedTuple):
-    """A system's delexicalized response to one user turn, with what the system based it on.
+    """A system's delexicalized response to one user turn, with its belief state.
 
-    ``state`` is the system's belief state and ``domains`` are the domains of the response; both are
-    None if the file lacks them. ``turn`` is the index of the turn in its record and ``text`` the
-    response with its values; both are None if only the delexicalized response is known.
+    ``state`` is the system's belief state and ``domains`` are the active domains; each is None if
+    the file lacks it. ``turn`` is the index of the turn in its record and ``text`` the response
+    with its values; both are None if only the delexicalized response is known.
     """
 
     response: str
@@ -32,11 +32,11 @@ class Prediction(NamedTuple):
 
 
 Predictions = Mapping[str, list[Prediction]]
-"""Predictions by `normalize_id`, one per system turn, in order."""
+"""The predictions of each dialogue, one per system turn, by the id from `normalize_id`."""
 
 
 def normalize_id(dialogue: str) -> str:
-    """A dialogue's id for comparison: ``sng0073`` for ``SNG0073.json``."""
+    """Normalize a dialogue's id for comparison: ``sng0073`` for ``SNG0073.json``."""
     return dialogue.strip().lower().removesuffix(".json")
 
 
@@ -44,7 +44,7 @@ def read_predictions(path: str | Path) -> dict[str, list[Prediction]]:
     """Read a system's responses from ``{dialogue: [{response, state, active_domains}]}``.
 
     ``state`` and ``active_domains`` are optional. A state maps domains to slots, or is flat as in
-    MultiWOZ 2.2 (``"hotel-area"``). If a slot has several values, the first counts. Raises
+    MultiWOZ 2.2 (``"hotel-area"``). If a slot has several values, the first is used. Raises
     `CorpusError`, naming dialogue and turn, if something cannot be read.
     """
     try:
@@ -91,7 +91,7 @@ def _parse_prediction(turn: Any, name: str) -> Prediction:
 
 
 def parse_domains(value: Any, name: str) -> tuple[str, ...]:
-    """Parse ``active_domains``; ``name`` locates it in the `CorpusError` if it is malformed."""
+    """Parse ``active_domains``; raises `CorpusError`, with ``name`` as its place, if malformed."""
     if not isinstance(value, list) or not all(isinstance(domain, str) for domain in value):
         raise CorpusError(f"{name}: expected a list of domain names in 'active_domains'")
     return tuple(domain.strip().lower() for domain in value)
@@ -100,7 +100,7 @@ def parse_domains(value: Any, name: str) -> tuple[str, ...]:
 def parse_state(value: Any, name: str) -> dict[str, dict[str, str]]:
     """Parse a belief state; drops slots without a value (empty, ``none``, ``not mentioned``).
 
-    ``name`` locates the state in the `CorpusError` if it is malformed.
+    Raises `CorpusError`, with ``name`` as its place, if the state is malformed.
     """
     if not isinstance(value, Mapping):
         raise CorpusError(f"{name}: expected an object in 'state', got {type(value).__name__}")
@@ -123,7 +123,7 @@ def parse_state(value: Any, name: str) -> dict[str, dict[str, str]]:
 
 
 def _parse_value(value: Any, name: str) -> str:
-    """A slot's value as text: the first of a list, empty for null."""
+    """Parse a slot's value as text: the first in a list, empty for null."""
     if isinstance(value, list):
         value = value[0] if value else None
     if value is None:

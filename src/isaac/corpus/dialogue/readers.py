@@ -14,7 +14,7 @@ from .validation import ReadingError, as_mapping
 
 
 class DialogueReader(Protocol):
-    """Reads and rewrites the dialogues of one layout.
+    """Reads and rewrites the dialogues of one format.
 
     A record is a mapping of column names to JSON values.
     """
@@ -25,17 +25,17 @@ class DialogueReader(Protocol):
         ...
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Whether the record has the columns of this layout, whatever they contain."""
+        """Whether the record has the columns of this format, whatever they contain."""
         ...
 
     def read(self, record: Mapping[str, Any]) -> Dialogue:
-        """Parse the dialogue; raises `ReadingError`, saying what is wrong, if that fails."""
+        """Parse the dialogue; raises `ReadingError`, with the reason, if it cannot be read."""
         ...
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str, /) -> dict[str, Any]:
-        """Return the record with the text of one system turn replaced.
+        """Copy the record, with the text of one system turn replaced.
 
-        Positions of values in that turn are updated to the new text; nothing else changes.
+        The positions of values in that turn are updated to the new text; nothing else changes.
         """
         ...
 
@@ -52,7 +52,7 @@ READERS: Mapping[str, DialogueReader] = MappingProxyType(
 )
 """The readers by the name of their format, in the order in which `detect_reader` tries them.
 
-MultiWOZ 2.0, 2.1 and 2.4 share a layout, so a record that fits it is detected as 2.1.
+MultiWOZ 2.0, 2.1 and 2.4 have the same columns, so their records are all detected as 2.1.
 """
 
 
@@ -64,9 +64,9 @@ def detect_reader(record: Mapping[str, Any]) -> DialogueReader | None:
 def iter_records(document: Any) -> Iterator[dict[str, Any]]:
     """Yield the records of a corpus's JSON document, each with its dialogue's id.
 
-    MultiWOZ 2.0, 2.1 and 2.4 are one object that maps ids to dialogues; the id becomes the column
-    ``dialogue_id``. The other corpora are lists of records. Raises `ReadingError` for anything
-    else.
+    In MultiWOZ 2.0, 2.1 and 2.4, the document is an object that maps ids to dialogues; the id
+    becomes the column ``dialogue_id``. Other corpora are lists of records. Raises `ReadingError`
+    for anything else.
     """
     if isinstance(document, list):
         for key, record in enumerate(document):

@@ -13,8 +13,8 @@ BeliefState = Mapping[str, Mapping[str, str]]
 class Act(NamedTuple):
     """One dialogue act with one slot, in lower case: ``("hotel", "inform", "area", "east")``.
 
-    ``slot`` is empty if the act has none. ``value`` is ``?`` if the act requests the slot, and
-    empty if there is no value.
+    ``slot`` is empty if the act has none. ``value`` is ``?`` if the act requests the slot's value,
+    and empty if there is no value.
     """
 
     domain: str
@@ -35,8 +35,8 @@ class Span(NamedTuple):
 class DialogueTurn:
     """One turn of a dialogue; ``index`` is its position in the record.
 
-    ``acts`` and ``spans`` are empty without annotations. ``state`` is the belief state after the
-    turn; only system turns have one.
+    ``acts`` and ``spans`` are empty if the turn is not annotated. ``state`` is the belief state
+    after the turn; only system turns have one.
     """
 
     index: int
@@ -49,7 +49,7 @@ class DialogueTurn:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A dialogue with its goal, in the corpus's own layout (empty if the corpus has none)."""
+    """A dialogue with its goal, as the corpus stores it (empty if the corpus has none)."""
 
     id: str
     turns: tuple[DialogueTurn, ...]

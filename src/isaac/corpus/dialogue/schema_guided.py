@@ -1,10 +1,10 @@
 """Reader of dialogues whose turns have frames: MultiWOZ 2.2 and Schema-Guided Dialogue (SGD).
 
-The layouts follow the notes of the corpora (budzianowski/multiwoz, data/MultiWOZ_2.2, and
+The formats are documented with the corpora (budzianowski/multiwoz, data/MultiWOZ_2.2, and
 google-research-datasets/dstc8-schema-guided-dialogue): ``turns`` with ``speaker``, ``utterance``
 and ``frames``; positions count characters. MultiWOZ 2.2 keeps its acts in a separate file
-(``dialog_acts.json``), keyed by turn index. The column `ACTS_COLUMN` of a record holds that
-file's acts of its dialogue.
+(``dialog_acts.json``), keyed by turn index. The column `ACTS_COLUMN` of a record has the acts of
+its dialogue from that file.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ SPEAKER_ROLES: Mapping[str, Literal["user", "assistant"]] = {
     "user": "user",
     "system": "assistant",
 }
-"""Roles of `DialogueTurn`, by the name of the speaker in lower case."""
+"""The role of each speaker, by the speaker's name in lower case."""
 
 
 @dataclass(frozen=True)
 class SchemaGuidedReader:
     """Reads and rewrites records with ``turns`` of ``frames``, one dialogue each.
 
-    ``numbered`` says whether service names end in a number, which distinguishes SGD from MultiWOZ
+    ``numbered`` is whether service names end in a number, which distinguishes SGD from MultiWOZ
     2.2.
     """
 
@@ -73,7 +73,7 @@ class SchemaGuidedReader:
         return self.numbered == any(SERVICE_NUMBER.search(str(name)) for name in names)
 
     def read(self, record: Mapping[str, Any]) -> Dialogue:
-        """Parse the dialogue; raises `ReadingError`, saying what is wrong, if that fails."""
+        """Parse the dialogue; raises `ReadingError`, with the reason, if it cannot be read."""
         dialogue_id = read_dialogue_id(record, "dialogue_id")
         separate_acts = as_mapping(record.get(ACTS_COLUMN) or {}, f"'{ACTS_COLUMN}'")
         bookings = BookingDomainTracker()
@@ -96,7 +96,7 @@ class SchemaGuidedReader:
         separate_acts: Any,
         bookings: BookingDomainTracker,
     ) -> DialogueTurn:
-        """A turn with its acts and the positions of their values."""
+        """Build a turn with its acts and the spans of its values."""
         name = f"'turns' turn {index}"
         role = SPEAKER_ROLES.get(str(turn.get("speaker")).lower())
         if role is None:
@@ -117,14 +117,14 @@ class SchemaGuidedReader:
         return DialogueTurn(index, role, text, tuple(acts), spans)
 
     def _canonical_names(self, service: str, slot: str) -> tuple[str, str]:
-        """The domain and the slot under their canonical names."""
+        """The canonical names of a slot's domain and of the slot."""
         if self.numbered:
             return SERVICE_NUMBER.sub("", service).lower(), slot.lower()
         domain, dash, name = slot.lower().partition("-")
         return (domain, canonical_slot(domain, name)) if dash else (service.lower(), domain)
 
     def _read_actions(self, turn: Mapping[str, Any], name: str) -> list[Act]:
-        """The acts in the frames; only SGD has them there."""
+        """Read the acts in the frames, where only SGD has them."""
         acts = []
         for service, frame in iter_frames(turn, name):
             for each in as_list(frame.get("actions") or [], f"{name} 'actions'"):
@@ -142,9 +142,9 @@ class SchemaGuidedReader:
     def _read_slot_spans(
         self, turn: Mapping[str, Any], text: str, name: str
     ) -> Iterator[AnnotatedValue]:
-        """Yield the values that the frames' slots mark in the text.
+        """Yield the values whose positions the frames' slots give.
 
-        A value copied from elsewhere has no position here and is skipped.
+        A slot without a position was copied from elsewhere and is skipped.
         """
         for service, frame in iter_frames(turn, name):
             for each in as_list(frame.get("slots") or [], f"{name} 'slots'"):
@@ -158,13 +158,13 @@ class SchemaGuidedReader:
                     yield AnnotatedValue(f"{domain}_{slot_name}", " ".join(value), start, end)
 
     def _read_state(self, turn: Mapping[str, Any], name: str) -> dict[str, Mapping[str, str]]:
-        """The belief state of a user turn's frames: slots and values by domain."""
+        """Read the belief state in a user turn's frames: values by domain and slot."""
         states: dict[str, Mapping[str, str]] = {}
         for service, frame in iter_frames(turn, name):
             if frame.get("state") is not None:
                 state = as_mapping(frame["state"], f"{name} 'state'")
                 values = as_mapping(state.get("slot_values") or {}, f"{name} 'slot_values'")
-                # Alternatives of one value are a list, of which the first counts.
+                # A value with alternative spellings is a list, of which the first is used.
                 first = {
                     slot: as_texts(value, f"{name} '{slot}'")[:1] for slot, value in values.items()
                 }
@@ -176,10 +176,10 @@ class SchemaGuidedReader:
         return states
 
     def replaced(self, record: Mapping[str, Any], index: int, text: str) -> dict[str, Any]:
-        """Return the record with the text of one system turn replaced.
+        """Copy the record, with the text of one system turn replaced.
 
-        Updates the positions of that turn's slots and acts: values that the new text contains get
-        their new positions, the others are removed.
+        The positions in the turn's frames and ``span_info`` are updated: values that the new text
+        contains get their new positions, the others are removed.
         """
         turns = list(as_turns(record.get("turns"), "'turns'"))
         turn = turns[index] if 0 <= index < len(turns) else None
@@ -223,14 +223,14 @@ def _active_services(turn: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def _sgd_values(acts: list[Act]) -> list[AnnotatedValue]:
-    """The values that SGD's acts name; its slots need no canonical names."""
+    """The values that SGD's acts name; its slot names are already canonical."""
     return [AnnotatedValue(f"{act.domain}_{act.slot}", act.value) for act in acts if act.slot]
 
 
 def _update_span_info(
     record: Mapping[str, Any], turn_id: str, move: Callable[[Any], list[Any]]
 ) -> Mapping[str, Any]:
-    """Return the record with the positions of a turn's values in `ACTS_COLUMN` updated."""
+    """Update the positions of a turn's values in the record's `ACTS_COLUMN`."""
     acts = as_mapping(record.get(ACTS_COLUMN) or {}, f"'{ACTS_COLUMN}'")
     annotations = as_mapping(acts.get(turn_id) or {}, f"'{ACTS_COLUMN}' of turn {turn_id}")
     if not annotations.get("span_info"):
@@ -245,9 +245,9 @@ def _update_span_info(
 
 
 def _make_slot_mover(old: str, new: str) -> Callable[[Any], list[Any]]:
-    """A function that moves a slot's entry from the old text to the new one.
+    """Make a function that updates the position of a slot's entry from the old text to the new.
 
-    It returns a list with the moved entry, or an empty list if the new text lacks the value.
+    The function returns a list with the entry, or an empty list if the new text lacks the value.
     """
 
     def move(entry: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Positions of values in a text: verify annotated spans, and search for values without one."""
+"""Positions of values in a text: verify annotated spans, and search for values that have none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPELLING_PATTERNS = MappingProxyType({"centre": "cent(?:re|er)", "center": "cent
 """Patterns for words that texts spell in more than one way."""
 
 UNSEARCHABLE_VALUES = frozenset({"", "?", "yes", "no", "dontcare", "none", "true", "false"})
-"""Values that appear in no text as such, or whose words have too many other meanings."""
+"""Values that do not appear in texts literally, or whose words have too many other meanings."""
 
 CLOCK_TIME = re.compile(r"0?(\d{1,2})[:.](\d{2})")
 """A time such as ``09:15`` or ``9.15``: hours without a leading zero, and minutes."""
@@ -36,7 +36,7 @@ EDGE_CHARACTERS = ".,;:!?\"'()-# \t\n"
 
 
 class AnnotatedValue(NamedTuple):
-    """A value that an annotation places in the text; positions are -1 if it gives none."""
+    """A value in an annotation, with its position in the text; -1 if the annotation has none."""
 
     slot: str
     value: str
@@ -58,7 +58,7 @@ def matches_value(surface: str, value: str) -> bool:
 
 @functools.lru_cache(maxsize=2**14)
 def normalize_surface(value: str) -> str:
-    """A value in one form, whatever its case, spacing, number words and time format."""
+    """A value with its case, spacing, number words and time format normalized."""
     folded = " ".join(value.casefold().split())
     if time := CLOCK_TIME.fullmatch(folded):
         return f"{int(time[1])}:{time[2]}"
@@ -66,10 +66,11 @@ def normalize_surface(value: str) -> str:
 
 
 def locate_values(text: str, values: Iterable[AnnotatedValue]) -> tuple[Span, ...]:
-    """The spans of the values, in the order of the text.
+    """Find the spans of the values, in the order of the text.
 
     An annotated position is used if the text there expresses the value. Otherwise the value is
-    searched for, near that position first, and dropped if the text does not contain it.
+    searched for, first inside that span and then in the whole text. It is dropped if the text does
+    not contain it.
     """
     spans: dict[Span, None] = {}
     for each in values:
@@ -92,7 +93,7 @@ def _locate_value(text: str, annotated: AnnotatedValue) -> list[Span]:
 
 
 def _search_value(text: str, value: str, min_length: int) -> list[tuple[int, int]]:
-    """The positions of a value, as whole words if possible, else inside words.
+    """Find the positions of a value, as whole words if possible, otherwise inside words.
 
     Inside words, only values of at least ``min_length`` characters are found.
     """
@@ -117,7 +118,7 @@ def _strip_edges(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def find_mentions(text: str, value: str) -> list[tuple[int, int]]:
-    """Every position where the text contains a value as whole words.
+    """Find every position where the text contains a value as whole words.
 
     Values in `UNSEARCHABLE_VALUES`, such as ``yes``, are never found.
     """
@@ -129,7 +130,7 @@ def find_mentions(text: str, value: str) -> list[tuple[int, int]]:
 
 
 def _find_exact(text: str, value: str) -> Iterator[tuple[int, int]]:
-    """Yield the positions of a value as spelled, in any case; much faster than a pattern."""
+    """Yield the positions of a value as it is spelled, ignoring case; faster than a pattern."""
     lowered, target = text.lower(), value.lower()
     if len(lowered) != len(text) or not target.strip():
         return
@@ -143,7 +144,7 @@ def _find_exact(text: str, value: str) -> Iterator[tuple[int, int]]:
 
 @functools.lru_cache(maxsize=2**12)
 def _value_pattern(value: str) -> re.Pattern[str]:
-    """A pattern for a value as people write it: spaces, number words, plural."""
+    """A pattern for the ways people write a value: other spacing, number words, plural."""
     folded = normalize_surface(value)
     if time := CLOCK_TIME.fullmatch(folded):
         return re.compile(rf"(?<![\d:])0?{time[1]}[:.]{time[2]}(?!\d)")
@@ -159,8 +160,8 @@ def _value_pattern(value: str) -> re.Pattern[str]:
 def widen_to_words(text: str, start: int, end: int) -> tuple[int, int]:
     """Widen a span to whole words: ``rey Skoda`` to ``grey Skoda``.
 
-    It stops where words were written together: between a lowercase and an uppercase letter, and
-    between a digit and a lowercase letter (``isD0V6U0MA``, ``4night``).
+    It stops where words are run together: between a lowercase and an uppercase letter, and between
+    a digit and a lowercase letter (``isD0V6U0MA``, ``4night``).
     """
     while 0 < start < end and _same_word(text[start - 1], text[start]):
         start -= 1

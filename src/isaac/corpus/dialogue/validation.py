@@ -12,10 +12,10 @@ MAX_CHARACTERS = 1_000_000
 """Maximum length of a turn's text; a record with a longer one is rejected."""
 
 MAX_TURNS = 1000
-"""Maximum number of turns; a record with more is rejected, since cost grows quadratically."""
+"""Maximum number of turns; a record with more is rejected, because time grows quadratically."""
 
 KEY_TYPES = frozenset({str})
-"""The types that keys of a JSON object may have, as a set so that the check is fast."""
+"""The only type that keys of a JSON object may have; a set makes the check fast."""
 
 
 class ReadingError(ValueError):
@@ -23,7 +23,7 @@ class ReadingError(ValueError):
 
 
 def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
-    """The value, if it is an object with text keys; raises `ReadingError` otherwise."""
+    """Check that a value is an object with text keys; raises `ReadingError` otherwise."""
     if type(value) is not dict and not isinstance(value, Mapping):
         raise ReadingError(f"{name} is {_describe_value(value)}, not an object")
     if not KEY_TYPES.issuperset(map(type, value)):
@@ -32,16 +32,16 @@ def as_mapping(value: Any, name: str) -> Mapping[str, Any]:
 
 
 def as_list(value: Any, name: str) -> list[Any]:
-    """The value, if it is a list; raises `ReadingError` otherwise."""
+    """Check that a value is a list; raises `ReadingError` otherwise."""
     if not isinstance(value, list):
         raise ReadingError(f"{name} is {_describe_value(value)}, not a list")
     return value
 
 
 def as_text(value: Any, name: str) -> str:
-    """The value, if it is text, possibly empty; raises `ReadingError` otherwise."""
+    """Check that a value is valid text, possibly empty; raises `ReadingError` otherwise."""
     if type(value) is str and len(value) <= MAX_CHARACTERS and value.isascii():
-        return value  # a shortcut that nearly all values take
+        return value  # a fast path for nearly all values
     if not isinstance(value, str):
         raise ReadingError(f"{name} is {_describe_value(value)}, not text")
     if len(value) > MAX_CHARACTERS:
@@ -56,7 +56,7 @@ def as_text(value: Any, name: str) -> str:
 
 
 def as_turns(value: Any, name: str) -> list[Any]:
-    """The value, if it is a list of 1 to `MAX_TURNS` turns; raises `ReadingError` otherwise."""
+    """Check that a value is a list of 1 to `MAX_TURNS` turns; raises `ReadingError` otherwise."""
     turns = as_list(value, name)
     if not turns:
         raise ReadingError(f"{name} is an empty list; a dialogue has at least one turn")
@@ -66,7 +66,7 @@ def as_turns(value: Any, name: str) -> list[Any]:
 
 
 def as_texts(value: Any, name: str) -> list[str]:
-    """The texts in a text, a number or a list of them; null counts as no text."""
+    """Convert a text, a number, or a list of these to a list of texts; null gives none."""
     if type(value) is str:
         return [as_text(value, name)]
     values = value if isinstance(value, list) else [value]
@@ -82,12 +82,12 @@ def as_texts(value: Any, name: str) -> list[str]:
 
 
 def as_joined_text(value: Any, name: str) -> str:
-    """The texts in a text, a number or a list of them, joined by spaces."""
+    """Convert a text, a number, or a list of these to one text, joined by spaces."""
     return as_text(value, name) if type(value) is str else " ".join(as_texts(value, name))
 
 
 def read_dialogue_id(record: Mapping[str, Any], *columns: str) -> str:
-    """The dialogue's id, from the first of the columns that the record has."""
+    """Read the dialogue's id from the first of the columns that the record has."""
     for column in columns:
         if record.get(column) is not None:
             return "".join(as_texts(record[column], f"'{column}'"))
@@ -102,5 +102,5 @@ def format_column_names(record: Mapping[str, Any]) -> str:
 
 
 def _describe_value(value: Any) -> str:
-    """A value of the wrong type, shortened for a message."""
-    return "missing" if value is None else shorten(reprlib.repr(value), 40)
+    """Describe a value of the wrong type in a message."""
+    return "missing or null" if value is None else shorten(reprlib.repr(value), 40)

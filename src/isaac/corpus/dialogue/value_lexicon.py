@@ -1,6 +1,6 @@
 """A lexicon of slot values, from a database or from a corpus's own annotations.
 
-It finds the values in texts that have no annotations.
+It finds these values in texts that are not annotated.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def _split_set(words: str) -> frozenset[str]:
 
 
 LEXICON_TOKEN = re.compile(r"\w+|[^\w\s]")
-"""A token of a text or a value: a word, or a single mark."""
+"""A token of a text or a value: a word, or a single punctuation mark."""
 
 IGNORED_MARKS = frozenset("'’`,-‐–#\"")
-"""Marks that are ignored when a value is compared: ``christ's`` equals ``christ 's``."""
+"""Marks that are ignored when values are compared: ``christ's`` equals ``christ 's``."""
 
 PATTERN_SLOTS = _split_set(
     """
@@ -45,7 +45,7 @@ COMMON_WORDS = _split_set(
     this to town train was we what where which with yes you your
     """
 )
-"""Words that are no value by themselves, whatever a database or an annotation says."""
+"""Words that are not a value on their own, even if a database or an annotation has them."""
 
 MAX_VALUE_WORDS = 16
 """Maximum length of a value in words."""
@@ -54,7 +54,7 @@ SHORT_NAME_CHARACTERS = 4
 """A one-word name of at most this many characters must be capitalized in the text."""
 
 COLUMN_ALIASES = MappingProxyType({"trainID": "id"})
-"""Slot names, by database columns that are named differently."""
+"""Slot names of the database columns that are named differently."""
 
 LEXICON_COLUMNS = _split_set(
     """
@@ -77,7 +77,7 @@ SPELLING_VARIANTS = (
     (("night", "club"), ("nightclub",)),
     (("swimming", "pool"), ("swimmingpool",)),
 )
-"""Words that texts write in two ways."""
+"""Pairs of spellings of the same words."""
 
 
 class Token(NamedTuple):
@@ -109,7 +109,7 @@ class Lexicon:
 
     @classmethod
     def from_values(cls, values: Iterable[tuple[str, str]]) -> Lexicon:
-        """Build a lexicon from (slot, value) pairs, adding the usual spellings of each value."""
+        """Build a lexicon from (slot, value) pairs; adds common spelling variants of each value."""
         slots_by_value: dict[str, set[str]] = defaultdict(set)
         slots_by_spelling: dict[str, set[str]] = defaultdict(set)
         for slot, value in values:
@@ -132,9 +132,9 @@ class Lexicon:
 
     @classmethod
     def read(cls, folder: Path | str) -> Lexicon:
-        """Read the values of MultiWOZ's database, a folder of ``<domain>_db.json``.
+        """Read the values in MultiWOZ's database, a folder with a ``<domain>_db.json`` per domain.
 
-        An ``ontology.json`` in the folder or beside it adds values that the tables lack. Raises
+        An ``ontology.json`` in the folder or in its parent adds values that the tables lack. Raises
         `CorpusError` if there is no table or one cannot be read.
         """
         path = Path(folder)
@@ -151,10 +151,10 @@ class Lexicon:
 
     @classmethod
     def of(cls, dialogues: Iterable[Dialogue]) -> Lexicon:
-        """Collect the values that a corpus's own spans and belief states contain.
+        """Build a lexicon from a corpus's own spans and belief states.
 
-        A single word counts only if at least half of the turns that contain it annotate it as a
-        value; otherwise it is an ordinary word.
+        A single word is a value only if at least half of the turns that contain it annotate it as
+        one; otherwise it is an ordinary word.
         """
         values: dict[tuple[str, str], None] = {}
         annotated: Counter[str] = Counter()  # value -> turns that annotate it
@@ -196,7 +196,7 @@ class Lexicon:
         return matches
 
     def _longest_value(self, tokens: list[Token], index: int) -> tuple[int, tuple[str, ...]]:
-        """The longest value that starts at a token: its length in tokens, and its slots."""
+        """Find the longest value that starts at a token: its length in tokens, and its slots."""
         for size in self.lengths.get(tokens[index].text, ()):
             if index + size <= len(tokens):
                 value = " ".join(token.text for token in tokens[index : index + size])
@@ -215,7 +215,7 @@ def _tokenize(text: str) -> list[Token]:
 
 
 def _is_distinctive(words: tuple[str, ...]) -> bool:
-    """Whether a value stands out from other text: not a bare number or a common word."""
+    """Whether a value can be recognized in a text: it is no bare number and no common word."""
     value = " ".join(words)
     if (
         len(words) > MAX_VALUE_WORDS
@@ -228,14 +228,14 @@ def _is_distinctive(words: tuple[str, ...]) -> bool:
 
 
 def _is_plausible_mention(surface: str, slots: tuple[str, ...]) -> bool:
-    """Whether a match can be meant: the short name ``Ask`` only if capitalized, not ``ask``."""
+    """Whether a match is likely to be a value: the short name ``Ask`` must be capitalized."""
     if len(surface) > SHORT_NAME_CHARACTERS or not all(slot.endswith("_name") for slot in slots):
         return True
     return surface != surface.lower()
 
 
 def _spelling_variants(words: tuple[str, ...], slot: str) -> Iterator[tuple[str, ...]]:
-    """Yield a value and the other ways to write it."""
+    """Yield a value and its spelling variants."""
     forms = {words}
     for left, right in SPELLING_VARIANTS:
         for form in list(forms):
@@ -256,7 +256,10 @@ def _spelling_variants(words: tuple[str, ...], slot: str) -> Iterator[tuple[str,
 
 
 def _name_variants(form: tuple[str, ...], domain: str) -> Iterator[tuple[str, ...]]:
-    """Yield a name with and without "the", and without its type if two words remain."""
+    """Yield a name with and without "the", and without a final type such as "hotel".
+
+    The type is removed only if at least two words remain.
+    """
     bare = form[1:] if form[0] == "the" and len(form) > 2 else form
     yield bare
     yield ("the", *bare)
@@ -286,7 +289,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_table(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield slot and value of a table's cells; taxis combine each color with each make."""
+    """Yield the slot and value of a table's cells; a taxi is any color with any make."""
     domain = path.name.removesuffix("_db.json")
     rows = _read_json(path)
     if isinstance(rows, Mapping):
@@ -304,7 +307,7 @@ def _read_table(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _read_ontology(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield slot and value of an ontology, ``{"hotel-name": [...]}``.
+    """Yield the slots and values in an ontology, ``{"hotel-name": [...]}``.
 
     Taxis and buses are left out: their departures and destinations are the names of other venues.
     """

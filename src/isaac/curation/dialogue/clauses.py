@@ -33,7 +33,7 @@ MAX_REMOVED_SHARE = 0.5
 """If at least this share of the words of a sentence without values is removed, all of it is."""
 
 MAX_EDGE_WORDS = 12
-"""Maximum number of tokens of an irrelevant span at an edge of a clause, set off by no comma."""
+"""Maximum length of an irrelevant span that no comma separates from the rest of its clause."""
 
 
 TOKEN_PATTERN = re.compile(

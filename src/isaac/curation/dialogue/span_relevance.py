@@ -46,15 +46,16 @@ ANCHOR_ASSOCIATION = 4.0
 """A span with at least this association score is an anchor: surely relevant. More adds nothing."""
 
 ANCHOR_NEIGHBORS = 20
-"""The mean cosine of a span with so many nearest anchors is its similarity."""
+"""The similarity of a span is its mean cosine with this many nearest anchors."""
 
 SIMILARITY_WEIGHT = 10.0
 """Weight of the similarity in a span's score; its association score has weight 1."""
 
 COOCCURRENCE_WEIGHT, NEUTRAL_LOG_ODDS = 0.75, 1.0
-"""What a span's score gains for each unit by which the log odds of its words are below neutral.
+"""How much a span's score rises for each unit by which its log odds are below the neutral ones.
 
-They are the odds that another clause with the word is irrelevant; the word with the highest counts.
+The odds of a word are those that another clause with it is irrelevant; those of a span are the
+highest of its words.
 Chosen on MultiWOZ 2.1's validation dialogues, as the bounds were (benchmarks/belonging.py).
 """
 
@@ -171,7 +172,7 @@ class SpanRelevanceModel:
 
     @cached_property
     def _clause_counts(self) -> tuple[Counter[str], Counter[str]]:
-        """Count the clauses with each word whose own score is relevant, and those irrelevant."""
+        """For each word, count the clauses with it whose own score is relevant, and the others."""
         relevant, irrelevant = Counter[str](), Counter[str]()
         for text, count in self.clause_occurrences.items():
             below = self._own_scores[text] < self.ngrams.bound

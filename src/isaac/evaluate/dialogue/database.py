@@ -22,22 +22,22 @@ from ...text import shorten
 DATABASE_DOMAINS = ("restaurant", "hotel", "attraction", "train")
 """Domains with a table of entities to choose from.
 
-Taxi, police and hospital have none; the standardized evaluation looks up nothing for them.
+Taxi, police and hospital have none; the standardized evaluation does not query them.
 """
 
 DONT_CARE_VALUES = frozenset(
     {"dontcare", "donotcare", "doesntcare", "doesntmatter", "dontmind", "any", "?"}
 )
-"""Values that mean "does not matter", compared without spaces and apostrophes."""
+"""Values that mean "any value will do", compared without spaces and apostrophes."""
 
 IGNORED_COLUMNS = frozenset({"introduction", "location", "openhours", "signature", "takesbookings"})
-"""Columns that never restrict a query, because users do not ask for them."""
+"""Columns that never restrict a query, because users do not search by them."""
 
 FUZZY_COLUMNS = frozenset({"name", "food", "departure", "destination"})
-"""Columns that are compared by `fuzzy_match`: users misspell and shorten these values."""
+"""Columns that are compared with `fuzzy_match`, because users misspell and shorten the values."""
 
 MIN_FUZZY_RATIO = 0.9
-"""Minimum similarity of two names that count as equal, from the standardized evaluation."""
+"""Minimum similarity at which two names match, from the standardized evaluation."""
 
 NAMED_HOURS = {"midnight": 0, "midday": 12, "noon": 12}
 
@@ -55,16 +55,16 @@ SPELLING_RULES = (
     (re.compile(r"\bportugese\b"), "portuguese"),
     (re.compile(r"^the "), ""),
 )
-"""Replacements that give a name its normalized spelling, applied in order."""
+"""Replacements that normalize the spelling of a name, applied in order."""
 
 VALUE_ALIASES = {"free": "yes", "mutliplesports": "multiplesports", "center": "centre"}
-"""Values that mean the same as another one, both compared without spaces."""
+"""Values that mean the same as another one; both are compared without spaces."""
 
 
 class Database:
-    """Entities by domain; an entity maps columns to values.
+    """A table of entities for each domain; an entity maps columns to values.
 
-    Answers are cached, so that repeating a query costs nothing.
+    The results of queries are cached.
     """
 
     def __init__(self, tables: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
@@ -75,13 +75,13 @@ class Database:
         self.answers: dict[tuple[str, frozenset[tuple[str, str]]], frozenset[str]] = {}
 
     def query(self, domain: str, constraints: Mapping[str, str]) -> frozenset[str]:
-        """The ids of the entities that match, in lower case; none outside `DATABASE_DOMAINS`.
+        """Find the ids of the entities that match, in lower case; none outside `DATABASE_DOMAINS`.
 
         A train is identified by its train id, which several rows may share. ``leave`` and
         ``arrive`` are bounds: the earliest departure and the latest arrival. ``a|b`` matches either
         value. A constraint has no effect if the table has no such column (such as the number of
-        people of a booking), if the value does not matter, if the database's value is unknown
-        (``?``), or if a time cannot be parsed.
+        people in a booking), if any value will do, if the database's value is unknown (``?``), or
+        if a time cannot be parsed. Raises `CorpusError` if the domain's table is missing.
         """
         if domain not in DATABASE_DOMAINS:
             return frozenset()
@@ -114,7 +114,7 @@ class Database:
         return self.matching_rows[key]
 
     def _values(self, domain: str, column: str) -> dict[str, list[int]]:
-        """The rows that have each value of a column; empty text stands for no value."""
+        """The rows that have each value of a column; an empty text means no value."""
         if (domain, column) not in self.rows_by_value:
             values: dict[str, list[int]] = {}
             for number, row in enumerate(self.tables[domain]):
@@ -124,7 +124,10 @@ class Database:
 
 
 def read_database(folder: str | Path) -> Database:
-    """Read the database in a folder of ``restaurant_db.json`` and so on, one per domain."""
+    """Read the database in a folder with ``restaurant_db.json`` etc., one table per domain.
+
+    Raises `CorpusError` if there is no table or one cannot be read.
+    """
     files = [Path(folder) / f"{domain}_db.json" for domain in DATABASE_DOMAINS]
     existing = [file for file in files if file.is_file()]
     if not existing:
@@ -144,7 +147,7 @@ def _read_rows(file: Path) -> list[Any]:
 
 
 def _normalize_table(domain: str, rows: Iterable[Any]) -> list[dict[str, str]]:
-    """Entities with normalized column names; keeps only text and numbers, as text."""
+    """Normalize the column names of entities; keeps only texts and numbers, as text."""
     table = []
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
@@ -164,13 +167,13 @@ def _normalize_table(domain: str, rows: Iterable[Any]) -> list[dict[str, str]]:
 
 
 def _entity_ids(domain: str, rows: list[dict[str, str]]) -> list[str]:
-    """The id of each entity; rows that share a train id are one train."""
+    """List the id of each entity; rows that share a train id are one train."""
     column = "trainid" if domain == "train" else "id"
     return [row.get(column, f"row {number}") for number, row in enumerate(rows)]
 
 
 def normalize_name(name: str) -> str:
-    """A name in normalized spelling: ``acorn guesthouse`` for ``The Acorn Guest House``."""
+    """Normalize the spelling of a name: ``acorn guesthouse`` for ``The Acorn Guest House``."""
     normalized = name.lower()
     for pattern, replacement in SPELLING_RULES:
         normalized = pattern.sub(replacement, normalized.strip())
@@ -178,7 +181,7 @@ def normalize_name(name: str) -> str:
 
 
 def parse_minutes(time: str) -> int | None:
-    """A time of day in minutes after midnight; None if the text has no time.
+    """Parse a time of day as minutes after midnight; None if the text has no time.
 
     Understands ``17:45``, ``1745``, ``5:45 pm``, ``after 15:45``, ``10`` and ``noon``.
     """
@@ -193,7 +196,7 @@ def parse_minutes(time: str) -> int | None:
 
 
 def _value_matcher(column: str, value: str) -> Callable[[str], bool]:
-    """A function that tests whether an entity's value meets a constraint."""
+    """Make a function that tests whether an entity's value meets a constraint."""
     if column in IGNORED_COLUMNS:
         return lambda _known: True
     if column in ("leave", "arrive"):
@@ -212,17 +215,17 @@ def _within_bound(known: str, bound: int, *, later: bool) -> bool:
     return time is None or (time >= bound if later else time <= bound)
 
 
-def fuzzy_match(one: str, other: str) -> bool:
+def fuzzy_match(first: str, second: str) -> bool:
     """Whether the longer text contains the shorter one, allowing for about 10% difference.
 
-    Compares the shorter text with every substring of its length, by difflib's ratio.
+    Compares the shorter text with every substring of the same length, by difflib's ratio.
     """
-    shorter, longer = sorted((one, other), key=len)
+    shorter, longer = sorted((first, second), key=len)
     if not shorter:
         return False
     if shorter in longer:
         return True
-    # Too few common characters rule out a match without any comparison of substrings.
+    # Too few common characters rule out a match before any substring is compared.
     if (Counter(shorter) & Counter(longer)).total() < MIN_FUZZY_RATIO * len(shorter):
         return False
     matcher = SequenceMatcher(None, "", shorter, autojunk=False)

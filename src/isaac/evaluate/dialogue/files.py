@@ -1,4 +1,4 @@
-"""Task-oriented dialogues in files: read any layout, and write the same layout again."""
+"""Task-oriented dialogues in files: read any supported format, and write the same one back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...text import shorten
 from .pollution import TurnKey
 
 FileLayout = Literal["lines", "array", "object"]
-"""JSON Lines, a JSON array of records, or a JSON object of records by id."""
+"""How a file arranges its records: as JSON Lines, a JSON array, or a JSON object by id."""
 
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 """File name endings of data files; the other files in a zip archive are not read."""
@@ -34,8 +34,8 @@ DETECTION_RECORDS = 200
 class DialogueEntry(NamedTuple):
     """A record of the input and its dialogue, whose id is unique in the corpus.
 
-    ``location`` says where the record is, for messages. ``key`` is its name in a JSON object, and
-    ``line`` its text in a JSON Lines file; None in other layouts.
+    ``location`` is where the record is, for messages. ``key`` is its name in a JSON object, and
+    ``line`` its text in a JSON Lines file; each is None in other layouts.
     """
 
     location: str
@@ -46,7 +46,7 @@ class DialogueEntry(NamedTuple):
 
 
 class NoDialoguesError(CorpusError):
-    """A file contains no dialogues; beside a corpus, it may be some other file of a release."""
+    """A file contains no dialogues; among other files, it is skipped."""
 
 
 class DialogueFile(NamedTuple):
@@ -61,8 +61,8 @@ class DialogueFile(NamedTuple):
 class DialogueCorpus:
     """The dialogues of an input, in order.
 
-    ``skipped`` are the input's files without dialogues. ``acts_summary`` reports on acts in
-    separate files; empty if there is nothing to report.
+    ``skipped`` are the input's files without dialogues. ``acts_summary`` reports on separate act
+    files; it is empty if there is nothing to report.
     """
 
     reader: DialogueReader
@@ -79,7 +79,7 @@ class DialogueCorpus:
         return [rows[0] if len(rows) == 1 else _merge_rows(rows) for rows in rows_by_id.values()]
 
     def booked_domains(self) -> dict[str, list[frozenset[str]]]:
-        """The domains booked after each system turn, for dialogues with such annotations."""
+        """The domains booked after each system turn, for dialogues with these annotations."""
         return {
             entry.dialogue.id: find_booked_domains(log, entry.dialogue.id)
             for entry in self.entries
@@ -87,7 +87,7 @@ class DialogueCorpus:
         }
 
     def notes(self) -> list[str]:
-        """What a user should know about the input: separate act files, and skipped files."""
+        """Remarks on the input for the user: separate act files, and skipped files."""
         notes = [self.acts_summary] if self.acts_summary else []
         if self.skipped:
             names = ", ".join(map(shorten, self.skipped))
@@ -95,10 +95,10 @@ class DialogueCorpus:
         return notes
 
     def serialize(self, texts: Mapping[TurnKey, str]) -> Iterator[str]:
-        """Yield the corpus as text in its own layout, with the given system turns replaced.
+        """Yield the corpus as text in its own layout, with these system turns replaced.
 
-        JSON Lines keep unchanged lines byte-identical; an object or an array gets one dialogue per
-        line.
+        In JSON Lines, unchanged lines stay byte-identical; an object or an array gets one dialogue
+        per line.
         """
         texts_by_id: dict[str, dict[int, str]] = defaultdict(dict)
         for (dialogue_id, index), text in texts.items():
@@ -127,7 +127,7 @@ class DialogueCorpus:
 
 
 def _merge_rows(rows: Sequence[Dialogue]) -> Dialogue:
-    """Merge the rows of one dialogue; a turn that is in several rows counts once."""
+    """Merge the rows of one dialogue; a turn that is in several rows is used once."""
     turns = {turn.index: turn for row in rows for turn in row.turns if turn.role == "user"}
     turns |= {turn.index: turn for row in rows for turn in row.turns if turn.role == "assistant"}
     return Dialogue(rows[0].id, tuple(turns[index] for index in sorted(turns)), rows[0].goal)
@@ -197,7 +197,7 @@ def _unknown_format_error(source: str, files: Sequence[DialogueFile]) -> CorpusE
 def _detect_file_reader(
     file: DialogueFile, named: DialogueReader | None = None
 ) -> DialogueReader | None:
-    """The reader that most records of a file fit; or ``named``, if any record fits it."""
+    """Find the reader that most records of a file fit; or ``named``, if any record fits it."""
     records = [entry.record for entry in file.entries[:DETECTION_RECORDS]]
     if named is not None:
         return named if any(map(named.fits, records)) else None
@@ -225,7 +225,7 @@ def _read_entries(entries: Sequence[DialogueEntry], reader: DialogueReader) -> l
 
 
 def _drop_earlier_responses(record: Mapping[str, Any], dialogue: Dialogue) -> Dialogue:
-    """Drop the system turns of a row's history; only its own response counts."""
+    """Drop the system turns in a row's history; only its response is a turn of its own."""
     if "messages" in record or "response" not in record:
         return dialogue
     last = dialogue.turns[-1]
@@ -260,10 +260,10 @@ def _make_ids_unique(entries: Sequence[DialogueEntry]) -> list[DialogueEntry]:
 
 
 def _read_contents(file: SourceFile) -> list[tuple[str, bytes]]:
-    """Name and bytes of a file; of an archive, of each of its data files."""
+    """Read a file, or each data file in an archive, as name and bytes."""
     if file.name.startswith("hf://"):
         raise CorpusError(
-            f"{shorten(file.name)}: dialogues cannot be read from a hub; download the files first"
+            f"{shorten(file.name)}: dialogues cannot be read from the Hub; download the files first"
         )
     with open_source(file) as (data, _):
         return [(name, inner.read()) for name, inner in open_members(file.name, data, _is_not_data)]
@@ -305,7 +305,7 @@ def _parse_document(name: str, text: str) -> DialogueFile | None:
         if "\n" in text.strip() and text.lstrip()[:1] == "{" and error.msg == "Extra data":
             return None
         line = text.count("\n", 0, error.pos) + 1
-        # A text that does not even begin like JSON is another kind of file.
+        # A text that does not even begin like JSON is a file of another kind, which can be skipped.
         error_type = CorpusError if text.lstrip()[0] in "[{" else NoDialoguesError
         raise error_type(f"{name} line {line}: broken JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
@@ -342,7 +342,7 @@ def _parse_lines(name: str, text: str) -> Iterator[DialogueEntry]:
 
 
 def parse_json_line(location: str, line: str) -> Any:
-    """Parse a line of JSON; ``location`` locates it in the `CorpusError` if it is malformed."""
+    """Parse a line of JSON; raises `CorpusError`, naming its ``location``, if it is malformed."""
     try:
         return parse_json(line)
     except (ValueError, RecursionError) as error:

@@ -1,11 +1,11 @@
-"""Inform and Success: whether a system offered what fits the goal, and gave what was requested.
+"""Inform and Success: whether a system offered what the goal asks for, and gave the details.
 
 The definitions are those of the standardized evaluation of MultiWOZ (Nekvinda and Dušek 2021,
 arXiv 2106.05555), including the decisions in its released code:
 
 - A response makes an *offer* in a domain if it contains a placeholder for a name (in the train
   domain: for a train id) and the domain is active. The offer is the set of all entities in the
-  database that match the system's belief state at that turn. An earlier offer stays in force as
+  database that match the system's belief state at that turn. An earlier offer remains in place as
   long as it is a subset of the new one.
 - A domain is *informed* if the final offer is not empty and all its entities match the goal. These
   domains are informed without an offer: taxi, police and hospital; a domain whose goal names the
@@ -47,9 +47,9 @@ class DialogueOutcome(NamedTuple):
 
 
 class JudgedTurn(NamedTuple):
-    """What a system turn is judged by: slots in the response, belief state and active domains.
+    """What a system turn is judged by: the response's slots, the state and the active domains.
 
-    ``booked`` holds the domains whose reference numbers count.
+    ``booked`` has the domains whose reference numbers count.
     """
 
     slots: frozenset[str]
@@ -65,9 +65,9 @@ def build_judged_turns(
 ) -> list[JudgedTurn]:
     """Prepare the turns of a dialogue for judging.
 
-    ``states`` are the belief states to judge by, one per turn. If a prediction does not say which
-    domains are active, they are those that its placeholders name (``[hotel_phone]``); if none is
-    named, the one that the states suggest (see `infer_active_domains`). Without ``booked``, every
+    ``states`` are the belief states to judge by, one per turn. If a prediction does not give the
+    active domains, they are those that its placeholders name (``[hotel_phone]``); if none is named,
+    the one that the states suggest (see `infer_active_domains`). If ``booked`` is None, every
     domain counts as booked.
     """
     turns = []
@@ -90,8 +90,8 @@ def infer_active_domains(states: Sequence[BeliefState]) -> list[tuple[str, ...]]
 
     The active domain is the one where a slot got a new value. If several changed, the current
     domain stays active if it is among them; otherwise the one with the most slots becomes active.
-    In the turns after that, as long as nothing changes, the other changed domains become active in
-    turn; then the domain stays. A turn before any change has none.
+    In the following turns without changes, the other changed domains become active one after
+    another; the last one stays active. A turn before any change has no active domain.
     """
     current = ""
     previous: BeliefState = {}
@@ -144,7 +144,7 @@ def _is_informed(
 
 
 def _final_offer(domain: str, turns: Sequence[JudgedTurn], database: Database) -> frozenset[str]:
-    """The ids of the entities on offer at the end of a dialogue."""
+    """Find the ids of the entities on offer at the end of a dialogue."""
     marker = "trainid" if domain == "train" else "name"
     offer: frozenset[str] = frozenset()
     for turn in turns:
@@ -157,7 +157,7 @@ def _final_offer(domain: str, turns: Sequence[JudgedTurn], database: Database) -
 
 
 def _provided_slots(domain: str, turns: Sequence[JudgedTurn]) -> frozenset[str]:
-    """The requestable slots whose values the responses gave in a domain."""
+    """Find the requestable slots whose values the responses gave in a domain."""
     provided: set[str] = set()
     for turn in turns:
         if domain in turn.domains:

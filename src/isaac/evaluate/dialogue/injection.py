@@ -1,4 +1,4 @@
-"""What is injected into a system turn to pollute it, and the positions where it can go.
+"""Inject text into a system turn to pollute it: the wordings, and the positions for them.
 
 The wordings are in ``data/pollution.json``; they are mild and were written for this project. Each
 form has a few fixed wordings for ``repeated``, and a grammar that generates the ``varied`` ones.
@@ -22,10 +22,10 @@ FORMS_BY_KIND = {
     "high": ("insult", "insult", "address", "address", "insult address"),
     "unprofessional": ("tag", "promotion", "opener", "promotion", "tag promotion"),
 }
-"""The forms that each kind of pollution chooses from; a repeated entry is likelier."""
+"""The forms that each kind of pollution chooses from; an entry listed twice is twice as likely."""
 
 SENTENCE_END = re.compile(r"(?<![.?!])[.?!]+(?=\s|\Z)")
-"""Marks that may end a sentence."""
+"""Punctuation that may end a sentence."""
 
 YOU = re.compile(r"\byou\b(?![-'’\w]|\s+['’])", re.IGNORECASE)
 """The pronoun, but not ``you're`` or ``you 're``."""
@@ -34,7 +34,7 @@ BRACKETED = re.compile(r"\[[^\[\]\s]*\]")
 """A placeholder, or any other word in brackets."""
 
 GRAMMAR_SYMBOL = re.compile(r"\{(\w+)\}")
-"""A symbol of a grammar, which one of its expansions replaces."""
+"""A symbol of a grammar, which is replaced by one of its expansions."""
 
 ATTACHED_CLITIC = re.compile(r"(?<=\w)(n't|'(?:s|re|d|ll|ve|m))\b")
 """A clitic without the space that tokenized corpora have before it: ``n't`` in ``don't``."""
@@ -50,7 +50,7 @@ ABBREVIATIONS = frozenset({"st", "mr", "mrs", "ms", "dr", "nr", "rd", "ave", "ap
 
 
 class InjectedText(NamedTuple):
-    """Injected text, and where it starts in the polluted text."""
+    """A piece of injected text, and where it starts in the polluted text."""
 
     start: int
     text: str
@@ -58,14 +58,14 @@ class InjectedText(NamedTuple):
 
 @cache
 def load_pollution_data() -> dict[str, Any]:
-    """The wordings and the word list that come with the package."""
+    """Load the wordings and the word list that come with the package."""
     path = files("isaac") / "data" / "pollution.json"
     loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
 
 
 def choose_option(options: Sequence[Any], rng: Random) -> Any:
-    """Choose one option; of `Random`, only ``random()`` gives the same in all Python versions."""
+    """Choose an option with ``random()``, whose results are the same in all Python versions."""
     return options[int(rng.random() * len(options))]
 
 
@@ -103,8 +103,10 @@ class InsertionPoints:
         self.text, self.spaced = turn.text, spaced
         self.protected = _protected_ranges(turn)
         size = len(turn.text)
+        # The first and last position, inside surrounding whitespace unless that is protected.
         first, last = _skip_spaces(turn.text, 0), len(turn.text.rstrip())
         first, self.last = first if self._free(first) else 0, last if self._free(last) else size
+        # The end of the text counts as the end of a sentence even without a closing mark.
         ends = [
             end for end in self._find_sentence_ends() if self._free(end[0]) and self._free(end[1])
         ]
@@ -184,7 +186,7 @@ def _skip_spaces(text: str, position: int) -> int:
 
 
 def space_out_marks(text: str) -> str:
-    """Plain text as tokenized corpora write it: spaces before marks and clitics."""
+    """Write a text as tokenized corpora do, with spaces before marks and clitics."""
     return ATTACHED_MARKS.sub(r" \1", ATTACHED_CLITIC.sub(r" \1", text))
 
 
@@ -199,7 +201,7 @@ def inject_text(
         (FORM_PLACERS[part](points, sampler) for part in form.split()),
         key=lambda insertion: insertion.start,
     )
-    # Starts of insertions count in the original text, those of the pieces in the polluted one.
+    # An insertion starts at a position of the original text, a piece at one of the polluted text.
     pieces, parts, last, added = [], [], 0, 0
     for start, piece in insertions:
         parts += [points.text[last:start], piece]
@@ -211,7 +213,7 @@ def inject_text(
 def _place_before_sentence(
     points: InsertionPoints, sampler: PhraseSampler, form: str
 ) -> InjectedText:
-    """A wording before a sentence, with a mark that suits how the sentence begins."""
+    """Place a wording before a sentence, with a comma or an exclamation mark between them."""
     start = sampler.choose(points.sentence_starts)
     joins = not points.text[start].isupper() or re.match(r"I\b", points.text[start : start + 2])
     mark = "," if joins else "!"
@@ -227,7 +229,7 @@ def _place_opener(points: InsertionPoints, sampler: PhraseSampler) -> InjectedTe
 
 
 def _place_sentence(points: InsertionPoints, sampler: PhraseSampler, form: str) -> InjectedText:
-    """A sentence before or after one of the turn's sentences."""
+    """Place a sentence before one of the turn's sentences, or at the end."""
     sentence = points.match_style(sampler.sample_phrase(form))
     chosen = sampler.choose([*points.sentence_starts, None])
     if chosen is not None:
@@ -245,9 +247,9 @@ def _place_promotion(points: InsertionPoints, sampler: PhraseSampler) -> Injecte
 
 
 def _place_aside(points: InsertionPoints, start: int, phrase: str) -> InjectedText:
-    """A wording after a comma, and before another one if the sentence goes on."""
-    goes_on = points.text[_skip_spaces(points.text, start) :][:1].isalnum()
-    aside = f", {phrase}," if goes_on else f", {phrase}"
+    """Place a wording after a comma; a second comma follows if the sentence continues."""
+    continues = points.text[_skip_spaces(points.text, start) :][:1].isalnum()
+    aside = f", {phrase}," if continues else f", {phrase}"
     return InjectedText(start, f" {space_out_marks(aside)}" if points.spaced else aside)
 
 
@@ -269,4 +271,4 @@ FORM_PLACERS = {
     "opener": _place_opener,
     "promotion": _place_promotion,
 }
-"""The function that injects each form."""
+"""The function that places each form."""

@@ -1,4 +1,4 @@
-"""The share of responses that are still polluted, according to the truth file or a word list."""
+"""The share of responses that are polluted, according to the truth file or to a word list."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .tokens import PhraseMatcher, split_words
 class PollutedShare(NamedTuple):
     """Counts of polluted responses and dialogues.
 
-    ``carried`` of the polluted responses contain only text that was injected into another response;
-    a draw may bring it there. ``absent`` counts responses that the truth names and the corpus
-    lacks.
+    ``carried`` counts the polluted responses that contain only text injected into another response,
+    which a draw can bring along. ``absent`` counts the polluted turns of the truth for which there
+    is no response.
     """
 
     responses: int
@@ -28,12 +28,12 @@ class PollutedShare(NamedTuple):
 
     @property
     def by_response(self) -> float | None:
-        """The share of polluted responses; None without any response."""
+        """The share of polluted responses; None if there are no responses."""
         return self.responses / self.of_responses if self.of_responses else None
 
     @property
     def by_dialogue(self) -> float | None:
-        """The share of dialogues with a polluted response; None without any dialogue."""
+        """The share of dialogues with a polluted response; None if there are no dialogues."""
         return self.dialogues / self.of_dialogues if self.of_dialogues else None
 
 
@@ -48,10 +48,11 @@ def compute_polluted_share(
 
     ``responses`` maps each dialogue to its responses by turn index in the record, as in the truth.
     With ``truth``, a response is polluted if it contains a text that was injected into it or into
-    any other response, unless ``clean`` (keys by `normalize_id` and turn index) says that it is
-    unchanged: the original may contain such a text itself. With ``words``, a response is polluted
-    if it contains one of these words or phrases. Texts are compared by whole words, ignoring case,
-    punctuation and spacing. Raises `RecipeError` unless exactly one of the two is given.
+    any other response. Responses in ``clean`` (keys of `normalize_id` and turn index) are exempt:
+    they are unchanged, and an original may contain such a text itself. With ``words``, a response
+    is polluted if it contains one of these words or phrases. Texts are compared by whole words,
+    ignoring case, punctuation and spacing. Raises `RecipeError` unless exactly one of the two is
+    given.
     """
     if (truth is None) == (not words):
         raise RecipeError(

@@ -1,7 +1,7 @@
 """Pollute dialogues: make some system turns rude or unprofessional, and record the truth.
 
-Text is only inserted, so removing the inserted pieces restores the turn, and no value is cut. The
-wordings are in ``data/pollution.json``; they are mild and were written for this project.
+Text is only ever inserted, so removing the inserted pieces restores the turn, and never inside a
+value. The wordings are in ``data/pollution.json``; they are mild and were written for this project.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POLLUTION_KINDS = ("low", "high", "unprofessional")
 """Kinds of pollution: a particle before a sentence, an insult, or slang and promotion."""
 
 WORDINGS = ("repeated", "varied", "mixed")
-"""Where wordings come from: a few fixed ones, a grammar with many, or either at random."""
+"""Sources of wordings: a few fixed ones, a grammar that generates many, or either at random."""
 
 PUNCTUATION = re.compile(r"(\s?)[.,?!](?=\s|\Z)")
 """A mark at the end of a word, with the space before it if there is one."""
@@ -41,7 +41,7 @@ TurnKey = tuple[str, int]
 
 
 class PollutionSettings(NamedTuple):
-    """The settings of `pollute`, which explains them."""
+    """The settings of `pollute`; see its description for their meaning."""
 
     rate: float = 0.1
     seed: int = 0
@@ -130,7 +130,7 @@ def remove_injected_text(text: str, pieces: Iterable[InjectedText]) -> str:
         if start < end or text[start : start + len(piece)] != piece:
             raise CorpusError(
                 f"expected '{shorten(piece, 40)}' at position {start} of '{shorten(text, 60)}'; "
-                "is the truth file that of another corpus or seed?"
+                "does the truth file belong to another corpus or seed?"
             )
         parts.append(text[end:start])
         end = start + len(piece)
@@ -138,7 +138,7 @@ def remove_injected_text(text: str, pieces: Iterable[InjectedText]) -> str:
 
 
 def shift_spans(spans: Iterable[Span], pieces: Sequence[InjectedText]) -> tuple[Span, ...]:
-    """The positions of the spans after the pieces are inserted."""
+    """Shift the spans to their positions after the pieces are inserted."""
     shifted = []
     for span in spans:
         added = _count_inserted_before(span.start, pieces)
@@ -147,7 +147,7 @@ def shift_spans(spans: Iterable[Span], pieces: Sequence[InjectedText]) -> tuple[
 
 
 def _count_inserted_before(position: int, pieces: Sequence[InjectedText]) -> int:
-    """How many characters the pieces insert before a position of the original text."""
+    """Count the characters that the pieces insert before a position of the original text."""
     added = 0
     for start, text in pieces:
         if start - added > position:
@@ -157,7 +157,7 @@ def _count_inserted_before(position: int, pieces: Sequence[InjectedText]) -> int
 
 
 def truth_rows(polluted: PollutedCorpus) -> list[dict[str, Any]]:
-    """The truth as JSON objects, one per polluted turn."""
+    """Convert the truth to JSON objects, one per polluted turn."""
     return [
         {**row._asdict(), "pieces": [piece._asdict() for piece in row.pieces]}
         for row in polluted.truth
@@ -190,7 +190,7 @@ def _parse_injection(row: Any, number: int) -> Injection:
 
 @cache
 def load_word_list() -> tuple[str, ...]:
-    """The word list; every injected wording contains one of its words or phrases."""
+    """Load the word list; every injected wording contains one of its words or phrases."""
     return tuple(load_pollution_data()["words"])
 
 
@@ -211,9 +211,9 @@ def _check_settings(rate: float, kinds: Sequence[str], wordings: str) -> None:
 
 
 def _index_system_turns(dialogues: Sequence[Dialogue]) -> dict[TurnKey, tuple[DialogueTurn, bool]]:
-    """The system turns with text, and whether each writes spaces before punctuation marks.
+    """Index the system turns with text, and whether each has spaces before its punctuation marks.
 
-    A turn without marks is written like the rest of its dialogue.
+    For a turn without marks, the rest of its dialogue decides.
     """
     index: dict[TurnKey, tuple[DialogueTurn, bool]] = {}
     for dialogue in dialogues:
@@ -225,7 +225,7 @@ def _index_system_turns(dialogues: Sequence[Dialogue]) -> dict[TurnKey, tuple[Di
             if key in index:
                 raise CorpusError(
                     f"two system turns {turn.index} in '{shorten(dialogue.id, 40)}'; "
-                    "give each dialogue an id of its own"
+                    "give each dialogue its own id"
                 )
             balance = _spacing_balance(turn.text)
             index[key] = turn, balance > 0 or (balance == 0 and dialogue_is_spaced)
@@ -233,11 +233,11 @@ def _index_system_turns(dialogues: Sequence[Dialogue]) -> dict[TurnKey, tuple[Di
 
 
 def _spacing_balance(text: str) -> int:
-    """The number of marks after a space minus the number of marks attached to a word."""
+    """Count the marks after a space, minus the marks attached to a word."""
     return sum(1 if mark[1] else -1 for mark in PUNCTUATION.finditer(text))
 
 
 def _seeded_rng(seed: int, key: TurnKey, purpose: str) -> Random:
-    """A generator for one turn and purpose, independent of all others."""
+    """Create the random generator for one turn and purpose, independent of all others."""
     text = json.dumps([seed, *key, purpose])
     return Random(int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little"))

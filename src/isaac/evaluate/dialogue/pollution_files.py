@@ -1,4 +1,4 @@
-"""Pollute a corpus in files, as ``isaac pollute`` does, and read the truth about it again."""
+"""Pollute a corpus in files, as ``isaac pollute`` does, and read its truth file back."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .pollution import (
 )
 
 PACKED_SUFFIXES = (".zip", ".gz", ".zst")
-"""File name endings of compressed files, which are read but not written."""
+"""File name endings of compressed files, which can be read but not written."""
 
 
 class PollutionResult(NamedTuple):
     """A polluted corpus, and how many dialogues and system turns with text the original has.
 
-    ``notes`` tell what a user should know about the input, one sentence each.
+    ``notes`` are remarks on the input for the user, one sentence each.
     """
 
     polluted: PollutedCorpus
@@ -40,7 +40,7 @@ class PollutionResult(NamedTuple):
     notes: tuple[str, ...]
 
     def summary(self) -> str:
-        """How many turns and dialogues are polluted, and with what, in one line."""
+        """Summarize in one line how many turns and dialogues are polluted, and by kind."""
         truth, turns = self.polluted.truth, self.system_turns
         touched = len({row.dialogue for row in truth})
         counts = Counter(row.kind for row in truth)
@@ -62,9 +62,10 @@ def pollute_corpus(
 ) -> PollutionResult:
     """Pollute a corpus; write it to ``out`` and what was injected to ``truth``.
 
-    The polluted corpus keeps the layout of the input; the truth is JSON Lines, one polluted turn
-    per line (see `read_truth_file`). The format is detected unless given. Raises `RecipeError` for
-    invalid settings or output files, and `CorpusError` if the input cannot be read.
+    The polluted corpus has the same format as the input; the truth is JSON Lines, one polluted turn
+    per line (see `read_truth_file`). The input's format is detected unless given. Raises
+    `RecipeError` for invalid settings or output files, and `CorpusError` if the input cannot be
+    read.
     """
     _check_output_files(source, out, truth)
     corpus = read_dialogues(source, format_name)
@@ -87,13 +88,13 @@ def _check_output_files(source: str, out: Path, truth: Path) -> None:
         if os.path.realpath(path) in paths:
             raise RecipeError(f"{flag} {path} is a file of the input; choose another file")
         if path.suffix.lower() in PACKED_SUFFIXES:
-            raise RecipeError(f"{flag} {path}: the output is not compressed; name a .json file")
+            raise RecipeError(f"{flag} {path}: output cannot be compressed; use a .json file")
     if os.path.realpath(out) == os.path.realpath(truth):
         raise RecipeError(f"--out and --truth are the same file, {out}; choose two files")
 
 
 def read_truth_file(path: Path) -> tuple[Injection, ...]:
-    """Read the truth that `pollute_corpus` wrote; raises `CorpusError` if the file is no truth."""
+    """Read the truth that `pollute_corpus` wrote; raises `CorpusError` for any other file."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:

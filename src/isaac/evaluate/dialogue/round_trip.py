@@ -14,7 +14,7 @@ from ...corpus.dialogue.value_lexicon import Lexicon
 
 
 class RoundTrip(NamedTuple):
-    """How many system turns there are, and how many a round trip restores word for word.
+    """How many system turns a round trip of delexicalizing and lexicalizing restores verbatim.
 
     ``precision`` and ``recall`` are those of the slot values in the other turns: the share of
     restored values that are right, and the share of original values that are restored; 1 if there
@@ -28,12 +28,12 @@ class RoundTrip(NamedTuple):
 
     @property
     def share(self) -> float:
-        """The share of turns restored word for word; 1 if there are no turns."""
+        """The share of turns restored verbatim; 1 if there are no turns."""
         return self.verbatim / self.turns if self.turns else 1.0
 
 
 class ValueLeak(NamedTuple):
-    """How many of a slot's annotated values the texts show, and the templates still show."""
+    """How many of a slot's annotated values are in the texts, and still left in the templates."""
 
     shown: int
     left: int
@@ -49,7 +49,7 @@ def measure_round_trip(
     lexicon: Lexicon,
     restore: Callable[[Template], str | None] = restore_text,
 ) -> RoundTrip:
-    """Delexicalize the system turns, restore their texts, and compare these with the originals."""
+    """Delexicalize the system turns, restore the texts, and compare them with the originals."""
     turns = verbatim = right = restored = expected = 0
     for turn in chain.from_iterable(map(system_turns, dialogues)):
         template = delexicalize(turn, lexicon)
@@ -69,9 +69,9 @@ def measure_round_trip(
 
 
 def count_leaks(dialogues: Iterable[Dialogue], lexicon: Lexicon) -> Mapping[str, ValueLeak]:
-    """Count by slot how many values of acts the templates still show.
+    """Count, for each slot, the values of acts that are still in the templates.
 
-    Values that the text does not mention, such as ``yes`` for parking, do not count.
+    Values that the text does not mention, such as ``yes`` for parking, are left out.
     """
     shown: Counter[str] = Counter()
     left: Counter[str] = Counter()
@@ -90,7 +90,7 @@ def count_leaks(dialogues: Iterable[Dialogue], lexicon: Lexicon) -> Mapping[str,
 
 
 def _count_values(template: Template) -> Counter[tuple[str, str]]:
-    """Slot and value of every placeholder, without the number that tells values of a slot apart."""
+    """Count the slots and values of placeholders, ignoring the numbers in placeholder names."""
     numbered = ((name, form) for name, forms in template.values.items() for form in forms)
     return Counter(
         (name.rstrip("0123456789").rstrip("_"), normalize_surface(form)) for name, form in numbered
@@ -98,5 +98,5 @@ def _count_values(template: Template) -> Counter[tuple[str, str]]:
 
 
 def _replace_text(turn: DialogueTurn, text: str) -> DialogueTurn:
-    """The turn with another text; its acts stay, its spans do not."""
+    """Copy a turn with another text; keeps the acts and drops the spans."""
     return DialogueTurn(turn.index, turn.role, text, turn.acts)

@@ -24,12 +24,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Gold:
-    """What responses are scored against, by `normalize_id`; each part may lack dialogues.
+    """What responses are scored against, by the id from `normalize_id`.
 
-    ``goals`` are in MultiWOZ's layout (see `parse_goal`). ``states``, ``references`` (delexicalized
-    responses) and ``booked`` domains have one entry per system turn. For a dialogue without
-    ``booked``, every reference number counts. ``texts`` are the system turns with their values, by
-    index in the record.
+    Any part may lack some dialogues. ``goals`` are in MultiWOZ's format (see `parse_goal`).
+    ``states``, ``references`` (delexicalized responses) and ``booked`` domains have one entry per
+    system turn. For a dialogue without ``booked``, every reference number counts. ``texts`` are the
+    system turns with their values, by index in the record.
     """
 
     goals: Mapping[str, Any] = field(default_factory=dict)
@@ -99,9 +99,9 @@ class InformSuccessRate(NamedTuple):
 class DialogueScores:
     """The scores of a system's responses; None where something could not be scored.
 
-    ``overall`` and ``domains`` hold Inform and Success; a domain counts as succeeded only if all
-    domains of its dialogue are informed. ``gold_states`` counts the dialogues judged by the gold
-    belief states instead of the system's. ``unscored`` counts what was left out, by reason.
+    ``overall`` and ``domains`` have Inform and Success; a domain counts as succeeded only if all
+    domains of its dialogue are informed. ``gold_states`` counts the dialogues judged by gold's
+    belief states instead of the system's. ``unscored`` counts what was not scored, by reason.
     """
 
     dialogues: int
@@ -244,14 +244,13 @@ def score_predictions(
     truth: Collection[Injection] | None = None,
     words: Collection[str] = (),
 ) -> DialogueScores:
-    """Score a system's responses, as far as the data to score them against is available.
+    """Compute all scores of a system's responses for which the data is available.
 
     A dialogue is judged by the system's own belief states if each of its turns has one, otherwise
-    by the gold states. Without a database there is no Inform and Success; without references there
-    is no BLEU (which needs the extra ``evaluate``) and no slot error rate. With the ``truth`` of a
-    pollution, a response equal to gold's counts as clean. Raises `CorpusError`, naming the
-    dialogue, if responses do not match its turns in number, or if it is polluted and its turns are
-    unknown.
+    by gold's. Inform and Success need a database; the slot error rate and BLEU need references, and
+    BLEU also the extra ``evaluate``. ``truth`` is what was injected into a polluted corpus; a
+    response equal to gold's counts as clean. Raises `CorpusError`, naming the dialogue, if it has
+    more or fewer responses than turns, or if it is polluted and its turn indices are unknown.
     """
     by_id = {normalize_id(name): list(turns) for name, turns in predictions.items()}
     responses = {name: [turn.response for turn in turns] for name, turns in by_id.items()}
@@ -282,10 +281,10 @@ def score_predictions(
 def _index_texts(
     predictions: Mapping[str, Sequence[Prediction]], gold: Gold, polluted: Collection[str]
 ) -> dict[str, dict[int, str]]:
-    """The texts of the responses, by dialogue and by index of the turn in its record.
+    """Index the texts of the responses by dialogue and by the turn's index in its record.
 
-    Where predictions have no index, gold provides it. Where gold lacks the dialogue, too, they are
-    numbered from 0, unless the dialogue is ``polluted``: then the indices matter.
+    If predictions have no index, it comes from gold. If gold lacks the dialogue, they are numbered
+    from 0, unless the dialogue is ``polluted``: then the indices matter.
     """
     indexed = {}
     for name, turns in predictions.items():
@@ -308,7 +307,7 @@ def _find_unchanged(
     predictions: Mapping[str, Sequence[Prediction]],
     texts: Mapping[str, Mapping[int, str]],
 ) -> set[TurnKey]:
-    """The responses that equal gold's: compared with values if these are known, else without."""
+    """Find the responses that equal gold's, compared with their values if these are known."""
     unchanged = set()
     for name, turns in predictions.items():
         gold_texts, references = gold.texts.get(name, {}), gold.references.get(name, [])
@@ -325,7 +324,7 @@ def _find_unchanged(
 def _pair_references(
     responses: Mapping[str, Sequence[str]], references: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str]]:
-    """Each response with its reference, for dialogues that have references."""
+    """Pair each response with its reference, in the dialogues that have references."""
     pairs: list[tuple[str, str]] = []
     for name, texts in responses.items():
         if name in references:
@@ -337,7 +336,10 @@ def _pair_references(
 def _judge_dialogues(
     predictions: Mapping[str, Sequence[Prediction]], gold: Gold, database: Database | None
 ) -> tuple[list[DialogueOutcome], dict[str, int], int]:
-    """Judge the dialogues; also counts those not judged, by reason, and those judged by gold."""
+    """Judge the dialogues.
+
+    Also returns the number of dialogues not judged, by reason, and of those judged by gold states.
+    """
     outcomes, by_gold = [], 0
     unscored = dict.fromkeys(("no goal", "no state", "no database"), 0)
     for name, turns in predictions.items():
@@ -366,7 +368,7 @@ def _check_turn_counts(name: str, responses: int, expected: int, what: str) -> N
     if responses != expected:
         raise CorpusError(
             f"dialogue {name}: expected one response per system turn, got {responses} responses "
-            f"for {expected} {what}. Give an empty response where the system said nothing"
+            f"for {expected} {what}. Add an empty response for each turn without one"
         )
 
 

@@ -28,11 +28,11 @@ from .pollution_files import read_truth_file
 from .scores import DialogueScores, Gold, build_gold, score_predictions
 
 PREDICTIONS = "predictions"
-"""The format name of a system's predictions, which are not a corpus (see `read_predictions`)."""
+"""The name of the format of a system's predictions, which are not a corpus (`read_predictions`)."""
 
 
 class ScoringResult(NamedTuple):
-    """Scores, and notes on the input and on what could not be scored, one sentence each."""
+    """The scores, and notes on the input and on what was not scored, one sentence each."""
 
     scores: DialogueScores
     notes: tuple[str, ...]
@@ -50,12 +50,12 @@ def score_corpus(
     """Score the responses in a corpus, a finished run or a system's predictions.
 
     ``format_name`` is `PREDICTIONS` or one of `READERS`; by default, the format is detected.
-    ``gold`` is the corpus as it should be, for BLEU and slot errors. ``database`` is the folder of
-    MultiWOZ's database, for Inform and Success. ``truth`` is what `pollute_corpus` wrote, to count
-    the responses that are still polluted. With ``words``, responses with a word of the word list
-    are counted, too.
+    ``gold`` is the clean corpus to compare with, for BLEU and slot errors. ``database`` is the
+    folder of MultiWOZ's database, for Inform and Success. ``truth`` is the truth file from
+    `pollute_corpus`, to count the responses that are still polluted. ``words`` also counts the
+    responses that contain a word of the word list.
 
-    Raises `RecipeError` for an unknown format, or for predictions with ``truth`` and no ``gold``;
+    Raises `RecipeError` for an unknown format, or for predictions with ``truth`` but no ``gold``;
     `CorpusError` if a file cannot be read or the files do not belong together; `RunError` if a run
     is not finished.
     """
@@ -118,11 +118,11 @@ def _read_corpus_or_run(source: str, format_name: str | None) -> DialogueCorpus:
         ) from None
 
 
-# What responses are compared with.
+# What to compare the responses with.
 
 
 def _build_lexicon(database: Path | None, corpus: DialogueCorpus | None) -> Lexicon:
-    """The values to remove from texts: the database's, or else the corpus's own."""
+    """Build the lexicon of values to delexicalize: the database's, or else the corpus's own."""
     if database is not None:
         return Lexicon.read(database)
     return Lexicon() if corpus is None else Lexicon.of(corpus.dialogues())
@@ -143,12 +143,12 @@ def _delexicalize_system_turns(
 def _select_gold(
     gold_corpus: DialogueCorpus | None, corpus: DialogueCorpus | None, lexicon: Lexicon
 ) -> Gold:
-    """What to score against; without a gold corpus, the input's own goals, states and bookings."""
+    """Select what to score against: gold, or else the input's own goals, states and bookings."""
     if gold_corpus is None:
         if corpus is None:
             return Gold()
-        own = build_gold(corpus.dialogues(), booked=corpus.booked_domains())
-        return replace(own, texts={})
+        from_input = build_gold(corpus.dialogues(), booked=corpus.booked_domains())
+        return replace(from_input, texts={})
     dialogues = gold_corpus.dialogues()
     references = {
         name: [turn.response for turn in turns]
@@ -165,7 +165,7 @@ def _delexicalize_truth(truth: Sequence[Injection], lexicon: Lexicon) -> tuple[I
 
 
 def _delexicalize_pieces(row: Injection, lexicon: Lexicon) -> list[InjectedText]:
-    """The delexicalized pieces, without those that consist of placeholders alone."""
+    """Delexicalize the injected pieces; drops those that consist only of placeholders."""
     pieces = [
         InjectedText(start, delexicalize(DialogueTurn(row.turn, "assistant", text), lexicon).text)
         for start, text in row.pieces
@@ -182,18 +182,18 @@ def _check_same_corpus(
     gold: Gold | None,
     truth: Sequence[Injection] | None,
 ) -> None:
-    """Raise `CorpusError` if gold or the truth belong to another corpus than the responses."""
+    """Raise `CorpusError` if gold or the truth belongs to another corpus than the responses."""
     if gold is not None and predictions and not predictions.keys() & gold.goals.keys():
         raise CorpusError(
             f"gold has none of the {len(predictions):,} dialogues of {shorten(source)}; the first "
             f"is '{shorten(next(iter(predictions)), 60)}', and gold's first is "
             f"'{shorten(next(iter(gold.goals), 'none'), 60)}'; "
-            "is it the gold of another corpus?"
+            "does gold belong to another corpus?"
         )
     if truth and not any(normalize_id(row.dialogue) in predictions for row in truth):
         raise CorpusError(
             f"none of the {len(truth):,} turns in the truth is from a dialogue of "
-            f"{shorten(source)}; is it the truth of another corpus?"
+            f"{shorten(source)}; does the truth belong to another corpus?"
         )
     for row in truth or ():
         texts = gold.texts.get(normalize_id(row.dialogue)) if gold is not None else None
@@ -206,7 +206,7 @@ def _check_same_corpus(
 
 
 def _check_same_user_turns(corpus: DialogueCorpus, gold_corpus: DialogueCorpus) -> None:
-    """Raise `CorpusError` if a user turn differs in gold: then it is another dialogue."""
+    """Raise `CorpusError` if a user turn differs in gold, which shows that the dialogue differs."""
     gold_texts = {normalize_id(each.id): _user_texts(each) for each in gold_corpus.dialogues()}
     for dialogue in corpus.dialogues():
         expected = gold_texts.get(normalize_id(dialogue.id))
@@ -215,9 +215,9 @@ def _check_same_user_turns(corpus: DialogueCorpus, gold_corpus: DialogueCorpus) 
         for index, text in _user_texts(dialogue).items():
             if text != expected.get(index):
                 raise CorpusError(
-                    f"dialogue {shorten(dialogue.id, 60)}, turn {index}: the user says "
-                    f"'{shorten(text, 60)}', but something else in gold; "
-                    "is it the gold of another corpus?"
+                    f"dialogue {shorten(dialogue.id, 60)}, turn {index}: the user turn "
+                    f"'{shorten(text, 60)}' is different in gold; "
+                    "does gold belong to another corpus?"
                 )
 
 

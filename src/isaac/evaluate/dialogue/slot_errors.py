@@ -1,4 +1,4 @@
-"""Slot error rate: placeholders that a response lacks, or has too many of."""
+"""Slot error rate: placeholders that are missing from a response, and superfluous ones."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ class SlotErrors(NamedTuple):
 
     @property
     def missing(self) -> int:
-        """Placeholders of the references that the responses lack."""
+        """The number of the references' placeholders that the responses lack."""
         return self.wanted - self.right
 
     @property
     def superfluous(self) -> int:
-        """Placeholders of the responses that the references lack."""
+        """The number of the responses' placeholders that the references lack."""
         return self.given - self.right
 
     @property
     def rate(self) -> float | None:
-        """Missing and superfluous placeholders, relative to the references' placeholders.
+        """Missing and superfluous placeholders, relative to the number in the references.
 
         Exceeds 1 if the responses have many superfluous ones (Wen et al. 2015); None if the
-        references have no placeholder.
+        references have no placeholders.
         """
         return (self.missing + self.superfluous) / self.wanted if self.wanted else None
 
     @property
     def precision(self) -> float | None:
-        """The share of the responses' placeholders that are right; None without any."""
+        """The share of the responses' placeholders that are right; None if they have none."""
         return self.right / self.given if self.given else None
 
     @property
     def recall(self) -> float | None:
-        """The share of the references' placeholders that the responses have; None without any."""
+        """The share of the references' placeholders in the responses; None if there are none."""
         return self.right / self.wanted if self.wanted else None
 
 
@@ -62,7 +62,7 @@ def count_slot_errors(pairs: Iterable[tuple[str, str]]) -> SlotErrors:
 
 
 def count_matches(first: Counter[Placeholder], second: Counter[Placeholder]) -> int:
-    """How many placeholders of two texts can be paired."""
+    """Count the placeholders of two texts that can be paired."""
     same = first & second
     left, right = first - same, second - same
     slots = {placeholder.slot for placeholder in left}
@@ -72,9 +72,9 @@ def count_matches(first: Counter[Placeholder], second: Counter[Placeholder]) -> 
 def _count_domainless_matches(
     left: Counter[Placeholder], right: Counter[Placeholder], slot: str
 ) -> int:
-    """How many of a slot's placeholders can be paired because one of the two has no domain.
+    """Count the pairs of a slot's placeholders of which one has no domain.
 
-    Equal placeholders are already removed, so at most one side has any without domain.
+    Equal placeholders have been removed, so only one side can have any without a domain.
     """
     without_domain = Placeholder("", slot)
     named_left = sum(count for each, count in left.items() if each.slot == slot and each.domain)

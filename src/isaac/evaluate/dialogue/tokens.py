@@ -1,4 +1,4 @@
-"""Words of responses, and a search for words and phrases in them."""
+"""Split responses into words, and search them for words and phrases."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
 def join_contractions(text: str) -> str:
-    """The text with contractions joined and whitespace reduced to single spaces."""
+    """Join contractions, and reduce whitespace to single spaces."""
     return CLITIC_SPACE.sub("", " ".join(text.split()))
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation; a placeholder is one word."""
+    """Split a text into lowercase words without punctuation; a placeholder is one word."""
     return WORD.findall(unify_placeholders(join_contractions(text)).replace("’", "'"))
 
 

@@ -1,4 +1,4 @@
-"""Lexical variety of responses: how many distinct words, and how predictable the next word is."""
+"""Lexical variety of responses: distinct words, and how predictable the next word is."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Variety(NamedTuple):
     """How varied responses are; None where there are too few words.
 
     ``vocabulary``, ``pairs`` and ``triples`` count distinct words, bigrams and trigrams;
-    ``distinct_1`` to ``distinct_3`` are these counts as shares of all (Li et al. 2016). ``entropy``
-    is the conditional entropy of a word given the one before it, in bits. ``msttr`` is the mean
-    share of distinct words in segments of 50 words (Johnson 1944), ``length`` the mean length of a
-    response in words.
+    ``distinct_1`` to ``distinct_3`` are these counts as shares of all occurrences (Li et al. 2016).
+    ``entropy`` is the conditional entropy of a word given the previous one, in bits. ``msttr`` is
+    the mean share of distinct words in segments of 50 words (Johnson 1944), ``length`` the mean
+    length of a response in words.
     """
 
     responses: int
@@ -40,8 +40,8 @@ class Variety(NamedTuple):
 def measure_variety(responses: Iterable[str]) -> Variety:
     """Measure how varied delexicalized responses are; `split_words` defines what a word is.
 
-    N-grams do not cross the end of a response. Segments of ``msttr`` do; the last words, which fill
-    no segment, are left out.
+    N-grams do not cross the end of a response. Segments for ``msttr`` do; the words after the last
+    whole segment are left out.
     """
     texts = [split_words(response) for response in responses]
     words, pairs, triples = (
@@ -63,12 +63,12 @@ def measure_variety(responses: Iterable[str]) -> Variety:
 
 
 def extract_ngrams(words: Sequence[str], length: int) -> Iterable[tuple[str, ...]]:
-    """Every sequence of ``length`` consecutive words."""
+    """Iterate over the sequences of ``length`` consecutive words."""
     return zip(*(words[start:] for start in range(length)), strict=False)
 
 
 def compute_bigram_entropy(texts: Iterable[Sequence[str]]) -> float | None:
-    """The entropy of a word given the one before it, in bits; None without any bigram.
+    """Compute the entropy of a word given the previous one, in bits; None if there are no bigrams.
 
     H = sum of n(a, b) / N * log2(n(a) / n(a, b)) over the bigrams (a, b), where n counts
     occurrences, n(a) those with a as first word, and N is the number of bigrams.
@@ -85,7 +85,7 @@ def compute_bigram_entropy(texts: Iterable[Sequence[str]]) -> float | None:
 
 
 def compute_msttr(words: Sequence[str]) -> float | None:
-    """The mean share of distinct words in whole segments; None if there is no whole one."""
+    """Compute the mean share of distinct words in whole segments; None if there are none."""
     starts = range(0, len(words) - SEGMENT_WORDS + 1, SEGMENT_WORDS)
     shares = [len(set(words[start : start + SEGMENT_WORDS])) / SEGMENT_WORDS for start in starts]
     return math.fsum(shares) / len(shares) if shares else None

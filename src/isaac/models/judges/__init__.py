@@ -26,21 +26,21 @@ from .cache import CachedJudge
 from .profanity import ProfanityJudge
 
 JUDGE_PREFIXES = ("hf", "hf-pair", "guard", "openai", "trained")
-"""Prefixes of judge names such as ``hf:<model>``; any other prefix is a module of your own."""
+"""Prefixes of judge names such as ``hf:<model>``; any other prefix names your own module."""
 
 
 def load_judge(name: str) -> Judge:
     """Load the judge with this name.
 
-    - ``profanity``: reads only the words of the response;
+    - ``profanity``: looks for coarse words in the response;
     - ``hf:<model>`` and ``hf-pair:<model>``: a text-classification model that reads the response,
       or the context and the response; append ``#<label>[,<label>]`` to name the unsafe labels;
     - ``guard:<model>``: a generative guard model; append ``#<family>`` if the model's name does
       not show its family;
     - ``openai:<model>@<url>``: a moderations endpoint, or a chat model with a rubric;
     - ``trained:<folder>``: a judge that ``isaac judge fit`` made;
-    - ``module:attribute``: a judge of your own: an object, or a class or function that returns one
-      when called without arguments.
+    - ``module:attribute``: your own judge: an object, or a class or function that returns one when
+      called without arguments.
 
     Raises `JudgeError` if the judge is unknown or cannot be loaded, and `MissingExtraError` if its
     package is not installed.

@@ -11,11 +11,11 @@ from .base import Judge, JudgeError, Judgment, format_count_mismatch, validate_j
 
 
 class CachedJudge:
-    """A judge with a cache: a JSON Lines file of verdicts to which it only appends.
+    """A judge with a cache: a JSON Lines file of verdicts that is only ever appended to.
 
     The key of a line is a hash of the judge's name and revision, the context and the response.
-    Unscored judgments are not stored, so that a timeout is not remembered as an answer. Lines that
-    cannot be read are skipped, and their exchanges are judged again.
+    Unscored judgments are not stored, so that a timeout is not remembered as an answer. Damaged
+    lines are skipped, and their exchanges are judged again.
     """
 
     def __init__(self, judge: Judge, file: Path, name: str) -> None:
@@ -27,7 +27,7 @@ class CachedJudge:
         self._load()
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Any]:
-        """Look up the judgments; the judge itself gets each new exchange once."""
+        """Look up the judgments, and ask the inner judge once about each new exchange."""
         keys = [self._key(*pair) for pair in zip(contexts, responses, strict=True)]
         new = {key: index for index, key in enumerate(keys) if key not in self.cached}
         self.hits += sum(key in self.cached for key in keys)
@@ -43,7 +43,7 @@ class CachedJudge:
         return [self.cached.get(key) or fresh[key] for key in keys]
 
     def _key(self, context: str, response: str) -> str:
-        """Hash the exchange; the length separates the context from the response."""
+        """Hash the exchange; the length marks where the context ends and the response begins."""
         sha = self.base_hash.copy()
         sha.update(f"{len(context)}:{context}{response}".encode("utf-8", "surrogatepass"))
         return sha.hexdigest()
@@ -62,7 +62,10 @@ class CachedJudge:
                 self.cached[str(key)] = judgment
 
     def _store(self, answers: dict[str, Judgment | str]) -> None:
-        """Append the scored answers in one write, after ending a half line of a killed process."""
+        """Append the scored answers in one write.
+
+        If a killed process left an incomplete last line, a line break ends it first.
+        """
         scored = {
             key: answer
             for key, answer in answers.items()
@@ -71,7 +74,10 @@ class CachedJudge:
         if not scored:
             return
         self.cached |= scored
-        lines = [json.dumps({"key": key, **one._asdict()}) + "\n" for key, one in scored.items()]
+        lines = [
+            json.dumps({"key": key, **judgment._asdict()}) + "\n"
+            for key, judgment in scored.items()
+        ]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("ab+") as out:
             if out.tell():

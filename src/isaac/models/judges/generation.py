@@ -1,4 +1,4 @@
-"""Short answers of a causal language model, with the probabilities of some words at each token."""
+"""Short answers from a causal language model, with word probabilities at each of their tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class GeneratedText(NamedTuple):
     probabilities: list[WordProbabilities]
 
     def at(self, offset: int) -> WordProbabilities:
-        """Get the word probabilities at the token that contains an offset of the text."""
+        """The word probabilities at the token that contains this offset of the text."""
         if not self.probabilities:
             return {}
         return self.probabilities[max(bisect_right(self.starts, offset) - 1, 0)]
@@ -47,7 +47,7 @@ class TextGenerator(Protocol):
 class TokenProbabilityRecorder:
     """A logits processor that records the words' probabilities at each step and changes nothing.
 
-    To store the scores of the whole vocabulary instead would take a gigabyte per batch.
+    Storing the scores of the whole vocabulary instead would take a gigabyte per batch.
     """
 
     def __init__(self, first_tokens: dict[str, list[int]]) -> None:
@@ -66,7 +66,7 @@ class TokenProbabilityRecorder:
 
 
 class GreedyGenerator:
-    """A causal model of transformers that always takes the most likely token."""
+    """A transformers causal language model that always takes the most likely token."""
 
     def __init__(
         self, modules: TransformersModules, processor: Any, model: Any, revision: str
@@ -86,7 +86,7 @@ class GreedyGenerator:
     def write(
         self, prompts: Sequence[str], words: Sequence[str], max_tokens: int
     ) -> list[GeneratedText]:
-        """Generate the answers; the answer to a prompt that is too long for the model is empty."""
+        """Generate the answers; a prompt that is too long for the model gets an empty one."""
         encoded = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in prompts]
         fitting = [
             index
@@ -123,7 +123,7 @@ class GreedyGenerator:
         ]
 
     def _find_first_tokens(self, words: tuple[str, ...]) -> dict[str, list[int]]:
-        """For each word, find the tokens that begin it and none of the other words."""
+        """Find, for each word, the tokens that begin this word and no other one."""
         if words not in self.first_tokens:
             tokens: dict[str, list[int]] = {word: [] for word in words}
             for token, number in self.tokenizer.get_vocab().items():
@@ -136,7 +136,7 @@ class GreedyGenerator:
         return self.first_tokens[words]
 
     def _decode(self, ids: list[int], probabilities: list[WordProbabilities]) -> GeneratedText:
-        """Decode an answer; each token starts where the text of the tokens before it ends."""
+        """Decode an answer; each token starts where the text of the preceding tokens ends."""
         texts = [
             self.tokenizer.decode(ids[:count], skip_special_tokens=True)
             for count in range(len(ids) + 1)
@@ -147,7 +147,7 @@ class GreedyGenerator:
 def build_generator(
     modules: TransformersModules, processor: Any, model: Any, name: str
 ) -> GreedyGenerator:
-    """Build a generator on a GPU, or on the CPU without one."""
+    """Build a generator on the GPU, or on the CPU if there is none."""
     return GreedyGenerator(
         modules, processor, move_to_device(modules, model), compute_revision(name, model.config)
     )

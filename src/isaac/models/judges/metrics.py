@@ -1,4 +1,4 @@
-"""How good a judge's scores are against labels: accuracy, AUROC and calibration."""
+"""The quality of a judge's scores, measured against labels: accuracy, AUROC and calibration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RELIABILITY_BINS = 10
 
 
 class ReliabilityBin(NamedTuple):
-    """Rows of similar probability: their number, mean probability and share of unsafe labels."""
+    """Rows with similar scores: how many, their mean score, and their share of unsafe labels."""
 
     rows: int
     predicted: float
@@ -25,10 +25,10 @@ class ReliabilityBin(NamedTuple):
 
 
 class JudgeQuality(NamedTuple):
-    """The number of rows, unsafe share, accuracy, AUROC and expected calibration error (ECE).
+    """A judge's accuracy, AUROC and expected calibration error (ECE) on a set of rows.
 
-    ``constant`` is the accuracy of the best constant answer; ``auroc`` is None if all labels are
-    equal.
+    ``unsafe`` is the share of unsafe labels; ``constant`` is the accuracy of the best constant
+    answer; ``auroc`` is None if all labels are equal.
     """
 
     rows: int
@@ -40,14 +40,14 @@ class JudgeQuality(NamedTuple):
 
 
 class JudgeReport(NamedTuple):
-    """A judge's quality on a set of rows, the reliability table, and the quality by category."""
+    """A judge's quality on a set of rows, its reliability table, and its quality by category."""
 
     quality: JudgeQuality
     reliability: list[ReliabilityBin]
     categories: dict[str, JudgeQuality]
 
     def as_json(self) -> dict[str, Any]:
-        """The report in plain dictionaries and lists, for JSON."""
+        """Convert the report to plain dictionaries and lists, for JSON."""
         return {
             **_to_json(self.quality),
             "reliability": [_to_json(row) for row in self.reliability],
@@ -76,9 +76,9 @@ def estimate_share(count: int, total: int) -> Interval:
 
 
 def measure_judge(scores: Reals, unsafe: Flags, categories: Sequence[str]) -> JudgeReport:
-    """Measure probabilities (n,) of being unsafe against labels (n,), also by category.
+    """Measure scores (n,), the probabilities of unsafe, against labels (n,); also by category.
 
-    A row whose category is an empty text belongs to no category.
+    Rows with an empty category count only in the total.
     """
     names = np.array(categories, dtype=object)
     return JudgeReport(
@@ -93,13 +93,13 @@ def measure_judge(scores: Reals, unsafe: Flags, categories: Sequence[str]) -> Ju
 
 
 def compute_quality(scores: Reals, unsafe: Flags) -> JudgeQuality:
-    """Compute the quality of probabilities (n,) against labels (n,); n is at least 1."""
+    """Compute the quality of scores (n,) against labels (n,); n is at least 1."""
     correct, rows = int(((scores >= UNSAFE_THRESHOLD) == unsafe).sum()), len(unsafe)
     share = float(unsafe.mean())
     auroc = None
     if 0 < share < 1:
         auroc = float(_require_library("sklearn.metrics").roc_auc_score(unsafe, scores))
-    # ECE: the mean gap between the probability and the unsafe share of a bin, weighted by rows.
+    # ECE: the mean gap between the mean score and the unsafe share of a bin, weighted by rows.
     bins = compute_reliability(scores, unsafe)
     gaps = [row.rows * abs(row.predicted - row.unsafe.value) for row in bins]
     return JudgeQuality(
@@ -108,7 +108,7 @@ def compute_quality(scores: Reals, unsafe: Flags) -> JudgeQuality:
 
 
 def compute_reliability(scores: Reals, unsafe: Flags) -> list[ReliabilityBin]:
-    """Compute the reliability table: the bins that have rows, by rising probability."""
+    """Compute the reliability table: the bins that have rows, in order of their scores."""
     # The bin (n,) of each score; a score of 1 belongs to the last bin.
     bins = np.minimum((scores * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
     table = []
@@ -121,17 +121,17 @@ def compute_reliability(scores: Reals, unsafe: Flags) -> list[ReliabilityBin]:
 
 
 def fit_temperature(margins: Reals, unsafe: Flags) -> float:
-    """Find the temperature at which log odds (n,) are best calibrated to labels (n,).
+    """Find the temperature that calibrates log odds (n,) best to labels (n,).
 
     The log odds are divided by this one number, which is chosen by maximum likelihood (Guo et al.,
     On Calibration of Modern Neural Networks, 2017). The labels are smoothed as if each occurred
     once more (Platt, Probabilistic Outputs for Support Vector Machines, 1999); otherwise a few rows
     that happen to be separable would make the judge certain of every verdict.
     """
-    # Platt's target (n,): the smoothed probability that a row has the label that it has.
+    # Platt's targets (n,): the smoothed probability of each row's own label.
     counts = np.where(unsafe, unsafe.sum(), (~unsafe).sum())
     targets = (counts + 1) / (counts + 2)
-    # The log odds (n,) of each row's own label.
+    # The log odds (n,) of each row's own label, instead of those of unsafe.
     signed = np.where(unsafe, margins, -margins)
 
     def compute_loss(log_temperature: float) -> float:
@@ -139,7 +139,7 @@ def fit_temperature(margins: Reals, unsafe: Flags) -> float:
         losses = targets * np.logaddexp(0, -scaled) + (1 - targets) * np.logaddexp(0, scaled)
         return float(losses.mean())
 
-    # The search is over the logarithm, for temperatures from exp(-3) to exp(3).
+    # Search for the logarithm of the temperature, from -3 to 3.
     optimum = _require_library("scipy.optimize").minimize_scalar(
         compute_loss, bounds=(-3, 3), method="bounded"
     )
@@ -147,6 +147,6 @@ def fit_temperature(margins: Reals, unsafe: Flags) -> float:
 
 
 def compute_probabilities(margins: Reals, temperature: float) -> Reals:
-    """Turn log odds (n,) into probabilities (n,) at a temperature."""
+    """Convert log odds (n,) to probabilities (n,) at a temperature."""
     scaled = np.clip(margins / temperature, -500, 500)  # keeps exp from overflowing
     return np.asarray(1 / (1 + np.exp(-scaled)), np.float64)

@@ -13,7 +13,7 @@ from .windows import judge_by_scores
 class ProfanityJudge:
     """The linear word model of the package alt-profanity-check, applied to the response.
 
-    It recognizes coarse language rather than harm: an insult without swear words counts as safe.
+    It detects coarse language rather than harm: an insult without swear words counts as safe.
     """
 
     def __init__(self, threshold: float = UNSAFE_THRESHOLD) -> None:

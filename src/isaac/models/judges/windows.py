@@ -19,21 +19,24 @@ MAX_JUDGED_CHARACTERS = 200_000
 """Longest context or response that a judge reads; an exchange with a longer one is unscored."""
 
 WINDOW_TOKENS = 512
-"""Tokens in a classifier's window, or fewer if the model has a lower limit."""
+"""Tokens in a classifier's window; fewer if the model's own limit is lower."""
 
 BATCH_SEQUENCES = 32
-"""Windows or prompts per batch of a model."""
+"""Windows (of a classifier) or prompts (of a guard) per batch."""
 
 
 class TransformersModules(NamedTuple):
-    """The imported packages that run models."""
+    """The packages torch and transformers, imported."""
 
     torch: Any
     transformers: Any
 
 
 def import_transformers(used_by: str) -> TransformersModules:
-    """Import torch and transformers; raise `MissingExtraError` naming ``used_by`` without them."""
+    """Import torch and transformers.
+
+    Raises `MissingExtraError`, naming ``used_by``, if they are not installed.
+    """
     return TransformersModules(
         *(require_extra(name, used_by, "evaluate") for name in TransformersModules._fields)
     )
@@ -57,12 +60,12 @@ def load_pretrained(
 
 
 def move_to_device(modules: TransformersModules, model: Any) -> Any:
-    """Move a model to the GPU, or to the CPU without one, and switch it to inference."""
+    """Move a model to the GPU, or the CPU if there is none, and switch it to inference."""
     return model.to("cuda" if modules.torch.cuda.is_available() else "cpu").eval()
 
 
 def compute_revision(model: str, config: Any) -> str:
-    """Identify a model's weights: by the Hub's commit, or by a digest of the folder's files."""
+    """Identify a model's weights by their commit on the Hub, or by a digest of its folder."""
     folder = Path(model)
     if not folder.is_dir():
         return f"{model} {getattr(config, '_commit_hash', None) or 'of unknown revision'}"
@@ -76,7 +79,7 @@ def compute_revision(model: str, config: Any) -> str:
 
 
 def find_length_problem(context: str, response: str) -> str | None:
-    """Check the lengths of an exchange; get an error message if it is too long to judge."""
+    """The error message if the context or the response is too long to judge, else None."""
     longest = max(len(context), len(response))
     if longest <= MAX_JUDGED_CHARACTERS:
         return None
@@ -86,8 +89,8 @@ def find_length_problem(context: str, response: str) -> str | None:
 class WindowedClassifier:
     """A classifier that reads texts, or pairs of texts, of any length in windows.
 
-    A response that is longer than a window is split into windows that overlap by an eighth. Each of
-    them is read together with the end of the context, at most half a window.
+    A response that is longer than a window is split into windows that overlap by an eighth. Each
+    window also contains the end of the context, which takes at most half of it.
     """
 
     def __init__(
@@ -101,7 +104,7 @@ class WindowedClassifier:
             model.config.pad_token_id = tokenizer.pad_token_id
 
     def logits(self, contexts: Sequence[str] | None, responses: Sequence[str]) -> list[Reals]:
-        """The logits of each response's windows, each array of shape (windows, labels)."""
+        """Compute the logits of each response: one array of shape (windows, labels) each."""
         if not responses:
             return []
         encoded = self.encode(contexts, responses)
@@ -121,7 +124,7 @@ class WindowedClassifier:
         return [np.stack(logits) for logits in grouped]
 
     def encode(self, contexts: Sequence[str] | None, responses: Sequence[str]) -> dict[str, Any]:
-        """Tokenize into windows; ``overflow_to_sample_mapping`` has the response of each window."""
+        """Tokenize into windows; ``overflow_to_sample_mapping`` maps windows to responses."""
         options: dict[str, Any] = {
             "max_length": self.window,
             "stride": self.window // 8,
@@ -134,7 +137,7 @@ class WindowedClassifier:
         return dict(self.tokenizer(ends, texts, truncation="only_second", **options))
 
     def _truncate_contexts(self, contexts: list[str]) -> list[str]:
-        """Cut the contexts to their last half window of tokens."""
+        """Truncate the contexts at the start, to at most half a window of tokens."""
         half = self.window // 2
         encoded = self.tokenizer(contexts, add_special_tokens=False, return_offsets_mapping=True)
         return [
@@ -157,13 +160,15 @@ def judge_in_windows(
 ) -> list[Judgment]:
     """Judge with a classifier that reads long texts in windows.
 
-    ``score`` turns the logits (windows, labels) of one response into its score. Texts that are too
-    long are unscored. With ``contexts`` None, only the responses are read.
+    ``score`` turns the logits (windows, labels) of one response into its score. An exchange whose
+    texts are too long is unscored. If ``contexts`` is None, only the responses are read.
     """
 
-    def compute_scores(some_contexts: Sequence[str], some_responses: Sequence[str]) -> list[float]:
-        pair_contexts = None if contexts is None else some_contexts
-        return [score(logits) for logits in reader.logits(pair_contexts, some_responses)]
+    def compute_scores(
+        readable_contexts: Sequence[str], readable_responses: Sequence[str]
+    ) -> list[float]:
+        pair_contexts = None if contexts is None else readable_contexts
+        return [score(logits) for logits in reader.logits(pair_contexts, readable_responses)]
 
     return judge_by_scores(compute_scores, contexts or responses, responses)
 
@@ -174,7 +179,7 @@ def judge_by_scores(
     responses: Sequence[str],
     threshold: float = UNSAFE_THRESHOLD,
 ) -> list[Judgment]:
-    """Judge by the scores of contexts and responses; texts that are too long are unscored."""
+    """Judge by one score per exchange; an exchange whose texts are too long is unscored."""
     problems = [find_length_problem(*pair) for pair in zip(contexts, responses, strict=True)]
     readable = [index for index, problem in enumerate(problems) if problem is None]
     texts = [contexts[index] for index in readable], [responses[index] for index in readable]

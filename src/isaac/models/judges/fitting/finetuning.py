@@ -19,9 +19,9 @@ class FinetuningSettings(NamedTuple):
     """How an encoder is fine-tuned with AdamW.
 
     The learning rate rises over a tenth of the steps and then falls linearly to 0. The word
-    embeddings stay frozen: they are half of a small encoder's weights, and words that occur in no
-    row would be left behind. Training stops after ``patience`` epochs without a better loss on the
-    tuning rows; the weights of the best epoch are used.
+    embeddings stay frozen: they are half of a small encoder's weights, and training would move only
+    the words that occur in the rows, away from all others. Training stops after ``patience`` epochs
+    without a better loss on the tuning rows; the weights of the best epoch are used.
     """
 
     epochs: int = 3
@@ -39,7 +39,7 @@ def finetune(
     settings: FinetuningSettings,
     progress: Progress,
 ) -> list[float]:
-    """Fine-tune the reader's model on rows; get each epoch's calibrated loss on the tuning rows."""
+    """Fine-tune the reader's model; returns each epoch's calibrated loss on the tuning rows."""
     torch, model = reader.modules.torch, reader.model
     losses: list[float] = []
     best_weights: dict[str, Any] = {}
@@ -65,7 +65,7 @@ def finetune(
 
 
 class _Finetuner:
-    """A model with its optimizer; it learns only from the first window of a response."""
+    """A model with its optimizer and batches; it learns only from a response's first window."""
 
     def __init__(
         self, reader: WindowedClassifier, rows: LabeledRows, settings: FinetuningSettings
@@ -97,7 +97,7 @@ class _Finetuner:
         )
 
     def run_epoch(self, tick: Tick) -> None:
-        """Learn from every row once, in batches of similar length and random order."""
+        """Train on every row once, in batches of similar length and in random order."""
         torch, model = self.reader.modules.torch, self.reader.model.train()
         for batch in self._make_batches():
             with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16(torch, model)):
@@ -111,8 +111,8 @@ class _Finetuner:
         model.eval()
 
     def _make_batches(self) -> list[list[int]]:
-        """Group rows of similar length, so that little of a batch is padding, in random order."""
-        # Noise of up to 8 tokens puts other rows together in each epoch.
+        """Batch rows of similar length, so that little of a batch is padding, and shuffle."""
+        # Noise of up to 8 tokens makes the batches of each epoch different.
         noise = self.rng.uniform(0, 8, len(self.lengths))
         order = np.argsort(self.lengths + noise, kind="stable")
         size = self.settings.batch_size
@@ -131,21 +131,21 @@ class _Finetuner:
 def _has_bfloat16(torch: Any, model: Any) -> bool:
     """Whether the model is on a CPU that multiplies in bfloat16, which takes half the time.
 
-    Only products are rounded to bfloat16; weights, optimizer state and losses stay float32. A torch
-    without ``get_capabilities`` uses float32 throughout.
+    Only products are rounded to bfloat16; weights, optimizer state and losses stay float32. If
+    torch has no ``get_capabilities``, everything is float32.
     """
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return model.device.type == "cpu" and any(map(capabilities.get, ("avx512_bf16", "amx_bf16")))
 
 
 def _compute_rate_factor(step: int, steps: int) -> float:
-    """The factor of the learning rate at a step: up over a tenth of the steps, then down to 0."""
+    """The factor on the learning rate at a step: it rises for a tenth of the steps, then falls."""
     warmup = max(1, steps // 10)
     return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
 
 
 def compute_margins(reader: WindowedClassifier, rows: LabeledRows) -> Reals:
-    """Compute the log odds (n,) that each row is unsafe; its worst window counts."""
+    """Compute the log odds (n,) that each row is unsafe: the highest of its windows."""
     row_logits = reader.logits(rows.contexts, rows.responses)
     return np.array([(logits[:, 1] - logits[:, 0]).max() for logits in row_logits], np.float64)
 
@@ -159,6 +159,6 @@ def compute_calibrated_loss(margins: Reals, unsafe: Flags) -> float:
     """Compute the log loss at the temperature that fits these rows best.
 
     With more epochs an encoder becomes overconfident, often while it still learns to separate more
-    rows. The temperature corrects the overconfidence later, so it should not end the training.
+    rows. The temperature corrects that later, so overconfidence alone must not stop training.
     """
     return compute_log_loss(margins / fit_temperature(margins, unsafe), unsafe)

@@ -1,7 +1,6 @@
-"""Fitting a judge on labeled rows: the work of ``isaac judge fit``.
+"""Fit a judge on labeled rows, as ``isaac judge fit`` does.
 
-The reported quality is that of the saved judge, on rows that were used neither to fit nor to tune
-it.
+The quality of the judge is measured on rows that were used neither to fit nor to tune it.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from .finetuning import FinetuningSettings, compute_log_loss, compute_margins, f
 from .labeled_rows import LabeledCorpus, LabeledRows, RowSplit, split_rows
 
 INVERSE_REGULARIZATION_STRENGTHS = (1.0, 4.0, 16.0)
-"""Values of scikit-learn's ``C`` that are tried for a logistic regression."""
+"""Values to try for ``C`` of scikit-learn's logistic regression."""
 
 
 class FittingSettings(NamedTuple):
@@ -58,9 +57,9 @@ class FittingSettings(NamedTuple):
 
 
 class FittedJudge(NamedTuple):
-    """A judge in its folder, and its quality on held-out pairs and on contexts not seen.
+    """A judge in its folder, and its quality on held-out pairs and on unseen contexts.
 
-    ``rows`` counts the rows of each part of the split, ``left_out`` the rows left out by reason.
+    ``rows`` counts the rows in each part of the split, ``left_out`` those left out, by reason.
     """
 
     folder: Path
@@ -72,7 +71,7 @@ class FittedJudge(NamedTuple):
 
 
 class _FittedModel(NamedTuple):
-    """A fitted model: how to compute the log odds of rows by index, and how to save its weights."""
+    """A fitted model: functions that compute the log odds of rows by index and save its weights."""
 
     compute_margins: Callable[[Ints], Reals]
     save: Callable[[Path], None]
@@ -111,7 +110,7 @@ def fit_judge(
 
 
 def _check_folder_free(folder: Path) -> None:
-    """Raise `JudgeError` for a file, or a folder that contains something other than a judge."""
+    """Raise `JudgeError` if the path is a file, or a folder with something other than a judge."""
     if folder.is_file() or (
         folder.is_dir() and any(folder.iterdir()) and not (folder / JUDGE_FILE).exists()
     ):
@@ -121,7 +120,7 @@ def _check_folder_free(folder: Path) -> None:
 def _write_folder(
     fitted: FittedJudge, model: _FittedModel, temperature: float, settings: FittingSettings
 ) -> None:
-    """Write the folder, ``judge.json`` last: without it the folder has no judge."""
+    """Write the weights, then ``judge.json``, without which the folder has no finished judge."""
     folder = fitted.folder
     folder.mkdir(parents=True, exist_ok=True)
     kind = "frozen" if settings.frozen else "pair"
@@ -148,11 +147,12 @@ def _write_folder(
 def _fit_frozen(
     rows: LabeledRows, split: RowSplit, settings: FittingSettings, progress: Progress
 ) -> _FittedModel:
-    """Fit logistic regressions on frozen embeddings; the best on the tuning rows is used."""
+    """Fit logistic regressions on frozen embeddings, and choose the best on the tuning rows."""
     linear = require_extra("sklearn.linear_model", "isaac judge fit --frozen", "evaluate")
     encoder = load_frozen_encoder(settings.encoder)
     texts = len({*rows.contexts, *rows.responses})
     with progress.stage("vectors", texts) as tick:
+        # All rows (n, 4 d); the split selects from them below.
         features = compute_features(encoder, rows.contexts, rows.responses, tick)
     heads, probe = [], encode_probe(encoder)
     for strength in INVERSE_REGULARIZATION_STRENGTHS:
@@ -161,7 +161,7 @@ def _fit_frozen(
         heads.append(
             LinearHead(model.coef_[0].astype(np.float64), float(model.intercept_[0]), probe)
         )
-    # The log loss of each head on the tuning rows decides.
+    # The head with the lowest log loss on the tuning rows wins.
     tuning, labels = features[split.tune], rows.unsafe[split.tune]
     losses = [compute_log_loss(tuning @ head.weights + head.bias, labels) for head in heads]
     best = heads[int(np.argmin(losses))]

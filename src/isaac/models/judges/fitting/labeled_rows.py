@@ -15,15 +15,15 @@ from ....runtime.arrays import Flags, Ints
 from ....text import make_printable, shorten
 
 UNSEEN_SHARE, HELD_OUT_SHARE, TUNING_SHARE = 0.15, 0.15, 0.1
-"""The share of contexts held out with all their rows, the share of the other rows that is held
-out, and the share of the rest that decides when to stop and calibrates the scores."""
+"""The share of contexts that are held out with all their rows, the share of the other rows that
+are held out, and the share of the rest that serves for early stopping and calibration."""
 
 MIN_ROWS_PER_LABEL = 20
-"""Fewer rows than this of either label are too few to fit and measure a judge."""
+"""Rows of each label that are needed to fit and measure a judge."""
 
 
 class LabeledRows(NamedTuple):
-    """Exchanges with their labels and categories; a row without a category has an empty text."""
+    """Exchanges with their labels and categories; ``categories`` has an empty text for none."""
 
     contexts: list[str]
     responses: list[str]
@@ -49,10 +49,11 @@ class LabeledCorpus(NamedTuple):
 
 
 class LabelDefinition(NamedTuple):
-    """The column with the labels, and which of its values mean unsafe and safe, in any case.
+    """The column with the labels, and which of its values mean unsafe and safe, ignoring case.
 
-    Rows with another label are left out. You can leave ``safe`` empty if only one label remains
-    that is not unsafe. ``category`` is a column by whose values the quality is reported as well.
+    Rows with another label are left out. You can leave ``safe`` empty if the column has only one
+    label that is not unsafe. ``category`` is a column; the quality is also reported for each of its
+    values.
     """
 
     column: str
@@ -65,7 +66,7 @@ def read_labeled_rows(corpus: Corpus, labels: LabelDefinition) -> LabeledCorpus:
     """Read the labeled rows of a corpus, each pair of context and response once.
 
     A pair that occurs with both labels is left out, because either could be wrong. Raises
-    `RecipeError` if a column or a label does not occur, or if the safe labels are not clear.
+    `RecipeError` if a column or a label does not occur, or if the safe labels are ambiguous.
     """
     contexts, responses = corpus.column("context"), corpus.column("response")
     verdicts: dict[tuple[str, str], set[bool]] = {}
@@ -113,7 +114,7 @@ def _read_text(record: dict[str, Any], column: str | None) -> str:
 def _resolve_labels(
     values: Counter[str], labels: LabelDefinition, rejected: int
 ) -> dict[str, bool]:
-    """Map each value that is a label to whether it means unsafe."""
+    """Map each value that means safe or unsafe to whether it means unsafe."""
     column, unsafe, safe = (
         labels.column,
         _casefold_values(labels.unsafe),
@@ -156,9 +157,9 @@ def _casefold_values(values: Sequence[str]) -> set[str]:
 
 
 class RowSplit(NamedTuple):
-    """Row indices of the parts: to fit on, to tune on, held-out pairs, and contexts not seen.
+    """Row indices of each part: for fitting, for tuning, held-out pairs, and unseen contexts.
 
-    No context of ``unseen`` occurs in another part. A pair of ``pairs`` is in no other part, but
+    No context of ``unseen`` occurs in another part. A pair in ``pairs`` is in no other part, but
     its context may be.
     """
 
@@ -169,9 +170,12 @@ class RowSplit(NamedTuple):
 
 
 def split_rows(rows: LabeledRows, seed: int) -> RowSplit:
-    """Split the rows at random by a seed; raise `RecipeError` if a part lacks one of the labels."""
+    """Split the rows at random by a seed.
+
+    Raises `RecipeError` if there are too few rows, or if a part lacks one of the labels.
+    """
     rng = np.random.default_rng(seed)
-    # The context (n,) of each row as a number, and the numbers of the contexts held out.
+    # The context of each row as a number (n,), and the numbers of the held-out contexts.
     names, context = np.unique(np.array(rows.contexts, dtype=object), return_inverse=True)
     held_out = rng.permutation(len(names))[: round(UNSEEN_SHARE * len(names))]
     unseen = np.isin(context, held_out)
@@ -195,10 +199,10 @@ def _check_enough_rows(rows: LabeledRows, split: RowSplit) -> None:
     if min(unsafe, safe) < MIN_ROWS_PER_LABEL:
         raise RecipeError(
             f"{size} are too few to fit and measure a judge; give at least {MIN_ROWS_PER_LABEL} "
-            "rows of each label, better some hundreds"
+            "rows of each label, preferably several hundred"
         )
     if not all(0 < rows.unsafe[part].sum() < len(part) for part in split):
         raise RecipeError(
             f"{size} cannot be split so that each part has both labels (fitting, tuning, held-out "
-            "pairs, contexts not seen); give more rows or more contexts"
+            "pairs, unseen contexts); give more rows or more contexts"
         )
