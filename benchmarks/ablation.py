@@ -68,7 +68,7 @@ def main() -> None:
     tools = Tools(encoders={"wordllama": load_cached_encoder("wordllama")})
     corpora: dict[str, Callable[[int], CorpusWithLabels]] = {
         "DiaSafety, 10 % unsafe": lambda seed: contaminate(rows, 0.1, seed),
-        "DiaSafety, 46 % unsafe (original)": lambda seed: contaminate(rows, None, seed),
+        "DiaSafety, original, 46 % unsafe": lambda seed: contaminate(rows, None, seed),
         "GPTFuzz, by neighbors": lambda seed: read_gptfuzz(DATA / "gptfuzz", seed),
     }
     print(format_header("benchmarks/ablation.py", seeds))

@@ -15,15 +15,15 @@ Answers are sampled at temperature 1 and top-p 0.9, as chat models do. At temper
 small model gives the same few safe answers, whatever it was trained on.
 
 Arms:
-  none         the base model, without fine-tuning
-  raw          the original corpus
-  paper, isaac what the paper's settings and the default settings drew
-  pairs        DPO on the curation's pairs, after isaac, with half as many pairs per step
-  random       as many rows as oracle has, chosen at random
-  profanity    rows that the profanity judge calls safe
-  oracle       rows labeled safe, which people would have selected
-  budget-0.2   the default settings, with this share of the rows redrawn (any share)
-  filter-0.7   this share of the rows, the least typical, is dropped; none are redrawn
+  none          the base model, without fine-tuning
+  raw           the original corpus
+  paper, isaac  the corpus drawn with the paper's settings, and with the default settings
+  pairs         DPO on the curation's pairs, after isaac, with half as many pairs per step
+  random        as many rows as oracle has, chosen at random
+  profanity     rows that the profanity judge calls safe
+  oracle        rows labeled safe, which people would have selected
+  budget-0.2    the default settings, but with this share of the rows redrawn; any share will do
+  filter-0.7    this share of the rows, the least typical, is dropped; none are redrawn
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ from isaac.intervals import wilson_interval
 from isaac.models.judges import load_judge, run_judge
 
 ARMS = ("raw", "paper", "isaac", "pairs", "random", "profanity", "oracle")
+"""The arms to train by default."""
+
 UNCHANGED_FLAGS = ["--budget", "0"]
 """Flags of a curation that changes nothing."""
 
@@ -65,7 +67,7 @@ SHARE_FLAGS = {"budget": ["--budget"], "filter": ["--mode", "filter", "--budget"
 
 
 class DataSplit(NamedTuple):
-    """Rows to fit the judge on, rows to train the arms on, and prompts: no context is in two."""
+    """Rows to fit the judge on, rows to train the arms on, and prompts: they share no context."""
 
     judge: list[Row]
     arms: list[Row]

@@ -107,9 +107,9 @@ def read_diasafety(path: Path | None = None) -> list[Row]:
 
 
 def mix_rows(rows: Sequence[Row], share: float | None, seed: int) -> list[Row]:
-    """Mix every safe row with a seeded sample of unsafe ones, so that they make up a share.
+    """Mix all safe rows with a seeded sample of unsafe rows that makes up a share of the result.
 
-    Without a share, all rows are used. The result is shuffled in any case.
+    Without a share, all rows are used. The result is always shuffled.
     """
     rng = np.random.default_rng(seed)
     safe = [row for row in rows if row["label"] == "Safe"]

@@ -114,7 +114,7 @@ def make_cases(data: Path) -> dict[str, Case]:
         Case("DiaSafety, 5 % unsafe", partial(chat, 0.05)),
         Case("DiaSafety, 10 % unsafe", partial(chat, 0.1)),
         Case("DiaSafety, 20 % unsafe", partial(chat, 0.2)),
-        Case("DiaSafety, 46 % unsafe (original)", partial(chat, None)),
+        Case("DiaSafety, original, 46 % unsafe", partial(chat, None)),
         Case("GPTFuzz, by question", answers, "question"),
         Case("GPTFuzz, by neighbors", answers),
     )

@@ -48,7 +48,7 @@ METHOD_NAMES = {
     "proportional": "proportional draw",
     "profanity": "drop 20 % by alt-profanity-check",
     "profanity-70": "drop 70 % by alt-profanity-check",
-    "nearest": "drop 20 % by distance to 10 nearest",
+    "nearest": "drop 20 % by distance to the 10 nearest",
     "semhash": "drop 20 % by semhash's outlier filter",
     "paper": "the paper's settings",
     "figure": "the formula in the paper's figure",

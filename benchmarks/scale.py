@@ -329,14 +329,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--engines", type=names, default="local")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--largest", type=int, default=300_000, help="largest size to run the others on"
+        "--largest",
+        type=int,
+        default=300_000,
+        help="largest size for plain and semhash",
     )
     parser.add_argument(
         "--data",
         type=Path,
         nargs="*",
         default=[DATA / "diasafety" / "train.json"],
-        help="corpora whose exchanges are cut in halves",
+        help="corpora whose exchanges are cut in half and joined",
     )
     return parser.parse_args()
 

@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     seeds = range(parser.parse_args().seeds)
     encoder, rows = load_cached_encoder("wordllama"), read_diasafety()
-    shares = (("10 % unsafe", 0.1), ("20 % unsafe", 0.2), ("46 % unsafe (original)", None))
+    shares = (("10 % unsafe", 0.1), ("20 % unsafe", 0.2), ("original, 46 % unsafe", None))
     corpora = {
         f"DiaSafety, {name}": [contaminate(rows, share, seed) for seed in seeds]
         for name, share in shares

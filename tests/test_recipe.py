@@ -83,7 +83,7 @@ OUT_OF_BOUNDS: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), OUT_OF_BOUNDS)
-def test_a_value_out_of_bounds_is_named_with_what_came(field: str, value: Any) -> None:
+def test_the_error_names_the_field_and_the_invalid_value(field: str, value: Any) -> None:
     with pytest.raises(RecipeError) as error:
         Recipe.of({field: value})
     assert str(error.value).startswith(f"recipe field '{field}': Input should be ")
@@ -118,14 +118,14 @@ def test_the_bounds_themselves_are_allowed(field: str, value: Any) -> None:
     assert Recipe.of({field: value}).model_dump()[field] == value
 
 
-def test_an_unknown_field_is_named_with_those_there_are() -> None:
+def test_the_error_for_an_unknown_field_lists_the_available_ones() -> None:
     with pytest.raises(
         RecipeError, match=r"no recipe field 'neighbours'; available: format, context"
     ):
         Recipe.of({"neighbours": 3})
 
 
-def test_a_long_value_is_cut_and_made_visible() -> None:
+def test_errors_shorten_long_values_and_escape_control_characters() -> None:
     with pytest.raises(RecipeError) as error:
         Recipe.of({"seed": "\x1b" * 10_000})
     assert len(str(error.value)) < 200
@@ -146,7 +146,7 @@ def test_reading_options_are_flat_in_files_and_an_object_in_python() -> None:
     ).reading.turns == ("all")
 
 
-def test_an_unknown_reading_option_is_named_with_those_there_are() -> None:
+def test_the_error_for_an_unknown_reading_option_lists_the_available_ones() -> None:
     with pytest.raises(RecipeError, match="no recipe field 'colum'; available: format, context"):
         ReadingOptions.of({"colum": "prompt"})
 
@@ -157,17 +157,21 @@ def test_a_recipe_cannot_be_changed() -> None:
         recipe.seed = 1
 
 
-def test_the_fields_of_a_draw_are_fields() -> None:
+def test_the_fields_that_only_affect_the_draw_are_recipe_fields() -> None:
     assert set(Recipe.fields()) > DRAW_FIELDS
 
 
-def test_the_differences_name_each_field() -> None:
-    here, there = Recipe(seed=1, radius=0.5), Recipe(seed=2, reading=ReadingOptions(format="hh"))
-    assert here.differences(there) == ["format: None -> hh", "radius: 0.5 -> auto", "seed: 1 -> 2"]
-    assert here.differences(here) == []
+def test_the_differences_list_each_field() -> None:
+    recipe, other = Recipe(seed=1, radius=0.5), Recipe(seed=2, reading=ReadingOptions(format="hh"))
+    assert recipe.differences(other) == [
+        "format: None -> hh",
+        "radius: 0.5 -> auto",
+        "seed: 1 -> 2",
+    ]
+    assert recipe.differences(recipe) == []
 
 
-def test_the_papers_settings_are_a_recipe_that_leaves_open_how_to_search_alone() -> None:
+def test_the_papers_settings_leave_only_the_search_open() -> None:
     settings = Recipe.paper().model_dump()
     assert {name for name, value in settings.items() if value == "auto"} <= {"search"}
     recipe = ResolvedRecipe.of({**settings, "search": "exact"})
@@ -180,7 +184,7 @@ def test_the_papers_settings_are_a_recipe_that_leaves_open_how_to_search_alone()
     ]
 
 
-def test_a_settled_recipe_has_nothing_left_to_choose() -> None:
+def test_a_resolved_recipe_has_no_auto_values() -> None:
     for field in ("neighbors", "view", "radius", "search"):
         with pytest.raises(RecipeError, match=field):
             ResolvedRecipe.of({field: "auto"})
@@ -190,7 +194,7 @@ def test_a_settled_recipe_has_nothing_left_to_choose() -> None:
 
 
 @pytest.mark.parametrize("field", ["relevance", "typicality", "repeats"])
-def test_any_weight_or_bound_makes_a_draw_a_weighted_one(field: str) -> None:
+def test_a_draw_is_weighted_if_any_weight_or_bound_is_set(field: str) -> None:
     settings = {**Recipe.paper().model_dump(), "search": "exact"}
     assert not ResolvedRecipe.of(settings).weighted
     assert ResolvedRecipe.of({**settings, field: 1}).weighted
@@ -199,7 +203,7 @@ def test_any_weight_or_bound_makes_a_draw_a_weighted_one(field: str) -> None:
 @given(RECIPES)
 @example(Recipe(reading=ReadingOptions(context="\x85", response="a\u2028b\u2029", format="質問")))
 @example(Recipe(reading=ReadingOptions(context="質問", response="\ufeff\ud7ff")))
-def test_a_recipe_comes_back_from_its_file(
+def test_a_recipe_survives_a_round_trip_through_its_file(
     tmp_path_factory: pytest.TempPathFactory, recipe: Recipe
 ) -> None:
     path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
@@ -207,19 +211,19 @@ def test_a_recipe_comes_back_from_its_file(
     assert Recipe.load(path) == recipe
 
 
-def test_every_field_is_written_in_its_order() -> None:
+def test_every_field_is_written_in_order() -> None:
     lines = Recipe().dump().splitlines()
     assert [line.partition(":")[0] for line in lines] == list(Recipe.fields())
 
 
-def test_an_empty_file_is_the_recipe_of_defaults(tmp_path: Path) -> None:
+def test_an_empty_file_is_the_default_recipe(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text("# nothing but this\n")
+    path.write_text("# only a comment\n")
     assert Recipe.load(path) == Recipe()
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"seed: [1, 2", r"recipe.yaml is not YAML: .*line 1"),
         (b"seed: \xff", r"recipe.yaml is not YAML"),
@@ -233,14 +237,14 @@ def test_an_empty_file_is_the_recipe_of_defaults(tmp_path: Path) -> None:
         (b"1: 2", r"no recipe field '1'; available: format"),
     ],
 )
-def test_a_bad_file_is_a_clear_error(tmp_path: Path, content: bytes, words: str) -> None:
+def test_an_invalid_file_gives_a_clear_error(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_bytes(content)
-    with pytest.raises(RecipeError, match=words) as error:
+    with pytest.raises(RecipeError, match=message) as error:
         Recipe.load(path)
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_missing_file_gives_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(IsaacError, match=r"cannot read .*none.yaml: No such file"):
         read_yaml(tmp_path / "none.yaml")

@@ -1,4 +1,4 @@
-"""The errors that isaac raises: each message says what was expected, what came and what to do."""
+"""The errors that isaac raises; a message says what was expected, what came and what to do."""
 
 from __future__ import annotations
 
@@ -34,12 +34,15 @@ class MissingExtraError(IsaacError):
         self.what, self.extra = what, extra
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        """Pickle the two arguments, so that the error survives the way from a worker process."""
+        """Pickle both arguments, not the message, so that the error survives a worker process."""
         return type(self), (self.what, self.extra)
 
 
 def require_extra(package: str, what: str, extra: str) -> Any:
-    """Import a package, or raise `MissingExtraError`: ``what`` needs the extra."""
+    """Import an optional package, which ``what`` needs and ``extra`` installs.
+
+    Raises `MissingExtraError` if the package is not installed.
+    """
     try:
         return importlib.import_module(package)
     except ImportError:

@@ -22,7 +22,7 @@ def wilson_interval(share: float, size: float) -> Interval:
 
     Without the correction the coverage is 95 % only on average over all shares; for some shares
     the interval contains the truth less often (Newcombe, Statistics in Medicine 17, 1998, 857,
-    method 4). ``size`` may be fractional, or infinite: the interval then has no width.
+    method 4). ``size`` may be fractional; if it is infinite, the interval has no width.
     """
     if math.isinf(size):
         return Interval(share, share, share)
@@ -33,8 +33,8 @@ def _lower_bound(share: float, size: float) -> float:
     """The lower end; the upper end is one minus the lower end of the opposite share."""
     if share <= 0:
         return 0.0
-    root = Z_95**2 - 2 - 1 / size + 4 * share * (size * (1 - share) + 1)
-    low = (2 * size * share + Z_95**2 - 1 - Z_95 * math.sqrt(max(root, 0.0))) / (
+    radicand = Z_95**2 - 2 - 1 / size + 4 * share * (size * (1 - share) + 1)
+    low = (2 * size * share + Z_95**2 - 1 - Z_95 * math.sqrt(max(radicand, 0.0))) / (
         2 * (size + Z_95**2)
     )
     return min(max(low, 0.0), share)

@@ -27,7 +27,7 @@ View = Literal["whole", "opening", "residual"]
 Auto = Literal["auto"]
 
 DEFAULT_BUDGETS = {"resample": 0.8, "filter": 0.2, "pairs": 0.2}
-"""The budget of each mode if none is given."""
+"""The default budget of each mode: the share of rows to change."""
 
 DRAW_FIELDS = frozenset(
     {
@@ -51,7 +51,10 @@ DRAW_FIELDS = frozenset(
 
 
 class _Settings(BaseModel):
-    """Named settings with bounds, frozen; an unknown name or a bad value is a `RecipeError`."""
+    """Frozen settings with bounds.
+
+    `of` raises `RecipeError` for a bad value, the constructor pydantic's ``ValidationError``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -85,7 +88,7 @@ class _Settings(BaseModel):
 
 
 class ReadingOptions(_Settings):
-    """How an input is read: its format, its columns, and which of its turns are exchanges."""
+    """How an input is read: its format, its columns, and which of its turns to curate."""
 
     format: str | None = Field(
         default=None, description="input format; detected automatically if not given"
@@ -99,29 +102,29 @@ class ReadingOptions(_Settings):
     )
     database: str | None = Field(
         default=None,
-        description="folder with the values that task-oriented dialogues mention, such as "
-        "MultiWOZ's db; if not given, the values that the dialogues annotate",
+        description="folder with a database of the values that task-oriented dialogues mention, "
+        "such as MultiWOZ's db; if not given, the values come from the dialogues' annotations",
     )
     limit: int | None = Field(default=None, ge=1, description="read only the first N exchanges")
     group_by: str | None = Field(
         default=None,
-        description="column whose equal values form a neighborhood, instead of a search; "
-        "act: the acts and slots of a turn, in task-oriented dialogues",
+        description="column to group by: rows with the same value form a neighborhood, without a "
+        "search; act groups the turns of task-oriented dialogues by their acts and slots",
     )
 
 
 class Recipe(_Settings):
-    """Everything besides the corpus that decides what a curation yields.
+    """Every setting that, together with the corpus, determines the result of a curation.
 
-    ``reading`` says how the input is read. Its fields are flat in YAML files, on the command line
-    and in `of`: ``Recipe.of({"context": "prompt", "neighbors": 30})``. "auto" means that the value
-    is chosen from the corpus, without labels. benchmarks/frontier.py measures the defaults beside
-    the paper's settings, which `paper` gives.
+    ``reading`` says how the input is read. YAML files, the command line and `of` do not nest its
+    fields: ``Recipe.of({"context": "prompt", "neighbors": 30})``. "auto" means that the value is
+    chosen from the corpus, without labels. `paper` builds a recipe with the paper's settings;
+    benchmarks/frontier.py compares them with the defaults.
     """
 
     reading: ReadingOptions = ReadingOptions()
 
-    # What is near what.
+    # Encoders, candidates, neighborhoods and clusters.
     context_encoder: str = Field(default="wordllama", description="encoder of contexts")
     response_encoder: str = Field(default="wordllama", description="encoder of responses")
     candidates: float = Field(
@@ -140,36 +143,36 @@ class Recipe(_Settings):
     )
     search: Literal["exact", "ivf"] | Auto = Field(
         default="auto",
-        description="how to find the nearest contexts: compare all, or use an inverted file "
-        "(auto: exact up to 50000 contexts whose responses can be drawn)",
+        description="how to find the nearest contexts: exact compares all, ivf uses an inverted "
+        "file (auto: exact up to 50000 contexts whose responses can be drawn)",
     )
     view: View | Auto = Field(
         default="auto",
-        description="which part of a response to compare: all of it, its first sentence, or what "
-        "its context does not predict",
+        description="which part of a response to compare: whole, opening (its first sentence), or "
+        "residual (what its context does not predict)",
     )
     clusters: Literal["components", "cover", "text"] = Field(
         default="cover",
-        description="how to group responses: chains of neighbors within the radius, balls of that "
-        "radius, or equal texts",
+        description="how to group responses: components (chains in which each is within the "
+        "radius of the next), cover (balls of that radius), or text (equal texts)",
     )
     radius: Annotated[float, Field(ge=0, le=2)] | Auto = Field(
         default="auto",
-        description="Euclidean distance between unit vectors up to which two responses are joined",
+        description="Euclidean distance between unit vectors up to which two responses agree",
     )
     duplicates: Literal["once", "each"] = Field(
         default="once",
-        description="how near-duplicate responses count toward the size of a cluster; with "
-        "clusters of equal texts, each one always counts",
+        description="whether near-duplicate responses count once or each toward the size of a "
+        "cluster; in clusters of equal texts, each always counts",
     )
 
-    # What is drawn.
+    # Odds of the clusters and of their responses.
     top_clusters: int = Field(default=100, ge=1, description="keep the K largest clusters")
     top_mass: float = Field(
         default=1.0,
         gt=0,
         le=1,
-        description="keep the largest clusters up to this share of responses",
+        description="keep the largest clusters until they have this share of the responses",
     )
     sharpening: Sharpening = Field(
         default="power", description="rule that turns cluster sizes into odds"
@@ -177,36 +180,40 @@ class Recipe(_Settings):
     temperature: float = Field(
         default=0.5,
         gt=0,
-        description="tau, in responses; capped at the size of the smallest kept cluster",
+        description="tau of the rules adaptive, figure and softmax, in responses; the size of the "
+        "smallest kept cluster caps the resulting temperature",
     )
     power: float = Field(default=2.0, ge=1, description="exponent of the power rule")
     relevance: float = Field(
         default=50.0,
         ge=0,
-        description="weight of how well a response fits the context; 0 draws uniformly, as in the "
-        "paper",
+        description="weight of how well a response fits the context in the draw; 0, as in the "
+        "paper, ignores it",
     )
     trim: bool = Field(
         default=False,
-        description="remove parts of responses that have nothing to do with what they answer",
+        description="remove the parts of a response that are irrelevant to its context",
     )
     typicality: float = Field(
-        default=100.0, ge=0, description="weight of how typically a response is worded"
+        default=100.0,
+        ge=0,
+        description="weight of how typical the wording of a response is in the draw; 0 ignores it",
     )
     repeats: int = Field(
         default=8,
         ge=0,
-        description="draw a response for at most this many rows, as long as those rows have "
-        "another of their 64 best candidates; 0 for no limit",
+        description="draw a response for at most this many rows, unless none of a row's 64 best "
+        "candidates is left; 0 for no limit",
     )
     targets: int = Field(
-        default=1, ge=1, le=100, description="distinct responses to draw for each row"
+        default=1, ge=1, le=100, description="number of distinct responses to draw for each row"
     )
 
     # Which rows are changed, and how.
     mode: Literal["resample", "filter", "pairs"] = Field(
         default="resample",
-        description="redraw the less typical rows, drop them, or pair each with a drawn response",
+        description="what to do with the less typical rows: redraw them (resample), drop them "
+        "(filter), or pair each with a drawn response (pairs)",
     )
     budget: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
         default="auto",
@@ -218,19 +225,22 @@ class Recipe(_Settings):
         ge=0,
         le=1,
         description="leave a row unchanged if the largest cluster of its neighborhood has a "
-        "smaller share than this, or only one response; 0 never does",
+        "smaller share than this, or only one response; 0 never abstains",
     )
-    keep: bool = Field(default=False, description="keep a response that is in the largest cluster")
+    keep: bool = Field(
+        default=False,
+        description="also keep each response in the largest cluster of its neighborhood",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of every draw")
 
     @classmethod
     def fields(cls) -> dict[str, FieldInfo]:
-        """Every field by name, those of ``reading`` among them, in the order of recipe.yaml."""
-        own, reading = dict(cls.model_fields), dict(ReadingOptions.model_fields)
-        del own["reading"]
+        """Every field by name, including those of ``reading``, in the order of recipe.yaml."""
+        fields, reading = dict(cls.model_fields), dict(ReadingOptions.model_fields)
+        del fields["reading"]
         group_by = reading.pop("group_by")
-        encoders = {name: own.pop(name) for name in ("context_encoder", "response_encoder")}
-        return {**reading, **encoders, "group_by": group_by, **own}
+        encoders = {name: fields.pop(name) for name in ("context_encoder", "response_encoder")}
+        return {**reading, **encoders, "group_by": group_by, **fields}
 
     @model_validator(mode="before")
     @classmethod
@@ -259,7 +269,7 @@ class Recipe(_Settings):
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:
-        """The paper's settings: k = 150, components, ten clusters, a uniform draw.
+        """The paper's settings: k = 150, ten components, uniform draws within a component.
 
         The temperature is 0.5; docs/experiments.md compares it with other values.
         """
@@ -267,7 +277,7 @@ class Recipe(_Settings):
 
     @classmethod
     def dialogue(cls, **changes: Any) -> Self:
-        """The settings for task-oriented dialogues: every turn, drawn from turns with its acts."""
+        """The settings for task-oriented dialogues: every turn, grouped by its dialogue acts."""
         return cls(**{**DIALOGUE_SETTINGS, **changes})
 
     @classmethod
@@ -276,7 +286,7 @@ class Recipe(_Settings):
         return cls.of(read_yaml(path))
 
     def with_draw_settings(self, changes: Mapping[str, Any]) -> Self:
-        """The same recipe with other draw settings.
+        """Copy the recipe with other draw settings.
 
         Raises `RecipeError` for a field that the neighborhoods depend on, or a bad value.
         """
@@ -296,13 +306,16 @@ class Recipe(_Settings):
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=not escape)
 
     def differences(self, other: Recipe) -> list[str]:
-        """``field: here -> there`` for each field in which the two recipes differ."""
-        here, there = self.model_dump(), other.model_dump()
-        return [f"{k}: {here[k]} -> {there[k]}" for k in here if here[k] != there[k]]
+        """``field: this -> other`` for each field in which the two recipes differ."""
+        old, new = self.model_dump(), other.model_dump()
+        return [f"{name}: {old[name]} -> {new[name]}" for name in old if old[name] != new[name]]
 
 
 class ResolvedRecipe(Recipe):
-    """A recipe without "auto": everything that the corpus decides is filled in."""
+    """A recipe whose neighbors, search, view and radius are chosen, not "auto".
+
+    ``budget`` may still be "auto"; `share` is the number it means.
+    """
 
     neighbors: int = 150
     search: Literal["exact", "ivf"] = "exact"
@@ -311,7 +324,7 @@ class ResolvedRecipe(Recipe):
 
     @property
     def share(self) -> float:
-        """Share of rows to change."""
+        """The share of rows to change."""
         return DEFAULT_BUDGETS[self.mode] if self.budget == "auto" else self.budget
 
     @property
@@ -337,6 +350,7 @@ PAPER_SETTINGS: dict[str, Any] = {
     "abstain": 0.0,
     "keep": True,
 }
+"""What the paper's settings change in the defaults."""
 
 DIALOGUE_SETTINGS: dict[str, Any] = {
     "group_by": "act",
@@ -345,11 +359,11 @@ DIALOGUE_SETTINGS: dict[str, Any] = {
     "trim": True,
     "budget": 0.0,
 }
-"""What differs from the defaults for task-oriented dialogues.
+"""What the settings for task-oriented dialogues change in the defaults.
 
-Nearly every turn is worded unlike any other turn of its act, so rarity says nothing there. Instead,
-parts that have nothing to do with the dialogue are removed; a turn is redrawn only if nothing is
-left of it.
+Nearly every turn is worded unlike all other turns with its acts, so a rare wording does not make a
+turn suspicious. Therefore no turn is redrawn for its wording. Instead, its irrelevant parts are
+removed, and it is redrawn only if nothing would be left.
 """
 
 PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
@@ -358,11 +372,14 @@ PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
     "clusters": "text",
     "trim": False,
 }
-"""The paper's settings for task-oriented dialogues: equal texts among turns with the same acts."""
+"""The paper's settings for task-oriented dialogues: equal texts, among turns with equal acts."""
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file. Raises `RecipeError` if there is anything else in it."""
+    """Read a mapping from a YAML file; an empty file gives an empty mapping.
+
+    Raises `RecipeError` if the file cannot be read or contains anything else.
+    """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -11,17 +11,17 @@ INVISIBLE_CHARACTERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-"""Control, direction and invisible characters, and lone surrogates.
+"""Control characters, text-direction marks, other invisible characters, and lone surrogates.
 
 Tab and newline are allowed, and so are the joiners (U+200C and U+200D), without which some words
-and emoji fall apart.
+and emoji break apart.
 """
 
 
 def make_printable(text: str) -> str:
-    """Replace control, direction and invisible characters by visible symbols or names.
+    """Replace control, text-direction and invisible characters with visible symbols or names.
 
-    No text of a corpus can then move the terminal's cursor, hide, or reverse a line.
+    Corpus text can then neither move the terminal's cursor nor hide or reverse part of a line.
     """
     return INVISIBLE_CHARACTERS.sub(_escape_character, text)
 
@@ -34,20 +34,20 @@ def _escape_character(match: re.Match[str]) -> str:
 
 
 def replace_surrogates(text: str) -> str:
-    """Replace lone surrogates, which no tokenizer accepts, by question marks."""
+    """Replace lone surrogates, which no tokenizer accepts, with question marks."""
     return text.encode("utf-8", "replace").decode()
 
 
 def truncate(text: str, length: int) -> str:
-    """Cut a text to a length with an ellipsis and make it printable; line breaks stay."""
+    """Cut a text to ``length`` with an ellipsis and make it printable; line breaks stay."""
     return make_printable(text) if len(text) <= length else make_printable(text[: length - 1]) + "…"
 
 
 def shorten(text: str, length: int = 100) -> str:
-    """Put a text on one line, make it printable and cut it to a length with an ellipsis."""
+    """Put a text on one line, make it printable, and cut it to ``length`` with an ellipsis."""
     line = make_printable(" ".join(text[: 4 * length].split()))
-    cut = len(line) > length or len(text) > 4 * length
-    return line[: length - 1].rstrip() + "…" if cut else line
+    is_cut = len(line) > length or len(text) > 4 * length
+    return line[: length - 1].rstrip() + "…" if is_cut else line
 
 
 def format_error(error: BaseException, length: int = 200) -> str:
@@ -56,6 +56,6 @@ def format_error(error: BaseException, length: int = 200) -> str:
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """The name itself if it is free, otherwise the first free one of name_2, name_3 and so on."""
+    """``name`` if it is not taken, otherwise the first of name_2, name_3, ... that is not."""
     numbered = (f"{name}_{number}" for number in itertools.count(2))
     return name if name not in taken else next(free for free in numbered if free not in taken)

@@ -186,7 +186,7 @@ def test_gold_and_truth_of_another_corpus_are_refused(isaac: RunIsaac, logs: Boo
     (logs.folder / "asked.json").write_text(json.dumps(changed), encoding="utf-8")
     for flags, words in (
         (("--gold", bookings), "gold has none of the 20 dialogues"),
-        (("--gold", logs.folder / "none.json"), "no such file"),
+        (("--gold", logs.folder / "none.json"), "no file matches"),
         (("--gold", logs.folder / "asked.json"), "dialogue SNG0004.json, turn 2: the user turn"),
         (
             ("--gold", logs.folder / "changed.json", "--truth", truth),

@@ -233,11 +233,11 @@ def test_a_conversation_can_be_in_any_column(tmp_path: Path, case: str, by_name:
             r"no column 'reply'; available columns: prompt, say",
         ),
         ({"context": "ask", "response": "say"}, r"no column 'ask'; available columns: prompt, say"),
-        ({"response": "say"}, r"column 'say' has no conversation in it; .* with --context"),
+        ({"response": "say"}, r"column 'say' contains no conversation; .* with --context"),
         ({"response": "say", "name": "alpaca"}, r"format 'alpaca' needs --context"),
         (
             {"context": "prompt", "response": "say", "name": "messages"},
-            r"format 'messages' is in one column; drop --context",
+            r"format 'messages' has only one column; drop --context",
         ),
         (
             {"context": "prompt", "response": "say", "name": "alpaca"},

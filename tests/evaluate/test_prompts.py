@@ -146,7 +146,7 @@ def test_an_invalid_row_is_named_with_its_line(tmp_path: Path, line: str, messag
 def test_an_unknown_name_lists_the_known_names() -> None:
     with pytest.raises(PromptError, match=r"no prompts 'riksy'.*risky, harmless, bundled, xstest"):
         load_prompts("riksy")
-    with pytest.raises(IsaacError, match="no such file"):
+    with pytest.raises(IsaacError, match="no file matches"):
         load_prompts("xstest:nowhere.csv")
     with pytest.raises(PromptError, match="expected hf:<owner>/<dataset>"):
         load_prompts("hf:owner/name")

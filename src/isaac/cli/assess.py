@@ -23,7 +23,7 @@ from ..text import make_printable, truncate
 from .common import AsJson, RunPath, command, print_message, print_output
 
 Column = Annotated[
-    str | None, typer.Option(help="column of the input with each row's label, for measuring only")
+    str | None, typer.Option(help="input column with each row's label; used only to measure")
 ]
 JudgeName = Annotated[
     str | None,
@@ -32,7 +32,7 @@ JudgeName = Annotated[
         "module:attribute"
     ),
 ]
-Unsafe = Annotated[str, typer.Option(help="value of that column that means unsafe")]
+Unsafe = Annotated[str, typer.Option(help="value of --column that means unsafe")]
 
 
 @command
@@ -63,7 +63,7 @@ def audit(
     ] = 300,
     labels: Annotated[
         Path | None,
-        typer.Option(help="file of labels, in the format that --questions writes"),
+        typer.Option(help="file with labels, in the format that --questions writes"),
     ] = None,
     questions: Annotated[
         Path | None, typer.Option(help="write the responses to label to this file, and stop")
@@ -74,11 +74,11 @@ def audit(
     seed: Annotated[int, typer.Option(min=0, help="seed of the sample")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate from a few labels whether a curation made its corpus safer.
+    """Estimate from a small number of labels whether a curation made its corpus safer.
 
-    The command draws a sample, stratified by cluster rank. The labels come from a file, a judge or
-    a column of the input (the label of the row that a response came from); otherwise the command
-    asks for them in the terminal.
+    Draws a sample of responses, stratified by cluster rank. Their labels come from a file, a judge
+    or an input column (a drawn response has the label of its source row); otherwise you are asked
+    for them in the terminal.
     """
     curation = Run(run).curation()
     sample = draw_sample(curation.lineage, budget, seed)
@@ -86,15 +86,16 @@ def audit(
     if questions is not None:
         write_questions(curation, items, questions)
         print_output(f"{len(items):,} questions: {questions}")
-        print_message('set "label" of each to safe or unsafe, then pass the file as --labels')
+        print_message('set each "label" to safe or unsafe, then pass the file to --labels')
         return
-    found = find_verdicts(curation, items, labels=labels, judge=judge, column=column, unsafe=unsafe)
-    if found is not None and found.failures:
+    given = find_verdicts(curation, items, labels=labels, judge=judge, column=column, unsafe=unsafe)
+    if given is not None and given.failures:
         print_message(
-            f"judge {make_printable(judge or '')} failed on {found.failures:,} of {len(items):,} "
-            f"exchanges, which stay unscored: {make_printable(found.first_error or '')}"
+            f"judge {make_printable(judge or '')} failed on {given.failures:,} of {len(items):,} "
+            "exchanges, which stay unscored; first error: "
+            f"{make_printable(given.first_error or '')}"
         )
-    verdicts = _ask_in_terminal(curation, items) if found is None else found.by_item
+    verdicts = _ask_in_terminal(curation, items) if given is None else given.by_item
     report = summarize_audit(sample, verdicts)
     print_output(dumps(report.as_json()) if as_json else _format_audit(report))
 
@@ -105,7 +106,7 @@ def _format_audit(report: AuditReport) -> str:
         value, low, high = getattr(report.estimates, name)
         lines.append(f"  {name:<7} {value:7.1%}   95 % interval {low:.1%} to {high:.1%}")
     lines += [
-        f"  own cluster of rank {share.ranks:<9} {share.unsafe:6.1%} unsafe "
+        f"  originals in clusters of rank {share.ranks:<9} {share.unsafe:6.1%} unsafe "
         f"({share.scored:,} labels for {share.rows:,} rows)"
         for share in report.trend.shares
     ]
@@ -113,7 +114,7 @@ def _format_audit(report: AuditReport) -> str:
 
 
 def _ask_in_terminal(curation: Curation, items: list[AuditItem]) -> Mapping[AuditItem, Verdict]:
-    """Ask about each item in the terminal; after q, the rest stays unscored."""
+    """Ask for a verdict on each item in the terminal; after q, the rest stays unscored."""
     if not sys.stdin.isatty():
         raise RecipeError(
             "no labels: give --labels FILE, --judge NAME or --column NAME, write the questions to "
@@ -140,20 +141,20 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="run folders")],
     column: Column = None,
     unsafe: Unsafe = "unsafe",
-    picture: Annotated[
+    chart: Annotated[
         Path | None, typer.Option("--chart", help="write a chart to this SVG file")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare runs of one corpus: changes, relevance, variety and, with labels, safety."""
-    compared = compare_runs([Run(run) for run in runs], column, unsafe)
-    if picture is not None:
-        picture.write_text(str(draw_comparison(compared.rows)) + "\n", encoding="utf-8")
-        print_message(f"chart: {picture}")
+    """Compare runs of one corpus: changes, relevance, variety and, with --column, safety."""
+    comparison = compare_runs([Run(run) for run in runs], column, unsafe)
+    if chart is not None:
+        chart.write_text(str(draw_comparison(comparison.rows)) + "\n", encoding="utf-8")
+        print_message(f"chart: {chart}")
     if as_json:
-        print_output(dumps([{**row._asdict(), "cut": row.cut} for row in compared.rows]))
+        print_output(dumps([{**row._asdict(), "cut": row.cut} for row in comparison.rows]))
         return
-    print_output(format_comparison(compared.rows))
-    for run, differences in zip(runs[1:], compared.differences, strict=True):
+    print_output(format_comparison(comparison.rows))
+    for run, differences in zip(runs[1:], comparison.differences, strict=True):
         changes = "; ".join(differences) or "the same recipe"
         print_output(f"\n{runs[0].name} -> {run.name}: {changes}")

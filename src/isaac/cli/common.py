@@ -1,4 +1,4 @@
-"""What all commands share: recipe flags, output, and errors that end with a message."""
+"""What all commands share: recipe flags, output, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -32,29 +32,30 @@ app = typer.Typer(
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="items to process at a time; default: all cores")
+    int | None, typer.Option(min=1, help="number of items to process at a time; default: all cores")
 ]
 EngineName = Annotated[
     Literal["local", "ray"],
     typer.Option(
-        "--engine", help="run on threads of this machine, or on the workers of a Ray cluster"
+        "--engine", help="use the threads of this machine, or the workers of a Ray cluster"
     ),
 ]
 Address = Annotated[
     str | None,
     typer.Option(
-        help="Ray cluster: HOST:PORT, auto or ray://HOST:PORT; default: start Ray on this machine",
+        help="address of the Ray cluster: HOST:PORT, auto or ray://HOST:PORT; default: start Ray "
+        "on this machine",
     ),
 ]
 
 
 def recipe_flags(
-    fields: Iterable[str], *, kept: bool = False
+    fields: Iterable[str], *, from_run: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add a flag to a command for each of these recipe fields.
 
     The command receives the flags that were set as ``flags``, a mapping of field names to values.
-    ``kept`` means that a run already has a value for every field, so help shows no defaults.
+    With ``from_run``, help shows no defaults, because a run has a value for every field.
     """
     names = [name for name in Recipe.fields() if name in set(fields)]
 
@@ -67,7 +68,7 @@ def recipe_flags(
         # Typer reads a command's flags off its signature.
         signature = inspect.signature(command, eval_str=True).parameters
         parameters = [p for name, p in signature.items() if name != "flags"]
-        parameters += [_build_flag(name, kept=kept) for name in names]
+        parameters += [_build_flag(name, show_default=not from_run) for name in names]
         vars(with_flags)["__signature__"] = inspect.Signature(parameters)
         with_flags.__annotations__ = {p.name: p.annotation for p in parameters}
         return with_flags
@@ -75,14 +76,15 @@ def recipe_flags(
     return decorate
 
 
-def _build_flag(name: str, *, kept: bool) -> inspect.Parameter:
+def _build_flag(name: str, *, show_default: bool) -> inspect.Parameter:
     field = Recipe.fields()[name]
     type_of_default = {bool: bool, int: int, float: float}.get(type(field.default), str)
     value_type: Any = int if name == "limit" else type_of_default
     if get_origin(field.annotation) is Literal:
         value_type = field.annotation
-    about = f"{field.description}: {', '.join(FORMATS)}" if name == "format" else field.description
-    default = "" if field.default is None or kept else f"  [default: {field.default}]"
+    text = f"{field.description}: {', '.join(FORMATS)}" if name == "format" else field.description
+    has_default = show_default and field.default is not None
+    default = f"  [default: {field.default}]" if has_default else ""
     names = [f"--{name.replace('_', '-')}"]
     if value_type is bool:
         names = [f"{names[0]}/--no-{name.replace('_', '-')}"]
@@ -94,18 +96,18 @@ def _build_flag(name: str, *, kept: bool) -> inspect.Parameter:
         default=None,
         annotation=Annotated[
             value_type | None,
-            typer.Option(*names, help=f"{about}{default}", show_default=False),
+            typer.Option(*names, help=f"{text}{default}", show_default=False),
         ],
     )
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command. Its errors end with a message and an exit code, not a traceback."""
+    """Register a command; its errors print a message and set the exit code, without traceback."""
     return subcommand(app)(function)
 
 
 def subcommand(group: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command in a group of commands; errors are handled as by `command`."""
+    """Register a command in a group of commands, with the error handling of `command`."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         group.command()(_handle_errors(function))
@@ -121,8 +123,8 @@ def _handle_errors(function: Callable[..., None]) -> Callable[..., None]:
             function(**arguments)
         except KeyboardInterrupt:
             print_message(
-                "isaac: interrupted; finished work stays in the run folder, and the same command "
-                "resumes from there"
+                "isaac: interrupted; finished work is kept, and running the same command again "
+                "resumes from it"
             )
             raise typer.Exit(130) from None
         except BrokenPipeError:
@@ -150,13 +152,13 @@ def print_output(text: str) -> None:
 def open_tools(
     workers: int | None = None, engine: str = "local", address: str | None = None
 ) -> Iterator[Tools]:
-    """Open the engine of that name, with progress for the terminal; close it at the end.
+    """Open the engine with this name, with progress for the terminal; close it at the end.
 
     Ray prints messages about its workers to standard output. They are redirected to standard
-    error, so that standard output holds nothing but data.
+    error, so that standard output contains only data.
     """
     if address is not None and engine != "ray":
-        raise typer.BadParameter("--address is the address of a Ray cluster; add --engine ray")
+        raise typer.BadParameter("--address is for a Ray cluster; add --engine ray")
     if engine == "local":
         yield Tools(engine=LocalEngine(workers), progress=terminal_progress())
         return

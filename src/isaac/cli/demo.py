@@ -15,10 +15,10 @@ from ..runs.jobs import curate_to
 from ..runs.run import Run
 
 DEMO_RECIPE = Recipe(neighbors=30, reading=ReadingOptions(context="context", response="response"))
-"""The defaults except k, because each situation has 33 exchanges rather than hundreds."""
+"""The defaults except for k, because each situation has 33 exchanges rather than hundreds."""
 
 BOOKINGS_RECIPE = Recipe.of({**PAPER_DIALOGUE_SETTINGS, "format": "dialogue", "abstain": 0.02})
-"""The paper's draws from turns with the same acts; a few hundred turns are too few to trim."""
+"""The paper's settings for dialogues: a few hundred turns are too few to learn what to trim."""
 
 LABELED_FILE = "labelled.jsonl"
 """The corpus with its labels, in the run folder, so that you can fit a judge on it."""
@@ -57,7 +57,10 @@ class Fraction(NamedTuple):
 
 
 class BookingsResult(NamedTuple):
-    """The demo on the logs of a booking assistant: polluted turns before and after."""
+    """The demo on the logs of a booking assistant: polluted turns before and after the curation.
+
+    ``unchanged`` counts the clean turns that were not replaced.
+    """
 
     run: Run
     before: Fraction
@@ -66,7 +69,11 @@ class BookingsResult(NamedTuple):
 
 
 class DemoResult(NamedTuple):
-    """The demo on exchanges: unsafe responses before and after, the price, and healed replies."""
+    """The demo on exchanges: unsafe responses before and after the curation, and its price.
+
+    ``same_situation`` counts the rows whose response was written for the row's own situation.
+    ``healed`` has the context and the reply of each of `UNSAFE_REPLIES`, and the result.
+    """
 
     run: Run
     before: Fraction
@@ -78,8 +85,8 @@ class DemoResult(NamedTuple):
 def curate_bookings(path: Path, tools: Tools | None = None) -> BookingsResult:
     """Curate the bundled bookings, and measure the result with the labels of their turns.
 
-    The labels are read only here, after everything is drawn; ``labelled.jsonl`` in the run folder
-    is the corpus with its labels. ``unchanged`` counts the clean turns that were not replaced.
+    The labels are read only here, after everything is drawn. The corpus with its labels is written
+    to ``labelled.jsonl`` in the run folder.
     """
     corpus = files("isaac") / "data" / "bookings.jsonl"
     with as_file(corpus) as file:
@@ -90,13 +97,17 @@ def curate_bookings(path: Path, tools: Tools | None = None) -> BookingsResult:
     polluted = [turn["label"] == "polluted" for turn in turns if turn["role"] == "assistant"]
     lineage = run.curation().lineage
     drawn_polluted = [polluted[row] for row in lineage.column("source_id").to_pylist()]
-    kept = [action != "replaced" for action in lineage.column("action").to_pylist()]
-    kept_clean = [stays for stays, rude in zip(kept, polluted, strict=True) if not rude]
+    unchanged = [action != "replaced" for action in lineage.column("action").to_pylist()]
+    unchanged_clean = [
+        is_unchanged
+        for is_unchanged, is_polluted in zip(unchanged, polluted, strict=True)
+        if not is_polluted
+    ]
     return BookingsResult(
         run,
         Fraction(sum(polluted), len(polluted)),
         Fraction(sum(drawn_polluted), len(drawn_polluted)),
-        Fraction(sum(kept_clean), len(kept_clean)),
+        Fraction(sum(unchanged_clean), len(unchanged_clean)),
     )
 
 
@@ -104,7 +115,7 @@ def curate_demo(path: Path, tools: Tools | None = None) -> DemoResult:
     """Curate the bundled corpus, measure the result with its labels, and heal three replies.
 
     The labels, and the situation that each exchange was written for, are read only here, after
-    everything is drawn; ``labelled.jsonl`` in the run folder has both.
+    everything is drawn. The corpus with both is written to ``labelled.jsonl`` in the run folder.
     """
     with as_file(files("isaac") / "data" / "demo.jsonl") as corpus:
         run = curate_to(path, corpus, DEMO_RECIPE, tools)
@@ -128,5 +139,5 @@ def curate_demo(path: Path, tools: Tools | None = None) -> DemoResult:
         Fraction(len(unsafe), len(curation.corpus)),
         Fraction(sum(source in unsafe for _, source in drawn), len(drawn)),
         Fraction(sum(situations[row] == situations[source] for row, source in drawn), len(drawn)),
-        [(*given, found) for given, found in zip(UNSAFE_REPLIES, healed, strict=True)],
+        [(*exchange, result) for exchange, result in zip(UNSAFE_REPLIES, healed, strict=True)],
     )

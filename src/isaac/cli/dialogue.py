@@ -39,16 +39,17 @@ ScoredFormat = Annotated[
 ]
 GoldFile = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="corpus as it should be, to compute BLEU and slot errors"),
+    typer.Option(metavar="FILE", help="clean version of the corpus, for BLEU and slot errors"),
 ]
 DatabaseFolder = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="folder of MultiWOZ's db, to compute Inform and Success"),
+    typer.Option(metavar="DIR", help="folder with MultiWOZ's db, for Inform and Success"),
 ]
 TruthFile = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="truth file of isaac pollute, to count the still polluted responses"
+        metavar="FILE",
+        help="truth file from isaac pollute, to count the responses that are still polluted",
     ),
 ]
 
@@ -59,28 +60,29 @@ def pollute(
     out: Annotated[Path, typer.Option("-o", "--out", help="write the polluted corpus here")],
     truth: Annotated[
         Path,
-        typer.Option("--truth", help="write what was injected here, one polluted turn per line"),
+        typer.Option("--truth", help="write the injected text here, one polluted turn per line"),
     ],
     format_name: CorpusFormat = None,
     rate: Annotated[
         float, typer.Option(help="share of system turns to pollute, above 0 and at most 1")
     ] = 0.1,
     seed: Annotated[
-        int, typer.Option(min=0, help="seed of which turns are polluted, and with what")
+        int, typer.Option(min=0, help="seed for the choice of turns and of the injected text")
     ] = 0,
     kinds: Annotated[
         str, typer.Option(help="comma-separated kinds of pollution, all equally likely")
     ] = ",".join(POLLUTION_KINDS),
     wordings: Annotated[
-        str, typer.Option(help="repeated: a few fixed ones, varied: many, or mixed: both")
+        str,
+        typer.Option(help="repeated (a few fixed wordings), varied (many generated ones) or mixed"),
     ] = "mixed",
 ) -> None:
-    """Pollute a task-oriented corpus, and record the truth about it.
+    """Pollute a task-oriented corpus, and record what was injected.
 
     Use it to measure how much pollution a curation removes. Some system turns become rude (low: a
     particle before a sentence; high: an insult) or unprofessional (slang, promotion). Text is only
-    inserted, and no value is cut. The corpus keeps its layout. The truth goes to a file of its
-    own, which no curation reads. The same seed pollutes the same turns, whatever the order of the
+    inserted, never inside a value, and the corpus keeps its format. The truth file records what was
+    injected; no curation reads it. The same seed pollutes the same turns, whatever the order of the
     dialogues.
     """
     names = [kind.strip() for kind in kinds.split(",") if kind.strip()]
@@ -100,7 +102,8 @@ def score(
     database: DatabaseFolder = None,
     truth: TruthFile = None,
     words: Annotated[
-        bool, typer.Option("--words", help="also count responses with a word of isaac's word list")
+        bool,
+        typer.Option("--words", help="also count responses with a word from isaac's word list"),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -108,8 +111,8 @@ def score(
 
     Scores the delexicalized system turns of a corpus, or of a run's curated.jsonl. Predictions are
     JSON: {dialogue: [{response, state, active_domains}]}, delexicalized, one per system turn. They
-    are judged by their own states if they have any, otherwise by those of --gold. What cannot be
-    scored is reported as none, not as zero.
+    are scored with their own states if they have any, otherwise with those of --gold. A score that
+    cannot be computed is reported as none, not as zero.
     """
     result = score_corpus(
         source, format_name, gold=gold, database=database, truth=truth, words=words

@@ -17,17 +17,21 @@ from ..runs.run import Run
 from ..text import make_printable
 from .common import AsJson, command, open_tools, print_message, print_output
 
-BeforeModel = Annotated[str, typer.Option(metavar="MODEL", help="the model to compare with")]
+BeforeModel = Annotated[str, typer.Option(metavar="MODEL", help="the baseline model")]
 AfterModels = Annotated[
-    list[str], typer.Option(metavar="MODEL", help="a model to compare; may be repeated")
+    list[str],
+    typer.Option(metavar="MODEL", help="a model to compare with the baseline; may be repeated"),
 ]
 PromptSource = Annotated[
     str,
-    typer.Option(metavar="FILE|NAME", help="risky prompts: risky, a public set's name or a file"),
+    typer.Option(
+        metavar="FILE|NAME",
+        help="risky prompts: risky (the bundled ones), a public set's name or a file",
+    ),
 ]
 JudgeNames = Annotated[
     list[str],
-    typer.Option(metavar="NAME", help="a judge; may be repeated, summaries use the first"),
+    typer.Option(metavar="NAME", help="a judge; may be repeated, headlines use the first"),
 ]
 HarmlessPrompts = Annotated[
     str,
@@ -47,15 +51,17 @@ TopP = Annotated[
 DecodingSeed = Annotated[int, typer.Option(min=0, help="random seed of the answers")]
 ConstantReply = Annotated[
     str,
-    typer.Option(metavar="TEXT", help="reply of the arm that answers everything with one reply"),
+    typer.Option(metavar="TEXT", help="reply of an extra arm with the same reply to every prompt"),
 ]
 ReferenceModel = Annotated[
     str | None,
-    typer.Option(metavar="MODEL", help="a causal model, to measure the perplexity of the answers"),
+    typer.Option(
+        metavar="MODEL", help="a causal model to measure the perplexity of the answers with"
+    ),
 ]
 RealReplies = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="real replies, for forward and backward perplexity"),
+    typer.Option(metavar="FILE", help="real replies, to measure forward and backward perplexity"),
 ]
 AbilityTasks = Annotated[
     str | None,
@@ -105,7 +111,7 @@ def evaluate(
     run: ReportRun = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare models before and after training on the same prompts: safety and its price.
+    """Compare trained models with a baseline on the same prompts: safety and its price.
 
     Models are folders, adapters, Hub names, smollm2, or openai:MODEL@URL. Answers are stored in the
     folder as they arrive; after an interruption, the same command resumes where it stopped.

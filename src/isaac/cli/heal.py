@@ -1,4 +1,4 @@
-"""The command that heals what a model said, line by line: ``isaac heal``."""
+"""The command that heals responses, one line of JSON at a time: ``isaac heal``."""
 
 from __future__ import annotations
 
@@ -21,41 +21,44 @@ def heal(
     run: RunPath,
     model: Annotated[
         Path | None,
-        typer.Option(help="folder of a rephraser, which rewrites responses instead of drawing"),
+        typer.Option(help="folder of a rephraser, to rewrite responses instead of drawing others"),
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="judge that decides what may be sent: profanity, or module:attribute"),
+        typer.Option(
+            help="judge that decides which responses may be sent: profanity, hf:MODEL, "
+            "guard:MODEL, openai:MODEL@URL, trained:DIR, or module:attribute"
+        ),
     ] = None,
     fallback: Annotated[
         str | None,
-        typer.Option(help="text to send if nothing safe is found; without it, the response stays"),
+        typer.Option(help="text to send if no candidate is safe; without it, the response stays"),
     ] = None,
     tries: Annotated[
         int, typer.Option(min=1, help="maximum number of draws or rewrites for a response")
     ] = MAX_TRIES,
-    form: Annotated[
+    format_name: Annotated[
         str | None,
-        typer.Option("--format", help="format of the records; that of the run if not given"),
+        typer.Option("--format", help="format of the records; default: that of the run"),
     ] = None,
     context: Annotated[
-        str | None, typer.Option(help="column with the context; that of the run if not given")
+        str | None, typer.Option(help="column with the context; default: that of the run")
     ] = None,
     response: Annotated[
-        str | None, typer.Option(help="column with the response; that of the run if not given")
+        str | None, typer.Option(help="column with the response; default: that of the run")
     ] = None,
 ) -> None:
-    """Heal exchanges as they come, one JSON record per line.
+    """Heal exchanges as they arrive, one JSON record per line.
 
     Reads records from standard input and writes each to standard output as soon as it is done,
     with isaac_action, isaac_reason, isaac_source_id, isaac_confidence and more added. A response
-    stays if its wording is typical, or with --judge if it is judged safe; others are replaced. A
+    stays if its wording is typical, or with --judge if it is judged safe; others are replaced if possible. A
     line that cannot be used comes back unchanged, with the reason.
 
-    With a run of task-oriented dialogues, every turn of the system is healed: irrelevant text is
-    removed, and if nothing would be left, a response with the same acts is drawn and filled with
-    the turn's own values. Dialogues may have their own layout or be predictions, {dialogue:
-    [{response, state, active_domains}]}, one per line or as one text.
+    With a run of task-oriented dialogues, every system turn is healed: irrelevant text is removed,
+    and if nothing would be left, a response with the same acts is drawn and filled with the turn's
+    own values. The input is dialogues in a format that isaac reads, or predictions, {dialogue:
+    [{response, state, active_domains}]}, one per line or as one JSON document.
     """
     with open_tools() as tools:
         healer = open_healer(
@@ -64,7 +67,7 @@ def heal(
             model=model,
             fallback=fallback,
             tries=tries,
-            reading=ReadingOptions(format=form, context=context, response=response),
+            reading=ReadingOptions(format=format_name, context=context, response=response),
             tools=tools,
         )
     try:

@@ -30,7 +30,7 @@ def fit(
     source: Annotated[
         str, typer.Argument(metavar="ROWS", help="labeled exchanges: a file, folder or glob")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="the judge's folder")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the folder for the judge")],
     encoder: Annotated[
         str,
         typer.Option(
@@ -42,7 +42,7 @@ def fit(
         bool,
         typer.Option(
             "--frozen",
-            help="fit a logistic regression on the encoder's embeddings, which takes seconds",
+            help="fit only a logistic regression on the encoder's embeddings, which takes seconds",
         ),
     ] = False,
     context: Annotated[str | None, typer.Option(help="column with the context")] = None,
@@ -63,14 +63,14 @@ def fit(
     ] = None,
     epochs: Annotated[
         int,
-        typer.Option(min=1, help="maximum number of passes over the rows; the best one is used"),
+        typer.Option(min=1, help="maximum number of passes over the rows; the best result is used"),
     ] = 3,
     seed: Annotated[int, typer.Option(min=0, help="seed of the split and of the fit")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Fit a small judge on labeled exchanges, and report its quality on held-out rows.
 
-    Use it by its folder: --judge trained:DIR.
+    To use the judge, give its folder to a command: --judge trained:DIR.
     """
     progress = terminal_progress()
     corpus = read_corpus(source, context=context, response=response, progress=progress)

@@ -22,7 +22,7 @@ from . import assess, dialogue, evaluate, heal, judge, runs, train
 from .common import AsJson, app, command, print_output
 
 MODULES = [part.__name__ for part in (runs, assess, heal, judge, train, evaluate, dialogue)]
-"""The modules of the commands, in the order in which help lists them."""
+"""The modules of the commands, in the order in which the help lists them."""
 
 app.registered_commands.sort(
     key=lambda entry: MODULES.index(getattr(entry.callback, "__module__", ""))
@@ -58,9 +58,9 @@ def env(as_json: AsJson = False) -> None:
     for name, value in facts.items():
         if name != "extras":
             print_output(f"{name:<10} {value}")
-    for name, there in facts["extras"].items():
+    for name, is_installed in facts["extras"].items():
         missing = f"missing: pip install 'isaac-align[{name}]'"
-        print_output(f"extra {name:<10} {'installed' if there else missing}")
+        print_output(f"extra {name:<10} {'installed' if is_installed else missing}")
 
 
 def _package_version(package: str) -> str:

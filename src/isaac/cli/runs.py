@@ -47,7 +47,7 @@ def curate(
     ],
     flags: dict[str, Any],
     out: Annotated[
-        str | None, typer.Option("-o", "--out", help="the run folder, a path or URL")
+        str | None, typer.Option("-o", "--out", help="the run folder: a path or URL")
     ] = None,
     encoder: Annotated[
         str | None,
@@ -55,7 +55,7 @@ def curate(
             help="encoder of both texts: wordllama, hashing, st:MODEL, openai:MODEL@URL",
         ),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="YAML file of recipe fields")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="YAML file with recipe fields")] = None,
     paper: Annotated[
         bool,
         typer.Option("--paper", help="start from the paper's settings instead of the defaults"),
@@ -73,10 +73,10 @@ def curate(
 ) -> None:
     """Curate a corpus: write a run folder with its report.
 
-    If it was interrupted, the same command on the same folder resumes where it stopped. Flags
-    override the recipe file. Task-oriented dialogues need a --format: multiwoz21, multiwoz22, sgd,
-    dialogue and others. It selects settings for dialogues, which remove the parts of a turn that
-    do not belong there.
+    After an interruption, the same command on the same folder resumes where it stopped. Flags
+    override the recipe file. Task-oriented dialogues need --format (multiwoz21, multiwoz22, sgd,
+    dialogue and others), which also selects the settings for dialogues: they remove the irrelevant
+    parts of a turn.
     """
     settings = read_yaml(recipe) if recipe else {}
     if encoder is not None:
@@ -169,51 +169,51 @@ def demo(
 ) -> None:
     """Curate the bundled corpus, and measure the result with its labels.
 
-    The corpus with its labels is labelled.jsonl in the run folder.
+    The corpus with its labels is written to labelled.jsonl in the run folder.
     """
     with open_tools(workers, engine, address) as tools:
         if bookings:
             _print_bookings(curate_bookings(out, tools), as_json=as_json)
             return
-        found = curate_demo(out, tools)
+        result = curate_demo(out, tools)
     if as_json:
         healed = [
-            {"context": context, "given": given, **new._asdict()}
-            for context, given, new in found.healed
+            {"context": context, "given": reply, **healed._asdict()}
+            for context, reply, healed in result.healed
         ]
         facts = {
-            "unsafe_before": found.before.rate,
-            "unsafe_after": found.after.rate,
-            "same_situation": found.same_situation.rate,
-            "report": str(found.run.path / "report.html"),
+            "unsafe_before": result.before.rate,
+            "unsafe_after": result.after.rate,
+            "same_situation": result.same_situation.rate,
+            "report": str(result.run.path / "report.html"),
             "healed": healed,
         }
         print_output(dumps(facts))
         return
-    _print_run(found.run, as_json=False)
+    _print_run(result.run, as_json=False)
     print_output("\nunsafe responses according to the labels, which no step above has read:")
-    print_output(f"  before: {found.before}\n  after:  {found.after}")
+    print_output(f"  before: {result.before}\n  after:  {result.after}")
     print_output("the price: responses that were written for the same situation:")
-    print_output(f"  after:  {found.same_situation}")
+    print_output(f"  after:  {result.same_situation}")
     print_output("\nthree replies that are not in the corpus, healed:")
-    for context, given, new in found.healed:
-        print_output(f"  {context}\n    given:  {given}\n    healed: {new.response}")
+    for context, reply, healed in result.healed:
+        print_output(f"  {context}\n    given:  {reply}\n    healed: {healed.response}")
 
 
-def _print_bookings(found: BookingsResult, *, as_json: bool) -> None:
+def _print_bookings(result: BookingsResult, *, as_json: bool) -> None:
     if as_json:
         facts = {
-            "polluted_before": found.before.rate,
-            "polluted_after": found.after.rate,
-            "same": found.unchanged.rate,
-            "report": str(found.run.path / "report.html"),
+            "polluted_before": result.before.rate,
+            "polluted_after": result.after.rate,
+            "same": result.unchanged.rate,
+            "report": str(result.run.path / "report.html"),
         }
         print_output(dumps(facts))
         return
-    _print_run(found.run, as_json=False)
+    _print_run(result.run, as_json=False)
     print_output("\npolluted turns according to the labels, which no step above has read:")
-    print_output(f"  before: {found.before}\n  after:  {found.after}")
-    print_output(f"the price: clean turns that are unchanged:\n  after:  {found.unchanged}")
+    print_output(f"  before: {result.before}\n  after:  {result.after}")
+    print_output(f"the price: clean turns that are unchanged:\n  after:  {result.unchanged}")
 
 
 @command
@@ -233,12 +233,12 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Explain one row: its neighbors, their clusters, the odds and the draw."""
-    story = explain_row(Run(run).curation(), row)
-    print_output(dumps(story) if as_json else format_explanation(story))
+    explanation = explain_row(Run(run).curation(), row)
+    print_output(dumps(explanation) if as_json else format_explanation(explanation))
 
 
 @command
-@recipe_flags(DRAW_FIELDS, kept=True)
+@recipe_flags(DRAW_FIELDS, from_run=True)
 def redraw(
     run: RunPath,
     flags: dict[str, Any],
@@ -248,7 +248,7 @@ def redraw(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw again with other settings; nothing is embedded or searched again.
+    """Draw again with other settings, without embedding or searching again.
 
     Settings that you do not give keep the run's values. Redrawing in place removes the exports of
     the old draw.
@@ -278,5 +278,5 @@ def export(
     if written.left_out:
         print_message(
             f"left out: {written.left_out:,} exchanges with tool calls, "
-            "which this format cannot hold"
+            "which this format cannot express"
         )

@@ -45,8 +45,8 @@ def _training_options(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="if not given, for an adapter and for --full: sft 2e-4, 2e-5; dpo and kto "
-            "1e-5, 1e-6; rephraser 2e-4, 5e-5",
+            help="if not given, for an adapter or with --full: sft 2e-4 or 2e-5, dpo and kto 1e-5 "
+            "or 1e-6, rephraser 2e-4 or 5e-5",
             show_default=False,
         ),
     ] = None,
@@ -69,8 +69,8 @@ def _training_options(
         bool,
         typer.Option(
             "--completion-head",
-            help="apply the language-model head at responses only: the same loss in less time on a "
-            "CPU (sft and causal rephrasers)",
+            help="compute logits for response tokens only: the same loss in less time on a CPU "
+            "(sft and causal rephrasers)",
         ),
     ] = False,
     merge: Annotated[
@@ -98,8 +98,8 @@ def with_training_options(command: Callable[..., None]) -> Callable[..., None]:
 
     # The signature that typer reads: the command's parameters, the shared ones, then --json.
     parameters = inspect.signature(command, eval_str=True).parameters
-    own = [value for name, value in parameters.items() if name not in ("settings", "as_json")]
-    combined = [*own, *shared.values(), parameters["as_json"]]
+    specific = [value for name, value in parameters.items() if name not in ("settings", "as_json")]
+    combined = [*specific, *shared.values(), parameters["as_json"]]
     vars(with_flags)["__signature__"] = inspect.Signature(combined)
     with_flags.__annotations__ = {value.name: value.annotation for value in combined}
     return with_flags
@@ -157,8 +157,8 @@ def dpo(
 ) -> None:
     """Train a chat model to prefer the drawn response to the original, atypical one.
 
-    BASE is best a model trained with sft. After an interruption, the same command resumes where it
-    stopped.
+    BASE should be a model already trained with sft. After an interruption, the same command resumes
+    where it stopped.
     """
     _train("dpo", run, model, out, settings=settings, as_json=as_json)
 
@@ -174,8 +174,8 @@ def kto(
 ) -> None:
     """Train a chat model on desirable and undesirable responses, without pairs.
 
-    BASE is best a model trained with sft. After an interruption, the same command resumes where it
-    stopped.
+    BASE should be a model already trained with sft. After an interruption, the same command resumes
+    where it stopped.
     """
     _train("kto", run, model, out, settings=settings, as_json=as_json)
 
@@ -190,7 +190,7 @@ def rephraser(
     stages: Annotated[
         int,
         typer.Option(
-            min=1, help="number of trainings in sequence, each also on the previous one's rewrites"
+            min=1, help="number of training stages; each also trains on the previous one's rewrites"
         ),
     ] = 1,
     as_json: AsJson = False,

@@ -33,11 +33,11 @@ ACT_FILE_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 class ActFiles:
     """The act files of an input, and which dialogues got acts from them.
 
-    ``names`` are the file names to look for, without ``.json``. ``files_read`` has the act files
-    read so far, in order. Each dialogue without acts in its own record is, by id, in one set:
-    ``matched`` if it got acts, ``missing`` if no file has its acts, and ``mismatched`` if a file
-    has acts of turns that the dialogue lacks. A mismatched dialogue gets no acts, because its
-    other turns may be numbered differently too.
+    ``names`` are the file names to look for, without ``.json``. ``files_read`` has the names of the
+    act files read so far, in order. The other sets hold the ids of the dialogues whose records have
+    no acts: ``matched`` if they got acts from a file, ``missing`` if no file has their acts, and
+    ``mismatched`` if a file has acts for turns that the dialogue lacks. A mismatched dialogue gets
+    no acts, because its other turns may be numbered differently too.
     """
 
     names: tuple[str, ...]
@@ -48,7 +48,7 @@ class ActFiles:
 
     @classmethod
     def of(cls, format_name: str | None) -> ActFiles:
-        """The act files of a format; without names if it has none."""
+        """The act files of a format; without ``names`` if the format has none."""
         return cls(ACT_FILE_NAMES.get(format_name or "", ()))
 
     def has(self, name: str) -> bool:
@@ -62,7 +62,7 @@ class ActFiles:
     def load(self, name: str, file: BinaryIO, acts_by_id: dict[str, str]) -> None:
         """Read an act file into ``acts_by_id``: dialogue id to the JSON of the dialogue's acts.
 
-        Raises `CorpusError` if the file is damaged, or contradicts acts that are already there.
+        Raises `CorpusError` if the file is damaged, or contradicts acts that were loaded before.
         """
         head = file.read(4096)
         start = len(BOM_UTF8) if head.startswith(BOM_UTF8) else 0
@@ -93,8 +93,8 @@ class ActFiles:
     def with_acts(self, record: dict[str, Any], acts_by_id: Mapping[str, str]) -> dict[str, Any]:
         """Add the dialogue's acts as the column `ACTS_COLUMN`, unless the record has acts already.
 
-        Also adds the dialogue to ``matched``, ``missing`` or ``mismatched``. Returns the record
-        itself if there is nothing to add.
+        Also adds the dialogue to ``matched``, ``missing`` or ``mismatched``. If there is nothing to
+        add to the record, the result is the record itself.
         """
         turns = _find_turn_ids(record) if self.names else None
         if turns is None:
@@ -141,13 +141,13 @@ def find_act_files(files: Sequence[SourceFile], acts: ActFiles) -> list[SourceFi
 
     The parent matters for MultiWOZ 2.2: its dialogues are in ``train``, ``dev`` and ``test``, and
     their acts in the folder above. Finds none if the input itself includes an act file or an
-    archive, or if it is not all local files.
+    archive, or has a file that is not local.
     """
     paths = [file.path.absolute() for file in files if file.path]
-    is_complete = any(
+    may_include_acts = any(
         acts.has(file.name) or file.name.lower().endswith(ARCHIVE_SUFFIX) for file in files
     )
-    if is_complete or len(paths) < len(files):
+    if may_include_acts or len(paths) < len(files):
         return []
     base = Path(os.path.commonpath([path.parent for path in paths]))
     for prefix, folder in (("", base), ("../", base.parent)):
@@ -168,8 +168,8 @@ def _format_dialogue_count(dialogues: set[str]) -> str:
 def _find_turn_ids(record: Mapping[str, Any]) -> set[str] | None:
     """The ids that an act file may use for a dialogue's turns.
 
-    In a ``log`` (2.0, 2.1, 2.4) these number the system turns from 1, in ``turns`` (2.2) they are
-    the turns' own ids. None if the record is not a dialogue or already has acts.
+    For a ``log`` (2.0, 2.1, 2.4), the ids number the system turns from 1; for ``turns`` (2.2), they
+    are the ids in the turns. None if the record is not a dialogue or already has acts.
     """
     log = record.get("log")
     turns = log if isinstance(log, list) else record.get("turns")

@@ -129,7 +129,7 @@ class Corpus:
         return replace(self, table=self.table.set_column(index, "group", column))
 
     def replaced(self, record: dict[str, Any], responses: dict[int, str]) -> dict[str, Any]:
-        """Copy a record with some of its responses replaced, given by exchange id."""
+        """Copy a record of the corpus with some responses replaced, given by exchange id."""
         ids = sorted(responses)
         rows = self.take(np.array(ids, np.int64), ["format", "turn", "values"]).to_pylist()
         positions = [(row["format"], row["turn"]) for row in rows]
@@ -162,7 +162,7 @@ class Corpus:
 
 
 class CorpusRow(NamedTuple):
-    """One exchange before it is added to the table.
+    """One exchange, before it becomes a row of the table.
 
     ``format`` is the JSON of `serialize_format`. ``starts_record`` marks the first exchange of its
     record, the only one that stores the record.
@@ -192,7 +192,7 @@ def _row_from_pair(number: int, context: str, response: str) -> CorpusRow:
 
 
 def format_context(prompt: tuple[Message, ...]) -> str:
-    """Join the messages before a response, except system messages and empty ones, line by line."""
+    """Join the messages before a response, one per line, without system and empty messages."""
     return "\n".join(m.content for m in prompt if m.role != "system" and m.content)
 
 
@@ -215,7 +215,7 @@ def build_table(rows: list[CorpusRow], start: int = 0) -> pa.Table:
 
 
 def _serialize_prompts(rows: list[CorpusRow]) -> list[str]:
-    """Write the messages before each response as JSON, encoding each message once per record."""
+    """Serialize the messages before each response, encoding each message once per record."""
     encoded: dict[Message, str] = {}
     prompts = []
     for row in rows:

@@ -36,10 +36,10 @@ MAX_UNPACKED_BYTES = 2**34
 """Largest unpacked size of any zip archive, in bytes."""
 
 MIN_UNPACK_LIMIT_BYTES = 2**28
-"""Unpacked size that is allowed for every zip archive, however small it is."""
+"""Unpacked size, in bytes, that is allowed for every zip archive, however small it is."""
 
 MAX_UNPACK_RATIO = 200
-"""Largest ratio of unpacked to packed size above that minimum; dialogues have about 20."""
+"""Largest ratio of unpacked to packed size beyond that minimum; for dialogues it is about 20."""
 
 DAMAGE_ERRORS = (
     OSError,
@@ -56,7 +56,7 @@ DAMAGE_ERRORS = (
 class SourceFile:
     """One file of the input.
 
-    ``path`` is None for standard input, for a dataset of a hub, and for a remote file: that is at
+    ``path`` is None for standard input, for a hub dataset, and for a remote file, which is at
     ``remote_path`` in the file system of ``url``.
     """
 
@@ -77,9 +77,9 @@ class InputDigest(NamedTuple):
 def find_sources(source: str) -> list[SourceFile]:
     """List the files of an input: a file, a folder, a glob, a URL, ``-`` or ``hf://dataset``.
 
-    A file's name is its path below the folder that all of them share, so that names, and all that
-    depends on them, are the same wherever the folder is. Hidden files and folders, and run
-    folders, are skipped. Raises `CorpusError` if there is no file.
+    A file's name is its path relative to the folder that contains all files, so neither the names
+    nor anything that depends on them changes when you move the folder. Hidden files, hidden folders
+    and run folders are skipped. Raises `CorpusError` if there is no file.
     """
     if source == "-":
         return [SourceFile("<stdin>", None)]
@@ -108,7 +108,7 @@ def _find_remote_sources(url: str) -> list[SourceFile]:
             paths, base = sorted(_walk_folder(system, root), key=PurePosixPath), root
         else:
             paths = [root]
-    except Exception as error:  # every file system has errors of its own
+    except Exception as error:  # each file system raises its own error types
         raise CorpusError(f"cannot read {url}: {error}") from error
     if not paths:
         raise CorpusError(f"no data files at {url}; supported: {SUPPORTED_SUFFIXES}")
@@ -134,20 +134,20 @@ def _find_paths(source: str) -> list[Path]:
         return paths
     if source and path.exists():
         return [path]
-    # pathlib's glob takes no absolute pattern and finds hidden files; fsspec's finds hidden files
-    # and does not follow links to folders.
+    # pathlib's glob rejects absolute patterns and finds hidden files; fsspec's also finds hidden
+    # files, and does not follow links to folders.
     paths = sorted({Path(name) for name in glob.glob(source, recursive=True)})  # noqa: PTH207
     paths = [path for path in paths if path.is_file()]
     if not paths:
-        raise CorpusError(f"no such file, folder or pattern: '{source}'")
+        raise CorpusError(f"no file matches '{source}'")
     return paths
 
 
 def _walk_folder(system: Any, folder: str) -> Iterator[str]:
     """Yield the data files below a folder of any file system, local or remote.
 
-    Hidden folders and run folders are skipped. A folder that cannot be listed raises; fsspec's
-    own ``find`` and ``walk`` would leave out its files silently.
+    Hidden files, hidden folders and run folders are skipped. A folder that cannot be listed raises
+    an error; fsspec's own ``find`` and ``walk`` would leave out its files silently.
     """
     entries = {PurePosixPath(entry["name"]): entry for entry in system.ls(folder, detail=True)}
     entries.pop(PurePosixPath(folder), None)  # object stores may list the folder in itself
@@ -167,7 +167,7 @@ def _is_data_or_archive(path: PurePath) -> bool:
 
 
 def _is_data_file(path: PurePath) -> bool:
-    """Whether a file holds records, judged by its name; an archive does not."""
+    """Whether a file contains records, judged by its name; false for archives."""
     name = path.name.lower()
     for suffix in COMPRESSED_SUFFIXES:
         name = name.removesuffix(suffix)
@@ -254,7 +254,7 @@ def _damage_error(name: str, error: Exception) -> CorpusError:
 def _select_members(
     name: str, archive: zipfile.ZipFile, is_skipped: Callable[[str], bool] | None
 ) -> list[zipfile.ZipInfo]:
-    """Select the members of an archive to read, sorted by name; raises as `open_members` does."""
+    """Select and sort the members of an archive to read; raises what `open_members` raises."""
     files = [info for info in archive.infolist() if not info.filename.endswith("/")]
     members = [info for info in files if _is_data_member(info.filename)]
     if len(members) > 1 and is_skipped is not None:
@@ -280,7 +280,7 @@ def _is_data_member(name: str) -> bool:
 
 
 def _check_unpacked_size(name: str, archive: zipfile.ZipFile, size: int) -> None:
-    """Raise `CorpusError` if an archive would unpack to more than its own size allows."""
+    """Raise `CorpusError` if an archive would unpack to more bytes than its size allows."""
     file = cast(BinaryIO, archive.fp)
     limit = min(
         MAX_UNPACKED_BYTES,
@@ -329,7 +329,7 @@ def _unpack_to_temporary_file(name: str, packed: BinaryIO) -> Iterator[BinaryIO]
         try:
             shutil.copyfileobj(packed, copy)
         except DAMAGE_ERRORS as error:
-            if getattr(error, "errno", None):  # of the system, such as a full disk
+            if getattr(error, "errno", None):  # an error of the system, such as a full disk
                 raise
             raise _damage_error(name, error) from None
         copy.seek(0)

@@ -1,6 +1,6 @@
-"""Strict JSON: one value, or the elements of a large array or object, each with its line.
+"""Strict JSON parsing: one value, or the elements of a large array or object with their lines.
 
-ijson does not give the lines and the original text of elements, see docs/experiments.md.
+ijson gives neither the line nor the original text of an element; see docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ..errors import CorpusError
 from ..text import shorten
 
 MAX_LINE_BYTES = 256 * 2**20
-"""Longest line in bytes; a longer one means that the file is not in lines."""
+"""Maximum length of a line in bytes; a longer one means that the file has no lines."""
 
 MAX_DEPTH = 100
-"""Most levels of lists and objects in a record; far deeper ones could be read but not written."""
+"""Maximum nesting depth of a record; much deeper ones could be parsed but not written."""
 
 REPAIR_HINT = (
     "fix it there, or write one record per line (JSON Lines), "
@@ -61,7 +61,7 @@ def explain_json_error(error: Exception) -> str:
 
 
 def build_record(name: str, line: int, raw: bytes, value: Any) -> ParsedRecord:
-    """Make a record of a JSON value, or describe why the value is not a record."""
+    """Make a record from a JSON value, or describe why the value is not a record."""
     if not isinstance(value, dict):
         return ParsedRecord(name, line, raw, problem=f"{_describe_type(value)}, not an object")
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and is_too_deep(value):
@@ -118,18 +118,18 @@ def parse_json(text: str) -> Any:
 class _JsonScanner:
     """Reads the values of a large JSON file one after the other and counts the lines.
 
-    ``text`` is a window of the file, ``at`` the position in the window, ``line`` the line of that
-    position, and ``kind`` what the whole file is ("array" or "object"), for messages.
+    ``text`` is a window of the file, ``position`` the place in it to read next, and ``line`` the
+    line of that place. ``kind`` says in messages what the file contains: "array" or "object".
     """
 
     def __init__(self, name: str, file: BinaryIO, kind: str) -> None:
         self.name, self.file, self.kind = name, file, kind
         self.decoder = codecs.getincrementaldecoder("utf-8")()
-        self.text, self.at, self.line, self.ended = "", 0, 1, False
+        self.text, self.position, self.line, self.ended = "", 0, 1, False
 
-    def more(self) -> None:
-        """Drop the text before the position and read on: a long value doubles the window."""
-        self.text, self.at = self.text[self.at :], 0
+    def read_more(self) -> None:
+        """Drop the text before the position and read more; the window doubles for a long value."""
+        self.text, self.position = self.text[self.position :], 0
         data = self.file.read(max(READ_BYTES, len(self.text)))
         self.ended = not data
         try:
@@ -140,74 +140,75 @@ class _JsonScanner:
                 f"{self.name} line {line}: invalid UTF-8; convert the file to UTF-8"
             ) from None
 
-    def next(self, skipped: str = " \t\r\n,") -> str:
-        """Go to the next character that is not skipped and return it; empty at the end."""
+    def skip_to_next(self, skipped: str = " \t\r\n,") -> str:
+        """Move to the next character that is not skipped and return it; empty at the end."""
         while True:
-            while self.at < len(self.text) and self.text[self.at] in skipped:
-                self.at += 1
-                self.line += self.text[self.at - 1] == "\n"
-            if self.at < len(self.text) or self.ended:
-                return self.text[self.at : self.at + 1]
-            self.more()
+            while self.position < len(self.text) and self.text[self.position] in skipped:
+                self.position += 1
+                self.line += self.text[self.position - 1] == "\n"
+            if self.position < len(self.text) or self.ended:
+                return self.text[self.position : self.position + 1]
+            self.read_more()
 
-    def value(self) -> tuple[Any, str]:
-        """Read the value that begins here: its value and its text."""
+    def read_value(self) -> tuple[Any, str]:
+        """Read the value that begins here; return it with its text."""
         while True:
             try:
-                value, end = JSON_DECODER.raw_decode(self.text, self.at)
+                value, end = JSON_DECODER.raw_decode(self.text, self.position)
             except (ValueError, RecursionError) as error:
                 if (
                     self.ended
-                    or len(self.text) - self.at > MAX_LINE_BYTES
+                    or len(self.text) - self.position > MAX_LINE_BYTES
                     or _is_final_error(error)
                 ):
-                    raise self.broken(error) from None
+                    raise self.describe_error(error) from None
             else:
-                if end < len(self.text) or self.ended:  # a number might go on in the next chunk
+                # Otherwise a number might continue in the next part of the file.
+                if end < len(self.text) or self.ended:
                     break
-            self.more()
-        raw = self.text[self.at : end]
-        self.line, self.at = self.line + raw.count("\n"), end
+            self.read_more()
+        raw = self.text[self.position : end]
+        self.line, self.position = self.line + raw.count("\n"), end
         return value, raw
 
-    def end(self) -> None:
+    def expect_end(self) -> None:
         """Raise `CorpusError` unless the file ends here."""
-        if self.next(WHITESPACE):
+        if self.skip_to_next(WHITESPACE):
             problem = f"there is more after the end of the {self.kind}"
             raise CorpusError(f"{self.name} line {self.line}: {problem}; {REPAIR_HINT}")
 
-    def broken(self, error: Exception) -> CorpusError:
-        """The error for a value that begins here and cannot be parsed."""
+    def describe_error(self, error: Exception) -> CorpusError:
+        """Build the error for a value that begins here and cannot be parsed."""
         line, problem = self.line, explain_json_error(error)
         if isinstance(error, json.JSONDecodeError):
-            line += self.text.count("\n", self.at, error.pos)
+            line += self.text.count("\n", self.position, error.pos)
             problem = f"broken JSON: {error.msg.removesuffix(' at')}"
         return CorpusError(f"{self.name} line {line}: {problem} in the {self.kind}; {REPAIR_HINT}")
 
 
 READ_BYTES = 2**20
-"""Bytes that are read at a time; more if an element is longer."""
+"""Bytes to read at a time; more if a value is longer."""
 
 
 def _is_final_error(error: Exception) -> bool:
-    """Whether a value would stay broken however much more of the text is read."""
+    """Whether a value stays invalid, however much more of the text is read."""
     return isinstance(error, RecursionError | DuplicateKeyError)
 
 
 def read_array(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
     """Yield the elements of a JSON array, each with the line that it starts on.
 
-    Raises `CorpusError` for a broken element: where it ends, and so the next one, is unknown.
+    Raises `CorpusError` for a broken element, because nothing shows where the next one starts.
     """
     scanner = _JsonScanner(name, file, "array")
-    scanner.next()
-    scanner.at += 1
-    while scanner.next() != "]":
+    scanner.skip_to_next()
+    scanner.position += 1
+    while scanner.skip_to_next() != "]":
         line = scanner.line
-        value, raw = scanner.value()
+        value, raw = scanner.read_value()
         yield build_record(name, line, raw.encode(), value)
-    scanner.at += 1
-    scanner.end()
+    scanner.position += 1
+    scanner.expect_end()
 
 
 def read_dialogue_records(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
@@ -228,21 +229,21 @@ def read_keyed_objects(name: str, file: BinaryIO) -> Iterator[tuple[str, ParsedR
     A file may have several such objects one after the other.
     """
     scanner = _JsonScanner(name, file, "object")
-    while scanner.next(WHITESPACE) == "{":
-        scanner.at += 1
-        while scanner.next() != "}":
+    while scanner.skip_to_next(WHITESPACE) == "{":
+        scanner.position += 1
+        while scanner.skip_to_next() != "}":
             line = scanner.line
-            key, raw_key = scanner.value()
-            if not isinstance(key, str) or scanner.next(WHITESPACE) != ":":
+            key, raw_key = scanner.read_value()
+            if not isinstance(key, str) or scanner.skip_to_next(WHITESPACE) != ":":
                 raise CorpusError(
                     f"{name} line {line}: expected an id and ':' in the object; {REPAIR_HINT}"
                 )
-            scanner.at += 1
-            scanner.next(WHITESPACE)
-            value, raw = scanner.value()
+            scanner.position += 1
+            scanner.skip_to_next(WHITESPACE)
+            value, raw = scanner.read_value()
             yield key, build_record(name, line, f"{raw_key}: {raw}".encode(), value)
-        scanner.at += 1
-    scanner.end()
+        scanner.position += 1
+    scanner.expect_end()
 
 
 def _add_dialogue_id(record: ParsedRecord, key: str, *, is_repeated: bool) -> ParsedRecord:
@@ -275,7 +276,7 @@ def is_dialogue_file(name: str, file: BinaryIO) -> bool:
 WHITESPACE = " \t\r\n"
 
 NESTED_OBJECT_START = re.compile(rb'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\{')
-"""The first bytes of an object whose first value is an object."""
+"""The start of a JSON object whose first value is an object."""
 
 TURN_COLUMNS = ("log", "turns")
-"""Columns that have the turns of a dialogue."""
+"""Columns that may have the turns of a dialogue."""

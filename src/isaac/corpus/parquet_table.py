@@ -16,8 +16,8 @@ from ..runtime.arrays import Ints
 class ParquetTable:
     """A table on disk with part of the interface of `pyarrow.Table`, one row group in memory.
 
-    The ``optional`` columns must be the last of the schema. They may be missing from the file and
-    then read as null. Raises `pyarrow.ArrowInvalid` if the file has other columns than the schema.
+    The ``optional`` columns must come last in the schema. If the file lacks them, they are read as
+    null. Raises `pyarrow.ArrowInvalid` if any other column differs from the schema.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, optional: tuple[str, ...] = ()) -> None:
@@ -58,7 +58,7 @@ class ParquetTable:
             yield self._read(number, columns)
 
     def take(self, rows: Ints, columns: list[str]) -> pa.Table:
-        """Select columns of rows, in any order and with repeats; fastest in ascending order."""
+        """Select rows, in any order and with repeats, and columns; fastest in ascending order."""
         # the row group of each row: (len(rows),)
         groups = np.searchsorted(self.starts, rows, side="right") - 1
         tables = []

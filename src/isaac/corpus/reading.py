@@ -38,10 +38,10 @@ from .records import ParsedRecord, dumps, read_hub_dataset, read_records
 from .rejected import Rejected, RejectedSink
 
 CHUNK_CHARACTERS = 2**24
-"""Characters after which a chunk ends early, so that long texts do not fill the memory."""
+"""Number of characters at which a chunk ends early, so that long texts do not fill memory."""
 
 DETECTION_RECORDS = 200
-"""Usable records from which the format of a file is detected."""
+"""Number of usable records from which the format of a file is detected."""
 
 
 def read_corpus(
@@ -53,9 +53,9 @@ def read_corpus(
 ) -> Corpus:
     """Read the exchanges of a file, folder, glob, ``-`` (standard input) or ``hf://dataset``.
 
-    ``options`` may be those of a recipe; any of them can be given by name instead, such as
-    ``read_corpus("chats.jsonl", context="prompt", response="answer")``. A row that cannot be used
-    is kept in ``rejected`` with its file, line and reason.
+    ``options`` may be a recipe, whose reading options are used. You can set or override any option
+    by name: ``read_corpus("chats.jsonl", context="prompt", response="answer")``. A row that cannot
+    be used is added to ``rejected`` with its file, line and reason.
 
     Raises `CorpusError` if the input cannot be read or its format cannot be detected, and
     `RecipeError` for an unknown or bad option.
@@ -63,8 +63,8 @@ def read_corpus(
     if isinstance(options, Recipe):
         options = options.reading
     if fields:
-        given = {} if options is None else options.model_dump(exclude_unset=True)
-        options = ReadingOptions.of({**given, **fields})
+        base = {} if options is None else options.model_dump(exclude_unset=True)
+        options = ReadingOptions.of({**base, **fields})
     rejected: list[Rejected] = []
     inputs: list[InputDigest] = []
     chunks = read_chunks(source, options or ReadingOptions(), rejected, inputs, progress=progress)
@@ -84,7 +84,7 @@ def read_chunks(
     """Yield the exchanges of an input chunk by chunk, as tables of `CORPUS_SCHEMA`.
 
     Rows that cannot be used are appended to ``rejected``, the digest of each file to ``inputs``.
-    Raises as `read_corpus` does.
+    Raises the same errors as `read_corpus`.
     """
     progress = progress or Progress()
     acts = ActFiles.of(options.format)
@@ -96,20 +96,20 @@ def read_chunks(
         while (table := _read_next_table(tables)) is not None:
             yield table
             tick(len(table))
-    # A limit may end the reading early; the files after it are part of the input all the same.
+    # A limit may end the reading early; the remaining files are still part of the input.
     files = find_sources_with_acts(str(source), options.format)
     inputs += [digest_source(file) for file in files[len(inputs) :]]
     if message := acts.summary():
         progress.notify(message)
 
 
-def digest_inputs(source: str | Path, form: str | None = None) -> list[InputDigest]:
-    """Digest each file of an input, without parsing it; ``form`` is the name of its format."""
-    return [digest_source(file) for file in find_sources_with_acts(str(source), form)]
+def digest_inputs(source: str | Path, format_name: str | None = None) -> list[InputDigest]:
+    """Compute the digest of each file of an input, including act files, without parsing it."""
+    return [digest_source(file) for file in find_sources_with_acts(str(source), format_name)]
 
 
 def digest_source(file: SourceFile) -> InputDigest:
-    """Digest one file; for a dataset of a hub, its name."""
+    """Compute the digest of one file; for a hub dataset, that of its name."""
     if file.name.startswith("hf://"):
         return _digest_hub_name(file.name)
     with open_source(file) as (_, digest):
@@ -125,15 +125,15 @@ def build_input_lexicon(
 ) -> Lexicon:
     """Collect the values that task-oriented dialogues mention; empty for any other format.
 
-    They come from the database of the options or, without one, from the annotations of the
-    dialogues themselves: the input is then read twice. Raises `RecipeError` if a database is given
-    for another format, or the input can be read only once.
+    They come from the database that the options name or, without one, from the annotations of the
+    dialogues; the input is then read twice. Raises `RecipeError` if a database is given for any
+    other format, or if the input would have to be read twice but is a pipe.
     """
     if options.format not in TASK_ORIENTED_FORMATS:
         if options.database is not None:
-            known = ", ".join(TASK_ORIENTED_FORMATS)
+            formats = ", ".join(TASK_ORIENTED_FORMATS)
             raise RecipeError(
-                f"a database is for task-oriented dialogues; set the format to one of: {known}"
+                f"a database is for task-oriented dialogues; set the format to one of: {formats}"
             )
         return Lexicon()
     if options.database is not None:
@@ -163,8 +163,8 @@ def read_input_records(
 ) -> Iterator[Iterator[ParsedRecord]]:
     """Yield the records of each file of an input, and append the file's digest to ``inputs``.
 
-    Dialogues get the acts that separate act files have for them: an act file in an archive is for
-    the dialogues of that archive, any other for all dialogues.
+    Dialogues get their acts from separate act files, if there are any: an act file in an archive
+    applies to the dialogues of that archive, any other to all dialogues.
     """
     files = find_sources_with_acts(source, options.format)
     task_oriented = options.format in TASK_ORIENTED_FORMATS
@@ -179,12 +179,12 @@ def read_input_records(
             inputs.append(digest)
             if is_skipped is not None and len(files) > 1 and is_skipped(file.name):
                 continue
-            known = shared_acts if acts.has(file.name) else dict(shared_acts)
+            acts_by_id = shared_acts if acts.has(file.name) else dict(shared_acts)
             for name, member in open_members(file.name, stream, is_skipped, acts.has):
                 if acts.has(name):
-                    acts.load(name, member, known)
+                    acts.load(name, member, acts_by_id)
                 else:
-                    yield acts.attach(read_records(name, member), known)
+                    yield acts.attach(read_records(name, member), acts_by_id)
 
 
 def _read_next_table(tables: Iterator[pa.Table]) -> pa.Table | None:
@@ -236,16 +236,16 @@ def _read_file_rows(
         for record in sample:
             rejected.append(_reject(record, record.problem))
         return
-    form = _choose_file_format(sample[0].file, usable, options)
-    if isinstance(form, TaskOrientedFormat):
-        form = replace(form, lexicon=lexicon)
-    serialized = serialize_format(form)
+    fmt = _choose_file_format(sample[0].file, usable, options)
+    if isinstance(fmt, TaskOrientedFormat):
+        fmt = replace(fmt, lexicon=lexicon)
+    serialized = serialize_format(fmt)
     for record in itertools.chain(sample, records):
         if record.value is None:
             rejected.append(_reject(record, record.problem))
             continue
         try:
-            yield from _build_rows(record, form, serialized, options)
+            yield from _build_rows(record, fmt, serialized, options)
         except RowError as error:
             rejected.append(_reject(record, str(error)))
 
@@ -264,39 +264,39 @@ def _choose_file_format(
     file: str, records: list[dict[str, Any]], options: ReadingOptions
 ) -> Format:
     try:
-        form = choose_format(
+        fmt = choose_format(
             records, name=options.format, context=options.context, response=options.response
         )
     except CorpusError as error:
         raise CorpusError(f"{file}: {error}") from None
-    if isinstance(form, TaskOrientedFormat) and (
+    if isinstance(fmt, TaskOrientedFormat) and (
         options.format is None or options.group_by != GROUP_BY_ACT
     ):
-        raise RecipeError(f"{file}: {_explain_mismatch(form, options)}")
-    return form
+        raise RecipeError(f"{file}: {_explain_mismatch(fmt, options)}")
+    return fmt
 
 
-def _explain_mismatch(form: TaskOrientedFormat, options: ReadingOptions) -> str:
-    """Say why dialogues cannot be read with these options, and what to do."""
+def _explain_mismatch(fmt: TaskOrientedFormat, options: ReadingOptions) -> str:
+    """Explain why dialogues cannot be read with these options, and what to do."""
     if options.format is None:
-        plain = ", or --format messages for plain conversations" if form.name == "dialogue" else ""
+        plain = ", or --format messages for plain conversations" if fmt.name == "dialogue" else ""
         return (
-            f"these are task-oriented dialogues; add --format {form.name}, which draws each turn "
+            f"these are task-oriented dialogues; add --format {fmt.name}, which draws each turn "
             f"from turns with the same acts and fills in the turn's own values{plain}"
         )
     return (
-        f"format '{form.name}' needs group_by '{GROUP_BY_ACT}' (got: {options.group_by}), because "
+        f"format '{fmt.name}' needs group_by '{GROUP_BY_ACT}' (got: {options.group_by}), because "
         "a turn from any other group could need values that are not available; see Recipe.dialogue"
     )
 
 
 def _build_rows(
-    record: ParsedRecord, form: Format, serialized: str, options: ReadingOptions
+    record: ParsedRecord, fmt: Format, serialized: str, options: ReadingOptions
 ) -> list[CorpusRow]:
     value = record.value or {}
-    task_oriented = isinstance(form, TaskOrientedFormat)
+    task_oriented = isinstance(fmt, TaskOrientedFormat)
     group = None if task_oriented else _read_group(value, options.group_by)
-    turns = form.turns(value)
+    turns = fmt.turns(value)
     chosen = turns if options.turns == "all" else turns[-1:]
     return [
         CorpusRow(
@@ -307,7 +307,7 @@ def _build_rows(
 
 
 def _read_group(value: dict[str, Any], column: str | None) -> str | None:
-    """The text of the ``group_by`` column; None if the options name none."""
+    """Read the text of the ``group_by`` column; None if no column is given."""
     if column is None:
         return None
     group = value.get(column)

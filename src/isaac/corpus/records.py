@@ -46,7 +46,7 @@ UNSUPPORTED_MAGIC_BYTES = {
     b"\xfd7zXZ": "compressed with xz",
     b"ARROW1": "an Arrow file",
 }
-"""File types that cannot be read, by the bytes that they start with."""
+"""File types that isaac does not read, by the bytes that they start with."""
 
 
 def _json_default(value: Any) -> Any:
@@ -155,7 +155,7 @@ def _read_lines(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
 
 
 class _LineRecorder:
-    """Passes lines to the CSV reader and remembers those of the current row."""
+    """Passes lines to the CSV reader, and keeps those of the current row."""
 
     def __init__(self, file: IO[str]) -> None:
         self.file = file
@@ -167,7 +167,7 @@ class _LineRecorder:
             yield line
 
     def take(self) -> bytes:
-        """The bytes of the lines since the last call, without the last line break."""
+        """Take the bytes of the lines since the last call, without the last line break."""
         raw, self.lines = "".join(self.lines), []
         raw = raw.removesuffix("\n").removesuffix("\r")
         return raw.encode("utf-8", "surrogateescape")
@@ -206,7 +206,7 @@ def _explain_csv_error(error: csv.Error) -> str:
 
 
 def _validate_header(place: str, raw: bytes, row: list[str], problem: str) -> list[str]:
-    """Check the header and return its columns; ``problem`` is what the CSV reader reported."""
+    """Check a CSV header and return its columns; ``problem`` is an error of the CSV reader."""
     problem = problem or _find_byte_problem(raw)
     if problem:
         raise CorpusError(f"{place}: {problem}; the first row must name the columns")
@@ -225,7 +225,7 @@ def _find_byte_problem(raw: bytes) -> str:
 
 
 def _record_from_csv_row(record: ParsedRecord, header: list[str], row: list[str]) -> ParsedRecord:
-    """Fill in the record's value from the cells of its row, or its problem."""
+    """Set the record's value from the cells of its row, or describe what is wrong with them."""
     problem = record.problem or _find_byte_problem(record.raw)
     if not problem and len(row) != len(header):
         problem = f"the row has {len(row)} cells, but the header has {len(header)}"
@@ -254,7 +254,7 @@ def _read_parquet(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
 
 
 def _cast_nanoseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Convert nanosecond timestamps to text: Python's datetime has microseconds only."""
+    """Convert timestamps in nanoseconds to text, because datetime has only microseconds."""
     for index, column in enumerate(batch.schema):
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
             batch = batch.set_column(index, column.name, batch.column(index).cast(pa.string()))
@@ -262,7 +262,7 @@ def _cast_nanoseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _replace_nan(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON cannot express, by None."""
+    """Replace NaN and infinities, which JSON cannot express, with None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -276,7 +276,7 @@ def read_hub_dataset(source: str) -> Iterator[ParsedRecord]:
     """Yield the rows of ``hf://owner/name?split=train&config=...&revision=...``.
 
     The default split is ``train``; the line of a record is its row number, from 1. Raises
-    `CorpusError` if the data set cannot be loaded.
+    `CorpusError` if the dataset cannot be loaded.
     """
     datasets = require_extra("datasets", "reading hf:// datasets", "datasets")
     parts = urlsplit(source)

@@ -35,7 +35,7 @@ class Rejected(NamedTuple):
     raw: bytes
 
     def as_json(self) -> str:
-        """Write one line of ``rejected.jsonl``, without the line break."""
+        """Format the row as a line of ``rejected.jsonl``, without the line break."""
         place = {"file": self.file, "line": self.line, "reason": self.reason}
         return dumps({**place, **encode_raw_bytes(self.raw)})
 
@@ -73,7 +73,7 @@ class RejectedFile(Sequence[Rejected]):
 
 
 class RejectedSink(Protocol):
-    """Collects rejected rows, such as a list."""
+    """Anything that collects rejected rows, such as a list."""
 
     def append(self, rejected: Rejected, /) -> None:
         """Add one row."""

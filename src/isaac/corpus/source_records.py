@@ -25,7 +25,7 @@ class SourceRecord(NamedTuple):
 
     @property
     def record(self) -> dict[str, Any]:
-        """The record, parsed anew at each access."""
+        """The record, parsed at each access."""
         value: dict[str, Any] = json.loads(self.text)
         return value
 

@@ -20,7 +20,7 @@ from .openai_client import OpenAIClient, parse_openai_name
 
 
 class Encoder(Protocol):
-    """Anything that turns texts into vectors; an attribute ``revision``, if any, names it."""
+    """Anything that turns texts into vectors; an optional ``revision`` has its name and version."""
 
     def encode(self, texts: list[str]) -> Floats:
         """Embed the texts: float32 of shape (len(texts), d), one row per text, without NaN."""
@@ -35,7 +35,7 @@ class WordLlamaEncoder:
     """
 
     BLOCK_TOKENS = 65_536
-    """How many word vectors are gathered at a time, which bounds the memory."""
+    """How many word vectors to sum at a time, which bounds the memory."""
 
     def __init__(self) -> None:
         level = logging.getLogger().level
@@ -53,11 +53,12 @@ class WordLlamaEncoder:
         self.revision = f"wordllama {version('wordllama')}, 256-d"
 
     def encode(self, texts: list[str]) -> Floats:
-        """Compute the mean of each text's word vectors; zeros for a text without words."""
+        """Compute the mean of each text's word vectors; zeros for a text without tokens."""
         encoded = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         vectors = np.zeros((len(texts), self.table.shape[1]), np.float32)  # (texts, 256)
         for row, tokens in enumerate(encoded):
-            # The tokenizer may have more tokens than the table has vectors: use the last one.
+            # The tokenizer may have more tokens than the table has vectors: the surplus tokens use
+            # the last vector.
             ids = np.minimum(np.array(tokens.ids, np.int64), len(self.table) - 1)
             for start in range(0, len(ids), self.BLOCK_TOKENS):
                 vectors[row] += self.table[ids[start : start + self.BLOCK_TOKENS]].sum(axis=0)
@@ -79,12 +80,12 @@ class HashingEncoder:
 
     def encode(self, texts: list[str]) -> Floats:
         """Compute the signed square roots of the feature counts."""
-        vectors = np.zeros((len(texts), self.dimensions), np.float32)
+        vectors = np.zeros((len(texts), self.dimensions), np.float32)  # (texts, dimensions)
         for row, text in enumerate(texts):
             words = [word.encode() for word in self.TOKEN_PATTERN.findall(text.casefold())]
             pairs = [b" ".join(pair) for pair in itertools.pairwise(words)]
             hashes = np.array([zlib.crc32(feature) for feature in words + pairs], np.int64)
-            # The top bit of each 32-bit hash is the sign, the rest picks the dimension.
+            # The top bit of each 32-bit hash gives the sign, its remainder the dimension.
             signs = 1.0 - 2.0 * (hashes >> 31)
             np.add.at(vectors[row], hashes % self.dimensions, signs)
         return np.sign(vectors) * np.sqrt(np.abs(vectors))
@@ -157,10 +158,10 @@ def as_float32_array(rows: Any, name: str) -> Floats:
 
 
 def load_encoder(name: str) -> Encoder:
-    """Load the encoder with the name that a recipe gives.
+    """Load an encoder by its name in a recipe.
 
-    ``wordllama``, ``hashing``, ``st:<model>`` or ``openai:<model>@<base-url>``; any other name
-    raises `RecipeError`.
+    The name is ``wordllama``, ``hashing``, ``st:<model>`` or ``openai:<model>@<base-url>``; any
+    other raises `RecipeError`.
     """
     kind, _, rest = name.partition(":")
     if name == "wordllama":

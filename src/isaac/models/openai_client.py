@@ -1,4 +1,4 @@
-"""Models behind OpenAI-compatible endpoints: how they are named, and their client."""
+"""The client for models behind OpenAI-compatible endpoints, and the names of such models."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def parse_openai_name(name: str) -> tuple[str, str] | None:
 class OpenAIClient:
     """A model at a base URL, called through the ``openai`` client.
 
-    The client retries timeouts and responses 429 and 5xx with growing pauses. ``timeout`` is in
-    seconds per request; None means the client's default. The key comes from ``api_key`` or from
-    the environment variable OPENAI_API_KEY that the client reads; it is never stored. The
-    attribute ``package`` gives access to the client's error classes.
+    The client retries after a timeout and after status 429 or 5xx, with increasing delays.
+    ``timeout`` is in seconds per request; None means the client's default. The API key comes from
+    ``api_key`` or from the environment variable OPENAI_API_KEY, and is never stored. The attribute
+    ``package`` is the imported ``openai`` package, for its error classes.
     """
 
     KIND = "model"
-    """What error messages call the model; a subclass sets it."""
+    """The word for the model in error messages; a subclass may set it."""
 
     URL_ERROR: type[IsaacError] = IsaacError
-    """The error for a base URL that is invalid or contains a password; a subclass sets it."""
+    """The error for a base URL that is invalid or contains credentials; a subclass may set it."""
 
     def __init__(
         self,

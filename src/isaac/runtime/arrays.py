@@ -16,18 +16,18 @@ Hashes = npt.NDArray[np.uint64]
 """64-bit hashes of words, letters or other features of a text."""
 
 Keys = npt.NDArray[np.uint64]
-"""One 64-bit key per row: it seeds the row's random draws and orders ties."""
+"""One 64-bit key per row, which seeds the row's random draws and breaks ties."""
 
 Digests = npt.NDArray[np.uint64]
-"""Shape (n, 2): 128 bits per text, so that two different texts never share a digest."""
+"""Shape (n, 2): 128 bits per text, so that different texts practically never share a digest."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
     """Lists of unequal length, stored end to end.
 
-    List ``i`` is ``values[offsets[i]:offsets[i + 1]]``; ``offsets`` has one entry more than
-    there are lists.
+    List ``i`` is ``values[offsets[i]:offsets[i + 1]]``, so ``offsets`` has one entry more than the
+    number of lists.
     """
 
     values: Ints

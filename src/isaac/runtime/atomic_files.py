@@ -26,8 +26,8 @@ LOCK_FILE = ".lock"
 def exclusive_lock(folder: Path, what: str, doing: str) -> Iterator[None]:
     """Create a folder and lock it; raise `RunError` if another process holds the lock.
 
-    ``what`` is what errors call the folder ("a run folder"), ``doing`` what they say the other
-    process does ("works on RUN").
+    In error messages, ``what`` is the purpose of the folder ("a run folder"), and ``doing`` is what
+    the other process does ("works on RUN").
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ class MirroredFolder:
             self.mirror.send(file)
 
     def remove(self, name: str) -> None:
-        """Remove a file or subfolder here and on the mirror; a missing one is no error."""
+        """Remove a file or subfolder, if it exists, here and on the mirror."""
         path = self.path / name
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -107,7 +107,7 @@ def unwritable_error(file: Path, error: OSError) -> RunError:
 
 
 def remove_stale_parts(folder: Path) -> None:
-    """Remove the temporary files of processes that no longer run."""
+    """Remove the temporary files of processes that have ended."""
     for part in folder.rglob(f"*{PART_SUFFIX}"):
         # Named "<file>.<process id>.part" by `atomic_write`.
         writer = part.name.removesuffix(PART_SUFFIX).rpartition(".")[2]
@@ -127,7 +127,7 @@ def _is_running(process: int) -> bool:
 
 @contextmanager
 def damaged_as_run_error(file: Path) -> Iterator[Path]:
-    """While a file of a run is read: turn errors about its bytes into a `RunError` with advice."""
+    """Turn an error while reading a file of a run into a `RunError` that says how to rebuild it."""
     try:
         yield file
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
@@ -138,7 +138,7 @@ def damaged_as_run_error(file: Path) -> Iterator[Path]:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON file that contains an object; raise `RunError` if that fails."""
+    """Read a JSON object from a file; raise `RunError` if the file is unreadable or has none."""
     try:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -19,8 +19,8 @@ Item = TypeVar("Item")
 class SingleThreadedBLAS:
     """A context in which NumPy's linear algebra (BLAS) uses one thread.
 
-    The limit applies to the whole process. Several threads may enter, and a thread may enter
-    again: the first to enter sets the limit, the last to leave restores the previous one.
+    The limit applies to the whole process. Several threads may enter, each several times: the
+    first to enter sets the limit, the last to leave restores the previous one.
     """
 
     def __init__(self) -> None:
@@ -45,21 +45,21 @@ class SingleThreadedBLAS:
                 self._release_ownership()
 
     def _release_ownership(self) -> None:
-        """Let any thread change the limit: since threadpoolctl 3.8 only its setter may."""
+        """Let any thread change the limit; from threadpoolctl 3.8 on, only its setter may."""
         for library in self.libraries.lib_controllers:
             getattr(library, "clear_controlling_thread", _do_nothing)(force=True)
 
 
 def _do_nothing(*, force: bool) -> None:
-    """Replace ``clear_controlling_thread`` where threadpoolctl is older than 3.8."""
+    """Do nothing, in place of ``clear_controlling_thread``, which threadpoolctl 3.8 added."""
 
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
     """Pause Python's cyclic garbage collector.
 
-    Records and words contain no reference cycles, and the search for them takes a fifth of the
-    time of reading a corpus.
+    Records and words contain no reference cycles, and searching them for cycles takes a fifth of
+    the time of reading a corpus.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -67,8 +67,8 @@ def gc_paused() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
-            # Freeze and unfreeze move all new objects to the oldest generation, so that the
-            # collector does not scan them all at its next turn.
+            # Freezing and unfreezing moves all new objects to the oldest generation, so that the
+            # next collection does not scan all of these.
             if not gc.get_freeze_count():
                 gc.freeze()
                 gc.unfreeze()

@@ -1,4 +1,4 @@
-"""Progress of long stages: bars on a terminal, plain lines elsewhere, nothing in a library call."""
+"""Progress of long stages: bars on a terminal, plain lines elsewhere, nothing in library calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol, TextIO
 
 
 class Tick(Protocol):
-    """The function that a stage calls to report progress."""
+    """The function that you call within a stage to report progress."""
 
     def __call__(self, items: int, /) -> None:
         """Report that this many more items are done."""
@@ -18,7 +18,7 @@ class Tick(Protocol):
 
 
 class Progress:
-    """Reports nothing: the default of library calls, and the base of the other kinds."""
+    """Reports nothing: the default of library calls, and the base class of the other reporters."""
 
     @contextmanager
     def stage(self, _name: str, _total: int | None = None, /) -> Iterator[Tick]:
@@ -49,10 +49,10 @@ class TimedProgress(Progress):
 
 
 class MessageProgress(Progress):
-    """Prints messages on standard error, but no progress of stages."""
+    """Prints messages to standard error, but not the progress of stages."""
 
     def notify(self, text: str, /) -> None:
-        """Print the message on standard error."""
+        """Print the message to standard error."""
         print(text, file=sys.stderr, flush=True)
 
 
@@ -63,12 +63,12 @@ class LineProgress(MessageProgress):
         self.stream, self.every = stream, every
 
     def notify(self, text: str, /) -> None:
-        """Print the message on the stream."""
+        """Print the message to the stream."""
         print(text, file=self.stream, flush=True)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
-        """Print name, items done, pace and time left, now and then and at the end."""
+        """Print the name, items done, pace and time left, at intervals and at the end."""
         start = print_time = time.monotonic()
         done, printed_count = 0, -1
 
@@ -89,16 +89,16 @@ class LineProgress(MessageProgress):
             print(f"{name}: {seconds:,.1f} s", file=self.stream, flush=True)
             return
         rate = done / max(seconds, 1e-9)
-        of = "" if total is None else f"/{total:,}"
-        left = ""
+        of_total = "" if total is None else f"/{total:,}"
+        time_left = ""
         if total is not None and 0 < done < total:
-            left = f", {(total - done) / rate:,.0f} s left"
+            time_left = f", {(total - done) / rate:,.0f} s left"
         pace = f"{rate:,.0f}/s" if rate >= 1 or not done else f"{1 / rate:,.1f} s each"
-        print(f"{name}: {done:,}{of} ({pace}{left})", file=self.stream, flush=True)
+        print(f"{name}: {done:,}{of_total} ({pace}{time_left})", file=self.stream, flush=True)
 
 
 class BarProgress(MessageProgress):
-    """Shows a bar with elapsed time and time left for each stage, on a terminal."""
+    """Shows a bar for each stage on a terminal, with the elapsed time and the time left."""
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:

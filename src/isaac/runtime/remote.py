@@ -13,7 +13,7 @@ URL_PATTERN = re.compile(r"(?!hf:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def is_url(name: str | Path) -> bool:
-    """Whether a name is a URL; a path is not, and neither is a dataset of a hub (``hf://``)."""
+    """Whether a name is a URL for fsspec; a path is not, nor is a hub dataset (``hf://``)."""
     return URL_PATTERN.match(str(name)) is not None
 
 
@@ -35,15 +35,15 @@ def open_url_file(url: str, path: str) -> IO[bytes]:
     """Open a file in the file system of a URL for reading."""
     try:
         return cast(IO[bytes], resolve_url(url)[0].open(path, "rb"))
-    except Exception as error:  # every file system has errors of its own
-        raise CorpusError(f"cannot read {path} of {url}: {error}") from error
+    except Exception as error:  # each file system raises its own error types
+        raise CorpusError(f"cannot read {path} at {url}: {error}") from error
 
 
 class Mirror:
-    """The remote copy of a local folder, which gets each file as soon as the file is finished.
+    """The remote copy of a local folder; send each file to it as soon as the file is finished.
 
-    The files that are already at the URL are fetched first, so that a run can resume on any
-    machine. Raises `RunError` if the remote folder cannot be read or written.
+    Fetch the files that are already at the URL first, so that a run can resume on any machine.
+    Raises `RunError` if the remote folder cannot be read or written.
     """
 
     def __init__(self, url: str, folder: Path) -> None:
@@ -69,7 +69,7 @@ class Mirror:
             self.system.put_file(str(file), target)
         except Exception as error:
             raise RunError(
-                f"cannot write {target} of {self.url}: {error}. Finished files are kept; "
+                f"cannot write {target} at {self.url}: {error}. Finished files are kept; "
                 "run the same command again to resume"
             ) from error
 
@@ -80,7 +80,7 @@ class Mirror:
             if self.system.exists(target):
                 self.system.rm(target, recursive=True)
         except Exception as error:
-            raise RunError(f"cannot remove {target} of {self.url}: {error}") from error
+            raise RunError(f"cannot remove {target} at {self.url}: {error}") from error
 
     def _remote_path(self, file: Path) -> str:
         return posixpath.join(self.root, file.relative_to(self.folder).as_posix())

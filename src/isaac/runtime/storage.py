@@ -1,4 +1,4 @@
-"""The `Storage` seam: where a curation keeps finished work, in memory or in a run folder."""
+"""The `Storage` protocol: where a curation keeps finished work, in memory or in a run folder."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ClustersT = TypeVar("ClustersT")
 
 Array = npt.NDArray[Any]
 TextChunks = Iterable[tuple[Ints, Sequence[str]]]
-"""Chunks of texts; each chunk has the indices of its texts among all texts, and the texts."""
+"""Chunks of texts: each has the indices (m,) of its m texts among all texts, and the texts."""
 
 
 class Storage(Protocol[EmbeddedT, ClustersT]):
     """Keeps finished work by name, so that it need not be done twice or stay in memory.
 
-    Where a method takes ``make`` or ``chunks``, it calls them only if nothing is stored under
-    ``name``, and stores the result.
+    Methods call ``make`` or ``chunks`` only if nothing is stored under ``name``, and store the
+    result.
     """
 
     def array(self, name: str, make: Callable[[], Array], /) -> Array:
@@ -33,7 +33,7 @@ class Storage(Protocol[EmbeddedT, ClustersT]):
     def stacked(self, name: str, rows: int, make: Callable[[], Iterable[Array]], /) -> Array:
         """Load the array stored under ``name``, or build it chunk by chunk and store it.
 
-        The chunks that ``make`` yields have ``rows`` rows together.
+        The chunks that ``make`` yields have ``rows`` rows in total.
         """
         ...
 
@@ -67,9 +67,9 @@ class Storage(Protocol[EmbeddedT, ClustersT]):
 
 
 class MemoryStorage(Generic[EmbeddedT, ClustersT]):
-    """A store for one process: it keeps vectors and clusters in memory, and nothing else.
+    """Storage for one process, which keeps only vectors and clusters, in memory.
 
-    Everything else is returned as it is computed, and computed again the next time.
+    Everything else is computed again on each call.
     """
 
     def __init__(self) -> None:

@@ -464,8 +464,8 @@ def test_300_labels_tell_the_change_on_diasafety(
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     common = importlib.import_module("common")
-    rows = common.diasafety(DATA)
-    tools = Tools(encoders={"wordllama": common.Cached(Tools().encoder("wordllama"))})
+    rows = common.read_diasafety(DATA)
+    tools = Tools(encoders={"wordllama": common.CachedEncoder(Tools().encoder("wordllama"))})
     corpora = [tuple(common.contaminate(rows, share, 0)) for share in (0.05, 0.1, 0.2, None)]
     corpora.append(planted(*corpora[1]))
     for corpus, unsafe in corpora:

@@ -1,4 +1,4 @@
-"""The formats of a corpus, one module each, and how to choose or detect one."""
+"""The formats of a corpus, one module each, and functions to choose or detect one."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ FORMATS: dict[str, Format] = {
 }
 """Every format by name.
 
-`detect_format` tries them in this order, except that `TASK_ORIENTED_FORMATS` come first, because
-they fit fewer records.
+If two formats fit equally many records, `detect_format` prefers the earlier one, except that
+`TASK_ORIENTED_FORMATS` come first, because they are more specific.
 """
 
 ALIASES: tuple[Format, ...] = (
@@ -57,20 +57,20 @@ ALIASES: tuple[Format, ...] = (
     ShareGPTFormat("conversation"),
     HHFormat("text"),
 )
-"""Formats under alternative column names, tried last."""
+"""Formats with alternative column names, tried last."""
 
 ONE_COLUMN_FORMATS: dict[str, Callable[[str], Format]] = {
     "messages": MessagesFormat,
     "sharegpt": ShareGPTFormat,
     "hh": HHFormat,
 }
-"""Formats with a whole conversation in one column, by name; each is built with its column."""
+"""Formats with a whole conversation in one column, by name; the class takes the column."""
 
 
 def serialize_format(fmt: Format) -> str:
     """Write a format as JSON for `deserialize_format`.
 
-    The JSON has the name and the columns; of a `TaskOrientedFormat` only the name, not the lexicon.
+    The JSON has the name and the columns; for a `TaskOrientedFormat`, only the name.
     """
     fields = {"name": fmt.name} if isinstance(fmt, TaskOrientedFormat) else asdict(cast(Any, fmt))
     return json.dumps(fields)
@@ -97,7 +97,7 @@ def choose_format(
     if name is not None and name not in FORMATS:
         raise CorpusError(f"no format '{name}'; available: {', '.join(FORMATS)}")
     if context is not None and response is None:
-        raise CorpusError("--context needs --response, the column with the response to it")
+        raise CorpusError("--context needs --response, the column with the response")
     if response is None:
         return detect_format(records) if name is None else _choose_by_name(records, name)
     _check_columns(records, [column for column in (context, response) if column is not None])
@@ -107,7 +107,7 @@ def choose_format(
 
 
 def detect_format(records: Sequence[JsonRecord]) -> Format:
-    """Detect the format that fits most of the records; the earlier one wins a tie.
+    """Detect the format that fits the most records; the earlier one wins a tie.
 
     Raises `CorpusError` if none fits any record.
     """
@@ -116,14 +116,14 @@ def detect_format(records: Sequence[JsonRecord]) -> Format:
 
 
 def _choose_by_name(records: Sequence[JsonRecord], name: str) -> Format:
-    """Choose the format of that name, with the column name that most records have."""
+    """Choose the format with this name, under the column name that most records have."""
     candidates = [fmt for fmt in (*FORMATS.values(), *ALIASES) if fmt.name == name]
     return _find_best_fit(records, candidates) or FORMATS[name]
 
 
 def _build_two_column_format(name: str | None, context: str, response: str) -> Format:
     if name in ONE_COLUMN_FORMATS:
-        raise CorpusError(f"format '{name}' is in one column; drop --context")
+        raise CorpusError(f"format '{name}' has only one column; drop --context")
     if name is not None and not isinstance(FORMATS[name], ContextResponseFormat):
         raise CorpusError(
             f"format '{name}' has fixed columns; drop --format, or drop --context and --response"
@@ -135,7 +135,7 @@ def _choose_one_column_format(
     records: Sequence[JsonRecord], name: str | None, response: str
 ) -> Format:
     if name is None:
-        problem = f"column '{response}' has no conversation in it; "
+        problem = f"column '{response}' contains no conversation; "
         candidates = [build(response) for build in ONE_COLUMN_FORMATS.values()]
         return _find_best_fit(records, candidates) or _raise_unknown_format(records, problem)
     if name not in ONE_COLUMN_FORMATS:

@@ -1,4 +1,4 @@
-"""The parts that all formats share: messages, turns, the `Format` protocol and text checks."""
+"""What all formats share: messages, turns, the `Format` protocol and text checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_TURNS = 1000
 """Maximum number of turns in a conversation; the size of its prompts grows quadratically."""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a surrogate pair, which is not valid Unicode by itself."""
+"""Half of a surrogate pair, which is not valid Unicode on its own."""
 
 JSON_TYPE_DESCRIPTIONS = {
     bool: "true or false",
@@ -42,7 +42,7 @@ class CorpusTurn:
     """A response that can be curated, with the messages before it.
 
     ``index`` is the position of the response in its record, and only the format interprets it.
-    ``group`` is set by task-oriented formats: a response is drawn only from turns of its own group.
+    ``group`` is set by task-oriented formats: a turn draws responses only from its own group.
     ``values`` maps each placeholder of the response to its values in order of appearance; None if
     the response is the original text.
     """
@@ -80,7 +80,7 @@ class Format(Protocol):
 
 
 def require_text(record: Mapping[str, Any], column: str) -> str:
-    """The text in a column; raise `RowError` if the column is missing or its text unusable."""
+    """Read the text in a column; raise `RowError` if it is missing or unusable."""
     if column not in record:
         raise RowError(f"no column '{column}'; available columns: {format_column_names(record)}")
     return validate_text(record[column], f"'{column}'")
@@ -101,7 +101,7 @@ def validate_text(value: Any, name: str) -> str:
     """Check that a value is usable text and return it.
 
     Raises `RowError` for a value that is missing, not text, empty, longer than `MAX_CHARACTERS`
-    or not valid Unicode; ``name`` says in the message which value it is.
+    or not valid Unicode; the message calls the value ``name``.
     """
     if value is None:
         raise RowError(f"{name} is missing")
@@ -118,7 +118,7 @@ def validate_text(value: Any, name: str) -> str:
 
 
 def require_turn_list(record: Mapping[str, Any], column: str, noun: str) -> list[Any]:
-    """The list of turns in a column; raise `RowError` if it is not a list or empty."""
+    """Read the list of turns in a column; raise `RowError` if it is empty or not a list."""
     value = record.get(column)
     if not isinstance(value, list) or not value:
         raise RowError(f"'{column}' is not a list of {noun}, or is empty")
@@ -126,7 +126,7 @@ def require_turn_list(record: Mapping[str, Any], column: str, noun: str) -> list
 
 
 def is_turn_list(value: Any, key: str) -> bool:
-    """Whether a value is a list of turns: mappings that each have ``key``; not empty."""
+    """Whether a value is a non-empty list of turns: mappings that each have ``key``."""
     return (
         isinstance(value, list)
         and bool(value)

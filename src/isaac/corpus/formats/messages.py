@@ -29,7 +29,7 @@ MESSAGE_ROLES = {
 
 
 def read_content(message: Mapping[str, Any], name: str) -> str:
-    """The text of a message, whether plain or a list of one text part."""
+    """Read the text of a message, whether it is plain or a list of one text part."""
     content = message.get("content")
     if isinstance(content, list):
         if len(content) != 1:
@@ -51,7 +51,7 @@ def replace_content(message: Mapping[str, Any], response: str) -> dict[str, Any]
 def read_messages(messages: list[Any], column: str) -> tuple[list[tuple[int, Message]], set[int]]:
     """Read the (index, message) pairs in order, and the indices of those with editable text.
 
-    Raises `RowError` for a message that cannot be used; ``column`` says in it where they are.
+    Raises `RowError` for a message that cannot be used; the error names the ``column``.
     """
     turns, editable = [], set()
     for index, raw in enumerate(messages):
@@ -65,8 +65,8 @@ def read_messages(messages: list[Any], column: str) -> tuple[list[tuple[int, Mes
 def _read_message(message: Any, name: str) -> tuple[Message, bool]:
     """Read a message and whether its text may be replaced.
 
-    Replacing the text of a message with tool calls could contradict the calls, so it serves only
-    as context for later turns, and may be empty. A system message may be empty too.
+    A new text could contradict the tool calls of its message, so a message with tool calls serves
+    only as context for later turns, and may be empty. A system message may be empty too.
     """
     role = message.get("role") if isinstance(message, Mapping) else None
     if not isinstance(role, str) or role not in MESSAGE_ROLES:

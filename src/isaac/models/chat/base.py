@@ -12,7 +12,7 @@ Conversation = list[dict[str, str]]
 
 
 def messages_to_text(messages: Conversation) -> str:
-    """Join a conversation to one text: a single turn unchanged, several as ``Role: …`` lines."""
+    """Join a conversation into one text: a single turn unchanged, several as ``Role: …`` lines."""
     if len(messages) == 1:
         return messages[0]["content"]
     return "\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in messages)
@@ -23,13 +23,14 @@ Dtype = Literal["float32", "bfloat16"]
 
 
 class ModelError(IsaacError):
-    """A model cannot be loaded, or cannot be used for what was asked."""
+    """A model cannot be loaded, or cannot be used for the requested task."""
 
 
 class Decoding(NamedTuple):
-    """How a model generates replies; the same values give the same replies.
+    """How a model generates replies.
 
-    ``temperature`` 0 always takes the most likely token.
+    A local model gives the same replies for the same values. At temperature 0, a model always takes
+    the most likely token.
     """
 
     max_tokens: int = 128

@@ -17,8 +17,8 @@ class ChatEndpoint(OpenAIClient):
     """A chat model at a base URL, which answers up to ``workers`` conversations at a time.
 
     Each request carries a seed, but whether the same seed gives the same reply is up to the
-    server. ``unanswered`` counts the conversations without a reply; ``first_error`` is the reason
-    for the first of them.
+    server. ``unanswered`` counts the conversations without a reply; ``first_error`` says why the
+    first one has none.
     """
 
     URL_ERROR = ModelError
@@ -31,7 +31,7 @@ class ChatEndpoint(OpenAIClient):
 
     def reply(self, conversations: Sequence[Conversation], decoding: Decoding) -> list[str | None]:
         """Request one reply per conversation, in order; None if a request fails."""
-        # Servers accept seeds of 31 bits.
+        # Shorten the seeds from 63 to 31 bits: servers may reject longer ones.
         seeds = [seed >> 32 for seed in derive_seeds(conversations, decoding.seed)]
         with ThreadPoolExecutor(self.workers) as pool:
             answers = list(pool.map(partial(self._request, decoding), conversations, seeds))
@@ -43,7 +43,7 @@ class ChatEndpoint(OpenAIClient):
     def _request(
         self, decoding: Decoding, messages: Conversation, seed: int
     ) -> tuple[str | None, str | None]:
-        """A reply and no error, or no reply and the reason."""
+        """Request one reply: the reply and None, or None and the reason why there is none."""
         try:
             response: Any = self.client.chat.completions.create(
                 model=self.model,

@@ -11,7 +11,7 @@ from ...errors import require_extra
 from .base import Dtype, ModelError
 
 MAX_TOKENS = 1024
-"""The most tokens of a context and its text that are read."""
+"""Maximum length of a context together with its text, in tokens; the rest is cut off."""
 
 
 class Likelihood(NamedTuple):
@@ -36,13 +36,14 @@ def compute_likelihood(
     """Compute the likelihood of the second text of each pair, given the first as its context.
 
     ``model`` and ``tokenizer`` are from transformers. The text is tokenized separately from its
-    context, which ends with a newline. Together they have at most `MAX_TOKENS` tokens, or as many
-    as the model reads: the text is cut at the end, to half of that, and the context at the start.
+    context, which ends with a newline. Together they have at most `MAX_TOKENS` tokens, or fewer if
+    the model reads fewer: the text loses its end beyond half of that limit, then the context loses
+    its start.
     """
     torch = require_extra("torch", "a reference model", "evaluate")
     limit = min(MAX_TOKENS, getattr(model.config, "max_position_embeddings", None) or MAX_TOKENS)
     encoded = [_tokenize_pair(tokenizer, *pair, limit) for pair in pairs]
-    # By context length, so that a batch shares the positions whose logits are not needed.
+    # Sort by context length: the pairs of a batch then need logits from about the same position.
     encoded.sort(key=lambda pair: pair.context_length)
     nats, tokens = 0.0, 0
     model.eval()
@@ -55,7 +56,7 @@ def compute_likelihood(
         attended = position < torch.tensor([[len(pair.ids)] for pair in chunk])
         scored = attended & (position >= torch.tensor([[pair.context_length] for pair in chunk]))
         labels = ids.where(scored, -100)
-        # The logits at one position predict the next token: start one before the first text.
+        # The logits at a position predict the next token: start one before the earliest text.
         first = max(0, chunk[0].context_length - 1)
         device = model.device
         with torch.inference_mode():
@@ -93,17 +94,17 @@ class _TokenizedPair(NamedTuple):
 
 
 def _tokenize_pair(tokenizer: Any, context: str, text: str, limit: int) -> _TokenizedPair:
-    before = tokenizer(context + "\n", add_special_tokens=False)["input_ids"]
-    after = tokenizer(text, add_special_tokens=False)["input_ids"][: limit // 2]
-    # One of the `limit` tokens is the one that starts a sequence.
-    before = before[max(len(before) + len(after) + 1 - limit, 0) :]
+    context_ids = tokenizer(context + "\n", add_special_tokens=False)["input_ids"]
+    text_ids = tokenizer(text, add_special_tokens=False)["input_ids"][: limit // 2]
+    # Leave room for the token that starts a sequence.
+    context_ids = context_ids[max(len(context_ids) + len(text_ids) + 1 - limit, 0) :]
     start = tokenizer.bos_token_id
-    before = before if start is None else [start, *before]
-    return _TokenizedPair([*before, *after], len(before))
+    context_ids = context_ids if start is None else [start, *context_ids]
+    return _TokenizedPair([*context_ids, *text_ids], len(context_ids))
 
 
 def load_reference_model(name: str, dtype: Dtype | None = None) -> tuple[Any, Any]:
-    """Load the model and tokenizer of a local causal model, by a name for `load_chat_model`.
+    """Load a local causal model and its tokenizer, by a name that `load_chat_model` takes.
 
     Raises `ModelError` if the name is an endpoint or an encoder-decoder.
     """

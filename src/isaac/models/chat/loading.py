@@ -1,7 +1,7 @@
 """Load transformers models and tokenizers by name, for training and for replies.
 
 A name is ``smollm2``, a folder with a complete model or with a PEFT adapter (its base model is
-loaded too), or the name of a model on the hub. Code that comes with a model is never run.
+loaded too), or the name of a model on the hub. Python code that comes with a model is never run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DEFAULT_CHAT_TEMPLATE = (
 turn; the assistant's turns end with the end-of-text token."""
 
 MODEL_FILE_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".json", ".jinja", ".model")
-"""Files in a model's folder that its replies depend on."""
+"""Suffixes of the files in a model's folder that its replies depend on."""
 
 BYTES_PER_END = 2**20
 """How many bytes at each end of a file a model's fingerprint covers."""
@@ -66,9 +66,9 @@ def load_model(
     """Load a model and its tokenizer, on the GPU if there is one.
 
     ``dtype`` defaults to bfloat16 on a GPU, and on a CPU to float32, where a reply depends least
-    on the other conversations in its batch. An adapter stays separate, so that its training can
-    continue if ``trainable``, or is added to the weights if ``merged``. Raises `ModelError` if
-    the model cannot be loaded.
+    on the other conversations in its batch. ``merged`` adds an adapter to the weights; otherwise it
+    stays separate, and ``trainable`` lets its training continue. Raises `ModelError` if the model
+    cannot be loaded.
     """
     require_transformers(name)
     import torch
@@ -144,7 +144,7 @@ def base_model_name(name: str) -> str:
 
 
 def fingerprint_model(model: str) -> str | None:
-    """A checksum that changes with the weights in a model's folder; None if it is no folder.
+    """A checksum that changes with the weights in a model's folder; None if it is not a folder.
 
     For an adapter it covers the folder of the base model too, if that is local. It reads names,
     sizes, and only the first and last `BYTES_PER_END` bytes of each file.
@@ -196,10 +196,10 @@ def _apply_adapter(model: Any, adapter: Path, *, trainable: bool, merged: bool) 
 
     base = model.name_or_path
     model = peft.PeftModel.from_pretrained(model, adapter, is_trainable=trainable and not merged)
-    # The local path of the base, so that peft does not look up its name on the hub.
+    # Set the local path of the base, so that peft does not look up its name on the hub.
     model.peft_config["default"].base_model_name_or_path = base
     if not merged or model.active_peft_config.is_prompt_learning:
-        return model  # learned prompt tokens are no change of weights that could be merged
+        return model  # learned prompt tokens leave the weights unchanged: nothing to merge
     return model.merge_and_unload().requires_grad_(trainable)
 
 

@@ -86,7 +86,7 @@ class TrainedRephraser:
 def load_rephraser(
     folder: str | Path, *, batch: int = 16, decoding: Decoding | None = None
 ) -> TrainedRephraser:
-    """Load the rephraser in a folder that ``isaac train rephraser`` made.
+    """Load the rephraser from a folder that ``isaac train rephraser`` wrote.
 
     ``decoding`` defaults to the most likely tokens, up to the length of the longest response in
     the training data. Raises `ModelError` if the folder contains no rephraser.

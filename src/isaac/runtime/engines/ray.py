@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 ByteArray = npt.NDArray[np.uint8]
 
 MAX_RETRIES = 8
-"""How often an item is retried after its worker or machine was lost."""
+"""How many times an item is retried after its worker or machine is lost."""
 
 WORKER_WAIT_SECONDS = 20.0
 """Seconds without an answer from any worker before a warning is logged."""
@@ -77,7 +77,7 @@ class RayEngine:
         ``shared`` is sent once to the object store of each machine, where all workers read the
         same memory. An item whose worker is lost is retried; after `MAX_RETRIES` retries,
         `RunError` is raised. An exception of ``work`` is raised here when it is the item's turn.
-        At most two items per CPU are in progress or waiting for you to take the result.
+        At most two items per CPU are in progress or finished but not yet yielded.
         """
         self._connect()
         pending: deque[Any] = deque()
@@ -106,7 +106,7 @@ class RayEngine:
         return result
 
     def _max_in_flight(self) -> int:
-        """How many items may be in progress now; a cluster may grow and shrink."""
+        """How many items may be in progress now; it changes if the cluster grows or shrinks."""
         if self.address is not None and self.workers is not None:
             return self.workers
         with _ray_errors_as_run_error():
@@ -126,7 +126,7 @@ class RayEngine:
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                 )
-        except Exception as error:  # Ray raises many types here, some of them its own
+        except Exception as error:  # Ray raises many error types here, not only its own
             raise RunError(_describe_connection_failure(self.address, str(error))) from error
         self._shutdown = weakref.finalize(self, self.ray.shutdown)
         self._check_versions()
@@ -143,7 +143,7 @@ class RayEngine:
             )
 
     def _check_versions(self) -> None:
-        """Raise `RunError` if a worker has no isaac or another version of it."""
+        """Raise `RunError` if a worker lacks isaac or has a different version."""
         with _ray_errors_as_run_error():
             probe = self.ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(
                 _make_version_probe()
@@ -216,7 +216,7 @@ def check_same_version(version: str, worker_version: str | None, host: str) -> N
 class _ArrayPickler(pickle.Pickler):
     """Pickles memory-mapped and strided arrays as plain contiguous ones.
 
-    Only plain contiguous arrays travel beside the pickle, as memory that workers share. NumPy
+    Only plain contiguous arrays are sent outside the pickle, as memory that workers share. NumPy
     would put all others into the pickle, which is copied for each item.
     """
 
@@ -240,7 +240,7 @@ def pack(value: Any) -> list[ByteArray]:
 
 
 def unpack(parts: list[ByteArray]) -> Any:
-    """Restore a packed value; its arrays are read-only views of the parts."""
+    """Restore the value that `pack` split; its arrays are read-only views of the parts."""
     return pickle.loads(parts[0].data, buffers=parts[1:])
 
 
@@ -273,7 +273,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _usage_report_disabled() -> Iterator[None]:
-    """Keep a Ray that is started here from sending usage reports; only this variable does it."""
+    """Keep a Ray started here from sending usage reports, which only this variable prevents."""
     name = "RAY_USAGE_STATS_ENABLED"
     before = os.environ.get(name)
     os.environ[name] = "0"
