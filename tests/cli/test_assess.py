@@ -161,7 +161,11 @@ def test_compare_sets_runs_side_by_side(
     unlabelled = isaac("compare", *runs)
     assert "cut" not in unlabelled.out
     other = write_lines(tmp_path / "other.jsonl", exchanges[:50])
-    curate_to(tmp_path / "other", other, Recipe(reading=ReadingOptions(context="context", response="response")))
+    curate_to(
+        tmp_path / "other",
+        other,
+        Recipe(reading=ReadingOptions(context="context", response="response")),
+    )
     wrong = isaac("compare", run, tmp_path / "other")
     assert (wrong.code, "different corpora" in wrong.err) == (1, True)
 

@@ -52,7 +52,7 @@ def test_json_output_is_one_object_and_progress_goes_to_standard_error(
     done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", "--json")
     facts = json.loads(done.out)
     assert facts["exchanges"] == facts["kept"] + facts["replaced"] == 120
-    assert "neighbourhoods: 120/120" in done.err
+    assert "neighborhoods: 120/120" in done.err
 
 
 @pytest.mark.parametrize("clusters", ["components", "cover", "text"])
@@ -101,7 +101,7 @@ def test_dry_run_plans_groups_and_equal_texts(
         tmp_path / "in.jsonl", [{**row, "act": str(i % 4)} for i, row in enumerate(exchanges)]
     )
     done = isaac("curate", tmp_path / "in.jsonl", "--dry-run", "--group-by", "act")
-    assert "cluster 4 neighbourhoods of 30" in done.out
+    assert "cluster 4 neighborhoods of 30" in done.out
     done = isaac("curate", tmp_path / "in.jsonl", "--dry-run", "--clusters", "text")
     assert "responses" not in done.out.split("exchange 0")[0].replace("exchanges", "")
 
@@ -334,8 +334,8 @@ def test_dry_run_plans_what_a_view_needs(
     equal = isaac(*by_act, "--clusters", "text").out
     assert "wordllama" not in equal
     assert "choose" not in equal
-    assert "embed 120 contexts by wordllama" in isaac(*by_act).out
+    assert "embed 120 contexts with wordllama" in isaac(*by_act).out
     assert "choose view and radius" in isaac(*by_act, "--view", "residual").out
     settled = isaac("curate", source, "--dry-run", "--paper").out
-    assert "cluster 120 neighbourhoods of 120" in settled
+    assert "cluster 120 neighborhoods of 120" in settled
     assert "choose" not in settled

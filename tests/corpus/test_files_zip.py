@@ -140,8 +140,8 @@ def test_an_encrypted_file_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_zip_without_data_is_an_error_that_lists_its_files(tmp_path: Path) -> None:
-    assert "in it: read.me" in refused(tmp_path / "in.zip", zipped({"read.me": b"x", "d/": b""}))
-    assert "in it: nothing" in refused(tmp_path / "in.zip", zipped({}))
+    assert "found: read.me" in refused(tmp_path / "in.zip", zipped({"read.me": b"x", "d/": b""}))
+    assert "found: nothing" in refused(tmp_path / "in.zip", zipped({}))
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

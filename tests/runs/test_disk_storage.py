@@ -189,7 +189,8 @@ def test_a_file_that_is_not_sound_is_made_again(
 
 @every
 def test_a_finished_run_makes_nothing(tmp_path: Path, making: Making) -> None:
-    with pytest.raises(RunError, match=r"delete manifest.json in the run folder, .* same isaac curate"):
+    match = r"delete manifest.json in the run folder, .* same isaac curate"
+    with pytest.raises(RunError, match=match):
         making(opened(tmp_path, finished=True), Makers())
     assert not list(tmp_path.iterdir())
 

@@ -246,4 +246,4 @@ def test_interrupted_the_command_says_how_to_go_on(tmp_path: Path, big: Path) ->
     os.kill(job.pid, signal.SIGINT)
     _, told = job.communicate()
     assert job.returncode == 130
-    assert "the same command goes on" in told
+    assert "running the same command again resumes" in told

@@ -102,7 +102,10 @@ def test_a_run_by_key_and_equal_text_needs_no_encoder(tmp_path: Path) -> None:
     ]
     source = write_lines(tmp_path / "in.jsonl", rows)
     run = curate_to(
-        tmp_path / "run", source, Recipe(clusters="text", reading=ReadingOptions(group_by="act")), Tools(encoders={})
+        tmp_path / "run",
+        source,
+        Recipe(clusters="text", reading=ReadingOptions(group_by="act")),
+        Tools(encoders={}),
     )
     assert run.manifest()["encoders"] == {}
     assert run.manifest()["search"] == {"by": "key"}

@@ -52,8 +52,8 @@ def heal(
 
     Reads records from standard input and writes each to standard output as soon as it is done,
     with isaac_action, isaac_reason, isaac_source_id, isaac_confidence and more added. A response
-    stays if its wording is typical, or with --judge if it is judged safe; others are replaced if possible. A
-    line that cannot be used comes back unchanged, with the reason.
+    stays if its wording is typical, or with --judge if it is judged safe; others are replaced if
+    possible. A line that cannot be used comes back unchanged, with the reason.
 
     With a run of task-oriented dialogues, every system turn is healed: irrelevant text is removed,
     and if nothing would be left, a response with the same acts is drawn and filled with the turn's
@@ -74,11 +74,9 @@ def heal(
         for line in healer.heal_lines(sys.stdin.buffer):
             print_output(line)
     finally:
-        pipeline = healer.pipeline
-        _print_failures(
-            f"judge {judge}", "judgments, which count as not safe", pipeline.judge_failures
-        )
-        _print_failures(f"model {model}", "rewrites", pipeline.rewrite_failures)
+        failures = healer.pipeline.judge_failures
+        _print_failures(f"judge {judge}", "judgments, which count as not safe", failures)
+        _print_failures(f"model {model}", "rewrites", healer.pipeline.rewrite_failures)
 
 
 def _print_failures(name: str, calls: str, failures: FailureCount) -> None:

@@ -177,7 +177,7 @@ def demo(
             return
         result = curate_demo(out, tools)
     if as_json:
-        healed = [
+        replies = [
             {"context": context, "given": reply, **healed._asdict()}
             for context, reply, healed in result.healed
         ]
@@ -186,7 +186,7 @@ def demo(
             "unsafe_after": result.after.rate,
             "same_situation": result.same_situation.rate,
             "report": str(result.run.path / "report.html"),
-            "healed": healed,
+            "healed": replies,
         }
         print_output(dumps(facts))
         return

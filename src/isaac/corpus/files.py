@@ -262,7 +262,7 @@ def _select_members(
     if not members:
         names = ", ".join(shorten(info.filename, 40) for info in files[:10]) or "nothing"
         supported = ", ".join((*RECORD_FILE_SUFFIXES, *COMPRESSED_SUFFIXES))
-        raise CorpusError(f"no data files in {name}; supported: {supported}; in it: {names}")
+        raise CorpusError(f"no data files in {name}; supported: {supported}; found: {names}")
     encrypted = next((info.filename for info in members if info.flag_bits & 1), None)
     if encrypted is not None:
         raise CorpusError(

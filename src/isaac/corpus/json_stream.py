@@ -163,7 +163,7 @@ class _JsonScanner:
                 ):
                     raise self.describe_error(error) from None
             else:
-                # Otherwise a number might continue in the next part of the file.
+                # At the end of the window, a number might continue in the rest of the file.
                 if end < len(self.text) or self.ended:
                     break
             self.read_more()

@@ -146,6 +146,7 @@ def _time_encoder(encoder: Encoder, texts: UniqueTexts) -> tuple[float, Any]:
 
 
 def _time_search(layout: CanonicalCorpus, vectors: Any) -> float:
+    """Estimated seconds to search all contexts, from a search of the sample's ``vectors``."""
     start = time.perf_counter()
     find_neighbors(vectors[:64], vectors, 10)
     seconds = time.perf_counter() - start

@@ -87,13 +87,11 @@ def check_is_run_folder(run: Run) -> None:
     finished = {name for name in names if not name.endswith(PART_SUFFIX)} - {LOCK_FILE}
     was_reading = {"corpus.parquet"} <= finished <= set(INPUT_FILES)  # killed before the recipe
     if "recipe.yaml" not in names and finished and not was_reading:
-        raise RunError(
-            f"{run.path} is not empty and is not a run folder; choose another folder"
-        )
+        raise RunError(f"{run.path} is not empty and is not a run folder; choose another folder")
 
 
 def check_same_recipe(run: Run, recipe: Recipe) -> None:
-    """Raise `RunError` if the run has another recipe; one that has only read its input is emptied."""
+    """Raise `RunError` if the run has another recipe; empty it if it only read its input."""
     remove_stale_parts(run.path)
     if not (run.path / "recipe.yaml").exists():
         return

@@ -1,4 +1,4 @@
-"""The run folder: a curation on disk, where each finished step is a file and the manifest is last."""
+"""The run folder: a curation on disk, a file for each finished step, the manifest last."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Run:
         return Recipe.load(self.path / "recipe.yaml")
 
     def manifest(self) -> dict[str, Any]:
-        """Load the manifest: versions, checksums, timings. Raises `RunError` if the run is unfinished."""
+        """Load the manifest: versions, checksums, timings. Raises `RunError` if it is missing."""
         self.need_finished()
         return read_json(self.path / "manifest.json")
 
@@ -106,7 +106,7 @@ class Run:
         return replace(curation, stored_lineage=lineage)
 
     def prepared(self, recipe: Recipe, tools: Tools | None = None) -> Curation:
-        """Prepare a curation with a recipe from the neighborhoods that the run has; compute none."""
+        """Prepare a curation with a recipe from the run's own neighborhoods; compute none."""
         store = DiskStorage(self.folder, finished=True)
         return prepare(self.corpus(), recipe, (tools or Tools())._replace(store=store))
 
@@ -126,7 +126,7 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the run against other processes. Raises `RunError` if another process holds the lock."""
+        """Lock the run against other processes. Raises `RunError` if one of them holds the lock."""
         with exclusive_lock(self.path, "a run folder", f"works on {self.path}"):
             if self.folder.mirror is not None:
                 self.folder.mirror.fetch()
