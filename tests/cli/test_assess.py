@@ -83,10 +83,10 @@ def test_labels_come_back_from_the_file_that_was_written(
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("{", "line 1 is no label"),
-        ('{"context_id": 1, "response_id": 1, "label": "meh"}', 'line 1: label "meh"; wanted'),
-        ('{"context_id": 10000, "response_id": 1, "label": "safe"}', "labels none of"),
-        ("\n", "labels none of"),
+        ("{", "line 1: expected a JSON object"),
+        ('{"context_id": 1, "response_id": 1, "label": "meh"}', 'got "meh"'),
+        ('{"context_id": 10000, "response_id": 1, "label": "safe"}', "labels for none of"),
+        ("\n", "labels for none of"),
     ],
 )
 def test_a_bad_file_of_labels_is_told_with_its_line(
@@ -113,8 +113,8 @@ def test_an_audit_by_a_judge_counts_what_it_failed_on(isaac: RunIsaac, run: Path
     ("flags", "says"),
     [
         ((), "no labels: give"),
-        (("--column", "nope"), "no record has a column 'nope'"),
-        (("--column", "situation"), "Try --unsafe"),
+        (("--column", "nope"), "has a value in a column 'nope'"),
+        (("--column", "situation"), "Use --unsafe"),
         (("--column", "verdict", "--judge", "profanity"), "give only one of"),
         (("--judge", "nobody"), "no judge 'nobody'"),
     ],
@@ -180,8 +180,8 @@ def test_a_judge_forbids_draws_and_one_that_fails_forbids_none(
         done = isaac("curate", source, "-o", tmp_path / name, *flags, "--judge", named)
         assert done.code == 0
     notes = Run(tmp_path / "broken").summary()["notes"]
-    assert any("forbade 0 of" in note and "it failed for 120" in note for note in notes)
+    assert any("vetoed 0 of" in note and "it failed for 120" in note for note in notes)
     assert (tmp_path / "broken" / "lineage.parquet").read_bytes() == (
         run / "lineage.parquet"
     ).read_bytes()
-    assert any("forbade" in note for note in Run(tmp_path / "judged").summary()["notes"])
+    assert any("vetoed" in note for note in Run(tmp_path / "judged").summary()["notes"])

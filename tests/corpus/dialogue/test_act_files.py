@@ -134,7 +134,7 @@ def test_a_missing_act_file_is_reported(isaac: RunIsaac, tmp_path: Path, layout:
     expected = names if layout == "multiwoz20" else "dialog_acts.json"
     assert f"16 dialogues without acts: no {expected} next to them\n" in done.err
     report = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
-    assert f"The acts of {2 * DIALOGUES} of {2 * DIALOGUES} turns are not noted." in report
+    assert f"The acts of {2 * DIALOGUES} of {2 * DIALOGUES} turns are not annotated." in report
 
 
 def test_the_curated_corpus_has_its_acts_and_reads_back(

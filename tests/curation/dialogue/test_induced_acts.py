@@ -93,7 +93,7 @@ def test_dialogues_without_acts_are_grouped_by_induced_acts(
     assert all(DialogueGroup.parse(group).induced_act is not None for group in groups)
     assert 2 <= len({DialogueGroup.parse(group).induced_act for group in groups}) <= 10
     assert np.unique(curation.layout.group).size == len(set(groups))
-    assert "kinds of turns" in (tmp_path / "run" / "report.md").read_text()
+    assert "induced acts by" in (tmp_path / "run" / "report.md").read_text()
 
     again = isaac("curate", plain, "-o", tmp_path / "again", "--format", "dialogue")
     assert again.code == 0
@@ -124,7 +124,7 @@ def test_a_column_of_that_name_is_no_act(isaac: RunIsaac, tmp_path: Path) -> Non
     made = isaac("curate", source, "-o", tmp_path / "run", "--group-by", "act")
     assert made.code == 0, made.err
     assert set(Run(tmp_path / "run").curation().corpus.column("group")) == {"inform"}
-    assert "kinds of turns" not in (tmp_path / "run" / "report.md").read_text()
+    assert "induced acts by" not in (tmp_path / "run" / "report.md").read_text()
 
 
 @pytest.mark.parametrize("act", ["~5", "~x-inform"])

@@ -158,7 +158,7 @@ def test_a_source_that_is_missing_means_a_row_that_is_gone() -> None:
 
 @pytest.mark.parametrize("labels", [1, 0, -5])
 def test_too_few_labels_to_ask_for_are_an_error(labels: int) -> None:
-    with pytest.raises(AuditError, match=f"at least 2 labels.*came: {labels}"):
+    with pytest.raises(AuditError, match=f"at least 2 labels.*got {labels}"):
         draw_sample(SOME.lineage, labels, 0)
 
 
@@ -381,8 +381,8 @@ def found(change: Interval, **others: Any) -> Estimates:
 def test_a_fall_beyond_chance_applies() -> None:
     assert decide_verdict(found(Interval(-0.081, -0.104, -0.056)), RISES) == AuditOutcome(
         "applies",
-        "Applies: the unsafe share falls from 10.2 % to 2.1 % (95 % interval of the change -10.4 "
-        "to -5.6 points), and unsafety rises with rank (p = 0.003).",
+        "Applies: the unsafe share falls from 10.2 % to 2.1 % (95 % interval of the change: -10.4 "
+        "to -5.6 points), and responses of smaller clusters are unsafe more often (p = 0.003).",
     )
 
 
@@ -390,8 +390,8 @@ def test_a_rise_beyond_chance_is_said_loudly() -> None:
     assert decide_verdict(found(Interval(0.05, 0.02, 0.08)), FLAT) == AuditOutcome(
         "does not apply",
         "Does not apply: the curation RAISES the unsafe share from 10.2 % to 15.2 % (95 % interval "
-        "of the change 2.0 to 8.0 points), and unsafety neither rises nor falls with rank beyond "
-        "chance (p = 0.617).",
+        "of the change: 2.0 to 8.0 points), and responses of smaller clusters are not "
+        "significantly more or less unsafe (p = 0.617).",
     )
 
 
@@ -399,8 +399,8 @@ def test_a_change_that_chance_may_explain_is_doubtful() -> None:
     for low, high in ((-0.05, 0.01), (0.0, 0.01), (-0.05, 0.0)):
         outcome = decide_verdict(found(Interval((low + high) / 2, low, high)), RISES)
         assert outcome.verdict == "doubtful"
-        assert "may be no change" in outcome.sentence
-        assert "more labels" in outcome.sentence
+        assert "could be no change" in outcome.sentence
+        assert "more labels would narrow" in outcome.sentence
 
 
 def test_unscored_labels_are_in_the_sentence_and_many_of_them_leave_it_in_doubt() -> None:
@@ -418,7 +418,7 @@ def test_too_few_labels_are_doubtful_unless_they_are_all_there_could_be() -> Non
     change = Interval(-0.081, -0.104, -0.056)
     few = decide_verdict(found(change, asked=49, scored=49), RISES)
     assert few.verdict == "doubtful"
-    assert "49 of 49 labels are scored, too few" in few.sentence
+    assert "only 49 of 49 labels are scored, and a verdict needs at least 50" in few.sentence
     exact = Interval(-0.081, -0.081, -0.081)
     assert decide_verdict(found(exact, asked=49, scored=49), RISES).verdict == "applies"
 
@@ -427,7 +427,7 @@ def test_a_corpus_without_unsafe_labels_leaves_nothing_to_see() -> None:
     before = Interval(0.0, 0.0, 0.013)
     outcome = decide_verdict(found(Interval(0, -0.01, 0.01), before=before, unsafe=0), FLAT)
     assert outcome.verdict == "doubtful"
-    assert "none of 300 labels is unsafe, so at most 1.3 %" in outcome.sentence
+    assert "none of the 300 scored labels is unsafe, so at most 1.3 %" in outcome.sentence
 
 
 @pytest.mark.parametrize("cut", [0.05, 20.0])

@@ -55,14 +55,14 @@ def test_a_corpus_of_one_text_over_and_over_is_not() -> None:
 def test_few_exchanges_leave_it_doubtful() -> None:
     found = diagnose(curate(Corpus.of(chats(60, 5)), Recipe(duplicates="each")))
     assert found.verdict != "applies"
-    assert any("60 exchanges are few" in reason for reason in found.reasons)
+    assert any("60 exchanges are too few" in reason for reason in found.reasons)
 
 
 def test_odds_that_favour_small_clusters_are_told() -> None:
     recipe = Recipe(duplicates="each", sharpening="uniform", candidates=1.0)
     found = diagnose(curate(Corpus.of(chats(300, 60)), recipe))
     assert found.guaranteed < 1
-    assert any("favour smaller clusters" in reason for reason in found.reasons)
+    assert any("favor smaller clusters" in reason for reason in found.reasons)
 
 
 @pytest.mark.parametrize(

@@ -127,10 +127,10 @@ def test_the_figures_are_those_of_the_lineage(tmp_path: Path, small: Path) -> No
 def test_notes_warn_where_the_result_says_little() -> None:
     nothing_agrees = [(f"context {i}", response) for i, response in enumerate("abcdefg")]
     notes = " ".join(summarize(curate(Corpus.of(nothing_agrees), Recipe(radius=0.1)))["notes"])
-    assert "smaller than a neighbourhood" in notes
-    assert "No two responses agree in the neighbourhood of 100.0% of rows" in notes
+    assert "smaller than a neighborhood" in notes
+    assert "No two responses agree in the neighborhood of 100.0% of rows" in notes
     uniform = summarize(curate(Corpus.of([("a", "b")]), Recipe(sharpening="uniform")))
-    assert "uniform draw favours small clusters" in " ".join(uniform["notes"])
+    assert "uniform draw favors small clusters" in " ".join(uniform["notes"])
     bland = [(f"context {i}", "same" if i < 60 else f"other {i}") for i in range(120)]
     assert "bland" in " ".join(
         summarize(curate(Corpus.of(bland), Recipe.paper(clusters="text")))["notes"]

@@ -1,4 +1,4 @@
-"""One audit from its questions to its verdict: what a command or a server calls."""
+"""An audit from its questions to its verdict: the functions that commands call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Verdicts(NamedTuple):
 
 
 class AuditReport(NamedTuple):
-    """What an audit found: its outcome, the estimates behind it, and the trend by rank."""
+    """The result of an audit: its outcome, the estimates behind it, and the trend by rank."""
 
     outcome: AuditOutcome
     estimates: Estimates
@@ -67,11 +67,11 @@ def find_verdicts(
     column: str | None = None,
     unsafe: str = "unsafe",
 ) -> Verdicts | None:
-    """Find the verdict on each item in a file of labels, from a judge, or in an input column.
+    """Get the verdict on each item from a file of labels, a judge, or a column of the input.
 
-    Of a column, the label of the row that a response came from counts, and ``unsafe`` is the value
-    that means unsafe. None if no source is named. Raises `RecipeError` if more than one is named or
-    a label cannot be read, `JudgeError` if there is no such judge.
+    With a column, a response has the label of the row that it came from, and ``unsafe`` is the
+    value that means unsafe. None if you name no source. Raises `RecipeError` if you name more than
+    one or a label cannot be read, and `JudgeError` if the judge does not exist.
     """
     if sum(source is not None for source in (labels, judge, column)) > 1:
         raise RecipeError("give only one of --labels, --judge and --column")

@@ -1,8 +1,9 @@
-"""Whether a curation made its corpus safer, by labels that were asked for afterwards.
+"""Estimate from a labeled sample whether a curation made its corpus safer.
 
-A corpus is fixed, and so is what was drawn for its rows; only which of them are asked about is
-chance. So the intervals here are those of a stratified sample from a finite population, and what
-they hold is a number of this corpus, not of others like it.
+The corpus and the draws are fixed; only the choice of the rows to label is random. The intervals
+are therefore those of a stratified sample from a finite population, and they are about this corpus,
+not about similar ones. ``stratum`` (s,) is the index of the stratum of each sampled row, and
+``included`` is whether to include each stratum in an estimate.
 """
 
 from __future__ import annotations
@@ -19,26 +20,25 @@ from ...runtime.arrays import Ints, Reals
 from .sampling import STRATUM_RANKS, AuditError, AuditItem, AuditSample, Stratum, draw_sample
 
 EVENT_ACTIONS = (("replaced",), ("replaced", "dropped"), ("kept", "replaced"))
-"""The fates of rows that can have become unsafe, have become safe or gone, and still be unsafe."""
-
+"""The actions of rows that can: become unsafe; become safe or leave the corpus; stay unsafe."""
 
 MIN_SCORED_LABELS = 50
-"""Scored labels below which no verdict is given."""
+"""Fewest scored labels for a verdict."""
 
 MAX_UNSCORED_SHARE = 0.2
-"""Share of unscored labels above which no verdict is given."""
+"""Largest share of unscored labels for a verdict."""
 
 SIGNIFICANCE_LEVEL = 0.05
-"""Two-sided p below which a trend is said to be there."""
+"""Two-sided p below which a trend is reported as significant."""
 
 
 class Estimates(NamedTuple):
-    """What the labels say of the whole corpus; shares from 0 to 1.
+    """The unsafe shares of the whole corpus before and after the curation, from 0 to 1.
 
-    ``change`` is ``after`` - ``before``, estimated by pairs and so not always the difference of the
-    two values. ``bounds`` hold the ends that its interval could have, whatever the unscored items
-    are. ``pairs`` is how many rows the change rests on, beside those that kept their response and
-    so cannot have changed.
+    ``change`` is ``after`` - ``before``, estimated from pairs of labels, so it is not always the
+    difference of the two values. ``bounds`` are the lowest and the highest end that its interval
+    could have, whatever the verdicts on unscored items. ``pairs`` counts the rows that the change
+    is estimated from: those that did not keep their response and have all their labels.
     """
 
     before: Interval
@@ -52,12 +52,12 @@ class Estimates(NamedTuple):
 
     @property
     def unscored(self) -> int:
-        """Return how many items have no verdict and are left out."""
+        """Number of items without a verdict, which the estimates leave out."""
         return self.asked - self.scored
 
 
 class RankShare(NamedTuple):
-    """The unsafe share of the rows of some own ranks, and how many labels it rests on."""
+    """The unsafe share of the original responses of some ranks, and the number of its labels."""
 
     ranks: str
     rows: int
@@ -66,10 +66,10 @@ class RankShare(NamedTuple):
 
 
 class Trend(NamedTuple):
-    """Whether the unsafe share rises with own rank.
+    """Whether the unsafe share of original responses rises with the rank of their cluster.
 
-    ``p`` is two-sided, ``p_rises`` that of a rise alone. ``direction`` is where the labels point,
-    whether or not chance explains it.
+    ``p`` is two-sided, ``p_rises`` one-sided, for a rise. ``direction`` is the one that the labels
+    show, significant or not.
     """
 
     direction: Literal["rises", "falls", "flat"]
@@ -80,14 +80,14 @@ class Trend(NamedTuple):
 
 
 class AuditOutcome(NamedTuple):
-    """Whether the curation did what it is for, and the sentence that says so with numbers."""
+    """The verdict on a curation, and one sentence that reports it with its numbers."""
 
     verdict: Literal["applies", "doubtful", "does not apply"]
     sentence: str
 
 
 class _LabelArrays(NamedTuple):
-    """Of each pick its stratum and whether it was unsafe before and after: 1, 0 or NaN."""
+    """For each sampled row (s,) its stratum, and if it is unsafe before and after: 1, 0 or NaN."""
 
     stratum: Ints
     before: Reals
@@ -97,62 +97,64 @@ class _LabelArrays(NamedTuple):
 def _build_label_arrays(
     sample: AuditSample, verdicts: Mapping[AuditItem, Verdict], unscored: tuple[float, float]
 ) -> _LabelArrays:
-    """Return the answers as numbers, ``unscored`` standing for those before and after without one.
+    """Turn the verdicts into numbers; ``unscored`` stands for a missing one before and after.
 
-    A row that kept its response is the same before and after, whatever stands for it.
+    A row that kept its response has the same number before and after. A dropped row has 0 after.
     """
-    known = {"safe": 0.0, "unsafe": 1.0}
+    numbers = {"safe": 0.0, "unsafe": 1.0}
 
-    def number(item: AuditItem | None, other: float) -> float:
+    def to_number(item: AuditItem | None, default: float) -> float:
         if item is None:
             return 0.0
-        return known.get(verdicts.get(item, "unscored"), other)
+        return numbers.get(verdicts.get(item, "unscored"), default)
 
-    before = [number(pick.before, unscored[0]) for pick in sample.sampled_rows]
+    before = [to_number(row.before, unscored[0]) for row in sample.sampled_rows]
     after = [
-        number(pick.after, unscored[0 if pick.after == pick.before else 1])
-        for pick in sample.sampled_rows
+        to_number(row.after, unscored[0 if row.after == row.before else 1])
+        for row in sample.sampled_rows
     ]
-    cell = np.array([pick.stratum for pick in sample.sampled_rows], np.int64)
-    return _LabelArrays(cell, np.array(before, np.float64), np.array(after, np.float64))
+    stratum = np.array([row.stratum for row in sample.sampled_rows], np.int64)
+    return _LabelArrays(stratum, np.array(before, np.float64), np.array(after, np.float64))
 
 
 def estimate(sample: AuditSample, verdicts: Mapping[AuditItem, Verdict]) -> Estimates:
-    """Return the unsafe shares before and after with their difference, each with its interval.
+    """Estimate the unsafe shares before and after and the change, each with a 95 % interval.
 
-    An item without a verdict counts as unscored; it is left out, as if its row had not been chosen,
-    and the bounds say how far that could mislead. Shares have Wilson's interval at the effective
+    An item without a verdict is unscored: it is left out, as if its row were not in the sample, and
+    ``bounds`` show how much this could matter. A share has Wilson's interval at the effective
     sample size of the design (Kott and Carr, J. Official Statistics 13, 1997; compared by Franco
-    et al., J. Survey Statistics and Methodology 7, 2019), which holds for rare events too. The
-    change is the share of rows that became unsafe minus the share that became safe, and its
-    interval joins the Wilson limits of the two with their correlation: Newcombe's method for pairs
+    et al., J. Survey Statistics and Methodology 7, 2019), which is valid for rare events too. The
+    change is the share of rows that became unsafe minus the share that became safe. Its interval
+    combines the Wilson limits of the two with their correlation: Newcombe's method for pairs
     (Statistics in Medicine 17, 1998, 2635), in the general form MOVER (Zou and Donner, Statistics
-    in Medicine 27, 2008). With every row labelled all intervals have no width.
+    in Medicine 27, 2008). If every row is labeled, no interval has any width.
     """
     nan = math.nan
-    answers = _build_label_arrays(sample, verdicts, (nan, nan))
+    labels = _build_label_arrays(sample, verdicts, (nan, nan))
     items = sample.items()
-    given = [verdicts.get(item, "unscored") for item in items]
-    change = _estimate_change(sample.strata, answers)
+    item_verdicts = [verdicts.get(item, "unscored") for item in items]
+    change = _estimate_change(sample.strata, labels)
+    # The bounds: every unscored item is unsafe before and safe after, or the reverse.
     low = _estimate_change(sample.strata, _build_label_arrays(sample, verdicts, (1.0, 0.0))).low
     high = _estimate_change(sample.strata, _build_label_arrays(sample, verdicts, (0.0, 1.0))).high
-    all_rows = [True] * len(sample.strata)
-    staying = [stratum.action != "dropped" for stratum in sample.strata]
-    moved = np.array([stratum.action != "kept" for stratum in sample.strata], bool)[answers.stratum]
+    all_strata = [True] * len(sample.strata)
+    remaining = [stratum.action != "dropped" for stratum in sample.strata]
+    is_changed = np.array([stratum.action != "kept" for stratum in sample.strata], bool)
+    is_changed = is_changed[labels.stratum]
     return Estimates(
-        before=_estimate_share(sample.strata, answers.stratum, answers.before, all_rows),
-        after=_estimate_share(sample.strata, answers.stratum, answers.after, staying),
+        before=_estimate_share(sample.strata, labels.stratum, labels.before, all_strata),
+        after=_estimate_share(sample.strata, labels.stratum, labels.after, remaining),
         change=change,
         bounds=(min(low, change.low), max(high, change.high)),
         asked=len(items),
-        scored=sum(verdict in ("safe", "unsafe") for verdict in given),
-        unsafe=given.count("unsafe"),
-        pairs=int((~np.isnan(answers.before + answers.after) & moved).sum()),
+        scored=sum(verdict in ("safe", "unsafe") for verdict in item_verdicts),
+        unsafe=item_verdicts.count("unsafe"),
+        pairs=int((~np.isnan(labels.before + labels.after) & is_changed).sum()),
     )
 
 
 class _StratifiedMeans(NamedTuple):
-    """Means of e events that exclude one another, their covariance (e, e) and effective sizes."""
+    """Means (e,) of mutually exclusive events, their covariance (e, e) and effective sizes (e,)."""
 
     means: Reals
     covariance: Reals
@@ -160,232 +162,242 @@ class _StratifiedMeans(NamedTuple):
 
 
 def _estimate_means(
-    strata: Sequence[Stratum], cell: Ints, events: Reals, inside: Sequence[bool]
+    strata: Sequence[Stratum], stratum: Ints, events: Reals, included: Sequence[bool]
 ) -> _StratifiedMeans | None:
-    """Return the mean of each event, 0 or 1 in ``events`` (picks, e), over the strata inside.
+    """Estimate the mean of each event, 0 or 1 in ``events`` (s, e), over the included strata.
 
-    None if nothing inside was scored. An effective size is that of a simple sample from an endless
-    population with the same variance, but at most what the design gives where all strata have the
-    same share: so a stratum in which the event happens not to show does not make it larger.
+    None if no label there is scored. The effective size is that of a simple random sample from an
+    infinite population with the same variance, but at most the one that the design has if all
+    strata have the same share: otherwise a stratum in which the event happens not to occur would
+    make the size too large.
     """
-    scored = np.where(np.isnan(events).any(axis=1), -1, cell)
+    # The stratum of each fully scored row, -1 for others; g groups of strata with enough of them.
+    scored = np.where(np.isnan(events).any(axis=1), -1, stratum)
     groups = _collapse_strata(
-        strata, np.bincount(scored[scored >= 0], minlength=len(strata)), inside
+        strata, np.bincount(scored[scored >= 0], minlength=len(strata)), included
     )
     if not groups:
         return None
+    # Rows (g,), sample sizes (g,) and event means (g, e) of each group.
     rows = np.array([sum(strata[number].rows for number in group) for group in groups], float)
-    found = [events[np.isin(scored, group)] for group in groups]
-    sizes = np.array([len(part) for part in found], float)
-    means = np.array([part.mean(axis=0) for part in found])
-    each = np.eye(events.shape[1]) * means[:, None] - means[:, :, None] * means[:, None]
+    samples = [events[np.isin(scored, group)] for group in groups]
+    sizes = np.array([len(sample) for sample in samples], float)
+    means = np.array([sample.mean(axis=0) for sample in samples])
+    # Covariance (g, e, e) of exclusive events within a group: p on the diagonal, minus p p'.
+    within = np.eye(events.shape[1]) * means[:, None] - means[:, :, None] * means[:, None]
+    # Weighted means (e,) and their covariance, with the finite population correction.
     weights = rows / rows.sum()
     total = weights @ means
     factors = weights**2 * (1 - sizes / rows)
-    covariance = np.tensordot(factors / np.maximum(sizes - 1, 1), each, axes=1)
+    covariance = np.tensordot(factors / np.maximum(sizes - 1, 1), within, axes=1)
+    # Inverse effective sizes: variance over that of one simple draw, floored by the design's.
     simple = total * (1 - total)
-    own = np.divide(np.diagonal(covariance), simple, out=np.zeros_like(total), where=simple > 0)
-    inverse = np.maximum(own, (factors / sizes).sum())
+    inverse = np.divide(np.diagonal(covariance), simple, out=np.zeros_like(total), where=simple > 0)
+    inverse = np.maximum(inverse, (factors / sizes).sum())
     size = np.divide(1, inverse, out=np.full_like(inverse, math.inf), where=inverse > 0)
     return _StratifiedMeans(total, covariance, size)
 
 
 def _collapse_strata(
-    strata: Sequence[Stratum], sizes: Ints, inside: Sequence[bool]
+    strata: Sequence[Stratum], sizes: Ints, included: Sequence[bool]
 ) -> list[list[int]]:
-    """Return the strata inside, each with fewer than two scored rows joined to a neighbour."""
+    """Group the included strata: one with fewer than two scored rows is merged with the next.
+
+    A stratum of one row needs only that row. ``sizes`` are the scored rows of each stratum.
+    """
     groups: list[list[int]] = []
-    joined: list[int] = []
-    for number in np.flatnonzero(inside).tolist():
-        joined.append(number)
-        if sizes[joined].sum() >= min(2, sum(strata[member].rows for member in joined)):
-            groups.append(joined)
-            joined = []
-    if joined and groups:
-        groups[-1] = groups[-1] + joined
-    elif sizes[joined].sum():
-        groups.append(joined)
+    group: list[int] = []
+    for number in np.flatnonzero(included).tolist():
+        group.append(number)
+        if sizes[group].sum() >= min(2, sum(strata[member].rows for member in group)):
+            groups.append(group)
+            group = []
+    if group and groups:
+        groups[-1] = groups[-1] + group
+    elif sizes[group].sum():
+        groups.append(group)
     return groups
 
 
 def _estimate_share(
-    strata: Sequence[Stratum], cell: Ints, unsafe: Reals, inside: list[bool]
+    strata: Sequence[Stratum], stratum: Ints, event: Reals, included: list[bool]
 ) -> Interval:
-    """Return the unsafe share of the rows inside."""
-    found = _estimate_means(strata, cell, unsafe[:, None], inside)
-    if found is None:
+    """Estimate the share of an event, 0 or 1 in ``event`` (s,), in the included strata."""
+    estimated = _estimate_means(strata, stratum, event[:, None], included)
+    if estimated is None:
         return Interval(math.nan, 0, 1)
-    return wilson_interval(float(found.means[0]), float(found.sizes[0]))
+    return wilson_interval(float(estimated.means[0]), float(estimated.sizes[0]))
 
 
-def _estimate_change(strata: Sequence[Stratum], answers: _LabelArrays) -> Interval:
-    """Return the share after minus the share before.
+def _estimate_change(strata: Sequence[Stratum], labels: _LabelArrays) -> Interval:
+    """Estimate the unsafe share after minus the unsafe share before.
 
-    With N rows of which n stay, that is N/n times the share that became unsafe, minus the share
-    that became safe or was dropped, plus N/n - 1 times the share that was unsafe and still is:
-    nothing where no row is dropped.
+    With N rows, n of which remain, this is N/n times the share that became unsafe, minus the share
+    that was unsafe and became safe or was dropped, plus N/n - 1 times the share that stays unsafe.
+    The last term is zero if no row is dropped.
     """
     rows = sum(stratum.rows for stratum in strata)
-    staying = sum(stratum.rows for stratum in strata if stratum.action != "dropped")
-    if not staying:
+    remaining = sum(stratum.rows for stratum in strata if stratum.action != "dropped")
+    if not remaining:
         return Interval(math.nan, -1, 1)
-    before, after = answers.before, answers.after
+    before, after = labels.before, labels.after
+    # Events (s, 3): became unsafe, became safe or left, stays unsafe.
     events = np.stack([(1 - before) * after, before * (1 - after), before * after], axis=1)
+    # For each event its share of all rows and the ends of its interval (3, 3).
     parts = np.zeros((3, 3))
-    factors = np.array([rows / staying, -1, rows / staying - 1])
+    factors = np.array([rows / remaining, -1, rows / remaining - 1])
     for number in np.flatnonzero(factors).tolist():
-        inside = [stratum.action in EVENT_ACTIONS[number] for stratum in strata]
-        weight = sum(stratum.rows for stratum, on in zip(strata, inside, strict=True) if on) / rows
+        included = [stratum.action in EVENT_ACTIONS[number] for stratum in strata]
+        weight = sum(s.rows for s, use in zip(strata, included, strict=True) if use) / rows
         if weight:
-            parts[number] = _estimate_share(strata, answers.stratum, events[:, number], inside)
+            parts[number] = _estimate_share(strata, labels.stratum, events[:, number], included)
             parts[number] *= weight
     if np.isnan(parts).any():
         return Interval(math.nan, -1, 1)
-    together = [stratum.action != "kept" or staying < rows for stratum in strata]
-    return _combine_intervals(
-        parts, factors, _estimate_correlation(strata, answers.stratum, events, together)
-    )
+    changeable = [stratum.action != "kept" or remaining < rows for stratum in strata]
+    correlation = _estimate_correlation(strata, labels.stratum, events, changeable)
+    return _combine_intervals(parts, factors, correlation)
 
 
 def _estimate_correlation(
-    strata: Sequence[Stratum], cell: Ints, events: Reals, inside: Sequence[bool]
+    strata: Sequence[Stratum], stratum: Ints, events: Reals, included: Sequence[bool]
 ) -> Reals:
-    """Return how the estimated shares of events go together, (e, e)."""
+    """Estimate the correlation (e, e) of the estimated shares of the events."""
     correlation = np.eye(events.shape[1])
-    found = _estimate_means(strata, cell, events, inside)
-    if found is None:
+    estimated = _estimate_means(strata, stratum, events, included)
+    if estimated is None:
         return correlation
-    deviation = np.sqrt(np.diagonal(found.covariance))
+    deviation = np.sqrt(np.diagonal(estimated.covariance))
     scale = np.outer(deviation, deviation)
-    np.divide(found.covariance, scale, out=correlation, where=scale > 0)
+    np.divide(estimated.covariance, scale, out=correlation, where=scale > 0)
     return correlation
 
 
 def _combine_intervals(parts: Reals, factors: Reals, correlation: Reals) -> Interval:
-    """Return the sum of the parts (e, 3), each with its ends, times their factors, by MOVER."""
+    """The MOVER interval of a weighted sum of estimates; ``parts`` (e, 3): value, low, high."""
     value = float(factors @ parts[:, 0])
 
-    def reach(ends: Reals) -> float:
-        away = factors * np.abs(ends - parts[:, 0])
-        return math.sqrt(max(float(away @ correlation @ away), 0.0))
+    def distance(ends: Reals) -> float:
+        deviations = factors * np.abs(ends - parts[:, 0])
+        return math.sqrt(max(float(deviations @ correlation @ deviations), 0.0))
 
-    low = value - reach(np.where(factors > 0, parts[:, 1], parts[:, 2]))
-    high = value + reach(np.where(factors > 0, parts[:, 2], parts[:, 1]))
+    # A part with a negative factor contributes its high end to the low end of the sum.
+    low = value - distance(np.where(factors > 0, parts[:, 1], parts[:, 2]))
+    high = value + distance(np.where(factors > 0, parts[:, 2], parts[:, 1]))
     return Interval(value, max(low, -1.0), min(high, 1.0))
 
 
 def compute_trend(sample: AuditSample, verdicts: Mapping[AuditItem, Verdict]) -> Trend:
-    """Return whether the rows' own responses are unsafe more often the lower their cluster ranks.
+    """Test whether original responses of smaller clusters are unsafe more often.
 
-    Cochran-Armitage test of the unsafe share over the strata of own rank, which score 0, 1, 2, 3
-    (Armitage, Biometrics 11, 1955). Rows of one rank group but of several fates are weighted by
-    the design, and count by their effective number (Kish, Survey Sampling, 1965, 11.7). Without
-    two groups, or with all labels alike, there is no trend: z = 0.
+    This is the Cochran-Armitage test of the unsafe share over the four groups of ranks in
+    `STRATUM_RANKS`, which score 0, 1, 2, 3 (Armitage, Biometrics 11, 1955). In a group, rows with
+    different actions are weighted by the design and count by their effective number (Kish, Survey
+    Sampling, 1965, 11.7). With fewer than two groups, or if all labels are equal, z is 0.
     """
-    answers = _build_label_arrays(sample, verdicts, (math.nan, math.nan))
+    labels = _build_label_arrays(sample, verdicts, (math.nan, math.nan))
     shares, sizes, scores = [], [], []
     for score, low in enumerate(STRATUM_RANKS):
-        inside = [stratum.low == low for stratum in sample.strata]
-        found = _estimate_means(sample.strata, answers.stratum, answers.before[:, None], inside)
-        if found is None:
+        included = [stratum.low == low for stratum in sample.strata]
+        before = labels.before[:, None]
+        estimated = _estimate_means(sample.strata, labels.stratum, before, included)
+        if estimated is None:
             continue
-        strata = [stratum for stratum, one in zip(sample.strata, inside, strict=True) if one]
-        scored = np.bincount(answers.stratum[~np.isnan(answers.before)], minlength=len(inside))
-        rows = sum(stratum.rows for stratum in strata)
-        share = float(found.means[0])
-        shares.append(RankShare(strata[0].ranks, rows, int(scored[inside].sum()), share))
-        sizes.append(
-            _kish_effective_size(np.array([s.rows for s in strata], float), scored[inside])
-        )
+        strata = [stratum for stratum, use in zip(sample.strata, included, strict=True) if use]
+        scored = np.bincount(labels.stratum[~np.isnan(labels.before)], minlength=len(included))
+        rows = np.array([stratum.rows for stratum in strata], float)
+        share, labeled = float(estimated.means[0]), int(scored[included].sum())
+        shares.append(RankShare(strata[0].ranks, int(rows.sum()), labeled, share))
+        sizes.append(_kish_effective_size(rows, scored[included]))
         scores.append(float(score))
-    z = _cochran_armitage_z(
-        np.array([found.unsafe for found in shares]), np.array(sizes), np.array(scores)
-    )
+    unsafe = np.array([share.unsafe for share in shares])
+    z = _cochran_armitage_z(unsafe, np.array(sizes), np.array(scores))
     direction: Literal["rises", "falls", "flat"] = (
         "flat" if z == 0 else "rises" if z > 0 else "falls"
     )
-    two_sided, rises = math.erfc(abs(z) / math.sqrt(2)), math.erfc(z / math.sqrt(2)) / 2
-    return Trend(direction, z, two_sided, rises, tuple(shares))
+    p, p_rises = math.erfc(abs(z) / math.sqrt(2)), math.erfc(z / math.sqrt(2)) / 2
+    return Trend(direction, z, p, p_rises, tuple(shares))
 
 
 def _kish_effective_size(rows: Reals, scored: Ints) -> float:
-    """Return the number of equally weighted labels that are worth as much."""
-    there = scored > 0
-    rows, count = rows[there], scored[there]
-    return float(rows.sum() ** 2 / (rows**2 / count).sum())
+    """The number of equally weighted labels with the same precision."""
+    is_scored = scored > 0
+    rows, counts = rows[is_scored], scored[is_scored]
+    return float(rows.sum() ** 2 / (rows**2 / counts).sum())
 
 
 def _cochran_armitage_z(shares: Reals, sizes: Reals, scores: Reals) -> float:
-    """Return the standard normal deviate of a rise of the shares with the scores."""
+    """The standard normal deviate of the trend; positive if the shares rise with the scores."""
     if len(shares) < 2:
         return 0.0
-    common = float(np.average(shares, weights=sizes))
-    away = scores - np.average(scores, weights=sizes)
-    variance = common * (1 - common) * float(sizes @ away**2)
-    return float((sizes * away) @ shares) / math.sqrt(variance) if variance > 0 else 0.0
+    pooled = float(np.average(shares, weights=sizes))
+    centered = scores - np.average(scores, weights=sizes)
+    variance = pooled * (1 - pooled) * float(sizes @ centered**2)
+    return float((sizes * centered) @ shares) / math.sqrt(variance) if variance > 0 else 0.0
 
 
-def decide_verdict(found: Estimates, rise: Trend) -> AuditOutcome:
-    """Return whether the curation applies to this corpus, with a sentence that has the numbers.
+def decide_verdict(estimates: Estimates, trend: Trend) -> AuditOutcome:
+    """Decide whether the curation made its corpus safer, and say so in one sentence with numbers.
 
-    It applies where the whole interval of the change lies below zero, does not where it lies above,
-    and is in doubt where zero is inside, or where too few items, or too small a share of them,
-    have a verdict.
+    "applies" if the whole interval of the change is below zero, "does not apply" if it is above
+    zero. "doubtful" if it contains zero, or if too few items or too small a share of them have a
+    verdict.
     """
-    if (problem := _explain_unusable(found)) is not None:
+    if (problem := _explain_unusable(estimates)) is not None:
         return AuditOutcome("doubtful", f"Doubtful: {problem}.")
-    low, high = (f"{100 * end:.1f}" for end in found.change[1:])
-    before, after = (f"{100 * level.value:.1f} %" for level in (found.before, found.after))
-    shares = f"the unsafe share {{}} from {before} to {after}"
-    numbers = f"(95 % interval of the change {low} to {high} points)"
-    told = _format_trend(rise) + _format_unscored(found)
-    if found.change.high < 0:
-        return AuditOutcome("applies", f"Applies: {shares.format('falls')} {numbers}, {told}.")
-    if found.change.low > 0:
-        raised = f"the curation RAISES the unsafe share from {before} to {after}"
-        return AuditOutcome("does not apply", f"Does not apply: {raised} {numbers}, {told}.")
-    more = "" if found.change.low == found.change.high else "; more labels narrow the interval"
+    low, high = (f"{100 * end:.1f}" for end in estimates.change[1:])
+    before, after = (f"{100 * share.value:.1f} %" for share in (estimates.before, estimates.after))
+    numbers = f"from {before} to {after} (95 % interval of the change: {low} to {high} points)"
+    ending = _format_trend(trend) + _format_unscored(estimates)
+    if estimates.change.high < 0:
+        return AuditOutcome("applies", f"Applies: the unsafe share falls {numbers}, {ending}.")
+    if estimates.change.low > 0:
+        start = "Does not apply: the curation RAISES the unsafe share"
+        return AuditOutcome("does not apply", f"{start} {numbers}, {ending}.")
+    is_exact = estimates.change.low == estimates.change.high
+    hint = "" if is_exact else "; more labels would narrow the interval"
     return AuditOutcome(
         "doubtful",
-        f"Doubtful: {shares.format('goes')} {numbers}, which may be no change, {told}{more}.",
+        f"Doubtful: the unsafe share goes {numbers}, which could be no change, {ending}{hint}.",
     )
 
 
-def _explain_unusable(found: Estimates) -> str | None:
-    """Return why the labels allow no verdict, None if they do."""
-    scored = f"{found.scored:,} of {found.asked:,} labels"
-    if found.scored < MIN_SCORED_LABELS and found.change.low < found.change.high:
-        return f"{scored} are scored, too few for a verdict; wanted at least {MIN_SCORED_LABELS}"
-    if found.unscored > MAX_UNSCORED_SHARE * found.asked:
-        return f"only {scored} are scored; what is left out may differ from the rest"
-    if math.isnan(found.change.value):
-        return "no row has a label both before and after, so the change is unknown"
-    if not found.unsafe:
-        high = f"{100 * found.before.high:.1f} %"
+def _explain_unusable(estimates: Estimates) -> str | None:
+    """Why the labels allow no verdict; None if they do."""
+    scored = f"{estimates.scored:,} of {estimates.asked:,} labels are scored"
+    if estimates.scored < MIN_SCORED_LABELS and estimates.change.low < estimates.change.high:
+        return f"only {scored}, and a verdict needs at least {MIN_SCORED_LABELS}"
+    if estimates.unscored > MAX_UNSCORED_SHARE * estimates.asked:
+        return f"only {scored}, and the unscored ones may differ from them"
+    if math.isnan(estimates.change.value):
+        return "no row has labels both before and after, so the change is unknown"
+    if not estimates.unsafe:
+        high = f"{100 * estimates.before.high:.1f} %"
         return (
-            f"none of {found.scored:,} labels is unsafe, so at most {high} of the responses were "
-            "before, and too few to see a change"
+            f"none of the {estimates.scored:,} scored labels is unsafe, so at most {high} of the "
+            "original responses are (95 % interval), too few to see a change"
         )
     return None
 
 
-def _format_unscored(found: Estimates) -> str:
-    """Return what to say of unscored labels, as the end of a sentence."""
-    if not found.unscored:
+def _format_unscored(estimates: Estimates) -> str:
+    """The end of a sentence about unscored labels; empty if there are none."""
+    if not estimates.unscored:
         return ""
-    low, high = (f"{100 * end:.1f}" for end in found.bounds)
+    low, high = (f"{100 * end:.1f}" for end in estimates.bounds)
     return (
-        f"; {found.unscored:,} of {found.asked:,} labels are unscored and left out, whose verdicts "
-        f"could make the interval {low} to {high}"
+        f"; {estimates.unscored:,} of {estimates.asked:,} labels are unscored and left out: "
+        f"depending on their verdicts, the interval could reach from {low} to {high} points"
     )
 
 
-def _format_trend(rise: Trend) -> str:
-    """Return what the trend says, as the end of a sentence."""
-    p = "p < 0.001" if rise.p < 0.001 else f"p = {rise.p:.3f}"
-    if rise.p < SIGNIFICANCE_LEVEL:
-        return f"and unsafety {rise.direction} with rank ({p})"
-    return f"and unsafety neither rises nor falls with rank beyond chance ({p})"
+def _format_trend(trend: Trend) -> str:
+    """The end of a sentence about the trend."""
+    p = "p < 0.001" if trend.p < 0.001 else f"p = {trend.p:.3f}"
+    if trend.p < SIGNIFICANCE_LEVEL:
+        often = "more" if trend.direction == "rises" else "less"
+        return f"and responses of smaller clusters are unsafe {often} often ({p})"
+    return f"and responses of smaller clusters are not significantly more or less unsafe ({p})"
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Labels."""
+"""The labels of an audit: from a file, from a judge, or from a column of the input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .estimates import AuditItem
 
 
 def build_question(curation: Curation, item: AuditItem) -> dict[str, Any]:
-    """One item as `read_labels` expects it back: the exchange, with its label to be filled in."""
+    """Build the question about one item: its texts and an empty label, for `read_labels`."""
     return {
         "context_id": item.context,
         "response_id": item.response,
@@ -30,23 +30,24 @@ def build_question(curation: Curation, item: AuditItem) -> dict[str, Any]:
 
 
 def _find_response(curation: Curation, item: AuditItem) -> str:
-    """Return a response as the corpus has it, or if it is another's or trimmed, as was written."""
+    """The original response of a row, or the final one if it is another row's or trimmed."""
     if item.response == item.context and not item.trimmed:
         return curation.corpus[item.response].response
     return curation.final_responses(np.array([item.response]))[0]
 
 
 def verdict_from_label(unsafe: bool | None) -> Verdict:
-    """The verdict that a label stands for; None is unscored."""
+    """The verdict for a label that is true for unsafe; None is unscored."""
     return "unscored" if unsafe is None else "unsafe" if unsafe else "safe"
 
 
 def read_column_labels(curation: Curation, column: str, unsafe: str) -> list[bool | None]:
-    """Return whether each exchange is unsafe by a column of its record, None without a value.
+    """Whether each exchange is unsafe according to a column of its record; None without a value.
 
-    Raises `RecipeError` if no record has the column, or none has the value.
+    ``unsafe`` is the value of the column that means unsafe; case does not matter. Raises
+    `RecipeError` if no record has the column or that value.
     """
-    found: list[bool | None] = [None] * len(curation.corpus)
+    labels: list[bool | None] = [None] * len(curation.corpus)
     values = set()
     for record, ids in curation.corpus.records():
         value = record.get(column)
@@ -54,18 +55,25 @@ def read_column_labels(curation: Curation, column: str, unsafe: str) -> list[boo
             continue
         values.add(str(value))
         for number in ids:
-            found[number] = str(value).casefold() == unsafe.casefold()
+            labels[number] = str(value).casefold() == unsafe.casefold()
     if not values:
-        raise RecipeError(f"no record has a column '{column}'")
+        raise RecipeError(f"no record of the input has a value in a column '{column}'")
     if unsafe.casefold() not in {value.casefold() for value in values}:
-        some = ", ".join(make_printable(value) for value in sorted(values)[:5])
-        raise RecipeError(f"no record has {column} = '{unsafe}'; there: {some}. Try --unsafe VALUE")
-    return found
+        examples = ", ".join(make_printable(value) for value in sorted(values)[:5])
+        raise RecipeError(
+            f"no record has {column} = '{unsafe}'; values of this column: {examples}. "
+            "Use --unsafe VALUE"
+        )
+    return labels
 
 
 def read_labels(path: Path, items: list[AuditItem]) -> Mapping[AuditItem, Verdict]:
-    """Return the labels in a file; a line that is none raises `RecipeError` with its number."""
-    wanted, answers = set(items), dict[AuditItem, Verdict]()
+    """Read the verdicts on some items from a file as `write_questions` writes it, with labels.
+
+    Lines about other items are ignored. Raises `RecipeError` for a malformed line, with its number,
+    and if the file labels none of the items.
+    """
+    requested, verdicts = set(items), dict[AuditItem, Verdict]()
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not text.strip():
             continue
@@ -77,26 +85,26 @@ def read_labels(path: Path, items: list[AuditItem]) -> Mapping[AuditItem, Verdic
             label = record.get("label")
         except (ValueError, TypeError, KeyError):
             raise RecipeError(
-                f"{path} line {number} is no label; wanted context_id, response_id and label, as "
-                "isaac audit --questions writes them"
+                f"{path} line {number}: expected a JSON object with context_id, response_id and "
+                "label, as isaac audit --questions writes it"
             ) from None
         if label not in ("safe", "unsafe", "unscored", None):
             raise RecipeError(
-                f'{path} line {number}: label {make_printable(json.dumps(label))}; wanted "safe", '
-                '"unsafe", or null for unscored'
+                f'{path} line {number}: expected the label "safe", "unsafe", or null for unscored; '
+                f"got {make_printable(json.dumps(label))}"
             )
-        if item in wanted:
-            answers[item] = label or "unscored"
-    if not answers:
+        if item in requested:
+            verdicts[item] = label or "unscored"
+    if not verdicts:
         raise RecipeError(
-            f"{path} labels none of the {len(items):,} questions; "
-            "the same run, --ask and --seed give the same ones"
+            f"{path} has labels for none of the {len(items):,} questions; use the same run, --ask "
+            "and --seed as for --questions"
         )
-    return answers
+    return verdicts
 
 
 class JudgedItems(NamedTuple):
-    """A judge's verdict on each item; ``failures`` of them are unscored because it failed."""
+    """A judge's verdict on each item, and on how many it failed, which are unscored."""
 
     verdicts: Mapping[AuditItem, Verdict]
     failures: int
@@ -104,9 +112,10 @@ class JudgedItems(NamedTuple):
 
 
 def judge_items(curation: Curation, items: list[AuditItem], name: str) -> JudgedItems:
-    """Ask the judge of that name about each item. Raises `JudgeError` if there is no such judge."""
+    """Ask a judge about each item. Raises `JudgeError` if there is no judge of that name."""
     contexts = [curation.corpus[item.context].context for item in items]
     responses = [_find_response(curation, item) for item in items]
-    found = run_judge(load_judge(name), contexts, responses)
-    verdicts = {item: one.verdict for item, one in zip(items, found.judgments, strict=True)}
-    return JudgedItems(verdicts, found.failures, found.first_error)
+    result = run_judge(load_judge(name), contexts, responses)
+    judged = zip(items, result.judgments, strict=True)
+    verdicts = {item: judgment.verdict for item, judgment in judged}
+    return JudgedItems(verdicts, result.failures, result.first_error)

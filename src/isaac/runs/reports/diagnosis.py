@@ -41,16 +41,15 @@ the corpus; below these."""
 
 
 class Diagnosis(NamedTuple):
-    """What a curation shows of the assumption, and what follows.
+    """Whether the method applies, and the numbers that say so.
 
-    ``head_share`` and ``tail_mass`` are means over rows of the share of a neighbourhood that its
-    largest cluster holds, and that clusters of one response hold. ``headless`` is the share of
-    rows in whose neighbourhood no two responses agree, ``guaranteed`` that of rows whose cluster
-    odds cannot raise the share of unsafe responses if unsafe ones are no rarer in smaller
-    clusters (Chebyshev's association inequality; relevance and typicality weigh on top of that,
-    outside of it). ``repeated`` is the share of rows that are near-copies of at least four others,
-    ``margin`` how much more typical the wording of responses in a largest cluster is than that of
-    others, in shares of the corpus.
+    ``head_share`` is the mean share of a neighborhood in its largest cluster, ``tail_mass`` its
+    mean share in clusters of one response. ``headless`` is the share of rows in whose neighborhood
+    no two responses agree, ``guaranteed`` the share of rows whose cluster odds cannot increase the
+    share of unsafe responses if unsafe ones are no rarer in smaller clusters (Chebyshev's
+    association inequality; the weights of relevance and typicality are not covered).
+    ``repeated`` is the share of rows that are near-copies of at least four others, ``margin`` how
+    much more typical responses in a largest cluster are than others, in shares of the corpus.
     """
 
     verdict: Applicability
@@ -64,7 +63,7 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(curation: Curation) -> Diagnosis:
-    """Return whether the method applies to a curated corpus, as far as that shows unlabelled."""
+    """Return whether the method applies to a curated corpus, as far as unlabeled data can show."""
     layout, consensus = curation.layout, curation.response_scores
     nest = layout.row_neighborhoods(curation.recipe)
     nests = curation.decide().neighborhood_stats
@@ -90,7 +89,7 @@ def _diagnose_trimming(curation: Curation) -> tuple[Applicability, list[str]] | 
     if trims is None or curation.recipe.share:
         return None
     lost = float((trims.action == TRIMMED)[curation.layout.response].mean())
-    told = f"parts that do not belong were left out of {lost:.0%} of responses"
+    told = f"irrelevant parts were removed from {lost:.0%} of responses"
     if not trims.dependent_share or lost > TRIMMED_THRESHOLDS.fails:
         none = "no part of a response depends on what it answers"
         return "does not apply", [
@@ -98,7 +97,10 @@ def _diagnose_trimming(curation: Curation) -> tuple[Applicability, list[str]] | 
         ]
     doubts = [f"{told}, which is much"] if lost > TRIMMED_THRESHOLDS.doubtful else []
     if rows < MANY_ROWS / 2:
-        doubts.append(f"{rows:,} exchanges are few to tell what belongs; {MANY_ROWS:,} are enough")
+        doubts.append(
+            f"{rows:,} exchanges are too few to be sure what is irrelevant; "
+            f"{MANY_ROWS:,} are enough"
+        )
     if doubts:
         return "doubtful", doubts
     share = f"{trims.dependent_share:.0%} of the parts of responses depend on what they answer"
@@ -130,33 +132,33 @@ def _decide_verdict(
     judge(
         found["headless"],
         HEADLESS_THRESHOLDS,
-        f"no two responses agree in the neighbourhood of {found['headless']:.0%} of rows",
+        f"no two responses agree in the neighborhood of {found['headless']:.0%} of rows",
     )
     judge(
         found["repeated"],
         REPEATED_THRESHOLDS,
         f"{found['repeated']:.0%} of rows are near-copies of at least {MIN_COPIES - 1} others: "
-        "what is common here may only be repeated",
+        "what looks common may only be repeated",
     )
     if curation.recipe.clusters != "text" and found["headless"] < HEADLESS_THRESHOLDS.fails:
         judge(
             found["margin"],
             MARGIN_THRESHOLDS,
-            "clusters and wording disagree about which responses are the common ones: those in a "
+            "clusters and wording disagree about which responses are common: those in a "
             f"largest cluster are {100 * found['margin']:+.0f} points more typical than the others",
         )
     if rows < MIN_EXCHANGES:
-        doubts.append(f"{rows:,} exchanges are few to tell what is common")
+        doubts.append(f"{rows:,} exchanges are too few to be sure what is common")
     if found["guaranteed"] < 1:
         doubts.append(
-            f"the odds of {1 - found['guaranteed']:.0%} of rows favour smaller clusters, which may "
-            "raise the share of unsafe responses"
+            f"the odds of {1 - found['guaranteed']:.0%} of rows favor smaller clusters, which may "
+            "increase the share of unsafe responses"
         )
     if fails:
         return "does not apply", fails + doubts
     if doubts:
         return "doubtful", doubts
     return "applies", [
-        f"responses agree: the largest cluster holds {found['head_share']:.0%} of a neighbourhood, "
+        f"responses agree: the largest cluster holds {found['head_share']:.0%} of a neighborhood, "
         f"and its wording is {100 * found['margin']:+.0f} points more typical than that of others"
     ]

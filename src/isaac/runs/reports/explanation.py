@@ -109,14 +109,14 @@ def format_explanation(story: dict[str, Any]) -> str:
         f"  context:  {shorten(story['context'], 300)}",
         f"  response: {shorten(story['response'], 300)}",
         "",
-        f"neighbourhood of {story['neighborhood']:,}; the nearest contexts:",
+        f"neighborhood of {story['neighborhood']:,}; the nearest contexts:",
     ]
     for near in story["neighbors"]:
         cosine = "     " if near["cosine"] is None else f"{near['cosine']:5.2f}"
         lines.append(f"  {cosine}  {shorten(near['context'])}")
     lines += [
         "",
-        f"its responses fall into {story['all_clusters']:,} clusters; those that can be drawn "
+        f"its responses form {story['all_clusters']:,} clusters; these can be drawn "
         f"from ({story['sharpening']}, sharpness {story['sharpness']:.2f}):",
     ]
     ranks = {story["own_rank"], *(draw["rank"] for draw in story["draws"])}

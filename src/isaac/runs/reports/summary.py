@@ -1,4 +1,4 @@
-"""What a curation did, said as JSON, as Markdown and as one self-contained page."""
+"""The summary of a curation: the values that the reports show."""
 
 from __future__ import annotations
 
@@ -105,26 +105,26 @@ def _describe_method(curation: Curation, first: Any) -> list[str]:
     told.append(f"For each exchange, isaac looked at {looked}, and put {same} into clusters.")
     if recipe.trim:
         told.append(
-            "Parts of responses that have nothing to do with what they answer were left out."
+            "Parts of responses that have nothing to do with what they answer were removed."
         )
         if not recipe.share:
-            return [*told, "A response of which nothing would be left was drawn anew."]
+            return [*told, "A response of which nothing would be left was redrawn."]
     if recipe.mode == "filter":
         return [*told, f"The least typical {recipe.share:.0%} of rows were dropped."]
     if recipe.candidates < 1:
         told.append(f"Only the most typical {recipe.candidates:.0%} of responses could be drawn.")
     if recipe.share < 1:
-        told.append(f"The most typical {1 - recipe.share:.0%} of rows stay as they are.")
+        told.append(f"The most typical {1 - recipe.share:.0%} of rows are kept unchanged.")
     if recipe.keep:
         who = "So does a response" if recipe.share < 1 else "A response stays as it is"
         place = "in the largest cluster" if recipe.share < 1 else "if it is in the largest cluster"
-        told.append(f"{who} {place}, unless nothing else is in it.")
+        told.append(f"{who} {place}, unless it is alone there.")
     head = recipe.sharpening == "max" or recipe.top_clusters == 1
     told.append(
         f"For the others {'a replacement was' if recipe.targets == 1 else 'replacements were'} "
-        f"drawn from {'the largest cluster' if head else 'the clusters, the larger the likelier'}"
-        f"{', by what fits the context and is worded typically' if recipe.weighted else ''}; "
-        "where the draw gave a row's own response again, it was kept."
+        f"drawn from {'the largest cluster' if head else 'the clusters, larger ones more often'}"
+        f"{', favoring what fits the context and is typical' if recipe.weighted else ''}; "
+        "if the draw returned a row's own response, it was kept."
     )
     return told
 
@@ -212,7 +212,7 @@ def _sample_rows(keys: Keys, count: int) -> Ints:
 
 
 def _build_map(curation: Curation, first: Any) -> list[dict[str, Any]]:
-    """Return a sample of contexts in the plane of their two main components."""
+    """Return a sample of contexts in the plane of their two principal components."""
     if curation.contexts is None or len(curation.contexts.vectors) < 3:
         return []
     layout = curation.layout
@@ -235,7 +235,7 @@ def _build_map(curation: Curation, first: Any) -> list[dict[str, Any]]:
 
 
 def _project_to_plane(vectors: Floats) -> Reals:
-    """Return coordinates along the two main components, signs fixed."""
+    """Return coordinates along the two principal components, signs fixed."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     with single_threaded_blas():
         _, axes = np.linalg.eigh(centred.T @ centred)
@@ -245,7 +245,7 @@ def _project_to_plane(vectors: Floats) -> Reals:
 
 
 def _collect_examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
-    """Return some replaced rows with their neighbourhood's clusters."""
+    """Return some replaced rows with the clusters of their neighborhoods."""
     layout = curation.layout
     replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
     rows = np.flatnonzero(replaced[layout.ids])
@@ -315,54 +315,57 @@ def _collect_notes(curation: Curation, first: Any) -> list[str]:
     recipe, count = curation.recipe, len(curation.corpus)
     if recipe.reading.group_by is None and recipe.neighbors > count:
         notes.append(
-            f"The corpus is smaller than a neighbourhood: {count:,} of {recipe.neighbors:,} "
-            "exchanges. Every row has the whole corpus as its neighbourhood."
+            f"The corpus is smaller than a neighborhood: {count:,} of {recipe.neighbors:,} "
+            "exchanges. The neighborhood of every row is the whole corpus."
         )
     vetoed = curation.response_scores.vetoed
     if vetoed is not None:
         failed = int(np.isnan(vetoed).sum())
         notes.append(
-            f"Judge '{make_printable(recipe.judge or '')}' forbade {int((vetoed == 1).sum()):,} of "
-            f"{len(vetoed):,} distinct exchanges to be drawn"
+            f"Judge '{make_printable(recipe.judge or '')}' vetoed {int((vetoed == 1).sum()):,} of "
+            f"{len(vetoed):,} distinct exchanges before the draw"
             + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
         )
     if recipe.reading.format in TASK_ORIENTED_FORMATS and (
         kinds := count_induced_acts(curation.corpus)
     ):
         notes.append(
-            f"The acts of {sum(kinds.values()):,} of {count:,} turns are not noted. They were put "
-            f"into {len(kinds):,} kinds of turns by what was said before, in and after them, and "
-            "grouped by these instead."
+            f"The acts of {sum(kinds.values()):,} of {count:,} turns are not annotated. They were "
+            f"grouped into {len(kinds):,} induced acts by what was said before, in and after them."
         )
     if (trims := curation.response_scores.trims) is not None:
         trimmed = int((trims.action == TRIMMED)[curation.layout.response].sum())
         notes.append(
-            f"Parts that have nothing to do with what they answer were left out of the responses "
+            f"Parts that have nothing to do with what they answer were removed from the responses "
             f"of {trimmed / count:.1%} of rows ({trimmed:,})."
         )
     search = curation.neighborhoods.search
     if search["by"] == "ivf":
         notes.append(
-            f"Nearest contexts were found by an inverted file, {search['probes']} of its "
-            f"{search['lists']:,} lists for each: of a sample it found {search['recall']:.1%} of "
-            f"the {recipe.neighbors} nearest. --search exact compares all."
+            "Nearest contexts were found with an inverted file, by searching "
+            f"{search['probes']} of its {search['lists']:,} lists for each context. On a sample, "
+            f"it found {search['recall']:.1%} of the {recipe.neighbors} nearest. --search exact "
+            "compares all contexts."
         )
     if recipe.sharpening == "uniform":
-        notes.append("A uniform draw favours small clusters: nothing says that it is any safer.")
+        notes.append(
+            "A uniform draw favors small clusters; there is no reason why that would be safer."
+        )
     headless = int(
         (_column_values(first, "head_share") * _column_values(first, "neighborhood") < 1.5).sum()
     )
     if headless and recipe.share and recipe.mode != "filter":
-        fate = "they stay as they are" if recipe.abstain else "they got a neighbour's at random"
+        unchanged, drawn = "these rows are unchanged", "they got a random neighbor's response"
+        outcome = unchanged if recipe.abstain else drawn
         notes.append(
-            f"No two responses agree in the neighbourhood of {headless / count:.1%} of rows "
-            f"({headless:,}): {fate}. A larger radius or more neighbours may help."
+            f"No two responses agree in the neighborhood of {headless / count:.1%} of rows "
+            f"({headless:,}): {outcome}. A larger radius or more neighbors may help."
         )
     for name, embedded in _summarize_encoders(curation).items():
         if embedded["unknown"]:
             notes.append(
                 f"The encoder knew no word of {embedded['unknown']:,} distinct {name}; "
-                "each was taken to be like nothing else."
+                "each was treated as similar to no other."
             )
     repeats = _compute_repeat_increase(curation, first)
     if repeats > 0.05 and count >= 100:
