@@ -248,7 +248,10 @@ def test_no_draw_brings_back_removed_text() -> None:
 
 @pytest.mark.parametrize(
     ("share", "verdict", "reason"),
-    [(0.08, "doubtful", "3,000 exchanges are few"), (0.4, "does not apply", "which is too much")],
+    [
+        (0.08, "doubtful", "3,000 exchanges are too few"),
+        (0.4, "does not apply", "which is too much"),
+    ],
 )
 def test_the_verdict_depends_on_how_much_is_removed(
     share: float, verdict: str, reason: str
