@@ -1,4 +1,4 @@
-"""A run that is stopped, damaged or shared, through the real command line."""
+"""Runs that are interrupted, damaged or shared by processes, mostly through the real command."""
 
 from __future__ import annotations
 
@@ -26,68 +26,67 @@ from tests.conftest import RunIsaac, curate_command, write_lines
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a corpus of several shards and portions of texts."""
+    """A corpus of several shards and several chunks of texts."""
     lines = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     more = [{**row, "context": f"{row['context']} {i}"} for i in range(2) for row in rows]
     return write_lines(tmp_path_factory.mktemp("big") / "in.jsonl", more)
 
 
-# killed
+# Killed.
 
 
 @pytest.mark.slow
-def test_killed_at_25_random_moments_a_run_goes_on_to_the_same_bytes(
+def test_a_run_killed_at_25_random_moments_resumes_to_the_same_bytes(
     tmp_path: Path, big: Path
 ) -> None:
-    """Kill within a run's first seconds of work, over and over, until it has seen every stage."""
+    """Kill runs again and again at random moments, so that some kills hit each stage."""
     start = time.monotonic()
     subprocess.run(curate_command(big, tmp_path / "whole", 100), check=True, capture_output=True)
-    length = time.monotonic() - start
-    chance, kills, runs = random.Random(0), 0, 0
+    duration = time.monotonic() - start
+    rng, kills, runs = random.Random(0), 0, 0
     while kills < 25:
-        out, going = tmp_path / f"killed{runs}", True
-        while going:
-            # A run that is never let go on long enough would never end.
-            patience = chance.uniform(0.1, 1.0) * length if kills < 25 else None
-            killed = kill_after(curate_command(big, out, 100), patience)
-            kills, going = kills + killed, killed
+        out, running = tmp_path / f"killed{runs}", True
+        while running:
+            # After 25 kills, let the last run finish.
+            timeout = rng.uniform(0.1, 1.0) * duration if kills < 25 else None
+            killed = kill_after(curate_command(big, out, 100), timeout)
+            kills, running = kills + killed, killed
         assert outputs(out) == outputs(tmp_path / "whole")
         runs += 1
     assert kills == 25
 
 
 def kill_after(command: list[str], seconds: float | None) -> bool:
-    """Run a command and say whether it had to be killed after some seconds."""
-    quiet = subprocess.DEVNULL
-    job = subprocess.Popen(command, stdout=quiet, stderr=subprocess.PIPE)
+    """Run a command, kill it after some seconds, and return whether it was killed."""
+    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        _, told = job.communicate(timeout=seconds)
+        _, messages = job.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         job.send_signal(signal.SIGKILL)
         job.communicate()
         return True
-    assert job.returncode == 0, told.decode()
+    assert job.returncode == 0, messages.decode()
     return False
 
 
-# damaged
+# Damaged.
 
 
-def flipped(data: bytes) -> bytes:
-    """Return bytes of which one in the middle is another."""
-    place = len(data) // 2
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+def flip_bit(data: bytes) -> bytes:
+    """Flip one bit in the middle."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda data: data[: len(data) // 2],
     "one byte short": lambda data: data[:-1],
-    "flipped": flipped,
+    "flipped": flip_bit,
     "empty": lambda data: b"",
     "longer": lambda data: data + b"\0",
 }
-PIECES = [
+FILES = [
     "corpus.parquet",
     "shards/00001.parquet",
     "vectors/responses.npy",
@@ -101,7 +100,7 @@ PIECES = [
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, str]]) -> Path:
-    """Return a run of several shards that was never disturbed, beside its input."""
+    """A run of several shards that was never interrupted, next to its input."""
     folder = tmp_path_factory.mktemp("whole")
     source = write_lines(folder / "in.jsonl", exchanges)
     with pytest.MonkeyPatch.context() as patched:
@@ -109,26 +108,26 @@ def whole(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, st
         return curate_to(folder / "run", source, Recipe(neighbors=30)).path
 
 
-@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("damaged", FILES)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_piece_of_a_run_under_way_is_made_again(
-    tmp_path: Path, whole: Path, piece: str, damage: str, monkeypatch: pytest.MonkeyPatch
+def test_a_damaged_file_of_an_unfinished_run_is_computed_again(
+    tmp_path: Path, whole: Path, damaged: str, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "SHARD_NEIGHBORHOODS", (50, 50))
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     for name in ("manifest.json", "lineage.parquet", "curated.jsonl"):
         (run / name).unlink()
-    sound = {name: (run / name).stat().st_mtime_ns for name in PIECES}
-    (run / piece).write_bytes(DAMAGES[damage]((run / piece).read_bytes()))
+    times = {name: (run / name).stat().st_mtime_ns for name in FILES}
+    (run / damaged).write_bytes(DAMAGES[damage]((run / damaged).read_bytes()))
     curate_to(run, whole.parent / "in.jsonl", Recipe(neighbors=30))
     assert outputs(run) == outputs(whole)
-    others = [name for name in PIECES if name.split(".")[0] != piece.split(".", maxsplit=1)[0]]
-    assert all((run / name).stat().st_mtime_ns == sound[name] for name in others)
+    others = [name for name in FILES if name.split(".")[0] != damaged.split(".", maxsplit=1)[0]]
+    assert all((run / name).stat().st_mtime_ns == times[name] for name in others)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_a_damaged_shard_is_made_again_by_the_command(
+def test_the_command_computes_a_damaged_shard_again(
     tmp_path: Path, small: Path, damage: str
 ) -> None:
     command = curate_command(small, tmp_path / "run")
@@ -136,11 +135,11 @@ def test_a_damaged_shard_is_made_again_by_the_command(
     before = outputs(tmp_path / "run")
     shard = tmp_path / "run" / "shards" / "00000.parquet"
     shard.write_bytes(DAMAGES[damage](shard.read_bytes()))
-    told = subprocess.run(
+    explained = subprocess.run(
         [sys.executable, "-m", "isaac", "explain", str(tmp_path / "run"), "3"], capture_output=True
     )
-    assert told.returncode == 1
-    assert b"shards/00000.parquet is damaged" in told.stderr
+    assert explained.returncode == 1
+    assert b"shards/00000.parquet is damaged" in explained.stderr
     (tmp_path / "run" / "manifest.json").unlink()
     subprocess.run(command, check=True, capture_output=True)
     assert outputs(tmp_path / "run") == before
@@ -149,7 +148,7 @@ def test_a_damaged_shard_is_made_again_by_the_command(
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "gone"])
 @pytest.mark.parametrize("file", ["corpus.parquet", "rejected.jsonl"])
 @pytest.mark.parametrize("source", ["file", "stdin"])
-def test_what_was_read_is_read_again_where_it_is_damaged(
+def test_a_damaged_corpus_is_read_again_from_the_input(
     tmp_path: Path, small: Path, source: str, file: str, damage: str
 ) -> None:
     with small.open("ab") as lines:
@@ -164,7 +163,7 @@ def test_what_was_read_is_read_again_where_it_is_damaged(
     else:
         (tmp_path / "run" / file).write_bytes(DAMAGES[damage](before[file]))
     done = subprocess.run(command, input=small.read_bytes(), capture_output=True)
-    if source == "stdin":  # which is gone by the time that the damage is seen
+    if source == "stdin":  # it is consumed by the time that the damage is found
         assert done.returncode == 1
         assert b"give the input as a file" in done.stderr
         done = subprocess.run(curate_command(small, tmp_path / "run"), capture_output=True)
@@ -175,7 +174,7 @@ def test_what_was_read_is_read_again_where_it_is_damaged(
 
 
 @pytest.mark.parametrize("lines", [0, 1, 9, 20])
-def test_a_line_of_checksums_that_was_cut_off_spoils_no_other(
+def test_a_cut_off_line_of_checksums_affects_no_other_line(
     tmp_path: Path, whole: Path, lines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "SHARD_NEIGHBORHOODS", (50, 50))
@@ -189,20 +188,20 @@ def test_a_line_of_checksums_that_was_cut_off_spoils_no_other(
     assert again.curation().lineage.equals(Run(whole).curation().lineage)
 
 
-# shared
+# Shared.
 
 
-def test_two_processes_on_one_run_folder_the_second_refuses(tmp_path: Path, big: Path) -> None:
+def test_a_second_process_on_a_run_folder_is_refused(tmp_path: Path, big: Path) -> None:
     command = curate_command(big, tmp_path / "run", 100)
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not (tmp_path / "run" / "recipe.yaml").exists():
             assert first.poll() is None
             time.sleep(0.01)
-        first.send_signal(signal.SIGSTOP)  # or it would end before the others begin
+        first.send_signal(signal.SIGSTOP)  # otherwise it could end before the others start
         for second in (command, ["redraw", str(tmp_path / "run"), "--seed", "2"]):
-            line = second if second is command else [*command[:3], *second]
-            done = subprocess.run(line, capture_output=True, text=True)
+            full = second if second is command else [*command[:3], *second]
+            done = subprocess.run(full, capture_output=True, text=True)
             assert done.returncode == 1
             assert f"another process works on {tmp_path / 'run'}" in done.stderr
             assert "Traceback" not in done.stderr
@@ -214,7 +213,7 @@ def test_two_processes_on_one_run_folder_the_second_refuses(tmp_path: Path, big:
     assert outputs(tmp_path / "run") == outputs(tmp_path / "alone")
 
 
-def test_a_lock_that_nobody_holds_any_more_is_no_hindrance(tmp_path: Path, small: Path) -> None:
+def test_a_stale_lock_file_does_not_matter(tmp_path: Path, small: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
     assert curate_to(tmp_path / "run", small, Recipe(neighbors=30)).finished
@@ -231,16 +230,16 @@ def test_a_run_may_be_read_while_another_process_works_on_it(
         curate_to(tmp_path / "run", small, Recipe(neighbors=30))
 
 
-# interrupted
+# Interrupted.
 
 
-def test_interrupted_the_command_says_how_to_go_on(tmp_path: Path, big: Path) -> None:
-    # Where the tests are a shell's background job, interrupts are ignored, and would be here too.
-    mine = signal.signal(signal.SIGINT, signal.default_int_handler)
+def test_an_interrupted_command_says_how_to_resume(tmp_path: Path, big: Path) -> None:
+    # If the tests run as a background job of a shell, the command would inherit ignored interrupts.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     job = subprocess.Popen(
         curate_command(big, tmp_path / "run", 100), stderr=subprocess.PIPE, text=True
     )
-    signal.signal(signal.SIGINT, mine)
+    signal.signal(signal.SIGINT, handler)
     while not (tmp_path / "run" / "recipe.yaml").exists():
         time.sleep(0.01)
     os.kill(job.pid, signal.SIGINT)

@@ -22,7 +22,7 @@ from tests.conftest import write_lines
 def test_work_that_is_finished_is_not_done_again(
     tmp_path: Path, small: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stop the job as it begins to write a file, and see that what was written before stays."""
+    """Interrupt the job before it writes a file; the files written before are not written again."""
     names = {
         "read": "corpus.parquet",
         "vectors": "responses.npy",
@@ -48,21 +48,21 @@ def test_work_that_is_finished_is_not_done_again(
         patched.setattr(MirroredFolder, "writing", stopping)
         with pytest.raises(KeyboardInterrupt):
             curate_to(tmp_path / "run", small, recipe)
-    there = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*.*")}
+    times = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*.*")}
     curate_to(tmp_path / "run", small, recipe)
-    kept = [file for file in there if file.exists() and file.suffix in (".npy", ".parquet")]
-    redone = {"lineage.parquet"}
-    assert all(f.stat().st_mtime_ns == there[f] for f in kept if f.name not in redone)
+    results = [file for file in times if file.exists() and file.suffix in (".npy", ".parquet")]
+    rewritten = {"lineage.parquet"}
+    assert all(f.stat().st_mtime_ns == times[f] for f in results if f.name not in rewritten)
     assert outputs(tmp_path / "run") == outputs(tmp_path / "whole")
 
 
-def test_a_finished_run_is_found_as_it_was(tmp_path: Path, small: Path) -> None:
+def test_a_finished_run_is_reused_unchanged(tmp_path: Path, small: Path) -> None:
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
     manifest = run.manifest()
     assert curate_to(tmp_path / "run", small, Recipe(neighbors=30)).manifest() == manifest
 
 
-def test_what_a_killed_process_half_wrote_is_swept_away(tmp_path: Path, small: Path) -> None:
+def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path, small: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.yaml.4711.part").write_text("neighb")
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
@@ -71,13 +71,13 @@ def test_what_a_killed_process_half_wrote_is_swept_away(tmp_path: Path, small: P
 
 def test_a_run_of_another_version_is_refused(tmp_path: Path, small: Path) -> None:
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
-    note = run.path / "input.json"
-    note.write_text(note.read_text().replace('"isaac": "', '"isaac": "9'))
+    input_file = run.path / "input.json"
+    input_file.write_text(input_file.read_text().replace('"isaac": "', '"isaac": "9'))
     with pytest.raises(RunError, match="was started by isaac 9"):
         curate_to(tmp_path / "run", small, Recipe(neighbors=30))
 
 
-def test_a_finished_run_loads_as_the_curation_that_it_was(tmp_path: Path, small: Path) -> None:
+def test_a_finished_run_loads_its_curation(tmp_path: Path, small: Path) -> None:
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30, targets=2))
     again = run.curation()
     assert run.recipe() == Recipe(neighbors=30, targets=2)
@@ -88,7 +88,7 @@ def test_a_finished_run_loads_as_the_curation_that_it_was(tmp_path: Path, small:
     assert again.redraw().lineage == again.lineage
 
 
-def test_a_run_that_lost_a_piece_says_so_instead_of_making_it(tmp_path: Path, small: Path) -> None:
+def test_a_missing_file_of_a_finished_run_is_an_error(tmp_path: Path, small: Path) -> None:
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
     (run.path / "shards" / "00000.parquet").unlink()
     with pytest.raises(RunError, match=r"shards/00000.parquet is damaged or missing.*isaac curate"):
@@ -132,7 +132,7 @@ def test_several_turns_of_a_record_come_back_in_one_record(tmp_path: Path) -> No
     assert first[3]["messages"] == talk(3)["messages"]
 
 
-def test_columns_named_like_ours_are_left_alone(tmp_path: Path) -> None:
+def test_input_columns_named_like_added_ones_are_unchanged(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "completion": "b", "isaac_id": "mine"}] * 2
     run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), Recipe())
     curated = json.loads((run.path / "curated.jsonl").read_text().splitlines()[1])

@@ -33,8 +33,11 @@ from ..runtime.remote import Mirror, is_url
 from .disk_storage import DiskStorage
 
 OUTPUT_FILES = ("lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html")
+"""Files of a finished run, besides its manifest."""
 INPUT_FILES = ("input.json", "corpus.parquet", "rejected.jsonl")
+"""Files that reading the input writes."""
 WORK_FOLDERS = ("vectors", "shards", "texts")
+"""Folders of the intermediate results."""
 
 
 class Run:
@@ -50,12 +53,12 @@ class Run:
         self.folder = MirroredFolder(self.path, mirror)
 
     @classmethod
-    def at(cls, place: str | Path) -> Run:
+    def at(cls, path_or_url: str | Path) -> Run:
         """Open the run at a path or URL; for a URL, in a temporary copy that uploads its files."""
-        if not is_url(place):
-            return cls(place)
+        if not is_url(path_or_url):
+            return cls(path_or_url)
         path = Path(tempfile.mkdtemp(prefix="isaac-"))
-        run = cls(path, Mirror(str(place), path))
+        run = cls(path, Mirror(str(path_or_url), path))
         weakref.finalize(run, shutil.rmtree, path, ignore_errors=True)
         return run
 
@@ -106,7 +109,7 @@ class Run:
         return replace(curation, stored_lineage=lineage)
 
     def prepared(self, recipe: Recipe, tools: Tools | None = None) -> Curation:
-        """Prepare a curation with a recipe from the run's own neighborhoods; compute none."""
+        """Prepare a curation with a recipe on the stored neighborhoods; none is computed."""
         store = DiskStorage(self.folder, finished=True)
         return prepare(self.corpus(), recipe, (tools or Tools())._replace(store=store))
 

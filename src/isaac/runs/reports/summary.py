@@ -351,22 +351,21 @@ def _collect_notes(curation: Curation, first: Any) -> list[str]:
         notes.append(
             "A uniform draw favors small clusters; there is no reason why that would be safer."
         )
-    headless = int(
-        (_column_values(first, "head_share") * _column_values(first, "neighborhood") < 1.5).sum()
-    )
+    head_sizes = _column_values(first, "head_share") * _column_values(first, "neighborhood")
+    headless = int((head_sizes < 1.5).sum())
     if headless and recipe.share and recipe.mode != "filter":
-        unchanged, drawn = "these rows are unchanged", "they got a random neighbor's response"
-        outcome = unchanged if recipe.abstain else drawn
+        drawn = "they got a random neighbor's response"
+        outcome = "these rows are unchanged" if recipe.abstain else drawn
         notes.append(
             f"No two responses agree in the neighborhood of {headless / count:.1%} of rows "
             f"({headless:,}): {outcome}. A larger radius or more neighbors may help."
         )
-    for name, embedded in _summarize_encoders(curation).items():
-        if embedded["unknown"]:
-            notes.append(
-                f"The encoder knew no word of {embedded['unknown']:,} distinct {name}; "
-                "each was treated as similar to no other."
-            )
+    notes += [
+        f"The encoder knew no word of {embedded['unknown']:,} distinct {name}; "
+        "each was treated as similar to no other."
+        for name, embedded in _summarize_encoders(curation).items()
+        if embedded["unknown"]
+    ]
     repeats = _compute_repeat_increase(curation, first)
     if repeats > 0.05 and count >= 100:
         notes.append(f"One response was drawn for {repeats:.0%} of all rows: the result is bland.")
