@@ -243,6 +243,6 @@ def test_an_interrupted_command_says_how_to_resume(tmp_path: Path, big: Path) ->
     while not (tmp_path / "run" / "recipe.yaml").exists():
         time.sleep(0.01)
     os.kill(job.pid, signal.SIGINT)
-    _, told = job.communicate()
+    _, messages = job.communicate()
     assert job.returncode == 130
-    assert "running the same command again resumes" in told
+    assert "running the same command again resumes" in messages

@@ -348,9 +348,7 @@ def _collect_notes(curation: Curation, first: Any) -> list[str]:
             "compares all contexts."
         )
     if recipe.sharpening == "uniform":
-        notes.append(
-            "A uniform draw favors small clusters; there is no reason why that would be safer."
-        )
+        notes.append("A uniform draw favors small clusters, which need not be any safer.")
     head_sizes = _column_values(first, "head_share") * _column_values(first, "neighborhood")
     headless = int((head_sizes < 1.5).sum())
     if headless and recipe.share and recipe.mode != "filter":
