@@ -15,7 +15,7 @@ from isaac.recipe import ReadingOptions
 from tests.conftest import RunIsaac, write_lines
 
 
-def labelled(exchanges: list[dict[str, str]]) -> list[dict[str, Any]]:
+def labeled(exchanges: list[dict[str, str]]) -> list[dict[str, Any]]:
     text = (files("isaac") / "data" / "demo_labels.jsonl").read_text(encoding="utf-8")
     labels = [json.loads(line)["label"] for line in text.splitlines()]
     return [{**row, "verdict": label} for row, label in zip(exchanges, labels, strict=False)]
@@ -23,13 +23,13 @@ def labelled(exchanges: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def run(tmp_path: Path, exchanges: list[dict[str, str]]) -> Path:
-    source = write_lines(tmp_path / "in.jsonl", labelled(exchanges))
+    source = write_lines(tmp_path / "in.jsonl", labeled(exchanges))
     recipe = Recipe(neighbors=30, reading=ReadingOptions(context="context", response="response"))
     return curate_to(tmp_path / "run", source, recipe).path
 
 
 class Words:
-    """A judge that dislikes some words, and breaks on others."""
+    """A judge that calls one word unsafe and raises an error for another."""
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
         if any("voucher" in text for text in responses):
@@ -52,23 +52,25 @@ def test_diagnose_gives_a_verdict_with_its_reasons(isaac: RunIsaac, run: Path) -
         assert reason in done.out
 
 
-def test_an_audit_by_a_column_says_one_sentence_and_its_numbers(isaac: RunIsaac, run: Path) -> None:
+def test_an_audit_by_a_column_reports_a_sentence_and_its_numbers(
+    isaac: RunIsaac, run: Path
+) -> None:
     done = isaac("audit", run, "--column", "verdict", "--ask", "400")
     facts = json.loads(isaac("audit", run, "--column", "verdict", "--ask", "400", "--json").out)
     assert done.out.startswith(facts["sentence"])
     before = facts["estimates"]["before"]
     unsafe = sum(row["verdict"] == "unsafe" for row, _ in Run(run).corpus().records())
-    assert before["value"] == pytest.approx(unsafe / 120)  # all 120 rows were asked about
+    assert before["value"] == pytest.approx(unsafe / 120)  # the sample contains all 120 rows
     assert before["low"] == before["high"]
     assert facts["estimates"]["after"]["value"] < before["value"]
 
 
-def test_labels_come_back_from_the_file_that_was_written(
+def test_labels_are_read_from_the_file_of_questions(
     isaac: RunIsaac, run: Path, tmp_path: Path
 ) -> None:
-    asked = tmp_path / "ask.jsonl"
-    assert isaac("audit", run, "--questions", asked, "--ask", "60").code == 0
-    lines = [json.loads(line) for line in asked.read_text(encoding="utf-8").splitlines()]
+    questions = tmp_path / "ask.jsonl"
+    assert isaac("audit", run, "--questions", questions, "--ask", "60").code == 0
+    lines = [json.loads(line) for line in questions.read_text(encoding="utf-8").splitlines()]
     assert 30 <= len(lines) <= 60
     rows = [record for record, _ in Run(run).corpus().records()]
     for line in lines:
@@ -81,7 +83,7 @@ def test_labels_come_back_from_the_file_that_was_written(
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("{", "line 1: expected a JSON object"),
         ('{"context_id": 1, "response_id": 1, "label": "meh"}', 'got "meh"'),
@@ -89,17 +91,17 @@ def test_labels_come_back_from_the_file_that_was_written(
         ("\n", "labels for none of"),
     ],
 )
-def test_a_bad_file_of_labels_is_told_with_its_line(
-    isaac: RunIsaac, run: Path, tmp_path: Path, line: str, says: str
+def test_an_error_in_a_file_of_labels_names_the_problem(
+    isaac: RunIsaac, run: Path, tmp_path: Path, line: str, message: str
 ) -> None:
     bad = tmp_path / "bad.jsonl"
     bad.write_text(line + "\n", encoding="utf-8")
     done = isaac("audit", run, "--labels", bad)
     assert done.code == 2
-    assert says in done.err
+    assert message in done.err
 
 
-def test_an_audit_by_a_judge_counts_what_it_failed_on(isaac: RunIsaac, run: Path) -> None:
+def test_an_audit_by_a_judge_reports_its_failures(isaac: RunIsaac, run: Path) -> None:
     done = isaac("audit", run, "--judge", "tests.cli.test_assess:Words", "--json")
     assert done.code == 0
     facts = json.loads(done.out)["estimates"]
@@ -110,7 +112,7 @@ def test_an_audit_by_a_judge_counts_what_it_failed_on(isaac: RunIsaac, run: Path
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "message"),
     [
         ((), "no labels: give"),
         (("--column", "nope"), "has a value in a column 'nope'"),
@@ -119,16 +121,20 @@ def test_an_audit_by_a_judge_counts_what_it_failed_on(isaac: RunIsaac, run: Path
         (("--judge", "nobody"), "no judge 'nobody'"),
     ],
 )
-def test_an_audit_without_labels_says_how_to_give_them(
-    isaac: RunIsaac, run: Path, flags: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
+def test_an_audit_without_usable_labels_explains_the_problem(
+    isaac: RunIsaac,
+    run: Path,
+    flags: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     done = isaac("audit", run, *flags)
     assert done.code in (1, 2)
-    assert says in done.err
+    assert message in done.err
 
 
-def test_the_terminal_asks_until_it_is_enough(
+def test_the_terminal_asks_until_the_user_quits(
     isaac: RunIsaac, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter(["x", "s", "u", "", "q"])
@@ -142,7 +148,7 @@ def test_the_terminal_asks_until_it_is_enough(
     assert facts["verdict"] == "doubtful"
 
 
-def test_compare_sets_runs_side_by_side(
+def test_compare_shows_runs_side_by_side(
     isaac: RunIsaac, run: Path, tmp_path: Path, exchanges: list[dict[str, str]]
 ) -> None:
     assert isaac("redraw", run, "-o", tmp_path / "less", "--budget", "0.2").code == 0
@@ -158,8 +164,8 @@ def test_compare_sets_runs_side_by_side(
     assert rows[2]["changed"] == pytest.approx(0.2)
     assert "budget: auto -> 0.2" in done.out
     assert len(ElementTree.parse(picture).findall(".//{*}circle")) == 3
-    unlabelled = isaac("compare", *runs)
-    assert "cut" not in unlabelled.out
+    unlabeled = isaac("compare", *runs)
+    assert "cut" not in unlabeled.out
     other = write_lines(tmp_path / "other.jsonl", exchanges[:50])
     curate_to(
         tmp_path / "other",
@@ -170,7 +176,7 @@ def test_compare_sets_runs_side_by_side(
     assert (wrong.code, "different corpora" in wrong.err) == (1, True)
 
 
-def test_a_judge_forbids_draws_and_one_that_fails_forbids_none(
+def test_a_judge_vetoes_draws_and_a_failing_one_vetoes_none(
     isaac: RunIsaac, run: Path, tmp_path: Path
 ) -> None:
     flags = ("--context", "context", "--response", "response", "-k", "30")

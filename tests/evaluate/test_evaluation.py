@@ -672,7 +672,7 @@ def test_the_result_becomes_a_section_of_a_runs_report(
     ids = re.findall(r'id="([^"]+)"', page)
     assert len(set(ids)) == len(ids)
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
-    assert run.whole()
+    assert run.is_intact()
     assert isaac(*command, "--run", run.path).code == 0
     assert (run.path / "report.html").read_text(encoding="utf-8") == page
     redrawn = redraw_run(run, {"seed": 5})

@@ -40,7 +40,7 @@ def chat(i: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Return a run on conversations of several turns, two targets each."""
+    """A run on conversations with several turns, with two targets each."""
     folder = tmp_path_factory.mktemp("exports")
     source = write_lines(folder / "chats.jsonl", (chat(i) for i in range(60)))
     return curate_to(folder / "run", source, Recipe(neighbors=40, targets=2))
@@ -62,7 +62,7 @@ def test_an_export_has_the_columns_of_its_type_and_no_nulls(run: Run, kind: Expo
 
 
 @pytest.mark.parametrize("kind", EXPORT_TYPES)
-def test_the_card_parses_and_names_source_recipe_and_licence(run: Run, kind: ExportType) -> None:
+def test_the_card_parses_and_names_source_recipe_and_license(run: Run, kind: ExportType) -> None:
     card = (export(run, kind, licence="cc-by-4.0").folder / "README.md").read_text()
     _, front, body = card.split("---\n", 2)
     assert yaml.safe_load(front)["license"] == "cc-by-4.0"
@@ -95,11 +95,11 @@ def test_pairs_prefer_a_head_draw_to_the_rows_own_atypical_response(run: Run) ->
         assert row["chosen"] != row["rejected"]
 
 
-def test_unpaired_labels_are_true_for_the_head_and_false_for_what_was_replaced(run: Run) -> None:
+def test_unpaired_labels_are_true_for_the_head_and_false_for_replaced_responses(run: Run) -> None:
     rows = rows_of(export(run, "kto").folder)
     assert {row["label"] for row in rows} == {True, False}
-    wanted = {row["completion"][0]["content"] for row in rows if row["label"]}
-    assert not wanted & {"Who cares.", "Ha!"}
+    labeled_true = {row["completion"][0]["content"] for row in rows if row["label"]}
+    assert not labeled_true & {"Who cares.", "Ha!"}
 
 
 def test_alpaca_keeps_earlier_turns_as_history(run: Run) -> None:
@@ -108,7 +108,7 @@ def test_alpaca_keeps_earlier_turns_as_history(run: Run) -> None:
     assert row["system"] == "Be kind."
 
 
-def test_a_run_without_pairs_says_so(tmp_path: Path) -> None:
+def test_an_export_without_rows_is_an_error(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "completion": "b"}] * 5)
     run = curate_to(tmp_path / "run", source, Recipe())
     with pytest.raises(RunError, match="no rows for 'dpo'"):
@@ -124,8 +124,8 @@ def test_the_command_writes_where_it_says(isaac: RunIsaac, run: Run, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["sft", "messages", "dpo", "kto"])
-def test_trl_takes_the_types_as_they_are(run: Run, kind: ExportType) -> None:
-    """Load each type as TRL's trainers do and see it recognised as conversational."""
+def test_trl_reads_the_types_directly(run: Run, kind: ExportType) -> None:
+    """Load each type as TRL's trainers do; TRL recognizes it as conversational."""
     pytest.importorskip("trl", reason="TRL is not installed")
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
     from trl import data_utils
@@ -160,12 +160,12 @@ def test_conversations_with_tools_are_left_out_and_counted(isaac: RunIsaac, tmp_
 
 
 def test_a_response_of_the_head_is_never_the_rejected_one(run: Run, tmp_path: Path) -> None:
-    drawn_anew = redraw_run(run, {"keep": False}, tmp_path / "new")
-    for row in rows_of(export(drawn_anew, "dpo").folder):
+    redrawn = redraw_run(run, {"keep": False}, tmp_path / "new")
+    for row in rows_of(export(redrawn, "dpo").folder):
         assert not row["rejected"][0]["content"].startswith("Please rest")
 
 
-def test_alpaca_never_takes_the_models_words_for_the_question(tmp_path: Path) -> None:
+def test_alpaca_never_uses_an_assistant_turn_as_the_instruction(tmp_path: Path) -> None:
     turns = [("user", "Hello"), ("assistant", "Hi."), ("assistant", "How can I help?")]
     talk = {"messages": [{"role": role, "content": text} for role, text in turns]}
     run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", [talk]), Recipe())

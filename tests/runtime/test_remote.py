@@ -81,7 +81,7 @@ def files_of(place: str) -> dict[str, bytes]:
 def test_a_run_at_a_url_is_byte_identical_to_one_in_a_folder(tmp_path: Path, place: str) -> None:
     write_lines(tmp_path / "in.jsonl", ROWS)
     run = curate_to(place, tmp_path / "in.jsonl", RECIPE)
-    assert run.place("report.html") == f"{place}/report.html"
+    assert run.location("report.html") == f"{place}/report.html"
     curate_to(tmp_path / "run", tmp_path / "in.jsonl", RECIPE)
     local = {
         f"/{path.relative_to(tmp_path / 'run').as_posix()}": path.read_bytes()

@@ -117,7 +117,7 @@ def evaluate(
     folder as they arrive; after an interruption, the same command resumes where it stopped.
     """
     if run is not None:
-        Run(run).need_finished()
+        Run(run).require_finished()
     settings = EvaluationSettings(
         decoding=Decoding(max_tokens, temperature, top_p, seed),
         samples=samples,

@@ -119,13 +119,13 @@ def _print_run(run: Run, *, as_json: bool) -> None:
         print_output(
             dumps(
                 {
-                    "run": run.place("").rstrip("/"),
+                    "run": run.location("").rstrip("/"),
                     **facts,
                     "rejected": summary["rejected"]["count"],
                     "verdict": summary["diagnosis"]["verdict"],
                     "reasons": summary["diagnosis"]["reasons"],
                     "notes": summary["notes"],
-                    "report": run.place("report.html"),
+                    "report": run.location("report.html"),
                 }
             )
         )
@@ -152,8 +152,8 @@ def _print_run(run: Run, *, as_json: bool) -> None:
     print_output(f"{verdicts[diagnosis['verdict']]}: {'; '.join(diagnosis['reasons'])}")
     for note in summary["notes"]:
         print_output(f"note: {note}")
-    print_output(f"curated corpus: {run.place('curated.jsonl')}")
-    print_output(f"report:         {run.place('report.html')}")
+    print_output(f"curated corpus: {run.location('curated.jsonl')}")
+    print_output(f"report:         {run.location('report.html')}")
 
 
 @command

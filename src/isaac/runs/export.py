@@ -29,7 +29,7 @@ Messages = list[dict[str, str]]
 class ExportItem(NamedTuple):
     """One target of one exchange: everything that a row of an export is made from.
 
-    ``better`` says that the response replaces ``original`` and is closer to what the corpus agrees
+    ``better`` is whether the response replaces ``original`` and is closer to what the corpus agrees
     on: it is more typical; or, if the recipe draws by cluster size alone, it is from the largest
     cluster and the original is not; or it is the original, trimmed. ``group`` is the group of a
     dialogue turn, empty for other responses.

@@ -71,7 +71,7 @@ def curate_to(
         started = time.monotonic()
         tools = tools._replace(store=DiskStorage(run.folder), progress=timed)
         corpus = _load_or_read_corpus(run, source, recipe, tools)
-        if run.finished and run.whole():
+        if run.finished and run.is_intact():
             return run
         run.remove("manifest.json")
         write_outputs(run, prepare(corpus, recipe, tools), timed, started)
@@ -98,7 +98,7 @@ def check_same_recipe(run: Run, recipe: Recipe) -> None:
     differences = run.recipe().differences(recipe)
     if not differences:
         return
-    if not run.begun:
+    if not run.has_results:
         _clear_inputs(run)
         return
     hint = ""
@@ -130,9 +130,9 @@ def _load_or_read_corpus(run: Run, source: str | Path, recipe: Recipe, tools: To
                 check_rereadable(run, source)
                 _read_into_run(run, source, recipe, tools, [])
             return run.corpus()
-        if run.begun and not is_same_input:
+        if run.has_results and not is_same_input:
             raise RunError(f"{run.path} contains a run of another input; choose another folder")
-        if run.begun:
+        if run.has_results:
             raise RunError(
                 f"{run.path} was started by isaac {recorded['isaac']}, but this is isaac "
                 f"{__version__}; choose another folder"
@@ -202,7 +202,7 @@ def redraw_run(
     depend on.
     """
     if not (run.path / "recipe.yaml").exists():
-        run.need_finished()
+        run.require_finished()
     tools = tools or Tools()
     timed = TimedProgress(tools.progress, {})
     started = time.monotonic()

@@ -62,7 +62,7 @@ class Run:
         weakref.finalize(run, shutil.rmtree, path, ignore_errors=True)
         return run
 
-    def place(self, name: str) -> str:
+    def location(self, name: str) -> str:
         """The path or URL of a file of the run, as a user finds it."""
         mirror = self.folder.mirror
         return str(self.path / name) if mirror is None else f"{mirror.url.rstrip('/')}/{name}"
@@ -73,7 +73,7 @@ class Run:
         return (self.path / "manifest.json").exists()
 
     @property
-    def begun(self) -> bool:
+    def has_results(self) -> bool:
         """Whether the run has results beyond reading its input: vectors or clusters."""
         return any(any((self.path / name).glob("*")) for name in ("vectors", "shards"))
 
@@ -85,12 +85,12 @@ class Run:
 
     def manifest(self) -> dict[str, Any]:
         """Load the manifest: versions, checksums, timings. Raises `RunError` if it is missing."""
-        self.need_finished()
+        self.require_finished()
         return read_json(self.path / "manifest.json")
 
     def summary(self) -> dict[str, Any]:
         """Load the values behind the report. Raises `RunError` if the run is unfinished."""
-        self.need_finished()
+        self.require_finished()
         return read_json(self.path / "report.json")
 
     def corpus(self) -> Corpus:
@@ -102,7 +102,7 @@ class Run:
 
     def curation(self) -> Curation:
         """Load the curation of a finished run; nothing is embedded or searched again."""
-        self.need_finished()
+        self.require_finished()
         curation = self.prepared(self.recipe())
         with damaged_as_run_error(self.path / "lineage.parquet") as file:
             lineage = pq.read_table(file, schema=LINEAGE_SCHEMA)
@@ -113,7 +113,7 @@ class Run:
         store = DiskStorage(self.folder, finished=True)
         return prepare(self.corpus(), recipe, (tools or Tools())._replace(store=store))
 
-    def need_finished(self) -> None:
+    def require_finished(self) -> None:
         """Raise `RunError` if the run does not exist or is not finished."""
         if not self.path.is_dir():
             raise RunError(
@@ -149,7 +149,7 @@ class Run:
         for name in names:
             self.folder.remove(name)
 
-    def whole(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether every output of a finished run exists and matches its checksum."""
         checksums = self.manifest()["sha256"]
         return all(

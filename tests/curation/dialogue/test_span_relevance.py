@@ -250,7 +250,7 @@ def test_no_draw_brings_back_removed_text() -> None:
     ("share", "verdict", "reason"),
     [
         (0.08, "doubtful", "3,000 exchanges are too few"),
-        (0.4, "does not apply", "which is too much"),
+        (0.4, "does not apply", "which is too many"),
     ],
 )
 def test_the_verdict_depends_on_how_much_is_removed(

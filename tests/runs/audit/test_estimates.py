@@ -48,12 +48,12 @@ class Audited(NamedTuple):
         before, after = self.unsafe.mean(), self.unsafe[sources[stays]].mean()
         return float(before), float(after), float(after - before)
 
-    def answers(self, sample: AuditSample) -> dict[AuditItem, Verdict]:
+    def verdicts(self, sample: AuditSample) -> dict[AuditItem, Verdict]:
         return {item: "unsafe" if self.unsafe[item.response] else "safe" for item in sample.items()}
 
     def estimate(self, labels: int, seed: int) -> Estimates:
         sample = draw_sample(self.lineage, labels, seed)
-        return estimate(sample, self.answers(sample))
+        return estimate(sample, self.verdicts(sample))
 
 
 def lineage(
@@ -65,7 +65,7 @@ def lineage(
 
 
 def population(rates: tuple[float, ...], shares: dict[str, float], cut: float) -> Audited:
-    """Return 3,000 rows with unsafe shares by rank group; what is drawn is unsafe less often."""
+    """3,000 rows with unsafe ``rates`` by rank group; unsafe rows are drawn with weight ``cut``."""
     rng = np.random.default_rng(5)
     count = 3000
     group = rng.choice(4, count, p=[0.15, 0.05, 0.1, 0.7])
@@ -87,17 +87,17 @@ def counted(sample: AuditSample) -> dict[tuple[str, str], int]:
     return {name: sum(p.stratum == i for p in sample.sampled_rows) for i, name in enumerate(names)}
 
 
-# Which rows to ask about.
+# The sample.
 
 
-def test_the_labels_asked_for_keep_to_the_budget_and_nearly_use_it_up() -> None:
+def test_a_sample_uses_nearly_all_of_its_labels_and_no_more() -> None:
     for labels in (2, 3, 17, 300, 301):
         asked = draw_sample(SOME.lineage, labels, 0).items()
         assert labels - 1 <= len(asked) <= labels
         assert len(set(asked)) == len(asked)
 
 
-def test_every_row_is_in_one_stratum_and_every_stratum_is_asked() -> None:
+def test_every_row_is_in_one_stratum_and_every_stratum_is_sampled() -> None:
     sample = draw_sample(SOME.lineage, 300, 0)
     assert sum(stratum.rows for stratum in sample.strata) == 3000
     ranks = ["1", "2 to 3", "4 to 10", "above 10"]
@@ -143,26 +143,26 @@ def test_only_the_first_target_counts() -> None:
     assert draw_sample(both, 200, 0) == draw_sample(SOME.lineage, 200, 0)
 
 
-def test_rows_that_are_gone_and_rows_left_alone_cost_one_label() -> None:
+def test_dropped_and_unchanged_rows_need_one_label() -> None:
     table = lineage(["dropped", "abstained", "replaced"], [0, 1, 0], [5, 5, 5])
     sample = draw_sample(table, 100, 0)
     assert sample.items() == [AuditItem(0, 0), AuditItem(1, 1), AuditItem(2, 2), AuditItem(2, 0)]
     assert {stratum.action for stratum in sample.strata} == {"kept", "replaced", "dropped"}
 
 
-def test_a_source_that_is_missing_means_a_row_that_is_gone() -> None:
+def test_a_row_without_a_source_counts_as_dropped() -> None:
     table = lineage(["kept", "abstained"], [0, 1], [1, 1])
     table = table.set_column(3, "source_id", pa.array([0, None], pa.int64()))
     assert {stratum.action for stratum in draw_sample(table, 9, 0).strata} == {"kept", "dropped"}
 
 
 @pytest.mark.parametrize("labels", [1, 0, -5])
-def test_too_few_labels_to_ask_for_are_an_error(labels: int) -> None:
+def test_fewer_than_two_labels_are_an_error(labels: int) -> None:
     with pytest.raises(AuditError, match=f"at least 2 labels.*got {labels}"):
         draw_sample(SOME.lineage, labels, 0)
 
 
-# What the labels say.
+# The estimates.
 
 
 @pytest.mark.parametrize(
@@ -184,21 +184,21 @@ def test_the_interval_of_a_share_is_the_published_one(
     assert mirrored.low == pytest.approx(1 - found.high)
 
 
-def test_the_interval_of_the_change_joins_those_of_its_two_parts_with_their_correlation() -> None:
+def test_the_interval_of_the_change_combines_its_two_parts_with_their_correlation() -> None:
     sample = draw_sample(lineage(["replaced"] * 400, [*range(1, 400), 0], [20] * 400), 200, 0)
-    answers: dict[AuditItem, Verdict] = dict.fromkeys(sample.items(), "safe")
+    verdicts: dict[AuditItem, Verdict] = dict.fromkeys(sample.items(), "safe")
     for pick in sample.sampled_rows[:30]:
-        answers[pick.before] = "unsafe"
+        verdicts[pick.before] = "unsafe"
     for pick in sample.sampled_rows[30:50]:
-        answers[AuditItem(pick.row, pick.source or 0)] = "unsafe"
-    # 100 pairs of 400: a simple sample of 99 from an endless population, over 1 - 100 / 400.
+        verdicts[AuditItem(pick.row, pick.source or 0)] = "unsafe"
+    # 100 of 400 pairs: as precise as 99 / (1 - 100 / 400) = 132 from an infinite population.
     worse, better = wilson_interval(0.2, 132), wilson_interval(0.3, 132)
     together = 2 * math.sqrt(0.2 * 0.3 / (0.8 * 0.7))
     down, up = worse.value - worse.low, better.high - better.value
     low = -0.1 - math.sqrt(down**2 + up**2 + together * down * up)
     down, up = better.value - better.low, worse.high - worse.value
     high = -0.1 + math.sqrt(down**2 + up**2 + together * down * up)
-    assert estimate(sample, answers).change == pytest.approx((-0.1, low, high))
+    assert estimate(sample, verdicts).change == pytest.approx((-0.1, low, high))
 
 
 KEEP = {"kept": 0.3, "replaced": 0.7}
@@ -207,7 +207,7 @@ FILTER = {"kept": 0.8, "dropped": 0.2}
 
 
 @pytest.mark.parametrize("shares", [KEEP, DROP, FILTER], ids=["keep", "drop", "filter"])
-def test_with_every_row_labelled_the_truth_is_known(shares: dict[str, float]) -> None:
+def test_with_every_row_labeled_the_estimates_are_exact(shares: dict[str, float]) -> None:
     audited = population((0.03, 0.05, 0.1, 0.12), shares, 0.3)
     found = audited.estimate(6000, 0)
     for interval, truth in zip(found[:3], audited.truth, strict=True):
@@ -226,25 +226,25 @@ def test_with_every_row_labelled_the_truth_is_known(shares: dict[str, float]) ->
     ],
     ids=["rare", "some", "many", "raised"],
 )
-def test_intervals_hold_the_truth_as_often_as_they_say(
+def test_95_percent_of_the_intervals_contain_the_truth(
     rates: tuple[float, ...], cut: float, shares: dict[str, float]
 ) -> None:
     audited = population(rates, shares, cut)
     found = [audited.estimate(300, seed) for seed in range(SEEDS)]
     for name, truth in zip(("before", "after", "change"), audited.truth, strict=True):
         intervals: list[Interval] = [getattr(each, name) for each in found]
-        held = [low - 1e-12 <= truth <= high + 1e-12 for _, low, high in intervals]
-        # No less than 95 % beyond three deviations of a count.
-        assert np.mean(held) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / SEEDS)
+        contained = [low - 1e-12 <= truth <= high + 1e-12 for _, low, high in intervals]
+        # Not below 95 % by more than three standard deviations.
+        assert np.mean(contained) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / SEEDS)
     values = np.array([each.change.value for each in found])
     bias = values.mean() - audited.truth[2]
     assert abs(bias) < 4 * values.std() / math.sqrt(len(values))
     width = np.mean([each.change.high - each.change.low for each in found])
-    # 3.92 deviations, a little for continuity, and what rare events need beyond it.
+    # 3.92 standard deviations, with room for the continuity correction and for rare events.
     assert width < 1.35 * 3.92 * values.std() + 0.025
 
 
-def test_a_corpus_that_kept_all_cannot_have_changed() -> None:
+def test_a_corpus_that_kept_every_response_has_not_changed() -> None:
     table = lineage(["kept"] * 400, range(400), [1] * 400)
     sample = draw_sample(table, 100, 0)
     assert estimate(sample, {}).change == Interval(0, 0, 0)
@@ -254,7 +254,7 @@ def test_a_corpus_that_kept_all_cannot_have_changed() -> None:
     assert found.before.low > 0.9
 
 
-def test_a_corpus_of_which_nothing_is_left_has_no_share_after() -> None:
+def test_a_corpus_that_lost_every_row_has_no_share_after() -> None:
     table = lineage(["dropped"] * 80, range(80), [1] * 80)
     sample = draw_sample(table, 60, 0)
     found = estimate(sample, dict.fromkeys(sample.items(), "unsafe"))
@@ -272,19 +272,19 @@ def test_no_rows_give_no_sample_and_no_estimate() -> None:
     assert compute_trend(sample, {}).z == 0
 
 
-def test_unscored_items_are_left_out_and_counted_and_bounded() -> None:
+def test_unscored_items_are_left_out_counted_and_bounded() -> None:
     sample = draw_sample(SOME.lineage, 300, 0)
-    answers = SOME.answers(sample)
-    whole = estimate(sample, answers)
+    verdicts = SOME.verdicts(sample)
+    whole = estimate(sample, verdicts)
     assert whole.bounds == whole.change[1:]
     lost = [pick.after for pick in sample.sampled_rows if pick.after != pick.before][:10]
     some: dict[AuditItem, Verdict] = {
-        item: "unscored" if item in lost else given for item, given in answers.items()
+        item: "unscored" if item in lost else verdict for item, verdict in verdicts.items()
     }
     found = estimate(sample, some)
     assert (found.asked, found.scored, found.unscored) == (whole.asked, whole.scored - 10, 10)
     assert found.pairs == whole.pairs - 10
-    missing = {item: given for item, given in answers.items() if item not in lost}
+    missing = {item: verdict for item, verdict in verdicts.items() if item not in lost}
     assert estimate(sample, missing) == found
     worst: dict[AuditItem, Verdict] = {
         item: "unsafe" if item in lost else some[item] for item in some
@@ -294,16 +294,17 @@ def test_unscored_items_are_left_out_and_counted_and_bounded() -> None:
     assert found.bounds[1] - found.bounds[0] > whole.change.high - whole.change.low
 
 
-def test_an_unscored_row_that_kept_its_response_leaves_the_change_as_it_is() -> None:
+def test_an_unscored_row_that_kept_its_response_does_not_affect_the_change() -> None:
     sample = draw_sample(SOME.lineage, 300, 0)
-    answers = SOME.answers(sample)
+    verdicts = SOME.verdicts(sample)
     kept = [pick.before for pick in sample.sampled_rows if pick.after == pick.before]
-    found = estimate(sample, {item: given for item, given in answers.items() if item not in kept})
-    assert found.change == estimate(sample, answers).change
+    some = {item: verdict for item, verdict in verdicts.items() if item not in kept}
+    found = estimate(sample, some)
+    assert found.change == estimate(sample, verdicts).change
     assert found.bounds == found.change[1:]
 
 
-def test_without_a_verdict_nothing_is_known_and_nothing_is_safe() -> None:
+def test_without_any_verdict_the_intervals_are_unknown() -> None:
     sample = draw_sample(SOME.lineage, 300, 0)
     found = estimate(sample, dict.fromkeys(sample.items(), "unscored"))
     assert (found.scored, found.unsafe, found.pairs) == (0, 0, 0)
@@ -313,12 +314,12 @@ def test_without_a_verdict_nothing_is_known_and_nothing_is_safe() -> None:
     assert found.bounds[1] > 0.5
 
 
-# Whether unsafety rises with rank.
+# The trend.
 
 
 def test_the_trend_of_a_census_is_the_correlation_of_rank_group_and_label() -> None:
     sample = draw_sample(SOME.lineage, 6000, 0)
-    found = compute_trend(sample, SOME.answers(sample))
+    found = compute_trend(sample, SOME.verdicts(sample))
     ranks = SOME.lineage.column("own_rank").to_numpy()
     group = np.searchsorted([2, 4, 11], ranks, side="right")
     z = math.sqrt(3000) * np.corrcoef(group, SOME.unsafe)[0, 1]
@@ -331,37 +332,37 @@ def test_the_trend_of_a_census_is_the_correlation_of_rank_group_and_label() -> N
 
 def test_p_is_that_of_the_normal_distribution() -> None:
     sample = draw_sample(SOME.lineage, 300, 2)
-    found = compute_trend(sample, SOME.answers(sample))
+    found = compute_trend(sample, SOME.verdicts(sample))
     assert found.p == pytest.approx(2 * min(found.p_rises, 1 - found.p_rises))
     flipped: dict[AuditItem, Verdict] = {
-        item: "safe" if given == "unsafe" else "unsafe"
-        for item, given in SOME.answers(sample).items()
+        item: "safe" if verdict == "unsafe" else "unsafe"
+        for item, verdict in SOME.verdicts(sample).items()
     }
     turned = compute_trend(sample, flipped)
     assert turned.z == pytest.approx(-found.z)
     assert {found.direction, turned.direction} == {"rises", "falls"}
 
 
-def test_a_trend_is_seldom_found_where_there_is_none_and_mostly_where_one_is() -> None:
+def test_a_trend_is_seldom_significant_without_one_and_mostly_with_one() -> None:
     none = population((0.1, 0.1, 0.1, 0.1), KEEP, 0.3)
     steep = population((0.02, 0.05, 0.2, 0.4), KEEP, 0.3)
     p: dict[str, list[float]] = {"none": [], "steep": []}
     for seed in range(200):
         for name, audited in (("none", none), ("steep", steep)):
             sample = draw_sample(audited.lineage, 300, seed)
-            p[name].append(compute_trend(sample, audited.answers(sample)).p)
+            p[name].append(compute_trend(sample, audited.verdicts(sample)).p)
     assert np.mean(np.array(p["none"]) < 0.05) < 0.1
     assert np.mean(np.array(p["steep"]) < 0.05) > 0.9
 
 
-@pytest.mark.parametrize("given", ["safe", "unsafe", "unscored"])
-def test_labels_all_alike_have_no_trend(given: Verdict) -> None:
+@pytest.mark.parametrize("verdict", ["safe", "unsafe", "unscored"])
+def test_equal_labels_have_no_trend(verdict: Verdict) -> None:
     sample = draw_sample(SOME.lineage, 300, 0)
-    found = compute_trend(sample, dict.fromkeys(sample.items(), given))
+    found = compute_trend(sample, dict.fromkeys(sample.items(), verdict))
     assert (found.direction, found.z, found.p, found.p_rises) == ("flat", 0, 1, 0.5)
 
 
-# What it comes to.
+# The verdict.
 
 RISES = Trend("rises", 3.0, 0.0027, 0.0013, ())
 FLAT = Trend("falls", -0.5, 0.617, 0.69, ())
@@ -378,7 +379,7 @@ def found(change: Interval, **others: Any) -> Estimates:
     return Estimates(change=change, **values)
 
 
-def test_a_fall_beyond_chance_applies() -> None:
+def test_a_significant_fall_applies() -> None:
     assert decide_verdict(found(Interval(-0.081, -0.104, -0.056)), RISES) == AuditOutcome(
         "applies",
         "Applies: the unsafe share falls from 10.2 % to 2.1 % (95 % interval of the change: -10.4 "
@@ -386,7 +387,7 @@ def test_a_fall_beyond_chance_applies() -> None:
     )
 
 
-def test_a_rise_beyond_chance_is_said_loudly() -> None:
+def test_a_significant_rise_is_reported_in_capitals() -> None:
     assert decide_verdict(found(Interval(0.05, 0.02, 0.08)), FLAT) == AuditOutcome(
         "does not apply",
         "Does not apply: the curation RAISES the unsafe share from 10.2 % to 15.2 % (95 % interval "
@@ -395,7 +396,7 @@ def test_a_rise_beyond_chance_is_said_loudly() -> None:
     )
 
 
-def test_a_change_that_chance_may_explain_is_doubtful() -> None:
+def test_an_insignificant_change_is_doubtful() -> None:
     for low, high in ((-0.05, 0.01), (0.0, 0.01), (-0.05, 0.0)):
         outcome = decide_verdict(found(Interval((low + high) / 2, low, high)), RISES)
         assert outcome.verdict == "doubtful"
@@ -403,7 +404,7 @@ def test_a_change_that_chance_may_explain_is_doubtful() -> None:
         assert "more labels would narrow" in outcome.sentence
 
 
-def test_unscored_labels_are_in_the_sentence_and_many_of_them_leave_it_in_doubt() -> None:
+def test_unscored_labels_are_reported_and_many_of_them_make_it_doubtful() -> None:
     change = Interval(-0.081, -0.104, -0.056)
     few = decide_verdict(found(change, scored=288), RISES)
     assert few.verdict == "applies"
@@ -414,7 +415,7 @@ def test_unscored_labels_are_in_the_sentence_and_many_of_them_leave_it_in_doubt(
     assert "only 239 of 300 labels are scored" in many.sentence
 
 
-def test_too_few_labels_are_doubtful_unless_they_are_all_there_could_be() -> None:
+def test_too_few_labels_are_doubtful_unless_every_row_is_labeled() -> None:
     change = Interval(-0.081, -0.104, -0.056)
     few = decide_verdict(found(change, asked=49, scored=49), RISES)
     assert few.verdict == "doubtful"
@@ -423,7 +424,7 @@ def test_too_few_labels_are_doubtful_unless_they_are_all_there_could_be() -> Non
     assert decide_verdict(found(exact, asked=49, scored=49), RISES).verdict == "applies"
 
 
-def test_a_corpus_without_unsafe_labels_leaves_nothing_to_see() -> None:
+def test_a_corpus_without_unsafe_labels_is_doubtful() -> None:
     before = Interval(0.0, 0.0, 0.013)
     outcome = decide_verdict(found(Interval(0, -0.01, 0.01), before=before, unsafe=0), FLAT)
     assert outcome.verdict == "doubtful"
@@ -431,24 +432,24 @@ def test_a_corpus_without_unsafe_labels_leaves_nothing_to_see() -> None:
 
 
 @pytest.mark.parametrize("cut", [0.05, 20.0])
-def test_every_sentence_is_one_plain_sentence(cut: float) -> None:
+def test_an_outcome_is_one_sentence(cut: float) -> None:
     audited = population((0.1, 0.1, 0.1, 0.1), KEEP, cut)
     sample = draw_sample(audited.lineage, 900, 0)
-    answers = audited.answers(sample)
-    outcome = decide_verdict(estimate(sample, answers), compute_trend(sample, answers))
+    verdicts = audited.verdicts(sample)
+    outcome = decide_verdict(estimate(sample, verdicts), compute_trend(sample, verdicts))
     assert outcome.verdict == ("applies" if cut < 1 else "does not apply")
     assert outcome.sentence.count(". ") == 0
     assert outcome.sentence.endswith(".")
     assert "nan" not in outcome.sentence
 
 
-# On real exchanges.
+# Real data.
 
 Make = Callable[[], tuple[Corpus, Labels]]
 
 
 def planted(corpus: Corpus, unsafe: Labels) -> tuple[Corpus, Labels]:
-    """Return the corpus with one unsafe response to every twentieth exchange: it owns the head."""
+    """Give every twentieth exchange the same unsafe response, which is then the head cluster."""
     hit = np.random.default_rng(0).random(len(unsafe)) < 0.05
     responses = corpus.column("response")
     same = responses[int(np.flatnonzero(unsafe)[0])]
@@ -457,9 +458,9 @@ def planted(corpus: Corpus, unsafe: Labels) -> tuple[Corpus, Labels]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is not here")
+@pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} does not exist")
 @pytest.mark.parametrize("radius", [0.4, 0.8])
-def test_300_labels_tell_the_change_on_diasafety(
+def test_300_labels_estimate_the_change_on_diasafety(
     radius: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
@@ -475,7 +476,7 @@ def test_300_labels_tell_the_change_on_diasafety(
         change = audited.truth[2]
         held = sum(e.change.low <= change <= e.change.high for e in estimates)
         width = np.mean([e.change.high - e.change.low for e in estimates])
-        assert held >= 0.93 * SEEDS, f"{held} of {SEEDS} hold {change:.3f}"
+        assert held >= 0.93 * SEEDS, f"{held} of {SEEDS} intervals contain {change:.3f}"
         assert width < 0.24
     assert change > 0.4
     assert all(e.change.low > 0 for e in estimates)

@@ -15,7 +15,7 @@ PARTS = [f"{side} {part}" for side in ("left", "right") for part in "knee hip ar
 
 
 def chats(count: int, tail: int) -> list[tuple[str, str]]:
-    """Return exchanges that agree, and a tail of responses that share nothing with others."""
+    """Exchanges whose responses agree, and ``tail`` ones whose responses are random letters."""
     rng = np.random.default_rng(0)
     letters = list("abcdefghijklmnopqrstuvwxyz")
     pairs = []
@@ -29,7 +29,7 @@ def chats(count: int, tail: int) -> list[tuple[str, str]]:
     return pairs
 
 
-def test_a_corpus_whose_answers_agree_is_what_the_method_is_for() -> None:
+def test_the_method_applies_to_a_corpus_whose_responses_agree() -> None:
     text = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     corpus = Corpus.of((row["context"], row["response"]) for row in rows)
@@ -38,7 +38,7 @@ def test_a_corpus_whose_answers_agree_is_what_the_method_is_for() -> None:
     assert found.margin > 0.1
 
 
-def test_a_corpus_in_which_nobody_agrees_is_not() -> None:
+def test_it_does_not_apply_if_no_responses_agree() -> None:
     found = diagnose(curate(Corpus.of(chats(300, 300)), Recipe.paper(radius=0.4)))
     assert found.verdict == "does not apply"
     assert found.headless > 0.5
@@ -46,19 +46,19 @@ def test_a_corpus_in_which_nobody_agrees_is_not() -> None:
     assert diagnose(curate(Corpus.of(chats(300, 300)))).verdict != "applies"
 
 
-def test_a_corpus_of_one_text_over_and_over_is_not() -> None:
+def test_it_does_not_apply_to_one_text_repeated() -> None:
     found = diagnose(curate(Corpus.of([(f"hi {n}", "buy now at once") for n in range(300)])))
     assert found.verdict == "does not apply"
     assert found.repeated == 1
 
 
-def test_few_exchanges_leave_it_doubtful() -> None:
+def test_few_exchanges_make_it_doubtful() -> None:
     found = diagnose(curate(Corpus.of(chats(60, 5)), Recipe(duplicates="each")))
     assert found.verdict != "applies"
     assert any("60 exchanges are too few" in reason for reason in found.reasons)
 
 
-def test_odds_that_favour_small_clusters_are_told() -> None:
+def test_odds_that_favor_small_clusters_are_reported() -> None:
     recipe = Recipe(duplicates="each", sharpening="uniform", candidates=1.0)
     found = diagnose(curate(Corpus.of(chats(300, 60)), recipe))
     assert found.guaranteed < 1
@@ -69,7 +69,7 @@ def test_odds_that_favour_small_clusters_are_told() -> None:
     ("odds", "holds"),
     [([0.6, 0.4, 0.0], True), ([0.5, 0.5, 0.0], False), ([1.0, 0.0, 0.0], True)],
 )
-def test_odds_over_share_must_not_rise(odds: list[float], holds: bool) -> None:
+def test_the_ratio_of_odds_to_share_must_not_rise_with_rank(odds: list[float], holds: bool) -> None:
     sizes = np.array([[6, 4, 0]])
     facts = ClusterOdds(sizes, sizes, np.array([odds]), np.ones(1), np.array([10]))
     assert preserves_rank_order(facts).tolist() == [holds]

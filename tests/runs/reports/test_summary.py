@@ -40,7 +40,7 @@ def hostile_corpus(folder: Path) -> Path:
 
 
 class Page(HTMLParser):
-    """Every tag and attribute of a page."""
+    """All tags and attributes of an HTML page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def test_the_page_has_no_script_and_loads_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="headless Chromium is not installed")
-def test_in_a_real_browser_nothing_of_a_hostile_corpus_runs(tmp_path: Path) -> None:
+def test_no_script_of_a_hostile_corpus_runs_in_a_browser(tmp_path: Path) -> None:
     run = curate_to(tmp_path / "run", hostile_corpus(tmp_path), Recipe(neighbors=20))
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
     done = subprocess.run(
@@ -97,7 +97,7 @@ def test_no_control_character_of_a_corpus_reaches_report_or_terminal(tmp_path: P
         assert not set(text) & {"\x1b", "\x07", "\x00", "\u202e"}, name
 
 
-def test_json_markdown_and_page_say_the_same(tmp_path: Path, small: Path) -> None:
+def test_json_markdown_and_html_agree(tmp_path: Path, small: Path) -> None:
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
     summary = json.loads((run.path / "report.json").read_text())
     assert summary == json.loads(json.dumps(summarize(run.curation())))
@@ -109,7 +109,7 @@ def test_json_markdown_and_page_say_the_same(tmp_path: Path, small: Path) -> Non
         assert summary["inputs"][0]["sha256"] in text
 
 
-def test_the_figures_are_those_of_the_lineage(tmp_path: Path, small: Path) -> None:
+def test_the_figures_match_the_lineage(tmp_path: Path, small: Path) -> None:
     run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
     summary, lineage = run.summary(), run.curation().lineage
     assert summary["kept"] == lineage["action"].to_pylist().count("kept")
@@ -124,7 +124,7 @@ def test_the_figures_are_those_of_the_lineage(tmp_path: Path, small: Path) -> No
         assert sum(example["sizes"]) <= example["neighborhood"] <= 30
 
 
-def test_notes_warn_where_the_result_says_little() -> None:
+def test_notes_warn_if_the_result_means_little() -> None:
     nothing_agrees = [(f"context {i}", response) for i, response in enumerate("abcdefg")]
     notes = " ".join(summarize(curate(Corpus.of(nothing_agrees), Recipe(radius=0.1)))["notes"])
     assert "smaller than a neighborhood" in notes

@@ -42,7 +42,7 @@ ACTIONS: tuple[Action, ...] = ("kept", "replaced", "dropped")
 
 
 class AuditError(IsaacError):
-    """An audit was asked for with too few labels."""
+    """The audit has too few labels."""
 
 
 class AuditItem(NamedTuple):

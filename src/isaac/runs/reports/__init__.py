@@ -1,1 +1,1 @@
-"""What a run says about itself: summary, diagnosis, explanation, comparison, charts."""
+"""Reports of runs: summary, diagnosis, explanation, comparison, and their charts."""

@@ -1,4 +1,4 @@
-"""Runs side by side: how safe, how relevant and how varied each recipe left the corpus."""
+"""Compare runs of one corpus: how safe, relevant and varied each recipe made the responses."""
 
 from __future__ import annotations
 
@@ -9,22 +9,32 @@ import numpy as np
 from markupsafe import Markup
 
 from ...curation.curate import Curation
+from ...curation.lineage import first_targets
 from ...curation.vectors import as_floats
 from ...errors import RunError
 from ...runtime.arrays import Ints
 from ..audit.labels import read_column_labels
 from ..run import Run
-from .charts import Scale, percent, svg_chart, svg_element, svg_line, svg_text
+from .charts import (
+    BAR_COLOR,
+    MARK_COLOR,
+    Scale,
+    percent,
+    svg_chart,
+    svg_element,
+    svg_line,
+    svg_text,
+)
 from .diagnosis import diagnose
 
 
 class RunComparison(NamedTuple):
-    """One run in the comparison; shares from 0 to 1, None where nothing tells.
+    """One run in a comparison; shares from 0 to 1, None where a value is unknown.
 
-    ``changed`` is the share of rows replaced or dropped; ``relevance`` the mean cosine of context
-    and response after, over that before, by the run's own vectors; ``distinct`` the share of
-    different responses among those left; ``unsafe`` before and after by labels of the rows that
-    the responses came from.
+    ``changed`` is the share of rows that were replaced or dropped. ``relevance`` is the mean cosine
+    of context and response after the curation, divided by the one before, with the run's own
+    vectors. ``distinct`` is the share of distinct texts among the remaining responses. The unsafe
+    shares need labels; a response has the label of the row that it came from.
     """
 
     name: str
@@ -37,14 +47,14 @@ class RunComparison(NamedTuple):
 
     @property
     def cut(self) -> float | None:
-        """Return by which part the unsafe share fell, None without labels."""
+        """The relative reduction of the unsafe share; None without labels or unsafe rows."""
         if self.unsafe_before is None or self.unsafe_after is None or not self.unsafe_before:
             return None
         return 1 - self.unsafe_after / self.unsafe_before
 
 
 class ComparedRuns(NamedTuple):
-    """The row of each run, and for each run after the first how its recipe differs from that."""
+    """The row of each run, and for each later run how its recipe differs from the first one's."""
 
     rows: list[RunComparison]
     differences: list[list[str]]
@@ -53,9 +63,9 @@ class ComparedRuns(NamedTuple):
 def compare_runs(runs: Sequence[Run], column: str | None, unsafe: str) -> ComparedRuns:
     """Compare finished runs of one corpus.
 
-    ``column`` names a column of the input with labels, in which ``unsafe`` means unsafe; None
-    compares without labels. Raises `RunError` if the runs are of different corpora, `RecipeError`
-    if the column or its value is missing.
+    ``column`` is a column of the input with labels, and ``unsafe`` its value for unsafe rows; with
+    None you compare without labels. Raises `RunError` if the runs have different corpora, and
+    `RecipeError` if no record has the column or the value.
     """
     curations = [run.curation() for run in runs]
     check_same_corpus(curations)
@@ -71,16 +81,14 @@ def compare_runs(runs: Sequence[Run], column: str | None, unsafe: str) -> Compar
 def compare_run(
     name: str, curation: Curation, unsafe: Sequence[bool | None] | None
 ) -> RunComparison:
-    """Return one run's row of the comparison.
+    """Summarize one run for the comparison.
 
-    ``unsafe`` says of each exchange of the corpus whether it is, None where nobody knows.
+    ``unsafe`` (n,) is whether each exchange of the corpus is unsafe, None for an unlabeled one.
     """
-    first = curation.lineage.filter(curation.lineage.column("target").to_numpy() == 0)
-    left = first.filter(np.asarray(first.column("action").to_pylist(), object) != "dropped")
-    rows = np.asarray(left.column("id").to_numpy(), np.int64)
-    sources = np.asarray(left.column("source_id").to_numpy(), np.int64)
-    texts = np.empty_like(curation.layout.response)
-    texts[curation.layout.ids] = curation.layout.response
+    first = first_targets(curation.lineage)
+    remaining = first.filter(np.asarray(first.column("action").to_pylist(), object) != "dropped")
+    rows = np.asarray(remaining.column("id").to_numpy(), np.int64)
+    sources = np.asarray(remaining.column("source_id").to_numpy(), np.int64)
     changed = 1 - float((rows == sources).sum()) / len(first)
     before = after = None
     if unsafe is not None:
@@ -91,47 +99,48 @@ def compare_run(
         diagnose(curation).verdict,
         changed,
         _compute_relevance_kept(curation, rows, sources),
-        len(np.unique(texts[sources])) / max(len(sources), 1),
+        len(np.unique(curation.response_by_id[sources])) / max(len(sources), 1),
         before,
         after,
     )
 
 
-def _compute_unsafe_share(verdicts: Sequence[bool | None]) -> float | None:
-    known = [verdict for verdict in verdicts if verdict is not None]
+def _compute_unsafe_share(labels: Sequence[bool | None]) -> float | None:
+    known = [label for label in labels if label is not None]
     return sum(known) / len(known) if known else None
 
 
 def _compute_relevance_kept(curation: Curation, rows: Ints, sources: Ints) -> float | None:
-    """Return relevance kept, None where contexts and responses have no common vectors."""
+    """The relevance after divided by that before; None if the two texts share no encoder."""
     contexts, responses, recipe = curation.contexts, curation.responses, curation.recipe
     if contexts is None or responses is None or recipe.context_encoder != recipe.response_encoder:
         return None
     layout = curation.layout
-    said, answered = np.empty_like(layout.context), np.empty_like(layout.context)
-    said[layout.ids], answered[layout.ids] = layout.context, layout.view
+    # For each id (n,), the index of its context's and of its response's vector.
+    context, view = np.empty_like(layout.context), np.empty_like(layout.context)
+    context[layout.ids], view[layout.ids] = layout.context, layout.view
 
-    def mean(asked: Ints, drawn: Ints) -> float:
+    def mean_cosine(context_ids: Ints, response_ids: Ints) -> float:
         total = 0.0
-        for start in range(0, len(asked), 4096):
-            left = as_floats(contexts.vectors[said[asked[start : start + 4096]]])
-            right = as_floats(responses.vectors[answered[drawn[start : start + 4096]]])
-            total += float((left * right).sum(dtype=np.float64))
-        return total / max(len(asked), 1)
+        for start in range(0, len(context_ids), 4096):
+            chunk = slice(start, start + 4096)
+            context_vectors = as_floats(contexts.vectors[context[context_ids[chunk]]])
+            response_vectors = as_floats(responses.vectors[view[response_ids[chunk]]])
+            total += float((context_vectors * response_vectors).sum(dtype=np.float64))
+        return total / max(len(context_ids), 1)
 
-    every = np.arange(len(layout.ids))
-    before = mean(every, every)
-    return mean(rows, sources) / before if before > 0 else None
+    all_ids = np.arange(len(layout.ids))
+    before = mean_cosine(all_ids, all_ids)
+    return mean_cosine(rows, sources) / before if before > 0 else None
 
 
 def check_same_corpus(curations: Sequence[Curation]) -> None:
     """Raise `RunError` unless all runs curate the same exchanges in the same order."""
-    first = curations[0]
+    first = curations[0].corpus.table
     for other in curations[1:]:
-        if first.corpus.table.column("context") != other.corpus.table.column(
-            "context"
-        ) or first.corpus.table.column("response") != other.corpus.table.column("response"):
-            raise RunError("these runs are of different corpora; only runs of one compare")
+        table = other.corpus.table
+        if any(first.column(name) != table.column(name) for name in ("context", "response")):
+            raise RunError("the runs have different corpora; compare runs of the same corpus")
 
 
 COLUMNS = (
@@ -141,13 +150,13 @@ COLUMNS = (
     "relevance kept",
     "distinct",
     "unsafe before",
-    "after",
+    "unsafe after",
     "cut",
 )
 
 
 def format_comparison(rows: Sequence[RunComparison]) -> str:
-    """Return the comparison as a Markdown table, without the columns that nothing tells of."""
+    """Format the comparison as a Markdown table, without columns that have no values."""
     cells = [
         (
             row.name,
@@ -166,40 +175,44 @@ def format_comparison(rows: Sequence[RunComparison]) -> str:
         )
         for row in rows
     ]
-    kept = [i for i in range(len(COLUMNS)) if any(cell[i] != "—" for cell in cells)]
-    lines = [[COLUMNS[i] for i in kept], ["---"] * len(kept)]
-    lines += [[cell[i].replace("|", "\\|") for i in kept] for cell in cells]
-    return "\n".join(f"| {' | '.join(cell)} |" for cell in lines)
+    shown = [i for i in range(len(COLUMNS)) if any(row[i] != "—" for row in cells)]
+    lines = [[COLUMNS[i] for i in shown], ["---"] * len(shown)]
+    lines += [[row[i].replace("|", "\\|") for i in shown] for row in cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def draw_comparison(rows: Sequence[RunComparison]) -> Markup:
-    """Return a chart: relevance across, safety (or without labels, change) up, variety as size."""
-    labelled = all(row.cut is not None for row in rows)
+    """Draw the runs as an SVG: relevance on the x axis, cut on the y axis, variety as size.
+
+    Without labels the y axis is the share of rows changed.
+    """
+    is_labeled = all(row.cut is not None for row in rows)
     points = [
         (row, row.relevance if row.relevance is not None else 0.0, height)
         for row in rows
-        if (height := row.cut if labelled else row.changed) is not None
+        if (height := row.cut if is_labeled else row.changed) is not None
     ]
-    across = [point[1] for point in points]
-    up = [point[2] for point in points]
-    x = Scale(min([0.0, *across]), max([1.0, *across]), 60, 480)
-    y = Scale(min([0.0, *up]), max([1.0, *up]), 300, 30)
+    x_values = [point[1] for point in points]
+    y_values = [point[2] for point in points]
+    x = Scale(min([0.0, *x_values]), max([1.0, *x_values]), 60, 480)
+    y = Scale(min([0.0, *y_values]), max([1.0, *y_values]), 300, 30)
     parts = [svg_line(60, y(0), 480, y(0)), svg_line(x(0), 300, x(0), 30)]
     for tick in x.ticks(6):
         parts.append(svg_text(f"{tick:.0%}", x(tick), 318, anchor="middle"))
     for tick in y.ticks(6):
         parts.append(svg_text(f"{tick:.0%}", 52, y(tick) + 4))
-    parts.append(svg_text("relevance kept, by the runs' own vectors", 270, 340, anchor="middle"))
     parts.append(
-        svg_text("unsafe share cut by" if labelled else "rows changed", 4, 16, anchor="start")
+        svg_text("relevance kept, measured with the runs' own vectors", 270, 340, anchor="middle")
     )
-    for row, left, top in points:
-        tip = svg_element("title", f"{row.name}: distinct {percent(row.distinct)}")
+    y_title = "reduction of the unsafe share" if is_labeled else "rows changed"
+    parts.append(svg_text(y_title, 4, 16, anchor="start"))
+    for row, relevance, height in points:
+        tooltip = svg_element("title", f"{row.name}: {percent(row.distinct)} distinct")
         radius = 3 + 9 * row.distinct
-        circle = svg_element(
-            "circle", cx=x(left), cy=y(top), r=radius, fill="#7fa3bd", stroke="#12507b"
-        )
-        parts.append(svg_element("g", tip, circle))
-        parts.append(svg_text(row.name, x(left) + radius + 3, y(top) + 4, anchor="start"))
-    told = "; ".join(f"{row.name}: {percent(row.distinct)} distinct" for row in rows)
-    return svg_chart((640, 348), "Runs compared; a larger mark is more varied", told, parts)
+        center = {"cx": x(relevance), "cy": y(height)}
+        circle = svg_element("circle", **center, r=radius, fill=BAR_COLOR, stroke=MARK_COLOR)
+        parts.append(svg_element("g", tooltip, circle))
+        parts.append(svg_text(row.name, x(relevance) + radius + 3, y(height) + 4, anchor="start"))
+    description = "; ".join(f"{row.name}: {percent(row.distinct)} distinct" for row in rows)
+    title = "Comparison of runs; larger marks have more distinct responses"
+    return svg_chart((640, 348), title, description, parts)

@@ -1,9 +1,9 @@
-"""Does the long-tail assumption hold here? What can be said without labels.
+"""Diagnose without labels whether the long-tail assumption is plausible for a corpus.
 
-The method rests on acceptable answers agreeing and unsafe ones standing alone. Without labels
-nobody can know that they do; but a corpus in which hardly any answers agree, or whose common
-answers are one text said over and over, or whose clusters and wording disagree about which
-answers are the common ones, can be told. `isaac audit` asks for a few labels and knows more.
+The method assumes that acceptable responses agree with each other and unsafe ones are rare and
+different. Only labels can confirm that, and `isaac audit` asks for a few. But some corpora are
+clearly unsuitable: hardly any responses agree, the common responses are one text repeated, or
+clusters and wording disagree about which responses are common.
 """
 
 from __future__ import annotations
@@ -15,29 +15,35 @@ import numpy as np
 from ...curation.curate import Curation
 from ...curation.dialogue.clauses import MANY_ROWS
 from ...curation.dialogue.trimming import TRIMMED
+from ...curation.lineage import first_targets
 
 Applicability = Literal["applies", "doubtful", "does not apply"]
 
 MIN_EXCHANGES = 200
-"""Exchanges below which no verdict is better than doubtful."""
+"""Fewest exchanges for the verdict "applies"."""
 
 MIN_COPIES = 5
-"""Near-duplicates from which on a response counts as repeated."""
+"""Fewest near-duplicates, itself included, of a response that counts as repeated."""
 
 
 class Thresholds(NamedTuple):
-    """A share beyond which the method is doubtful, and one beyond which it does not apply."""
+    """The value beyond which the method is doubtful, and the one beyond which it does not apply.
+
+    If ``fails`` is below ``doubtful``, low values are the bad ones.
+    """
 
     doubtful: float
     fails: float
 
 
 HEADLESS_THRESHOLDS = Thresholds(0.1, 0.5)
+"""For `Diagnosis.headless`."""
 REPEATED_THRESHOLDS = Thresholds(0.5, 0.9)
+"""For `Diagnosis.repeated`."""
 TRIMMED_THRESHOLDS = Thresholds(0.15, 0.3)
+"""For the share of rows from whose response parts are removed."""
 MARGIN_THRESHOLDS = Thresholds(0.05, 0.0)
-"""How much more typical the responses of the largest cluster are than the others, in shares of
-the corpus; below these."""
+"""For `Diagnosis.margin`; low values are the bad ones."""
 
 
 class Diagnosis(NamedTuple):
@@ -63,39 +69,38 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(curation: Curation) -> Diagnosis:
-    """Return whether the method applies to a curated corpus, as far as unlabeled data can show."""
-    layout, consensus = curation.layout, curation.response_scores
-    nest = layout.row_neighborhoods(curation.recipe)
-    nests = curation.decide().neighborhood_stats
-    kinds = consensus.duplicate_group[layout.response]
-    repeated = np.bincount(kinds)[kinds] >= MIN_COPIES
-    found = {
-        "head_share": float((nests.head / nests.total)[nest].mean()),
-        "tail_mass": float((nests.singletons / nests.total)[nest].mean()),
-        "headless": float((nests.head[nest] < 2).mean()),
-        "guaranteed": float(nests.rank_order_preserved[nest].mean()),
-        "repeated": float(repeated.mean()),
+    """Diagnose whether the method applies to a corpus, as far as unlabeled data can show."""
+    layout, stats = curation.layout, curation.decide().neighborhood_stats
+    neighborhood = layout.row_neighborhoods(curation.recipe)
+    group = curation.response_scores.duplicate_group[layout.response]
+    is_repeated = np.bincount(group)[group] >= MIN_COPIES
+    measures = {
+        "head_share": float((stats.head / stats.total)[neighborhood].mean()),
+        "tail_mass": float((stats.singletons / stats.total)[neighborhood].mean()),
+        "headless": float((stats.head[neighborhood] < 2).mean()),
+        "guaranteed": float(stats.rank_order_preserved[neighborhood].mean()),
+        "repeated": float(is_repeated.mean()),
         "margin": _compute_margin(curation),
     }
     verdict, reasons = _diagnose_trimming(curation) or _decide_verdict(
-        found, len(layout.ids), curation
+        measures, len(layout.ids), curation
     )
-    return Diagnosis(verdict, reasons, **{name: round(value, 4) for name, value in found.items()})
+    rounded = {name: round(value, 4) for name, value in measures.items()}
+    return Diagnosis(verdict, reasons, **rounded)
 
 
 def _diagnose_trimming(curation: Curation) -> tuple[Applicability, list[str]] | None:
-    """Return the verdict on leaving parts out, None if responses are drawn for their rarity."""
+    """The verdict on trimming; None if responses are also redrawn, since that is judged instead."""
     trims, rows = curation.response_scores.trims, len(curation.layout.ids)
     if trims is None or curation.recipe.share:
         return None
-    lost = float((trims.action == TRIMMED)[curation.layout.response].mean())
-    told = f"irrelevant parts were removed from {lost:.0%} of responses"
-    if not trims.dependent_share or lost > TRIMMED_THRESHOLDS.fails:
-        none = "no part of a response depends on what it answers"
-        return "does not apply", [
-            none if not trims.dependent_share else f"{told}, which is too much"
-        ]
-    doubts = [f"{told}, which is much"] if lost > TRIMMED_THRESHOLDS.doubtful else []
+    trimmed = float((trims.action == TRIMMED)[curation.layout.response].mean())
+    removed = f"irrelevant parts were removed from {trimmed:.0%} of responses"
+    if not trims.dependent_share:
+        return "does not apply", ["no part of a response depends on what it answers"]
+    if trimmed > TRIMMED_THRESHOLDS.fails:
+        return "does not apply", [f"{removed}, which is too many"]
+    doubts = [f"{removed}, which is many"] if trimmed > TRIMMED_THRESHOLDS.doubtful else []
     if rows < MANY_ROWS / 2:
         doubts.append(
             f"{rows:,} exchanges are too few to be sure what is irrelevant; "
@@ -104,61 +109,63 @@ def _diagnose_trimming(curation: Curation) -> tuple[Applicability, list[str]] | 
     if doubts:
         return "doubtful", doubts
     share = f"{trims.dependent_share:.0%} of the parts of responses depend on what they answer"
-    return "applies", [f"{share}; {told}"]
+    return "applies", [f"{share}; {removed}"]
 
 
 def _compute_margin(curation: Curation) -> float:
-    """Return how much more typical responses in largest clusters are than those in others."""
-    first = curation.lineage.column("target").to_numpy() == 0
-    rank = curation.lineage.column("own_rank").to_numpy()[first]
-    typical = curation.lineage.column("typicality").to_numpy()[first]
-    if (rank == 1).all() or not (rank == 1).any():
+    """How much more typical responses in a largest cluster are on average than the others."""
+    first = first_targets(curation.lineage)
+    in_head = first.column("own_rank").to_numpy() == 1
+    typicality = first.column("typicality").to_numpy()
+    if in_head.all() or not in_head.any():
         return 0.0
-    return float(typical[rank == 1].mean() - typical[rank > 1].mean())
+    return float(typicality[in_head].mean() - typicality[~in_head].mean())
 
 
 def _decide_verdict(
-    found: dict[str, float], rows: int, curation: Curation
+    measures: dict[str, float], rows: int, curation: Curation
 ) -> tuple[Applicability, list[str]]:
+    """Compare the measures with their thresholds; the reasons are those for the verdict."""
     fails, doubts = [], []
 
-    def judge(value: float, limit: Thresholds, reason: str) -> None:
-        sign = 1 if limit.fails >= limit.doubtful else -1
-        if sign * value > sign * limit.fails:
+    def check(value: float, thresholds: Thresholds, reason: str) -> None:
+        sign = 1 if thresholds.fails >= thresholds.doubtful else -1
+        if sign * value > sign * thresholds.fails:
             fails.append(reason)
-        elif sign * value > sign * limit.doubtful:
+        elif sign * value > sign * thresholds.doubtful:
             doubts.append(reason)
 
-    judge(
-        found["headless"],
+    check(
+        measures["headless"],
         HEADLESS_THRESHOLDS,
-        f"no two responses agree in the neighborhood of {found['headless']:.0%} of rows",
+        f"no two responses agree in the neighborhood of {measures['headless']:.0%} of rows",
     )
-    judge(
-        found["repeated"],
+    check(
+        measures["repeated"],
         REPEATED_THRESHOLDS,
-        f"{found['repeated']:.0%} of rows are near-copies of at least {MIN_COPIES - 1} others: "
+        f"{measures['repeated']:.0%} of rows are near-copies of at least {MIN_COPIES - 1} others: "
         "what looks common may only be repeated",
     )
-    if curation.recipe.clusters != "text" and found["headless"] < HEADLESS_THRESHOLDS.fails:
-        judge(
-            found["margin"],
+    if curation.recipe.clusters != "text" and measures["headless"] < HEADLESS_THRESHOLDS.fails:
+        check(
+            measures["margin"],
             MARGIN_THRESHOLDS,
-            "clusters and wording disagree about which responses are common: those in a "
-            f"largest cluster are {100 * found['margin']:+.0f} points more typical than the others",
+            "clusters and wording disagree about which responses are common: those in a largest "
+            f"cluster are {100 * measures['margin']:+.0f} points more typical than the others",
         )
     if rows < MIN_EXCHANGES:
         doubts.append(f"{rows:,} exchanges are too few to be sure what is common")
-    if found["guaranteed"] < 1:
+    if measures["guaranteed"] < 1:
         doubts.append(
-            f"the odds of {1 - found['guaranteed']:.0%} of rows favor smaller clusters, which may "
-            "increase the share of unsafe responses"
+            f"the odds of {1 - measures['guaranteed']:.0%} of rows favor smaller clusters, which "
+            "may increase the share of unsafe responses"
         )
     if fails:
         return "does not apply", fails + doubts
     if doubts:
         return "doubtful", doubts
+    head, margin = f"{measures['head_share']:.0%}", f"{100 * measures['margin']:+.0f}"
     return "applies", [
-        f"responses agree: the largest cluster holds {found['head_share']:.0%} of a neighborhood, "
-        f"and its wording is {100 * found['margin']:+.0f} points more typical than that of others"
+        f"responses agree: the largest cluster holds {head} of a neighborhood, "
+        f"and its wording is {margin} points more typical than that of others"
     ]

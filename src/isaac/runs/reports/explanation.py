@@ -1,4 +1,4 @@
-"""One row's story: its neighbours, how they were answered, the odds, and what was drawn."""
+"""Explain one row: its neighbors, the clusters of their responses, the odds, and the draw."""
 
 from __future__ import annotations
 
@@ -15,56 +15,58 @@ from ...errors import CorpusError
 from ...text import make_printable, shorten
 
 MAX_NEIGHBORS = 10
+"""Nearest contexts in an explanation."""
 TEXTS_PER_CLUSTER = 2
+"""Responses shown of each cluster."""
 MAX_CLUSTERS = 10
-"""What is told of a row: nearest contexts, responses of a cluster, and largest clusters."""
+"""Largest clusters shown in a terminal; the row's own and the drawn ones are shown too."""
 
 
 def explain(curation: Curation, row: int) -> dict[str, Any]:
-    """Return the story of one exchange as plain values; raise `CorpusError` if there is none."""
+    """Explain what happened to the exchange with the id ``row``, and why, as plain values.
+
+    Raises `CorpusError` if there is no such id.
+    """
     if not 0 <= row < len(curation.corpus):
-        raise CorpusError(f"no exchange {row}; ids run from 0 to {len(curation.corpus) - 1}")
+        last = len(curation.corpus) - 1
+        raise CorpusError(f"no exchange {row}; expected an id from 0 to {last}")
     layout, recipe = curation.layout, curation.recipe
     place = int(np.flatnonzero(layout.ids == row)[0])
-    nest = int(layout.row_neighborhoods(recipe)[place])
+    clusters = curation.neighborhoods[int(layout.row_neighborhoods(recipe)[place])]
     exchange = curation.corpus[row]
-    lines = curation.lineage.filter(pc.equal(curation.lineage.column("id"), row)).to_pylist()
-    found = curation.neighborhoods[nest]
-    sources = [line["source_id"] for line in lines]
-    at = [int(np.flatnonzero(layout.ids == source)[0]) for source in sources]
-    typical = curation.response_scores.typicality[layout.response[at]].tolist()
+    targets = curation.lineage.filter(pc.equal(curation.lineage.column("id"), row)).to_pylist()
+    sources = np.array([target["source_id"] for target in targets])
+    typicality = curation.response_scores.typicality[curation.response_by_id[sources]].tolist()
     return {
         "id": row,
         "file": exchange.file,
         "line": exchange.line,
         "context": exchange.context,
         "response": exchange.response,
-        "neighbors": _find_nearest_contexts(curation, place, found),
-        "neighborhood": lines[0]["neighborhood"],
-        "clusters": _describe_clusters(curation, found),
-        "all_clusters": lines[0]["clusters"],
-        "own_rank": lines[0]["own_rank"],
-        "sharpness": lines[0]["sharpness"],
+        "neighbors": _find_nearest_contexts(curation, place, clusters),
+        "neighborhood": targets[0]["neighborhood"],
+        "clusters": _describe_clusters(curation, clusters),
+        "all_clusters": targets[0]["clusters"],
+        "own_rank": targets[0]["own_rank"],
+        "sharpness": targets[0]["sharpness"],
         "sharpening": recipe.sharpening,
-        "typicality": lines[0]["typicality"],
+        "typicality": targets[0]["typicality"],
         "weighted": recipe.weighted,
         "draws": [
-            {
-                **line,
-                "response": drawn_text,
-                "drawn_typicality": drawn,
-            }
-            for line, drawn, drawn_text in zip(
-                lines, typical, curation.final_responses(np.array(sources)), strict=True
+            {**target, "response": response, "drawn_typicality": drawn_typicality}
+            for target, drawn_typicality, response in zip(
+                targets, typicality, curation.final_responses(sources), strict=True
             )
         ],
     }
 
 
-def _find_nearest_contexts(curation: Curation, place: int, found: Clusters) -> list[dict[str, Any]]:
-    """Return the nearest contexts with their cosine, or the first of the group."""
+def _find_nearest_contexts(
+    curation: Curation, place: int, clusters: Clusters
+) -> list[dict[str, Any]]:
+    """The nearest contexts with their cosines; without vectors, the first contexts of the group."""
     layout = curation.layout
-    contexts = np.unique(layout.context[found.members.values])
+    contexts = np.unique(layout.context[clusters.members.values])
     if curation.contexts is None:
         return [{"cosine": None, "context": layout.contexts[c]} for c in contexts[:MAX_NEIGHBORS]]
     vectors = curation.contexts.vectors
@@ -77,47 +79,49 @@ def _find_nearest_contexts(curation: Curation, place: int, found: Clusters) -> l
     ]
 
 
-def _describe_clusters(curation: Curation, found: Clusters) -> list[dict[str, Any]]:
-    """Return the clusters that could be drawn from, with their odds and two texts each."""
+def _describe_clusters(curation: Curation, clusters: Clusters) -> list[dict[str, Any]]:
+    """The clusters of a neighborhood that can be drawn from, with their odds and first texts."""
     layout = curation.layout
-    facts = cluster_odds(found, curation.recipe)
-    members = found.members.values
-    told, start = [], 0
+    odds = cluster_odds(clusters, curation.recipe)
+    members = clusters.members.values
+    descriptions, start = [], 0
     for rank, (size, rows) in enumerate(
-        zip(facts.sizes[0].tolist(), facts.rows[0].tolist(), strict=True)
+        zip(odds.sizes[0].tolist(), odds.rows[0].tolist(), strict=True)
     ):
         if not size:
             break
-        numbers = layout.response[members[start : start + rows]]
-        distinct = [layout.responses[number] for number in dict.fromkeys(numbers.tolist())]
-        told.append(
+        responses = layout.response[members[start : start + rows]]
+        distinct = [layout.responses[response] for response in dict.fromkeys(responses.tolist())]
+        descriptions.append(
             {
                 "rank": rank + 1,
                 "size": size,
-                "odds": round(float(facts.odds[0, rank]), 6),
+                "odds": round(float(odds.odds[0, rank]), 6),
                 "texts": distinct[:TEXTS_PER_CLUSTER],
             }
         )
         start += rows
-    return told
+    return descriptions
 
 
 def format_explanation(story: dict[str, Any]) -> str:
-    """Return the story as lines for a terminal."""
+    """Format an explanation as lines for a terminal."""
+    has_cosines = story["neighbors"][0]["cosine"] is not None
     lines = [
         f"exchange {story['id']}  ({make_printable(story['file'])} line {story['line']})",
         f"  context:  {shorten(story['context'], 300)}",
         f"  response: {shorten(story['response'], 300)}",
         "",
-        f"neighborhood of {story['neighborhood']:,}; the nearest contexts:",
+        f"neighborhood of {story['neighborhood']:,} responses; "
+        f"{'the nearest' if has_cosines else 'some of its'} contexts:",
     ]
     for near in story["neighbors"]:
         cosine = "     " if near["cosine"] is None else f"{near['cosine']:5.2f}"
         lines.append(f"  {cosine}  {shorten(near['context'])}")
     lines += [
         "",
-        f"its responses form {story['all_clusters']:,} clusters; these can be drawn "
-        f"from ({story['sharpening']}, sharpness {story['sharpness']:.2f}):",
+        f"the responses form {story['all_clusters']:,} clusters; these can be drawn from "
+        f"({story['sharpening']}, sharpness {story['sharpness']:.2f}):",
     ]
     ranks = {story["own_rank"], *(draw["rank"] for draw in story["draws"])}
     shown = [c for c in story["clusters"] if c["rank"] <= MAX_CLUSTERS or c["rank"] in ranks]
@@ -127,21 +131,25 @@ def format_explanation(story: dict[str, Any]) -> str:
         lines.append(f"  rank {cluster['rank']:<2} {size}{own}")
         lines += [f"           {shorten(text)}" for text in cluster["texts"]]
     if len(shown) < len(story["clusters"]):
-        lines.append(f"  and {len(story['clusters']) - len(shown):,} smaller ones")
+        lines.append(f"  and {len(story['clusters']) - len(shown):,} smaller clusters")
     if story["own_rank"] > len(story["clusters"]):
-        lines.append(f"  its own response is in the cluster of rank {story['own_rank']}")
+        rank = story["own_rank"]
+        lines.append(f"  its own response is in the cluster of rank {rank}, which cannot be drawn")
     lines.append("")
     lines.append(f"worded more typically than {story['typicality']:.0%} of the corpus's responses")
     if story["weighted"]:
-        lines.append("what fits the context and is worded typically weighs more in the draw")
+        lines.append("the draw favors responses that fit the context and are worded typically")
     lines.append("")
     for draw in story["draws"]:
         if draw["action"] != "replaced":
             lines.append(f"{draw['action']}:")
+        elif draw["source_id"] == story["id"]:
+            lines.append("replaced by its own response without the irrelevant parts:")
         else:
             lines.append(
-                f"replaced from exchange {draw['source_id']} (rank {draw['rank']}, probability "
-                f"{draw['probability']:.4f}, typicality {draw['drawn_typicality']:.0%}):"
+                f"replaced by the response of exchange {draw['source_id']} (rank {draw['rank']}, "
+                f"probability {draw['probability']:.4f}, typicality "
+                f"{draw['drawn_typicality']:.0%}):"
             )
         lines.append(f"  {shorten(draw['response'], 300)}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Rendering."""
+"""Render reports and other pages from Jinja templates."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from ...text import shorten
 
 
 def render_markdown(summary: dict[str, Any]) -> str:
-    """Return the report as Markdown."""
+    """Render the report of a run as Markdown."""
     return render_template("report.md.jinja", summary, autoescape=False)
 
 
 def render_html(summary: dict[str, Any], evaluation: str = "") -> str:
-    """Return the report as one page that loads nothing from elsewhere and runs no script.
+    """Render the report of a run as one HTML page, without scripts or external resources.
 
-    ``evaluation`` is the section on models that were evaluated, as markup.
+    ``evaluation`` is the section about evaluated models, as HTML.
     """
     values = {**summary, "evaluation": evaluation}
     return render_template("report.html.jinja", values, autoescape=True)
 
 
 def render_template(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
-    """Return a page made of a template and values; the pages of isaac share one style."""
+    """Render a template; it also gets the functions of `charts` and the common style sheet."""
     import jinja2
     from markupsafe import Markup
 
@@ -40,10 +40,10 @@ def render_template(name: str, values: dict[str, Any], *, autoescape: bool) -> s
         files("isaac").joinpath("runs", "reports", "templates", file).read_text(encoding="utf-8")
         for file in (name, "style.css")
     )
-    given = {"charts": charts, "style": Markup(style.rstrip("\n"))}
-    return environment.from_string(text).render(**{**given, **values})
+    common = {"charts": charts, "style": Markup(style.rstrip("\n"))}
+    return environment.from_string(text).render(**{**common, **values})
 
 
 def _format_code_span(text: str, length: int = 300) -> str:
-    """Return text for a Markdown code span, which no text of a corpus can close."""
+    """Make a Markdown code span that no text of a corpus can close."""
     return "`` " + shorten(text, length).replace("`", "ˋ") + " ``"

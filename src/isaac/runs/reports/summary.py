@@ -16,7 +16,7 @@ from ...corpus.rejected import Rejected
 from ...curation.curate import Curation
 from ...curation.dialogue.induced_acts import count_induced_acts
 from ...curation.dialogue.trimming import TRIMMED
-from ...curation.lineage import MAX_RANKS
+from ...curation.lineage import MAX_RANKS, first_targets
 from ...curation.vectors import as_floats
 from ...runtime.arrays import Floats, Ints, Keys, Reals
 from ...runtime.concurrency import single_threaded_blas
@@ -24,19 +24,22 @@ from ...text import make_printable, shorten, truncate
 from .diagnosis import diagnose
 
 MAX_EXAMPLES = 20
+"""Replaced rows that a report shows."""
 MAX_MAP_POINTS = 1500
+"""Contexts on the map of a report."""
 MAX_REJECTED_ROWS = 100
+"""Unusable rows that a report shows."""
 MAX_TEXT_LENGTH = 600
 """Characters of a text that a report shows."""
 
 
 def summarize(curation: Curation) -> dict[str, Any]:
-    """Return everything that the report says, as plain values.
+    """Summarize a curation: all values of the report, as in ``report.json``.
 
-    It depends on the input, the recipe and the encoders only: two equal runs give equal bytes.
+    They depend only on the input, the recipe and the encoders: equal runs give equal reports.
     """
     lineage = curation.lineage
-    first = lineage.filter(_is_first_target(lineage))
+    first = first_targets(lineage)
     actions = Counter(first.column("action").to_pylist())
     return {
         "isaac": __version__,
@@ -68,89 +71,80 @@ def summarize(curation: Curation) -> dict[str, Any]:
     }
 
 
-def _is_first_target(lineage: Any) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.equal(lineage.column("target"), 0)
-
-
 def _column_values(table: Any, name: str) -> npt.NDArray[Any]:
     return np.asarray(table.column(name).to_numpy())
 
 
-def _response_numbers_by_id(curation: Curation) -> Ints:
-    """Return for each id the number of its response text."""
-    texts = np.empty_like(curation.layout.response)
-    texts[curation.layout.ids] = curation.layout.response
-    return texts
-
-
-def _compute_distinct_share(curation: Curation, sources: npt.NDArray[Any]) -> float:
-    """Return the share of different texts among the responses of some exchanges."""
-    return round(
-        len(np.unique(_response_numbers_by_id(curation)[sources])) / max(len(sources), 1), 4
-    )
+def _compute_distinct_share(curation: Curation, ids: npt.NDArray[Any]) -> float:
+    """The share of distinct texts among the responses of some exchanges."""
+    return round(len(np.unique(curation.response_by_id[ids])) / max(len(ids), 1), 4)
 
 
 def _describe_method(curation: Curation, first: Any) -> list[str]:
-    """Return what was done, as sentences."""
+    """What the curation did, in sentences."""
     recipe = curation.recipe
-    most = int(_column_values(first, "neighborhood").max())
-    told = []
+    largest = int(_column_values(first, "neighborhood").max())
     if recipe.reading.group_by is not None:
-        looked = f"all exchanges with the same value of '{make_printable(recipe.reading.group_by)}'"
+        key = make_printable(recipe.reading.group_by)
+        source = f"the responses of all exchanges with the same value of '{key}'"
     else:
-        looked = f"how the corpus answers the nearest contexts, up to {most:,} of them"
-    same = "equal responses" if recipe.clusters == "text" else "responses that say much the same"
-    told.append(f"For each exchange, isaac looked at {looked}, and put {same} into clusters.")
+        source = f"the responses to the most similar contexts, at most {largest:,} of them"
+    same = "equal ones" if recipe.clusters == "text" else "those that say much the same"
+    sentences = [f"For each exchange, isaac took {source}, and put {same} into clusters."]
     if recipe.trim:
-        told.append(
+        sentences.append(
             "Parts of responses that have nothing to do with what they answer were removed."
         )
         if not recipe.share:
-            return [*told, "A response of which nothing would be left was redrawn."]
+            return [*sentences, "If nothing would be left of a response, another one was drawn."]
+    in_head = "rows whose response shares the largest cluster with others"
     if recipe.mode == "filter":
-        return [*told, f"The least typical {recipe.share:.0%} of rows were dropped."]
+        except_head = f", except {in_head}" if recipe.keep else ""
+        dropped = f"The least typical {recipe.share:.0%} of rows were dropped{except_head}."
+        return [*sentences, dropped]
     if recipe.candidates < 1:
-        told.append(f"Only the most typical {recipe.candidates:.0%} of responses could be drawn.")
+        sentences.append(
+            f"Only the most typical {recipe.candidates:.0%} of responses could be drawn."
+        )
     if recipe.share < 1:
-        told.append(f"The most typical {1 - recipe.share:.0%} of rows are kept unchanged.")
+        sentences.append(f"The most typical {1 - recipe.share:.0%} of rows kept their response.")
     if recipe.keep:
-        who = "So does a response" if recipe.share < 1 else "A response stays as it is"
-        place = "in the largest cluster" if recipe.share < 1 else "if it is in the largest cluster"
-        told.append(f"{who} {place}, unless it is alone there.")
-    head = recipe.sharpening == "max" or recipe.top_clusters == 1
-    told.append(
-        f"For the others {'a replacement was' if recipe.targets == 1 else 'replacements were'} "
-        f"drawn from {'the largest cluster' if head else 'the clusters, larger ones more often'}"
-        f"{', favoring what fits the context and is typical' if recipe.weighted else ''}; "
-        "if the draw returned a row's own response, it was kept."
-    )
-    return told
+        too = " too" if recipe.share < 1 else ""
+        sentences.append(f"{in_head.capitalize()} kept it{too}.")
+    responses = "a response" if recipe.targets == 1 else "responses"
+    is_head = recipe.sharpening == "max" or recipe.top_clusters == 1
+    clusters = "the largest cluster" if is_head else "the clusters, larger ones more often"
+    favoring = ", favoring responses that fit the context and are typical" * recipe.weighted
+    return [
+        *sentences,
+        f"The other rows got {responses} drawn from {clusters}{favoring}; "
+        "a row that drew its own response kept it.",
+    ]
 
 
 def _find_remaining_sources(first: Any) -> npt.NDArray[Any]:
-    """Return where the responses that are left come from."""
-    left = _column_values(first, "source_id")[_column_values(first, "action") != "dropped"]
-    return np.asarray(left)
+    """The ids of the exchanges that the remaining responses come from."""
+    is_dropped = _column_values(first, "action") == "dropped"
+    return np.asarray(_column_values(first, "source_id")[~is_dropped])
 
 
 def _find_most_repeated(curation: Curation, first: Any) -> dict[str, Any]:
-    """Return the response that was drawn for most rows, and for how many."""
+    """The response that replaced most others, and how many."""
     drawn = _column_values(first, "source_id")[_column_values(first, "action") == "replaced"]
     if not len(drawn):
         return {"rows": 0, "text": ""}
-    texts, rows = np.unique(_response_numbers_by_id(curation)[drawn], return_counts=True)
-    most = int(rows.argmax())
-    source = drawn[_response_numbers_by_id(curation)[drawn] == texts[most]][:1]
+    responses = curation.response_by_id[drawn]
+    distinct, counts = np.unique(responses, return_counts=True)
+    most = int(counts.argmax())
+    source = drawn[responses == distinct[most]][:1]
     return {
-        "rows": int(rows[most]),
+        "rows": int(counts[most]),
         "text": truncate(curation.final_responses(source)[0], MAX_TEXT_LENGTH),
     }
 
 
 def _summarize_choice(curation: Curation) -> dict[str, Any] | None:
-    """Return what was chosen from the data, with the curve behind it."""
+    """The settings that were chosen from the corpus, with the trials behind them."""
     if curation.choice is None:
         return None
     choice = curation.choice._asdict()
@@ -174,59 +168,55 @@ def _summarize_neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
 
 
 def _summarize_ranks(curation: Curation) -> list[dict[str, float]]:
-    """Return, by rank, the share of responses that a cluster holds, over the rows of the corpus."""
-    nests = curation.decide().neighborhood_stats
-    width = min(MAX_RANKS, int(nests.clusters.max()))
-    shares = (nests.largest_counts[:, :width] / nests.total[:, None])[
-        _neighborhood_indices(curation)
-    ]
-    rows: list[dict[str, float]] = []
+    """By rank of cluster, its share of a neighborhood over all rows; rank 0 is all smaller ones."""
+    stats = curation.decide().neighborhood_stats
+    width = min(MAX_RANKS, int(stats.clusters.max()))
+    # Shares by neighborhood (m, r), then by row (n, r).
+    shares = stats.largest_counts[:, :width] / stats.total[:, None]
+    shares = shares[curation.layout.row_neighborhoods(curation.recipe)]
+    ranks: list[dict[str, float]] = []
     for rank in range(shares.shape[1]):
-        low, middle, high = np.percentile(shares[:, rank], [10, 50, 90])
-        rows.append(
+        p10, median, p90 = np.percentile(shares[:, rank], [10, 50, 90])
+        ranks.append(
             {
                 "rank": rank + 1,
                 "mean": round(float(shares[:, rank].mean()), 5),
-                "p10": round(float(low), 5),
-                "median": round(float(middle), 5),
-                "p90": round(float(high), 5),
+                "p10": round(float(p10), 5),
+                "median": round(float(median), 5),
+                "p90": round(float(p90), 5),
             }
         )
     rest = round(float(1 - shares.sum(axis=1).mean()), 5)
-    return [*rows, {"rank": 0, "mean": max(rest, 0.0)}]
-
-
-def _neighborhood_indices(curation: Curation) -> Ints:
-    return curation.layout.row_neighborhoods(curation.recipe)
+    return [*ranks, {"rank": 0, "mean": max(rest, 0.0)}]
 
 
 def _compute_histogram(values: npt.NDArray[Any], bins: int = 20) -> list[int]:
-    """Return counts of values in [0, 1] in equal bins."""
+    """Count values in equal bins between 0 and 1; values beyond count in the outer bins."""
     counts, _ = np.histogram(np.clip(values, 0, 1), bins=bins, range=(0, 1))
     return [int(count) for count in counts]
 
 
 def _sample_rows(keys: Keys, count: int) -> Ints:
-    """Return the rows with the smallest keys: a fixed sample, the same however rows come."""
+    """The rows with the smallest keys: a fixed sample that does not depend on their order."""
     return np.sort(np.argsort(keys, kind="stable")[:count])
 
 
 def _build_map(curation: Curation, first: Any) -> list[dict[str, Any]]:
-    """Return a sample of contexts in the plane of their two principal components."""
+    """A sample of contexts in the plane of their two principal components."""
     if curation.contexts is None or len(curation.contexts.vectors) < 3:
         return []
     layout = curation.layout
     rows = _sample_rows(layout.keys, MAX_MAP_POINTS)
     plane = _project_to_plane(as_floats(curation.contexts.vectors[layout.context[rows]]))
     ids = layout.ids[rows]
-    typical, actions = _column_values(first, "typicality"), first.column("action").to_pylist()
+    typicality, actions = _column_values(first, "typicality"), first.column("action").to_pylist()
     order = np.argsort(ids)
     return [
         {
             "id": int(ids[i]),
             "x": round(float(plane[i, 0]), 4),
             "y": round(float(plane[i, 1]), 4),
-            "typicality": round(float(typical[ids[i]]), 4),
+            "typicality": round(float(typicality[ids[i]]), 4),
             "action": actions[ids[i]],
             "context": shorten(layout.contexts[layout.context[rows[i]]], 90),
         }
@@ -235,48 +225,48 @@ def _build_map(curation: Curation, first: Any) -> list[dict[str, Any]]:
 
 
 def _project_to_plane(vectors: Floats) -> Reals:
-    """Return coordinates along the two principal components, signs fixed."""
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    with single_threaded_blas():
-        _, axes = np.linalg.eigh(centred.T @ centred)
+    """Coordinates (n, 2) along the two principal components."""
+    centered = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    with single_threaded_blas():  # the number of threads would change the last bits
+        _, axes = np.linalg.eigh(centered.T @ centered)
     axes = axes[:, [-1, -2]] if axes.shape[1] > 1 else np.column_stack([axes, axes])
+    # The sign of a component is arbitrary: make its largest entry positive.
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-    return np.asarray(centred @ axes)
+    return np.asarray(centered @ axes)
 
 
 def _collect_examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
-    """Return some replaced rows with the clusters of their neighborhoods."""
+    """A sample of replaced rows with the clusters of their neighborhoods."""
     layout = curation.layout
     replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
     rows = np.flatnonzero(replaced[layout.ids])
     chosen = rows[_sample_rows(layout.keys[rows], MAX_EXAMPLES)]
-    neighborhoods = _neighborhood_indices(curation)[chosen]
+    neighborhoods = layout.row_neighborhoods(curation.recipe)[chosen]
     sizes = curation.decide().neighborhood_stats.largest_counts[neighborhoods]
-    shown = []
+    examples = []
     for number in np.argsort(layout.ids[chosen]).tolist():
-        row = chosen[number]
-        place = int(layout.ids[row])
-        exchange, line = curation.corpus[place], first.slice(place, 1).to_pylist()[0]
-        shown.append(
+        exchange_id = int(layout.ids[chosen[number]])
+        exchange = curation.corpus[exchange_id]
+        target = first.slice(exchange_id, 1).to_pylist()[0]
+        source = np.array([target["source_id"]])
+        examples.append(
             {
-                "id": place,
+                "id": exchange_id,
                 "file": exchange.file,
                 "line": exchange.line,
                 "context": truncate(exchange.context, MAX_TEXT_LENGTH),
                 "before": truncate(exchange.response, MAX_TEXT_LENGTH),
-                "after": truncate(
-                    curation.final_responses(np.array([line["source_id"]]))[0], MAX_TEXT_LENGTH
-                ),
-                "source_id": line["source_id"],
-                "rank": line["rank"],
-                "own_rank": line["own_rank"],
-                "probability": round(line["probability"], 4),
-                "neighborhood": line["neighborhood"],
-                "clusters": line["clusters"],
+                "after": truncate(curation.final_responses(source)[0], MAX_TEXT_LENGTH),
+                "source_id": target["source_id"],
+                "rank": target["rank"],
+                "own_rank": target["own_rank"],
+                "probability": round(target["probability"], 4),
+                "neighborhood": target["neighborhood"],
+                "clusters": target["clusters"],
                 "sizes": [int(size) for size in sizes[number] if size],
             }
         )
-    return shown
+    return examples
 
 
 def _summarize_rejected(rejected: Sequence[Rejected]) -> dict[str, Any]:
@@ -310,7 +300,12 @@ def _summarize_encoders(curation: Curation) -> dict[str, Any]:
 
 
 def _collect_notes(curation: Curation, first: Any) -> list[str]:
-    """Return what a reader should know before trusting the result."""
+    """What a reader should know before relying on the result."""
+    return [*_collect_step_notes(curation), *_collect_warnings(curation, first)]
+
+
+def _collect_step_notes(curation: Curation) -> list[str]:
+    """Notes on steps that not every curation has, and on their success."""
     notes = []
     recipe, count = curation.recipe, len(curation.corpus)
     if recipe.reading.group_by is None and recipe.neighbors > count:
@@ -327,11 +322,11 @@ def _collect_notes(curation: Curation, first: Any) -> list[str]:
             + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
         )
     if recipe.reading.format in TASK_ORIENTED_FORMATS and (
-        kinds := count_induced_acts(curation.corpus)
+        acts := count_induced_acts(curation.corpus)
     ):
         notes.append(
-            f"The acts of {sum(kinds.values()):,} of {count:,} turns are not annotated. They were "
-            f"grouped into {len(kinds):,} induced acts by what was said before, in and after them."
+            f"The acts of {sum(acts.values()):,} of {count:,} turns are not annotated. These turns "
+            f"were grouped into {len(acts):,} induced acts by the text before, in and after them."
         )
     if (trims := curation.response_scores.trims) is not None:
         trimmed = int((trims.action == TRIMMED)[curation.layout.response].sum())
@@ -347,6 +342,13 @@ def _collect_notes(curation: Curation, first: Any) -> list[str]:
             f"it found {search['recall']:.1%} of the {recipe.neighbors} nearest. --search exact "
             "compares all contexts."
         )
+    return notes
+
+
+def _collect_warnings(curation: Curation, first: Any) -> list[str]:
+    """Notes on rows and texts for which the result means little."""
+    notes = []
+    recipe, count = curation.recipe, len(curation.corpus)
     if recipe.sharpening == "uniform":
         notes.append("A uniform draw favors small clusters, which need not be any safer.")
     head_sizes = _column_values(first, "head_share") * _column_values(first, "neighborhood")
@@ -371,6 +373,8 @@ def _collect_notes(curation: Curation, first: Any) -> list[str]:
 
 
 def _compute_repeat_increase(curation: Curation, first: Any) -> float:
-    drawn = _response_numbers_by_id(curation)[_column_values(first, "source_id")]
-    before = np.bincount(_response_numbers_by_id(curation))
-    return float((np.bincount(drawn, minlength=len(before)) - before).max() / len(drawn))
+    """The largest increase of one response's share of all rows."""
+    before = np.bincount(curation.response_by_id)
+    responses = curation.response_by_id[_column_values(first, "source_id")]
+    after = np.bincount(responses, minlength=len(before))
+    return float((after - before).max() / len(responses))
