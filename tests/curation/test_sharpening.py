@@ -303,7 +303,7 @@ def test_later_targets_are_uniform_over_what_is_left() -> None:
     assert chisquare(list(pairs.values())).pvalue > 1e-3
 
 
-def test_each_target_draws_its_cluster_anew() -> None:
+def test_each_target_draws_its_own_cluster() -> None:
     hood = Neighborhood([list(range(50)), list(range(50, 100))], list(range(100)))
     ranks = [drawn.rank for drawn in drawn_from(hood, [0.5, 0.5], 4000, 3)]
     assert np.abs(np.corrcoef(np.stack(ranks)) - np.eye(3)).max() < 0.06

@@ -51,7 +51,7 @@ class ResponsePool(NamedTuple):
 def draw(pool: ResponsePool, keys: Keys, targets: int, seed: int) -> list[RowDraws]:
     """Draw ``targets`` responses with distinct texts for each row: one element per target.
 
-    Each target draws its cluster anew. In the cluster, every response that was not drawn for the
+    Each target draws its own cluster. In the cluster, every response that was not drawn for the
     row yet is equally likely (paper, step 5). If its texts are used up, the target is left out
     rather than repeated, and no other cluster is tried: a small head is no reason to draw from the
     tail.

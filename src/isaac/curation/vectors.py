@@ -87,7 +87,7 @@ def check_same_encoder(chunks: Iterable[Embeddings]) -> Iterator[Embeddings]:
         if source != first:
             raise EncoderError(
                 "vectors of different encoders or widths cannot be mixed, but there are "
-                f"{sorted({first, source})}; embed all texts anew with one of them"
+                f"{sorted({first, source})}; embed all texts again with one of them"
             )
         yield chunk
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from ..runs.reports.charts import (
+from ..runs.reports.svg import (
     BAR_COLOR,
     MARK_COLOR,
     Scale,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..runs.reports.charts import percent
+from ..runs.reports.svg import percent
 from .arms import Arm
 from .statistics import Interval, PairedDifference
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from ..runs.reports.charts import number, percent
 from ..runs.reports.rendering import render_template
+from ..runs.reports.svg import number, percent
 from ..text import make_printable, shorten
 from . import charts
 from .headlines import format_interval, format_p_value, format_points, format_retained_share

@@ -2,6 +2,7 @@
 
 from .lines import LineHealer, open_healer
 from .pipeline import ExchangePipeline
-from .retrieval import Healed, Healer
+from .retrieval import Healer
+from .sampler import Healed
 
 __all__ = ["ExchangePipeline", "Healed", "Healer", "LineHealer", "open_healer"]

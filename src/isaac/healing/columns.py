@@ -7,7 +7,7 @@ from typing import Any
 
 from ..corpus.rejected import encode_raw_bytes
 from ..text import free_name
-from .retrieval import Healed
+from .sampler import Healed
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -32,7 +32,7 @@ from ..curation.search.exact import group_rows
 from ..curation.vectors import GridVectors, embed
 from ..errors import RecipeError
 from ..runtime.arrays import Ints
-from .retrieval import Healed, ReplacementSampler, RewriteRefusedError
+from .sampler import Healed, ReplacementSampler, RewriteRefusedError
 
 UNKNOWN_DOMAINS = frozenset({""})
 """The domains of a turn if they are not known; no group has these."""

@@ -28,7 +28,7 @@ from .columns import (
 )
 from .dialogue import UNKNOWN_DOMAINS, TrimmedTurn, TurnHealer
 from .pipeline import HealingPipeline
-from .retrieval import Healed
+from .sampler import Healed
 
 
 class DialogueDocumentHealer:

@@ -19,7 +19,8 @@ from .columns import BYTE_ORDER_MARK, action_columns, reject_bytes, with_free_na
 from .dialogue import TurnHealer
 from .documents import DialogueDocumentHealer, find_dialogue_format
 from .pipeline import MAX_TRIES, ExchangePipeline, HealingPipeline, ResponseRewriter
-from .retrieval import Healed, Healer
+from .retrieval import Healer
+from .sampler import Healed
 
 
 class LineHealer(Protocol):

@@ -15,7 +15,8 @@ from ..corpus.formats.base import RowError, validate_text
 from ..errors import RecipeError
 from ..models.judges import Judge, Verdict, run_judge
 from ..text import shorten
-from .retrieval import NO_HEAD_REASON, Healed, Healer, LocatedExchange, RewriteRefusedError
+from .retrieval import Healer
+from .sampler import NO_HEAD_REASON, Healed, LocatedExchange, RewriteRefusedError
 
 MAX_TRIES = 4
 """Maximum number of draws or rewrites that are tried for a response."""

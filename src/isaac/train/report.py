@@ -10,7 +10,8 @@ from typing import Any
 
 from .._version import __version__
 from ..models.chat import smollm2
-from ..runs.reports.charts import (
+from ..runs.reports.rendering import render_template
+from ..runs.reports.svg import (
     MARK_COLOR,
     Scale,
     percent,
@@ -19,7 +20,6 @@ from ..runs.reports.charts import (
     svg_line,
     svg_text,
 )
-from ..runs.reports.rendering import render_template
 from ..runtime.atomic_files import atomic_write
 from ..text import make_printable, shorten
 from .folder import TrainingFolder, compute_final_loss

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from markupsafe import Markup
 
-from isaac.runs.reports import charts
+from isaac.runs.reports import charts, svg
 
 HOSTILE = "</title></svg><script>alert('1')</script>\" onload=\"x\x00\x1b[31m & {0} مرحبا"
 
@@ -123,4 +123,4 @@ def test_kept_and_replaced_differ_in_shape_and_shade_follows_typicality() -> Non
     [(0, "0%"), (0.0001, "<0.1%"), (0.0617, "6.2%"), (0.99999, ">99.9%"), (1, "100%")],
 )
 def test_a_percentage_is_not_rounded_to_certainty(share: float, expected: str) -> None:
-    assert charts.percent(share) == expected
+    assert svg.percent(share) == expected

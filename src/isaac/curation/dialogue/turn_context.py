@@ -49,9 +49,9 @@ def _iter_added_messages(corpus: Corpus) -> Iterator[tuple[list[Any], bool]]:
         firsts = part.column("record").is_valid().to_pylist()
         for prompt, first in zip(part.column("prompt").to_pylist(), firsts, strict=True):
             # Prompts are JSON lists, so a continued one begins with the previous without its "]".
-            starts_anew = first or not prompt.startswith(previous[:-1])
-            start = 1 if starts_anew else len(previous) - 1
-            yield json.loads(f"[{prompt[start:].removeprefix(', ')}"), starts_anew
+            is_new_dialogue = first or not prompt.startswith(previous[:-1])
+            start = 1 if is_new_dialogue else len(previous) - 1
+            yield json.loads(f"[{prompt[start:].removeprefix(', ')}"), is_new_dialogue
             previous = prompt
 
 

@@ -126,7 +126,7 @@ def build_ivf(
     first = np.repeat(np.cumsum(lengths) - lengths, pieces) + piece * longest
     offsets = np.append(first, assignments.size)
     centroids = np.repeat(centroids, pieces, axis=0)
-    # Number the lists anew in the assignments.
+    # Renumber the lists in the assignments.
     assignments.reshape(-1)[order] = np.repeat(np.arange(len(first)), np.diff(offsets))
     probes = _choose_nprobe(vectors, centroids, assignments, k)
     homes = assignments[:, 0].copy()

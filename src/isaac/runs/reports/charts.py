@@ -12,31 +12,28 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from markupsafe import Markup
 
-from ...text import make_printable
+from .svg import (
+    BAR_COLOR,
+    MARK_COLOR,
+    Scale,
+    format_attribute,
+    number,
+    percent,
+    svg_chart,
+    svg_element,
+    svg_line,
+    svg_text,
+    tick_step,
+)
 
-BAR_COLOR, MARK_COLOR = "#7fa3bd", "#12507b"
 TYPICALITY_COLORS = ("#c3e3b9", "#7fcdbb", "#41b6c4", "#1d86bb", "#225ea8", "#0c2c84")
 """Light to dark, from yellow-green to blue: distinguishable with any color vision and in gray."""
 TYPICALITY_BREAKS = (0.2, 0.4, 0.6, 0.8, 0.9)
 """Bounds between the shades of typicality."""
-
-
-def number(value: float) -> str:
-    """A count with thousands separators; a median may end in .5."""
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
-
-
-def percent(share: float) -> str:
-    """A share as a percentage that is 0 or 100 % only if the share is exactly 0 or 1."""
-    if 0 < share < 0.0005:
-        return "<0.1%"
-    if 0.9995 <= share < 1:
-        return ">99.9%"
-    return f"{100 * share:.0f}%" if share in (0, 1) else f"{100 * share:.1f}%"
 
 
 def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
@@ -157,9 +154,7 @@ def curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Mar
             for trial in trials
             if trial["view"] == name
         ]
-        path = " ".join(
-            f"{_format_attribute(left)},{_format_attribute(top)}" for left, top in points
-        )
+        path = " ".join(f"{format_attribute(left)},{format_attribute(top)}" for left, top in points)
         dash = "none" if name == view else "4 3"
         parts.append(
             svg_element(
@@ -350,37 +345,10 @@ def _draw_legend(actions: Mapping[str, int], top: float) -> list[Markup]:
     return parts
 
 
-class Scale(NamedTuple):
-    """A linear scale that maps the values ``low`` to ``high`` to positions ``start`` to ``end``."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        """The position of a value."""
-        share = (value - self.low) / (self.high - self.low)
-        return self.start + share * (self.end - self.start)
-
-    def ticks(self, count: int, whole: bool = False) -> list[float]:
-        """At most about ``count`` round values on the scale; ``whole`` numbers for counts."""
-        step = _tick_step((self.high - self.low) / count, whole)
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [round(i * step, 12) for i in range(first, last + 1)]
-
-
-def _tick_step(least: float, whole: bool) -> float:
-    """The smallest of 1, 2, 5, 10, 20 … (or .1, .2 …) that is at least ``least``."""
-    least = max(least, 1.0) if whole else least
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(power * digit for digit in (1, 2, 5, 10) if power * digit >= least * (1 - 1e-9))
-
-
 def _vertical_scale(highest: float, bottom: float, top: float, *, whole: bool = False) -> Scale:
     """A scale from zero to a round value that is not below the highest."""
     highest = highest or 1
-    step = _tick_step(highest / 5, whole)
+    step = tick_step(highest / 5, whole)
     return Scale(0, math.ceil(highest / step - 1e-9) * step, bottom, top)
 
 
@@ -417,54 +385,3 @@ def _draw_bar(left: float, width: float, value: float, y: Scale, *, chosen: bool
         stroke=MARK_COLOR if value else "none",
         stroke_width=0.8,
     )
-
-
-def svg_line(x1: float, y1: float, x2: float, y2: float, *, width: float = 1) -> Markup:
-    """A straight line."""
-    return svg_element(
-        "line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_width=width
-    )
-
-
-def svg_text(text: str, x: float, y: float, *, anchor: str = "end", size: float = 0) -> Markup:
-    """A text whose end, middle or start (``anchor``) is at a point."""
-    font: dict[str, str | float] = {"font_size": size} if size else {}
-    return svg_element("text", text, x=x, y=y, text_anchor=anchor, **font)
-
-
-def svg_chart(
-    size: tuple[float, float], title: str, about: str, parts: Sequence[Markup], kind: str = "chart"
-) -> Markup:
-    """A chart of a width and height; ``about`` says in words what it shows, for screen readers."""
-    return svg_element(
-        "svg",
-        svg_element("title", title),
-        svg_element("desc", about),
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {size[0]:g} {size[1]:g}",
-        role="img",
-        class_=kind,
-        fill="currentColor",
-        font_family="system-ui, sans-serif",
-        font_size=12 if kind == "map" else 11,
-    )
-
-
-def svg_element(name: str, /, *inside: str, **attributes: str | float) -> Markup:
-    """An SVG element; text inside is made printable and escaped, `Markup` is kept unchanged.
-
-    Write ``_`` for ``-`` in the name of an attribute.
-    """
-    content = (part if isinstance(part, Markup) else make_printable(part) for part in inside)
-    attribute_texts = (
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _format_attribute(value))
-        for key, value in attributes.items()
-    )
-    parts = (Markup("").join(attribute_texts), Markup("").join(content))
-    return Markup("<{0}{1}>{2}</{0}>").format(name, *parts)
-
-
-def _format_attribute(value: str | float) -> str:
-    """Format a number with up to two decimals, in as few characters as it needs."""
-    return value if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")

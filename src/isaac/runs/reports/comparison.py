@@ -15,17 +15,8 @@ from ...errors import RunError
 from ...runtime.arrays import Ints
 from ..audit.labels import read_column_labels
 from ..run import Run
-from .charts import (
-    BAR_COLOR,
-    MARK_COLOR,
-    Scale,
-    percent,
-    svg_chart,
-    svg_element,
-    svg_line,
-    svg_text,
-)
 from .diagnosis import diagnose
+from .svg import BAR_COLOR, MARK_COLOR, Scale, percent, svg_chart, svg_element, svg_line, svg_text
 
 
 class RunComparison(NamedTuple):
