@@ -17,6 +17,12 @@ Tab and newline are allowed, and so are the joiners (U+200C and U+200D), without
 and emoji break apart.
 """
 
+TOKEN_PATTERN = re.compile(r"\w+|[^\w\s]")
+"""A run of letters, digits and underscores, or one punctuation mark."""
+
+WORD = r"[^\W_]+(?:['’][^\W_]+)*"
+"""The pattern of a word with its apostrophes, such as ``don't``."""
+
 
 def make_printable(text: str) -> str:
     """Replace control, text-direction and invisible characters with visible symbols or names.

@@ -26,10 +26,10 @@ from .sharpening import ClusterOdds
 from .storage import MemoryStorage, Storage
 
 MAX_CANDIDATES = 64
-"""Candidates of a row, the best ones; more would change little and take memory."""
+"""Maximum number of candidates of a row; more would change little and take memory."""
 
 LONGLIST_SIZE = 512
-"""Members of a large group to score by relevance, those best in typicality and cluster odds."""
+"""Maximum number of members to score by relevance: the best by typicality and cluster odds."""
 
 BLOCK_EXCHANGES = 256
 """Exchanges to find candidates for at a time; does not affect results."""
@@ -41,10 +41,10 @@ BLOCK_MEMBERS = 2**20
 """Members to weigh at a time; does not affect results."""
 
 MAX_PRICE_ROUNDS = 50
-"""Rounds to adjust prices to the expected draws, fewer if these are within bounds sooner."""
+"""Maximum number of rounds that adjust prices until the expected draws are within bounds."""
 
 MAX_DRAW_ROUNDS = 100
-"""Rounds in which rows draw again if their response was drawn often enough."""
+"""Maximum number of rounds in which rows draw again if their response is used up."""
 
 
 class CandidateTable(NamedTuple):
@@ -98,11 +98,13 @@ def find_candidates(
     parts: list[tuple[Ints, CandidateTable]] = []
     for block, members, ranks in _iter_blocks(query.neighborhood, clusters):
         neighborhood = query.neighborhood[block][:, None]
+        # Log-weight (b, m) of each member: the odds of its cluster and its typicality.
         by_cluster = log_odds[neighborhood, np.minimum(ranks, width - 1)]
         weights = np.where(ranks < width, by_cluster, -np.inf) + typicality_weights[members]
         part = CandidateTable(members, ranks, weights)
         if members.shape[1] > LONGLIST_SIZE:
             part = _select_best(part, LONGLIST_SIZE)
+        # Add the relevance to the context, then keep the best.
         if relevance is not None:
             context = query.context[block]
             vectors, targets = relevance.contexts[context], relevance.targets[context]
@@ -117,7 +119,7 @@ def find_candidates(
 
 
 def log_response_odds(sharpened: ClusterOdds) -> Reals:
-    """Log-probability of each response of a cluster (m, c), -inf where there is no cluster."""
+    """Log-probability of one response of each cluster (m, c), -inf where there is no cluster."""
     rows = sharpened.rows
     with np.errstate(divide="ignore"):
         log_odds = np.log(sharpened.odds) - np.log(np.maximum(rows, 1))
@@ -207,8 +209,8 @@ class DrawsWithOdds(NamedTuple):
 class SamplingRound(NamedTuple):
     """What rows draw from in one round.
 
-    Groups of near-duplicates are barred if they are ``closed`` (t,), and for a row if it has
-    ``taken`` (n, targets) them before.
+    Groups of near-duplicates that are ``closed`` (t,) are barred for all rows, and those that a row
+    has ``taken`` (n, targets) for earlier targets are barred for this row.
     """
 
     candidates: CandidateTable
@@ -222,7 +224,7 @@ class SamplingRound(NamedTuple):
 
 
 class SampledCandidates(NamedTuple):
-    """What some rows would draw.
+    """The draws of some rows, before it is checked whether they are within the bound.
 
     For each row: the row drawn, its group of near-duplicates, the rank and the probability of its
     cluster, and whether the row had any candidate at all.
@@ -232,7 +234,7 @@ class SampledCandidates(NamedTuple):
     duplicate_group: npt.NDArray[Any]
     rank: npt.NDArray[Any]
     probability: npt.NDArray[Any]
-    found_any: npt.NDArray[Any]
+    has_candidate: npt.NDArray[Any]
 
 
 def _sample_candidates(sampling_round: SamplingRound, rows: Ints) -> SampledCandidates:
@@ -250,9 +252,9 @@ def _sample_candidates(sampling_round: SamplingRound, rows: Ints) -> SampledCand
     rank = ranks[each, choice]
     # The probability of the cluster: the sum over its candidates.
     probability = np.minimum((odds * (ranks == rank[:, None])).sum(axis=1), 1.0)
-    found_any = odds.max(axis=1, initial=0) > 0
+    has_candidate = odds.max(axis=1, initial=0) > 0
     return SampledCandidates(
-        sources[each, choice], groups[each, choice], rank, probability, found_any
+        sources[each, choice], groups[each, choice], rank, probability, has_candidate
     )
 
 
@@ -279,7 +281,7 @@ def draw_weighted(
         result = DrawsWithOdds.empty(count)
         left, is_last = np.flatnonzero(needs_draw), not recipe.repeats
         for attempt in itertools.count():
-            # In the last round nothing is closed: what is left is drawn beyond the bound.
+            # In the last round nothing is closed: the remaining rows may exceed the bound.
             closed = np.zeros(len(used), bool) if is_last else used >= recipe.repeats
             sampling_round = SamplingRound(
                 candidates,
@@ -292,17 +294,17 @@ def draw_weighted(
                 (target, attempt),
             )
             sampled = _sample_in_blocks(sampling_round, left, tools.threads)
-            groups, found_any = sampled.duplicate_group, sampled.found_any
+            groups, has_candidate = sampled.duplicate_group, sampled.has_candidate
             # Keep the draws within the bound, counting the earlier rows of this round.
-            within = used[groups] + _count_earlier(groups, found_any) < recipe.repeats
-            keep = found_any & (is_last | within)
+            within = used[groups] + _count_earlier(groups, has_candidate) < recipe.repeats
+            keep = has_candidate & (is_last | within)
             kept = SampledCandidates(*(part[keep] for part in sampled))
             result.draws.rank[left[keep]] = kept.rank
             result.draws.source[left[keep]] = kept.source
             result.probability[left[keep]] = kept.probability
             taken[left[keep], target] = kept.duplicate_group
             used += np.bincount(kept.duplicate_group, minlength=len(used))
-            left, has_other = left[~keep], found_any[~keep]
+            left, has_other = left[~keep], has_candidate[~keep]
             if is_last or not len(left):
                 break
             is_last = not has_other.any() or attempt + 2 == MAX_DRAW_ROUNDS
@@ -320,7 +322,7 @@ def _sample_in_blocks(
 
 
 def _count_earlier(groups: Ints, counted: Flags) -> Ints:
-    """For each row, count the earlier rows with a true flag and the same group."""
+    """Count for each row the earlier rows with a true flag and the same group."""
     order = np.argsort(groups, kind="stable")
     ranked = groups[order]
     before: Ints = np.cumsum(counted[order]) - counted[order]

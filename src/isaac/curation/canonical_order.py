@@ -28,8 +28,8 @@ from .unique_texts import UniqueDigests, UniqueTexts, compute_digests, unique_di
 class CanonicalCorpus(NamedTuple):
     """The rows of a corpus in canonical order, as numbers that index distinct texts.
 
-    A variable of this type is called ``layout``: it says where everything is, the corpus itself
-    stays on disk. For row r: ``context[r]``, ``response[r]`` and ``view[r]`` index ``contexts``,
+    A variable of this type is called ``layout``, because it says where everything is; the texts
+    may stay on disk. For row r: ``context[r]``, ``response[r]`` and ``view[r]`` index ``contexts``,
     ``responses`` and ``views``, where a view is the text by which a response is compared (the
     whole response, or its opening). ``group[r]`` is the row's group (0 if there are none),
     ``exchange[r]`` the number of its distinct (group, context, response), ``ids[r]`` its id in the
@@ -165,7 +165,7 @@ def _compute_order(
     pair = _rank_densely(context * len(unique["response"].first) + response)
     exchange = _rank_densely(group * (int(pair.max(initial=0)) + 1) + pair)
     _assign_copy_keys(keys, exchange, corpus)
-    # The canonical order: by key, rows of equal keys by their place in the input.
+    # Sort by key; rows with equal keys keep the order of the input.
     order = np.lexsort((np.arange(len(keys)), keys)).astype(np.int64)
     _, first = np.unique(exchange[order], return_index=True)
     rows = (context, response, group, exchange)

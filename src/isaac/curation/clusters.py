@@ -26,13 +26,13 @@ TILE = 1024
 """Responses of a neighborhood to compare with each other at a time; does not affect results."""
 
 SCRATCH_NUMBERS = 2**18
-"""Numbers to hold at a time, few enough for a core's cache; does not affect results."""
+"""Numbers in memory at a time, few enough for a core's cache; does not affect results."""
 
 BATCH_PAIRS = 2**21
-"""Joined pairs to hold at a time; does not affect results."""
+"""Joined pairs in memory at a time; does not affect results."""
 
 MAX_STORED_PAIRS = 2**24
-"""Joined pairs of a corpus to hold at most; does not affect results."""
+"""Maximum number of joined pairs of a corpus to hold in memory; does not affect results."""
 
 LOOKUP_NEIGHBORHOODS, LOOKUP_ITEMS = 16, 2**20
 """Neighborhoods to look up together, and entries of the look-up table; do not affect results."""
@@ -103,7 +103,7 @@ def greedy_ball_cover(
     The response with the most others within the radius is the first center, and its ball the first
     cluster; this ball is removed, and so on. Among equally dense responses, the first one is taken.
     Unlike a component, no cluster is wider than twice the radius: nothing chains. ``weights`` (b,
-    m) is the number of responses that each one stands for, by default 1; the other parameters are
+    m) is the number of responses that each one represents, by default 1; the other parameters are
     those of `connected_components`.
     """
     count, size = items.shape
@@ -122,11 +122,13 @@ def greedy_ball_cover(
         batches = itertools.chain([(left, right)], batches)
         return _cover_dense(vectors, items[0], radius, weights[0], batches)[None]
     halves = zip(np.array_split(items, 2), np.array_split(weights, 2), strict=True)
-    return np.concatenate([greedy_ball_cover(vectors, half, radius, many) for half, many in halves])
+    return np.concatenate(
+        [greedy_ball_cover(vectors, half, radius, half_weights) for half, half_weights in halves]
+    )
 
 
 def _cover_from_pairs(left: Ints, right: Ints, weights: Ints) -> Ints:
-    """The center of the ball that covers each node, given all joined pairs, each once.
+    """Find the center of the ball that covers each node (n,), given all joined pairs, each once.
 
     A node that is denser than all nodes within two steps becomes a center whatever happens
     elsewhere: no other ball can take one of its neighbors first, and densities only fall. So all
@@ -154,7 +156,7 @@ def _cover_from_pairs(left: Ints, right: Ints, weights: Ints) -> Ints:
 def _cover_dense(
     vectors: GridVectors, items: Ints, radius: float, weights: Ints, batches: Iterator[Pairs]
 ) -> Ints:
-    """Cover (m,) one neighborhood that has too many joined pairs to hold them.
+    """Cover one neighborhood (m,) that has too many joined pairs to hold in memory.
 
     Its pairs come in batches, which are counted and dropped. As the neighborhood is dense
     somewhere, a few balls, taken one by one, leave less than half of the pairs.
@@ -171,7 +173,7 @@ def _cover_dense(
         taken, remaining, density = remaining[ball], remaining[~ball], density[~ball]
         centers[taken] = center
         density -= _count_within(vectors, items[taken], items[remaining], weights[taken], radius)
-    # Few enough pairs are left to hold them.
+    # The remaining pairs are few enough to hold in memory.
     covered = greedy_ball_cover(vectors, items[None, remaining], radius, weights[None, remaining])
     centers[remaining] = remaining[covered[0]]
     return centers
@@ -180,7 +182,7 @@ def _cover_dense(
 def _count_within(
     vectors: GridVectors, items: Ints, others: Ints, weights: Ints, radius: float
 ) -> Ints:
-    """Sum the weights of the items that each of the others is joined to."""
+    """Sum for each of the others (n,) the weights of the items that it is joined to."""
     counts = np.zeros(len(others))
     for row in range(0, len(items), TILE):
         rows = vectors[items[row : row + TILE]].astype(np.float32)[None]
@@ -196,18 +198,17 @@ def _count_within(
 def joined_pairs(
     vectors: GridVectors, items: Ints, radius: float, mapper: Callable[..., Iterable[Pairs]] = map
 ) -> Ragged | None:
-    """For each vector, the later ones that it is joined to; None if that is too many to hold.
+    """Find for each vector the later ones that it is joined to; None if they are too many to hold.
 
-    Only the vectors that ``items`` (ascending indices) names are compared. This way, pairs that
-    many neighborhoods have in common are compared once. ``mapper`` maps a function over strips, in
-    order.
+    ``items`` (ascending indices) selects the vectors to compare. Pairs that many neighborhoods have
+    in common are thus compared only once. ``mapper`` maps a function over strips, in order.
     """
-    strips, held = [], 0
+    strips, total = [], 0
     for left, right in mapper(
         partial(_compare_strip, vectors, items, radius), range(0, len(items), TILE)
     ):
-        held += len(left)
-        if held > MAX_STORED_PAIRS:
+        total += len(left)
+        if total > MAX_STORED_PAIRS:
             return None
         strips.append((left, right))
     left, right = _concatenate_pairs(strips)
@@ -241,7 +242,7 @@ def _restrict_pairs(pairs: Ragged, items: Ints) -> tuple[Ints, Ints, Ints]:
         nodes, part = np.arange(part.size) + start * size, part.reshape(-1)
         table[(base + part)[::-1]] = nodes[::-1]  # where items repeat, NumPy keeps the last write
         first = table[base + part]
-        # Each first node with all that its item is joined to; then those in the neighborhood.
+        # Pair each first node with all that its item is joined to; keep those in the neighborhood.
         lengths = np.where(first == nodes, pairs.offsets[part + 1] - pairs.offsets[part], 0)
         shift = np.repeat(pairs.offsets[part] - (np.cumsum(lengths) - lengths), lengths)
         right = pairs.values[np.arange(lengths.sum()) + shift]
@@ -294,11 +295,11 @@ def _iter_tiles(
     rows = range(0, size, TILE) if rows is None else rows
     for start, row in itertools.product(range(0, count, block), rows):
         part = items[start : start + block, row : row + TILE]
-        (many, long), floats = part.shape, float_scratch[: part.shape[0], : part.shape[1]]
+        (depth, height), floats = part.shape, float_scratch[: part.shape[0], : part.shape[1]]
         # Only with a mode that cannot fail does NumPy write straight into `out`.
-        floats[:] = np.take(vectors, part, axis=0, out=grid_scratch[:many, :long], mode="clip")
+        floats[:] = np.take(vectors, part, axis=0, out=grid_scratch[:depth, :height], mode="clip")
         # The tile on the diagonal: all pairs of these rows, each once.
-        used = (slice(many), slice(long), slice(long))
+        used = (slice(depth), slice(height), slice(height))
         inner = np.matmul(floats, floats.transpose(0, 2, 1), out=products[used])
         squares = np.einsum("bii->bi", inner).copy()
         joined = _within_radius(inner, squares, squares, radius, near[used])
@@ -352,8 +353,9 @@ def sort_by_size(members: Ints, labels: Ints, duplicate_groups: Ints | None = No
     place, start = np.arange(length), np.arange(count)[:, None] * length
     ranked = np.sort(((length - counts[first]) * length + first - start) * length + place, axis=1)
     ranked %= max(length, 1)
-    heads = np.take_along_axis(first, ranked, axis=1) == start + ranked
-    clusters, lengths = (start + ranked)[heads], heads.sum(axis=1)
+    # Clusters are listed at the nodes of their first members.
+    is_first = np.take_along_axis(first, ranked, axis=1) == start + ranked
+    clusters, lengths = (start + ranked)[is_first], is_first.sum(axis=1)
     return Clusters(
         Ragged.of(np.take_along_axis(members, ranked, axis=1).reshape(-1), np.full(count, length)),
         Ragged.of(sizes[clusters], lengths),
@@ -362,23 +364,24 @@ def sort_by_size(members: Ints, labels: Ints, duplicate_groups: Ints | None = No
 
 
 def _first_nodes(labels: Ints) -> Ints:
-    """For each label (b, m), the first node i * m + j of its neighborhood i with the same label."""
+    """Find for each label (b, m) the first node i * m + j of its neighborhood i that has it."""
     count, length = labels.shape
-    whole = (labels + np.arange(count)[:, None] * (labels.max(initial=0) + 1)).reshape(-1)
+    # Number the labels of different neighborhoods differently.
+    distinct = (labels + np.arange(count)[:, None] * (labels.max(initial=0) + 1)).reshape(-1)
     if labels.max(initial=0) >= length:
-        whole = np.unique(whole, return_inverse=True)[1]
-    first = np.empty(whole.max(initial=0) + 1, np.int64)
-    first[whole[::-1]] = np.arange(len(whole))[::-1]  # where labels repeat, NumPy keeps the last
-    return np.asarray(first[whole]).reshape(count, length)
+        distinct = np.unique(distinct, return_inverse=True)[1]
+    first = np.empty(distinct.max(initial=0) + 1, np.int64)
+    first[distinct[::-1]] = np.arange(len(distinct))[::-1]  # of repeats, NumPy keeps the last
+    return np.asarray(first[distinct]).reshape(count, length)
 
 
 def _count_distinct(first: Ints, duplicate_groups: Ints) -> Ints:
     """Count the groups of near-duplicates in each cluster, at the node of its first member."""
-    many = int(duplicate_groups.max(initial=0)) + 1
-    pairs = np.sort(first * many + duplicate_groups, axis=1)
+    group_count = int(duplicate_groups.max(initial=0)) + 1
+    pairs = np.sort(first * group_count + duplicate_groups, axis=1)
     is_new = np.ones(pairs.shape, bool)
     is_new[:, 1:] = pairs[:, 1:] != pairs[:, :-1]
-    return np.bincount(pairs[is_new] // many, minlength=pairs.size)
+    return np.bincount(pairs[is_new] // group_count, minlength=pairs.size)
 
 
 def concatenate_neighborhoods(parts: Sequence[Clusters]) -> Clusters:

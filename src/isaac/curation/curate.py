@@ -1,4 +1,4 @@
-"""The whole method, step by step: from a corpus to the draw for each of its rows."""
+"""The whole method, step by step, from a corpus to a decision on each of its rows."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ from .views import ComparedResponses, apply_view
 
 @dataclass(frozen=True)
 class Curation:
-    """What the method found for each exchange of a corpus, and all that explains it.
+    """The result of curating a corpus, with the intermediate results that explain it.
 
-    Rows in ``neighborhoods`` are rows of ``layout``, the corpus in canonical order. `curate` gives
-    one with its draws; `prepare` gives one without, for `decide` to run them.
+    Rows in ``neighborhoods`` are rows of ``layout``, the corpus in canonical order. ``compared`` is
+    what responses are compared by. ``choice`` has the settings that were chosen from the corpus,
+    None if the recipe left nothing open. ``stored_lineage`` is the lineage if it was read from
+    disk. `curate` returns a curation whose draws are done; `prepare` returns one that draws when
+    you call `decide`.
     """
 
     corpus: Corpus
@@ -66,7 +69,7 @@ class Curation:
         return self._decisions
 
     def fit_relevance(self) -> Relevance | None:
-        """Fit what measures how well a response fits a context; a second call costs nothing.
+        """Fit the model of how relevant a response is to a context; a second call costs nothing.
 
         None if the recipe gives relevance no weight, or there are no vectors.
         """
@@ -100,29 +103,32 @@ class Curation:
         return curation
 
     def drawn(self) -> Iterator[tuple[int, list[tuple[str, str, int]]]]:
-        """Each exchange's id with its targets, in order: ``(action, response, source id)``."""
+        """Yield the id of each exchange, in order, with its targets.
+
+        A target is ``(action, response, source id)``.
+        """
         names = ["id", "action", "source_id"]
-        ids: list[int] = []
+        current: int | None = None
         targets: list[tuple[str, str, int]] = []
         for part in self.lineage.select(names).to_batches(max_chunksize=CHUNK_EXCHANGES):
             columns = (part.column(name).to_pylist() for name in names)
             texts = self.final_responses(part.column("source_id").to_numpy())
-            for row, action, source, text in zip(*columns, texts, strict=True):
-                if ids and ids[-1] != row:
-                    yield ids.pop(), targets
+            for exchange_id, action, source, text in zip(*columns, texts, strict=True):
+                if current is not None and exchange_id != current:
+                    yield current, targets
                     targets = []
-                ids = [row]
+                current = exchange_id
                 targets.append((action, text, source))
-        if ids:
-            yield ids[-1], targets
+        if current is not None:
+            yield current, targets
 
     def original_responses(self, ids: Ints) -> list[str]:
-        """The responses of some exchanges, as the corpus has them."""
+        """Look up the original responses of exchanges, by id."""
         texts = self.layout.responses
         return [texts[number] for number in self.response_by_id[ids].tolist()]
 
     def final_responses(self, ids: Ints) -> list[str]:
-        """The responses of some exchanges, without the parts that trimming removes."""
+        """Look up the responses of exchanges, by id, without the parts that trimming removes."""
         trims = self.response_scores.trims
         if trims is None:
             return self.original_responses(ids)
@@ -140,8 +146,8 @@ class Curation:
 def curate(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = None) -> Curation:
     """Run the method on a corpus: find neighborhoods, cluster their responses, and draw.
 
-    Labels play no part: of each record only the context, the response and, if the recipe names
-    one, the group are read. Raises `CorpusError` if there is nothing to curate and `EncoderError`
+    Labels play no part: the method uses the texts of the exchanges and, if the recipe names a
+    group, the group of each. Raises `CorpusError` if there is nothing to curate and `EncoderError`
     if an encoder fails.
     """
     curation = prepare(corpus, recipe, tools)
@@ -195,7 +201,7 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
 
 
 def _check_corpus(corpus: Corpus, recipe: Recipe) -> None:
-    """Raise `CorpusError` if there is nothing to curate, or groups are wanted and missing."""
+    """Raise `CorpusError` if the corpus is empty, or if it lacks groups that the recipe needs."""
     if not len(corpus):
         raise CorpusError(explain_empty_corpus(corpus))
     group_by = recipe.reading.group_by
@@ -210,7 +216,7 @@ def _lacks_groups(corpus: Corpus) -> bool:
 
 
 def explain_empty_corpus(corpus: Corpus) -> str:
-    """Say why there is nothing to curate."""
+    """Explain why a corpus has no exchanges to curate."""
     if not corpus.rejected:
         names = ", ".join(digest.name for digest in corpus.inputs) or "the corpus"
         return f"no exchanges in {names}; expected one record per line, or an array of records"

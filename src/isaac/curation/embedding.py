@@ -1,4 +1,4 @@
-"""Embedding the distinct texts of a corpus, chunk by chunk, so that a stopped run can resume."""
+"""Embed the distinct texts of a corpus chunk by chunk, so that a stopped run can resume."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def texts_to_embed(
 
 
 def embed_all(name: str, encoder: str, texts: UniqueTexts, tools: Tools) -> Embeddings:
-    """Embed distinct texts; chunks that are finished already come from the store."""
+    """Embed distinct texts; finished chunks are loaded from the store."""
     store, count = tools.store, -(-len(texts) // CHUNK_TEXTS)
     keys = [chunk_key(name, number) for number in range(count)]
 
     def iter_embedded() -> Iterator[Embeddings]:
-        """Yield every chunk in order; those that are not in the store are embedded now."""
+        """Yield all chunks in order; those that are not in the store are embedded now."""
         missing = dict.fromkeys(n for n in range(count) if not store.has(keys[n]))
         chunks = (list(texts[n * CHUNK_TEXTS : (n + 1) * CHUNK_TEXTS]) for n in missing)
         embedded = _embed_chunks(encoder, chunks, tools)
@@ -81,7 +81,9 @@ def _identity(chunk: Embeddings) -> Embeddings:
 
 
 def _raise_missing() -> Embeddings:
-    raise EncoderError("stored vectors have disappeared; run the same command again to redo them")
+    raise EncoderError(
+        "stored vectors have disappeared; run the same command again to rebuild them"
+    )
 
 
 def _embed_chunks(encoder: str, chunks: Iterator[list[str]], tools: Tools) -> Iterator[Embeddings]:

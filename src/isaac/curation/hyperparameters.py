@@ -1,9 +1,9 @@
-"""Settings that a recipe leaves open, chosen from the corpus itself, without labels.
+"""Choose the settings that a recipe leaves open, from the corpus itself and without labels.
 
 No radius suits all corpora, and no view does either (docs/experiments.md). The clusters depend on
 vectors only, the typicality of a response on its wording only: if both agree on which answers are
-the common ones, the clusters have found the consensus of the corpus, not just its topics. So the
-view and radius are chosen whose clusters, without any weights, draw the most typically worded
+the common ones, the clusters have found the consensus of the corpus, not just its topics. So isaac
+chooses the view and the radius whose clusters, without any weights, draw the most typically worded
 responses.
 """
 
@@ -34,17 +34,17 @@ from .vectors import Embeddings
 from .views import ComparedResponses, apply_view
 
 SAMPLE_NEIGHBORHOODS = 128
-"""Neighborhoods on which to try views and radii."""
+"""Neighborhoods on which views and radii are tried."""
 
 MAX_GROUP_ROWS = 256
-"""Rows of a group to try them on."""
+"""Maximum number of rows of a group on which they are tried."""
 
 VIEWS: tuple[View, ...] = ("whole", "residual")
 """Views to try."""
 RADII = tuple(round(0.1 * step, 1) for step in range(5, 13))
 """Radii to try."""
 MAX_EXACT_CONTEXTS = 50_000
-"""Contexts with drawable responses up to which search is exact."""
+"""Maximum number of contexts with drawable responses for which search is exact by default."""
 
 MIN_NEIGHBORS, MAX_NEIGHBORS = 50, 400
 """Bounds for the size of a neighborhood."""
@@ -64,7 +64,7 @@ class Trial(NamedTuple):
 
 
 class SelectedSettings(NamedTuple):
-    """The settings of a recipe, the trials that chose those left open, and the reasons."""
+    """The settings of a resolved recipe, with the trials and the reasons behind the chosen ones."""
 
     neighbors: int
     view: View
@@ -120,7 +120,7 @@ TRIAL_SETTINGS = {
     "search": "exact",
     "radius": 0.0,
 }
-"""Settings of the trials, whatever the recipe has: a redraw must not change what is chosen."""
+"""Settings of the trials, whatever the recipe: a redraw must not change what is chosen."""
 
 TEXT_SETTINGS = {"view": "whole", "radius": 0.0, "search": "exact"}
 """Settings for responses that are compared as text, where there is nothing to try."""
@@ -129,8 +129,8 @@ TEXT_SETTINGS = {"view": "whole", "radius": 0.0, "search": "exact"}
 def _explain_selection(best: Trial, trials: list[Trial]) -> str:
     worst = min(trials, key=lambda trial: trial.typicality)
     return (
-        f"{best.view} responses at radius {best.radius}: what their clusters draw is worded more "
-        f"typically than {best.typicality:.0%} of the corpus's responses, the best result of "
+        f"{best.view} responses at radius {best.radius}: what is drawn from their clusters is "
+        f"worded more typically than {best.typicality:.0%} of the corpus's responses, the best of "
         f"{len(trials)} settings (the worst: {worst.view} responses at {worst.radius}, "
         f"{worst.typicality:.0%})"
     )
@@ -181,7 +181,7 @@ def _sample_members(
     recipe: Recipe,
     trial_recipe: ResolvedRecipe,
 ) -> list[Ints]:
-    """Sample neighborhoods, those of the first rows: blocks of their rows, (b, k) each."""
+    """Sample the neighborhoods of the first rows, in blocks: their rows, (b, k) each."""
     neighborhood = layout.row_neighborhoods(recipe)
     _, first = np.unique(neighborhood, return_index=True)
     sample = np.asarray(neighborhood[np.sort(first)[:SAMPLE_NEIGHBORHOODS]])

@@ -35,8 +35,8 @@ from .unique_texts import UniqueTexts
 ACTIONS = ("kept", "replaced", "dropped", "abstained")
 """What happens to a row.
 
-Its response is kept, because it is typical or was drawn itself; or it is replaced by another one,
-or by what trimming leaves of it; or the row is dropped; or the response stays because the
+Its response is kept, because it is typical or was itself drawn; or replaced by another one, or by
+what trimming leaves of it; or the row is dropped; or it abstains: its response stays because its
 neighborhood has nothing to draw from.
 """
 
@@ -231,7 +231,7 @@ def decide_shard(inputs: LineageInputs, shard: Shard) -> ShardDecisions:
     layout, recipe = inputs.layout, inputs.recipe
     sharpened = cluster_odds(clusters, recipe)
     rows, exchanges = inputs.rows.take(numbers), inputs.exchanges.take(numbers)
-    # The place in the shard of the neighborhood of each row.
+    # For each row, the index of its neighborhood in the shard.
     place = np.repeat(np.arange(len(numbers)), rows.lengths)
     own_rank, own_size = find_own_clusters(layout, clusters, rows.values, place, inputs.grouped)
     candidates, draws = None, []
@@ -284,9 +284,9 @@ def _find_cluster_sizes(
 
 
 class OwnCluster(NamedTuple):
-    """The response that each row (n,) has already.
+    """The original response of each row (n,).
 
-    Rank and count of its cluster, its typicality, and whether trimming removes parts of it.
+    The rank and the count of its cluster, its typicality, and whether trimming removes parts of it.
     """
 
     rank: Ints
@@ -312,12 +312,12 @@ def _decide_rows(
     neighborhood = layout.row_neighborhoods(recipe)
     typicality = scores.typicality[layout.response]
     head, total = stats.head[neighborhood], stats.total[neighborhood]
-    # All but the least typical rows stay, and with the keep rule those in a head of several.
+    # All but the least typical rows stay; with `keep`, so do those in a head cluster of several.
     stays = ~mark_least_typical(typicality, round(recipe.share * len(typicality)))
     stays |= (own_rank == 0) & (head > 1) & recipe.keep
     if scores.trims is not None:
         stays &= (scores.trims.action != IRRELEVANT)[layout.response]
-    # A row abstains if no head is large enough, unless it is alone in its neighborhood.
+    # A row abstains if its head cluster is too small, unless it is alone in its neighborhood.
     abstains = head < np.maximum(2, recipe.abstain * total)
     abstains &= (recipe.abstain > 0) & (stats.members[neighborhood] > 1)
     return RowActions(stays, ~stays & ~abstains & (recipe.mode != "filter"))
@@ -338,6 +338,7 @@ def _build_lineage(
         # A row has its first target in any case, and a further one only if it was drawn.
         rows = np.flatnonzero(is_drawn) if target else np.arange(len(layout.ids))
         source = np.where(is_drawn, draws.source, np.arange(len(is_drawn)))
+        # A row that drew a response equal to its own keeps it.
         same = layout.response[source] == layout.response
         action = np.where(same, ACTIONS.index("kept"), ACTIONS.index("replaced"))
         action = np.where(~actions.stays & ~is_drawn, ACTIONS.index("abstained"), action)
@@ -366,7 +367,7 @@ def _build_lineage(
 
 
 def first_targets(lineage: pa.Table) -> pa.Table:
-    """The first target of each exchange, one row per exchange: all of the lineage if it has one."""
+    """Select the first target of each exchange, so that there is one row per exchange."""
     return lineage.filter(pc.equal(lineage.column("target"), 0))
 
 

@@ -1,10 +1,10 @@
-"""Near-duplicates: texts that differ in a few words only, so that each is counted once.
+"""Near-duplicates: texts that differ in only a few words, so that they can count once.
 
 Two texts are near-duplicates if they share most of their shingles, which are three words in a row
-(Jaccard index). MinHash finds the pairs that might be (Broder 1997), then their shingles decide.
-Every group has a leader that all its members are near-duplicates of, so that no chain of small
-changes joins texts that differ. Texts with the most common shingles lead first: an original comes
-before its variants.
+(Jaccard index). MinHash finds candidate pairs (Broder 1997), then their shingles decide. Every
+group has a leader that all its members are near-duplicates of, so that no chain of small changes
+joins texts that differ. Texts with the most common shingles become leaders first, so that an
+original leads its variants.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ SHINGLE_WORDS = 3
 """Words in a shingle; texts with fewer words are near-duplicates only if all words are the same."""
 
 SKETCH_SHINGLES = 128
-"""Shingles to compare a text by: those with the smallest hashes, a sample if the text is longer."""
+"""Shingles that a text is compared by: those with the smallest hashes, a sample of a long text."""
 
 BANDS, HASHES_PER_BAND = 20, 3
-"""MinHashes: 99.98 % of the pairs at 0.7 have a band in common, and 15 % of those at 0.2."""
+"""Bands of MinHashes: of the pairs with Jaccard index 0.7, 99.98 % share a band; with 0.2, 15 %."""
 
 BAND_RUN_LENGTHS = (1, 2, 4)
 """Bands in a row to look up as one; each is twice as long as the one before.
@@ -54,7 +54,7 @@ SPILL_BYTES = 1 << 27
 """Bytes of shingles to hold in memory before they go to a file."""
 
 READ_PROGRESS, COUNT_PROGRESS, LOOKUP_PROGRESS = 0.55, 0.65, 0.85
-"""Share of the work done after each step, for progress reports; does not affect results."""
+"""Share of the work that is done after each step, for progress; does not affect results."""
 
 HASH_MULTIPLIERS = np.frombuffer(
     shake_256(b"isaac").digest(8 * BANDS * HASHES_PER_BAND), "<u8"
@@ -66,10 +66,10 @@ UNSPACED_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "K
 
 
 def group_near_duplicates(texts: Sequence[str], tick: Tick | None = None) -> Ints:
-    """For each text, the smallest index in its group of near-duplicates.
+    """Label each text (n,) with the smallest index in its group of near-duplicates.
 
-    Case, accents, punctuation, spaces and numbers do not count; in texts of fewer than three
-    words, accents and numbers do. The order of the texts changes the numbers of the groups but not
+    Case, accents, punctuation, spaces and numbers are ignored; in texts of fewer than three words,
+    accents and numbers count. The order of the texts changes the numbers of the groups but not
     the groups. Other texts in the corpus may change which of two leaders a text joins.
 
     The texts are read once, in slices. Memory is about 600 bytes per text and a few blocks, however
@@ -104,6 +104,8 @@ class _CharacterMap(dict[int, str]):
 
     def _fold_character(self, char: str) -> str:
         category, name = unicodedata.category(char), unicodedata.name(char, "")
+        # Drop invisible characters and, if loose, accents; then keep letters, marks and, if not
+        # loose, numbers.
         if category == "Cf" or name.startswith(("VARIATION", "COMBINING")[: 1 + self.loose]):
             return ""
         if category[0] not in ("LM" if self.loose else "LMN"):
@@ -112,7 +114,7 @@ class _CharacterMap(dict[int, str]):
 
 
 LOOSE_CHARACTERS, STRICT_CHARACTERS = _CharacterMap(loose=True), _CharacterMap(loose=False)
-"""Without accents and numbers, and with them, for texts of few words."""
+"""Ignoring accents and numbers, and keeping them, for texts of fewer than three words."""
 
 
 def _split_words(text: str) -> list[str]:
@@ -237,7 +239,7 @@ def _combine_hashes(parts: Sequence[Keys]) -> Keys:
 
 
 def _hash_shingles(words: list[list[str]], hashes: dict[str, int]) -> tuple[Keys, Ints]:
-    """Hash the shingles of all texts; also the text that each shingle is of."""
+    """Hash the shingles of all texts, and find the index of the text that each is from."""
     lengths = [len(split) for split in words]
     flat = map(hashes.__getitem__, chain.from_iterable(words))
     numbers = np.fromiter(flat, np.uint64, sum(lengths))
@@ -267,16 +269,16 @@ def _sort_by_owner(values: Ints, owner: Ints) -> tuple[Ints, Ints, Flags, Ints]:
 
 
 def _compute_commonness(shingles: Ragged, reporter: ProgressReporter) -> Reals:
-    """The number of texts that have a shingle, averaged over the shingles of each text."""
+    """Count the texts that have a shingle, averaged over the shingles of each text (n,)."""
     lengths, values = shingles.lengths, shingles.values
     sums, parts = np.zeros(len(lengths)), 1 + len(values) // PART_SHINGLES
     # Each part counts the shingles with one remainder, so that equal ones are in the same part.
     for part in range(parts):
         starts = range(0, len(values), PART_SHINGLES)
-        found = [
+        matches = [
             np.flatnonzero(values[at : at + PART_SHINGLES] % parts == part) + at for at in starts
         ]
-        indices = np.concatenate(found)
+        indices = np.concatenate(matches)
         _, inverse, counts = np.unique(values[indices], return_inverse=True, return_counts=True)
         owner = np.searchsorted(shingles.offsets, indices, side="right") - 1
         sums += np.bincount(owner, counts[inverse], len(lengths))
@@ -285,7 +287,7 @@ def _compute_commonness(shingles: Ragged, reporter: ProgressReporter) -> Reals:
 
 
 def _find_leaders(sketches: _Sketches, rows: Ints, reporter: ProgressReporter) -> Ints:
-    """For each row, the first leader before it that is a near-duplicate, or the row itself."""
+    """Find for each row the first leader before it that is a near-duplicate, or the row itself."""
     leaders = list(range(len(rows)))
     step = BLOCK_SIZE // (2 * SKETCH_SHINGLES)
     for done, pairs in _iter_pairs(_find_shared_bands(sketches.bands, rows, reporter)):
@@ -303,9 +305,9 @@ def _find_leaders(sketches: _Sketches, rows: Ints, reporter: ProgressReporter) -
 def _find_shared_bands(
     bands: list[Keys], rows: Ints, reporter: ProgressReporter
 ) -> list[RowNumbers]:
-    """For each run of bands, the first row that has the same run as each row (r,).
+    """Find for each run of bands the first row that has the same run as each row (r,).
 
-    There is an array for each of `BAND_RUN_LENGTHS` and each band it starts at. ``bands`` is
+    The result has an array for each of `BAND_RUN_LENGTHS` and each band it starts at. ``bands`` is
     emptied on the way, to save memory.
     """
     shared: list[RowNumbers] = []
@@ -326,23 +328,23 @@ def _find_shared_bands(
 
 
 def _find_first_occurrences(keys: Keys) -> RowNumbers:
-    """For each key, the first index at which it occurs, by hash tables.
+    """Find for each key the first index at which it occurs, with hash tables.
 
-    Where keys collide, the first one takes the slot; the others try the next table, with another
-    hash.
+    Where keys collide, the first one takes the slot; the others try again in the next table, with
+    another hash.
     """
     firsts = np.arange(len(keys), dtype=np.int32)
-    left, bits = firsts.copy(), 1 + len(keys).bit_length()
+    pending, bits = firsts.copy(), 1 + len(keys).bit_length()
     table = np.empty(1 << bits, np.int32)
     for multiplier in cycle(HASH_MULTIPLIERS):
-        left_keys = keys[left]
-        slots = (left_keys * multiplier >> np.uint64(64 - bits)).astype(np.int64)
-        table[slots[::-1]] = left[::-1]  # where slots repeat, NumPy keeps the last one written
-        found = table[slots]
-        same = keys[found] == left_keys
-        firsts[left[same]] = found[same]
-        left = left[~same]
-        if not len(left):
+        pending_keys = keys[pending]
+        slots = (pending_keys * multiplier >> np.uint64(64 - bits)).astype(np.int64)
+        table[slots[::-1]] = pending[::-1]  # where slots repeat, NumPy keeps the last one written
+        occupant = table[slots]
+        same = keys[occupant] == pending_keys
+        firsts[pending[same]] = occupant[same]
+        pending = pending[~same]
+        if not len(pending):
             break
     return firsts
 
@@ -352,6 +354,7 @@ def _iter_pairs(shared: list[RowNumbers]) -> Iterator[tuple[int, Ints]]:
     step = 1 + BLOCK_SIZE // len(shared)
     for start in range(0, len(shared[0]), step):
         block = np.stack([first[start : start + step] for first in shared], axis=1)
+        # Sort for each row the first rows with an equal run, and keep distinct, earlier ones.
         block = np.sort(block, axis=1)
         end = start + len(block)
         is_new = np.diff(block, axis=1, prepend=-1) > 0
@@ -361,7 +364,7 @@ def _iter_pairs(shared: list[RowNumbers]) -> Iterator[tuple[int, Ints]]:
 
 
 def _may_be_alike(sketches: _Sketches, pairs: Ints) -> Flags:
-    """Which pairs may have enough shingles in common, or are too long to tell.
+    """Which pairs may have enough shingles in common, or are too long for this test.
 
     Each bit that only one of the two has set means at least one shingle that they do not share.
     """

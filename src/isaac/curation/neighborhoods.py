@@ -40,11 +40,11 @@ BLOCK_PAIRS = 2**23
 
 
 class ContextIndex(NamedTuple):
-    """The contexts to search: the c that have a response that may be drawn.
+    """The contexts to search: those with a response that may be drawn.
 
-    ``contexts`` (c,) are their numbers, ascending, ``vectors`` (c, d) their vectors, ``rows`` lists
-    the drawable rows of each, ``total`` in all. ``ivf`` is their inverted file, if they are
-    searched by one.
+    ``contexts`` (c,) are their numbers, ascending, and ``vectors`` (c, d) their vectors. ``rows``
+    lists the drawable rows of each context, ``total`` in all. ``ivf`` is their inverted file, None
+    if search is exact.
     """
 
     contexts: Ints
@@ -145,8 +145,7 @@ class SearchedNeighborhoods:
     def find_nearest(self, queries: GridVectors, own_contexts: Ints) -> Ints:
         """Find the k nearest drawable rows (m, k) of each query; k is smaller if there are fewer.
 
-        ``own_contexts`` (m,) is the number of the context that a query is the vector of, -1 if
-        none.
+        ``own_contexts`` (m,) is the number of the context whose vector a query is, -1 for none.
         """
         contexts, vectors, rows, total, ivf = self.candidates
         k = min(self.recipe.neighbors, total)
@@ -162,8 +161,8 @@ class SearchedNeighborhoods:
     def members(self, exchanges: Ints) -> Ints:
         """Find the rows (b, k) in the neighborhoods of distinct exchanges (b,).
 
-        The first row of the exchange replaces the farthest row, unless one of its rows is among
-        the nearest.
+        The first row of the exchange replaces the farthest row, unless the exchange has a row
+        among the nearest.
         """
         own_row = self.first_row[exchanges]
         contexts, inverse = np.unique(self.context[own_row], return_inverse=True)
@@ -239,7 +238,7 @@ def _label_clusters(
 
 
 def _unique_in_order(items: Ints) -> tuple[Ints, Ints, Ints]:
-    """The distinct items (d,) in order of appearance, the place of each item, and counts (1, d)."""
+    """The distinct items (d,) in order of appearance, the index of each item, and counts (1, d)."""
     distinct, first, inverse, counts = np.unique(
         items, return_index=True, return_inverse=True, return_counts=True
     )

@@ -17,7 +17,7 @@ from .vectors import CHUNK_TEXTS, GRID_STEPS, Embeddings, GridVectors, as_floats
 from .views import fit_corpus_ridge
 
 MAX_GATHERED_VALUES = 2**24
-"""Vector components to gather at a time; does not affect results."""
+"""Vector components gathered at a time; does not affect results."""
 
 
 class Relevance:

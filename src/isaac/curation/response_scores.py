@@ -22,13 +22,13 @@ from .typicality import TypicalityModel
 
 
 class ResponseScores(NamedTuple):
-    """What is known of the t distinct responses before any context is considered.
+    """What is known of the t distinct responses before neighborhoods are searched.
 
-    ``typicality`` (t,) is the share of responses that are no more typical; ``duplicate_group`` (t,)
-    numbers groups of near-duplicates. ``vetoed`` is 1 for each distinct exchange whose response a
-    judge excludes from draws, 0 for the others, and NaN where the judge failed; None without a
-    judge. ``fitted_count`` is the number of responses that the typicality model was fitted on.
-    ``trims`` says which parts of responses to leave out, None if the recipe does not trim.
+    ``duplicate_group`` (t,) numbers groups of near-duplicates; ``typicality`` (t,) is the share of
+    these groups that are no more typical. ``vetoed`` (e,) is 1 for each distinct exchange whose
+    response a judge excludes from draws, 0 for the others, and NaN where the judge failed; None
+    without a judge. ``fitted_count`` is the number of responses that the typicality model was
+    fitted on. ``trims`` has the parts of responses to leave out, None if the recipe does not trim.
     """
 
     typicality: Reals

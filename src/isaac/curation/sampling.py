@@ -1,4 +1,4 @@
-"""Random draws of responses that depend on the seed and the row only, not on order or engine."""
+"""Random draws of responses that depend only on the seed and the row, not on order or engine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..runtime.arrays import Ints, Keys, Reals
 from .hashing import splitmix64
 
 MAX_ATTEMPTS = 16
-"""Draws to try for one target before drawing from a list of the texts that are left."""
+"""Attempts to draw a new text for a target, before drawing from a list of the unused texts."""
 
 
 def uniforms(seed: int, keys: Keys, *stream: int) -> Reals:
-    """Draw a number in [0, 1) for each key (n,), which depends on seed, key and stream only.
+    """Draw a number in [0, 1) for each key (n,), which depends only on seed, key and stream.
 
     A chain of SplitMix64 finalizers over the seed and the stream.
     """
@@ -82,7 +82,7 @@ def _draw_target(pool: ResponsePool, keys: Keys, seen: Ints, seed: int, target: 
         left = left[~is_new]
         if not len(left):
             break
-    # The few rows that are left draw from a list of the members not yet seen.
+    # The few remaining rows draw from a list of the members not yet seen.
     chance = uniforms(seed, keys[left], target, MAX_ATTEMPTS + 1)
     for row, share in zip(left.tolist(), chance, strict=True):
         cluster = pool.members[start[row] : start[row] + size[row]]

@@ -1,4 +1,4 @@
-"""The neighborhoods of a whole corpus in shards: found once, stored, and read again when needed.
+"""The neighborhoods of a whole corpus in shards: computed once, stored, and read when needed.
 
 A shard is the unit of work, of storage, and of what is sent to another machine. Which neighborhoods
 are in a shard depends on the corpus and the recipe alone.
@@ -35,10 +35,10 @@ SHARD_NEIGHBORHOODS = (512, 8192)
 """Bounds for the largest number of neighborhoods in a shard; does not affect results."""
 
 MIN_SHARDS = 16
-"""Shards to aim for at least, unless they would become too small; does not affect results."""
+"""Fewest shards to aim for, unless they would become too small; does not affect results."""
 
 SHARD_MEMBERS = 2**21
-"""Members of neighborhoods at which a shard is full; does not affect results."""
+"""Total members of the neighborhoods at which a shard is full; does not affect results."""
 
 
 class Shard(NamedTuple):
@@ -92,7 +92,7 @@ class Neighborhoods:
 
 
 def _raise_missing() -> Clusters:
-    raise IsaacError("a stored shard has disappeared; run the same command again to redo it")
+    raise IsaacError("a stored shard has disappeared; run the same command again to rebuild it")
 
 
 def find_clusters(
@@ -190,16 +190,17 @@ def _cluster_shard(work: SearchedNeighborhoods | KeyedNeighborhoods, numbers: In
 
 
 def _shard_starts(sizes: Ints) -> Ints:
-    """Where shards begin, and the end, given the members of each neighborhood in order.
+    """Find where each shard begins, and where the last one ends.
 
-    A shard ends at its largest number of neighborhoods, or at the one with which it is full.
+    ``sizes`` (m,) are the members of each neighborhood, in the order of the shards. A shard ends
+    when it is full or has the maximum number of neighborhoods.
     """
     before = np.cumsum(sizes) - sizes
     smallest, largest = SHARD_NEIGHBORHOODS
-    most = min(max(smallest, -(-len(sizes) // MIN_SHARDS)), largest)
+    capacity = min(max(smallest, -(-len(sizes) // MIN_SHARDS)), largest)
     starts = [0]
     while starts[-1] < len(sizes):
         start = starts[-1]
         end = int(np.searchsorted(before, before[start] + SHARD_MEMBERS))
-        starts.append(min(max(end, start + 1), start + most, len(sizes)))
+        starts.append(min(max(end, start + 1), start + capacity, len(sizes)))
     return np.array(starts)

@@ -1,4 +1,4 @@
-"""Cluster sizes to odds: clip to the head, then sharpen.
+"""From cluster sizes to odds: clip to the head, then sharpen.
 
 Paper, steps 3 and 4. Sizes are counts of responses, not frequencies: a softmax of counts, with a
 temperature of at most the smallest size kept, never favors a smaller cluster beyond its share. So,
@@ -69,8 +69,8 @@ def sharpened_odds(sizes: Ints, recipe: Recipe) -> Reals:
     With sizes N, temperature tau, and T at most the smallest size kept: ``adaptive`` is exp(N / T)
     with T = (1 + epsilon - SI) tau; ``figure`` the same with T = SI tau, at least epsilon, as in
     the paper's figure; ``softmax`` the same with T = tau; ``proportional`` is N; ``power`` is
-    N^beta; ``max`` gives all to the first cluster; ``uniform`` the same to each, and is the one
-    rule without the guarantee.
+    N^beta; ``max`` gives all to the first cluster; ``uniform`` gives the same to each, and is the
+    only rule without the guarantee above.
     """
     kept = sizes > 0
     if recipe.sharpening in ("adaptive", "figure", "softmax"):
@@ -99,9 +99,9 @@ def _temperature(sizes: Ints, recipe: Recipe) -> Reals:
 class ClusterOdds(NamedTuple):
     """Odds of the clusters kept in m neighborhoods.
 
-    ``sizes`` (m, c) are their counts, ``rows`` (m, c) their members, ``odds`` (m, c) their
-    probabilities, and ``sharpness`` (m,) that of the sizes. ``totals`` (m,) are the counts of the
-    whole neighborhoods.
+    ``sizes`` (m, c) are their `Clusters.counts`, and ``rows`` (m, c) how many rows they have, which
+    is more if near-duplicates count once. ``odds`` (m, c) are their probabilities, ``sharpness``
+    (m,) is that of the sizes, and ``totals`` (m,) are the counts of the whole neighborhoods.
     """
 
     sizes: Ints

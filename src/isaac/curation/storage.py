@@ -56,7 +56,7 @@ TRIMS_KEY = "vectors/belonging"
 """Which parts of responses to leave out."""
 
 REDRAW_KEYS = (RIDGE_KEY, TARGETS_KEY)
-"""What a redraw may need although the first draw did not; derived from the rest of a run."""
+"""Results that a redraw may need and the first draw did not; computed from the rest of a run."""
 
 SHARD_PREFIX = "shards/"
 

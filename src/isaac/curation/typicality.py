@@ -3,7 +3,8 @@
 Acceptable answers agree with each other in what they say, and so in how they say it: refusals,
 condolences and hedges share their phrases across all topics, while each unsafe answer is worded in
 its own way. A trigram model of the corpus's own responses measures this without labels, and shows
-what vectors of whole texts hide behind the topic (docs/experiments.md compares the two).
+what vectors of whole texts miss, because the topic dominates them (docs/experiments.md compares the
+two).
 """
 
 from __future__ import annotations
@@ -23,21 +24,22 @@ from .hashing import splitmix64
 from .text_batches import BLOCK_SIZE, ProgressReporter, iter_slices
 
 MAX_SAMPLE_WORDS = 1 << 22
-"""Words to fit a model on at most, counting the end of each text as one.
+"""Maximum number of words to fit a model on; the end of each text counts as a word.
 
-That is some 200,000 responses, which is ample: 6,529 of DiaSafety's 8,923 responses rank all of
-them with a rank correlation of 0.98 to the ranking by all, 3,259 with 0.95 and 829 with 0.88, and
-separate safe from unsafe equally well (AUROC 0.60, 0.60 and 0.61, against 0.59 for all).
+That is about 200,000 responses, which is ample. A model fitted on 6,529 of DiaSafety's 8,923
+responses ranks them almost as one fitted on all does (rank correlation 0.98; 0.95 with 3,259
+responses, 0.88 with 829), and all of them separate safe from unsafe equally well (AUROC 0.60, 0.60
+and 0.61, against 0.59 with all responses).
 """
 
 MAX_GROUP_TEXTS = 16
-"""Texts of one group of near-duplicates in a sample, at most."""
+"""Maximum number of texts from one group of near-duplicates in a sample."""
 
 SURVEY_PROGRESS, READ_PROGRESS, FIT_PROGRESS = 0.3, 0.4, 0.55
-"""Share of the work done after each step, for progress reports; does not affect results."""
+"""Share of the work that is done after each step, for progress; does not affect results."""
 
 MAX_WORDS = 1024
-"""Words to read of a text, from its beginning."""
+"""Words of a text that are read, from its beginning."""
 
 NGRAM_ORDER = 3
 """Words in the longest n-gram."""
@@ -83,10 +85,10 @@ class TokenizedTexts(NamedTuple):
 
 SPACE, LETTER, MARK = 1, 2, 3
 END_OF_TEXT = sys.maxunicode + 1
-"""Stands for the end of a text, as the code of no character."""
+"""Code for the end of a text, which is the code of no character."""
 
 CHARACTER_CLASSES = np.zeros(END_OF_TEXT, np.uint8)
-"""Class of each character: between words, in a word, or a word by itself; 0 if not yet known."""
+"""Class of each character: between words, in a word, or a word by itself; 0 until it is used."""
 
 HASH_WEIGHTS = np.append(splitmix64(np.arange(1, 65, dtype=np.uint64)) | np.uint64(1), np.uint64(0))
 """Weights of a word's characters in its hash: the first 64 characters count, the rest do not."""
@@ -122,11 +124,11 @@ def tokenize(texts: Sequence[str]) -> TokenizedTexts:
 
 
 def _classify_characters(codes: Hashes) -> npt.NDArray[np.uint8]:
-    """Look up the class of each character, and first that of new ones by the regular expression."""
+    """Look up the class of each character; classify new ones with the regular expression."""
     classes = CHARACTER_CLASSES[codes]
     new = codes[classes == 0]
     for code in set(new.tolist()):
-        # Twice a space is no word, twice a letter one word, twice a mark two words.
+        # A repeated space has no word, a repeated letter is one word, a repeated mark is two.
         CHARACTER_CLASSES[code] = SPACE + len(WORD_PATTERN.findall(2 * chr(code)))
     return CHARACTER_CLASSES[codes] if len(new) else classes
 
@@ -224,7 +226,7 @@ def _sort_unique(values: Ints) -> Ints:
 
 
 def _survey(texts: Sequence[str], reporter: ProgressReporter) -> tuple[Hashes, Ints]:
-    """Hash the words of each text, and count them, its end included."""
+    """Hash each text to one number (n,), and count its words (n,), its end included."""
     hashes, lengths = np.empty(len(texts), np.uint64), np.empty(len(texts), np.int64)
     done = 0
     for block in iter_slices(texts):
@@ -240,7 +242,7 @@ def _survey(texts: Sequence[str], reporter: ProgressReporter) -> tuple[Hashes, I
 
 
 def _choose_sample(groups: Ints, hashes: Hashes, lengths: Ints) -> Flags:
-    """Which texts are in the sample; depends on nothing but the texts and their groups."""
+    """Which texts (n,) are in the sample; this depends only on the texts and their groups."""
     if lengths.sum() <= MAX_SAMPLE_WORDS:
         return np.ones(len(lengths), np.bool_)
     # Groups in the order of a hash of their smallest hash, the texts of a group by their own hash.
@@ -297,7 +299,7 @@ class TypicalityModel:
         self.fitted_count = int(chosen.sum())
         sample = _tokenize_sample(texts, chosen, reporter)
         sampled = self._fit(sample, numbers[chosen], reporter)
-        # For each group its number in the sample, -1 if it is not there.
+        # The number of each group in the sample, -1 if it is not in it.
         sample_group = np.full(int(numbers.max(initial=-1)) + 1, -1)
         sample_group[sampled] = np.arange(len(sampled))
         self.scores = np.empty(len(texts))
@@ -315,16 +317,16 @@ class TypicalityModel:
         self.ranked = np.sort(best)
 
     def score(self, texts: Sequence[str]) -> Reals:
-        """Score texts that are not in the corpus, (n,)."""
+        """Score texts (n,) that are not in the corpus."""
         scores = [self._score(self._number_words(block)) for block in iter_slices(texts)]
         return np.concatenate([np.empty(0), *scores])
 
     def typicality(self, scores: Reals) -> Reals:
-        """The share of the corpus's groups that score no higher, 0 to 1, for each score."""
+        """The share (n,) of the groups of near-duplicates in the corpus that score no higher."""
         return np.searchsorted(self.ranked, scores, side="right") / max(len(self.ranked), 1)
 
     def _fit(self, sample: TokenizedTexts, groups: Ints, reporter: ProgressReporter) -> Ints:
-        """Fit the model to texts in ``groups``; return the distinct groups."""
+        """Fit the model to a sample of texts in ``groups`` (n,), and return the distinct groups."""
         distinct, group = np.unique(groups, return_inverse=True)
         group = group.reshape(-1)
         self._vocabulary, words = np.unique(sample.words, return_inverse=True)
@@ -360,7 +362,7 @@ class TypicalityModel:
         """Score texts; ``group`` (n,) is their group in the sample, -1 for none."""
         words, lengths = tokens
         text = np.repeat(np.arange(len(lengths)), lengths)
-        # The positions of words whose own group is in the counts, and that group.
+        # Positions (p,) of the words whose own group is in the counts, and that group (p,).
         is_counted = (
             np.zeros(len(words), np.bool_) if group is None else self._counted_groups[group][text]
         )
@@ -374,7 +376,7 @@ class TypicalityModel:
                 history = _previous_ngrams(ngrams, lengths, table.histories - 1)
                 ngrams = table.find(history, words)
             seen, after = table.seen[ngrams], table.after[history]
-            if len(positions):
+            if len(positions):  # leave a text's own group out of the counts
                 own_seen, own_after = table.own_counts(owner, history[positions], ngrams[positions])
                 seen[positions] -= own_seen
                 after[positions] -= own_after
@@ -399,6 +401,6 @@ def _median_by_text(values: Reals, text: Ints) -> Reals:
 
 
 def compute_typicality(texts: Sequence[str], groups: Ints, tick: Tick | None = None) -> Reals:
-    """The share of responses that are no more typical, 0 to 1, for each distinct response."""
+    """Compute the typicality (n,) of distinct texts: see `TypicalityModel.typicality`."""
     model = TypicalityModel(texts, groups, tick)
     return model.typicality(model.scores)

@@ -1,7 +1,7 @@
 """Distinct texts, identified and ordered by their digests, in memory or in a file.
 
-Ordered by digest, nothing depends on the order in which the texts came, and a text can be looked up
-although the texts themselves are on disk.
+Because the texts are ordered by digest, nothing depends on the order in which they were read, and a
+text can be looked up while the texts themselves stay on disk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def compute_digests(texts: Iterable[str]) -> Digests:
 
 
 class UniqueDigests(NamedTuple):
-    """The distinct ones of n digests, as `numpy.unique` gives them.
+    """The distinct digests among n, as `numpy.unique` returns them.
 
     ``digests`` (d, 2) are sorted, ``first`` (d,) is the index at which each occurs first, and
     ``inverse`` (n,) is the number of the distinct digest at each index.
@@ -37,7 +37,7 @@ class UniqueDigests(NamedTuple):
 
 
 def unique_digests(digests: Digests) -> UniqueDigests:
-    """Find the distinct ones among the digests (n, 2)."""
+    """Find the distinct digests among digests (n, 2)."""
     order = np.lexsort((digests[:, 1], digests[:, 0]))
     ranked = digests[order]
     is_new = np.ones(len(order), bool)

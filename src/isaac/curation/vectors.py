@@ -45,8 +45,8 @@ BLOCK_VECTORS = 256
 class Embeddings(NamedTuple):
     """Vectors of n texts, (n, d) on the grid.
 
-    ``unknown`` is the number of texts of which the encoder knew nothing, ``encoder`` its name and
-    revision.
+    ``unknown`` is the number of texts that the encoder mapped to zero because it knew no word of
+    them; ``encoder`` is its name and revision.
     """
 
     vectors: GridVectors
@@ -57,9 +57,9 @@ class Embeddings(NamedTuple):
 def embed(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
     """Embed texts as unit vectors on the grid, int16 of shape (len(texts), d).
 
-    A text of which the encoder knows nothing, a zero vector, gets a random direction seeded by a
-    hash of the text, so that it is close to nothing but itself. Raises `EncoderError` if the
-    encoder fails or returns another shape, NaN or infinity.
+    A text that the encoder maps to zero gets a random direction instead, seeded by a hash of the
+    text, so that it is similar only to itself. Raises `EncoderError` if the encoder fails or
+    returns another shape, NaN or infinity.
     """
     return concatenate_embeddings([embed_chunk(encoder, chunk) for chunk in iter_chunks(texts)])
 
@@ -93,7 +93,7 @@ def check_same_encoder(chunks: Iterable[Embeddings]) -> Iterator[Embeddings]:
 
 
 def collect_facts(chunks: Iterable[Embeddings]) -> dict[str, Any]:
-    """Sum up the unknown texts of the chunks, and name their encoder."""
+    """Collect the other fields of `Embeddings` from its chunks: unknown texts and encoder."""
     unknown, encoder = 0, ""
     for chunk in chunks:
         unknown, encoder = unknown + chunk.unknown, chunk.encoder
@@ -111,7 +111,7 @@ def embed_chunk(encoder: Encoder, texts: Sequence[str]) -> Embeddings:
 
 
 def to_unit_vectors(encoder: Encoder, texts: Sequence[str], encoded: Any) -> Embeddings:
-    """Check what an encoder returned for texts, and round it to unit vectors on the grid."""
+    """Check what an encoder returned for texts, normalize it, and round it to the grid."""
     name = encoder_revision(encoder)
     raw = as_float32_array(encoded, name)
     if raw.ndim != 2 or len(raw) != len(texts) or raw.shape[1] == 0:

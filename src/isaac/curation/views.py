@@ -1,6 +1,6 @@
-"""What to compare of a response: all of it, its opening, or what its context does not predict.
+"""The view of a response that is compared: all of it, its opening, or its residual.
 
-Whole texts group long answers by topic, not by stance: all answers to a question speak of the same
+Whole texts group long answers by topic, not by stance: all answers to a question are about the same
 things, whether they refuse or comply. An opening says more about the stance. So does the residual,
 which is the vector of a response minus the part that its context predicts.
 """
@@ -30,13 +30,13 @@ BLOCK_ROWS = 4096
 """Rows of the regression in memory at a time."""
 
 RIDGE_PENALTY = 10.0
-"""Ridge penalty, in rows: a direction that fewer rows show is hardly used for prediction."""
+"""Ridge penalty, in rows: a direction that fewer rows have hardly affects a prediction."""
 
 MARKUP_PATTERN = re.compile(r"^(?:[#>*+\-\u2022]+|\d+[.)]|\W*```\w*|<[^<>]*>)\s*")
 SENTENCE_PATTERN = re.compile(r".+?[.!?\u3002\uff01\uff1f](?=[\s\"'\u201d\u2019)\]<]|$)", re.DOTALL)
 MIN_OPENING_CHARACTERS, MAX_OPENING_CHARACTERS = 12, 300
 MAX_SCANNED_CHARACTERS = 4000
-"""Characters to search for an opening, markup included."""
+"""Characters in which an opening is searched, markup included."""
 
 
 def extract_opening(text: str) -> str:
@@ -141,12 +141,12 @@ def _iter_blocks(rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
 
 
 class ComparedResponses(NamedTuple):
-    """How to compare the responses of rows: row r is ``vectors[item[r]]``.
+    """What the responses of rows are compared by: that of row r by ``vectors[item[r]]``.
 
     If responses are compared as text, ``vectors`` is None and ``item`` (n,) numbers the texts.
     ``ridge`` is the regression of the residual view, which new exchanges need too.
     ``duplicate_group`` (n,) numbers groups of near-duplicates, if they count once. ``joined_pairs``
-    are all pairs of vectors within the radius, if they were worth finding all at once.
+    are all pairs of vectors within the radius, if it pays to find them all at once.
     """
 
     vectors: GridVectors | None
@@ -164,7 +164,7 @@ def apply_view(
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> ComparedResponses:
-    """View the responses as the recipe says; residuals are stored."""
+    """Choose what responses are compared by, according to the recipe; residuals are stored."""
     if responses is None:
         return ComparedResponses(None, layout.response)
     once = recipe.duplicates == "once"

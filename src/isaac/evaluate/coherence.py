@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 
-from ..text import INVISIBLE_CHARACTERS
+from ..text import INVISIBLE_CHARACTERS, WORD
 
 DEGENERATIONS = {
     "empty": "no letter, digit or symbol, except in control tokens",
@@ -44,7 +44,7 @@ MAX_WORD_LETTERS = 60
 MIN_RUN_CHARACTERS = 40
 """Minimum number of equal characters in a row that count as a run."""
 
-WORD_PATTERN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’][^\W_]+)*")
+WORD_PATTERN = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|{WORD}")
 LATIN_PATTERN = re.compile(r"[a-z\u00c0-\u024f]+", re.IGNORECASE)
 VISIBLE_CATEGORIES = "LNS"
 """Unicode categories of letters, numbers and symbols."""

@@ -22,7 +22,7 @@ def action_columns(healed: Healed) -> dict[str, Any]:
 
 
 def rejected_columns(error: Exception) -> dict[str, Any]:
-    """The columns of input that cannot be used, with the reason."""
+    """The columns that mark input as unusable, with the reason."""
     return {"isaac_action": "rejected", "isaac_reason": str(error)}
 
 
@@ -32,5 +32,5 @@ def reject_bytes(raw: bytes, error: Exception) -> dict[str, Any]:
 
 
 def with_free_names(columns: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename columns that the record already has: ``isaac_action_2``."""
+    """Rename new columns whose names the record already has, such as to ``isaac_action_2``."""
     return {free_name(name, record): value for name, value in columns.items()}

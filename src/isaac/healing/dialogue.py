@@ -1,4 +1,4 @@
-"""Healing of task-oriented dialogues: trim each turn of the system, and never lose a value.
+"""Heal task-oriented dialogues: trim each turn of the system, and never lose a value.
 
 Text that has nothing to do with what the turn answers is removed. If nothing would be left, a
 response with the same acts and slots is drawn from the run, and filled with the turn's own values.
@@ -43,8 +43,8 @@ NO_ROWS = np.zeros(0, np.int64)
 class TrimmedTurn(NamedTuple):
     """A delexicalized turn of the system, and the same turn trimmed.
 
-    ``trimmed_text`` is None if nothing of it is relevant. ``domains`` are those of a turn without a
-    group, that is, whose acts are not known.
+    ``trimmed_text`` is None if no part of the turn is relevant. ``domains`` are needed only for a
+    turn without a group, that is, whose acts are not known.
     """
 
     original: CorpusTurn
@@ -128,7 +128,7 @@ class TurnHealer:
     def draw_replacements(self, turn: TrimmedTurn) -> Iterator[Healed]:
         """Draw responses of the turn's group, filled with its values, no response twice.
 
-        If its acts are not known, responses with the same slots and domains.
+        If the acts of the turn are not known, draw responses with the same slots and domains.
         """
         rows = self._find_rows(turn)
         if not len(rows):
@@ -141,7 +141,7 @@ class TurnHealer:
                 yield drawn._replace(response=text)
 
     def rephraser_input(self, turn: TrimmedTurn) -> tuple[str, str]:
-        """The history with the acts, and the turn with placeholders."""
+        """The history with the acts appended, and the text of the turn with placeholders."""
         return append_acts(turn.context, turn.original.group), turn.text
 
     def accept_rewrite(self, turn: TrimmedTurn, text: str, *, judged: bool) -> Healed:
@@ -152,7 +152,7 @@ class TurnHealer:
         """
         filled = turn.fill(text)
         if filled is None:
-            has, needs = (" ".join(template_slots(one)) or "none" for one in (text, turn.text))
+            has, needs = (" ".join(template_slots(each)) or "none" for each in (text, turn.text))
             raise RewriteRefusedError(f"the rewrite has the slots {has}, not {needs}")
         named_slots = parse_act_slots(turn.original.group)
         if not judged and self.span_relevance.trim(text, named_slots) != text:
@@ -176,8 +176,8 @@ class TurnHealer:
     def _rows_by_group(self) -> dict[str, Ints]:
         layout, groups = self.curation.layout, group_column(self.curation.corpus)
         rows_of_group = group_rows(layout.group)
-        every = (rows_of_group[number] for number in range(len(rows_of_group.lengths)))
-        return {groups[layout.ids[rows[0]]]: rows for rows in every}
+        row_lists = (rows_of_group[number] for number in range(len(rows_of_group.lengths)))
+        return {groups[layout.ids[rows[0]]]: rows for rows in row_lists}
 
     @cached_property
     def _rows_by_slots(self) -> dict[tuple[tuple[str, ...], frozenset[str]], Ints]:

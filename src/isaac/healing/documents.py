@@ -49,15 +49,15 @@ class DialogueDocumentHealer:
     def heal_lines(self, lines: Iterable[bytes]) -> Iterator[str]:
         """Heal JSON lines, each before the next is read, or one JSON text of several lines.
 
-        A line that cannot be used comes back unchanged, with the reason. One text is written with
-        one dialogue per line.
+        A line that cannot be used is returned unchanged, with the reason. A text of several lines
+        is written with one dialogue per line.
         """
         stripped = (line.rstrip(b"\r\n") for line in lines if line.strip())
         first = next(stripped, b"").removeprefix(BYTE_ORDER_MARK)
         remaining: Iterator[bytes] = itertools.chain([first] if first else [], stripped)
         if first.lstrip()[:1] in (b"{", b"[") and not _is_json(first):
-            every = list(remaining)
-            text, remaining = b"\n".join(every), iter(every)
+            all_lines = list(remaining)
+            text, remaining = b"\n".join(all_lines), iter(all_lines)
             if _is_json(text):
                 yield from (piece.removesuffix("\n") for piece in self._heal_text(text, "\n"))
                 return
@@ -65,7 +65,7 @@ class DialogueDocumentHealer:
             yield "".join(self._heal_text(line))
 
     def heal_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Heal the system's turns of a record; the added columns have a list of one item per turn.
+        """Heal the system's turns of a record; each added column is a list with one item per turn.
 
         Raises `RowError` if none of its turns can be used.
         """
@@ -81,7 +81,7 @@ class DialogueDocumentHealer:
         return {**result, **with_free_names({"isaac_turn": numbers, **columns}, record)}
 
     def heal_prediction(self, turn: Any) -> dict[str, Any]:
-        """Heal one turn of predictions; one that cannot be used comes back with the reason."""
+        """Heal one turn of predictions; an unusable one is returned with the reason."""
         if self.pipeline.rephraser is not None:
             raise RecipeError(
                 "a rephraser of dialogues needs a history and acts, which predictions lack; heal "
@@ -148,9 +148,9 @@ class DialogueDocumentHealer:
         return f"{dumps(name)}: {self._heal_dialogue(value, name)}"
 
     def _heal_dialogue(self, value: Any, name: str | None = None) -> str:
-        """Heal one record of a document; one that cannot be used comes back with the reason.
+        """Heal one record of a document; an unusable one is returned with the reason.
 
-        A record without a ``dialogue_id`` is read with its name as such.
+        The name of a record serves as its ``dialogue_id`` if it has none.
         """
         lacks_id = name is not None and isinstance(value, Mapping) and "dialogue_id" not in value
         try:
@@ -168,10 +168,11 @@ class DialogueDocumentHealer:
 
 
 def find_dialogue_format(curation: Curation, name: str | None = None) -> TaskOrientedFormat | None:
-    """Find the format of a run of dialogues, or the named one, with the values that the run knows.
+    """Find the dialogue format to heal with: the named one, or else that of the run.
 
-    These are the values in its database, or else those that its records annotate. None if the run
-    has no dialogues. Raises `RecipeError` if the named format is not one of dialogues.
+    Its lexicon has the values in the run's database, or else those that the run's records annotate.
+    None if the run has no dialogues. Raises `RecipeError` if the named format is not a dialogue
+    format.
     """
     run_format, folder = curation.recipe.reading.format, curation.recipe.reading.database
     if run_format not in TASK_ORIENTED_FORMATS:
@@ -201,7 +202,7 @@ def _find_domains(turn: Mapping[str, Any], template: Template) -> frozenset[str]
 
 
 def _mark_rejected(value: Any, error: Exception) -> dict[str, Any]:
-    """Return a value that cannot be used unchanged, with the reason."""
+    """Make a record of an unusable value, unchanged, with the reason."""
     record = value if isinstance(value, Mapping) else {"raw": dumps(value)}
     return {**record, **with_free_names(rejected_columns(error), record)}
 

@@ -28,13 +28,13 @@ class LineHealer(Protocol):
 
     @property
     def pipeline(self) -> HealingPipeline[Any]:
-        """Heals the single responses, and counts the failures of judge and rephraser."""
+        """The pipeline that heals each response and counts failures of judge and rephraser."""
         ...
 
     def heal_lines(self, lines: Iterable[bytes]) -> Iterator[str]:
         """Heal lines, each before the next is read.
 
-        A line that cannot be used comes back unchanged, with the reason.
+        A line that cannot be used is returned unchanged, with the reason.
         """
         ...
 
@@ -56,12 +56,12 @@ def open_healer(
     reading: ReadingOptions | None = None,
     tools: Tools | None = None,
 ) -> LineHealer:
-    """Load all that is needed to heal records with a finished run.
+    """Load everything needed to heal records with a finished run.
 
     ``judge`` is a judge or its name, and ``model`` the folder of a rephraser; see
     `HealingPipeline` for what they do. ``reading`` has the format or the columns of the records,
-    if they differ from those of the run. With a run of task-oriented dialogues every turn of the
-    system is healed, otherwise the last response of each record. Raises `IsaacError` if the run,
+    if they differ from those of the run. With a run of task-oriented dialogues, every turn of the
+    system is healed; otherwise, the last response of each record. Raises `IsaacError` if the run,
     the judge or the rephraser cannot be used.
     """
     curation, reading = run.curation(), reading or ReadingOptions()
@@ -102,20 +102,20 @@ def _check_delexicalized_rephraser(folder: Path | None) -> None:
         )
 
 
-def override_input_format(run: ReadingOptions, given: ReadingOptions) -> ReadingOptions:
-    """Choose how records are read: with the given format or columns, or else as the run was.
+def override_input_format(run: ReadingOptions, override: ReadingOptions) -> ReadingOptions:
+    """Choose how to read records: with the format or columns of ``override``, else like the run.
 
-    Raises `CorpusError` if the given format is unknown.
+    Raises `CorpusError` if the format is unknown.
     """
-    if given.format is given.context is given.response is None:
+    if override.format is override.context is override.response is None:
         return run
-    if given.format is not None and given.format not in FORMATS:
-        raise CorpusError(f"no format '{given.format}'; available: {', '.join(FORMATS)}")
-    return given
+    if override.format is not None and override.format not in FORMATS:
+        raise CorpusError(f"no format '{override.format}'; available: {', '.join(FORMATS)}")
+    return override
 
 
 def detect_record_format(record: Mapping[str, Any], reading: ReadingOptions) -> Format:
-    """Choose the format of a record, or detect it if the record lacks the columns to read."""
+    """Choose the format of a record, or detect it if the record lacks the expected columns."""
     try:
         return choose_format(
             [record], name=reading.format, context=reading.context, response=reading.response
@@ -134,7 +134,7 @@ class ExchangeLineHealer:
         self.pipeline, self.reading = pipeline, reading
 
     def heal_lines(self, lines: Iterable[bytes]) -> Iterator[str]:
-        """Heal lines, each before the next is read; blank lines are left out."""
+        """Heal lines, each before the next is read; blank lines are skipped."""
         for number, line in enumerate(lines, start=1):
             raw = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
             if raw.strip():

@@ -1,8 +1,8 @@
-"""Healing one response after another: keep it, trim it, draw or rewrite it, or give up.
+"""Heal one response after another: keep it, trim it, draw or rewrite another, or give up.
 
-A judge can decide on each candidate, and a rephraser can rewrite instead of drawing. Without both
-the result is that of `Healer`. Healing fails closed: a response that the judge leaves unscored, or
-fails on, is never safe.
+A judge can decide on each candidate, and a rephraser can rewrite responses instead of drawing
+others. With neither, the result is that of `Healer.heal`. Healing fails closed: a response that the
+judge leaves unscored, or fails on, is never safe.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .retrieval import Healer
 from .sampler import NO_HEAD_REASON, Healed, LocatedExchange, RewriteRefusedError
 
 MAX_TRIES = 4
-"""Maximum number of draws or rewrites that are tried for a response."""
+"""Maximum number of draws or rewrites to try for a response."""
 
 VERDICT_REASONS: dict[Verdict, str] = {
     "unsafe": "judged unsafe",
@@ -28,7 +28,7 @@ VERDICT_REASONS: dict[Verdict, str] = {
 
 
 class ResponseRewriter(Protocol):
-    """Anything that rewrites responses; another seed may give other rewrites."""
+    """Rewrites responses; a different seed may give different rewrites."""
 
     def rewrite(self, contexts: list[str], responses: list[str], seed: int) -> list[str | None]:
         """Rewrite each response to its context; None if that failed."""
@@ -56,7 +56,7 @@ E_contra = TypeVar("E_contra", bound="PreparedExchange", contravariant=True)
 
 
 class PreparedExchange(Protocol):
-    """An exchange as a strategy has prepared it: put in its neighborhood, or trimmed."""
+    """An exchange prepared by a strategy: located in its neighborhood, or trimmed."""
 
     @property
     def context(self) -> str:
@@ -138,12 +138,11 @@ class HealingPipeline(Generic[E]):
     def heal(self, exchange: E) -> Healed:
         """Keep, trim, replace or rewrite the response of an exchange, or give up.
 
-        A response stays if the healer has a reason to keep it; with a judge, if it is judged safe,
-        and only then. For the others candidates are tried until one may be used: the trimmed
-        response, then draws; with a rephraser its rewrites, then the trimmed response. Without a
-        judge the first candidate is used, with a judge the first that is judged safe. If there is
-        none, ``action`` is fallback if there is a fallback text; else abstained, and the response
-        stays.
+        Without a judge, a response stays if the healer has a reason to keep it; with a judge, if it
+        is judged safe. Otherwise candidates are tried: the trimmed response, then draws; with a
+        rephraser, its rewrites, then the trimmed response. Without a judge, the first candidate is
+        used; with a judge, the first that is judged safe. If there is none, the fallback text is
+        used, or the action is abstained and the response stays.
         """
         reason, verdict = self.healer.reason_to_keep(exchange), None
         if self.judge is not None:
@@ -178,7 +177,7 @@ class HealingPipeline(Generic[E]):
         tried = itertools.islice(itertools.chain(candidates, draws), self.tries)
         if self.judge is None:
             return tried
-        # The original response, drawn again, was judged before.
+        # A draw of the original response is skipped: it has already been judged.
         return (candidate for candidate in tried if candidate.action != "kept")
 
     def _iter_rewrites(self, exchange: E, refused: list[str]) -> Iterator[Healed]:
@@ -204,7 +203,7 @@ class HealingPipeline(Generic[E]):
                 refused.append(str(problem))
 
     def _rewrite(self, context: str, response: str, seed: int) -> str | None:
-        """Rewrite a response, and count a failure; None if there is no usable rewrite."""
+        """Rewrite a response, and count the call and its failure; None without a usable rewrite."""
         assert self.rephraser is not None
         try:
             (text,) = self.rephraser.rewrite([context], [response], seed)
@@ -228,7 +227,7 @@ class HealingPipeline(Generic[E]):
         return candidate._replace(verdict=verdict) if verdict == "safe" else None
 
     def _run_judge(self, context: str, response: str) -> Verdict:
-        """Judge a response, and count a failure."""
+        """Judge a response, and count the call and its failure."""
         assert self.judge is not None
         result = run_judge(self.judge, [context], [response])
         self.judge_failures = self.judge_failures.after(result.first_error)

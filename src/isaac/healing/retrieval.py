@@ -1,4 +1,4 @@
-"""Healing by retrieval: a response is replaced by a draw from the neighborhood of its context.
+"""Heal by retrieval: replace a response by a draw from the neighborhood of its context.
 
 Paper, healing: an off-consensus response is replaced. Here the given context is a query to a
 finished curation, so healing needs no model.
@@ -40,10 +40,11 @@ SINGLE_THREAD_EXCHANGES = 16
 
 
 def compute_typicality_threshold(typicality: Reals, changed: int) -> float:
-    """Compute the threshold above which a response stays, if the recipe changes n of a corpus.
+    """Compute the typicality above which a response stays.
 
-    ``typicality`` (n,) is that of the rows, ``changed`` how many of them the budget changes. Of
-    equally typical rows at the limit a curation keeps some, so all of them are above the threshold.
+    ``typicality`` (n,) is that of the rows, ``changed`` how many of them the budget changes. If
+    rows at the limit are equally typical, a curation keeps some of them; they are all above the
+    threshold.
     """
     ranked = np.sort(typicality)
     if changed == len(ranked):
@@ -90,10 +91,10 @@ class Healer(ReplacementSampler):
     def heal(self, exchanges: Iterable[tuple[str, str | None]]) -> list[Healed]:
         """Heal each exchange, a context with its response or None: keep the response or draw one.
 
-        The neighborhood is the k nearest contexts of the curation, including the given exchange if
-        it has a response. A response stays as in the curation: if it is typical enough, or, if the
-        recipe keeps those, if it is in the head cluster and not alone there. How often a response
-        was drawn before does not matter here.
+        The neighborhood is the k nearest rows of the curation, including the given exchange if it
+        has a response. A response stays if it is typical enough, or, with a recipe that keeps
+        these, if it is in the head cluster and not alone there. How often a response was drawn
+        before does not matter here.
         """
         return [self._heal_located(exchange) for exchange in self.locate(exchanges)]
 
@@ -102,7 +103,7 @@ class Healer(ReplacementSampler):
         batch = list(exchanges)
         if not batch:
             return []
-        # A few queries give many threads little to share, and they compete for the cores.
+        # With a few queries, many threads have little work to share and compete for the cores.
         with single_threaded_blas() if len(batch) <= SINGLE_THREAD_EXCHANGES else nullcontext():
             return self._locate_batch(batch)
 
@@ -155,7 +156,7 @@ class Healer(ReplacementSampler):
                 f"'{self.curation.recipe.context_encoder}' now returns {queries.shape[1]}; "
                 "load the encoder that the run was curated with"
             )
-        # The number of each context in the corpus, -1 if it is not in it.
+        # The number of each context in the corpus, -1 for a new one.
         find = self.curation.layout.contexts.find
         selves = np.array([find(context) for context, _ in batch], np.int64)
         members = self.neighborhood_search.find_nearest(queries, selves)
@@ -182,7 +183,7 @@ class Healer(ReplacementSampler):
         ridge = self.curation.compared.ridge
         if ridge is None:
             return vectors
-        # The view "residual": what the context does not predict of the response.
+        # The view "residual": the part of the response that its context does not predict.
         return [
             None if vector is None else ridge.residual(query[None], vector[None])[0]
             for query, vector in zip(queries, vectors, strict=True)
@@ -195,7 +196,7 @@ class Healer(ReplacementSampler):
         vector: GridVectors | None,
         query: GridVectors,
     ) -> LocatedExchange:
-        """Put one exchange in its neighborhood; ``members`` (k,) are its rows, nearest first."""
+        """Locate one exchange in its neighborhood; ``members`` (k,) are its rows, nearest first."""
         recipe, layout = self.curation.recipe, self.curation.layout
         context, response = exchange
         members, given = self._insert_given(context, response, members)
@@ -227,10 +228,10 @@ class Healer(ReplacementSampler):
     def _insert_given(
         self, context: str, response: str | None, members: Ints
     ) -> tuple[Ints, int | None]:
-        """Sort the rows, and find the place of the given exchange among them.
+        """Sort the rows, and find the index of the given exchange among them.
 
-        If one of the rows is the given exchange, that is its place. If not, it takes the place of
-        the farthest row and comes after all others. Without a response it has no place.
+        If none of the rows is the given exchange, it replaces the farthest row and comes after all
+        others. The index is None if there is no response.
         """
         layout = self.curation.layout
         if response is None:

@@ -1,4 +1,4 @@
-"""Draws of replacements for one exchange from the neighborhood of its context."""
+"""Draw replacements for the response of one exchange, from the neighborhood of its context."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class RewriteRefusedError(ValueError):
 
 
 class Healed(NamedTuple):
-    """The result for one response.
+    """The result of healing one response.
 
     ``action`` is kept, replaced, or abstained if there is nothing to draw; `HealingPipeline` adds
     trimmed, rewritten and fallback. ``reason`` explains it in words. ``source_id`` is the exchange
-    that a drawn response comes from, else None. ``typicality`` is that of the original response:
-    the share of the corpus's responses that are at most as typical; None if there was no response.
+    that a drawn response is from, else None. ``typicality`` is that of the original response: the
+    share of the corpus's responses that are at most as typical; None if there was no response.
     ``head_share`` is the share of the neighborhood in its head cluster, ``probability`` that of the
     cluster drawn from. ``confidence`` is how well the corpus supports the final response: the share
-    of the neighborhood in its cluster times its typicality, 0 to 1, None if it was not compared
+    of the neighborhood in its cluster times its typicality, 0 to 1; None if it was not compared
     with the corpus. ``verdict`` is the judge's on the final response, None without a judge.
     """
 
@@ -55,11 +55,11 @@ class Healed(NamedTuple):
 
 
 class LocatedExchange(NamedTuple):
-    """An exchange with its neighborhood of m rows, and the clusters of its responses.
+    """An exchange with its neighborhood of m rows, and the clusters of their responses.
 
     ``query`` (1, d) is the vector of the context. ``members`` (m,) are the rows, ascending, and
-    ``texts`` the numbers of their responses, followed by that of the given response if it is none
-    of them. ``given_index`` is its place in ``texts``, None if there is no response.
+    ``texts`` the numbers of their responses. If the given response is not that of a member, its
+    number follows. ``given_index`` is its index in ``texts``, None if there is no response.
     """
 
     context: str
@@ -92,10 +92,10 @@ class ReplacementSampler:
 
     def __init__(self, curation: Curation) -> None:
         self.curation = curation
-        layout, consensus = curation.layout, curation.response_scores
+        layout, scores = curation.layout, curation.response_scores
         self.relevance = curation.fit_relevance()
-        self.allowed = drawable_rows(layout, consensus, curation.recipe)
-        self.typicality = consensus.typicality[layout.response]
+        self.allowed = drawable_rows(layout, scores, curation.recipe)
+        self.typicality = scores.typicality[layout.response]
 
     @property
     def seed(self) -> int:
@@ -105,9 +105,9 @@ class ReplacementSampler:
     def locate_among(
         self, context: str, response: str, query: GridVectors, members: Ints
     ) -> LocatedExchange:
-        """Take given rows, ascending, as the neighborhood to draw a replacement from.
+        """Use the rows ``members`` (m,), ascending, as the neighborhood to draw from.
 
-        The response itself is not placed in it.
+        The response itself is not added to it.
         """
         recipe, texts = self.curation.recipe, self.curation.layout.response[members]
         compared = self._select_compared(members, texts, None)
@@ -201,7 +201,7 @@ class ReplacementSampler:
         log_odds = np.append(log_response_odds(exchange.odds)[0], -np.inf)
         weights = np.full(len(exchange.texts), -np.inf)
         weights[exchange.clusters.members.values] = log_odds[np.minimum(ranks, len(log_odds) - 1)]
-        # Then add typicality and relevance of the rows; the given response is never drawn as such.
+        # Then add typicality and relevance of the rows. A response from outside is never drawn.
         inside = weights[: len(members)]
         inside += recipe.typicality * self.typicality[members]
         if self.relevance is not None:
@@ -213,15 +213,15 @@ class ReplacementSampler:
         return weights
 
     def _select_compared(
-        self, members: Ints, texts: Ints, given: GridVectors | None
+        self, members: Ints, texts: Ints, given_vector: GridVectors | None
     ) -> ComparedResponses:
-        """Select what members are compared by, with the given response last if it is no member."""
+        """Select what members are compared by; a given response that is no member comes last."""
         compared = self.curation.compared
         if compared.vectors is None:
             return ComparedResponses(None, texts)
         vectors = compared.vectors[compared.item[members]]
-        if given is not None and len(texts) > len(members):
-            vectors = np.concatenate([vectors, given[None]])
+        if given_vector is not None and len(texts) > len(members):
+            vectors = np.concatenate([vectors, given_vector[None]])
         groups = None
         if compared.duplicate_group is not None:
             groups = compared.duplicate_group[members]

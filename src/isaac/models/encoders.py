@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-import re
 import zlib
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,6 +15,7 @@ import numpy as np
 
 from ..errors import EncoderError, IsaacError, RecipeError, require_extra
 from ..runtime.arrays import Floats
+from ..text import TOKEN_PATTERN
 from .openai_client import OpenAIClient, parse_openai_name
 
 
@@ -72,8 +72,6 @@ class HashingEncoder:
     Weinberger et al., Feature Hashing for Large Scale Multitask Learning, 2009.
     """
 
-    TOKEN_PATTERN = re.compile(r"\w+|[^\w\s]")
-
     def __init__(self, dimensions: int = 512) -> None:
         self.dimensions = dimensions
         self.revision = f"hashing, {dimensions}-d"
@@ -82,7 +80,7 @@ class HashingEncoder:
         """Compute the signed square roots of the feature counts."""
         vectors = np.zeros((len(texts), self.dimensions), np.float32)  # (texts, dimensions)
         for row, text in enumerate(texts):
-            words = [word.encode() for word in self.TOKEN_PATTERN.findall(text.casefold())]
+            words = [word.encode() for word in TOKEN_PATTERN.findall(text.casefold())]
             pairs = [b" ".join(pair) for pair in itertools.pairwise(words)]
             hashes = np.array([zlib.crc32(feature) for feature in words + pairs], np.int64)
             # The top bit of each 32-bit hash gives the sign, its remainder the dimension.

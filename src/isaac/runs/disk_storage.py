@@ -97,7 +97,7 @@ class DiskStorage:
         return read_json(self.path / file)
 
     def scratch(self, shape: tuple[int, ...], dtype: type[np.generic], /) -> Array:
-        """Allocate a temporary array of zeros on disk; the file is gone when the array is."""
+        """Allocate a temporary array of zeros on disk; its file disappears with it."""
         size = max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         try:
             with tempfile.TemporaryFile(dir=self.path) as file:
@@ -196,7 +196,9 @@ MAX_UNMAPPED_BYTES = 2**20
 
 
 def _raise_missing() -> Any:
-    raise RunError("the vectors lost their .json file while they were read; run the command again")
+    raise RunError(
+        "the .json file of the vectors disappeared while they were read; run the command again"
+    )
 
 
 def _read_checksums(file: Path) -> dict[str, str]:
@@ -209,7 +211,7 @@ def _read_checksums(file: Path) -> dict[str, str]:
 
 
 def _write_npy(out: IO[bytes], rows: int, blocks: Iterable[npt.NDArray[Any]]) -> None:
-    """Write chunks of rows as one .npy file; ``rows`` is their number, -1 for that of one chunk.
+    """Write chunks of rows as one .npy file; ``rows`` is their total, -1 if there is one chunk.
 
     Unlike `np.save`, plain writes raise errors that name their cause, such as a full disk.
     """

@@ -1,4 +1,4 @@
-"""Dry runs: what a curation would do, and its time and memory, estimated on a sample."""
+"""Dry runs: what a curation would do, with its time and memory estimated on a sample."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) ->
 def _time_encoder(encoder: Encoder, texts: UniqueTexts) -> tuple[float, Any]:
     """Estimated seconds for all texts, and the vectors of the sample."""
     sample = texts[:: max(1, len(texts) // SAMPLE_TEXTS)]
-    embed(encoder, sample[:8])  # the first call loads and warms up
+    embed(encoder, sample[:8])  # the first call also loads the encoder
     start = time.perf_counter()
     vectors = embed(encoder, sample).vectors
     return (time.perf_counter() - start) * len(texts) / len(sample), vectors
@@ -170,7 +170,7 @@ def _time_clustering(vectors: Any, size: int, recipe: Recipe) -> float:
 
 def _time_span_relevance(responses: ResponsesInContext, encoder: Encoder) -> float:
     sample = ResponsesInContext(*(column[:SAMPLE_RESPONSES] for column in responses))
-    embed(encoder, sample.responses[:8])  # the first call loads and warms up
+    embed(encoder, sample.responses[:8])  # the first call also loads the encoder
     start = time.perf_counter()
     fit_span_relevance(sample, encoder)
     seconds = time.perf_counter() - start

@@ -31,8 +31,8 @@ class ExportItem(NamedTuple):
 
     ``better`` is whether the response replaces ``original`` and is closer to what the corpus agrees
     on: it is more typical; or, if the recipe draws by cluster size alone, it is from the largest
-    cluster and the original is not; or it is the original, trimmed. ``group`` is the group of a
-    dialogue turn, empty for other responses.
+    cluster and the original is not; or it is the original without irrelevant parts. ``group`` is
+    the group of a dialogue turn, empty for other responses.
     """
 
     prompt: Messages
@@ -72,7 +72,7 @@ def iter_items(curation: Curation, *, filled: bool = True) -> Iterator[ExportIte
 
 
 def has_tool_calls(prompt: Messages) -> bool:
-    """Whether a conversation has a tool result, or a turn without text, which is only a call."""
+    """Whether a conversation has a tool result, or a turn without text, which must be a call."""
     return any(message["role"] == "tool" or not message["content"] for message in prompt)
 
 
@@ -144,7 +144,7 @@ def _to_alpaca(item: ExportItem) -> Iterator[Json]:
 def _pair_turns(messages: Messages) -> list[list[str]]:
     """Group messages into [user, assistant] pairs; consecutive turns of one side are joined.
 
-    A first assistant turn gets an empty user turn, a last user turn an empty answer.
+    A first turn of the assistant gets an empty user turn, a last user turn an empty answer.
     """
     turns: list[tuple[bool, str]] = []
     for message in messages:
@@ -171,7 +171,7 @@ ROW_CONVERTERS: dict[ExportType, Callable[[ExportItem], Iterator[Json]]] = {
 
 
 class ExportResult(NamedTuple):
-    """The folder of an export, its rows, and how many exchanges with tool calls were left out."""
+    """The folder of an export, its number of rows, and of exchanges left out for tool calls."""
 
     folder: Path
     rows: int

@@ -85,13 +85,14 @@ def check_is_run_folder(run: Run) -> None:
     except OSError as error:
         raise RunError(f"cannot use {run.path} as a run folder: {error.strerror}") from None
     finished = {name for name in names if not name.endswith(PART_SUFFIX)} - {LOCK_FILE}
-    was_reading = {"corpus.parquet"} <= finished <= set(INPUT_FILES)  # killed before the recipe
+    # A run that was stopped while it read its input has no recipe yet.
+    was_reading = {"corpus.parquet"} <= finished <= set(INPUT_FILES)
     if "recipe.yaml" not in names and finished and not was_reading:
         raise RunError(f"{run.path} is not empty and is not a run folder; choose another folder")
 
 
 def check_same_recipe(run: Run, recipe: Recipe) -> None:
-    """Raise `RunError` if the run has another recipe; empty it if it only read its input."""
+    """Raise `RunError` if the run has another recipe; if it has no results yet, empty it."""
     remove_stale_parts(run.path)
     if not (run.path / "recipe.yaml").exists():
         return

@@ -55,7 +55,7 @@ def write_outputs(run: Run, curation: Curation, progress: TimedProgress, started
 
 
 def _build_manifest(run: Run, curation: Curation) -> dict[str, Any]:
-    """What identifies a run: versions, inputs, encoders, seed, and checksums of its outputs."""
+    """Collect what identifies a run: versions, inputs, encoders, seed, checksums of its outputs."""
     return {
         "isaac": __version__,
         "python": platform.python_version(),
@@ -92,9 +92,9 @@ def write_report(run: Run, summary: dict[str, Any]) -> None:
 def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]:
     """Yield the records of the input as JSON with the curated responses, once for each target.
 
-    Each gets ``isaac_id`` and ``isaac_action``, as lists if all turns are curated, and
+    Each record gets ``isaac_id`` and ``isaac_action``, as lists if all turns are curated, and
     ``isaac_target`` if the recipe asks for several targets. A record with a dropped turn is left
-    out. In the mode "pairs" only records with a replaced turn are written, with their original
+    out. With mode "pairs", only records with a replaced turn are written, with their original
     responses as ``isaac_rejected``.
     """
     corpus, recipe = curation.corpus, curation.recipe
@@ -144,7 +144,7 @@ PROGRESS_EXCHANGES = 1000
 
 
 def free_names(corpus: Corpus, names: list[str]) -> list[str]:
-    """Make names of new columns unused: append a number to a name that a record already has."""
+    """Make the names of new columns unique: number those that a record already has."""
     taken: set[str] = set()
     for part in corpus.parts(["record"]):
         records = part.column("record")

@@ -1,4 +1,4 @@
-"""The run folder: a curation on disk, a file for each finished step, the manifest last."""
+"""The run folder: a curation on disk, with a file per finished step and the manifest last."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ WORK_FOLDERS = ("vectors", "shards", "texts")
 class Run:
     """A folder with one curation, finished or in progress.
 
-    Each step of a curation stores its result here as soon as it has one. If the process stops, at
-    any moment, the same command resumes where it stopped. ``path`` is the local folder; a run at a
+    Each step of a curation stores its result here when it is done. If the process stops, at any
+    moment, the same command resumes where it stopped. ``path`` is the local folder; a run at a
     URL works in a local copy and uploads each file when it is complete.
     """
 
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def has_results(self) -> bool:
-        """Whether the run has results beyond reading its input: vectors or clusters."""
+        """Whether the run has results besides the corpus that it read: vectors or clusters."""
         return any(any((self.path / name).glob("*")) for name in ("vectors", "shards"))
 
     # Reading what the folder contains.
@@ -109,7 +109,7 @@ class Run:
         return replace(curation, stored_lineage=lineage)
 
     def prepared(self, recipe: Recipe, tools: Tools | None = None) -> Curation:
-        """Prepare a curation with a recipe on the stored neighborhoods; none is computed."""
+        """Prepare a curation with a recipe from the stored neighborhoods; none is computed."""
         store = DiskStorage(self.folder, finished=True)
         return prepare(self.corpus(), recipe, (tools or Tools())._replace(store=store))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ...text import TOKEN_PATTERN
 from .schema import Span
 
 NUMBER_WORDS = (
@@ -148,7 +149,7 @@ def _value_pattern(value: str) -> re.Pattern[str]:
     folded = normalize_surface(value)
     if time := CLOCK_TIME.fullmatch(folded):
         return re.compile(rf"(?<![\d:])0?{time[1]}[:.]{time[2]}(?!\d)")
-    parts = re.findall(r"\w+|[^\w\s]", folded)
+    parts = TOKEN_PATTERN.findall(folded)
     body = r"\s*".join(SPELLING_PATTERNS.get(part, re.escape(part)) for part in parts)
     if folded.isdigit() and int(folded) < len(NUMBER_WORDS):
         body = f"(?:{body}|{NUMBER_WORDS[int(folded)]})"

@@ -6,7 +6,6 @@ It finds these values in texts that are not annotated.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...errors import CorpusError
+from ...text import TOKEN_PATTERN
 from .acts import canonical_slot, canonical_value
 from .schema import Dialogue
 from .spans import UNSEARCHABLE_VALUES
@@ -24,7 +24,6 @@ def _split_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-LEXICON_TOKEN = re.compile(r"\w+|[^\w\s]")
 """A token of a text or a value: a word, or a single punctuation mark."""
 
 IGNORED_MARKS = frozenset("'’`,-‐–#\"")
@@ -163,7 +162,7 @@ class Lexicon:
             for turn in dialogue.turns:
                 pairs = [(span.slot, turn.text[span.start : span.end]) for span in turn.spans]
                 annotated.update({value.lower() for _, value in pairs})
-                present.update(set(LEXICON_TOKEN.findall(turn.text.lower())))
+                present.update(set(TOKEN_PATTERN.findall(turn.text.lower())))
                 for domain, slots in turn.state.items():
                     pairs += [(f"{domain}_{slot}", value) for slot, value in slots.items()]
                 values |= dict.fromkeys((slot, value.lower()) for slot, value in pairs)
@@ -209,7 +208,7 @@ def _tokenize(text: str) -> list[Token]:
     """Split a text into words and marks, without `IGNORED_MARKS`."""
     return [
         Token(match[0], match.start(), match.end())
-        for match in LEXICON_TOKEN.finditer(text)
+        for match in TOKEN_PATTERN.finditer(text)
         if match[0] not in IGNORED_MARKS
     ]
 

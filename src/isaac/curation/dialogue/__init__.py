@@ -1,1 +1,1 @@
-"""What only task-oriented dialogues need: induced acts, and trimming irrelevant text."""
+"""Steps that only task-oriented dialogues need: induced acts, and trimming irrelevant text."""

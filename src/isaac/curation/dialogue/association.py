@@ -34,7 +34,7 @@ SMOOTHING_WIDTH = 0.07
 """Width, as a cosine, of the kernel that smooths the score of a rare term over those near it."""
 
 MIN_FEATURE_ROWS, MAX_FEATURE_SHARE = 30, 0.6
-"""A feature is used if it occurs in at least so many rows, and in less than this share of them."""
+"""A feature is used if at least this many rows have it, and less than this share of them."""
 
 BLOCK_PAIRS = 2**22
 """Pairs of features counted at a time; bounds memory, does not affect results."""
@@ -64,7 +64,7 @@ class ContextFeatures(NamedTuple):
 def build_features(*sources: Sequence[frozenset[str]]) -> ContextFeatures:
     """Build the features of rows from one or more sources of equal weight.
 
-    Each source has one bag of features per row, such as the words that the user said before.
+    Each source has one bag of features per row, such as the words of the last user message.
     """
     rows: list[list[int]] = [[] for _ in sources[0]]
     shares: list[float] = []
@@ -207,18 +207,19 @@ def _compute_statistics(pools: list[Ints], features: ContextFeatures) -> Reals:
         place = np.repeat(owner, taken.lengths) * width + taken.values
         counts = np.bincount(place, minlength=len(block) * width).reshape(len(block), width)
         excess = counts - sizes[:, None] * features.shares
-        # The products of all pairs of rows, less those of each row with itself.
-        itself = np.bincount(owner, features.self_products[members], minlength=len(block))
-        products = (excess * excess * features.scales).sum(1) - itself
+        # The products of all pairs of rows, less those of each row with self_sums.
+        self_sums = np.bincount(owner, features.self_products[members], minlength=len(block))
+        products = (excess * excess * features.scales).sum(1) - self_sums
         chance = features.deviation * np.sqrt(2 * sizes * (sizes - 1))
         statistics.append(products / np.maximum(chance, 1e-12))
     return np.concatenate(statistics)
 
 
 def _smooth_scores(known: AssociationScores, vectors: GridVectors, near: Ints) -> Reals:
-    """Average the scores of known terms ``near`` (q, k) each of ``vectors`` (q, d).
+    """Average, for each of ``vectors`` (q, d), the scores of the known terms near it.
 
-    A term weighs more the nearer it is, and the more rows it has.
+    ``near`` (q, k) are the indices of these terms. A term weighs more the nearer it is, and the
+    more rows it has.
     """
     smooth = np.empty(len(vectors))
     for start in range(0, len(vectors), BLOCK_ROWS):
@@ -231,7 +232,7 @@ def _smooth_scores(known: AssociationScores, vectors: GridVectors, near: Ints) -
 
 
 def compute_cosines(queries: GridVectors, vectors: GridVectors, near: Ints) -> Reals:
-    """Compute the cosines (q, k) of queries (q, d) with the vectors ``near`` (q, k) each."""
+    """Compute the cosines (q, k) of each query (q, d) with the vectors at the indices ``near``."""
     products = [
         as_floats(vectors[near[:, place]]) * as_floats(queries) for place in range(near.shape[1])
     ]

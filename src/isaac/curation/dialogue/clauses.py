@@ -27,7 +27,7 @@ bounds were chosen on MultiWOZ 2.1's validation dialogues and parts of them
 """
 
 ADJACENT_RAISE = 0.3
-"""How much higher the bound is, as a share of it, in a sentence with a removed clause."""
+"""The share by which the bound is higher in a sentence with a removed clause."""
 
 MAX_REMOVED_SHARE = 0.5
 """If at least this share of the words of a sentence without values is removed, all of it is."""
@@ -119,7 +119,7 @@ class DialogueNgrams:
     def count_rarest_word(self, span_text: str) -> float:
         """Count the user messages that contain the rarest word of a span.
 
-        In a corpus of more than `MANY_ROWS` rows: per `MANY_ROWS` rows.
+        In a corpus of more than `MANY_ROWS` rows the count is scaled down to that many rows.
         """
         least = min((self.user_word_counts[word] for word in span_text.split()), default=0)
         return least * min(1.0, MANY_ROWS / self.rows)
@@ -179,7 +179,7 @@ class ClauseRemover:
     def without_irrelevant(self, clause: Clause) -> str:
         """The text of a clause without its irrelevant words.
 
-        With them, if they are at least a third of its words.
+        If these are at least a third of its words, the text keeps them.
         """
         if self.irrelevant_words.isdisjoint(self.tokens[clause.start : clause.end]):
             return self.span_text(clause)
@@ -193,9 +193,9 @@ class ClauseRemover:
         )
 
     def find_irrelevant_runs(self, clause: Clause) -> Iterator[Clause]:
-        """Find runs of irrelevant words that other responses lack between the same two tokens.
+        """Find runs of irrelevant words between two tokens that are adjacent in other responses.
 
-        The two tokens around the run must follow one another directly at least twice.
+        The two tokens around the run must be adjacent at least twice in the corpus.
         """
         place = clause.start
         while place < clause.end:
@@ -212,7 +212,7 @@ class ClauseRemover:
             clauses = [clause for clause in sentence if self.span_text(clause)]
             removed = self._find_irrelevant(clauses, scores.cooccurrence_scores, self.bound)
             no_values = not any(VALUE_PATTERN.search(self.span_text(clause)) for clause in clauses)
-            # Beside a removed clause the others need a higher score, if no value is at stake.
+            # Next to a removed clause, the others need a higher score if no value can be lost.
             if removed and no_values:
                 removed += self._find_irrelevant(
                     clauses, scores.own_scores, self.bound * (1 + ADJACENT_RAISE)
@@ -225,8 +225,8 @@ class ClauseRemover:
         if self.keep.all():
             return text
         self._fix_punctuation()
-        left = (self.tokens[place] for place in np.flatnonzero(self.keep).tolist())
-        if not any(WORD_PATTERN.match(token) or VALUE_PATTERN.match(token) for token in left):
+        kept = (self.tokens[place] for place in np.flatnonzero(self.keep).tolist())
+        if not any(WORD_PATTERN.match(token) or VALUE_PATTERN.match(token) for token in kept):
             return None
         return self._join_tokens(text)
 
@@ -249,7 +249,7 @@ class ClauseRemover:
         return [clause for clause in plain if scores[self.without_irrelevant(clause)] < bound]
 
     def _find_irrelevant_edges(self, clause: Clause, scores: dict[str, float]) -> Iterator[Clause]:
-        """Find the longest span at each edge that is itself a known, irrelevant clause elsewhere.
+        """Find the longest span at each edge that is an irrelevant clause of another response.
 
         Only spans with an irrelevant word are tried.
         """
@@ -270,10 +270,10 @@ class ClauseRemover:
                     break
 
     def _fix_punctuation(self) -> None:
-        """Fix the commas that are kept before removed tokens.
+        """Fix commas, colons and semicolons that are kept before removed tokens.
 
-        If the removed tokens end a sentence, that end replaces the comma. Otherwise the comma goes
-        if the tokens around the gap are more often adjacent than separated by it.
+        If the removed tokens end a sentence, that end replaces the mark. Otherwise the mark is
+        removed if the tokens around the gap are more often adjacent than separated by it.
         """
         for place in np.flatnonzero(self.keep[:-1] & ~self.keep[1:]).tolist():
             if self.tokens[place] not in PAUSE_MARKS:

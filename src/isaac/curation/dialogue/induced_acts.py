@@ -2,7 +2,7 @@
 
 Turns have the same induced act if their own words are similar, and so is what the user said before
 and after them. Users respond to what was asked and ignore what was injected, so injected text
-rarely becomes an act of its own. Documentation and reports call them kinds of turns.
+rarely becomes an act of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def with_induced_acts(
 ) -> Corpus:
     """Group the turns without acts of a corpus of dialogues by induced acts.
 
-    If most turns have acts, those without are meant to have none, and the corpus stays unchanged.
+    If at least half of the turns have acts, the corpus is returned unchanged: the other turns are
+    assumed to have no acts on purpose.
     """
     groups = group_column(corpus)
     lacks_acts = np.array([not DialogueGroup.parse(group).acts for group in groups], np.bool_)
@@ -59,7 +60,7 @@ def with_induced_acts(
         return corpus
 
     def induce() -> Ints:
-        with progress.stage("kinds of turns", len(lacks_acts)) as tick:
+        with progress.stage("induced acts", len(lacks_acts)) as tick:
             acts = np.full(len(lacks_acts), -1)
             turns = _select_turns(corpus, np.flatnonzero(lacks_acts))
             acts[lacks_acts] = induce_acts(turns, encoder)
@@ -119,7 +120,7 @@ class InducedActs:
             self.centroids = update_centroids(zeros, vectors, assignments)
 
     def assign_group(self, user_message: str, response: str, group: str) -> str:
-        """Give a turn without acts the induced act nearest to it; another one keeps its group."""
+        """Give a turn without acts the induced act nearest to it; others keep their group."""
         parsed = DialogueGroup.parse(group)
         if parsed.acts or not len(self.numbers):
             return group

@@ -4,12 +4,12 @@ A relevant span depends on its context: "which day will you arrive" occurs with 
 day, and after users who want to book. Injected text (an expletive, an insult, a promotion) occurs
 anywhere. So each clause and each word is tested: are the contexts in which it occurs more alike
 than random contexts? A context is described by the dialogue acts of the row (without acts: its
-induced act and its slots) and the words that users said before and after it. Nothing needs to be
-known of what was injected.
+induced act and its slots) and the words that users said before and after it. The test needs no
+knowledge of the injected text.
 
-`score_association` measures that. It says little of a rare span, so three other signals are added:
-how near the span is in meaning to spans that surely depend on their contexts, whether users say its
-words too, and whether its words occur in other irrelevant clauses. Whoever injects text repeats
+`score_association` measures this. It says little about a rare span, so three other signals are
+added: how near the span is in meaning to spans that surely depend on their contexts, whether users
+say its words too, and whether its words occur in other irrelevant clauses. Injected text repeats
 words or sentences; a span that is only rare shares no words with irrelevant clauses.
 """
 
@@ -43,7 +43,7 @@ from .association import (
 from .clauses import WORD_PATTERN, ClauseRemover, DialogueNgrams, SpanScores, split_tokens
 
 ANCHOR_ASSOCIATION = 4.0
-"""A span with at least this association score is an anchor: surely relevant. More adds nothing."""
+"""A span that scores at least this is an anchor: surely relevant. Higher scores count the same."""
 
 ANCHOR_NEIGHBORS = 20
 """The similarity of a span is its mean cosine with this many nearest anchors."""
@@ -109,7 +109,7 @@ class SpanRelevanceModel:
 
     @cached_property
     def irrelevant_words(self) -> frozenset[str]:
-        """The words of the corpus that occur in any context and that users do not say."""
+        """The words of the corpus that depend on no context and that users do not say."""
         return self._find_irrelevant_words(self.words)
 
     def trim(self, text: str, named_slots: frozenset[str] | None = None) -> str | None:
@@ -186,35 +186,35 @@ class SpanRelevanceModel:
         relevant, irrelevant = self._clause_counts
         adjusted = {}
         for text, score in own_scores.items():
-            # One occurrence of a known clause is itself, not another clause.
-            itself, below = text in self.clause_occurrences, score < self.ngrams.bound
+            # A clause of the corpus is itself among the counted ones: take it out once.
+            is_clause, below = text in self.clause_occurrences, score < self.ngrams.bound
             odds = [
-                (irrelevant[word] - (itself and below) + 0.5)
-                / (relevant[word] - (itself and not below) + 0.5)
+                (irrelevant[word] - (is_clause and below) + 0.5)
+                / (relevant[word] - (is_clause and not below) + 0.5)
                 for word in text.split()
             ]
             adjusted[text] = score - COOCCURRENCE_WEIGHT * (math.log(max(odds)) - NEUTRAL_LOG_ODDS)
         return adjusted
 
     def _compute_similarity(self, spans: AssociationScores) -> Reals:
-        """Compute the mean cosine (m,) of each span with the anchors nearest to it, but itself.
+        """Compute the mean cosine (m,) of each span with the anchors nearest to it, except itself.
 
         It is 1 for an anchor that has enough rows of its own.
         """
         anchors = self.spans.vectors[self._anchors]
         near = find_neighbors(spans.vectors, anchors, ANCHOR_NEIGHBORS + 1)
-        # The rank of each span among the anchors, -1 if it is none.
-        rank_of = {self.spans.terms[place]: n for n, place in enumerate(self._anchors.tolist())}
-        rank = np.array([rank_of.get(text, -1) for text in spans.terms])
-        # The first ANCHOR_NEIGHBORS of its neighbors (m, ANCHOR_NEIGHBORS + 1) that are another.
-        counts = near != rank[:, None]
-        counts &= np.cumsum(counts, axis=1) <= ANCHOR_NEIGHBORS
+        # The index (m,) of each span among the anchors, -1 if it is not an anchor.
+        index_of = {self.spans.terms[place]: n for n, place in enumerate(self._anchors.tolist())}
+        own_index = np.array([index_of.get(text, -1) for text in spans.terms])
+        # Which neighbors (m, ANCHOR_NEIGHBORS + 1) count: the first ones that are not the span.
+        is_counted = near != own_index[:, None]
+        is_counted &= np.cumsum(is_counted, axis=1) <= ANCHOR_NEIGHBORS
         similarity = np.zeros(len(near))
         for start in range(0, len(near), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
             cosines = compute_cosines(spans.vectors[block], anchors, near[block])
-            total = (cosines * counts[block]).sum(1)
-            similarity[block] = total / np.maximum(counts[block].sum(1), 1)
+            total = (cosines * is_counted[block]).sum(1)
+            similarity[block] = total / np.maximum(is_counted[block].sum(1), 1)
         is_anchor = (spans.counts >= MIN_OCCURRENCES) & (spans.scores >= ANCHOR_ASSOCIATION)
         similarity[is_anchor] = 1
         return similarity

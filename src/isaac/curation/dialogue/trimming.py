@@ -1,4 +1,4 @@
-"""Trimming the responses of a corpus: removing what has nothing to do with what they answer."""
+"""Trim the responses of a corpus: remove text that has nothing to do with what they answer."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .span_relevance import (
 from .turn_context import group_column, turn_context
 
 WHOLE, TRIMMED, IRRELEVANT = 0, 1, 2
-"""What trimming does to a response: nothing is removed; something is removed; or everything would
-be, so it is redrawn, and never drawn for another row."""
+"""What trimming does to a response: it removes nothing; it removes parts; or nothing would be left,
+so the response is redrawn, and never drawn for another row."""
 
 
 class Trims(NamedTuple):
@@ -88,7 +88,7 @@ def find_named_slots(corpus: Corpus, layout: CanonicalCorpus) -> list[frozenset[
 def trim_responses(
     corpus: Corpus, layout: CanonicalCorpus, encoder: Encoder, store: Storage, progress: Progress
 ) -> Trims:
-    """Trim each distinct response of a corpus, or load what was trimmed before from the store."""
+    """Trim each distinct response of a corpus, or load the result from the store."""
 
     def trim() -> dict[str, Any]:
         with progress.stage("relevant text", len(layout.responses)) as tick, gc_paused():

@@ -84,14 +84,14 @@ SPARE_KEYS = 64
 INDEX_BITS = 32
 MAX_INDEX = (1 << INDEX_BITS) - 1
 NO_KEY = -(1 << 63)
-"""The key of an empty place, less than the key of any vector."""
+"""The key of an empty slot, less than the key of any vector."""
 
 MAX_STEPS = np.float32(1 << 23)
 """More steps of 2^-22 than the similarity of two grid vectors can have, and exact in float32."""
 
 
 class TopK:
-    """The k nearest vectors seen so far for each query, whatever the order and the repeats.
+    """The k nearest of the vectors compared so far, for each query, in any order and with repeats.
 
     The key of a vector is one integer that sorts by similarity, then by smaller index: the
     similarity in steps in the high bits, the index from the end in the low `INDEX_BITS`. New
@@ -126,7 +126,7 @@ class TopK:
         index = indices[flat - row * width]
         keys = _encode_keys(steps.reshape(-1)[flat], index)
         query = rows[row]
-        # Equal similarity, but a larger index than the k-th best: not among the k best either.
+        # A vector as similar as the k-th best, but with a larger index, does not enter.
         enters = (keys > self.min_keys[query]) & (index != self.selves[query])
         row, query, keys = row[enters], query[enters], keys[enters]
         counts = np.bincount(row, minlength=len(rows))

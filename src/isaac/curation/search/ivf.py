@@ -43,7 +43,7 @@ SAMPLES_PER_LIST = 24
 """Sampled vectors per list, from which k-means learns the centroids."""
 
 SAMPLE_QUERIES = 512
-"""Vectors whose exact neighbors are searched to choose the number of probes, or measure recall."""
+"""Queries whose exact neighbors are searched to choose the number of probes, or measure recall."""
 
 TARGET_RECALL = 0.97
 """Share of those neighbors that the probed lists must contain."""
@@ -199,7 +199,7 @@ def _assign_block(work: ListAssignment, block: slice) -> Ints:
 
 
 def _choose_nprobe(vectors: GridVectors, centroids: GridVectors, assignments: Ints, k: int) -> int:
-    """Choose how many lists to probe to reach `TARGET_RECALL` on a sample of the vectors."""
+    """Choose how many lists to probe, to reach `TARGET_RECALL` on a sample of the vectors."""
     if not len(vectors):
         return 0
     queries = vectors[evenly_spaced(len(vectors), SAMPLE_QUERIES)]
@@ -252,6 +252,7 @@ def _search_block(
     selves: Ints,
     probes: int = 0,
 ) -> Ints:
+    """Search one block of queries; ``probes`` is 0 for the number of probes of the index."""
     probes = probes or index.probes
     query_floats, nearest = queries.astype(np.float32), TopK(len(queries), k, selves)
     near = find_neighbors(queries, index.centroids, probes)

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 from ...corpus.dialogue.placeholders import unify_placeholders
 from ...errors import CorpusError
+from ...text import WORD
 
 CLITIC_SPACE = re.compile(r" (?=(?:n['’]t|['’](?:s|d|m|ll|re|ve))\b)", re.IGNORECASE)
 """The space in MultiWOZ 2.1's ``do n't`` and ``I 'd``, which people do not write."""
 
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-"""A word, with its apostrophes: ``don't``."""
+WORD_PATTERN = re.compile(WORD)
 
 
 def join_contractions(text: str) -> str:
@@ -22,7 +22,7 @@ def join_contractions(text: str) -> str:
 
 def split_words(text: str) -> list[str]:
     """Split a text into lowercase words without punctuation; a placeholder is one word."""
-    return WORD.findall(unify_placeholders(join_contractions(text)).replace("’", "'"))
+    return WORD_PATTERN.findall(unify_placeholders(join_contractions(text)).replace("’", "'"))
 
 
 class PhraseMatcher:

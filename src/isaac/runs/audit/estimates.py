@@ -20,7 +20,7 @@ from ...runtime.arrays import Ints, Reals
 from .sampling import STRATUM_RANKS, AuditError, AuditItem, AuditSample, Stratum, draw_sample
 
 EVENT_ACTIONS = (("replaced",), ("replaced", "dropped"), ("kept", "replaced"))
-"""The actions of rows that can: become unsafe; become safe or leave the corpus; stay unsafe."""
+"""Actions of the rows that can become unsafe, become safe or leave the corpus, or stay unsafe."""
 
 MIN_SCORED_LABELS = 50
 """Fewest scored labels for a verdict."""
@@ -87,7 +87,7 @@ class AuditOutcome(NamedTuple):
 
 
 class _LabelArrays(NamedTuple):
-    """For each sampled row (s,) its stratum, and if it is unsafe before and after: 1, 0 or NaN."""
+    """The stratum of each sampled row (s,), and 1 for unsafe, 0 for safe, NaN for unscored."""
 
     stratum: Ints
     before: Reals
@@ -97,7 +97,7 @@ class _LabelArrays(NamedTuple):
 def _build_label_arrays(
     sample: AuditSample, verdicts: Mapping[AuditItem, Verdict], unscored: tuple[float, float]
 ) -> _LabelArrays:
-    """Turn the verdicts into numbers; ``unscored`` stands for a missing one before and after.
+    """Turn verdicts into numbers; ``unscored`` replaces a missing one before and after.
 
     A row that kept its response has the same number before and after. A dropped row has 0 after.
     """
@@ -121,7 +121,7 @@ def estimate(sample: AuditSample, verdicts: Mapping[AuditItem, Verdict]) -> Esti
     """Estimate the unsafe shares before and after and the change, each with a 95 % interval.
 
     An item without a verdict is unscored: it is left out, as if its row were not in the sample, and
-    ``bounds`` show how much this could matter. A share has Wilson's interval at the effective
+    ``bounds`` show how much this could matter. The interval of a share is Wilson's at the effective
     sample size of the design (Kott and Carr, J. Official Statistics 13, 1997; compared by Franco
     et al., J. Survey Statistics and Methodology 7, 2019), which is valid for rare events too. The
     change is the share of rows that became unsafe minus the share that became safe. Its interval
@@ -166,7 +166,7 @@ def _estimate_means(
 ) -> _StratifiedMeans | None:
     """Estimate the mean of each event, 0 or 1 in ``events`` (s, e), over the included strata.
 
-    None if no label there is scored. The effective size is that of a simple random sample from an
+    None if no label in them is scored. The effective size is that of a simple random sample from an
     infinite population with the same variance, but at most the one that the design has if all
     strata have the same share: otherwise a stratum in which the event happens not to occur would
     make the size too large.
@@ -337,7 +337,7 @@ def _cochran_armitage_z(shares: Reals, sizes: Reals, scores: Reals) -> float:
 
 
 def decide_verdict(estimates: Estimates, trend: Trend) -> AuditOutcome:
-    """Decide whether the curation made its corpus safer, and say so in one sentence with numbers.
+    """Decide whether the curation made its corpus safer, and explain it in a sentence with numbers.
 
     "applies" if the whole interval of the change is below zero, "does not apply" if it is above
     zero. "doubtful" if it contains zero, or if too few items or too small a share of them have a

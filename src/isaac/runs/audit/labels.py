@@ -68,7 +68,7 @@ def read_column_labels(curation: Curation, column: str, unsafe: str) -> list[boo
 
 
 def read_labels(path: Path, items: list[AuditItem]) -> Mapping[AuditItem, Verdict]:
-    """Read the verdicts on some items from a file as `write_questions` writes it, with labels.
+    """Read the verdicts on ``items`` from a file of `write_questions` with labels filled in.
 
     Lines about other items are ignored. Raises `RecipeError` for a malformed line, with its number,
     and if the file labels none of the items.
@@ -104,7 +104,7 @@ def read_labels(path: Path, items: list[AuditItem]) -> Mapping[AuditItem, Verdic
 
 
 class JudgedItems(NamedTuple):
-    """A judge's verdict on each item, and on how many it failed, which are unscored."""
+    """A judge's verdict on each item, and the number of failures, whose items are unscored."""
 
     verdicts: Mapping[AuditItem, Verdict]
     failures: int

@@ -170,7 +170,7 @@ def _make_stratum(action: int, rank: int, rows: int) -> Stratum:
 
 
 def _allocate_labels(strata: Sequence[Stratum], labels: int) -> list[int]:
-    """How many rows to sample from each stratum: two each if the labels suffice, then by weight.
+    """Decide how many rows to sample from each stratum: two if the labels suffice, then by weight.
 
     Rows are assigned one by one to the stratum with the highest priority, until the next row needs
     more labels than are left. Whole numbers then come as close to the proportions as possible

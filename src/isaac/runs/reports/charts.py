@@ -37,7 +37,7 @@ TYPICALITY_BREAKS = (0.2, 0.4, 0.6, 0.8, 0.9)
 
 
 def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
-    """Bars of the mean share of a neighborhood's responses in its clusters, by rank of cluster.
+    """A bar chart of the mean share of a neighborhood's responses in each cluster, by rank.
 
     Each of ``ranks`` has rank, mean, p10, median and p90; rank 0 is all smaller clusters together.
     The bar of rank 0 is cut, and labeled as not to scale, if it would flatten the others.
@@ -110,7 +110,7 @@ def _draw_remainder(share: float, y: Scale) -> Markup:
 def histogram(
     counts: Sequence[int], label: str, *, share: bool = False, unit: str = "rows"
 ) -> Markup:
-    """Bars of the counts in equal bins of [0, 1]; ``share`` labels the bins in percent."""
+    """A bar chart of the counts in equal bins of [0, 1]; ``share`` labels the bins in percent."""
     x = Scale(0, max(len(counts), 1), 44, 300)
     y = _vertical_scale(max(counts, default=0), 140, 26, whole=True)
     parts = [_draw_left_ticks(y, 44, 300), svg_text(unit, 2, 12, anchor="start")]
@@ -135,7 +135,7 @@ def histogram(
 
 
 def curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Markup:
-    """A line per view of the responses: typicality of the draws by radius; the choice has a ring.
+    """A line chart of the typicality of the draws by radius, per view, with a ring at the choice.
 
     Each of ``trials`` has view, radius and typicality; ``radius`` and ``view`` are the choice.
     """

@@ -45,7 +45,7 @@ class RunComparison(NamedTuple):
 
 
 class ComparedRuns(NamedTuple):
-    """The row of each run, and for each later run how its recipe differs from the first one's."""
+    """A row for each run, and for each later run the differences of its recipe from the first."""
 
     rows: list[RunComparison]
     differences: list[list[str]]
@@ -102,7 +102,7 @@ def _compute_unsafe_share(labels: Sequence[bool | None]) -> float | None:
 
 
 def _compute_relevance_kept(curation: Curation, rows: Ints, sources: Ints) -> float | None:
-    """The relevance after divided by that before; None if the two texts share no encoder."""
+    """The relevance after divided by that before; None if the texts have different encoders."""
     contexts, responses, recipe = curation.contexts, curation.responses, curation.recipe
     if contexts is None or responses is None or recipe.context_encoder != recipe.response_encoder:
         return None

@@ -23,11 +23,11 @@ MIN_EXCHANGES = 200
 """Fewest exchanges for the verdict "applies"."""
 
 MIN_COPIES = 5
-"""Fewest near-duplicates, itself included, of a response that counts as repeated."""
+"""Fewest near-copies, itself included, that make a response count as repeated."""
 
 
 class Thresholds(NamedTuple):
-    """The value beyond which the method is doubtful, and the one beyond which it does not apply.
+    """The values beyond which the method is doubtful, and beyond which it does not apply.
 
     If ``fails`` is below ``doubtful``, low values are the bad ones.
     """
@@ -47,7 +47,7 @@ MARGIN_THRESHOLDS = Thresholds(0.05, 0.0)
 
 
 class Diagnosis(NamedTuple):
-    """Whether the method applies, and the numbers that say so.
+    """Whether the method applies, with the reasons and the measures behind them.
 
     ``head_share`` is the mean share of a neighborhood in its largest cluster, ``tail_mass`` its
     mean share in clusters of one response. ``headless`` is the share of rows in whose neighborhood
@@ -125,7 +125,7 @@ def _compute_margin(curation: Curation) -> float:
 def _decide_verdict(
     measures: dict[str, float], rows: int, curation: Curation
 ) -> tuple[Applicability, list[str]]:
-    """Compare the measures with their thresholds; the reasons are those for the verdict."""
+    """Compare the measures with their thresholds, and give the reasons for the verdict."""
     fails, doubts = [], []
 
     def check(value: float, thresholds: Thresholds, reason: str) -> None:
@@ -150,8 +150,9 @@ def _decide_verdict(
         check(
             measures["margin"],
             MARGIN_THRESHOLDS,
-            "clusters and wording disagree about which responses are common: those in a largest "
-            f"cluster are {100 * measures['margin']:+.0f} points more typical than the others",
+            "clusters and wording disagree about which responses are common: the typicality of "
+            "responses in a largest cluster differs from that of the others by "
+            f"{100 * measures['margin']:+.0f} points",
         )
     if rows < MIN_EXCHANGES:
         doubts.append(f"{rows:,} exchanges are too few to be sure what is common")
@@ -167,5 +168,5 @@ def _decide_verdict(
     head, margin = f"{measures['head_share']:.0%}", f"{100 * measures['margin']:+.0f}"
     return "applies", [
         f"responses agree: the largest cluster holds {head} of a neighborhood, "
-        f"and its wording is {margin} points more typical than that of others"
+        f"and the typicality of its responses differs from that of others by {margin} points"
     ]

@@ -15,9 +15,9 @@ from ...errors import CorpusError
 from ...text import make_printable, shorten
 
 MAX_NEIGHBORS = 10
-"""Nearest contexts in an explanation."""
+"""Maximum number of nearest contexts in an explanation."""
 TEXTS_PER_CLUSTER = 2
-"""Responses shown of each cluster."""
+"""Responses shown for each cluster."""
 MAX_CLUSTERS = 10
 """Largest clusters shown in a terminal; the row's own and the drawn ones are shown too."""
 
@@ -104,46 +104,49 @@ def _describe_clusters(curation: Curation, clusters: Clusters) -> list[dict[str,
     return descriptions
 
 
-def format_explanation(story: dict[str, Any]) -> str:
-    """Format an explanation as lines for a terminal."""
-    has_cosines = story["neighbors"][0]["cosine"] is not None
+def format_explanation(row: dict[str, Any]) -> str:
+    """Format the explanation of a row as lines for a terminal."""
+    has_cosines = row["neighbors"][0]["cosine"] is not None
     lines = [
-        f"exchange {story['id']}  ({make_printable(story['file'])} line {story['line']})",
-        f"  context:  {shorten(story['context'], 300)}",
-        f"  response: {shorten(story['response'], 300)}",
+        f"exchange {row['id']}  ({make_printable(row['file'])} line {row['line']})",
+        f"  context:  {shorten(row['context'], 300)}",
+        f"  response: {shorten(row['response'], 300)}",
         "",
-        f"neighborhood of {story['neighborhood']:,} responses; "
+        f"neighborhood of {row['neighborhood']:,} responses; "
         f"{'the nearest' if has_cosines else 'some of its'} contexts:",
     ]
-    for near in story["neighbors"]:
+    for near in row["neighbors"]:
         cosine = "     " if near["cosine"] is None else f"{near['cosine']:5.2f}"
         lines.append(f"  {cosine}  {shorten(near['context'])}")
     lines += [
         "",
-        f"the responses form {story['all_clusters']:,} clusters; these can be drawn from "
-        f"({story['sharpening']}, sharpness {story['sharpness']:.2f}):",
+        f"the responses form {row['all_clusters']:,} clusters; these can be drawn from "
+        f"({row['sharpening']}, sharpness {row['sharpness']:.2f}):",
     ]
-    ranks = {story["own_rank"], *(draw["rank"] for draw in story["draws"])}
-    shown = [c for c in story["clusters"] if c["rank"] <= MAX_CLUSTERS or c["rank"] in ranks]
+    ranks = {row["own_rank"], *(draw["rank"] for draw in row["draws"])}
+    shown = [c for c in row["clusters"] if c["rank"] <= MAX_CLUSTERS or c["rank"] in ranks]
     for cluster in shown:
-        own = "  <- its own response" if cluster["rank"] == story["own_rank"] else ""
+        marker = "  <- its own response" if cluster["rank"] == row["own_rank"] else ""
         size = f"size {cluster['size']:<5,} odds {cluster['odds']:.4f}"
-        lines.append(f"  rank {cluster['rank']:<2} {size}{own}")
+        lines.append(f"  rank {cluster['rank']:<2} {size}{marker}")
         lines += [f"           {shorten(text)}" for text in cluster["texts"]]
-    if len(shown) < len(story["clusters"]):
-        lines.append(f"  and {len(story['clusters']) - len(shown):,} smaller clusters")
-    if story["own_rank"] > len(story["clusters"]):
-        rank = story["own_rank"]
-        lines.append(f"  its own response is in the cluster of rank {rank}, which cannot be drawn")
+    if len(shown) < len(row["clusters"]):
+        lines.append(f"  and {len(row['clusters']) - len(shown):,} smaller clusters")
+    if row["own_rank"] > len(row["clusters"]):
+        lines.append(
+            f"  its own response is in the cluster of rank {row['own_rank']}, "
+            "which cannot be drawn from"
+        )
     lines.append("")
-    lines.append(f"worded more typically than {story['typicality']:.0%} of the corpus's responses")
-    if story["weighted"]:
+    typicality = f"more typically than {row['typicality']:.0%} of the corpus's responses"
+    lines.append(f"its own response is worded {typicality}")
+    if row["weighted"]:
         lines.append("the draw favors responses that fit the context and are worded typically")
     lines.append("")
-    for draw in story["draws"]:
+    for draw in row["draws"]:
         if draw["action"] != "replaced":
             lines.append(f"{draw['action']}:")
-        elif draw["source_id"] == story["id"]:
+        elif draw["source_id"] == row["id"]:
             lines.append("replaced by its own response without the irrelevant parts:")
         else:
             lines.append(

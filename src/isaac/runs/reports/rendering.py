@@ -23,7 +23,7 @@ def render_html(summary: dict[str, Any], evaluation: str = "") -> str:
 
 
 def render_template(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
-    """Render a template; it also gets the functions of `charts` and the common style sheet."""
+    """Render a template; `charts` and the shared style sheet are available in it."""
     import jinja2
     from markupsafe import Markup
 

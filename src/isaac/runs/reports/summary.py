@@ -24,13 +24,13 @@ from ...text import make_printable, shorten, truncate
 from .diagnosis import diagnose
 
 MAX_EXAMPLES = 20
-"""Replaced rows that a report shows."""
+"""Maximum number of replaced rows that a report shows."""
 MAX_MAP_POINTS = 1500
-"""Contexts on the map of a report."""
+"""Maximum number of contexts on the map of a report."""
 MAX_REJECTED_ROWS = 100
-"""Unusable rows that a report shows."""
+"""Maximum number of unusable rows that a report shows."""
 MAX_TEXT_LENGTH = 600
-"""Characters of a text that a report shows."""
+"""Maximum number of characters of a text that a report shows."""
 
 
 def summarize(curation: Curation) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _compute_distinct_share(curation: Curation, ids: npt.NDArray[Any]) -> float:
 
 
 def _describe_method(curation: Curation, first: Any) -> list[str]:
-    """What the curation did, in sentences."""
+    """Describe in sentences what the curation did."""
     recipe = curation.recipe
     largest = int(_column_values(first, "neighborhood").max())
     if recipe.reading.group_by is not None:
@@ -89,7 +89,7 @@ def _describe_method(curation: Curation, first: Any) -> list[str]:
         source = f"the responses of all exchanges with the same value of '{key}'"
     else:
         source = f"the responses to the most similar contexts, at most {largest:,} of them"
-    same = "equal ones" if recipe.clusters == "text" else "those that say much the same"
+    same = "equal ones" if recipe.clusters == "text" else "similar ones"
     sentences = [f"For each exchange, isaac took {source}, and put {same} into clusters."]
     if recipe.trim:
         sentences.append(
@@ -168,7 +168,7 @@ def _summarize_neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
 
 
 def _summarize_ranks(curation: Curation) -> list[dict[str, float]]:
-    """By rank of cluster, its share of a neighborhood over all rows; rank 0 is all smaller ones."""
+    """The share of a neighborhood by rank of cluster, over all rows; rank 0 is all smaller ones."""
     stats = curation.decide().neighborhood_stats
     width = min(MAX_RANKS, int(stats.clusters.max()))
     # Shares by neighborhood (m, r), then by row (n, r).

@@ -41,7 +41,7 @@ class Scale(NamedTuple):
         return self.start + share * (self.end - self.start)
 
     def ticks(self, count: int, whole: bool = False) -> list[float]:
-        """At most about ``count`` round values on the scale; ``whole`` numbers for counts."""
+        """About ``count`` round values on the scale, or fewer; with ``whole``, integers only."""
         step = tick_step((self.high - self.low) / count, whole)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [round(i * step, 12) for i in range(first, last + 1)]
@@ -70,7 +70,7 @@ def svg_text(text: str, x: float, y: float, *, anchor: str = "end", size: float 
 def svg_chart(
     size: tuple[float, float], title: str, about: str, parts: Sequence[Markup], kind: str = "chart"
 ) -> Markup:
-    """A chart of a width and height; ``about`` says in words what it shows, for screen readers."""
+    """A chart of a width and height; ``about`` describes it for screen readers."""
     return svg_element(
         "svg",
         svg_element("title", title),
