@@ -66,6 +66,26 @@ DRAW_FIELDS = frozenset(
 """The fields that ``redraw`` can change: no step before the draw depends on them."""
 
 
+CLUSTER_FIELDS = (
+    "neighbors",
+    "search",
+    "view",
+    "clusters",
+    "radius",
+    "duplicates",
+    "top_clusters",
+    "top_mass",
+    "sharpening",
+    "temperature",
+    "power",
+    "relevance",
+    "typicality",
+    "abstain",
+    "keep",
+)
+"""The fields that matter only if responses are drawn from clusters."""
+
+
 class _Settings(BaseModel):
     """Frozen settings with bounds.
 
@@ -383,6 +403,11 @@ class ResolvedRecipe(Recipe):
     def by_cluster(self) -> bool:
         """Whether rows get a response that is drawn from the clusters of their neighborhood."""
         return self.mode != "filter" and not self.by_fit
+
+    @property
+    def uses_clusters(self) -> bool:
+        """Whether anything depends on the clusters of neighborhoods."""
+        return self.by_cluster or (self.mode == "filter" and self.keep)
 
     @property
     def weighted(self) -> bool:

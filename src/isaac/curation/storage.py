@@ -69,6 +69,17 @@ REDRAW_KEYS = (RIDGE_KEY, TARGETS_KEY, FIT_KEY)
 
 SHARD_PREFIX = "shards/"
 
+CLUSTER_KEYS = (
+    RESIDUALS_KEY,
+    TRIALS_KEY,
+    CANDIDATES_KEY,
+    IVF_KEY,
+    SEARCH_ORDER_KEY,
+    RECALL_KEY,
+    SHARD_PREFIX,
+)
+"""Results that a run has only if its mode uses clusters."""
+
 
 def text_key(column: str) -> str:
     """Key of the distinct texts in a column of the corpus."""

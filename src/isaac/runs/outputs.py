@@ -74,7 +74,7 @@ def _build_manifest(run: Run, curation: Curation) -> dict[str, Any]:
         "numpy": np.__version__,
         "pyarrow": pa.__version__,
         "input": [digest._asdict() for digest in curation.corpus.inputs],
-        "search": curation.neighborhoods.search,
+        "search": None if curation.neighborhoods is None else curation.neighborhoods.search,
         "encoders": {
             name: embedded.encoder
             for name, embedded in (

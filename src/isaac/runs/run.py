@@ -20,6 +20,7 @@ from ..corpus.rejected import RejectedFile
 from ..curation.curate import Curation, prepare
 from ..curation.lineage import LINEAGE_SCHEMA
 from ..curation.resources import Tools
+from ..curation.storage import CLUSTER_KEYS
 from ..errors import RunError
 from ..recipe import Recipe
 from ..runtime.atomic_files import (
@@ -111,8 +112,13 @@ class Run:
         return replace(curation, stored_lineage=lineage)
 
     def prepared(self, recipe: Recipe, tools: Tools | None = None) -> Curation:
-        """Prepare a curation with a recipe from the stored neighborhoods; none is computed."""
-        store = DiskStorage(self.folder, finished=True)
+        """Prepare a curation with a recipe from stored results; no text is embedded.
+
+        Neighborhoods are computed only if the run has none and the recipe needs them.
+        """
+        has_clusters = any((self.path / "shards").glob("*"))
+        may_add = () if has_clusters else CLUSTER_KEYS
+        store = DiskStorage(self.folder, finished=True, may_add=may_add)
         return prepare(self.corpus(), recipe, (tools or Tools())._replace(store=store))
 
     def require_finished(self) -> None:

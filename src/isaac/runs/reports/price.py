@@ -9,7 +9,8 @@ import numpy as np
 from ...curation.canonical_order import CanonicalCorpus
 from ...curation.curate import Curation
 from ...curation.fit import FitModel, score_pairs
-from ...curation.lineage import first_targets
+from ...curation.lineage import first_targets, mark_least_trusted
+from ...curation.policy import center_cosines
 from ...runtime.arrays import Ints, Reals
 
 MAX_SAMPLE = 500
@@ -50,6 +51,42 @@ def measure_price(curation: Curation) -> Price:
         fitting = float((score_rows(curation, model, replaced, source) >= bound).mean())
         before = float((score_rows(curation, model, replaced, replaced) >= bound).mean())
     return Price(1 - dropped, changed, dropped, fitting, before)
+
+
+BUDGETS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+"""Budgets of the curve of a report."""
+
+
+class CurvePoint(NamedTuple):
+    """What remains if all but the least trusted ``budget`` of the rows are kept.
+
+    ``rows`` and ``texts`` are how many rows and different responses are kept; ``relevance`` is how
+    relevant these responses are to their messages, as a share of the mean of all rows: None if the
+    texts have different encoders. Rows that are redrawn come on top.
+    """
+
+    budget: float
+    rows: int
+    texts: int
+    relevance: float | None
+
+
+def trace_curve(curation: Curation) -> list[CurvePoint]:
+    """Trace what remains at each of `BUDGETS`; nothing is drawn for it."""
+    layout, relevance = curation.layout, None
+    trust = curation.response_scores.trust[layout.response]
+    if curation.contexts is not None and curation.responses is not None:
+        relevance = center_cosines(layout, curation.contexts, curation.responses)
+    points = []
+    for budget in BUDGETS:
+        kept = ~mark_least_trusted(trust, round(budget * len(trust)))
+        mean = None if relevance is None else float(relevance.mean())
+        share = None
+        if relevance is not None and mean and mean > 0:
+            share = round(float(relevance[kept].mean()) / mean, 4)
+        texts = len(np.unique(layout.response[kept]))
+        points.append(CurvePoint(budget, int(kept.sum()), texts, share))
+    return points
 
 
 def score_rows(curation: Curation, model: FitModel, messages: Ints, sources: Ints) -> Reals:
