@@ -216,8 +216,8 @@ def redraw_run(
 
     If the method does not apply, the run has a report but no curated corpus, unless ``force``.
 
-    Nothing is embedded again, and neighborhoods are searched only if the new mode needs them and the
-    run has none. Raises `RecipeError` for a field that the neighborhoods depend on.
+    Nothing is embedded again, and neighborhoods are searched only if the new mode needs them and
+    the run has none. Raises `RecipeError` for a field that the neighborhoods depend on.
     """
     if not (run.path / "recipe.yaml").exists():
         run.require_finished()
