@@ -381,15 +381,17 @@ def _decide_rows(
     neighborhood = layout.row_neighborhoods(recipe)
     trust = scores.trust[layout.response]
     head, total = stats.head[neighborhood], stats.total[neighborhood]
-    # All but the least trusted rows stay; with `keep`, so do those in a head cluster of several.
+    # All but the least trusted rows stay; with `keep`, so do those in a head cluster of several,
+    # if rows are drawn from clusters.
     stays = ~mark_least_trusted(trust, round(recipe.share * len(trust)))
+    if not recipe.by_fit:
+        stays |= (own_rank == 0) & (head > 1) & recipe.keep
+    if scores.trims is not None:
+        stays &= (scores.trims.action != IRRELEVANT)[layout.response]
     if recipe.by_fit:
         if scores.vetoed is not None:
             stays &= (scores.vetoed != 1)[layout.exchange]
         return RowActions(stays, ~stays)
-    stays |= (own_rank == 0) & (head > 1) & recipe.keep
-    if scores.trims is not None:
-        stays &= (scores.trims.action != IRRELEVANT)[layout.response]
     # A row abstains if its head cluster is too small, unless it is alone in its neighborhood.
     abstains = head < np.maximum(2, recipe.abstain * total)
     abstains &= (recipe.abstain > 0) & (stats.members[neighborhood] > 1)
