@@ -92,10 +92,11 @@ def match_rows(inputs: MatchInputs) -> Matches:
     sources = [np.full(count, -1) for _ in range(recipe.targets)]
     fits = [np.full(count, np.nan) for _ in range(recipe.targets)]
     group = inputs.groups[layout.response]
+    used: dict[int, int] = {}
     with inputs.tools.progress.stage("match", count) as tick:
         for rows in _split_rows(layout, by_key=inputs.by_key):
             pairs = _score_block(inputs, rows)
-            matcher = _Matcher(pairs, group[pairs.sources], recipe.repeat_limit)
+            matcher = _Matcher(pairs, group[pairs.sources], recipe.repeat_limit, used)
             for source, fit in zip(sources, fits, strict=True):
                 taken = matcher.take_best()
                 source[pairs.rows[taken]] = pairs.sources[taken]
@@ -218,13 +219,13 @@ class _Matcher:
     """Takes the best pairs such that a row gets one response, and no response goes out too often.
 
     ``groups`` (p,) are the near-duplicate groups of the responses; responses of one group count as
-    one. ``limit`` is how many rows may get it, 0 for no limit.
+    one. ``limit`` is how many rows may get it, 0 for no limit. ``used`` counts the rows that got
+    each group, those of earlier blocks included.
     """
 
-    def __init__(self, pairs: ScoredPairs, groups: Ints, limit: int) -> None:
+    def __init__(self, pairs: ScoredPairs, groups: Ints, limit: int, used: dict[int, int]) -> None:
         self.rows, self.groups = pairs.rows.tolist(), groups.tolist()
-        self.limit = limit or len(self.rows)
-        self.used: dict[int, int] = {}
+        self.limit, self.used = limit or np.inf, used
         self.given: set[tuple[int, int]] = set()
 
     def take_best(self) -> Ints:

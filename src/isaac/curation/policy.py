@@ -85,17 +85,22 @@ def choose_policy(
 
 def _explain_mode(policy: Policy, rows: int, *, by_key: bool) -> tuple[Mode, str]:
     """Choose the mode for what was measured, and give the reason."""
+    if rows < MIN_EXCHANGES:
+        return "filter", (
+            f"{rows:,} exchanges are too few to be sure what is common, so rows are dropped, and "
+            "none is redrawn"
+        )
     if not policy.is_relevant:
         return "resample", (
             "the most trusted responses are far less relevant to their messages than the others "
             f"({policy.trusted_relevance:.0%} of the mean), as refusals are, so rows are redrawn "
             "freely"
         )
-    if rows < MIN_EXCHANGES or policy.repeated > MAX_REPEATED:
-        few = f"{rows:,} exchanges are too few to be sure what is common"
-        copies = f"{policy.repeated:.0%} of the rows have a response that is repeated"
-        reason = few if rows < MIN_EXCHANGES else copies
-        return "filter", f"{reason}, so rows are dropped, and none is redrawn"
+    if policy.repeated > MAX_REPEATED:
+        return "filter", (
+            f"{policy.repeated:.0%} of the rows have a response that is repeated, so rows are "
+            "dropped, and none is redrawn"
+        )
     if not policy.is_exchangeable and not by_key:
         return "filter", (
             f"the own response of {policy.own_fits_best:.0%} of rows fits best: responses here "

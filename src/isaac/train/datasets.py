@@ -37,7 +37,11 @@ Json = dict[str, Any]
 
 
 def iter_training_rows(run: Run, kind: Literal["sft", "dpo", "kto"]) -> Iterator[Json]:
-    """Iterate over the rows of a run for one of TRL's trainers, as `export` writes them."""
+    """Iterate over the rows of a run for one of TRL's trainers, as `export` writes them.
+
+    Raises `RunError` if the run has no curated corpus.
+    """
+    run.require_corpus()
     for item in iter_items(run.curation()):
         yield from ROW_CONVERTERS[kind](item)
 

@@ -68,8 +68,10 @@ def iter_examples(run: Run) -> Iterator[RephraserExample]:
     response that stays unchanged; further responses drawn for it are left out. At most as many kept
     rows as replaced ones are used, evenly spread; otherwise a model trained on a run that kept most
     rows would learn to copy. Dialogue turns are delexicalized, so that the model does not learn
-    their values, and their acts are appended to their context.
+    their values, and their acts are appended to their context. Raises `RunError` if the run has no
+    curated corpus.
     """
+    run.require_corpus()
     curation, row_kept, kept_rows = run.curation(), False, 0
     items = iter_items(curation, filled=False)
     actions = Counter(item.action for item in items if item.target == 0)

@@ -128,8 +128,12 @@ MAX_INDEX = (1 << INDEX_BITS) - 1
 NO_KEY = -(1 << 63)
 """The key of an empty slot, less than the key of any vector."""
 
-MAX_STEPS = np.float32(1 << 23)
-"""More steps of 2^-22 than the similarity of two grid vectors can have, and exact in float32."""
+MAX_STEPS = np.float32(1 << 24)
+"""More steps of 2^-22 than a similarity can have, and exact in float32.
+
+The similarity of two grid vectors is below 1.01, that of two exchanges or of a query and a key of
+`FitModel`, which are several grid vectors side by side, below 2.2.
+"""
 
 
 class TopK:

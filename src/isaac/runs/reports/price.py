@@ -20,8 +20,8 @@ MAX_SAMPLE = 500
 class Price(NamedTuple):
     """What a curation costs, measured without labels.
 
-    ``rows`` is the share of exchanges that are written, ``changed`` the share whose response was
-    replaced, and ``dropped`` the share that is left out. ``fitting`` is the share of the replaced
+    ``rows`` is the share of exchanges that are written, which in mode pairs are those that have a
+    pair. ``changed`` is the share whose response was replaced, and ``dropped`` the share that is left out. ``fitting`` is the share of the replaced
     rows whose new response reaches the bound of `fit`, on a sample of at most `MAX_SAMPLE`; None if
     no row was replaced, or if fit cannot be measured. ``before`` is the share of the same rows
     whose own response reaches that bound.
@@ -50,7 +50,8 @@ def measure_price(curation: Curation) -> Price:
         bound = curation.recipe.fit_bound
         fitting = float((score_rows(curation, model, replaced, source) >= bound).mean())
         before = float((score_rows(curation, model, replaced, replaced) >= bound).mean())
-    return Price(1 - dropped, changed, dropped, fitting, before)
+    written = changed if curation.recipe.mode == "pairs" else round(1 - dropped, 6)
+    return Price(written, changed, dropped, fitting, before)
 
 
 BUDGETS = tuple(round(0.1 * step, 1) for step in range(1, 10))
