@@ -16,10 +16,11 @@ from ..errors import CorpusError, RunError
 from ..recipe import Recipe, ResolvedRecipe
 from ..runtime.arrays import Ints
 from .canonical_order import CanonicalCorpus
+from .coverage import choose_encoders, with_chosen_encoders
 from .dialogue.induced_acts import with_induced_acts
 from .dialogue.trimming import trim_responses
 from .embedding import canonicalize_for, embed_all, texts_to_embed
-from .hyperparameters import SelectedSettings, select_hyperparameters
+from .hyperparameters import SelectedSettings, select_hyperparameters, with_reasons
 from .lineage import CorpusDecisions, decide_corpus
 from .relevance import Relevance
 from .resources import Tools
@@ -162,6 +163,9 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
     """
     recipe, tools = recipe or Recipe(), (tools or Tools()).ready()
     _check_corpus(corpus, recipe)
+    # Encoders that the recipe leaves open, by the languages of the corpus.
+    encoders = choose_encoders(corpus, recipe, tools)
+    recipe = with_chosen_encoders(recipe, encoders)
     # Input: task-oriented turns without acts get induced ones; rows in canonical order.
     if recipe.reading.format in TASK_ORIENTED_FORMATS:
         encoder = tools.encoder(recipe.response_encoder)
@@ -183,6 +187,7 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
         raise CorpusError(f"judge '{recipe.judge}' vetoed every response that could be drawn")
     # "auto" settings, then each row's neighborhood and the clusters of its responses.
     resolved, choice = select_hyperparameters(layout, contexts, responses, scores, recipe, tools)
+    choice = with_reasons(resolved, choice, encoders.reasons + encoders.warnings)
     compared = apply_view(layout, contexts, responses, scores, resolved, tools)
     drawable = drawable_rows(layout, scores, resolved)
     neighborhoods = find_clusters(layout, contexts, compared, drawable, resolved, tools)

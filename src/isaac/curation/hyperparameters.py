@@ -112,6 +112,17 @@ def select_hyperparameters(
     return resolved, SelectedSettings(*settings, trials, reasons)
 
 
+def with_reasons(
+    resolved: ResolvedRecipe, choice: SelectedSettings | None, reasons: list[str]
+) -> SelectedSettings | None:
+    """Put reasons before those of a choice; None if there are no reasons at all."""
+    if not reasons:
+        return choice
+    settings = (resolved.neighbors, resolved.view, resolved.radius)
+    choice = choice or SelectedSettings(*settings, [], [])
+    return choice._replace(reasons=reasons + choice.reasons)
+
+
 TRIAL_SETTINGS = {
     "sharpening": "power",
     "power": 2.0,

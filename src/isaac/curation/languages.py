@@ -208,7 +208,7 @@ def detect_languages(texts: UniqueTexts | Sequence[str], tick: Tick | None = Non
     """
     reporter = ProgressReporter(tick, len(texts))
     script, letters, kana = _find_scripts(texts, reporter)
-    code, found = np.full(len(texts), -1), []
+    code, found = np.full(len(texts), -1), list[str]()
     for number in np.unique(script[script >= 0]).tolist():
         members = np.flatnonzero(script == number)
         if SCRIPT_NAMES[number] in DETECTED_SCRIPTS:
@@ -223,6 +223,11 @@ def detect_languages(texts: UniqueTexts | Sequence[str], tick: Tick | None = Non
         found += names
     reporter.advance_to(1)
     return Languages(code, found, script)
+
+
+def detect_scripts(texts: Sequence[str]) -> Ints:
+    """The index in ``SCRIPT_NAMES`` of the main script of each text (t,), -1 without letters."""
+    return _find_scripts(texts, ProgressReporter(None, len(texts)))[0]
 
 
 def summarize_languages(languages: Languages, weights: Ints | None = None) -> list[LanguageShare]:
@@ -329,9 +334,7 @@ def _is_frequent(count: int, total: int) -> bool:
     return count >= min(MIN_TEXTS, total) and count >= MIN_SHARE * total
 
 
-def _detect_in_script(
-    texts: Sequence[str], members: Ints, letters: Ints
-) -> tuple[Ints, list[str]]:
+def _detect_in_script(texts: Sequence[str], members: Ints, letters: Ints) -> tuple[Ints, list[str]]:
     """The languages of texts in one script: an index into the names for each, -1 if unknown.
 
     There is no name if no text of the sample is recognized; all texts then have index 0.
