@@ -32,8 +32,8 @@ MARKS = (
 )
 """Vowel signs and other marks within words, as part of a character class; letters are there too.
 
-Python's ``\\w`` does not match these marks, so it cuts Tamil and Hindi words at each vowel sign. The
-accents of Latin letters are not among them.
+Python's ``\\w`` does not match these marks, so it cuts Tamil and Hindi words at each vowel sign.
+The accents of Latin letters are not among them.
 """
 
 WORD_PATTERN = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|[{MARKS}])+|[^\w\s{MARKS}]")
