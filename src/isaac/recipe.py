@@ -161,8 +161,16 @@ class Recipe(_Settings):
     reading: ReadingOptions = ReadingOptions()
 
     # Encoders, candidates, neighborhoods and clusters.
-    context_encoder: str = Field(default="wordllama", description="encoder of contexts")
-    response_encoder: str = Field(default="wordllama", description="encoder of responses")
+    context_encoder: str = Field(
+        default="auto",
+        description="encoder of contexts (auto: wordllama, or one that knows the corpus's "
+        "languages)",
+    )
+    response_encoder: str = Field(
+        default="auto",
+        description="encoder of responses (auto: wordllama, or one that knows the corpus's "
+        "languages)",
+    )
     candidates: float = Field(
         default=0.3,
         gt=0,
@@ -363,13 +371,15 @@ class Recipe(_Settings):
 
 
 class ResolvedRecipe(Recipe):
-    """A recipe whose mode, neighbors, search, view and radius are chosen, not "auto".
+    """A recipe whose encoders, mode, neighbors, search, view and radius are chosen, not "auto".
 
     ``budget``, ``repeats`` and ``min_fit`` may still be "auto"; `share`, `repeat_limit` and
     `fit_bound` are the numbers they mean.
     """
 
     mode: Mode = "selective"
+    context_encoder: str = "wordllama"
+    response_encoder: str = "wordllama"
     neighbors: int = 150
     search: Literal["exact", "ivf"] = "exact"
     view: View = "whole"
@@ -419,6 +429,8 @@ class ResolvedRecipe(Recipe):
 PAPER_SETTINGS: dict[str, Any] = {
     "mode": "resample",
     "trust": "wording",
+    "context_encoder": "wordllama",
+    "response_encoder": "wordllama",
     "candidates": 1.0,
     "neighbors": 150,
     "view": "whole",

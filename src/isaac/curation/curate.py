@@ -16,11 +16,12 @@ from ..errors import CorpusError, RunError
 from ..recipe import Recipe, ResolvedRecipe
 from ..runtime.arrays import Ints
 from .canonical_order import CanonicalCorpus
+from .coverage import choose_encoders, with_chosen_encoders
 from .dialogue.induced_acts import with_induced_acts
 from .dialogue.trimming import trim_responses
 from .embedding import canonicalize_for, embed_all, texts_to_embed
 from .fit import FitModel, fit_corpus
-from .hyperparameters import SelectedSettings, select_hyperparameters
+from .hyperparameters import SelectedSettings, select_hyperparameters, with_reasons
 from .lineage import CorpusDecisions, DrawModels, decide_corpus
 from .policy import Policy, choose_policy
 from .relevance import Relevance
@@ -194,6 +195,9 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
     """
     recipe, tools = recipe or Recipe(), (tools or Tools()).ready()
     _check_corpus(corpus, recipe)
+    # Encoders that the recipe leaves open, by the languages of the corpus.
+    encoders = choose_encoders(corpus, recipe, tools)
+    recipe = with_chosen_encoders(recipe, encoders)
     # Input: task-oriented turns without acts get induced ones; rows in canonical order.
     if recipe.reading.format in TASK_ORIENTED_FORMATS:
         encoder = tools.encoder(recipe.response_encoder)
@@ -218,6 +222,7 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
     resolved, choice = select_hyperparameters(
         layout, contexts, responses, scores, recipe, policy, tools
     )
+    choice = with_reasons(resolved, choice, encoders.reasons + encoders.warnings)
     compared = neighborhoods = None
     if resolved.uses_clusters:
         compared = apply_view(layout, contexts, responses, scores, resolved, tools)

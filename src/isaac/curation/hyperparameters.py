@@ -127,6 +127,16 @@ def select_hyperparameters(
     return resolved, SelectedSettings(resolved.mode, reasons, *chosen)
 
 
+def with_reasons(
+    resolved: ResolvedRecipe, choice: SelectedSettings | None, reasons: list[str]
+) -> SelectedSettings | None:
+    """Put reasons before those of a choice; None if there are no reasons at all."""
+    if not reasons:
+        return choice
+    choice = choice or SelectedSettings(resolved.mode, [])
+    return choice._replace(reasons=reasons + choice.reasons)
+
+
 TRIAL_SETTINGS = {
     "sharpening": "power",
     "power": 2.0,

@@ -19,6 +19,9 @@ ROWS_KEY = "texts/rows"
 VIEWS_KEY = "texts/shown"
 """Distinct views of the responses, where a view is not the whole response."""
 
+ENCODERS_KEY = "texts/encoders"
+"""Encoders that were chosen for a recipe that leaves them open, with the reasons."""
+
 TYPICALITY_KEY = "vectors/wording"
 """Typicality and near-duplicate group of each distinct response."""
 
