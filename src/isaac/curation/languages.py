@@ -21,6 +21,10 @@ import numpy.typing as npt
 
 from ..runtime.arrays import Flags, Ints
 from ..runtime.progress import Tick
+from ..runtime.storage import stored_arrays
+from .canonical_order import CanonicalCorpus
+from .resources import Tools
+from .storage import LANGUAGES_KEY
 from .text_batches import ProgressReporter, iter_slices
 from .unique_texts import UniqueTexts, compute_digests
 
@@ -30,7 +34,7 @@ MAX_CHARACTERS = 1000
 MAX_DETECTED_CHARACTERS = 200
 """Characters of a text that are read for its language, from its first letter."""
 
-SAMPLE_TEXTS = 2000
+SAMPLE_TEXTS = 1000
 """Texts of a script whose languages are detected to find out which languages the corpus has."""
 
 MIN_LETTERS = 30
@@ -268,6 +272,45 @@ def same_language(languages: Languages, own: Ints, candidate: Ints) -> Flags:
     """
     code, script = languages.code, languages.script
     return compatible((code[own], code[candidate]), (script[own], script[candidate]))
+
+
+class CorpusLanguages(NamedTuple):
+    """The languages of the distinct contexts and responses of a corpus."""
+
+    contexts: Languages
+    responses: Languages
+
+    def allow(self, layout: CanonicalCorpus, messages: Ints, sources: Ints) -> Flags:
+        """Whether the response of each row of ``sources`` (p,) may answer that of ``messages``.
+
+        Its context must be in the language of the message, and it must be in the language of the
+        message's own response.
+        """
+        contexts = layout.context[messages], layout.context[sources]
+        responses = layout.response[messages], layout.response[sources]
+        same = same_language(self.contexts, *contexts) & same_language(self.responses, *responses)
+        return np.asarray(same)
+
+
+def detect_corpus_languages(layout: CanonicalCorpus, tools: Tools) -> CorpusLanguages:
+    """Detect the languages of all texts of a corpus, or load them from the store."""
+    texts = {"contexts": layout.contexts, "responses": layout.responses}
+
+    @functools.cache
+    def detect() -> dict[str, Languages]:
+        with tools.progress.stage("languages", sum(map(len, texts.values()))) as tick:
+            return {side: detect_languages(part, tick) for side, part in texts.items()}
+
+    stored = tools.store.facts(
+        LANGUAGES_KEY, lambda: {side: part.names for side, part in detect().items()}
+    )
+
+    def load(side: str) -> Languages:
+        fields, key = ("code", "script"), f"{LANGUAGES_KEY}.{side}"
+        arrays = stored_arrays(tools.store, key, fields, lambda: detect()[side]._asdict())
+        return Languages(arrays["code"], stored[side], arrays["script"])
+
+    return CorpusLanguages(load("contexts"), load("responses"))
 
 
 def _find_scripts(

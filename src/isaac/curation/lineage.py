@@ -24,6 +24,7 @@ from .canonical_order import CanonicalCorpus
 from .clusters import Clusters
 from .dialogue.trimming import IRRELEVANT, TRIMMED
 from .fit import FitModel
+from .languages import detect_corpus_languages
 from .matching import MatchInputs, match_rows
 from .relevance import Relevance
 from .resources import Tools
@@ -286,6 +287,7 @@ def _match_targets(
         scores.trust,
         actions.needs_draw,
         actions.stays & drawable_rows(layout, scores, recipe),
+        detect_corpus_languages(layout, tools),
         recipe,
         tools,
     )

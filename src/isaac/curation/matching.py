@@ -15,6 +15,7 @@ from ..recipe import ResolvedRecipe
 from ..runtime.arrays import Flags, Ints, Reals
 from .canonical_order import CanonicalCorpus
 from .fit import FitModel, score_pairs, steps_to_scores
+from .languages import CorpusLanguages
 from .resources import Tools
 from .search.exact import find_nearest_in_parallel, group_rows, split_range
 from .values import find_values
@@ -53,7 +54,7 @@ class MatchInputs(NamedTuple):
 
     ``needs`` (n,) marks the rows that need a response, ``offers`` (n,) those whose response may be
     given to other rows. ``groups`` (t,) are the near-duplicate groups of the distinct responses,
-    ``trust`` (t,) is the trust in them.
+    ``trust`` (t,) is the trust in them. No response crosses ``languages``.
     """
 
     layout: CanonicalCorpus
@@ -64,6 +65,7 @@ class MatchInputs(NamedTuple):
     trust: Reals
     needs: Flags
     offers: Flags
+    languages: CorpusLanguages
     recipe: ResolvedRecipe
     tools: Tools
 
@@ -146,6 +148,7 @@ def _score_block(inputs: MatchInputs, rows: Ints) -> ScoredPairs:
         message = np.repeat(np.arange(len(messages)), near.indices.shape[1])
         offer, fits = near.indices.reshape(-1), steps_to_scores(near.steps.reshape(-1))
     close = fits >= bound - MAX_OVERLAP
+    close &= inputs.languages.allow(layout, messages[message], offers[offer])
     message, offer, fits = message[close], offer[close], fits[close]
     fits += model.overlaps(layout, messages[message], offers[offer])
     # A near-copy of the row's own response is no better than it.

@@ -28,6 +28,9 @@ TYPICALITY_KEY = "vectors/wording"
 TRUST_KEY = "vectors/trust"
 """Trust in each distinct response."""
 
+LANGUAGES_KEY = "texts/languages"
+"""Language and script of each distinct context and response."""
+
 FIT_KEY = "vectors/fit"
 """The arrays of `FitModel`."""
 
@@ -67,7 +70,7 @@ INDUCED_ACTS_KEY = "vectors/kinds"
 TRIMS_KEY = "vectors/belonging"
 """Which parts of responses to leave out."""
 
-REDRAW_KEYS = (RIDGE_KEY, TARGETS_KEY, FIT_KEY)
+REDRAW_KEYS = (RIDGE_KEY, TARGETS_KEY, FIT_KEY, EXCHANGEABILITY_KEY, LANGUAGES_KEY)
 """Results that a redraw may need and the first draw did not; computed from the rest of a run."""
 
 SHARD_PREFIX = "shards/"
