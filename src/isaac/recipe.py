@@ -98,7 +98,9 @@ class ReadingOptions(_Settings):
         default=None, description="column with the response or conversation"
     )
     turns: Literal["last", "all"] = Field(
-        default="last", description="which assistant turns to curate"
+        default="all",
+        description="which assistant turns of a conversation to curate; turns that are marked as "
+        "not trained on (such as weight 0 or train false) are always left alone",
     )
     database: str | None = Field(
         default=None,
@@ -271,6 +273,7 @@ class Recipe(_Settings):
     def paper(cls, **changes: Any) -> Self:
         """The paper's settings: k = 150, ten components, uniform draws within a component.
 
+        Only the last turn of a conversation is curated: the paper's exchanges have one response.
         The temperature is 0.5; docs/experiments.md compares it with other values.
         """
         return cls(**{**PAPER_SETTINGS, **changes})
@@ -335,6 +338,7 @@ class ResolvedRecipe(Recipe):
 
 
 PAPER_SETTINGS: dict[str, Any] = {
+    "turns": "last",
     "candidates": 1.0,
     "neighbors": 150,
     "view": "whole",
@@ -369,6 +373,7 @@ removed, and it is redrawn only if nothing would be left.
 PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
     **DIALOGUE_SETTINGS,
     **PAPER_SETTINGS,
+    "turns": "all",
     "clusters": "text",
     "trim": False,
 }

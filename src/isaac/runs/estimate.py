@@ -10,6 +10,7 @@ import numpy as np
 
 from ..corpus.corpus import Corpus, Exchange, count_formats
 from ..corpus.reading import read_corpus
+from ..corpus.turn_counts import TurnCounts, count_turns
 from ..curation.canonical_order import CanonicalCorpus
 from ..curation.curate import explain_empty_corpus
 from ..curation.dialogue.span_relevance import ResponsesInContext, fit_span_relevance
@@ -48,7 +49,8 @@ class PlannedStage(NamedTuple):
 class Plan(NamedTuple):
     """What a curation would read and do; seconds and memory are estimates for this machine.
 
-    ``formats`` counts the exchanges of each detected format, ``rejected`` the unusable rows.
+    ``formats`` counts the exchanges of each detected format, ``rejected`` the unusable rows,
+    ``turns`` the assistant turns that are not curated.
     """
 
     formats: dict[str, int]
@@ -56,6 +58,7 @@ class Plan(NamedTuple):
     rejected: int
     stages: list[PlannedStage]
     memory_mib: int
+    turns: TurnCounts = TurnCounts()
 
     @property
     def seconds(self) -> float:
@@ -68,6 +71,7 @@ class Plan(NamedTuple):
             "formats": self.formats,
             "exchanges": self.exchanges,
             "rejected": self.rejected,
+            "turns": self.turns._asdict(),
             "stages": {stage.name: round(stage.seconds, 2) for stage in self.stages},
             "seconds": round(self.seconds, 2),
             "memory_mib": self.memory_mib,
@@ -133,6 +137,7 @@ def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) ->
         len(corpus.rejected),
         stages,
         _estimate_memory_mib(layout, members, samples),
+        count_turns(corpus),
     )
 
 
