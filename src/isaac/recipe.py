@@ -134,7 +134,9 @@ class ReadingOptions(_Settings):
         default=None, description="column with the response or conversation"
     )
     turns: Literal["last", "all"] = Field(
-        default="last", description="which assistant turns to curate"
+        default="all",
+        description="which assistant turns of a conversation to curate; turns that are marked as "
+        "not trained on (such as weight 0 or train false) are always left alone",
     )
     database: str | None = Field(
         default=None,
@@ -325,6 +327,7 @@ class Recipe(_Settings):
     def paper(cls, **changes: Any) -> Self:
         """The paper's settings: k = 150, ten components, uniform draws within a component.
 
+        Only the last turn of a conversation is curated: the paper's exchanges have one response.
         The temperature is 0.5; docs/experiments.md compares it with other values.
         """
         return cls(**{**PAPER_SETTINGS, **changes})
@@ -431,6 +434,7 @@ PAPER_SETTINGS: dict[str, Any] = {
     "trust": "wording",
     "context_encoder": "wordllama",
     "response_encoder": "wordllama",
+    "turns": "last",
     "candidates": 1.0,
     "neighbors": 150,
     "view": "whole",
@@ -477,6 +481,7 @@ removed, and it is redrawn only if nothing would be left.
 PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
     **DIALOGUE_SETTINGS,
     **PAPER_SETTINGS,
+    "turns": "all",
     "clusters": "text",
     "trim": False,
 }

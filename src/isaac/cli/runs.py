@@ -115,6 +115,7 @@ def _format_dry_run(planned: DryRun) -> str:
     if plan.rejected:
         lines.append(f"{plan.rejected:,} rows cannot be used and would go to rejected.jsonl")
     lines += plan.notes
+    lines += [f"note: {sentence}" for sentence in plan.turns.describe()]
     lines += [f"  {stage.name}: about {stage.seconds:,.1f} s" for stage in plan.stages]
     lines.append(f"total: about {plan.seconds:,.1f} s and {plan.memory_mib:,} MiB on this machine")
     for sample in planned.samples:

@@ -306,8 +306,11 @@ def detect_corpus_languages(layout: CanonicalCorpus, tools: Tools) -> CorpusLang
     )
 
     def load(side: str) -> Languages:
-        fields, key = ("code", "script"), f"{LANGUAGES_KEY}.{side}"
-        arrays = stored_arrays(tools.store, key, fields, lambda: detect()[side]._asdict())
+        def compute() -> dict[str, npt.NDArray[Any]]:
+            return {"code": detect()[side].code, "script": detect()[side].script}
+
+        key = f"{LANGUAGES_KEY}.{side}"
+        arrays = stored_arrays(tools.store, key, ("code", "script"), compute)
         return Languages(arrays["code"], stored[side], arrays["script"])
 
     return CorpusLanguages(load("contexts"), load("responses"))

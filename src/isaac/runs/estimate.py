@@ -10,6 +10,7 @@ import numpy as np
 
 from ..corpus.corpus import Corpus, Exchange, count_formats
 from ..corpus.reading import read_corpus
+from ..corpus.turn_counts import TurnCounts, count_turns
 from ..curation.canonical_order import CanonicalCorpus
 from ..curation.coverage import choose_encoders, list_language_warnings, with_chosen_encoders
 from ..curation.curate import explain_empty_corpus
@@ -49,8 +50,9 @@ class PlannedStage(NamedTuple):
 class Plan(NamedTuple):
     """What a curation would read and do; seconds and memory are estimates for this machine.
 
-    ``formats`` counts the exchanges of each detected format, ``rejected`` the unusable rows.
-    ``notes`` say which languages an encoder does not know, and which encoder was chosen.
+    ``formats`` counts the exchanges of each detected format, ``rejected`` the unusable rows,
+    ``turns`` the assistant turns that are not curated. ``notes`` say which languages an encoder
+    does not know, and which encoder was chosen.
     """
 
     formats: dict[str, int]
@@ -59,6 +61,7 @@ class Plan(NamedTuple):
     stages: list[PlannedStage]
     memory_mib: int
     notes: list[str]
+    turns: TurnCounts = TurnCounts()
 
     @property
     def seconds(self) -> float:
@@ -71,6 +74,7 @@ class Plan(NamedTuple):
             "formats": self.formats,
             "exchanges": self.exchanges,
             "rejected": self.rejected,
+            "turns": self.turns._asdict(),
             "stages": {stage.name: round(stage.seconds, 2) for stage in self.stages},
             "seconds": round(self.seconds, 2),
             "memory_mib": self.memory_mib,
@@ -141,6 +145,7 @@ def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) ->
         stages,
         _estimate_memory_mib(layout, members, samples),
         encoders.reasons + list_language_warnings(corpus, recipe, tools),
+        count_turns(corpus),
     )
 
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import pyarrow.parquet as pq
 
-from ..corpus.corpus import CORPUS_SCHEMA, Corpus
+from ..corpus.corpus import CORPUS_SCHEMA, OPTIONAL_COLUMNS, Corpus
 from ..corpus.files import InputDigest
 from ..corpus.parquet_table import ParquetTable
 from ..corpus.rejected import RejectedFile
@@ -99,7 +99,7 @@ class Run:
     def corpus(self) -> Corpus:
         """Open the corpus that was read from the input; its exchanges stay on disk."""
         with damaged_as_run_error(self.path / "corpus.parquet") as file:
-            table = ParquetTable(file, CORPUS_SCHEMA, ("values",))
+            table = ParquetTable(file, CORPUS_SCHEMA, OPTIONAL_COLUMNS)
         inputs = [InputDigest(**digest) for digest in read_json(self.path / "input.json")["files"]]
         return Corpus(table, RejectedFile(self.path / "rejected.jsonl"), inputs)
 

@@ -22,8 +22,10 @@ from ...recipe import CLUSTER_FIELDS, ResolvedRecipe
 from ...runtime.arrays import Floats, Ints, Keys, Reals
 from ...runtime.concurrency import single_threaded_blas
 from ...text import make_printable, shorten, truncate
+from ..dropped_turns import find_removed_turns
 from .diagnosis import diagnose
 from .price import trace_curve
+from .turns import summarize_turns
 
 MAX_EXAMPLES = 20
 """Maximum number of replaced rows that a report shows."""
@@ -43,6 +45,7 @@ def summarize(curation: Curation) -> dict[str, Any]:
     lineage = curation.lineage
     first = first_targets(lineage)
     actions = Counter(first.column("action").to_pylist())
+    turns = summarize_turns(curation)
     return {
         "isaac": __version__,
         "inputs": [digest._asdict() for digest in curation.corpus.inputs],
@@ -58,7 +61,7 @@ def summarize(curation: Curation) -> dict[str, Any]:
         "most_repeated": _find_most_repeated(curation, first),
         "targets": lineage.num_rows,
         "distinct_before": _compute_distinct_share(curation, np.arange(len(curation.corpus))),
-        "distinct_after": _compute_distinct_share(curation, _find_remaining_sources(first)),
+        "distinct_after": _compute_distinct_share(curation, _find_remaining_sources(curation)),
         "neighborhoods": _summarize_neighborhoods(curation, first),
         "ranks": _summarize_ranks(curation),
         "sharpness": _compute_histogram(_column_values(first, "sharpness")),
@@ -70,7 +73,8 @@ def summarize(curation: Curation) -> dict[str, Any]:
         "rejected": _summarize_rejected(curation.corpus.rejected),
         "encoders": _summarize_encoders(curation),
         "recipe": _summarize_recipe(curation.recipe),
-        "notes": _collect_notes(curation, first),
+        "turns": turns.as_json(),
+        "notes": [*turns.describe(), *_collect_notes(curation, first)],
     }
 
 
@@ -155,10 +159,10 @@ def _describe_trust(recipe: ResolvedRecipe) -> list[str]:
     return [trusted, rest[recipe.mode]]
 
 
-def _find_remaining_sources(first: Any) -> npt.NDArray[Any]:
+def _find_remaining_sources(curation: Curation) -> npt.NDArray[Any]:
     """The ids of the exchanges that the remaining responses come from."""
-    is_dropped = _column_values(first, "action") == "dropped"
-    return np.asarray(_column_values(first, "source_id")[~is_dropped])
+    sources = _column_values(first_targets(curation.lineage), "source_id")
+    return np.asarray(sources[~find_removed_turns(curation.corpus, curation.lineage)])
 
 
 def _find_most_repeated(curation: Curation, first: Any) -> dict[str, Any]:
