@@ -31,7 +31,7 @@ DEFAULT_BUDGETS: dict[Mode, float] = {
     "selective": 0.5,
     "resample": 0.8,
     "filter": 0.5,
-    "pairs": 0.5,
+    "pairs": 0.2,
 }
 """The default budget of each mode: the share of rows not to trust."""
 
@@ -269,7 +269,7 @@ class Recipe(_Settings):
         default="auto",
         description="what to do with the least trusted rows: redraw those that a trusted response "
         "fits and drop the rest (selective), redraw them all (resample), drop them all (filter), "
-        "or pair each with a trusted response that fits (pairs)",
+        "or use them as rejected responses for the trusted rows that they fit (pairs)",
     )
     budget: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
         default="auto",
@@ -411,6 +411,11 @@ class ResolvedRecipe(Recipe):
     def by_fit(self) -> bool:
         """Whether rows get the response that fits best, not one that is drawn from clusters."""
         return self.mode in ("selective", "pairs") and self.clusters != "text"
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether trusted rows are kept, and paired with untrusted responses that fit them."""
+        return self.mode == "pairs" and self.by_fit
 
     @property
     def by_cluster(self) -> bool:

@@ -153,8 +153,8 @@ def _describe_trust(recipe: ResolvedRecipe) -> list[str]:
         "filter": "The other rows were dropped.",
         "selective": "Each other row got the trusted response that fits its message best, or was "
         "dropped if none fits.",
-        "pairs": "Each other row was paired with the trusted response that fits its message best, "
-        "if one fits.",
+        "pairs": "Each of them was paired with an untrusted response that fits its message, to be "
+        "preferred to it, if one fits.",
     }
     return [trusted, rest[recipe.mode]]
 
