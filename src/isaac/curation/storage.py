@@ -22,8 +22,8 @@ VIEWS_KEY = "texts/shown"
 TYPICALITY_KEY = "vectors/wording"
 """Typicality and near-duplicate group of each distinct response."""
 
-TRUST_KEY = "vectors/trust"
-"""Trust in each distinct response."""
+SMOOTHED_KEY = "vectors/smoothed"
+"""Typicality of the responses most similar to each distinct response."""
 
 FIT_KEY = "vectors/fit"
 """The arrays of `FitModel`."""
