@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..corpus.records import dumps
 from ..curation.resources import Tools
-from ..healing.retrieval import Healer
+from ..healing.healer import Healer
 from ..healing.sampler import Healed
 from ..recipe import PAPER_DIALOGUE_SETTINGS, ReadingOptions, Recipe
 from ..runs.jobs import curate_to

@@ -17,8 +17,8 @@ from .canonical_order import CanonicalCorpus
 from .dialogue.trimming import IRRELEVANT, Trims
 from .near_duplicates import group_near_duplicates
 from .resources import Tools
-from .storage import TRUST_KEY, TYPICALITY_KEY, VETOES_KEY
-from .trust import compute_trust
+from .storage import SMOOTHED_KEY, TYPICALITY_KEY, VETOES_KEY
+from .trust import SmoothedTypicality, TrustModel
 from .typicality import TypicalityModel
 from .vectors import Embeddings
 
@@ -28,10 +28,11 @@ class ResponseScores(NamedTuple):
 
     ``duplicate_group`` (t,) numbers groups of near-duplicates; ``typicality`` (t,) is the share of
     these groups that are no more typically worded, ``trust`` (t,) the share that are no more
-    trusted. ``vetoed`` (e,) is 1 for each distinct exchange whose
-    response a judge excludes from draws, 0 for the others, and NaN where the judge failed; None
-    without a judge. ``fitted_count`` is the number of responses that the typicality model was
-    fitted on. ``trims`` has the parts of responses to leave out, None if the recipe does not trim.
+    trusted. ``vetoed`` (e,) is 1 for each distinct exchange whose response a judge excludes from
+    draws, 0 for the others, and NaN where the judge failed; None without a judge. ``fitted_count``
+    is the number of responses that the typicality model was fitted on. ``trims`` has the parts of
+    responses to leave out, None if the recipe does not trim. ``smoothed`` (t,) is the mean
+    typicality of the most similar other responses, None if trust does not depend on it.
     """
 
     typicality: Reals
@@ -40,6 +41,7 @@ class ResponseScores(NamedTuple):
     vetoed: Reals | None = None
     fitted_count: int = 0
     trims: Trims | None = None
+    smoothed: Reals | None = None
 
 
 def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recipe) -> Flags:
@@ -70,25 +72,32 @@ def score_responses(
 
     stored = stored_arrays(tools.store, TYPICALITY_KEY, ("typicality", "kind", "fitted"), compute)
     typicality, groups = stored["typicality"], stored["kind"]
-    trust, judge, vetoed = typicality, recipe.judge, None
+    trust, smoothed, judge, vetoed = typicality, None, recipe.judge, None
     if recipe.trust == "smoothed" and responses is not None:
-        trust = tools.store.array(
-            TRUST_KEY, partial(_smooth, layout, responses, typicality, groups, tools)
+        smoothed = tools.store.array(
+            SMOOTHED_KEY, partial(_smooth, layout, responses, typicality, groups, tools)
         )
+        trust = TrustModel(typicality, smoothed, groups).score(typicality, smoothed)
     if judge is not None:
         vetoed = tools.store.array(VETOES_KEY, partial(judge_vetoes, layout, judge, tools))
-    return ResponseScores(typicality, groups, trust, vetoed, int(stored["fitted"]))
+    return ResponseScores(typicality, groups, trust, vetoed, int(stored["fitted"]), None, smoothed)
 
 
 def _smooth(
     layout: CanonicalCorpus, responses: Embeddings, typicality: Reals, groups: Ints, tools: Tools
 ) -> Reals:
-    view = np.empty(len(typicality), np.int64)
-    view[layout.response] = layout.view
+    vectors = responses.vectors[response_views(layout)]
     with tools.progress.stage("trust", len(typicality)) as tick:
-        trust = compute_trust(responses.vectors[view], typicality, groups, tools)
+        smoothed = SmoothedTypicality(vectors, typicality, groups).compute(vectors, groups, tools)
         tick(len(typicality))
-    return trust
+    return smoothed
+
+
+def response_views(layout: CanonicalCorpus) -> Ints:
+    """The index of the view of each distinct response (t,)."""
+    view = np.empty(len(layout.responses), np.int64)
+    view[layout.response] = layout.view
+    return view
 
 
 def judge_vetoes(layout: CanonicalCorpus, judge: str, tools: Tools) -> Reals:

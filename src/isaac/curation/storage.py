@@ -25,8 +25,8 @@ ENCODERS_KEY = "texts/encoders"
 TYPICALITY_KEY = "vectors/wording"
 """Typicality and near-duplicate group of each distinct response."""
 
-TRUST_KEY = "vectors/trust"
-"""Trust in each distinct response."""
+SMOOTHED_KEY = "vectors/smoothed"
+"""Typicality of the responses most similar to each distinct response."""
 
 LANGUAGES_KEY = "texts/languages"
 """Language and script of each distinct context and response."""

@@ -25,17 +25,23 @@ Responses are in the order of their hashes, so the first ones are a fair sample.
 """
 
 
-def rank_groups(values: Reals, groups: Ints) -> Reals:
-    """The share (n,) of the groups of near-duplicates that have no higher value, in (0, 1].
+class GroupRanks:
+    """The ranks of values among the groups of near-duplicates of a corpus.
 
     ``values`` and ``groups`` have shape (n,). A group has the highest value of its members, and
     counts once, however often its text is repeated.
     """
-    _, numbers = np.unique(groups, return_inverse=True)
-    best = np.full(int(numbers.max(initial=-1)) + 1, -np.inf)
-    np.maximum.at(best, numbers.reshape(-1), values)
-    ranked = np.sort(best)
-    return np.asarray(np.searchsorted(ranked, values, side="right") / max(len(ranked), 1))
+
+    def __init__(self, values: Reals, groups: Ints) -> None:
+        _, numbers = np.unique(groups, return_inverse=True)
+        best = np.full(int(numbers.max(initial=-1)) + 1, -np.inf)
+        np.maximum.at(best, numbers.reshape(-1), values)
+        self.best = np.sort(best)
+
+    def rank(self, values: Reals) -> Reals:
+        """The share (m,) of the groups that have no higher value than each of ``values`` (m,)."""
+        below = np.searchsorted(self.best, values, side="right")
+        return np.asarray(below / max(len(self.best), 1))
 
 
 class SmoothedTypicality:
@@ -68,12 +74,30 @@ class SmoothedTypicality:
         return np.asarray(sums / np.maximum(counts, 1))
 
 
-def compute_trust(vectors: GridVectors, typicality: Reals, groups: Ints, tools: Tools) -> Reals:
-    """Compute the trust (t,) of distinct responses: the share of groups that rank no higher.
+class TrustModel:
+    """Trust in responses: the share of the corpus's groups of near-duplicates that rank no higher.
 
     Trust is the rank of the sum of two ranks: the typicality of the response's own wording, and the
-    mean typicality of its `SMOOTHING_NEIGHBORS` nearest other responses. ``vectors`` is (t, d),
-    ``typicality`` and ``groups`` (t,).
+    mean typicality of its `SMOOTHING_NEIGHBORS` nearest other responses. ``typicality``,
+    ``smoothed`` and ``groups`` (t,) are those of the corpus's distinct responses.
+    """
+
+    def __init__(self, typicality: Reals, smoothed: Reals, groups: Ints) -> None:
+        self._smoothed = GroupRanks(smoothed, groups)
+        self._sums = GroupRanks(self._add_ranks(typicality, smoothed), groups)
+
+    def score(self, typicality: Reals, smoothed: Reals) -> Reals:
+        """The trust (m,) in responses with this typicality (m,) and `SmoothedTypicality` (m,)."""
+        return self._sums.rank(self._add_ranks(typicality, smoothed))
+
+    def _add_ranks(self, typicality: Reals, smoothed: Reals) -> Reals:
+        return np.asarray(typicality + self._smoothed.rank(smoothed))
+
+
+def compute_trust(vectors: GridVectors, typicality: Reals, groups: Ints, tools: Tools) -> Reals:
+    """Compute the trust (t,) in the distinct responses of a corpus: see `TrustModel`.
+
+    ``vectors`` is (t, d), ``typicality`` and ``groups`` (t,).
     """
     smoothed = SmoothedTypicality(vectors, typicality, groups).compute(vectors, groups, tools)
-    return rank_groups(typicality + rank_groups(smoothed, groups), groups)
+    return TrustModel(typicality, smoothed, groups).score(typicality, smoothed)
