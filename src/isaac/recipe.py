@@ -27,6 +27,15 @@ View = Literal["whole", "opening", "residual"]
 Auto = Literal["auto"]
 Mode = Literal["selective", "resample", "filter", "pairs"]
 
+Trust = Literal["wording", "smoothed", "combined"]
+
+TRUST_SIGNALS: dict[Trust, tuple[str, ...]] = {
+    "wording": ("wording",),
+    "smoothed": ("wording", "similar"),
+    "combined": ("wording", "similar", "phrasing"),
+}
+"""The signals that each kind of trust adds up."""
+
 DEFAULT_BUDGETS: dict[Mode, float] = {
     "selective": 0.5,
     "resample": 0.8,
@@ -260,10 +269,11 @@ class Recipe(_Settings):
     )
 
     # Which rows are changed, and how.
-    trust: Literal["smoothed", "wording"] = Field(
-        default="smoothed",
-        description="how far to trust a response: by how typical its wording is (wording), or also "
-        "by how typical that of the most similar responses is (smoothed)",
+    trust: Trust = Field(
+        default="combined",
+        description="what shows which responses to trust: how typical their wording is (wording), "
+        "also that of the most similar responses (smoothed), and also their turns of phrase "
+        "(combined)",
     )
     mode: Mode | Auto = Field(
         default="auto",

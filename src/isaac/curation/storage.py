@@ -31,6 +31,9 @@ SMOOTHED_KEY = "vectors/smoothed"
 LANGUAGES_KEY = "texts/languages"
 """Language and script of each distinct context and response."""
 
+PHRASING_KEY = "vectors/phrasing"
+"""Phrasing of each distinct response."""
+
 FIT_KEY = "vectors/fit"
 """The arrays of `FitModel`."""
 

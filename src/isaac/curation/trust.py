@@ -1,12 +1,14 @@
-"""Trust: how far the wording of a response, and that of responses like it, is typical.
+"""Trust: how far several signals agree that a response is like others of the corpus.
 
-Typicality scores one text at a time, so it is noisy: a harmless sentence can be worded oddly. The
-typicality of the most similar other responses says whether *what is said* is common in the corpus.
-Trust adds the two ranks. Measured against labels, it halves the unsafe share of the rows at the top
-on most corpora (benchmarks/trust.py).
+Typicality scores one text at a time, so it is noisy: a harmless sentence can be worded oddly. Two
+more signals correct it: the typicality of the most similar other responses, which says whether
+*what is said* is common in the corpus, and phrasing, which tells typical turns of phrase from odd
+ones. Trust adds the ranks of all signals (benchmarks/trust.py measures it against labels).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -77,27 +79,19 @@ class SmoothedTypicality:
 class TrustModel:
     """Trust in responses: the share of the corpus's groups of near-duplicates that rank no higher.
 
-    Trust is the rank of the sum of two ranks: the typicality of the response's own wording, and the
-    mean typicality of its `SMOOTHING_NEIGHBORS` nearest other responses. ``typicality``,
-    ``smoothed`` and ``groups`` (t,) are those of the corpus's distinct responses.
+    Trust is the rank of the sum of the ranks of several signals. ``signals`` has the scores (t,) of
+    the corpus's distinct responses by each signal, higher for more trusted ones; ``groups`` (t,)
+    are their groups of near-duplicates.
     """
 
-    def __init__(self, typicality: Reals, smoothed: Reals, groups: Ints) -> None:
-        self._smoothed = GroupRanks(smoothed, groups)
-        self._sums = GroupRanks(self._add_ranks(typicality, smoothed), groups)
+    def __init__(self, signals: Mapping[str, Reals], groups: Ints) -> None:
+        self._ranks = {name: GroupRanks(scores, groups) for name, scores in signals.items()}
+        self._sums = GroupRanks(self._add_ranks(signals), groups)
 
-    def score(self, typicality: Reals, smoothed: Reals) -> Reals:
-        """The trust (m,) in responses with this typicality (m,) and `SmoothedTypicality` (m,)."""
-        return self._sums.rank(self._add_ranks(typicality, smoothed))
+    def score(self, signals: Mapping[str, Reals]) -> Reals:
+        """The trust (m,) in responses with these scores (m,) by each signal."""
+        return self._sums.rank(self._add_ranks(signals))
 
-    def _add_ranks(self, typicality: Reals, smoothed: Reals) -> Reals:
-        return np.asarray(typicality + self._smoothed.rank(smoothed))
-
-
-def compute_trust(vectors: GridVectors, typicality: Reals, groups: Ints, tools: Tools) -> Reals:
-    """Compute the trust (t,) in the distinct responses of a corpus: see `TrustModel`.
-
-    ``vectors`` is (t, d), ``typicality`` and ``groups`` (t,).
-    """
-    smoothed = SmoothedTypicality(vectors, typicality, groups).compute(vectors, groups, tools)
-    return TrustModel(typicality, smoothed, groups).score(typicality, smoothed)
+    def _add_ranks(self, signals: Mapping[str, Reals]) -> Reals:
+        ranks = [ranking.rank(signals[name]) for name, ranking in self._ranks.items()]
+        return np.asarray(np.sum(ranks, axis=0))

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..curation.canonical_order import CanonicalCorpus
 from ..curation.fit import PROTOTYPE_EXCHANGES, FitModel, center
-from ..curation.search.exact import find_neighbors_in_parallel
+from ..curation.search.exact import find_nearest_in_parallel
 from ..curation.typicality import tokenize
 from ..curation.vectors import GRID_STEPS, GridVectors
 from ..curation.word_overlap import WordModel
@@ -145,9 +145,9 @@ def _measure_similarities(
 def _measure_similarity(
     model: FitModel, vectors: GridVectors, prototypes: GridVectors, selves: Ints
 ) -> Reals:
-    near = find_neighbors_in_parallel(
+    near = find_nearest_in_parallel(
         vectors, prototypes, PROTOTYPE_EXCHANGES + 1, model.tools.threads
-    )
+    ).indices
     is_other = model.exchanges[near] != selves[:, None]
     is_other &= np.cumsum(is_other, axis=1) <= PROTOTYPE_EXCHANGES
     products = np.einsum(

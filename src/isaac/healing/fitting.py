@@ -23,7 +23,6 @@ from .offers import Offers
 from .sampler import Healed, RewriteRefusedError
 from .scoring import TrustScorer, compute_threshold, embed_like
 
-
 NO_SCORES = (None, None)
 """Typicality and trust of a response that is missing."""
 

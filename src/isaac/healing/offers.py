@@ -13,7 +13,7 @@ from ..curation.lineage import mark_least_trusted
 from ..curation.matching import BLOCK_ROWS, CANDIDATES, MAX_OVERLAP
 from ..curation.near_duplicates import are_near_duplicates
 from ..curation.response_scores import drawable_rows
-from ..curation.search.exact import find_neighbors_in_parallel
+from ..curation.search.exact import find_nearest_in_parallel
 from ..curation.values import find_values
 from ..curation.vectors import GridVectors
 from ..runtime.arrays import Ints
@@ -60,7 +60,8 @@ class Offers:
 
     def find_nearest(self, queries: GridVectors) -> Ints:
         """Find the offers (n, k) that may fit each query (n, q) best."""
-        return find_neighbors_in_parallel(queries, self.keys, CANDIDATES, self.model.tools.threads)
+        threads = self.model.tools.threads
+        return find_nearest_in_parallel(queries, self.keys, CANDIDATES, threads).indices
 
     def iter_fitting(
         self, exchange: tuple[str, str | None], query: GridVectors, near: Ints, min_fit: float

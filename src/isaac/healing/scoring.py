@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..curation.curate import Curation
-from ..curation.response_scores import response_views
+from ..curation.response_scores import fit_phrasing, response_views
+from ..curation.signals.phrasing import PhrasingModel
 from ..curation.trust import SmoothedTypicality, TrustModel
 from ..curation.typicality import TypicalityModel
 from ..curation.vectors import GridVectors, embed
@@ -50,39 +51,55 @@ class TypicalityScorer:
 
 
 class TrustScorer:
-    """Looks up typicality and trust of responses, or computes those of new ones."""
+    """Looks up typicality and trust of responses, or computes those of new ones.
+
+    The models of the signals are fitted when the first new response arrives.
+    """
 
     def __init__(self, curation: Curation) -> None:
-        scores, layout = curation.response_scores, curation.layout
-        self.layout, self.scores, self.tools = layout, scores, curation.tools
+        self.curation, self.scores = curation, curation.response_scores
+        self.signals = self.scores.signals or {"wording": self.scores.typicality}
+        self.model = TrustModel(self.signals, self.scores.duplicate_group)
         self.typicality = TypicalityScorer(curation)
-        self.model: TrustModel | None = None
-        if scores.smoothed is not None:
-            assert curation.responses is not None
-            groups = scores.duplicate_group
-            self.model = TrustModel(scores.typicality, scores.smoothed, groups)
-            vectors = curation.responses.vectors[response_views(layout)]
-            self.smoothing = SmoothedTypicality(vectors, scores.typicality, groups)
+        self.lock = threading.Lock()
+        self.smoothing: SmoothedTypicality | None = None
+        self.phrasing: PhrasingModel | None = None
 
     def score(self, responses: Sequence[str], vectors: GridVectors) -> list[tuple[float, float]]:
         """The typicality and the trust of each response (n,), given their vectors (n, d)."""
         typicality = self.typicality.score(responses)
-        trust = typicality.copy()
-        if self.model is not None:
-            smoothed = self._smooth(responses, vectors)
-            trust = self.model.score(typicality, smoothed)
+        find = self.curation.layout.responses.find
+        numbers = np.array([find(text) for text in responses], np.int64)
+        known, new = np.flatnonzero(numbers >= 0), np.flatnonzero(numbers < 0)
+        trust = np.empty(len(responses))
+        trust[known] = self.scores.trust[numbers[known]]
+        if len(new):
+            texts = [responses[place] for place in new.tolist()]
+            trust[new] = self._score_new(texts, typicality[new], vectors[new])
         return list(zip(typicality.tolist(), trust.tolist(), strict=True))
 
-    def _smooth(self, responses: Sequence[str], vectors: GridVectors) -> Reals:
-        """The typicality (n,) of the corpus's responses that are most similar to these."""
-        assert self.scores.smoothed is not None
-        numbers = np.array([self.layout.responses.find(text) for text in responses], np.int64)
-        smoothed = np.empty(len(responses))
-        known = numbers >= 0
-        smoothed[known] = self.scores.smoothed[numbers[known]]
-        no_group = np.full(int((~known).sum()), -1)
-        smoothed[~known] = self.smoothing.compute(vectors[~known], no_group, self.tools)
-        return smoothed
+    def _score_new(self, texts: list[str], typicality: Reals, vectors: GridVectors) -> Reals:
+        if len(self.signals) == 1:
+            return typicality
+        signals = {"wording": typicality}
+        smoothing, phrasing = self._fit_models()
+        if smoothing is not None:
+            no_group = np.full(len(texts), -1)
+            signals["similar"] = smoothing.compute(vectors, no_group, self.curation.tools)
+        if phrasing is not None:
+            signals["phrasing"] = phrasing.score(texts)
+        return self.model.score(signals)
+
+    def _fit_models(self) -> tuple[SmoothedTypicality | None, PhrasingModel | None]:
+        layout, groups = self.curation.layout, self.scores.duplicate_group
+        typicality, responses = self.scores.typicality, self.curation.responses
+        with self.lock:
+            if self.smoothing is None and "similar" in self.signals and responses is not None:
+                vectors = responses.vectors[response_views(layout)]
+                self.smoothing = SmoothedTypicality(vectors, typicality, groups)
+            if self.phrasing is None and "phrasing" in self.signals:
+                self.phrasing = fit_phrasing(layout, typicality, groups)
+        return self.smoothing, self.phrasing
 
 
 def compute_threshold(values: Reals, changed: int) -> float:

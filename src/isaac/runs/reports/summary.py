@@ -144,9 +144,11 @@ def _describe_method(curation: Curation, first: Any) -> list[str]:
 
 def _describe_trust(recipe: ResolvedRecipe) -> list[str]:
     """Describe in sentences what a curation without clusters did."""
-    signal = "their wording is"
-    if recipe.trust == "smoothed":
-        signal = "their wording, and that of the most similar responses, is"
+    signal = {
+        "wording": "their wording is",
+        "smoothed": "their wording, and that of the most similar responses, is",
+        "combined": "their wording, that of the most similar responses, and their phrasing are",
+    }[recipe.trust]
     share = f"{1 - recipe.share:.0%}"
     trusted = f"isaac trusted {share} of the rows, because {signal} typical; they are unchanged."
     rest = {
