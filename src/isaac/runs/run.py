@@ -32,7 +32,9 @@ from ..runtime.atomic_files import (
 from ..runtime.remote import Mirror, is_url
 from .disk_storage import DiskStorage
 
-OUTPUT_FILES = ("lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html")
+REPORT_FILES = ("report.json", "report.md", "report.html")
+"""The report of a finished run."""
+OUTPUT_FILES = ("lineage.parquet", "curated.jsonl", *REPORT_FILES)
 """Files of a finished run, besides its manifest."""
 INPUT_FILES = ("input.json", "corpus.parquet", "rejected.jsonl")
 """Files that reading the input writes."""
