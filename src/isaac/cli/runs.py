@@ -13,6 +13,7 @@ from ..recipe import (
     Recipe,
     read_yaml,
 )
+from ..runs.audit.label_log import list_label_files
 from ..runs.estimate import DryRun
 from ..runs.estimate import dry_run as run_dry
 from ..runs.export import ExportType
@@ -250,11 +251,17 @@ def redraw(
 ) -> None:
     """Draw again with other settings, without embedding or searching again.
 
-    Settings that you do not give keep the run's values. Redrawing in place removes the exports of
-    the old draw.
+    Settings that you do not give keep the run's values. Redrawing in place removes the exports and
+    the evaluation of the old draw, and keeps the labels of its audit.
     """
     with open_tools() as tools:
-        _print_run(redraw_run(Run(run), flags, out, tools), as_json=as_json)
+        redrawn = redraw_run(Run(run), flags, out, tools)
+    _print_run(redrawn, as_json=as_json)
+    if list_label_files(redrawn.path):
+        print_message(
+            "the labels of the audit are kept, and those of unchanged texts still count: "
+            f"isaac audit {redrawn.path}"
+        )
 
 
 @command
