@@ -64,7 +64,7 @@ def stored(run: Path, name: str = "you") -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def answers(run: Path, name: str = "you") -> list[tuple[int, str]]:
+def answers(run: Path, name: str = "you") -> list[tuple[int, str | None]]:
     """The answers in a label file: the number of the question, and the answer."""
     keys = [question.key for question in asked(run)]
     return [

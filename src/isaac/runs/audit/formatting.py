@@ -17,7 +17,11 @@ QUESTION_NAMES = {"label": "safe", "fits": "answers the message"}
 
 def format_audit(facts: Facts) -> str:
     """Format the result of an audit, given as the result of `AuditReport.as_json`."""
-    lines = [facts["sentence"], ""]
+    lines = [
+        facts["sentence"],
+        *([facts["answers_sentence"]] * bool(facts["answers_sentence"])),
+        "",
+    ]
     lines.append(f"  {'share of responses':<20} {'before':<24} {'after':<24} change, points")
     for name, title in (
         ("estimates", "unsafe"),
