@@ -51,7 +51,7 @@ def summarize(curation: Curation) -> dict[str, Any]:
         "dropped": actions["dropped"],
         "abstained": actions["abstained"],
         "told": _describe_method(curation, first),
-        "diagnosis": diagnose(curation)._asdict(),
+        "diagnosis": diagnose(curation).as_json(),
         "choice": _summarize_choice(curation),
         "most_repeated": _find_most_repeated(curation, first),
         "targets": lineage.num_rows,
