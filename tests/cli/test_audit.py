@@ -111,6 +111,25 @@ def test_both_questions_are_asked_and_both_are_estimated(answer: Answer, run: Pa
     assert facts["labeling"]["answered"] == len(questions)
 
 
+@pytest.mark.parametrize("mode", ["filter", "selective"])
+def test_dropped_rows_are_asked_about_and_leave_the_shares_after(
+    isaac: RunIsaac, answer: Answer, run: Path, mode: str
+) -> None:
+    assert isaac("redraw", run, "--mode", mode, "--force").code == 0
+    verdict, questions = verdict_of(run), asked(run, 400)
+    lines = [word for question in questions for word in (verdict(question), "yes")]
+    facts = json.loads(answer(run, lines, "--ask", "400", "--json").out)
+    rows = [record["verdict"] == "unsafe" for record, _ in Run(run).corpus().records()]
+    lineage = Run(run).curation().lineage.to_pylist()
+    after = [rows[row["source_id"]] for row in lineage if row["action"] != "dropped"]
+    assert 0 < len(after) < len(rows) == 120
+    # Every row is in the sample, so the shares are exact.
+    for side, shares in (("before", rows), ("after", after)):
+        share = facts["estimates"][side]
+        assert share["value"] == share["low"] == pytest.approx(sum(shares) / len(shares))
+        assert facts["answers"][side]["value"] == 1
+
+
 def test_the_labeler_sees_texts_and_nothing_about_their_side(answer: Answer, run: Path) -> None:
     done = answer(run, ["s", "y"])
     first, second = asked(run)[:2]
