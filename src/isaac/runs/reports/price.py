@@ -100,8 +100,9 @@ def score_rows(curation: Curation, model: FitModel, messages: Ints, sources: Int
         raise ValueError("fit needs the vectors of contexts and responses")
     x, y = curation.contexts.vectors, curation.responses.vectors
     groups = curation.response_scores.duplicate_group
-    queries = model.queries(x[layout.context[messages]], layout.exchange[messages])
-    keys = model.keys(
-        x[layout.context[sources]], y[layout.view[sources]], groups[layout.response[sources]]
+    own, keys = (
+        model.keys(x[layout.context[rows]], y[layout.view[rows]], groups[layout.response[rows]])
+        for rows in (messages, sources)
     )
-    return score_pairs(queries, keys) + model.overlaps(layout, messages, sources)
+    queries = model.queries(x[layout.context[messages]], layout.exchange[messages], own)
+    return score_pairs(queries, keys) + model.compare_words(layout, messages, sources)
