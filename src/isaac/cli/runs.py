@@ -321,3 +321,8 @@ def export(
             f"left out: {written.left_out:,} exchanges with tool calls, "
             "which this format cannot express"
         )
+    if written.masked:
+        print_message(
+            f"not curated: {written.masked:,} assistant messages, which have weight 0; "
+            "the dataset card says which trainers skip them"
+        )
