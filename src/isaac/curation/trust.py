@@ -26,10 +26,11 @@ Responses are in the order of their hashes, so the first ones are a fair sample.
 
 
 def rank_groups(values: Reals, groups: Ints) -> Reals:
-    """The share (n,) of the groups of near-duplicates that have no higher value, in (0, 1].
+    """The share (n,) of the groups of near-duplicates that have no higher value, in [0, 1].
 
     ``values`` and ``groups`` have shape (n,). A group has the highest value of its members, and
-    counts once, however often its text is repeated.
+    counts once, however often its text is repeated. The share is 0 only for a value below that of
+    every group, its own included.
     """
     _, numbers = np.unique(groups, return_inverse=True)
     best = np.full(int(numbers.max(initial=-1)) + 1, -np.inf)
