@@ -26,7 +26,9 @@ def labeled(exchanges: list[dict[str, str]]) -> list[dict[str, Any]]:
 @pytest.fixture
 def run(tmp_path: Path, exchanges: list[dict[str, str]]) -> Path:
     source = write_lines(tmp_path / "in.jsonl", labeled(exchanges))
-    recipe = Recipe(neighbors=30, reading=ReadingOptions(context="context", response="response"))
+    recipe = Recipe.redraw_most(
+        neighbors=30, reading=ReadingOptions(context="context", response="response")
+    )
     return curate_to(tmp_path / "run", source, recipe).path
 
 
@@ -198,7 +200,7 @@ def test_compare_shows_runs_side_by_side(
     curate_to(
         tmp_path / "other",
         other,
-        Recipe(reading=ReadingOptions(context="context", response="response")),
+        Recipe.redraw_most(reading=ReadingOptions(context="context", response="response")),
     )
     wrong = isaac("compare", run, tmp_path / "other")
     assert (wrong.code, "different corpora" in wrong.err) == (1, True)

@@ -20,8 +20,8 @@ MAX_SAMPLE = 500
 class Price(NamedTuple):
     """What a curation costs, measured without labels.
 
-    ``rows`` is the share of exchanges that are written, which in mode pairs are those that have a
-    pair. ``changed`` is the share whose response was replaced, and ``dropped`` the share that is
+    ``rows`` is the share of exchanges that are written; in mode pairs, those are the ones that have
+    a pair. ``changed`` is the share whose response was replaced, and ``dropped`` the share that is
     left out. ``fitting`` is the share of the replaced rows whose new response reaches the bound of
     `fit`, on a sample of at most `MAX_SAMPLE`; None if no row was replaced, or if fit cannot be
     measured. ``before`` is the share of the same rows whose own response reaches that bound.
