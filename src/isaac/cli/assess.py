@@ -74,10 +74,7 @@ def _format_measures(diagnosis: Diagnosis) -> list[str]:
         f"dropped: {price.dropped:.1%}"
     ]
     if price.fitting is not None:
-        lines.append(
-            f"replaced rows whose new response fits the message: {price.fitting:.1%} "
-            f"(their own fitted in {price.before:.1%})"
-        )
+        lines.append(f"replaced rows whose new response fits the message: {price.fitting:.1%}")
     if diagnosis.own_fits_best is not None:
         lines.append(
             f"rows whose own response fits best among those of similar messages: "

@@ -24,14 +24,13 @@ class Price(NamedTuple):
     a pair. ``changed`` is the share whose response was replaced, and ``dropped`` the share that is
     left out. ``fitting`` is the share of the replaced rows whose new response reaches the bound of
     `fit`, on a sample of at most `MAX_SAMPLE`; None if no row was replaced, or if fit cannot be
-    measured. ``before`` is the share of the same rows whose own response reaches that bound.
+    measured.
     """
 
     rows: float
     changed: float
     dropped: float
     fitting: float | None
-    before: float | None
 
 
 def measure_price(curation: Curation) -> Price:
@@ -40,7 +39,7 @@ def measure_price(curation: Curation) -> Price:
     actions = np.array(first.column("action").to_pylist())
     changed, dropped = (float((actions == name).mean()) for name in ("replaced", "dropped"))
     layout, model = curation.layout, curation.fit_model()
-    fitting = before = None
+    fitting = None
     # Rows in canonical order, as positions in the layout: the first ones are a fair sample.
     replaced = np.flatnonzero((actions == "replaced")[layout.ids])[:MAX_SAMPLE]
     if model is not None and len(replaced):
@@ -49,12 +48,11 @@ def measure_price(curation: Curation) -> Price:
         source = position[first.column("source_id").to_numpy()[layout.ids[replaced]]]
         bound = curation.recipe.fit_bound
         fitting = float((score_rows(curation, model, replaced, source) >= bound).mean())
-        before = float((score_rows(curation, model, replaced, replaced) >= bound).mean())
     written = round(1 - dropped, 6)
     if curation.recipe.mode == "pairs":
         paired = first.column("rejected_id").is_valid().to_numpy(zero_copy_only=False)
         written = float((paired | (actions == "replaced")).mean())
-    return Price(written, changed, dropped, fitting, before)
+    return Price(written, changed, dropped, fitting)
 
 
 BUDGETS = tuple(round(0.1 * step, 1) for step in range(1, 10))
