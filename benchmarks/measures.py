@@ -219,10 +219,8 @@ def rate_by_vectors(rows: LabeledRows, encoder: CachedEncoder, judge: PairJudge 
     contexts, responses = (
         normalize_vectors(encoder.encode(list(texts))) for texts in (rows.contexts, rows.responses)
     )
-    folds = number_texts(rows.contexts) % FOLDS
-    selector = ResponseSelector(
-        RowVectors(contexts, responses), number_texts(rows.responses), folds
-    )
+    numbers = number_texts(rows.contexts), number_texts(rows.responses)
+    selector = ResponseSelector(RowVectors(contexts, responses), *numbers)
 
     def answers(ids: Ints, sources: Ints) -> Reals:
         return selector.answers(ids, sources).astype(np.float64)

@@ -42,22 +42,24 @@ class ResponseSelector:
     have no advantage over new ones.
     """
 
-    def __init__(self, vectors: RowVectors, texts: Ints, folds: Ints) -> None:
+    def __init__(
+        self, vectors: RowVectors, contexts: Ints, texts: Ints, fitted: Ints | None = None
+    ) -> None:
         """Fit on the rows.
 
-        ``texts`` (n,) numbers the distinct responses. ``folds`` (n,) has the fold of each row, from
-        0 to `FOLDS` - 1; rows with one context should share a fold. Rows with fold -1 take no part
-        in the fit or among the random responses; only their responses are used.
+        ``contexts`` and ``texts`` (n,) number the distinct contexts and responses; rows with one
+        context share a fold. ``fitted`` are the rows to fit on, which are also the random
+        responses; by default all of them.
         """
-        fitted = np.flatnonzero(folds >= 0)
+        fitted = np.arange(len(texts)) if fitted is None else fitted
         self.contexts, self.responses = (
             _normalize(part.astype(np.float64) - part[fitted].mean(axis=0, dtype=np.float64))
             for part in vectors
         )
-        self.texts, self.folds = texts, folds
+        self.texts, self.folds = texts, contexts % FOLDS
         rng = np.random.default_rng(0)
         self.random_rows: Ints = rng.choice(fitted, (len(texts), RANDOM_RESPONSES))
-        self.weights = self._fit_without_folds()
+        self.weights = self._fit_without_folds(fitted)
 
     def answers(self, rows: Ints, sources: Ints) -> Flags:
         """Whether the response of row ``sources[j]`` answers the context of row ``rows[j]`` (m,).
@@ -66,9 +68,8 @@ class ResponseSelector:
         text. These are the same 100 rows for every response to the context.
         """
         answers = np.zeros(len(rows), bool)
-        folds = self.folds[rows]
-        source_folds = np.where(self.folds[sources] < 0, folds, self.folds[sources])
-        low, high = np.minimum(folds, source_folds), np.maximum(folds, source_folds)
+        low = np.minimum(self.folds[rows], self.folds[sources])
+        high = np.maximum(self.folds[rows], self.folds[sources])
         with single_threaded_blas():
             for pair, weights in self.weights.items():
                 members = np.flatnonzero((low == pair[0]) & (high == pair[1]))
@@ -88,7 +89,7 @@ class ResponseSelector:
         below = (differs & (scores < own[:, None])).sum(axis=1)
         return np.asarray((below >= MIN_RANK * differs.sum(axis=1)) & differs.any(axis=1))
 
-    def _fit_without_folds(self) -> dict[tuple[int, int], Reals]:
+    def _fit_without_folds(self, fitted: Ints) -> dict[tuple[int, int], Reals]:
         """Ridge weights (d, d) for each pair of folds left out; a pair may be one fold twice."""
         size = self.contexts.shape[1]
         # Sums over the rows of each fold of x x' and x y' (d, d).
@@ -96,7 +97,8 @@ class ResponseSelector:
         weights = {}
         with single_threaded_blas():
             for fold in range(FOLDS):
-                x, y = (part[self.folds == fold] for part in (self.contexts, self.responses))
+                members = fitted[self.folds[fitted] == fold]
+                x, y = self.contexts[members], self.responses[members]
                 grams[fold], crosses[fold] = x.T @ x, x.T @ y
             for low in range(FOLDS):
                 for high in range(low, FOLDS):

@@ -22,6 +22,7 @@ from ...runtime.arrays import Floats, Ints, Keys, Reals
 from ...runtime.concurrency import single_threaded_blas
 from ...text import make_printable, shorten, truncate
 from .diagnosis import diagnose
+from .written import find_written_rows, summarize_written
 
 MAX_EXAMPLES = 20
 """Maximum number of replaced rows that a report shows."""
@@ -50,6 +51,7 @@ def summarize(curation: Curation) -> dict[str, Any]:
         "replaced": actions["replaced"],
         "dropped": actions["dropped"],
         "abstained": actions["abstained"],
+        **summarize_written(curation, find_written_rows(curation, first))._asdict(),
         "told": _describe_method(curation, first),
         "diagnosis": diagnose(curation)._asdict(),
         "choice": _summarize_choice(curation),
