@@ -97,10 +97,12 @@ def test_the_judge_is_an_encoder_that_no_run_used(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(relevance, "find_minilm", lambda: None)
     assert load_judge({"hashing"}).name == "WordLlama"
     assert load_judge({"wordllama", "hashing"}) == Judge(OWN_VECTORS)
+    loaded: list[str] = []
     monkeypatch.setattr(relevance, "find_minilm", lambda: "folder")
-    monkeypatch.setattr(relevance, "load_encoder", lambda name: name)
-    assert load_judge({"wordllama"}) == Judge("MiniLM", "st:folder")
-    assert load_judge({"st:some/all-MiniLM-L6-v2"}) == Judge("WordLlama", "wordllama")
+    monkeypatch.setattr(relevance, "load_encoder", loaded.append)
+    assert load_judge({"wordllama"}).name == "MiniLM"
+    assert load_judge({"st:some/all-MiniLM-L6-v2"}).name == "WordLlama"
+    assert loaded == ["st:folder", "wordllama"]
 
 
 def test_the_table_names_the_vectors_that_measured(corpus: Corpus) -> None:
