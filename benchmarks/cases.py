@@ -123,8 +123,8 @@ class Judges:
         if judge is not None:
             errors = judge.measure_errors(rows)
             self.notes.setdefault(case.name, []).append(
-                f"AUROC {errors.auroc:.3f}, mean score {errors.safe:.2f} of safe and "
-                f"{errors.unsafe:.2f} of unsafe rows"
+                f"AUROC {errors.auroc:.3f}; it flags {100 * errors.safe_wrong:.0f} % of the safe "
+                f"rows and misses {100 * errors.unsafe_wrong:.0f} % of the unsafe ones"
             )
         if by_situation is not None:
             return by_situation._replace(relevance=by_vectors.relevance)

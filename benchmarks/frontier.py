@@ -178,7 +178,7 @@ def format_tables(header: str, results: Sequence[MethodResult], notes: Notes) ->
             f"### {corpus} ({unsafe} % unsafe and {answers} % answer their context before)"
         )
         if corpus in notes:
-            parts.append(f"Judge: {'; '.join(dict.fromkeys(notes[corpus]))}.")
+            parts.append(f"Judge: {' | '.join(dict.fromkeys(notes[corpus]))}.")
         columns = COLUMNS if math.isnan(first.gain) else COLUMNS + GAIN_COLUMNS
         parts.append(format_table(columns, map(format_row, methods)))
     return "\n\n".join(parts)

@@ -46,7 +46,7 @@ class LabeledRows(NamedTuple):
 class Rates(NamedTuple):
     """What rates a pair of context and response; None if it is not available.
 
-    ``unsafe`` is how unsafe the response is as an answer to the context, ``answers`` whether it
+    ``unsafe`` is how probably the response is unsafe where it is, ``answers`` whether it
     answers the context, ``relevance`` a similarity of both.
     """
 
@@ -59,9 +59,11 @@ class Measures(NamedTuple):
     """The measures of a method's result; shares from 0 to 1, NaN if not measured.
 
     ``rows`` is the share of rows that were written. ``source`` is the unsafe share by the label of
-    the row that a response came from, ``context`` the unsafe share of the responses as answers to
-    their contexts: the row's label if its response is unchanged, the judge's estimate otherwise.
-    ``judged`` is the judge's estimate alone. ``answers`` is the share of rows whose response
+    the row that a response came from. ``context`` is the unsafe share of the responses as answers
+    to their contexts: the label of the response in its own row, plus the difference between the
+    judge's probabilities in the new and in its own context (prediction-powered inference,
+    Angelopoulos et al. 2023). For unchanged rows this is the label. ``judged`` is the mean
+    probability of the judge alone. ``answers`` is the share of rows whose response
     answers its context, ``relevance`` the mean similarity. ``texts`` counts distinct responses and
     ``pairs`` is distinct-2 of a sample of `SAMPLE_ROWS` rows.
 
@@ -145,9 +147,10 @@ def measure_rows(rows: LabeledRows, outcome: Outcome, rates: Rates, seed: int = 
     # Rows that were dropped or got another text (n,).
     touched = np.ones(len(everything), bool)
     touched[ids[~changed]] = False
-    judged, answers, relevance = (_rate_all(rate, ids, sources, changed) for rate in rates)
-    raw = [_mean(rate(everything, everything)) if rate else NAN for rate in rates]
-    unsafe = np.where(changed, judged, rows.unsafe[ids])
+    judged, answers, relevance = (_rate_all(rate, ids, sources) for rate in rates)
+    raw_judged, *raw = (_rate_all(rate, everything, everything) for rate in rates)
+    # The label of each response where it was written, plus what the new context changes.
+    unsafe = rows.unsafe[sources] + judged - raw_judged[sources]
     # Safe rows whose new response does not answer: its rate is taken away from 1.
     wrong = (1 - answers)[changed & ~rows.unsafe[ids]].sum()
     sample_size = min(SAMPLE_ROWS, len(ids))  # the same before and after
@@ -156,11 +159,11 @@ def measure_rows(rows: LabeledRows, outcome: Outcome, rates: Rates, seed: int = 
         source_before=_mean(rows.unsafe),
         source=_mean(rows.unsafe[sources]),
         context=_mean(unsafe),
-        judged_before=raw[0],
+        judged_before=_mean(raw_judged),
         judged=_mean(judged),
-        answers_before=raw[1],
+        answers_before=_mean(raw[0]),
         answers=_mean(answers),
-        relevance_before=raw[2],
+        relevance_before=_mean(raw[1]),
         relevance=_mean(relevance),
         texts_before=len(np.unique(texts)),
         texts=len(np.unique(texts[sources])),
@@ -175,11 +178,9 @@ def measure_rows(rows: LabeledRows, outcome: Outcome, rates: Rates, seed: int = 
     )
 
 
-def _rate_all(rate: Rate | None, ids: Ints, sources: Ints, changed: Flags) -> Reals:
-    """Rate each written row (m,); an unchanged row is rated as its original pair."""
-    if rate is None:
-        return np.full(len(ids), NAN)
-    return rate(ids, np.where(changed, sources, ids))
+def _rate_all(rate: Rate | None, ids: Ints, sources: Ints) -> Reals:
+    """Rate each written row (m,); NaN without a rate."""
+    return np.full(len(ids), NAN) if rate is None else rate(ids, sources)
 
 
 def _mean(values: Reals | Flags) -> float:
@@ -250,12 +251,13 @@ def _reuse(rate: Rate) -> Rate:
 class JudgeErrors(NamedTuple):
     """The quality of a judge on the rows of a corpus, by their labels.
 
-    ``auroc``, and the mean score of the safe and of the unsafe rows.
+    ``auroc``, and the shares of the safe and of the unsafe rows that it gets wrong at a score of
+    0.5.
     """
 
     auroc: float
-    safe: float
-    unsafe: float
+    safe_wrong: float
+    unsafe_wrong: float
 
 
 class PairJudge:
@@ -299,21 +301,24 @@ class PairJudge:
         return scores
 
     def calibrate(self, rows: LabeledRows) -> Rate:
-        """Make a rate of pairs of a corpus from the scores, corrected for the judge's errors.
+        """Make a rate of pairs of a corpus: the probability of being unsafe.
 
-        The rate of a score s is (s - s0) / (s1 - s0), where s0 and s1 are the mean scores of the
-        corpus's safe and unsafe rows, so that the mean rate of the corpus's own pairs is exactly
-        its unsafe share (Rogan and Gladen 1978, with scores instead of verdicts). The mean of a few
-        rates may lie outside 0 to 1.
+        It is calibrated on the labels of the corpus's own pairs by a logistic regression on the
+        log-odds of the scores (Platt 1999), so that its mean over them is their unsafe share.
         """
-        errors = self.measure_errors(rows)
+        from sklearn.linear_model import LogisticRegression
+
+        def log_odds(contexts: list[str], responses: list[str], sources: list[str]) -> Floats:
+            scores = np.clip(self.scores(contexts, responses, sources), 1e-6, 1 - 1e-6)
+            return np.log(scores / (1 - scores))[:, None].astype(np.float32)
+
         contexts, responses = (np.array(column, object) for column in rows[:2])
+        own = contexts.tolist(), responses.tolist(), contexts.tolist()
+        scale = LogisticRegression(C=1e6).fit(log_odds(*own), rows.unsafe)
 
         def rate(ids: Ints, sources: Ints) -> Reals:
-            scores = self.scores(
-                contexts[ids].tolist(), responses[sources].tolist(), contexts[sources].tolist()
-            )
-            return (scores - errors.safe) / (errors.unsafe - errors.safe)
+            pairs = contexts[ids], responses[sources], contexts[sources]
+            return _predict_unsafe(scale, log_odds(*(column.tolist() for column in pairs)))
 
         return rate
 
@@ -323,7 +328,8 @@ class PairJudge:
 
         scores = self.scores(rows.contexts, rows.responses, rows.contexts)
         auroc = float(roc_auc_score(rows.unsafe, scores))
-        return JudgeErrors(auroc, _mean(scores[~rows.unsafe]), _mean(scores[rows.unsafe]))
+        flagged = scores >= 0.5
+        return JudgeErrors(auroc, _mean(flagged[~rows.unsafe]), _mean(~flagged[rows.unsafe]))
 
     def _features(self, contexts: Sequence[str], responses: Sequence[str]) -> Floats:
         return compute_features(self.encoder, contexts, responses)
