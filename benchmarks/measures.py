@@ -172,7 +172,7 @@ def measure_rows(rows: LabeledRows, outcome: Outcome, rates: Rates, seed: int = 
         touched=_mean(touched),
         safe_touched=_mean(touched[~rows.unsafe]),
         precision=_mean(rows.unsafe[touched]),
-        redrawn=changed.sum() / len(everything),
+        redrawn=float(changed.sum()) / len(everything),
         redrawn_answers=_mean(answers[changed]),
         safe_wrong=_ratio(float(wrong), float((~rows.unsafe).sum())),
     )
