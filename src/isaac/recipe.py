@@ -25,9 +25,24 @@ from .text import shorten
 Sharpening = Literal["adaptive", "figure", "max", "softmax", "proportional", "power", "uniform"]
 View = Literal["whole", "opening", "residual"]
 Auto = Literal["auto"]
+Mode = Literal["selective", "resample", "filter", "pairs"]
 
-DEFAULT_BUDGETS = {"resample": 0.8, "filter": 0.2, "pairs": 0.2}
-"""The default budget of each mode: the share of rows to change."""
+DEFAULT_BUDGETS: dict[Mode, float] = {
+    "selective": 0.5,
+    "resample": 0.8,
+    "filter": 0.5,
+    "pairs": 0.5,
+}
+"""The default budget of each mode: the share of rows not to trust."""
+
+DEFAULT_REPEATS: dict[Mode, int] = {"selective": 2, "resample": 8, "filter": 2, "pairs": 2}
+"""How many rows get the same response by default."""
+
+DEFAULT_MIN_FIT = {"wordllama": 2.3}
+"""The least fit of a drawn response, by the encoder of both texts (benchmarks/fit.py)."""
+
+OTHER_MIN_FIT = 2.6
+"""The least fit with any other encoder."""
 
 DRAW_FIELDS = frozenset(
     {
@@ -43,6 +58,7 @@ DRAW_FIELDS = frozenset(
         "relevance",
         "typicality",
         "repeats",
+        "min_fit",
         "keep",
         "seed",
     }
@@ -199,25 +215,35 @@ class Recipe(_Settings):
         ge=0,
         description="weight of how typical the wording of a response is in the draw; 0 ignores it",
     )
-    repeats: int = Field(
-        default=8,
-        ge=0,
-        description="draw a response for at most this many rows, unless none of a row's 64 best "
-        "candidates is left; 0 for no limit",
+    repeats: Annotated[int, Field(ge=0)] | Auto = Field(
+        default="auto",
+        description="draw a response for at most this many rows; 0 for no limit. In mode resample, "
+        "more rows get it if none of their 64 best candidates is left (auto: 8 resample, 2 others)",
+    )
+    min_fit: Annotated[float, Field(ge=0)] | Auto = Field(
+        default="auto",
+        description="least fit of a message and a response drawn for it, in the modes selective "
+        "and pairs (auto: 2.3 with wordllama, 2.6 with other encoders)",
     )
     targets: int = Field(
         default=1, ge=1, le=100, description="number of distinct responses to draw for each row"
     )
 
     # Which rows are changed, and how.
-    mode: Literal["resample", "filter", "pairs"] = Field(
-        default="resample",
-        description="what to do with the less typical rows: redraw them (resample), drop them "
-        "(filter), or pair each with a drawn response (pairs)",
+    trust: Literal["smoothed", "wording"] = Field(
+        default="smoothed",
+        description="how far to trust a response: by how typical its wording is (wording), or also "
+        "by how typical that of the most similar responses is (smoothed)",
+    )
+    mode: Mode | Auto = Field(
+        default="auto",
+        description="what to do with the least trusted rows: redraw those that a trusted response "
+        "fits and drop the rest (selective), redraw them all (resample), drop them all (filter), "
+        "or pair each with a trusted response that fits (pairs)",
     )
     budget: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
         default="auto",
-        description="share of rows to change, the least typical first; the others are kept "
+        description="share of rows not to trust, the least trusted first; the others are kept "
         f"(auto: {', '.join(f'{share} {mode}' for mode, share in DEFAULT_BUDGETS.items())})",
     )
     abstain: float = Field(
@@ -276,6 +302,11 @@ class Recipe(_Settings):
         return cls(**{**PAPER_SETTINGS, **changes})
 
     @classmethod
+    def redraw_most(cls, **changes: Any) -> Self:
+        """Redraw the least typical 80 % of rows freely, whether the new response fits or not."""
+        return cls(**{**REDRAW_MOST_SETTINGS, **changes})
+
+    @classmethod
     def dialogue(cls, **changes: Any) -> Self:
         """The settings for task-oriented dialogues: every turn, grouped by its dialogue acts."""
         return cls(**{**DIALOGUE_SETTINGS, **changes})
@@ -312,11 +343,13 @@ class Recipe(_Settings):
 
 
 class ResolvedRecipe(Recipe):
-    """A recipe whose neighbors, search, view and radius are chosen, not "auto".
+    """A recipe whose mode, neighbors, search, view and radius are chosen, not "auto".
 
-    ``budget`` may still be "auto"; `share` is the number it means.
+    ``budget``, ``repeats`` and ``min_fit`` may still be "auto"; `share`, `repeat_limit` and
+    `fit_bound` are the numbers they mean.
     """
 
+    mode: Mode = "selective"
     neighbors: int = 150
     search: Literal["exact", "ivf"] = "exact"
     view: View = "whole"
@@ -328,13 +361,39 @@ class ResolvedRecipe(Recipe):
         return DEFAULT_BUDGETS[self.mode] if self.budget == "auto" else self.budget
 
     @property
+    def repeat_limit(self) -> int:
+        """How many rows may get the same response, 0 for no limit."""
+        return DEFAULT_REPEATS[self.mode] if self.repeats == "auto" else self.repeats
+
+    @property
+    def fit_bound(self) -> float:
+        """The least fit of a message and a response drawn for it."""
+        if self.min_fit != "auto":
+            return self.min_fit
+        if self.context_encoder != self.response_encoder:
+            return OTHER_MIN_FIT
+        return DEFAULT_MIN_FIT.get(self.context_encoder, OTHER_MIN_FIT)
+
+    @property
+    def by_fit(self) -> bool:
+        """Whether rows get the response that fits best, not one that is drawn from clusters."""
+        return self.mode in ("selective", "pairs") and self.clusters != "text"
+
+    @property
+    def by_cluster(self) -> bool:
+        """Whether rows get a response that is drawn from the clusters of their neighborhood."""
+        return self.mode != "filter" and not self.by_fit
+
+    @property
     def weighted(self) -> bool:
         """Whether some responses of a cluster are likelier to be drawn than others."""
-        by_weight = self.relevance > 0 or self.typicality > 0 or self.repeats > 0
+        by_weight = self.relevance > 0 or self.typicality > 0 or self.repeat_limit > 0
         return by_weight or self.candidates < 1 or self.judge is not None
 
 
 PAPER_SETTINGS: dict[str, Any] = {
+    "mode": "resample",
+    "trust": "wording",
     "candidates": 1.0,
     "neighbors": 150,
     "view": "whole",
@@ -352,10 +411,22 @@ PAPER_SETTINGS: dict[str, Any] = {
 }
 """What the paper's settings change in the defaults."""
 
+REDRAW_MOST_SETTINGS: dict[str, Any] = {"mode": "resample", "trust": "wording"}
+"""Redraw the least typical 80 % of rows freely, as isaac did by default before mode selective."""
+
+NAMED_RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": PAPER_SETTINGS,
+    "redraw-most": REDRAW_MOST_SETTINGS,
+}
+"""Recipes by name: the settings that each changes in the defaults."""
+
 DIALOGUE_SETTINGS: dict[str, Any] = {
     "group_by": "act",
     "turns": "all",
     "clusters": "text",
+    "mode": "resample",
+    "trust": "wording",
     "trim": True,
     "budget": 0.0,
 }

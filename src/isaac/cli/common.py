@@ -31,6 +31,15 @@ app = typer.Typer(
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+NOT_APPLICABLE = 3
+"""The exit code if the method does not apply to the corpus."""
+
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="write the curated corpus even if the method does not apply to the corpus"
+    ),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="number of items to process at a time; default: all cores")
 ]

@@ -8,11 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..corpus.records import dumps
-from ..recipe import (
-    DRAW_FIELDS,
-    Recipe,
-    read_yaml,
-)
+from ..recipe import DRAW_FIELDS, NAMED_RECIPES, Recipe
 from ..runs.estimate import DryRun
 from ..runs.estimate import dry_run as run_dry
 from ..runs.export import ExportType
@@ -24,9 +20,11 @@ from ..runs.run import Run
 from ..runtime.progress import MessageProgress
 from ..text import make_printable, shorten
 from .common import (
+    NOT_APPLICABLE,
     Address,
     AsJson,
     EngineName,
+    Force,
     RunPath,
     Workers,
     command,
@@ -55,11 +53,15 @@ def curate(
             help="encoder of both texts: wordllama, hashing, st:MODEL, openai:MODEL@URL",
         ),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="YAML file with recipe fields")] = None,
-    paper: Annotated[
-        bool,
-        typer.Option("--paper", help="start from the paper's settings instead of the defaults"),
-    ] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help=f"settings to start from: {', '.join(NAMED_RECIPES)}, or a YAML file with recipe "
+            "fields",
+        ),
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="short for --recipe paper")] = False,
     workers: Workers = None,
     engine: EngineName = "local",
     address: Address = None,
@@ -69,19 +71,24 @@ def curate(
             "--dry-run", help="show what would be read and how long it would take; write nothing"
         ),
     ] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Curate a corpus: write a run folder with its report.
+
+    If the method does not apply to the corpus, no curated corpus is written, and the exit code
+    is 3.
 
     After an interruption, the same command on the same folder resumes where it stopped. Flags
     override the recipe file. Task-oriented dialogues need --format (multiwoz21, multiwoz22, sgd,
     dialogue and others), which also selects the settings for dialogues: they remove the irrelevant
     parts of a turn.
     """
-    settings = read_yaml(recipe) if recipe else {}
+    if paper and recipe not in (None, "paper"):
+        raise typer.BadParameter("--paper and --recipe exclude each other; give one of them")
     if encoder is not None:
-        settings |= {"context_encoder": encoder, "response_encoder": encoder}
-    chosen = choose_recipe(settings | flags, paper=paper)
+        flags = {"context_encoder": encoder, "response_encoder": encoder} | flags
+    chosen = choose_recipe(flags, "paper" if paper else recipe)
     if dry_run:
         planned = run_dry(source, chosen, MessageProgress())
         print_output(dumps(planned.as_json()) if as_json else _format_dry_run(planned))
@@ -89,8 +96,15 @@ def curate(
     if out is None:
         raise typer.BadParameter("name the run folder: -o RUN")
     with open_tools(workers, engine, address) as tools:
-        run = curate_to(out, source, chosen, tools)
+        run = curate_to(out, source, chosen, tools, force=force)
     _print_run(run, as_json=as_json)
+    _exit_if_refused(run)
+
+
+def _exit_if_refused(run: Run) -> None:
+    """Exit with the code of a method that does not apply if the run has no curated corpus."""
+    if run.refused:
+        raise typer.Exit(NOT_APPLICABLE)
 
 
 def _format_dry_run(planned: DryRun) -> str:
@@ -122,6 +136,8 @@ def _print_run(run: Run, *, as_json: bool) -> None:
                     "run": run.location("").rstrip("/"),
                     **facts,
                     "rejected": summary["rejected"]["count"],
+                    "mode": summary["recipe"]["mode"],
+                    "refused": summary["refused"],
                     "verdict": summary["diagnosis"]["verdict"],
                     "reasons": summary["diagnosis"]["reasons"],
                     "notes": summary["notes"],
@@ -130,6 +146,7 @@ def _print_run(run: Run, *, as_json: bool) -> None:
             )
         )
         return
+    print_output(_format_verdict(summary))
     print_output(
         f"{summary['exchanges']:,} exchanges: {summary['kept']:,} kept, "
         f"{summary['replaced']:,} replaced"
@@ -143,17 +160,29 @@ def _print_run(run: Run, *, as_json: bool) -> None:
     )
     for reason in (summary["choice"] or {"reasons": []})["reasons"]:
         print_output(f"chosen from the corpus: {reason}")
-    diagnosis = summary["diagnosis"]
-    verdicts = {
-        "applies": "the method applies",
-        "doubtful": "it is doubtful whether the method applies",
-        "does not apply": "the method does NOT apply",
-    }
-    print_output(f"{verdicts[diagnosis['verdict']]}: {'; '.join(diagnosis['reasons'])}")
     for note in summary["notes"]:
         print_output(f"note: {note}")
-    print_output(f"curated corpus: {run.location('curated.jsonl')}")
+    if not summary["refused"]:
+        print_output(f"curated corpus: {run.location('curated.jsonl')}")
+        if summary["dropped"]:
+            print_output(f"untrusted rows: {run.location('untrusted.jsonl')}")
     print_output(f"report:         {run.location('report.html')}")
+
+
+VERDICTS = {
+    "applies": "the method applies",
+    "of little use": "of little use here",
+    "doubtful": "it is doubtful whether the method applies",
+    "does not apply": "the method does NOT apply",
+}
+
+
+def _format_verdict(summary: dict[str, Any]) -> str:
+    diagnosis = summary["diagnosis"]
+    verdict = f"{VERDICTS[diagnosis['verdict']]}: {'; '.join(diagnosis['reasons'])}"
+    if not summary["refused"]:
+        return verdict
+    return f"{verdict}. No curated corpus was written; to write it all the same, add --force"
 
 
 @command
@@ -276,6 +305,7 @@ def redraw(
         Path | None,
         typer.Option("-o", "--out", help="new run folder; default: redraw in place"),
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw again with other settings, without embedding or searching again.
@@ -284,7 +314,9 @@ def redraw(
     the old draw.
     """
     with open_tools() as tools:
-        _print_run(redraw_run(Run(run), flags, out, tools), as_json=as_json)
+        redrawn = redraw_run(Run(run), flags, out, tools, force=force)
+    _print_run(redrawn, as_json=as_json)
+    _exit_if_refused(redrawn)
 
 
 @command

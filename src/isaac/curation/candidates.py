@@ -279,10 +279,10 @@ def draw_weighted(
     results = []
     for target in range(recipe.targets):
         result = DrawsWithOdds.empty(count)
-        left, is_last = np.flatnonzero(needs_draw), not recipe.repeats
+        left, is_last = np.flatnonzero(needs_draw), not recipe.repeat_limit
         for attempt in itertools.count():
             # In the last round nothing is closed: the remaining rows may exceed the bound.
-            closed = np.zeros(len(used), bool) if is_last else used >= recipe.repeats
+            closed = np.zeros(len(used), bool) if is_last else used >= recipe.repeat_limit
             sampling_round = SamplingRound(
                 candidates,
                 prices,
@@ -296,7 +296,7 @@ def draw_weighted(
             sampled = _sample_in_blocks(sampling_round, left, tools.threads)
             groups, has_candidate = sampled.duplicate_group, sampled.has_candidate
             # Keep the draws within the bound, counting the earlier rows of this round.
-            within = used[groups] + _count_earlier(groups, has_candidate) < recipe.repeats
+            within = used[groups] + _count_earlier(groups, has_candidate) < recipe.repeat_limit
             keep = has_candidate & (is_last | within)
             kept = SampledCandidates(*(part[keep] for part in sampled))
             result.draws.rank[left[keep]] = kept.rank

@@ -19,8 +19,10 @@ from .canonical_order import CanonicalCorpus
 from .dialogue.induced_acts import with_induced_acts
 from .dialogue.trimming import trim_responses
 from .embedding import canonicalize_for, embed_all, texts_to_embed
+from .fit import FitModel, fit_corpus
 from .hyperparameters import SelectedSettings, select_hyperparameters
-from .lineage import CorpusDecisions, decide_corpus
+from .lineage import CorpusDecisions, DrawModels, decide_corpus
+from .policy import Policy, choose_policy
 from .relevance import Relevance
 from .resources import Tools
 from .response_scores import ResponseScores, drawable_rows, score_responses
@@ -35,9 +37,9 @@ class Curation:
 
     Rows in ``neighborhoods`` are rows of ``layout``, the corpus in canonical order. ``compared`` is
     what responses are compared by. ``choice`` has the settings that were chosen from the corpus,
-    None if the recipe left nothing open. ``stored_lineage`` is the lineage if it was read from
-    disk. `curate` returns a curation whose draws are done; `prepare` returns one that draws when
-    you call `decide`.
+    None if the recipe left nothing open; ``policy`` is what the mode depends on. ``stored_lineage``
+    is the lineage if it was read from disk. `curate` returns a curation whose draws are done;
+    `prepare` returns one that draws when you call `decide`.
     """
 
     corpus: Corpus
@@ -49,6 +51,7 @@ class Curation:
     compared: ComparedResponses
     neighborhoods: Neighborhoods
     choice: SelectedSettings | None
+    policy: Policy
     tools: Tools
     stored_lineage: pa.Table | None = None
 
@@ -75,16 +78,31 @@ class Curation:
         """
         return self._relevance
 
+    def fit_model(self) -> FitModel | None:
+        """Fit the model of which responses answer which messages; a second call costs nothing.
+
+        None if there are no vectors.
+        """
+        return self._fit_model
+
     @cached_property
     def _decisions(self) -> CorpusDecisions:
-        return decide_corpus(
-            self.layout,
-            self.neighborhoods,
-            self.response_scores,
-            self.fit_relevance(),
-            self.recipe,
-            self.tools,
+        by_fit = self.recipe.by_fit
+        models = DrawModels(
+            self.fit_relevance() if self.recipe.by_cluster else None,
+            self.fit_model() if by_fit else None,
+            self.contexts,
+            self.responses,
         )
+        neighborhoods, scores = self.neighborhoods, self.response_scores
+        return decide_corpus(self.layout, neighborhoods, scores, models, self.recipe, self.tools)
+
+    @cached_property
+    def _fit_model(self) -> FitModel | None:
+        if self.contexts is None or self.responses is None:
+            return None
+        groups = self.response_scores.duplicate_group
+        return fit_corpus(self.layout, self.contexts, self.responses, groups, self.tools)
 
     @cached_property
     def _relevance(self) -> Relevance | None:
@@ -173,8 +191,8 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
         for name, encoder, texts in texts_to_embed(layout, recipe)
     }
     contexts, responses = embedded.get("contexts"), embedded.get("responses")
-    # Typicality, near-duplicates, vetoes and trims of each distinct response.
-    scores = score_responses(layout, recipe.judge, tools)
+    # Typicality, trust, near-duplicates, vetoes and trims of each distinct response.
+    scores = score_responses(layout, responses, recipe, tools)
     if recipe.trim:
         encoder = tools.encoder(recipe.response_encoder)
         trims = trim_responses(corpus, layout, encoder, tools.store, tools.progress)
@@ -182,7 +200,10 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
     if not drawable_rows(layout, scores, recipe).any():
         raise CorpusError(f"judge '{recipe.judge}' vetoed every response that could be drawn")
     # "auto" settings, then each row's neighborhood and the clusters of its responses.
-    resolved, choice = select_hyperparameters(layout, contexts, responses, scores, recipe, tools)
+    policy = choose_policy(layout, contexts, responses, scores, recipe, tools)
+    resolved, choice = select_hyperparameters(
+        layout, contexts, responses, scores, recipe, policy, tools
+    )
     compared = apply_view(layout, contexts, responses, scores, resolved, tools)
     drawable = drawable_rows(layout, scores, resolved)
     neighborhoods = find_clusters(layout, contexts, compared, drawable, resolved, tools)
@@ -196,6 +217,7 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
         compared,
         neighborhoods,
         choice,
+        policy,
         tools,
     )
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..recipe import Recipe, ResolvedRecipe, View
+from ..recipe import Mode, Recipe, ResolvedRecipe, View
 from ..runtime.arrays import Ints, Reals
 from ..runtime.concurrency import single_threaded_blas
 from .canonical_order import CanonicalCorpus
@@ -25,6 +25,7 @@ from .neighborhoods import (
     build_context_index,
     cluster_neighborhoods,
 )
+from .policy import Policy
 from .resources import Tools
 from .response_scores import ResponseScores, drawable_rows
 from .search.exact import group_rows
@@ -66,6 +67,7 @@ class Trial(NamedTuple):
 class SelectedSettings(NamedTuple):
     """The settings of a resolved recipe, with the trials and the reasons behind the chosen ones."""
 
+    mode: Mode
     neighbors: int
     view: View
     radius: float
@@ -79,11 +81,14 @@ def select_hyperparameters(
     responses: Embeddings | None,
     scores: ResponseScores,
     recipe: Recipe,
+    policy: Policy,
     tools: Tools,
 ) -> tuple[ResolvedRecipe, SelectedSettings | None]:
     """Resolve what a recipe leaves open; the settings are None if nothing had to be chosen."""
     reasons = []
-    values = recipe.model_dump()
+    values = recipe.model_dump() | {"mode": policy.mode}
+    if recipe.mode == "auto":
+        reasons.append(f"mode {policy.mode}: {policy.reason}")
     drawable = drawable_rows(layout, scores, recipe)
     if recipe.search == "auto":
         searched = len(np.unique(layout.context[drawable]))
@@ -108,7 +113,7 @@ def select_hyperparameters(
     resolved = ResolvedRecipe.of(values)
     if not reasons:
         return resolved, None
-    settings = (resolved.neighbors, resolved.view, resolved.radius)
+    settings = (resolved.mode, resolved.neighbors, resolved.view, resolved.radius)
     return resolved, SelectedSettings(*settings, trials, reasons)
 
 

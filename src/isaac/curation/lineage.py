@@ -23,21 +23,24 @@ from .candidates import (
 from .canonical_order import CanonicalCorpus
 from .clusters import Clusters
 from .dialogue.trimming import IRRELEVANT, TRIMMED
+from .fit import FitModel
+from .matching import MatchInputs, match_rows
 from .relevance import Relevance
 from .resources import Tools
 from .response_scores import ResponseScores, drawable_rows
-from .sampling import ResponsePool, draw
+from .sampling import ResponsePool, RowDraws, draw
 from .search.exact import group_rows
 from .shards import Neighborhoods, Shard
 from .sharpening import ClusterOdds, cluster_odds, largest_sizes, preserves_rank_order
 from .unique_texts import UniqueTexts
+from .vectors import Embeddings
 
 ACTIONS = ("kept", "replaced", "dropped", "abstained")
 """What happens to a row.
 
-Its response is kept, because it is typical or was itself drawn; or replaced by another one, or by
-what trimming leaves of it; or the row is dropped; or it abstains: its response stays because its
-neighborhood has nothing to draw from.
+Its response is kept, because it is trusted or was itself drawn; or replaced by another one, or by
+what trimming leaves of it; or the row is dropped; or it abstains: its response stays because there
+is nothing to draw.
 """
 
 LINEAGE_SCHEMA = pa.schema(
@@ -55,15 +58,19 @@ LINEAGE_SCHEMA = pa.schema(
         "sharpness": pa.float64(),
         "probability": pa.float64(),
         "typicality": pa.float64(),
+        "trust": pa.float64(),
+        "fit": pa.float64(),
     }
 )
 """One row for each exchange and target, in order of id.
 
 ``source_id`` is the exchange that the response came from. ``rank`` (from 1) and ``cluster_size``
-are those of the cluster that it was drawn from, or is in if nothing was drawn; ``probability`` is
-the odds of that cluster, 1 if nothing was drawn. ``own_rank`` is the rank of the row's own
-response, ``typicality`` the share of the corpus's responses that are worded no more typically than
-it. Sizes count near-duplicates once if the recipe does.
+are those of the cluster that it was drawn from, or is in if nothing was drawn; both are 0 if it was
+drawn because it fits, from no cluster. ``probability`` is the odds of the cluster, else 1.
+``own_rank`` is the rank of the row's own response, ``typicality`` the share of the corpus's
+responses that are worded no more typically than it, ``trust`` the share that are no more trusted.
+``fit`` is how well a response that was drawn because it fits does fit, else null. Sizes count
+near-duplicates once if the recipe does.
 """
 
 
@@ -101,6 +108,19 @@ class NeighborhoodStats(NamedTuple):
 
 MAX_RANKS = 10
 """Largest clusters whose counts are in the statistics."""
+
+
+class DrawModels(NamedTuple):
+    """The models that draws depend on; each is None if the recipe does not need it.
+
+    ``relevance`` weighs draws from clusters. ``fit``, with the vectors of contexts and responses,
+    finds the responses that fit best.
+    """
+
+    relevance: Relevance | None = None
+    fit: FitModel | None = None
+    contexts: Embeddings | None = None
+    responses: Embeddings | None = None
 
 
 class LineageInputs(NamedTuple):
@@ -148,7 +168,7 @@ def decide_corpus(
     layout: CanonicalCorpus,
     neighborhoods: Neighborhoods,
     scores: ResponseScores,
-    relevance: Relevance | None,
+    models: DrawModels,
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> CorpusDecisions:
@@ -156,11 +176,12 @@ def decide_corpus(
     count, total = len(layout.ids), len(neighborhoods)
     stats = NeighborhoodStats.allocate(total)
     own_rank, own_size = np.zeros((2, count), np.int64)
-    targets = 0 if recipe.weighted else recipe.targets
+    is_weighted = recipe.by_cluster and recipe.weighted
+    targets = recipe.targets if recipe.by_cluster and not is_weighted else 0
     draws = [DrawsWithOdds.empty(count) for _ in range(targets)]
-    candidates = _allocate_candidates(layout, recipe, tools) if recipe.weighted else None
+    candidates = _allocate_candidates(layout, recipe, tools) if is_weighted else None
     with tools.progress.stage("draw", total) as tick:
-        inputs = _collect_inputs(layout, scores, relevance, recipe)
+        inputs = _collect_inputs(layout, scores, models.relevance, recipe)
         for number, part in enumerate(tools.engine.map(decide_shard, neighborhoods, inputs)):
             shard = neighborhoods.numbers(number)
             for whole, values in zip(stats, part.neighborhood_stats, strict=True):
@@ -179,18 +200,53 @@ def decide_corpus(
         needs_draw = actions.needs_draw
         rows_per_exchange = np.bincount(layout.exchange[needs_draw], minlength=len(layout.first))
         draw_counts = rows_per_exchange * recipe.targets
-        prices = capacity_prices(candidates, groups, draw_counts, recipe.repeats, tools)
+        prices = capacity_prices(candidates, groups, draw_counts, recipe.repeat_limit, tools)
         draws = draw_weighted(candidates, prices, layout, groups, needs_draw, recipe, tools)
-    trimmed = np.zeros(count, bool)
-    if scores.trims is not None:
-        trimmed = (scores.trims.action == TRIMMED)[layout.response]
-    own = OwnCluster(own_rank, own_size, scores.typicality[layout.response], trimmed)
     with tools.progress.stage("lineage", total) as tick:
         ranks = [target.draws.rank for target in draws]
         sizes = _find_cluster_sizes(neighborhoods, inputs.rows, ranks, tick)
-        sized_draws = list(zip(draws, sizes, strict=True))
-        lineage = _build_lineage(layout, stats, own, actions, sized_draws, recipe)
-    return CorpusDecisions(lineage, stats)
+        nothing = np.full(count, np.nan)
+        targeted = [Target(*draw, size, nothing) for draw, size in zip(draws, sizes, strict=True)]
+    if not recipe.by_cluster:
+        targeted = _match_targets(layout, scores, models, actions, recipe, tools)
+    trimmed = np.zeros(count, bool)
+    if scores.trims is not None:
+        trimmed = (scores.trims.action == TRIMMED)[layout.response]
+    own = OwnResponse(own_rank, own_size, scores, trimmed)
+    return CorpusDecisions(_build_lineage(layout, stats, own, actions, targeted, recipe), stats)
+
+
+def _match_targets(
+    layout: CanonicalCorpus,
+    scores: ResponseScores,
+    models: DrawModels,
+    actions: RowActions,
+    recipe: ResolvedRecipe,
+    tools: Tools,
+) -> list[Target]:
+    """The targets of rows in a mode that draws from no clusters: what fits best, or nothing."""
+    count = len(layout.ids)
+    no_rank = RowDraws(np.full(count, -1), np.full(count, -1))
+    probability, size = np.ones(count), np.zeros(count, np.int64)
+    if models.fit is None or models.contexts is None or models.responses is None:
+        return [Target(no_rank, probability, size, np.full(count, np.nan))]
+    inputs = MatchInputs(
+        layout,
+        models.fit,
+        models.contexts,
+        models.responses,
+        scores.duplicate_group,
+        scores.trust,
+        actions.needs_draw,
+        actions.stays & drawable_rows(layout, scores, recipe),
+        recipe,
+        tools,
+    )
+    matches = match_rows(inputs)
+    return [
+        Target(no_rank._replace(source=source), probability, size, fit)
+        for source, fit in zip(matches.sources, matches.fits, strict=True)
+    ]
 
 
 def _allocate_candidates(
@@ -213,7 +269,7 @@ def _collect_inputs(
     """Collect what every shard needs; the texts stay out, as inputs may go to other machines."""
     no_texts = UniqueTexts.of([])
     neighborhood = layout.row_neighborhoods(recipe)
-    weights = recipe.typicality * scores.typicality[layout.response]
+    weights = recipe.typicality * scores.trust[layout.response]
     return LineageInputs(
         layout._replace(contexts=no_texts, responses=no_texts, views=no_texts),
         recipe.reading.group_by is not None,
@@ -235,14 +291,14 @@ def decide_shard(inputs: LineageInputs, shard: Shard) -> ShardDecisions:
     place = np.repeat(np.arange(len(numbers)), rows.lengths)
     own_rank, own_size = find_own_clusters(layout, clusters, rows.values, place, inputs.grouped)
     candidates, draws = None, []
-    if recipe.weighted:
+    if recipe.by_cluster and recipe.weighted:
         query = ExchangeQuery(
             np.repeat(np.arange(len(numbers)), exchanges.lengths),
             layout.context[layout.first[exchanges.values]],
         )
         weights, relevance = inputs.typicality_weights, inputs.relevance
         candidates = find_candidates(query, clusters, sharpened, weights, relevance, recipe)
-    else:
+    elif recipe.by_cluster:
         pool = ResponsePool(
             sharpened.odds[place],
             sharpened.rows[place],
@@ -283,16 +339,29 @@ def _find_cluster_sizes(
     return sizes
 
 
-class OwnCluster(NamedTuple):
+class OwnResponse(NamedTuple):
     """The original response of each row (n,).
 
-    The rank and the count of its cluster, its typicality, and whether trimming removes parts of it.
+    ``rank`` and ``size`` are those of its cluster; ``trimmed`` is whether trimming removes parts of
+    it.
     """
 
     rank: Ints
     size: Ints
-    typicality: Reals
+    scores: ResponseScores
     trimmed: Flags
+
+
+class Target(NamedTuple):
+    """One target of every row (n,): what was drawn, from how large a cluster, how well it fits.
+
+    ``draws`` has rank -1 where a response was drawn from no cluster, and source -1 where none was.
+    """
+
+    draws: RowDraws
+    probability: Reals
+    size: Ints
+    fit: Reals
 
 
 class RowActions(NamedTuple):
@@ -310,10 +379,14 @@ def _decide_rows(
     recipe: ResolvedRecipe,
 ) -> RowActions:
     neighborhood = layout.row_neighborhoods(recipe)
-    typicality = scores.typicality[layout.response]
+    trust = scores.trust[layout.response]
     head, total = stats.head[neighborhood], stats.total[neighborhood]
-    # All but the least typical rows stay; with `keep`, so do those in a head cluster of several.
-    stays = ~mark_least_typical(typicality, round(recipe.share * len(typicality)))
+    # All but the least trusted rows stay; with `keep`, so do those in a head cluster of several.
+    stays = ~mark_least_trusted(trust, round(recipe.share * len(trust)))
+    if recipe.by_fit:
+        if scores.vetoed is not None:
+            stays &= (scores.vetoed != 1)[layout.exchange]
+        return RowActions(stays, ~stays)
     stays |= (own_rank == 0) & (head > 1) & recipe.keep
     if scores.trims is not None:
         stays &= (scores.trims.action != IRRELEVANT)[layout.response]
@@ -326,14 +399,14 @@ def _decide_rows(
 def _build_lineage(
     layout: CanonicalCorpus,
     stats: NeighborhoodStats,
-    own: OwnCluster,
+    own: OwnResponse,
     actions: RowActions,
-    sized_draws: list[tuple[DrawsWithOdds, Ints]],
+    targets: list[Target],
     recipe: ResolvedRecipe,
 ) -> pa.Table:
     neighborhood = layout.row_neighborhoods(recipe)
     tables = []
-    for target, ((draws, probability), size) in enumerate(sized_draws):
+    for target, (draws, probability, size, fit) in enumerate(targets):
         is_drawn = actions.needs_draw & (draws.source >= 0)
         # A row has its first target in any case, and a further one only if it was drawn.
         rows = np.flatnonzero(is_drawn) if target else np.arange(len(layout.ids))
@@ -343,9 +416,8 @@ def _build_lineage(
         action = np.where(same, ACTIONS.index("kept"), ACTIONS.index("replaced"))
         action = np.where(~actions.stays & ~is_drawn, ACTIONS.index("abstained"), action)
         action = np.where(same & own.trimmed, ACTIONS.index("replaced"), action)
-        if recipe.mode == "filter":
-            kept, dropped = ACTIONS.index("kept"), ACTIONS.index("dropped")
-            action = np.where(actions.stays, kept, dropped)
+        if recipe.mode in ("filter", "selective"):
+            action = np.where(~actions.stays & ~is_drawn, ACTIONS.index("dropped"), action)
         columns = {
             "id": layout.ids,
             "target": np.full(len(is_drawn), target),
@@ -359,9 +431,11 @@ def _build_lineage(
             "head_share": stats.head[neighborhood] / stats.total[neighborhood],
             "sharpness": stats.sharpness[neighborhood],
             "probability": np.where(is_drawn, probability, 1.0),
-            "typicality": own.typicality,
+            "typicality": own.scores.typicality[layout.response],
+            "trust": own.scores.trust[layout.response],
+            "fit": pa.array(np.where(is_drawn, fit, np.nan), from_pandas=True),
         }
-        tables.append(pa.table({name: values[rows] for name, values in columns.items()}))
+        tables.append(pa.table(columns).take(rows))
     lineage = pa.concat_tables(tables).sort_by([("id", "ascending"), ("target", "ascending")])
     return lineage.combine_chunks().cast(LINEAGE_SCHEMA)
 
@@ -371,10 +445,10 @@ def first_targets(lineage: pa.Table) -> pa.Table:
     return lineage.filter(pc.equal(lineage.column("target"), 0))
 
 
-def mark_least_typical(typicality: Reals, count: int) -> Flags:
-    """Which rows (n,) are the ``count`` least typical ones; ties go by canonical order."""
-    is_chosen = np.zeros(len(typicality), bool)
-    is_chosen[np.argsort(typicality, kind="stable")[:count]] = True
+def mark_least_trusted(trust: Reals, count: int) -> Flags:
+    """Which rows (n,) are the ``count`` least trusted ones; ties go by canonical order."""
+    is_chosen = np.zeros(len(trust), bool)
+    is_chosen[np.argsort(trust, kind="stable")[:count]] = True
     return is_chosen
 
 

@@ -17,15 +17,18 @@ from .canonical_order import CanonicalCorpus
 from .dialogue.trimming import IRRELEVANT, Trims
 from .near_duplicates import group_near_duplicates
 from .resources import Tools
-from .storage import TYPICALITY_KEY, VETOES_KEY
+from .storage import TRUST_KEY, TYPICALITY_KEY, VETOES_KEY
+from .trust import compute_trust
 from .typicality import TypicalityModel
+from .vectors import Embeddings
 
 
 class ResponseScores(NamedTuple):
     """What is known of the t distinct responses before neighborhoods are searched.
 
     ``duplicate_group`` (t,) numbers groups of near-duplicates; ``typicality`` (t,) is the share of
-    these groups that are no more typical. ``vetoed`` (e,) is 1 for each distinct exchange whose
+    these groups that are no more typically worded, ``trust`` (t,) the share that are no more
+    trusted. ``vetoed`` (e,) is 1 for each distinct exchange whose
     response a judge excludes from draws, 0 for the others, and NaN where the judge failed; None
     without a judge. ``fitted_count`` is the number of responses that the typicality model was
     fitted on. ``trims`` has the parts of responses to leave out, None if the recipe does not trim.
@@ -33,16 +36,17 @@ class ResponseScores(NamedTuple):
 
     typicality: Reals
     duplicate_group: Ints
+    trust: Reals
     vetoed: Reals | None = None
     fitted_count: int = 0
     trims: Trims | None = None
 
 
 def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recipe) -> Flags:
-    """Which rows (n,) may be drawn: typical enough, not vetoed, and not irrelevant as a whole."""
-    # The bound stays below the largest typicality, so that at least one response remains.
-    bound = min(1 - recipe.candidates, np.nextafter(scores.typicality.max(initial=1), 0))
-    drawable = (scores.typicality > bound)[layout.response]
+    """Which rows (n,) may be drawn: trusted enough, not vetoed, and not irrelevant as a whole."""
+    # The bound stays below the largest trust, so that at least one response remains.
+    bound = min(1 - recipe.candidates, np.nextafter(scores.trust.max(initial=1), 0))
+    drawable = (scores.trust > bound)[layout.response]
     if scores.vetoed is not None:
         drawable &= (scores.vetoed != 1)[layout.exchange]
     if scores.trims is not None:
@@ -50,7 +54,9 @@ def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recip
     return np.asarray(drawable)
 
 
-def score_responses(layout: CanonicalCorpus, judge: str | None, tools: Tools) -> ResponseScores:
+def score_responses(
+    layout: CanonicalCorpus, responses: Embeddings | None, recipe: Recipe, tools: Tools
+) -> ResponseScores:
     """Score each distinct response, or load the scores from the store."""
 
     def compute() -> dict[str, npt.NDArray[Any]]:
@@ -63,10 +69,26 @@ def score_responses(layout: CanonicalCorpus, judge: str | None, tools: Tools) ->
         return {"typicality": typicality, "kind": duplicate_group, "fitted": fitted}
 
     stored = stored_arrays(tools.store, TYPICALITY_KEY, ("typicality", "kind", "fitted"), compute)
-    vetoed = None
+    typicality, groups = stored["typicality"], stored["kind"]
+    trust, judge, vetoed = typicality, recipe.judge, None
+    if recipe.trust == "smoothed" and responses is not None:
+        trust = tools.store.array(
+            TRUST_KEY, partial(_smooth, layout, responses, typicality, groups, tools)
+        )
     if judge is not None:
         vetoed = tools.store.array(VETOES_KEY, partial(judge_vetoes, layout, judge, tools))
-    return ResponseScores(stored["typicality"], stored["kind"], vetoed, int(stored["fitted"]))
+    return ResponseScores(typicality, groups, trust, vetoed, int(stored["fitted"]))
+
+
+def _smooth(
+    layout: CanonicalCorpus, responses: Embeddings, typicality: Reals, groups: Ints, tools: Tools
+) -> Reals:
+    view = np.empty(len(typicality), np.int64)
+    view[layout.response] = layout.view
+    with tools.progress.stage("trust", len(typicality)) as tick:
+        trust = compute_trust(responses.vectors[view], typicality, groups, tools)
+        tick(len(typicality))
+    return trust
 
 
 def judge_vetoes(layout: CanonicalCorpus, judge: str, tools: Tools) -> Reals:

@@ -22,6 +22,15 @@ VIEWS_KEY = "texts/shown"
 TYPICALITY_KEY = "vectors/wording"
 """Typicality and near-duplicate group of each distinct response."""
 
+TRUST_KEY = "vectors/trust"
+"""Trust in each distinct response."""
+
+FIT_KEY = "vectors/fit"
+"""The arrays of `FitModel`."""
+
+EXCHANGEABILITY_KEY = "vectors/exchangeability"
+"""The share that `test_exchangeability` computes."""
+
 VETOES_KEY = "vectors/vetoes"
 """A judge's veto on each distinct exchange."""
 
@@ -55,7 +64,7 @@ INDUCED_ACTS_KEY = "vectors/kinds"
 TRIMS_KEY = "vectors/belonging"
 """Which parts of responses to leave out."""
 
-REDRAW_KEYS = (RIDGE_KEY, TARGETS_KEY)
+REDRAW_KEYS = (RIDGE_KEY, TARGETS_KEY, FIT_KEY)
 """Results that a redraw may need and the first draw did not; computed from the rest of a run."""
 
 SHARD_PREFIX = "shards/"

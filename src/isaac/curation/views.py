@@ -112,8 +112,8 @@ def fit_ridge(
     ``rows`` (n, 2) pairs an index of ``contexts`` with one of ``responses``. Rows are read in
     order, block by block, on one thread, so that the result depends on nothing else.
     """
-    x_mean = _mean_vector(contexts, rows[:, 0])
-    y_mean = _mean_vector(responses, rows[:, 1])
+    x_mean = mean_vector(contexts, rows[:, 0])
+    y_mean = mean_vector(responses, rows[:, 1])
     x_size, y_size = contexts.shape[1], responses.shape[1]
     # Sums over rows of x x' (d, d) and x y' (d, e), both centered.
     gram, cross = np.zeros((x_size, x_size)), np.zeros((x_size, y_size))
@@ -128,7 +128,8 @@ def fit_ridge(
     return Ridge(x_mean, y_mean, np.asarray(weights, np.float64))
 
 
-def _mean_vector(vectors: GridVectors, rows: npt.NDArray[Any]) -> Reals:
+def mean_vector(vectors: GridVectors, rows: npt.NDArray[Any]) -> Reals:
+    """The mean (d,) of the vectors of some rows, in float64, summed in order."""
     total = np.zeros(vectors.shape[1])
     for part in _iter_blocks(rows):
         total += as_floats(vectors[part]).sum(axis=0, dtype=np.float64)

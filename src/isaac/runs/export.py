@@ -55,13 +55,13 @@ def iter_items(curation: Curation, *, filled: bool = True) -> Iterator[ExportIte
     values, groups = curation.corpus.column("values"), curation.corpus.column("group")
     names = ("id", "source_id", "action", "target", "rank", "own_rank")
     columns = [curation.lineage.column(name).to_pylist() for name in names]
-    # Rows are sorted by id, so an id indexes the typicality of its own response.
-    typicality = first_targets(curation.lineage).column("typicality").to_pylist()
-    weighted = curation.recipe.weighted
+    # Rows are sorted by id, so an id indexes the trust in its own response.
+    trust = first_targets(curation.lineage).column("trust").to_pylist()
+    weighted = curation.recipe.by_fit or curation.recipe.weighted
     for row, source, action, target, rank, own_rank in zip(*columns, strict=True):
         prompt = json.loads(prompts[row])
         if action != "dropped" and not has_tool_calls(prompt):
-            rises = typicality[source] > typicality[row] if weighted else rank == 1 < own_rank
+            rises = trust[source] > trust[row] if weighted else rank == 1 < own_rank
             is_trimmed = source == row  # a row is "replaced" by itself only if parts were removed
             better = action == "replaced" and (rises or is_trimmed)
             group = "" if values[row] is None else groups[row]
@@ -187,6 +187,7 @@ def export(
     corpus, as an identifier of the Hugging Face hub such as "mit". Raises `RunError` if no row can
     be exported as this type.
     """
+    run.require_corpus()
     folder = to or run.path / "export" / kind
     curation, count = run.curation(), 0
     left_out = sum(

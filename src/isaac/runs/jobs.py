@@ -24,9 +24,10 @@ from ..errors import CorpusError, RunError
 from ..recipe import (
     DIALOGUE_SETTINGS,
     DRAW_FIELDS,
+    NAMED_RECIPES,
     PAPER_DIALOGUE_SETTINGS,
-    PAPER_SETTINGS,
     Recipe,
+    read_yaml,
 )
 from ..runtime.atomic_files import (
     LOCK_FILE,
@@ -41,24 +42,33 @@ from .outputs import write_outputs
 from .run import INPUT_FILES, WORK_FOLDERS, Run
 
 
-def choose_recipe(settings: Mapping[str, Any], *, paper: bool = False) -> Recipe:
-    """Build a recipe from settings, on top of the defaults that suit their format.
+def choose_recipe(settings: Mapping[str, Any], name: str | None = None) -> Recipe:
+    """Build a recipe from settings, on top of a named recipe or of a YAML file.
 
-    Task-oriented formats start from `Recipe.dialogue`; ``paper`` starts from the paper's settings.
-    Raises `RecipeError` for an unknown field or a bad value.
+    ``name`` is one of `NAMED_RECIPES` or a path. Task-oriented formats start from the settings for
+    dialogues. Raises `RecipeError` for an unknown field or a bad value.
     """
+    is_named = name in NAMED_RECIPES
+    if name is not None and not is_named:
+        settings = {**read_yaml(name), **settings}
     if settings.get("format") in [*TASK_ORIENTED_FORMATS]:
-        defaults = PAPER_DIALOGUE_SETTINGS if paper else DIALOGUE_SETTINGS
+        defaults = PAPER_DIALOGUE_SETTINGS if name == "paper" else DIALOGUE_SETTINGS
     else:
-        defaults = PAPER_SETTINGS if paper else {}
+        defaults = NAMED_RECIPES[name] if name is not None and is_named else {}
     return Recipe.of({**defaults, **settings})
 
 
 def curate_to(
-    path: str | Path, source: str | Path, recipe: Recipe, tools: Tools | None = None
+    path: str | Path,
+    source: str | Path,
+    recipe: Recipe,
+    tools: Tools | None = None,
+    *,
+    force: bool = False,
 ) -> Run:
     """Curate an input into a run folder; resume an interrupted run, reuse a finished one.
 
+    If the method does not apply, the run has a report but no curated corpus, unless ``force``.
     Raises `RunError` if the folder contains anything but a run with this recipe and input, or if
     another process works on it.
     """
@@ -71,10 +81,10 @@ def curate_to(
         started = time.monotonic()
         tools = tools._replace(store=DiskStorage(run.folder), progress=timed)
         corpus = _load_or_read_corpus(run, source, recipe, tools)
-        if run.finished and run.is_intact():
+        if run.finished and run.is_intact() and not (force and run.refused):
             return run
         run.remove("manifest.json")
-        write_outputs(run, prepare(corpus, recipe, tools), timed, started)
+        write_outputs(run, prepare(corpus, recipe, tools), timed, started, force=force)
     return run
 
 
@@ -195,9 +205,16 @@ class _RejectedWriter:
 
 
 def redraw_run(
-    run: Run, changes: dict[str, Any], to: Path | None = None, tools: Tools | None = None
+    run: Run,
+    changes: dict[str, Any],
+    to: Path | None = None,
+    tools: Tools | None = None,
+    *,
+    force: bool = False,
 ) -> Run:
     """Draw again with other settings, in place or into a new folder; return that run.
+
+    If the method does not apply, the run has a report but no curated corpus, unless ``force``.
 
     Nothing is embedded or searched again. Raises `RecipeError` for a field that the neighborhoods
     depend on.
@@ -221,7 +238,7 @@ def redraw_run(
         target.remove("manifest.json")
         target.remove("export", "evaluation")  # made from the old draw
         target.write(target.path / "recipe.yaml", recipe.dump())
-        write_outputs(target, curation, timed, started)
+        write_outputs(target, curation, timed, started, force=force)
     return target
 
 

@@ -18,29 +18,41 @@ from .._version import __version__
 from ..corpus.corpus import Corpus
 from ..corpus.source_records import SourceRecord
 from ..curation.curate import Curation
+from ..curation.lineage import first_targets
 from ..runtime.atomic_files import file_sha256
 from ..runtime.progress import Tick, TimedProgress
 from ..text import free_name
 from .disk_storage import DiskStorage
 from .reports.rendering import render_html, render_markdown
 from .reports.summary import summarize
-from .run import OUTPUT_FILES, Run
+from .run import CORPUS_FILES, OUTPUT_FILES, Run
 
 
-def write_outputs(run: Run, curation: Curation, progress: TimedProgress, started: float) -> None:
-    """Draw, then write lineage, curated corpus, report and, last, the manifest.
+def write_outputs(
+    run: Run,
+    curation: Curation,
+    progress: TimedProgress,
+    started: float,
+    *,
+    force: bool = False,
+) -> None:
+    """Draw, then write lineage, report, curated corpus and, last, the manifest.
 
+    If the verdict is that the method does not apply, no curated corpus is written unless ``force``.
     ``started`` is the value of `time.monotonic` when the job began.
     """
     lineage = curation.decide().lineage
-    with progress.stage("write", len(curation.corpus)) as tick:
-        with run.writing(run.path / "lineage.parquet", "wb") as out:
-            pq.write_table(lineage, out, compression="zstd")
-        with run.writing(run.path / "curated.jsonl") as lines:
-            for line in iter_curated_lines(curation, tick):
-                lines.write(line + "\n")
+    with run.writing(run.path / "lineage.parquet", "wb") as out:
+        pq.write_table(lineage, out, compression="zstd")
     with progress.stage("report"):
-        write_report(run, summarize(curation))
+        summary = summarize(curation)
+        summary["refused"] = summary["diagnosis"]["verdict"] == "does not apply" and not force
+        write_report(run, summary)
+    run.remove(*CORPUS_FILES)
+    if not summary["refused"]:
+        with progress.stage("write", len(curation.corpus)) as tick:
+            write_lines(run, "curated.jsonl", iter_curated_lines(curation, tick))
+            write_lines(run, "untrusted.jsonl", iter_untrusted_lines(curation))
     if isinstance(curation.tools.store, DiskStorage):
         curation.tools.store.tidy()
     measured = {
@@ -78,8 +90,19 @@ def _build_manifest(run: Run, curation: Curation) -> dict[str, Any]:
         "seed": curation.recipe.seed,
         "exchanges": len(curation.corpus),
         "rejected": len(curation.corpus.rejected),
-        "sha256": {name: file_sha256(run.path / name) for name in OUTPUT_FILES},
+        "sha256": {
+            name: file_sha256(run.path / name)
+            for name in OUTPUT_FILES
+            if (run.path / name).exists()
+        },
     }
+
+
+def write_lines(run: Run, name: str, lines: Iterator[str]) -> None:
+    """Write a file of the run, line by line."""
+    with run.writing(run.path / name) as out:
+        for line in lines:
+            out.write(line + "\n")
 
 
 def write_report(run: Run, summary: dict[str, Any]) -> None:
@@ -131,6 +154,26 @@ def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator
             yield record.as_json(new, extra)
     if tick is not None:
         tick(len(corpus) - reported)
+
+
+def iter_untrusted_lines(curation: Curation) -> Iterator[str]:
+    """Yield the records with a dropped turn as they were, tagged with what was decided.
+
+    Each record gets ``isaac_id``, ``isaac_action`` and ``isaac_trust``, as lists if all turns are
+    curated.
+    """
+    all_turns = curation.recipe.reading.turns == "all"
+    names = free_names(curation.corpus, ["isaac_id", "isaac_action", "isaac_trust"])
+    first = first_targets(curation.lineage)
+    actions, trust = (first.column(name).to_pylist() for name in ("action", "trust"))
+    if "dropped" not in actions:
+        return
+    for record in curation.corpus.source_records():
+        ids = record.ids
+        values = [ids, [actions[i] for i in ids], [round(trust[i], 6) for i in ids]]
+        if "dropped" in values[1]:
+            flat = values if all_turns else [value[0] for value in values]
+            yield record.as_json({}, dict(zip(names, flat, strict=True)))
 
 
 def _original_responses(curation: Curation, record: SourceRecord) -> list[str]:

@@ -32,7 +32,9 @@ from ..runtime.atomic_files import (
 from ..runtime.remote import Mirror, is_url
 from .disk_storage import DiskStorage
 
-OUTPUT_FILES = ("lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html")
+CORPUS_FILES = ("curated.jsonl", "untrusted.jsonl")
+"""The curated corpus and the rows that it leaves out; not written if the method does not apply."""
+OUTPUT_FILES = ("lineage.parquet", *CORPUS_FILES, "report.json", "report.md", "report.html")
 """Files of a finished run, besides its manifest."""
 INPUT_FILES = ("input.json", "corpus.parquet", "rejected.jsonl")
 """Files that reading the input writes."""
@@ -153,6 +155,20 @@ class Run:
         """Whether every output of a finished run exists and matches its checksum."""
         checksums = self.manifest()["sha256"]
         return all(
-            (self.path / name).exists() and file_sha256(self.path / name) == checksums.get(name)
-            for name in OUTPUT_FILES
+            (self.path / name).exists() and file_sha256(self.path / name) == checksum
+            for name, checksum in checksums.items()
         )
+
+    @property
+    def refused(self) -> bool:
+        """Whether a finished run has no curated corpus, because the method does not apply."""
+        return "curated.jsonl" not in self.manifest()["sha256"]
+
+    def require_corpus(self) -> None:
+        """Raise `RunError` if the run is unfinished, or has no curated corpus."""
+        if self.refused:
+            reasons = "; ".join(self.summary()["diagnosis"]["reasons"])
+            raise RunError(
+                f"{self.path} has no curated corpus, because the method does not apply: {reasons}. "
+                "To write it all the same, run isaac curate again with --force"
+            )

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...runtime.arrays import Flags, Floats, Ints, Ragged
+from ...runtime.engines import Engine
 from ..vectors import GridVectors
 
 TILE_VECTORS = 2048
@@ -51,6 +52,26 @@ def find_neighbors(
             nearest.update(rows, steps, np.arange(tile.start, tile.stop))
         neighbors[block] = nearest.result()
     return neighbors
+
+
+QUERIES_PER_ITEM = 2048
+"""Queries that one worker searches at a time; does not affect results."""
+
+
+def find_neighbors_in_parallel(
+    queries: GridVectors, vectors: GridVectors, k: int, engine: Engine
+) -> Ints:
+    """Find the k nearest vectors of each query, like `find_neighbors`, on the threads of an engine.
+
+    The result has shape (m, min(k, n)).
+    """
+    parts = (queries[block] for block in split_range(len(queries), QUERIES_PER_ITEM))
+    found = list(engine.map(_find_neighbors_of_block, parts, (vectors, k)))
+    return np.concatenate([np.empty((0, min(k, len(vectors))), np.int64), *found])
+
+
+def _find_neighbors_of_block(shared: tuple[GridVectors, int], queries: GridVectors) -> Ints:
+    return find_neighbors(queries, *shared)
 
 
 def compute_products(queries: Floats, vectors: GridVectors, indices: Ints | None = None) -> Floats:

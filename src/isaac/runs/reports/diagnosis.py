@@ -2,13 +2,14 @@
 
 The method assumes that acceptable responses agree with each other and unsafe ones are rare and
 different. Only labels can confirm that, and `isaac audit` asks for a few. But some corpora are
-clearly unsuitable: hardly any responses agree, the common responses are one text repeated, or
-clusters and wording disagree about which responses are common.
+clearly unsuitable: responses answer one message only, the common responses are one text repeated,
+or, where responses are drawn from clusters, hardly any agree, or clusters and wording disagree
+about which are common.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,14 +17,10 @@ from ...curation.curate import Curation
 from ...curation.dialogue.clauses import MANY_ROWS
 from ...curation.dialogue.trimming import TRIMMED
 from ...curation.lineage import first_targets
+from ...curation.policy import MAX_REPEATED, MIN_COPIES, MIN_EXCHANGES
+from .price import Price, measure_price
 
-Applicability = Literal["applies", "doubtful", "does not apply"]
-
-MIN_EXCHANGES = 200
-"""Fewest exchanges for the verdict "applies"."""
-
-MIN_COPIES = 5
-"""Fewest near-copies, itself included, that make a response count as repeated."""
+Applicability = Literal["applies", "of little use", "doubtful", "does not apply"]
 
 
 class Thresholds(NamedTuple):
@@ -38,7 +35,7 @@ class Thresholds(NamedTuple):
 
 HEADLESS_THRESHOLDS = Thresholds(0.1, 0.5)
 """For `Diagnosis.headless`."""
-REPEATED_THRESHOLDS = Thresholds(0.5, 0.9)
+REPEATED_THRESHOLDS = Thresholds(MAX_REPEATED, 0.9)
 """For `Diagnosis.repeated`."""
 TRIMMED_THRESHOLDS = Thresholds(0.15, 0.3)
 """For the share of rows from whose response parts are removed."""
@@ -46,8 +43,15 @@ MARGIN_THRESHOLDS = Thresholds(0.05, 0.0)
 """For `Diagnosis.margin`; low values are the bad ones."""
 
 
+MIN_FITTING = 0.5
+"""Least share of replaced rows whose new response fits, below which the result is of little use."""
+
+
 class Diagnosis(NamedTuple):
     """Whether the method applies, with the reasons and the measures behind them.
+
+    The verdict is "does not apply" where the result may be less safe or wrong, "doubtful" where too
+    little is known, and "of little use" where the result is safer at a price that few would pay.
 
     ``head_share`` is the mean share of a neighborhood in its largest cluster, ``tail_mass`` its
     mean share in clusters of one response. ``headless`` is the share of rows in whose neighborhood
@@ -56,6 +60,8 @@ class Diagnosis(NamedTuple):
     association inequality; the weights of relevance and typicality are not covered).
     ``repeated`` is the share of rows that are near-copies of at least four others, ``margin`` how
     much more typical responses in a largest cluster are than others, in shares of the corpus.
+    ``own_fits_best`` and ``trusted_relevance`` are those of `Policy`, None if not measured;
+    ``price`` is what the curation costs.
     """
 
     verdict: Applicability
@@ -66,27 +72,41 @@ class Diagnosis(NamedTuple):
     guaranteed: float
     repeated: float
     margin: float
+    own_fits_best: float | None
+    trusted_relevance: float | None
+    price: Price
+
+    def as_json(self) -> dict[str, Any]:
+        """The diagnosis as JSON values."""
+        return self._asdict() | {"price": self.price._asdict()}
 
 
 def diagnose(curation: Curation) -> Diagnosis:
     """Diagnose whether the method applies to a corpus, as far as unlabeled data can show."""
     layout, stats = curation.layout, curation.decide().neighborhood_stats
     neighborhood = layout.row_neighborhoods(curation.recipe)
-    group = curation.response_scores.duplicate_group[layout.response]
-    is_repeated = np.bincount(group)[group] >= MIN_COPIES
+    policy = curation.policy
     measures = {
         "head_share": float((stats.head / stats.total)[neighborhood].mean()),
         "tail_mass": float((stats.singletons / stats.total)[neighborhood].mean()),
         "headless": float((stats.head[neighborhood] < 2).mean()),
         "guaranteed": float(stats.rank_order_preserved[neighborhood].mean()),
-        "repeated": float(is_repeated.mean()),
+        "repeated": policy.repeated,
         "margin": _compute_margin(curation),
     }
-    verdict, reasons = _diagnose_trimming(curation) or _decide_verdict(
-        measures, len(layout.ids), curation
-    )
+    price = measure_price(curation)
+    verdict, reasons = _diagnose_trimming(curation) or _decide_verdict(measures, price, curation)
     rounded = {name: round(value, 4) for name, value in measures.items()}
-    return Diagnosis(verdict, reasons, **rounded)
+    known = (policy.own_fits_best, policy.trusted_relevance)
+    own, relevance = (None if np.isnan(value) else round(value, 4) for value in known)
+    return Diagnosis(
+        verdict,
+        reasons,
+        **rounded,
+        own_fits_best=own,
+        trusted_relevance=relevance,
+        price=price,
+    )
 
 
 def _diagnose_trimming(curation: Curation) -> tuple[Applicability, list[str]] | None:
@@ -123,50 +143,96 @@ def _compute_margin(curation: Curation) -> float:
 
 
 def _decide_verdict(
-    measures: dict[str, float], rows: int, curation: Curation
+    measures: dict[str, float], price: Price, curation: Curation
 ) -> tuple[Applicability, list[str]]:
     """Compare the measures with their thresholds, and give the reasons for the verdict."""
-    fails, doubts = [], []
-
-    def check(value: float, thresholds: Thresholds, reason: str) -> None:
-        sign = 1 if thresholds.fails >= thresholds.doubtful else -1
-        if sign * value > sign * thresholds.fails:
-            fails.append(reason)
-        elif sign * value > sign * thresholds.doubtful:
-            doubts.append(reason)
-
-    check(
-        measures["headless"],
-        HEADLESS_THRESHOLDS,
-        f"no two responses agree in the neighborhood of {measures['headless']:.0%} of rows",
-    )
-    check(
+    findings = Findings([], [], [])
+    rows, recipe, policy = len(curation.layout.ids), curation.recipe, curation.policy
+    findings.check(
         measures["repeated"],
         REPEATED_THRESHOLDS,
         f"{measures['repeated']:.0%} of rows are near-copies of at least {MIN_COPIES - 1} others: "
         "what looks common may only be repeated",
     )
+    by_key = recipe.reading.group_by is not None
+    if recipe.mode != "filter" and recipe.share and not (policy.is_exchangeable or by_key):
+        findings.fails.append(
+            f"the own response of {policy.own_fits_best:.0%} of rows fits best: responses here "
+            "answer one message only. Drop rows instead: --mode filter"
+        )
+    if recipe.by_cluster:
+        _check_clusters(findings, measures, curation)
+    elif not policy.is_relevant:
+        findings.prices.append(
+            "the trusted responses are far less relevant to their messages than the others "
+            f"({policy.trusted_relevance:.0%} of the mean), as refusals are"
+        )
+    if price.fitting is not None and not by_key and price.fitting < MIN_FITTING:
+        findings.prices.append(
+            f"the new response fits its message in {price.fitting:.0%} of the rows that were "
+            f"replaced; their own fitted in {price.before:.0%}"
+        )
+    if rows < MIN_EXCHANGES:
+        findings.doubts.append(f"{rows:,} exchanges are too few to be sure what is common")
+    return findings.verdict() or ("applies", [_describe_success(measures, price, curation)])
+
+
+class Findings(NamedTuple):
+    """The reasons why a result may be wrong, why too little is known, and why it is of no use."""
+
+    fails: list[str]
+    doubts: list[str]
+    prices: list[str]
+
+    def check(self, value: float, thresholds: Thresholds, reason: str) -> None:
+        """Add a reason if a value is beyond a threshold."""
+        sign = 1 if thresholds.fails >= thresholds.doubtful else -1
+        if sign * value > sign * thresholds.fails:
+            self.fails.append(reason)
+        elif sign * value > sign * thresholds.doubtful:
+            self.doubts.append(reason)
+
+    def verdict(self) -> tuple[Applicability, list[str]] | None:
+        """The worst verdict that there is a reason for, with all reasons; None if there is none."""
+        reasons = [*self.fails, *self.doubts, *self.prices]
+        if self.fails:
+            return "does not apply", reasons
+        if self.doubts:
+            return "doubtful", reasons
+        return ("of little use", reasons) if reasons else None
+
+
+def _check_clusters(findings: Findings, measures: dict[str, float], curation: Curation) -> None:
+    """Check what only matters if responses are drawn from clusters."""
+    findings.check(
+        measures["headless"],
+        HEADLESS_THRESHOLDS,
+        f"no two responses agree in the neighborhood of {measures['headless']:.0%} of rows",
+    )
     if curation.recipe.clusters != "text" and measures["headless"] < HEADLESS_THRESHOLDS.fails:
-        check(
+        findings.check(
             measures["margin"],
             MARGIN_THRESHOLDS,
             "clusters and wording disagree about which responses are common: the typicality of "
             "responses in a largest cluster differs from that of the others by "
             f"{100 * measures['margin']:+.0f} points",
         )
-    if rows < MIN_EXCHANGES:
-        doubts.append(f"{rows:,} exchanges are too few to be sure what is common")
     if measures["guaranteed"] < 1:
-        doubts.append(
+        findings.doubts.append(
             f"the odds of {1 - measures['guaranteed']:.0%} of rows favor smaller clusters, which "
             "may increase the share of unsafe responses"
         )
-    if fails:
-        return "does not apply", fails + doubts
-    if doubts:
-        return "doubtful", doubts
-    head, margin = f"{measures['head_share']:.0%}", f"{100 * measures['margin']:+.0f}"
-    return "applies", [
-        f"responses agree: the largest cluster holds {head} of a neighborhood, "
-        f"and the typicality of its responses differs from that of others by {margin} points"
-    ]
+
+
+def _describe_success(measures: dict[str, float], price: Price, curation: Curation) -> str:
+    """Describe what speaks for the result, if nothing speaks against it."""
+    if curation.recipe.by_cluster:
+        head, margin = f"{measures['head_share']:.0%}", f"{100 * measures['margin']:+.0f}"
+        return (
+            f"responses agree: the largest cluster holds {head} of a neighborhood, "
+            f"and the typicality of its responses differs from that of others by {margin} points"
+        )
+    written = f"{price.rows:.0%} of the rows are written"
+    if curation.recipe.mode == "filter" or price.fitting is None:
+        return written
+    return f"{written}, {price.changed:.0%} with a new response that fits the message"

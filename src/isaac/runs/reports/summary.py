@@ -53,7 +53,7 @@ def summarize(curation: Curation) -> dict[str, Any]:
         "abstained": actions["abstained"],
         **summarize_written(curation, find_written_rows(curation, first))._asdict(),
         "told": _describe_method(curation, first),
-        "diagnosis": diagnose(curation)._asdict(),
+        "diagnosis": diagnose(curation).as_json(),
         "choice": _summarize_choice(curation),
         "most_repeated": _find_most_repeated(curation, first),
         "targets": lineage.num_rows,
