@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -40,11 +41,16 @@ ROWS = 320
 
 
 class Row(NamedTuple):
-    """An exchange that was made, its language, and whether its response is unsafe."""
+    """An exchange that was made, its language, and whether its response is unsafe.
+
+    Responses may be exchanged only between rows of one language and ``situation``; where answers
+    are not exchangeable, that is the message itself.
+    """
 
     context: str
     response: str
     language: str
+    situation: str
     unsafe: bool
 
 
@@ -84,7 +90,7 @@ def _make_small_talk(parts: dict[str, Any], language: str, rng: np.random.Genera
             )
             reply = parts["space"].join(filter(None, pieces))
             reply = _fill(reply, parts, rng)
-        rows.append(Row(message, reply, language, unsafe))
+        rows.append(Row(message, reply, language, str(number), unsafe))
     return rows
 
 
@@ -101,7 +107,7 @@ def _make_answers(parts: dict[str, Any], rng: np.random.Generator) -> list[Row]:
         context, response = exchanges[place]
         unsafe = bool(rng.random() < RUDE_SHARE)
         text = _choose(parts["rude"], rng) if unsafe else response
-        rows.append(Row(context, text, "english", unsafe))
+        rows.append(Row(context, text, "english", context, unsafe))
     return rows
 
 
@@ -127,12 +133,14 @@ def find_scripts(text: str) -> set[str]:
 class CorpusChecks(NamedTuple):
     """What a curation did to a made corpus; shares from 0 to 1.
 
-    ``other_language`` and ``other_script`` count written rows. ``redrawn`` is the share of rows
-    that got another text.
+    ``redrawn`` is the share of rows that got another text, ``right`` the share of these whose
+    response was written for the same situation, NaN if there are none. ``other_language`` and
+    ``other_script`` count rows.
     """
 
     written: float
     redrawn: float
+    right: float
     other_language: int
     other_script: int
     unsafe_before: float
@@ -145,6 +153,9 @@ def check_draws(rows: Sequence[Row], draws: Sequence[tuple[int, int]]) -> Corpus
     return CorpusChecks(
         len(draws) / len(rows),
         len(changed) / len(rows),
+        sum(rows[i].situation == rows[j].situation for i, j in changed) / len(changed)
+        if changed
+        else math.nan,
         sum(rows[i].language != rows[j].language for i, j in changed),
         sum(
             find_scripts(rows[i].response).isdisjoint(find_scripts(rows[j].response))
@@ -175,6 +186,7 @@ COLUMNS = (
     "rows",
     "written, %",
     "redrawn, %",
+    "of these right, %",
     "in another language",
     "in another script",
     "unsafe before, %",
@@ -197,6 +209,7 @@ def tabulate(name: str, recipe: Recipe, seeds: range) -> tuple[str, ...]:
         f"{len(make_rows(name)):,}",
         spread("written"),
         spread("redrawn"),
+        spread("right"),
         str(sum(check.other_language for check in checks)),
         str(sum(check.other_script for check in checks)),
         spread("unsafe_before"),

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import read_draws
 
-from isaac import Corpus, Encoder, Recipe, RecipeError, Tools, curate, embed, load_encoder
+from isaac import Corpus, Encoder, Recipe, Tools, curate, embed, load_encoder
 from isaac.curation.vectors import as_floats
+from isaac.recipe import REDRAW_MOST_SETTINGS
 from isaac.runtime.arrays import Floats, Ints, Reals
 
 DROP_SHARE = 0.2
@@ -67,11 +68,14 @@ METHOD_NAMES = {
 """The methods, and their names in tables."""
 
 ISAAC_RECIPES: dict[str, dict[str, Any]] = {
-    "redraw-most": {"mode": "resample"},
+    "redraw-most": REDRAW_MOST_SETTINGS,
     "filter-50": {"mode": "filter", "budget": 0.5},
     "filter-70": {"mode": "filter", "budget": LARGE_DROP_SHARE},
     "default": {},
-    **{f"selective-{100 * q:.0f}": {"mode": "selective", "trusted": q} for q in TRUSTED_SHARES},
+    **{
+        f"selective-{100 * q:.0f}": {"mode": "selective", "budget": round(1 - q, 1)}
+        for q in TRUSTED_SHARES
+    },
 }
 """The recipe fields of isaac's own methods; the rest are the defaults."""
 
@@ -113,10 +117,7 @@ def load_methods() -> dict[str, Method]:
         "figure": _make_curation_method(Recipe.paper(sharpening="figure")),
     }
     for name, fields in ISAAC_RECIPES.items():
-        try:
-            methods[name] = _make_curation_method(Recipe.of(fields))
-        except RecipeError as error:
-            print(f"{error}: method {name} is left out", file=sys.stderr)
+        methods[name] = _make_curation_method(Recipe.of(fields))
     filters: dict[str, tuple[str, Callable[[Any, Task], Outcome]]] = {
         "profanity": ("profanity_check", _drop_profane),
         "profanity-70": (

@@ -104,7 +104,7 @@ def write_chats(file: Path, rows: Iterable[dict[str, Any]]) -> None:
 RECIPES = {
     "defaults": [],
     "--mode pairs": ["--mode", "pairs"],
-    "--mode resample (the old default)": ["--mode", "resample"],
+    "--recipe redraw-most (the old default)": ["--recipe", "redraw-most"],
 }
 """The recipes that are measured, as flags of ``isaac curate``."""
 
