@@ -145,7 +145,7 @@ def _make_curation_method(settings: Recipe) -> Method:
     def run(task: Task) -> Outcome:
         task_settings = {"group_by": task.group_by, "seed": task.seed}
         recipe = Recipe.of({**settings.model_dump(), **task_settings})
-        names = {recipe.context_encoder, recipe.response_encoder}
+        names = {recipe.context_encoder, recipe.response_encoder} - {"auto"} | {"wordllama"}
         encoders = {name: _load_encoder_once(name) for name in names}
         return Outcome(*read_draws(curate(task.corpus, recipe, Tools(encoders=encoders))))
 

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from isaac.errors import IsaacError, RecipeError
-from isaac.recipe import DRAW_FIELDS, ReadingOptions, Recipe, ResolvedRecipe, read_yaml
+from isaac.recipe import (
+    DEFAULT_BUDGETS,
+    DRAW_FIELDS,
+    NAMED_RECIPES,
+    ReadingOptions,
+    Recipe,
+    ResolvedRecipe,
+    read_yaml,
+)
 
 REAL = st.floats(allow_nan=False, allow_infinity=False)
 NAME = st.none() | st.text()
@@ -34,9 +42,11 @@ RECIPES = st.builds(
     power=REAL.filter(lambda value: value >= 1),
     relevance=REAL.filter(lambda value: value >= 0),
     typicality=REAL.filter(lambda value: value >= 0),
-    repeats=st.integers(0),
+    repeats=st.just("auto") | st.integers(0),
+    min_fit=st.just("auto") | REAL.filter(lambda value: value >= 0),
     targets=st.integers(1, 100),
-    mode=st.sampled_from(["resample", "filter", "pairs"]),
+    trust=st.sampled_from(["smoothed", "wording"]),
+    mode=st.sampled_from(["auto", "selective", "resample", "filter", "pairs"]),
     budget=st.just("auto") | st.floats(0, 1),
     abstain=st.floats(0, 1),
     keep=st.booleans(),
@@ -64,6 +74,12 @@ OUT_OF_BOUNDS: list[tuple[str, Any]] = [
     ("temperature", 0),
     ("temperature", float("inf")),
     ("power", 0.9),
+    ("trust", "blind"),
+    ("mode", "all"),
+    ("min_fit", -0.1),
+    ("min_fit", "good"),
+    ("repeats", -1),
+    ("repeats", "few"),
     ("power", float("inf")),
     ("relevance", -1),
     ("typicality", float("inf")),
@@ -105,6 +121,12 @@ def test_the_error_names_the_field_and_the_invalid_value(field: str, value: Any)
         ("relevance", 0),
         ("typicality", 0),
         ("repeats", 0),
+        ("repeats", "auto"),
+        ("min_fit", 0),
+        ("min_fit", "auto"),
+        ("mode", "auto"),
+        ("mode", "selective"),
+        ("trust", "wording"),
         ("targets", 100),
         ("budget", 0),
         ("budget", 1),
@@ -173,11 +195,13 @@ def test_the_differences_list_each_field() -> None:
 
 def test_the_papers_settings_leave_only_the_search_open() -> None:
     settings = Recipe.paper().model_dump()
-    assert {name for name, value in settings.items() if value == "auto"} <= {"search"}
+    # In the mode of the paper nothing depends on fit.
+    assert {name for name, value in settings.items() if value == "auto"} == {"search", "min_fit"}
     recipe = ResolvedRecipe.of({**settings, "search": "exact"})
     assert (recipe.neighbors, recipe.clusters, recipe.radius) == (150, "components", 0.8)
     assert (recipe.top_clusters, recipe.sharpening, recipe.keep) == (10, "adaptive", True)
     assert (recipe.share, recipe.candidates, recipe.weighted) == (1, 1, False)
+    assert (recipe.mode, recipe.trust, recipe.by_cluster) == ("resample", "wording", True)
     assert Recipe.paper(radius=0.5, seed=3).differences(Recipe.paper()) == [
         "radius: 0.5 -> 0.8",
         "seed: 3 -> 0",
@@ -185,12 +209,57 @@ def test_the_papers_settings_leave_only_the_search_open() -> None:
 
 
 def test_a_resolved_recipe_has_no_auto_values() -> None:
-    for field in ("neighbors", "view", "radius", "search"):
+    for field in ("mode", "neighbors", "view", "radius", "search"):
         with pytest.raises(RecipeError, match=field):
             ResolvedRecipe.of({field: "auto"})
-    for mode, share in (("resample", 0.8), ("filter", 0.2), ("pairs", 0.2)):
+    shares = {"selective": 0.5, "resample": 0.8, "filter": 0.5, "pairs": 0.5}
+    assert shares == DEFAULT_BUDGETS
+    for mode, share in shares.items():
         assert ResolvedRecipe.of({"mode": mode}).share == share
-        assert ResolvedRecipe.of({"mode": mode, "budget": 0.5}).share == 0.5
+        assert ResolvedRecipe.of({"mode": mode, "budget": 0.7}).share == 0.7
+
+
+def test_how_often_a_response_may_be_given_depends_on_the_mode() -> None:
+    for mode, limit in (("selective", 2), ("resample", 8), ("filter", 2), ("pairs", 2)):
+        assert ResolvedRecipe.of({"mode": mode}).repeat_limit == limit
+        assert ResolvedRecipe.of({"mode": mode, "repeats": 0}).repeat_limit == 0
+
+
+def test_the_bound_of_fit_depends_on_the_encoders() -> None:
+    other = {"context_encoder": "hashing", "response_encoder": "hashing"}
+    assert ResolvedRecipe.of({}).fit_bound == 2.3
+    assert ResolvedRecipe.of(other).fit_bound == 2.6
+    assert ResolvedRecipe.of({"response_encoder": "hashing"}).fit_bound == 2.6
+    assert ResolvedRecipe.of({**other, "min_fit": 0}).fit_bound == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "clusters", "way"),
+    [
+        ("selective", "cover", "fit"),
+        ("pairs", "components", "fit"),
+        ("selective", "text", "cluster"),
+        ("pairs", "text", "cluster"),
+        ("resample", "cover", "cluster"),
+        ("resample", "text", "cluster"),
+        ("filter", "cover", "neither"),
+        ("filter", "text", "neither"),
+    ],
+)
+def test_responses_are_drawn_by_fit_or_from_clusters(mode: str, clusters: str, way: str) -> None:
+    recipe = ResolvedRecipe.of({"mode": mode, "clusters": clusters})
+    assert (recipe.by_fit, recipe.by_cluster) == (way == "fit", way == "cluster")
+
+
+def test_recipes_have_names() -> None:
+    assert Recipe.of(NAMED_RECIPES["default"]) == Recipe()
+    assert Recipe.of(NAMED_RECIPES["paper"]) == Recipe.paper()
+    assert Recipe.of(NAMED_RECIPES["redraw-most"]) == Recipe.redraw_most()
+    assert Recipe.redraw_most(seed=2).differences(Recipe()) == [
+        "trust: wording -> smoothed",
+        "mode: resample -> auto",
+        "seed: 2 -> 0",
+    ]
 
 
 @pytest.mark.parametrize("field", ["relevance", "typicality", "repeats"])

@@ -66,6 +66,26 @@ DRAW_FIELDS = frozenset(
 """The fields that ``redraw`` can change: no step before the draw depends on them."""
 
 
+CLUSTER_FIELDS = (
+    "neighbors",
+    "search",
+    "view",
+    "clusters",
+    "radius",
+    "duplicates",
+    "top_clusters",
+    "top_mass",
+    "sharpening",
+    "temperature",
+    "power",
+    "relevance",
+    "typicality",
+    "abstain",
+    "keep",
+)
+"""The fields that matter only if responses are drawn from clusters."""
+
+
 class _Settings(BaseModel):
     """Frozen settings with bounds.
 
@@ -114,7 +134,9 @@ class ReadingOptions(_Settings):
         default=None, description="column with the response or conversation"
     )
     turns: Literal["last", "all"] = Field(
-        default="last", description="which assistant turns to curate"
+        default="all",
+        description="which assistant turns of a conversation to curate; turns that are marked as "
+        "not trained on (such as weight 0 or train false) are always left alone",
     )
     database: str | None = Field(
         default=None,
@@ -141,8 +163,16 @@ class Recipe(_Settings):
     reading: ReadingOptions = ReadingOptions()
 
     # Encoders, candidates, neighborhoods and clusters.
-    context_encoder: str = Field(default="wordllama", description="encoder of contexts")
-    response_encoder: str = Field(default="wordllama", description="encoder of responses")
+    context_encoder: str = Field(
+        default="auto",
+        description="encoder of contexts (auto: wordllama, or one that knows the corpus's "
+        "languages)",
+    )
+    response_encoder: str = Field(
+        default="auto",
+        description="encoder of responses (auto: wordllama, or one that knows the corpus's "
+        "languages)",
+    )
     candidates: float = Field(
         default=0.3,
         gt=0,
@@ -297,6 +327,7 @@ class Recipe(_Settings):
     def paper(cls, **changes: Any) -> Self:
         """The paper's settings: k = 150, ten components, uniform draws within a component.
 
+        Only the last turn of a conversation is curated: the paper's exchanges have one response.
         The temperature is 0.5; docs/experiments.md compares it with other values.
         """
         return cls(**{**PAPER_SETTINGS, **changes})
@@ -343,13 +374,15 @@ class Recipe(_Settings):
 
 
 class ResolvedRecipe(Recipe):
-    """A recipe whose mode, neighbors, search, view and radius are chosen, not "auto".
+    """A recipe whose encoders, mode, neighbors, search, view and radius are chosen, not "auto".
 
     ``budget``, ``repeats`` and ``min_fit`` may still be "auto"; `share`, `repeat_limit` and
     `fit_bound` are the numbers they mean.
     """
 
     mode: Mode = "selective"
+    context_encoder: str = "wordllama"
+    response_encoder: str = "wordllama"
     neighbors: int = 150
     search: Literal["exact", "ivf"] = "exact"
     view: View = "whole"
@@ -385,6 +418,11 @@ class ResolvedRecipe(Recipe):
         return self.mode != "filter" and not self.by_fit
 
     @property
+    def uses_clusters(self) -> bool:
+        """Whether anything depends on the clusters of neighborhoods."""
+        return self.by_cluster or (self.mode == "filter" and self.keep)
+
+    @property
     def weighted(self) -> bool:
         """Whether some responses of a cluster are likelier to be drawn than others."""
         by_weight = self.relevance > 0 or self.typicality > 0 or self.repeat_limit > 0
@@ -394,6 +432,9 @@ class ResolvedRecipe(Recipe):
 PAPER_SETTINGS: dict[str, Any] = {
     "mode": "resample",
     "trust": "wording",
+    "context_encoder": "wordllama",
+    "response_encoder": "wordllama",
+    "turns": "last",
     "candidates": 1.0,
     "neighbors": 150,
     "view": "whole",
@@ -440,6 +481,7 @@ removed, and it is redrawn only if nothing would be left.
 PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
     **DIALOGUE_SETTINGS,
     **PAPER_SETTINGS,
+    "turns": "all",
     "clusters": "text",
     "trim": False,
 }

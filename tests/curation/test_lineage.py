@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from random import Random
@@ -15,13 +16,16 @@ from hypothesis import strategies as st
 
 from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
-from isaac.curation.curate import Curation, curate
-from isaac.curation.lineage import LINEAGE_SCHEMA, mark_least_typical
-from isaac.recipe import DEFAULT_BUDGETS, Recipe
+from isaac.curation.curate import Curation, curate, prepare
+from isaac.curation.dialogue.trimming import IRRELEVANT, Trims
+from isaac.curation.lineage import LINEAGE_SCHEMA, mark_least_trusted
+from isaac.curation.resources import Tools
+from isaac.models.judges import Judgment
+from isaac.recipe import DEFAULT_BUDGETS, REDRAW_MOST_SETTINGS, Recipe
 from tests.conftest import write_lines
 
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
-FIXED = {**HASHING, "radius": 0.9, "view": "whole", "neighbors": 30}
+FIXED = {**REDRAW_MOST_SETTINGS, **HASHING, "radius": 0.9, "view": "whole", "neighbors": 30}
 
 Pairs = list[tuple[str, str]]
 
@@ -59,13 +63,13 @@ def test_the_least_typical_come_first_and_equal_ones_in_their_order(
     typical: list[float], data: st.DataObject
 ) -> None:
     count = data.draw(st.integers(0, len(typical)))
-    chosen: npt.NDArray[np.bool_] = mark_least_typical(np.array(typical), count)
+    chosen: npt.NDArray[np.bool_] = mark_least_trusted(np.array(typical), count)
     expected = sorted(range(len(typical)), key=lambda row: (typical[row], row))[:count]
     assert np.flatnonzero(chosen).tolist() == sorted(expected)
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.003, 0.005, 0.1, 0.25, 0.5, 1.0])
-@pytest.mark.parametrize("mode", ["resample", "filter", "pairs"])
+@pytest.mark.parametrize("mode", DEFAULT_BUDGETS)
 def test_only_the_least_typical_rows_change(mode: str, budget: float, pairs: Pairs) -> None:
     found = curated(pairs, mode=mode, budget=budget, abstain=0)
     rows = least_typical(found)
@@ -75,7 +79,7 @@ def test_only_the_least_typical_rows_change(mode: str, budget: float, pairs: Pai
             assert (line["action"], line["source_id"]) == ("kept", line["id"])
             assert line["probability"] == 1
     changed = {line["id"] for line in lines(found) if line["action"] != "kept"}
-    if budget <= 0.5 or mode == "filter":  # where no response can be drawn for its own row
+    if budget <= 0.5 or mode != "resample":  # where no response can be drawn for its own row
         assert changed == rows
     assert changed <= rows
     typical = {line["id"]: line["typicality"] for line in lines(found)}
@@ -122,11 +126,92 @@ def test_filter_drops_and_replaces_nothing(fields: dict[str, Any], pairs: Pairs)
         assert dropped == least_typical(found)
 
 
-def test_pairs_are_drawn_like_replacements(pairs: Pairs) -> None:
-    one = curated(pairs, mode="pairs", budget=0.5, abstain=0)
-    other = curated(pairs, mode="resample", budget=0.5, abstain=0)
+def test_pairs_from_clusters_of_equal_texts_are_drawn_like_replacements(pairs: Pairs) -> None:
+    fields = {"budget": 0.5, "repeats": 8, "abstain": 0, "clusters": "text"}
+    one, other = (curated(pairs, mode=mode, **fields) for mode in ("pairs", "resample"))
     assert one.lineage.equals(other.lineage)
     assert actions(one)["replaced"] == len(pairs) / 2
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+def test_pairs_are_what_mode_selective_redraws(pairs: Pairs, targets: int) -> None:
+    fields: dict[str, Any] = {"min_fit": 1.0, "targets": targets}
+    found, selective = (curated(pairs, mode=mode, **fields) for mode in ("pairs", "selective"))
+    as_pairs = [
+        {**line, "action": "abstained" if line["action"] == "dropped" else line["action"]}
+        for line in lines(selective)
+    ]
+    assert lines(found) == as_pairs
+    assert {"kept", "replaced", "abstained"} == set(actions(found))
+
+
+def test_mode_selective_keeps_trusted_rows_and_redraws_only_with_their_responses(
+    pairs: Pairs,
+) -> None:
+    found = curated(pairs, mode="selective", min_fit=1.0, trust="smoothed")
+    rows = {line["id"]: line for line in lines(found)}
+    kept = {row for row, line in rows.items() if line["action"] == "kept"}
+    others = set(rows) - kept
+    assert len(kept) == len(pairs) / 2
+    assert min(rows[row]["trust"] for row in kept) >= max(rows[row]["trust"] for row in others)
+    replaced = [rows[row] for row in others if rows[row]["action"] == "replaced"]
+    assert len(replaced) > 5
+    for line in replaced:
+        assert line["source_id"] in kept
+        assert line["fit"] >= 1
+        assert (line["rank"], line["cluster_size"], line["probability"]) == (0, 0, 1)
+    for row in others - {line["id"] for line in replaced}:
+        assert (rows[row]["action"], rows[row]["source_id"]) == ("dropped", row)
+        assert rows[row]["fit"] is None
+    assert [line["typicality"] for line in lines(found)] != [line["trust"] for line in lines(found)]
+
+
+class VetoingJudge:
+    """A judge that finds some texts unsafe."""
+
+    name = "vetoing"
+
+    def __init__(self, vetoed: set[str]) -> None:
+        self.vetoed = vetoed
+
+    def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:
+        return [
+            Judgment("unsafe", 1.0) if response in self.vetoed else Judgment("safe", 0.0)
+            for response in responses
+        ]
+
+
+def test_a_vetoed_response_is_neither_kept_nor_drawn_in_mode_selective(pairs: Pairs) -> None:
+    free = curated(pairs, mode="selective", min_fit=1.0)
+    vetoed = {pairs[line["source_id"]][1] for line in lines(free) if line["action"] == "replaced"}
+    tools = Tools(judges={"strict": VetoingJudge(vetoed)})
+    recipe = Recipe.of({**FIXED, "mode": "selective", "min_fit": 1.0, "judge": "strict"})
+    found = curate(Corpus.of(pairs), recipe, tools)
+    assert (
+        not {pairs[line["source_id"]][1] for line in lines(found) if line["action"] != "dropped"}
+        & vetoed
+    )
+    assert actions(found)["replaced"] > 0
+
+
+def test_a_response_that_trimming_finds_irrelevant_as_a_whole_is_not_kept(pairs: Pairs) -> None:
+    prepared = prepare(Corpus.of(pairs), Recipe.of({**FIXED, "mode": "selective", "min_fit": 1.0}))
+    trust = prepared.response_scores.trust
+    most = int(trust.argmax())
+    action = np.zeros(len(trust), np.int64)
+    action[most] = IRRELEVANT
+    trims = Trims(action, {}, 1.0)
+    scores = prepared.response_scores._replace(trims=trims)
+    found = replace(prepared, response_scores=scores)
+    found.decide()
+    own = np.argsort(found.layout.ids)
+    rows = set(np.flatnonzero(found.layout.response[own] == most).tolist())
+    assert rows
+    assert {line["action"] for line in lines(found) if line["id"] in rows} <= {
+        "dropped",
+        "replaced",
+    }
+    assert not {line["source_id"] for line in lines(found) if line["action"] == "replaced"} & rows
 
 
 def test_the_keep_rule_keeps_rows_that_are_in_the_budget(pairs: Pairs) -> None:
@@ -234,7 +319,12 @@ def test_a_row_alone_in_its_neighborhood_does_not_abstain() -> None:
 # labels
 
 
-def test_labels_change_nothing(tmp_path: Path, pairs: Pairs) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [HASHING, {**HASHING, **REDRAW_MOST_SETTINGS}, {**HASHING, "mode": "selective", "min_fit": 1}],
+    ids=["default", "redraw-most", "selective"],
+)
+def test_labels_change_nothing(tmp_path: Path, pairs: Pairs, settings: dict[str, Any]) -> None:
     records: list[dict[str, Any]] = [
         {"context": context, "response": response} for context, response in pairs
     ]
@@ -248,7 +338,7 @@ def test_labels_change_nothing(tmp_path: Path, pairs: Pairs) -> None:
         for record, label in zip(records, Random(2).sample(labels, len(labels)), strict=True)
     ]
     found = [
-        curate(read_corpus(write_lines(tmp_path / f"{n}.jsonl", rows)), Recipe.of(HASHING))
+        curate(read_corpus(write_lines(tmp_path / f"{n}.jsonl", rows)), Recipe.of(settings))
         for n, rows in enumerate([records, extra, shuffled])
     ]
     assert found[0].lineage.equals(found[1].lineage)
@@ -293,7 +383,8 @@ def test_every_row_has_a_line_and_a_source(
         assert (own != drawn) == (line["action"] == "replaced")
         assert own != drawn or line["source_id"] == line["id"]
         assert 0 < line["probability"] <= 1
-        assert line["rank"] >= 1
+        by_fit = found.recipe.by_fit and line["action"] == "replaced"
+        assert (line["rank"] == 0) == by_fit == (line["fit"] is not None)
         assert 1 <= line["own_rank"] <= line["clusters"]
         assert line["id"] in least_typical(found) or line["action"] == "kept"
 
@@ -322,7 +413,7 @@ def insults(found: Curation, pairs: Pairs) -> int:
 @pytest.mark.parametrize("encoders", [{}, HASHING], ids=["wordllama", "hashing"])
 def test_a_flood_of_one_response_is_not_drawn(encoders: dict[str, str], flooded: Pairs) -> None:
     for fields in ({}, {"budget": 1.0}, {"candidates": 1.0}):
-        found = curate(Corpus.of(flooded), Recipe.of({**encoders, **fields}))
+        found = curate(Corpus.of(flooded), Recipe.redraw_most(**encoders, **fields))
         assert insults(found, flooded) == 0
         replaced = {line["id"] for line in lines(found) if line["action"] == "replaced"}
         assert {row for row, (_, text) in enumerate(flooded) if text == INSULT} <= replaced

@@ -17,6 +17,7 @@ from ..runs.audit.audit import AuditReport, find_verdicts, summarize_audit, writ
 from ..runs.audit.labels import build_question
 from ..runs.audit.sampling import AuditItem, draw_sample
 from ..runs.reports.comparison import compare_runs, draw_comparison, format_comparison
+from ..runs.reports.diagnosis import Diagnosis
 from ..runs.reports.diagnosis import diagnose as diagnose_curation
 from ..runs.run import Run
 from ..text import make_printable, truncate
@@ -40,19 +41,47 @@ def diagnose(run: RunPath, as_json: AsJson = False) -> None:
     """Report whether the method applies to a corpus, as far as unlabeled data can show."""
     diagnosis = diagnose_curation(Run(run).curation())
     if as_json:
-        print_output(dumps(diagnosis._asdict()))
+        print_output(dumps(diagnosis.as_json()))
         return
     print_output(f"{diagnosis.verdict}, as far as unlabeled data can show")
     for reason in diagnosis.reasons:
         print_output(f"  - {reason}")
-    print_output(f"largest cluster of a neighborhood: {diagnosis.head_share:.1%} of its responses")
-    print_output(f"responses that agree with no other: {diagnosis.tail_mass:.1%}")
-    print_output(f"rows in whose neighborhood no two responses agree: {diagnosis.headless:.1%}")
-    print_output(
-        "rows whose cluster odds cannot increase the unsafe share, if the assumption holds: "
-        f"{diagnosis.guaranteed:.1%}"
-    )
+    for line in _format_measures(diagnosis):
+        print_output(line)
     print_output(f"to find out more, label a few hundred responses: isaac audit {run}")
+
+
+def _format_measures(diagnosis: Diagnosis) -> list[str]:
+    price = diagnosis.price
+    lines = [
+        f"rows written: {price.rows:.1%}; with a new response: {price.changed:.1%}; "
+        f"dropped: {price.dropped:.1%}"
+    ]
+    if price.fitting is not None:
+        lines.append(
+            f"replaced rows whose new response fits the message: {price.fitting:.1%} "
+            f"(their own fitted in {price.before:.1%})"
+        )
+    if diagnosis.own_fits_best is not None:
+        lines.append(
+            f"rows whose own response fits best among those of similar messages: "
+            f"{diagnosis.own_fits_best:.1%}; from 65 % on, responses cannot be exchanged"
+        )
+    if diagnosis.trusted_relevance is not None:
+        lines.append(
+            f"relevance of the most trusted responses to their messages: "
+            f"{diagnosis.trusted_relevance:.1%} of the mean; below 75 %, they may be refusals"
+        )
+    if diagnosis.clusters is not None:
+        clusters = diagnosis.clusters
+        lines += [
+            f"largest cluster of a neighborhood: {clusters.head_share:.1%} of its responses",
+            f"responses that agree with no other: {clusters.tail_mass:.1%}",
+            f"rows in whose neighborhood no two responses agree: {clusters.headless:.1%}",
+            "rows whose cluster odds cannot increase the unsafe share, if the assumption holds: "
+            f"{clusters.guaranteed:.1%}",
+        ]
+    return lines
 
 
 @command

@@ -50,7 +50,8 @@ def curate(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="encoder of both texts: wordllama, hashing, st:MODEL, openai:MODEL@URL",
+            help="encoder of both texts: wordllama, hashing, use-multilingual, multilingual-e5, "
+            "st:MODEL, openai:MODEL@URL",
         ),
     ] = None,
     recipe: Annotated[
@@ -113,6 +114,8 @@ def _format_dry_run(planned: DryRun) -> str:
     lines = [f"detected {plan.exchanges:,} exchanges: {formats}"]
     if plan.rejected:
         lines.append(f"{plan.rejected:,} rows cannot be used and would go to rejected.jsonl")
+    lines += plan.notes
+    lines += [f"note: {sentence}" for sentence in plan.turns.describe()]
     lines += [f"  {stage.name}: about {stage.seconds:,.1f} s" for stage in plan.stages]
     lines.append(f"total: about {plan.seconds:,.1f} s and {plan.memory_mib:,} MiB on this machine")
     for sample in planned.samples:

@@ -28,7 +28,7 @@ from ..runtime.arrays import Flags, Ints, Reals
 from ..runtime.storage import stored_arrays
 from .canonical_order import CanonicalCorpus
 from .resources import Tools
-from .search.exact import find_neighbors_in_parallel, split_range
+from .search.exact import find_nearest_in_parallel, split_range
 from .storage import FIT_KEY
 from .vectors import GRID_STEPS, Embeddings, GridVectors, as_floats, to_grid
 from .views import mean_vector
@@ -37,7 +37,7 @@ from .word_overlap import WordModel
 PROTOTYPE_EXCHANGES = 15
 """Exchanges that a prototype averages; between 10 and 25, the number hardly matters."""
 
-MAX_REFERENCES = 16_384
+MAX_REFERENCES = 8192
 """Maximum number of exchanges that prototypes are made from, the first in canonical order."""
 
 MAX_COPIES = 8
@@ -110,7 +110,7 @@ class FitModel:
 
     def _search(self, queries: GridVectors, references: GridVectors, spare: int) -> Ints:
         count = PROTOTYPE_EXCHANGES + spare
-        return find_neighbors_in_parallel(queries, references, count, self.tools.threads)
+        return find_nearest_in_parallel(queries, references, count, self.tools.threads).indices
 
     def _average(
         self,
@@ -143,7 +143,13 @@ def score_pairs(queries: GridVectors, keys: GridVectors) -> Reals:
     for block in split_range(len(queries), BLOCK_ROWS):
         products = queries[block].astype(np.float32) * keys[block].astype(np.float32)
         scores[block] = products.sum(axis=1, dtype=np.float64)
-    return scores * 2 / GRID_STEPS**2
+    return steps_to_scores(scores)
+
+
+def steps_to_scores(steps: npt.NDArray[Any]) -> Reals:
+    """Turn dot products of queries and keys, in steps of the grid, into the terms of fit."""
+    # Queries are halved; see `FitModel.queries`.
+    return np.asarray(steps * (2 / GRID_STEPS**2))
 
 
 def choose_references(layout: CanonicalCorpus, groups: Ints) -> Ints:

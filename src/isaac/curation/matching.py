@@ -14,13 +14,14 @@ import numpy as np
 from ..recipe import ResolvedRecipe
 from ..runtime.arrays import Flags, Ints, Reals
 from .canonical_order import CanonicalCorpus
-from .fit import FitModel, score_pairs
+from .fit import FitModel, score_pairs, steps_to_scores
+from .languages import CorpusLanguages
 from .resources import Tools
-from .search.exact import find_neighbors_in_parallel, group_rows, split_range
+from .search.exact import find_nearest_in_parallel, group_rows, split_range
 from .values import find_values
 from .vectors import Embeddings
 
-BLOCK_ROWS = 32_768
+BLOCK_ROWS = 16_384
 """Rows that are matched with each other.
 
 Rows are in the order of their hashes, so each block is a fair sample of the corpus. This keeps the
@@ -53,7 +54,7 @@ class MatchInputs(NamedTuple):
 
     ``needs`` (n,) marks the rows that need a response, ``offers`` (n,) those whose response may be
     given to other rows. ``groups`` (t,) are the near-duplicate groups of the distinct responses,
-    ``trust`` (t,) is the trust in them.
+    ``trust`` (t,) is the trust in them. No response crosses ``languages``.
     """
 
     layout: CanonicalCorpus
@@ -64,6 +65,7 @@ class MatchInputs(NamedTuple):
     trust: Reals
     needs: Flags
     offers: Flags
+    languages: CorpusLanguages
     recipe: ResolvedRecipe
     tools: Tools
 
@@ -92,10 +94,11 @@ def match_rows(inputs: MatchInputs) -> Matches:
     sources = [np.full(count, -1) for _ in range(recipe.targets)]
     fits = [np.full(count, np.nan) for _ in range(recipe.targets)]
     group = inputs.groups[layout.response]
+    used: dict[int, int] = {}
     with inputs.tools.progress.stage("match", count) as tick:
         for rows in _split_rows(layout, by_key=inputs.by_key):
             pairs = _score_block(inputs, rows)
-            matcher = _Matcher(pairs, group[pairs.sources], recipe.repeat_limit)
+            matcher = _Matcher(pairs, group[pairs.sources], recipe.repeat_limit, used)
             for source, fit in zip(sources, fits, strict=True):
                 taken = matcher.take_best()
                 source[pairs.rows[taken]] = pairs.sources[taken]
@@ -134,14 +137,18 @@ def _score_block(inputs: MatchInputs, rows: Ints) -> ScoredPairs:
     keys = model.keys(
         x[layout.context[offers]], y[layout.view[offers]], groups[layout.response[offers]]
     )
+    bound = -np.inf if inputs.by_key else inputs.recipe.fit_bound
     if inputs.by_key:
         message, offer = _pair_by_key(layout.group[messages], layout.group[offers])
+        blocks = split_range(len(message), BLOCK_ROWS)
+        parts = [score_pairs(queries[message[b]], keys[offer[b]]) for b in blocks]
+        fits = np.concatenate([np.empty(0), *parts])
     else:
-        near = find_neighbors_in_parallel(queries, keys, CANDIDATES, inputs.tools.threads)
-        message, offer = np.repeat(np.arange(len(near)), near.shape[1]), near.reshape(-1)
-    fits = score_pairs(queries[message], keys[offer])
-    bound = -np.inf if inputs.by_key else inputs.recipe.fit_bound
+        near = find_nearest_in_parallel(queries, keys, CANDIDATES, inputs.tools.threads)
+        message = np.repeat(np.arange(len(messages)), near.indices.shape[1])
+        offer, fits = near.indices.reshape(-1), steps_to_scores(near.steps.reshape(-1))
     close = fits >= bound - MAX_OVERLAP
+    close &= inputs.languages.allow(layout, messages[message], offers[offer])
     message, offer, fits = message[close], offer[close], fits[close]
     fits += model.overlaps(layout, messages[message], offers[offer])
     # A near-copy of the row's own response is no better than it.
@@ -215,13 +222,13 @@ class _Matcher:
     """Takes the best pairs such that a row gets one response, and no response goes out too often.
 
     ``groups`` (p,) are the near-duplicate groups of the responses; responses of one group count as
-    one. ``limit`` is how many rows may get it, 0 for no limit.
+    one. ``limit`` is how many rows may get it, 0 for no limit. ``used`` counts the rows that got
+    each group, those of earlier blocks included.
     """
 
-    def __init__(self, pairs: ScoredPairs, groups: Ints, limit: int) -> None:
+    def __init__(self, pairs: ScoredPairs, groups: Ints, limit: int, used: dict[int, int]) -> None:
         self.rows, self.groups = pairs.rows.tolist(), groups.tolist()
-        self.limit = limit or len(self.rows)
-        self.used: dict[int, int] = {}
+        self.limit, self.used = limit or np.inf, used
         self.given: set[tuple[int, int]] = set()
 
     def take_best(self) -> Ints:

@@ -104,9 +104,11 @@ class _CharacterMap(dict[int, str]):
 
     def _fold_character(self, char: str) -> str:
         category, name = unicodedata.category(char), unicodedata.name(char, "")
-        # Drop invisible characters and, if loose, accents; then keep letters, marks and, if not
-        # loose, numbers.
+        # Drop invisible characters and, if loose, accents and the vowel points that Arabic and
+        # Hebrew may leave out; then keep letters, marks and, if not loose, numbers.
         if category == "Cf" or name.startswith(("VARIATION", "COMBINING")[: 1 + self.loose]):
+            return ""
+        if self.loose and category == "Mn" and name.startswith(("ARABIC", "HEBREW")):
             return ""
         if category[0] not in ("LM" if self.loose else "LMN"):
             return " "

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..runtime.arrays import Ints, Reals
 from .resources import Tools
-from .search.exact import find_neighbors_in_parallel
+from .search.exact import find_nearest_in_parallel
 from .vectors import GridVectors
 
 SMOOTHING_NEIGHBORS = 20
@@ -58,9 +58,8 @@ class SmoothedTypicality:
         The reference of a response's own group (m,) is left out; -1 is the group of a response that
         is not in the corpus.
         """
-        near = find_neighbors_in_parallel(
-            vectors, self.vectors, SMOOTHING_NEIGHBORS + 1, tools.threads
-        )
+        count = SMOOTHING_NEIGHBORS + 1
+        near = find_nearest_in_parallel(vectors, self.vectors, count, tools.threads).indices
         is_other = self.groups[near] != groups[:, None]
         # Of the 21 nearest, at most one is its own: keep the first 20 of the others.
         is_other &= np.cumsum(is_other, axis=1) <= SMOOTHING_NEIGHBORS

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import re
 
-VALUE_PATTERN = re.compile(r"\w+://\S+|\S+@\S+\.\w+|[^\W_]*\d[^\W_]*")
-"""A URL, an email address, or a word with a digit."""
+VALUE_PATTERN = re.compile(
+    r"(?<!\w)\w+://\S+|(?<![^\s@])[^\s@]+@[^\s@]+\.\w+|(?<![^\W_])[^\W_]*\d[^\W_]*"
+)
+"""A URL, an email address, or a word with a digit.
+
+Each starts where no other character of its kind precedes, so that a long text without spaces takes
+no longer than any other.
+"""
+
+PUNCTUATION = ".,;:!?()[]{}<>'\""
+"""Characters around a value that are not part of it."""
 
 
 def find_values(text: str) -> frozenset[str]:
     """Find the values that a text mentions, in lower case."""
-    return frozenset(value.strip(".,;:!?)]}'\"").lower() for value in VALUE_PATTERN.findall(text))
+    return frozenset(value.strip(PUNCTUATION).lower() for value in VALUE_PATTERN.findall(text))

@@ -78,7 +78,7 @@ class Healer(ReplacementSampler):
             layout, curation.contexts, self.allowed, recipe, curation.tools
         )
         self.neighborhood_search = SearchedNeighborhoods.of(
-            layout, curation.contexts, curation.compared, candidates, recipe
+            layout, curation.contexts, curation.require_compared(), candidates, recipe
         )
         self.context_encoder = tools.encoder(recipe.context_encoder)
         self.response_encoder: Encoder | None = None
@@ -180,7 +180,7 @@ class Healer(ReplacementSampler):
         embedded = embed(self.response_encoder, distinct).vectors
         vector_of = {text: embedded[number] for number, text in enumerate(distinct)}
         vectors = [None if text is None else vector_of[text] for text in texts]
-        ridge = self.curation.compared.ridge
+        ridge = self.curation.require_compared().ridge
         if ridge is None:
             return vectors
         # The view "residual": the part of the response that its context does not predict.

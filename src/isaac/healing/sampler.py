@@ -216,7 +216,7 @@ class ReplacementSampler:
         self, members: Ints, texts: Ints, given_vector: GridVectors | None
     ) -> ComparedResponses:
         """Select what members are compared by; a given response that is no member comes last."""
-        compared = self.curation.compared
+        compared = self.curation.require_compared()
         if compared.vectors is None:
             return ComparedResponses(None, texts)
         vectors = compared.vectors[compared.item[members]]

@@ -10,7 +10,9 @@ import numpy as np
 
 from ..corpus.corpus import Corpus, Exchange, count_formats
 from ..corpus.reading import read_corpus
+from ..corpus.turn_counts import TurnCounts, count_turns
 from ..curation.canonical_order import CanonicalCorpus
+from ..curation.coverage import choose_encoders, list_language_warnings, with_chosen_encoders
 from ..curation.curate import explain_empty_corpus
 from ..curation.dialogue.span_relevance import ResponsesInContext, fit_span_relevance
 from ..curation.dialogue.trimming import collect_responses
@@ -48,7 +50,9 @@ class PlannedStage(NamedTuple):
 class Plan(NamedTuple):
     """What a curation would read and do; seconds and memory are estimates for this machine.
 
-    ``formats`` counts the exchanges of each detected format, ``rejected`` the unusable rows.
+    ``formats`` counts the exchanges of each detected format, ``rejected`` the unusable rows,
+    ``turns`` the assistant turns that are not curated. ``notes`` say which languages an encoder
+    does not know, and which encoder was chosen.
     """
 
     formats: dict[str, int]
@@ -56,6 +60,8 @@ class Plan(NamedTuple):
     rejected: int
     stages: list[PlannedStage]
     memory_mib: int
+    notes: list[str]
+    turns: TurnCounts = TurnCounts()
 
     @property
     def seconds(self) -> float:
@@ -68,9 +74,11 @@ class Plan(NamedTuple):
             "formats": self.formats,
             "exchanges": self.exchanges,
             "rejected": self.rejected,
+            "turns": self.turns._asdict(),
             "stages": {stage.name: round(stage.seconds, 2) for stage in self.stages},
             "seconds": round(self.seconds, 2),
             "memory_mib": self.memory_mib,
+            "notes": self.notes,
         }
 
 
@@ -99,7 +107,10 @@ def dry_run(source: str | Path, recipe: Recipe, progress: Progress | None = None
 
 def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
     """Plan a curation: run each stage on a small sample and scale its time to the corpus."""
-    tools, layout = tools or Tools(), canonicalize_for(corpus, recipe)
+    tools = tools or Tools()
+    encoders = choose_encoders(corpus, recipe, tools)
+    recipe = with_chosen_encoders(recipe, encoders)
+    layout = canonicalize_for(corpus, recipe)
     stages = []
     samples = {"contexts": np.zeros((1, 1), np.int16), "responses": np.zeros((1, 1), np.int16)}
     for name, encoder, texts in texts_to_embed(layout, recipe):
@@ -133,6 +144,8 @@ def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) ->
         len(corpus.rejected),
         stages,
         _estimate_memory_mib(layout, members, samples),
+        encoders.reasons + list_language_warnings(corpus, recipe, tools),
+        count_turns(corpus),
     )
 
 

@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from ..runtime.atomic_files import file_sha256
 from ..runtime.progress import Tick, TimedProgress
 from ..text import free_name
 from .disk_storage import DiskStorage
+from .dropped_turns import find_removed_turns
 from .reports.rendering import render_html, render_markdown
 from .reports.summary import summarize
 from .run import CORPUS_FILES, OUTPUT_FILES, Run
@@ -74,7 +75,7 @@ def _build_manifest(run: Run, curation: Curation) -> dict[str, Any]:
         "numpy": np.__version__,
         "pyarrow": pa.__version__,
         "input": [digest._asdict() for digest in curation.corpus.inputs],
-        "search": curation.neighborhoods.search,
+        "search": None if curation.neighborhoods is None else curation.neighborhoods.search,
         "encoders": {
             name: embedded.encoder
             for name, embedded in (
@@ -112,46 +113,66 @@ def write_report(run: Run, summary: dict[str, Any]) -> None:
     run.write(run.path / "report.html", render_html(summary))
 
 
+class AddedColumns(NamedTuple):
+    """The columns that isaac adds to each record.
+
+    ``names`` maps each one to the name under which it is written. ``as_lists`` is whether a column
+    has one entry per curated turn, because a record of the corpus has several.
+    """
+
+    names: dict[str, str]
+    as_lists: bool
+
+    @classmethod
+    def of(cls, curation: Curation) -> AddedColumns:
+        """Choose the columns for a curation, under names that no record of its corpus has."""
+        columns = ["isaac_id", "isaac_action"]
+        columns += ["isaac_target"] * (curation.recipe.targets > 1)
+        columns += ["isaac_rejected"] * (curation.recipe.mode == "pairs")
+        names = dict(zip(columns, free_names(curation.corpus, columns), strict=True))
+        return cls(names, not bool(curation.corpus.record_starts().all()))
+
+    def fill(
+        self, ids: list[int], actions: list[str], target: int, originals: list[str]
+    ) -> dict[str, Any]:
+        """Fill the columns for one record, given the values of its turns."""
+        values: dict[str, Any] = {"isaac_id": ids, "isaac_action": actions}
+        values["isaac_rejected"] = originals
+        if not self.as_lists:
+            values = {name: next(iter(each), None) for name, each in values.items()}
+        values["isaac_target"] = target
+        return {name: values[column] for column, name in self.names.items()}
+
+
 def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]:
     """Yield the records of the input as JSON with the curated responses, once for each target.
 
-    Each record gets ``isaac_id`` and ``isaac_action``, as lists if all turns are curated, and
-    ``isaac_target`` if the recipe asks for several targets. A record with a dropped turn is left
-    out. With mode "pairs", only records with a replaced turn are written, with their original
-    responses as ``isaac_rejected``.
+    Each record gets ``isaac_id`` and ``isaac_action``, as lists if any record has several curated
+    turns, and ``isaac_target`` if the recipe asks for several targets. A conversation ends before
+    its first dropped turn, as `find_removed_turns` says; a record without any other curated turn is
+    left out. A record in which no turn is trained on stays unchanged. With mode "pairs", only
+    records with a replaced turn are written, with their original responses as ``isaac_rejected``.
     """
-    corpus, recipe = curation.corpus, curation.recipe
-    all_turns, pairs = recipe.reading.turns == "all", recipe.mode == "pairs"
-    added = {"isaac_id": True, "isaac_action": True, "isaac_target": recipe.targets > 1}
-    added["isaac_rejected"] = pairs
-    names = dict(zip(added, free_names(corpus, list(added)), strict=True))
+    corpus, pairs = curation.corpus, curation.recipe.mode == "pairs"
+    columns = AddedColumns.of(curation)
+    removed = find_removed_turns(corpus, curation.lineage)
     drawn, reported = curation.drawn(), 0
     for record in corpus.source_records():
         ids = record.ids
         if tick is not None and ids[-1] + 1 - reported >= PROGRESS_EXCHANGES:
             tick(ids[-1] + 1 - reported)
             reported = ids[-1] + 1
-        turn_targets = [next(drawn)[1] for _ in ids]
-        for target in range(max(map(len, turn_targets))):
-            # A turn with fewer targets than others of its record repeats its last one.
-            chosen = [targets[min(target, len(targets) - 1)] for targets in turn_targets]
-            actions = [action for action, _, _ in chosen]
-            if "dropped" in actions or (pairs and "replaced" not in actions):
-                continue
-            new = {
-                i: text
-                for i, (action, text, _) in zip(ids, chosen, strict=True)
-                if action == "replaced"
-            }
-            originals = _original_responses(curation, record) if pairs else [""]
-            values = {
-                "isaac_id": ids if all_turns else ids[0],
-                "isaac_action": actions if all_turns else actions[0],
-                "isaac_target": target,
-                "isaac_rejected": originals if all_turns else originals[0],
-            }
-            extra = {names[name]: value for name, value in values.items() if added[name]}
-            yield record.as_json(new, extra)
+        targets = [next(drawn)[1] for _ in ids]
+        before = [] if pairs else [SourceRecord(text, [], [], []) for text in record.before]
+        after = [] if pairs else [SourceRecord(text, [], [], []) for text in record.after]
+        remaining = int((~removed[ids]).sum())
+        for untrained in before:
+            yield untrained.as_json({}, columns.fill([], [], 0, []))
+        if remaining:
+            shorter = record.cut_after(remaining)
+            yield from _iter_targets(curation, shorter, targets[:remaining], columns)
+        for untrained in after:
+            yield untrained.as_json({}, columns.fill([], [], 0, []))
     if tick is not None:
         tick(len(corpus) - reported)
 
@@ -159,21 +180,44 @@ def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator
 def iter_untrusted_lines(curation: Curation) -> Iterator[str]:
     """Yield the records with a dropped turn as they were, tagged with what was decided.
 
-    Each record gets ``isaac_id``, ``isaac_action`` and ``isaac_trust``, as lists if all turns are
-    curated.
+    Each record gets ``isaac_id``, ``isaac_action`` and ``isaac_trust``, as lists if any record has
+    several curated turns.
     """
-    all_turns = curation.recipe.reading.turns == "all"
-    names = free_names(curation.corpus, ["isaac_id", "isaac_action", "isaac_trust"])
-    first = first_targets(curation.lineage)
+    corpus, first = curation.corpus, first_targets(curation.lineage)
     actions, trust = (first.column(name).to_pylist() for name in ("action", "trust"))
     if "dropped" not in actions:
         return
-    for record in curation.corpus.source_records():
+    as_lists = not bool(corpus.record_starts().all())
+    names = free_names(corpus, ["isaac_id", "isaac_action", "isaac_trust"])
+    for record in corpus.source_records():
         ids = record.ids
         values = [ids, [actions[i] for i in ids], [round(trust[i], 6) for i in ids]]
         if "dropped" in values[1]:
-            flat = values if all_turns else [value[0] for value in values]
+            flat = values if as_lists else [value[0] for value in values]
             yield record.as_json({}, dict(zip(names, flat, strict=True)))
+
+
+def _iter_targets(
+    curation: Curation,
+    record: SourceRecord,
+    turn_targets: list[list[tuple[str, str, int]]],
+    columns: AddedColumns,
+) -> Iterator[str]:
+    """Yield a record as JSON with the curated responses, once for each target."""
+    pairs = curation.recipe.mode == "pairs"
+    for target in range(max(map(len, turn_targets))):
+        # A turn with fewer targets than others of its record repeats its last one.
+        chosen = [targets[min(target, len(targets) - 1)] for targets in turn_targets]
+        actions = [action for action, _, _ in chosen]
+        if pairs and "replaced" not in actions:
+            continue
+        new = {
+            exchange_id: text
+            for exchange_id, (action, text, _) in zip(record.ids, chosen, strict=True)
+            if action == "replaced"
+        }
+        originals = _original_responses(curation, record) if pairs else []
+        yield record.as_json(new, columns.fill(record.ids, actions, target, originals))
 
 
 def _original_responses(curation: Curation, record: SourceRecord) -> list[str]:

@@ -29,7 +29,7 @@ from ..models.chat.rephraser import (
     load_rephraser,
     supports_system_role,
 )
-from ..runs.export import iter_items
+from ..runs.export_items import iter_items
 from ..runs.run import Run
 from ..runtime.atomic_files import atomic_write
 from ..runtime.progress import Progress
@@ -68,8 +68,10 @@ def iter_examples(run: Run) -> Iterator[RephraserExample]:
     response that stays unchanged; further responses drawn for it are left out. At most as many kept
     rows as replaced ones are used, evenly spread; otherwise a model trained on a run that kept most
     rows would learn to copy. Dialogue turns are delexicalized, so that the model does not learn
-    their values, and their acts are appended to their context.
+    their values, and their acts are appended to their context. Raises `RunError` if the run has no
+    curated corpus.
     """
+    run.require_corpus()
     curation, row_kept, kept_rows = run.curation(), False, 0
     items = iter_items(curation, filled=False)
     actions = Counter(item.action for item in items if item.target == 0)

@@ -65,3 +65,8 @@ class HHFormat:
         text = record[self.column]
         _, start, end = split_turns(text)[index]
         return {**record, self.column: text[:start] + response + text[end:]}
+
+    def cut(self, record: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Copy the record with its text ending after one turn."""
+        text = record[self.column]
+        return {**record, self.column: text[: split_turns(text)[index][2]]}

@@ -106,7 +106,7 @@ def _read_corpus_or_run(source: str, format_name: str | None) -> DialogueCorpus:
             f"available: {PREDICTIONS}, {', '.join(READERS)}"
         )
     if (Path(source) / "recipe.yaml").is_file():
-        Run(source).require_finished()
+        Run(source).require_corpus()
         source = str(Path(source) / "curated.jsonl")
     try:
         return read_dialogues(source, format_name)

@@ -9,7 +9,8 @@ import numpy as np
 from ...curation.canonical_order import CanonicalCorpus
 from ...curation.curate import Curation
 from ...curation.fit import FitModel, score_pairs
-from ...curation.lineage import first_targets
+from ...curation.lineage import first_targets, mark_least_trusted
+from ...curation.policy import center_cosines
 from ...runtime.arrays import Ints, Reals
 
 MAX_SAMPLE = 500
@@ -19,11 +20,11 @@ MAX_SAMPLE = 500
 class Price(NamedTuple):
     """What a curation costs, measured without labels.
 
-    ``rows`` is the share of exchanges that are written, ``changed`` the share whose response was
-    replaced, and ``dropped`` the share that is left out. ``fitting`` is the share of the replaced
-    rows whose new response reaches the bound of `fit`, on a sample of at most `MAX_SAMPLE`; None if
-    no row was replaced, or if fit cannot be measured. ``before`` is the share of the same rows
-    whose own response reaches that bound.
+    ``rows`` is the share of exchanges that are written, which in mode pairs are those that have a
+    pair. ``changed`` is the share whose response was replaced, and ``dropped`` the share that is
+    left out. ``fitting`` is the share of the replaced rows whose new response reaches the bound of
+    `fit`, on a sample of at most `MAX_SAMPLE`; None if no row was replaced, or if fit cannot be
+    measured. ``before`` is the share of the same rows whose own response reaches that bound.
     """
 
     rows: float
@@ -49,7 +50,44 @@ def measure_price(curation: Curation) -> Price:
         bound = curation.recipe.fit_bound
         fitting = float((score_rows(curation, model, replaced, source) >= bound).mean())
         before = float((score_rows(curation, model, replaced, replaced) >= bound).mean())
-    return Price(1 - dropped, changed, dropped, fitting, before)
+    written = changed if curation.recipe.mode == "pairs" else round(1 - dropped, 6)
+    return Price(written, changed, dropped, fitting, before)
+
+
+BUDGETS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+"""Budgets of the curve of a report."""
+
+
+class CurvePoint(NamedTuple):
+    """What remains if all but the least trusted ``budget`` of the rows are kept.
+
+    ``rows`` and ``texts`` are how many rows and different responses are kept; ``relevance`` is how
+    relevant these responses are to their messages, as a share of the mean of all rows: None if the
+    texts have different encoders. Rows that are redrawn come on top.
+    """
+
+    budget: float
+    rows: int
+    texts: int
+    relevance: float | None
+
+
+def trace_curve(curation: Curation) -> list[CurvePoint]:
+    """Trace what remains at each of `BUDGETS`; nothing is drawn for it."""
+    layout, relevance = curation.layout, None
+    trust = curation.response_scores.trust[layout.response]
+    if curation.contexts is not None and curation.responses is not None:
+        relevance = center_cosines(layout, curation.contexts, curation.responses)
+    points = []
+    for budget in BUDGETS:
+        kept = ~mark_least_trusted(trust, round(budget * len(trust)))
+        mean = None if relevance is None else float(relevance.mean())
+        share = None
+        if relevance is not None and mean and mean > 0:
+            share = round(float(relevance[kept].mean()) / mean, 4)
+        texts = len(np.unique(layout.response[kept]))
+        points.append(CurvePoint(budget, int(kept.sum()), texts, share))
+    return points
 
 
 def score_rows(curation: Curation, model: FitModel, messages: Ints, sources: Ints) -> Reals:
