@@ -27,11 +27,20 @@ View = Literal["whole", "opening", "residual"]
 Auto = Literal["auto"]
 Mode = Literal["selective", "resample", "filter", "pairs"]
 
+Trust = Literal["wording", "smoothed", "combined"]
+
+TRUST_SIGNALS: dict[Trust, tuple[str, ...]] = {
+    "wording": ("wording",),
+    "smoothed": ("wording", "similar"),
+    "combined": ("wording", "similar", "phrasing"),
+}
+"""The signals that each kind of trust adds up."""
+
 DEFAULT_BUDGETS: dict[Mode, float] = {
     "selective": 0.5,
     "resample": 0.8,
     "filter": 0.5,
-    "pairs": 0.5,
+    "pairs": 0.2,
 }
 """The default budget of each mode: the share of rows not to trust."""
 
@@ -260,16 +269,17 @@ class Recipe(_Settings):
     )
 
     # Which rows are changed, and how.
-    trust: Literal["smoothed", "wording"] = Field(
-        default="smoothed",
-        description="how far to trust a response: by how typical its wording is (wording), or also "
-        "by how typical that of the most similar responses is (smoothed)",
+    trust: Trust = Field(
+        default="combined",
+        description="what shows which responses to trust: how typical their wording is (wording), "
+        "also that of the most similar responses (smoothed), and also their turns of phrase "
+        "(combined)",
     )
     mode: Mode | Auto = Field(
         default="auto",
         description="what to do with the least trusted rows: redraw those that a trusted response "
         "fits and drop the rest (selective), redraw them all (resample), drop them all (filter), "
-        "or pair each with a trusted response that fits (pairs)",
+        "or use them as rejected responses for the trusted rows that they fit (pairs)",
     )
     budget: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
         default="auto",
@@ -411,6 +421,11 @@ class ResolvedRecipe(Recipe):
     def by_fit(self) -> bool:
         """Whether rows get the response that fits best, not one that is drawn from clusters."""
         return self.mode in ("selective", "pairs") and self.clusters != "text"
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether trusted rows are kept, and paired with untrusted responses that fit them."""
+        return self.mode == "pairs" and self.by_fit
 
     @property
     def by_cluster(self) -> bool:

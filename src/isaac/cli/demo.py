@@ -14,7 +14,7 @@ from ..corpus.records import dumps
 from ..curation.curate import Curation
 from ..curation.lineage import first_targets
 from ..curation.resources import Tools
-from ..healing.retrieval import Healer
+from ..healing.healer import Healer
 from ..healing.sampler import Healed
 from ..recipe import PAPER_DIALOGUE_SETTINGS, ReadingOptions, Recipe
 from ..runs.jobs import curate_to

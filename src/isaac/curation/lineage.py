@@ -61,6 +61,7 @@ LINEAGE_SCHEMA = pa.schema(
         "typicality": pa.float64(),
         "trust": pa.float64(),
         "fit": pa.float64(),
+        "rejected_id": pa.int64(),
     }
 )
 """One row for each exchange and target, in order of id.
@@ -71,8 +72,10 @@ the odds of that cluster, 1 if nothing was drawn. These and the other columns ab
 null if the recipe uses no clusters.
 ``own_rank`` is the rank of the row's own response, ``typicality`` the share of the corpus's
 responses that are worded no more typically than it, ``trust`` the share that are no more trusted.
-``fit`` is how well a response that was drawn because it fits does fit, else null. Sizes count
-near-duplicates once if the recipe does.
+``fit`` is how well a response that was drawn because it fits does fit, else null. In mode pairs
+nothing is replaced: ``rejected_id`` is the exchange with the untrusted response that the row's own
+response is preferred to, and ``fit`` how well that one fits. Sizes count near-duplicates once if
+the recipe does.
 """
 
 
@@ -278,6 +281,7 @@ def _match_targets(
     probability, size = np.ones(count), np.zeros(count, np.int64)
     if models.fit is None or models.contexts is None or models.responses is None:
         return [Target(no_rank, probability, size, np.full(count, np.nan))]
+    drawable = drawable_rows(layout, scores, recipe)
     inputs = MatchInputs(
         layout,
         models.fit,
@@ -285,8 +289,8 @@ def _match_targets(
         models.responses,
         scores.duplicate_group,
         scores.trust,
-        actions.needs_draw,
-        actions.stays & drawable_rows(layout, scores, recipe),
+        actions.needs_draw & (drawable | (not recipe.is_paired)),
+        ~actions.stays if recipe.is_paired else actions.stays & drawable,
         detect_corpus_languages(layout, tools),
         recipe,
         tools,
@@ -429,7 +433,8 @@ def _decide_rows(
     if recipe.by_fit and scores.vetoed is not None:
         stays &= (scores.vetoed != 1)[layout.exchange]
     if clusters is None:
-        return RowActions(stays, ~stays & recipe.by_fit)
+        # In pairs, a trusted row needs an untrusted response that it is preferred to.
+        return RowActions(stays, (stays if recipe.is_paired else ~stays) & recipe.by_fit)
     stats, neighborhood = clusters.stats, layout.row_neighborhoods(recipe)
     head, total = stats.head[neighborhood], stats.total[neighborhood]
     in_head = (clusters.own_rank == 0) & (head > 1) & recipe.keep
@@ -452,11 +457,11 @@ def _build_lineage(
 ) -> pa.Table:
     tables = []
     for number, target in enumerate(targets):
-        source = target.draws.source
-        is_drawn = actions.needs_draw & (source >= 0)
+        drawn = target.draws.source
+        is_drawn = actions.needs_draw & (drawn >= 0)
         # A row has its first target in any case, and a further one only if it was drawn.
         rows = np.flatnonzero(is_drawn) if number else np.arange(len(layout.ids))
-        source = np.where(is_drawn, source, np.arange(len(is_drawn)))
+        source = np.where(is_drawn & ~recipe.is_paired, drawn, np.arange(len(is_drawn)))
         # A row that drew a response equal to its own keeps it.
         same = layout.response[source] == layout.response
         action = np.where(same, ACTIONS.index("kept"), ACTIONS.index("replaced"))
@@ -473,6 +478,7 @@ def _build_lineage(
             "typicality": own.typicality,
             "trust": own.trust,
             "fit": pa.array(np.where(is_drawn, target.fit, np.nan), from_pandas=True),
+            "rejected_id": pa.array(layout.ids[drawn], mask=~(is_drawn & recipe.is_paired)),
         }
         tables.append(pa.table(columns).take(rows))
     lineage = pa.concat_tables(tables).sort_by([("id", "ascending"), ("target", "ascending")])

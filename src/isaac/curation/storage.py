@@ -25,11 +25,14 @@ ENCODERS_KEY = "texts/encoders"
 TYPICALITY_KEY = "vectors/wording"
 """Typicality and near-duplicate group of each distinct response."""
 
-TRUST_KEY = "vectors/trust"
-"""Trust in each distinct response."""
+SMOOTHED_KEY = "vectors/smoothed"
+"""Typicality of the responses most similar to each distinct response."""
 
 LANGUAGES_KEY = "texts/languages"
 """Language and script of each distinct context and response."""
+
+PHRASING_KEY = "vectors/phrasing"
+"""Phrasing of each distinct response."""
 
 FIT_KEY = "vectors/fit"
 """The arrays of `FitModel`."""

@@ -23,9 +23,11 @@ class ExportItem(NamedTuple):
     """One target of one exchange: everything that a row of an export is made from.
 
     ``prompt`` has the messages before the response, with the curated responses of earlier turns.
-    ``better`` is whether the response replaces ``original`` and is closer to what the corpus agrees
-    on: it is more typical; or, if the recipe draws by cluster size alone, it is from the largest
-    cluster and the original is not; or it is the original without irrelevant parts. ``group`` is
+    ``better`` is whether the response is preferred to ``original``: it is trusted and ``original``,
+    in mode pairs, is the untrusted response that it is paired with; or it replaces ``original`` and
+    is closer to what the corpus agrees on, which means that it is more trusted; or, if the recipe
+    draws by cluster size alone, that it is from the largest cluster and the original is not; or
+    that it is the original without irrelevant parts. ``group`` is
     the group of a dialogue turn, empty for other responses.
     """
 
@@ -87,8 +89,9 @@ class _LineageRow(NamedTuple):
     source_id: int
     action: str
     target: int
-    rank: int
-    own_rank: int
+    rank: int | None
+    own_rank: int | None
+    rejected_id: int | None
 
 
 class _EarlierTurn(NamedTuple):
@@ -101,7 +104,8 @@ class _EarlierTurn(NamedTuple):
 def _iter_records(curation: Curation, filled: bool) -> Iterator[list[list[ExportItem]]]:
     """Yield the items of each record: one list per turn, with one item per target."""
     removed = find_removed_turns(curation.corpus, curation.lineage)
-    final = curation.final_responses(np.arange(len(removed)))
+    every = np.arange(len(removed))
+    final, originals = curation.final_responses(every), curation.original_responses(every)
     # Rows are sorted by id, so an id indexes the trust in its own response.
     trust = first_targets(curation.lineage).column("trust").to_pylist()
     weighted = curation.recipe.by_fit or curation.recipe.weighted
@@ -122,15 +126,18 @@ def _iter_records(curation: Curation, filled: bool) -> Iterator[list[list[Export
         for row in targets:
             source, values = row.source_id, exchange.values if filled else None
             rises = trust[source] > trust[number]
-            is_closer = rises if weighted else row.rank == 1 < row.own_rank
+            is_closer = rises if weighted else row.rank == 1 != row.own_rank
             is_trimmed = source == number  # a row is "replaced" by itself only if parts are removed
+            is_paired, original = row.rejected_id is not None, exchange.response
+            if row.rejected_id is not None:
+                original = originals[row.rejected_id]
             item = ExportItem(
                 _with_responses(prompt, earlier, row.target),
-                fill_from_json(exchange.response, values),
+                fill_from_json(original, values),
                 fill_from_json(final[source], values),
                 row.action,
                 row.target,
-                row.action == "replaced" and (is_closer or is_trimmed),
+                is_paired or (row.action == "replaced" and (is_closer or is_trimmed)),
                 "" if exchange.values is None else exchange.group or "",
             )
             items.append(item)

@@ -133,11 +133,11 @@ class AddedColumns(NamedTuple):
         return cls(names, not bool(curation.corpus.record_starts().all()))
 
     def fill(
-        self, ids: list[int], actions: list[str], target: int, originals: list[str]
+        self, ids: list[int], actions: list[str], target: int, rejected: list[str | None]
     ) -> dict[str, Any]:
         """Fill the columns for one record, given the values of its turns."""
         values: dict[str, Any] = {"isaac_id": ids, "isaac_action": actions}
-        values["isaac_rejected"] = originals
+        values["isaac_rejected"] = rejected
         if not self.as_lists:
             values = {name: next(iter(each), None) for name, each in values.items()}
         values["isaac_target"] = target
@@ -151,10 +151,10 @@ def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator
     turns, and ``isaac_target`` if the recipe asks for several targets. A conversation ends before
     its first dropped turn, as `find_removed_turns` says; a record without any other curated turn is
     left out. A record in which no turn is trained on stays unchanged. With mode "pairs", only
-    records with a replaced turn are written, with their original responses as ``isaac_rejected``.
+    records with a pair are written, with the rejected responses as ``isaac_rejected``.
     """
     corpus, pairs = curation.corpus, curation.recipe.mode == "pairs"
-    columns = AddedColumns.of(curation)
+    columns, rejections = AddedColumns.of(curation), Rejections(curation) if pairs else None
     removed = find_removed_turns(corpus, curation.lineage)
     drawn, reported = curation.drawn(), 0
     for record in corpus.source_records():
@@ -170,7 +170,7 @@ def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator
             yield untrained.as_json({}, columns.fill([], [], 0, []))
         if remaining:
             shorter = record.cut_after(remaining)
-            yield from _iter_targets(curation, shorter, targets[:remaining], columns)
+            yield from _iter_targets(shorter, targets[:remaining], columns, rejections)
         for untrained in after:
             yield untrained.as_json({}, columns.fill([], [], 0, []))
     if tick is not None:
@@ -198,32 +198,54 @@ def iter_untrusted_lines(curation: Curation) -> Iterator[str]:
 
 
 def _iter_targets(
-    curation: Curation,
     record: SourceRecord,
     turn_targets: list[list[tuple[str, str, int]]],
     columns: AddedColumns,
+    rejections: Rejections | None,
 ) -> Iterator[str]:
     """Yield a record as JSON with the curated responses, once for each target."""
-    pairs = curation.recipe.mode == "pairs"
     for target in range(max(map(len, turn_targets))):
         # A turn with fewer targets than others of its record repeats its last one.
         chosen = [targets[min(target, len(targets) - 1)] for targets in turn_targets]
         actions = [action for action, _, _ in chosen]
-        if pairs and "replaced" not in actions:
+        rejected = [] if rejections is None else rejections.find(record, target, actions)
+        if rejections is not None and not any(text is not None for text in rejected):
             continue
         new = {
             exchange_id: text
             for exchange_id, (action, text, _) in zip(record.ids, chosen, strict=True)
             if action == "replaced"
         }
-        originals = _original_responses(curation, record) if pairs else []
-        yield record.as_json(new, columns.fill(record.ids, actions, target, originals))
+        yield record.as_json(new, columns.fill(record.ids, actions, target, rejected))
 
 
-def _original_responses(curation: Curation, record: SourceRecord) -> list[str]:
-    """The responses of a record before the curation, with the values of their placeholders."""
-    texts = curation.original_responses(np.array(record.ids))
-    return list(record.filled(dict(zip(record.ids, texts, strict=True))).values())
+class Rejections:
+    """The rejected responses of a curation in mode pairs."""
+
+    def __init__(self, curation: Curation) -> None:
+        self.curation = curation
+        self.sources: dict[int, list[int | None]] = {}
+        columns = (curation.lineage.column(name).to_pylist() for name in ("id", "rejected_id"))
+        for number, source in zip(*columns, strict=True):
+            self.sources.setdefault(number, []).append(source)
+
+    def find(self, record: SourceRecord, target: int, actions: list[str]) -> list[str | None]:
+        """The rejected response of each turn, None for a turn without one.
+
+        It is the untrusted response that the turn is paired with, or, if responses are compared as
+        text, the one that was replaced.
+        """
+        texts: list[str | None] = []
+        filled = record.filled(self._originals(record.ids))
+        for number, action, original in zip(record.ids, actions, filled.values(), strict=True):
+            sources = self.sources[number]
+            source = sources[min(target, len(sources) - 1)]
+            paired = None if source is None else self._originals([source])[source]
+            texts.append(original if action == "replaced" else paired)
+        return texts
+
+    def _originals(self, ids: list[int]) -> dict[int, str]:
+        return dict(zip(ids, self.curation.original_responses(np.array(ids)), strict=True))
 
 
 PROGRESS_EXCHANGES = 1000

@@ -50,7 +50,10 @@ def measure_price(curation: Curation) -> Price:
         bound = curation.recipe.fit_bound
         fitting = float((score_rows(curation, model, replaced, source) >= bound).mean())
         before = float((score_rows(curation, model, replaced, replaced) >= bound).mean())
-    written = changed if curation.recipe.mode == "pairs" else round(1 - dropped, 6)
+    written = round(1 - dropped, 6)
+    if curation.recipe.mode == "pairs":
+        paired = first.column("rejected_id").is_valid().to_numpy(zero_copy_only=False)
+        written = float((paired | (actions == "replaced")).mean())
     return Price(written, changed, dropped, fitting, before)
 
 

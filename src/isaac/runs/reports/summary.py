@@ -146,17 +146,19 @@ def _describe_method(curation: Curation, first: Any) -> list[str]:
 
 def _describe_trust(recipe: ResolvedRecipe) -> list[str]:
     """Describe in sentences what a curation without clusters did."""
-    signal = "their wording is"
-    if recipe.trust == "smoothed":
-        signal = "their wording, and that of the most similar responses, is"
+    signal = {
+        "wording": "their wording is",
+        "smoothed": "their wording, and that of the most similar responses, is",
+        "combined": "their wording, that of the most similar responses, and their phrasing are",
+    }[recipe.trust]
     share = f"{1 - recipe.share:.0%}"
     trusted = f"isaac trusted {share} of the rows, because {signal} typical; they are unchanged."
     rest = {
         "filter": "The other rows were dropped.",
         "selective": "Each other row got the trusted response that fits its message best, or was "
         "dropped if none fits.",
-        "pairs": "Each other row was paired with the trusted response that fits its message best, "
-        "if one fits.",
+        "pairs": "Each of them was paired with an untrusted response that fits its message, to be "
+        "preferred to it, if one fits.",
     }
     return [trusted, rest[recipe.mode]]
 
