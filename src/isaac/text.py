@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 INVISIBLE_CHARACTERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
@@ -41,6 +41,24 @@ WORD_PATTERN = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|[{MARKS}])+|[^\w\s{
 
 WORD = r"[^\W_]+(?:['’][^\W_]+)*"
 """The pattern of a word with its apostrophes, such as ``don't``."""
+
+
+WORD_PATTERN = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|{WORD}")
+"""A word; an ideograph, kana or hangul syllable is a word of its own."""
+
+
+def extract_words(text: str) -> list[str]:
+    """Split a text into case-folded words; an ideograph, kana or hangul syllable is a word."""
+    return WORD_PATTERN.findall(text.casefold())
+
+
+def share_of_distinct_pairs(texts: Iterable[str]) -> float | None:
+    """The share of distinct pairs among all pairs of adjacent words: distinct-2 (Li et al. 2016).
+
+    Pairs do not cross the end of a text. None if there is no pair.
+    """
+    pairs = [pair for text in texts for pair in itertools.pairwise(extract_words(text))]
+    return len(set(pairs)) / len(pairs) if pairs else None
 
 
 def make_printable(text: str) -> str:

@@ -191,7 +191,7 @@ def test_compare_shows_runs_side_by_side(
     assert rows[0]["changed"] > rows[1]["changed"] > 0
     assert rows[0]["unsafe_before"] == rows[2]["unsafe_before"] > rows[0]["unsafe_after"]
     assert rows[0]["cut"] == 1 - rows[0]["unsafe_after"] / rows[0]["unsafe_before"]
-    assert rows[2]["changed"] == pytest.approx(0.2)
+    assert rows[2]["changed"] == pytest.approx(0.5)
     assert "budget: auto -> 0.2" in done.out
     assert len(ElementTree.parse(picture).findall(".//{*}circle")) == 3
     unlabeled = isaac("compare", *runs)

@@ -26,6 +26,7 @@ from ..dropped_turns import find_removed_turns
 from .diagnosis import diagnose
 from .price import trace_curve
 from .turns import summarize_turns
+from .written import find_written_rows, summarize_written
 
 MAX_EXAMPLES = 20
 """Maximum number of replaced rows that a report shows."""
@@ -55,6 +56,7 @@ def summarize(curation: Curation) -> dict[str, Any]:
         "replaced": actions["replaced"],
         "dropped": actions["dropped"],
         "abstained": actions["abstained"],
+        **summarize_written(curation, find_written_rows(curation, first))._asdict(),
         "told": _describe_method(curation, first),
         "diagnosis": diagnose(curation).as_json(),
         "choice": _summarize_choice(curation),
