@@ -114,7 +114,7 @@ def test_alpaca_keeps_earlier_turns_as_history(run: Run) -> None:
 
 def test_an_export_without_rows_is_an_error(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "completion": "b"}] * 5)
-    run = curate_to(tmp_path / "run", source, Recipe.redraw_most())
+    run = curate_to(tmp_path / "run", source, Recipe.redraw_most(), force=True)
     with pytest.raises(RunError, match="no rows for 'dpo'"):
         export(run, "dpo")
     assert not (run.path / "export" / "dpo" / "train.jsonl").exists()
@@ -154,7 +154,7 @@ def test_conversations_with_tools_are_left_out_and_counted(isaac: RunIsaac, tmp_
     ]
     rows = [{"messages": turns}, *(chat(i) for i in range(8))]
     run = curate_to(
-        tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), Recipe.redraw_most()
+        tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), Recipe.redraw_most(), force=True
     )
     done = isaac("export", run.path, "--as", "messages")
     assert done.out.startswith("8 rows")
@@ -175,7 +175,7 @@ def test_alpaca_never_uses_an_assistant_turn_as_the_instruction(tmp_path: Path) 
     turns = [("user", "Hello"), ("assistant", "Hi."), ("assistant", "How can I help?")]
     talk = {"messages": [{"role": role, "content": text} for role, text in turns]}
     source = write_lines(tmp_path / "in.jsonl", [talk])
-    run = curate_to(tmp_path / "run", source, Recipe.redraw_most(**LAST))
+    run = curate_to(tmp_path / "run", source, Recipe.redraw_most(**LAST), force=True)
     (row,) = rows_of(export(run, "alpaca").folder)
     assert row["instruction"] == ""
     assert row["history"] == [["Hello", "Hi."]]

@@ -141,7 +141,7 @@ def test_several_turns_of_a_record_come_back_in_one_record(tmp_path: Path) -> No
 def test_input_columns_named_like_added_ones_are_unchanged(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "completion": "b", "isaac_id": "mine"}] * 2
     source = write_lines(tmp_path / "in.jsonl", rows)
-    run = curate_to(tmp_path / "run", source, Recipe.redraw_most())
+    run = curate_to(tmp_path / "run", source, Recipe.redraw_most(), force=True)
     curated = json.loads((run.path / "curated.jsonl").read_text().splitlines()[1])
     assert curated["isaac_id"] == "mine"
     assert curated["isaac_id_2"] == 1
