@@ -158,8 +158,9 @@ def as_float32_array(rows: Any, name: str) -> Floats:
 def load_encoder(name: str) -> Encoder:
     """Load an encoder by its name in a recipe.
 
-    The name is ``wordllama``, ``hashing``, ``st:<model>`` or ``openai:<model>@<base-url>``; any
-    other raises `RecipeError`.
+    The name is ``wordllama``, ``hashing``, ``st:<model>``, ``openai:<model>@<base-url>`` or
+    ``states:<model>@<layer>``, the hidden states of a causal language model; any other raises
+    `RecipeError`.
     """
     kind, _, rest = name.partition(":")
     if name == "wordllama":
@@ -170,8 +171,13 @@ def load_encoder(name: str) -> Encoder:
         return SentenceTransformersEncoder(rest)
     if address := parse_openai_name(name):
         return OpenAIEncoder(*address)
+    if kind == "states" and rest:
+        from .chat.hidden_states import HiddenStates, parse_states_name
+
+        return HiddenStates(*parse_states_name(rest))
     raise RecipeError(
-        f"no encoder '{name}'; available: wordllama, hashing, st:<model>, openai:<model>@<base-url>"
+        f"no encoder '{name}'; available: wordllama, hashing, st:<model>, "
+        "openai:<model>@<base-url>, states:<model>@<layer>"
     )
 
 
