@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..recipe import TRUST_SIGNALS, Recipe
+from ..recipe import Recipe
 from ..runtime.arrays import Flags, Ints, Reals
-from ..runtime.progress import Tick
 from ..runtime.storage import stored_arrays
 from .canonical_order import CanonicalCorpus
 from .dialogue.trimming import IRRELEVANT, Trims
 from .near_duplicates import group_near_duplicates
 from .resources import Tools
-from .signals.folds import assign_folds
-from .signals.phrasing import PhrasingModel
-from .storage import PHRASING_KEY, SMOOTHED_KEY, TYPICALITY_KEY
-from .trust import SmoothedTypicality, TrustModel
+from .storage import TYPICALITY_KEY
+from .trust import TrustModel
+from .trust_signals import TrustSignals, choose_signals, compute_signals
 from .typicality import TypicalityModel
 from .vectors import Embeddings
 from .vetoes import judge_vetoes
@@ -34,8 +30,8 @@ class ResponseScores(NamedTuple):
     trusted. ``vetoed`` (e,) is 1 for each distinct exchange whose response a judge excludes from
     draws, 0 for the others, and NaN where the judge failed; None without a judge. ``fitted_count``
     is the number of responses that the typicality model was fitted on. ``trims`` has the parts of
-    responses to leave out, None if the recipe does not trim. ``signals`` has the scores (t,) that
-    trust adds up, by name; see `TrustModel`.
+    responses to leave out, None if the recipe does not trim. ``signals`` are what trust combines
+    with the typicality, None if nothing.
     """
 
     typicality: Reals
@@ -44,7 +40,7 @@ class ResponseScores(NamedTuple):
     vetoed: Reals | None = None
     fitted_count: int = 0
     trims: Trims | None = None
-    signals: Mapping[str, Reals] | None = None
+    signals: TrustSignals | None = None
 
 
 def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recipe) -> Flags:
@@ -75,51 +71,14 @@ def score_responses(
 
     stored = stored_arrays(tools.store, TYPICALITY_KEY, ("typicality", "kind", "fitted"), compute)
     typicality, groups = stored["typicality"], stored["kind"]
-    signals = {"wording": typicality}
-    names = TRUST_SIGNALS[recipe.trust]
-    if "similar" in names and responses is not None:
-        smooth = partial(_smooth, layout, responses, typicality, groups, tools)
-        signals["similar"] = tools.store.array(SMOOTHED_KEY, smooth)
-    if "phrasing" in names:
-        phrase = partial(_score_phrasing, layout, typicality, groups, tools)
-        signals["phrasing"] = tools.store.array(PHRASING_KEY, phrase)
-    trust = typicality
-    if len(signals) > 1:
-        trust = TrustModel(signals, groups).score(signals)
+    names = choose_signals(recipe, tools)
+    found, trust = None, typicality
+    if names:
+        found = compute_signals(layout, responses, typicality, groups, names, tools)
+        model = TrustModel(typicality, found.signals, groups, found.folds, found.vetoes)
+        trust = model.trust
     vetoed = None
     if (judge := recipe.judge) is not None:
         vetoed = judge_vetoes(layout, judge, tools)
     fitted = int(stored["fitted"])
-    return ResponseScores(typicality, groups, trust, vetoed, fitted, None, signals)
-
-
-def _smooth(
-    layout: CanonicalCorpus, responses: Embeddings, typicality: Reals, groups: Ints, tools: Tools
-) -> Reals:
-    vectors = responses.vectors[response_views(layout)]
-    with tools.progress.stage("similar responses", len(typicality)) as tick:
-        smoothed = SmoothedTypicality(vectors, typicality, groups).compute(vectors, groups, tools)
-        tick(len(typicality))
-    return smoothed
-
-
-def _score_phrasing(
-    layout: CanonicalCorpus, typicality: Reals, groups: Ints, tools: Tools
-) -> Reals:
-    with tools.progress.stage("phrasing", len(typicality)) as tick:
-        return fit_phrasing(layout, typicality, groups, tick).scores
-
-
-def fit_phrasing(
-    layout: CanonicalCorpus, typicality: Reals, groups: Ints, tick: Tick | None = None
-) -> PhrasingModel:
-    """Fit the model of the phrasing of a corpus's distinct responses."""
-    folds = assign_folds(layout.responses.digests, groups)
-    return PhrasingModel(layout.responses, typicality, groups, folds, tick)
-
-
-def response_views(layout: CanonicalCorpus) -> Ints:
-    """The index of the view of each distinct response (t,)."""
-    view = np.empty(len(layout.responses), np.int64)
-    view[layout.response] = layout.view
-    return view
+    return ResponseScores(typicality, groups, trust, vetoed, fitted, None, found)
