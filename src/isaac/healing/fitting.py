@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..curation.curate import Curation
+from ..curation.openings import extract_opening
 from ..curation.resources import Tools
 from ..curation.search.exact import group_rows
 from ..curation.vectors import GridVectors
-from ..curation.views import extract_opening
 from ..models.encoders import Encoder
 from ..runtime.arrays import Ints
 from .domain import Domain

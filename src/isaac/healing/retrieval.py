@@ -17,10 +17,10 @@ from ..curation.neighborhoods import (
     build_context_index,
     cluster_neighborhoods,
 )
+from ..curation.openings import extract_opening
 from ..curation.resources import Tools
 from ..curation.sharpening import cluster_odds
 from ..curation.vectors import GridVectors, embed
-from ..curation.views import extract_opening
 from ..models.encoders import Encoder
 from ..runtime.arrays import Ints
 from ..runtime.concurrency import single_threaded_blas
