@@ -222,7 +222,8 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
     resolved, choice = select_hyperparameters(
         layout, contexts, responses, scores, recipe, policy, tools
     )
-    choice = with_reasons(resolved, choice, encoders.reasons + encoders.warnings)
+    reasons = [*encoders.reasons, *encoders.warnings, *scores.trust_reasons]
+    choice = with_reasons(resolved, choice, reasons)
     compared = neighborhoods = None
     if resolved.uses_clusters:
         compared = apply_view(layout, contexts, responses, scores, resolved, tools)

@@ -14,6 +14,7 @@ from .canonical_order import CanonicalCorpus
 from .dialogue.trimming import IRRELEVANT, Trims
 from .near_duplicates import group_near_duplicates
 from .resources import Tools
+from .signals.combine import ANCHOR
 from .storage import TYPICALITY_KEY
 from .trust import TrustModel
 from .trust_signals import TrustSignals, choose_signals, compute_signals
@@ -31,7 +32,7 @@ class ResponseScores(NamedTuple):
     draws, 0 for the others, and NaN where the judge failed; None without a judge. ``fitted_count``
     is the number of responses that the typicality model was fitted on. ``trims`` has the parts of
     responses to leave out, None if the recipe does not trim. ``signals`` are what trust combines
-    with the typicality, None if nothing.
+    with the typicality, None if nothing; ``trust_reasons`` say which of them count, and why.
     """
 
     typicality: Reals
@@ -41,6 +42,7 @@ class ResponseScores(NamedTuple):
     fitted_count: int = 0
     trims: Trims | None = None
     signals: TrustSignals | None = None
+    trust_reasons: tuple[str, ...] = ()
 
 
 def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recipe) -> Flags:
@@ -73,12 +75,14 @@ def score_responses(
     typicality, groups = stored["typicality"], stored["kind"]
     names = choose_signals(recipe, tools)
     found, trust = None, typicality
+    reasons: tuple[str, ...] = ()
     if names:
         found = compute_signals(layout, responses, typicality, groups, names, tools)
         model = TrustModel(typicality, found.signals, groups, found.folds, found.vetoes)
         trust = model.trust
+        reasons = tuple(each.reason for each in model.decisions if each.signal != ANCHOR)
     vetoed = None
     if (judge := recipe.judge) is not None:
         vetoed = judge_vetoes(layout, judge, tools)
     fitted = int(stored["fitted"])
-    return ResponseScores(typicality, groups, trust, vetoed, fitted, None, found)
+    return ResponseScores(typicality, groups, trust, vetoed, fitted, None, found, reasons)

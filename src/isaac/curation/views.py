@@ -31,6 +31,7 @@ BLOCK_ROWS = 4096
 RIDGE_PENALTY = 10.0
 """Ridge penalty, in rows: a direction that fewer rows have hardly affects a prediction."""
 
+
 @dataclass(frozen=True)
 class Ridge:
     """A linear map that predicts the vector of a response from that of its context.
