@@ -134,8 +134,8 @@ class CorpusChecks(NamedTuple):
     """What a curation did to a made corpus; shares from 0 to 1.
 
     ``redrawn`` is the share of rows that got another text, ``right`` the share of these whose
-    response was written in the same language for the same situation, NaN if there are none. ``other_language`` and
-    ``other_script`` count rows.
+    response was written in the same language for the same situation, NaN if there are none.
+    ``other_language`` and ``other_script`` count rows.
     """
 
     written: float
