@@ -20,12 +20,14 @@ from isaac.curation import (
     candidates,
     canonical_order,
     embedding,
+    fit,
     hyperparameters,
     neighborhoods,
     relevance,
     response_scores,
     shards,
     views,
+    word_overlap,
 )
 from isaac.curation.curate import Curation, curate
 from isaac.curation.resources import Tools
@@ -33,7 +35,7 @@ from isaac.curation.response_scores import drawable_rows
 from isaac.curation.search import exact
 from isaac.recipe import Recipe
 from isaac.runtime.engines import LocalEngine
-from tests.curation.test_curate import BOTH, Rows, changed, column, corpus_of
+from tests.curation.test_curate import ALL, BOTH, Rows, changed, column, corpus_of
 from tests.reference import EXCHANGES
 
 curation = importlib.import_module("isaac.curation.curate")  # the package exports the function
@@ -65,9 +67,11 @@ RECIPES = st.builds(
     sharpening=st.sampled_from(["adaptive", "figure", "max", "proportional", "power"]),
     relevance=st.sampled_from([0.0, 50.0]),
     typicality=st.sampled_from([0.0, 100.0]),
-    repeats=st.integers(0, 3),
+    repeats=st.just("auto") | st.integers(0, 3),
+    min_fit=st.sampled_from(["auto", 0.0, 0.7]),
     targets=st.integers(1, 4),
-    mode=st.sampled_from(["resample", "filter", "pairs"]),
+    trust=st.sampled_from(["smoothed", "wording"]),
+    mode=st.sampled_from(["auto", "selective", "resample", "filter", "pairs"]),
     budget=st.sampled_from(["auto", 0.0, 0.5, 1.0]),
     abstain=st.sampled_from([0.0, 0.02, 0.6]),
     keep=st.booleans(),
@@ -126,7 +130,8 @@ def test_every_row_gets_what_the_recipe_allows(rows: Rows, recipe: Recipe) -> No
     found = curate(corpus_of(rows), recipe)
     lines = found.lineage.to_pylist()
     assert {line["id"] for line in lines if line["target"] == 0} == set(range(len(rows)))
-    typical = [line["typicality"] for line in lines if line["target"] == 0]
+    trust = [line["trust"] for line in lines if line["target"] == 0]
+    mode = found.recipe.mode
     changed_rows = {line["id"] for line in lines if line["action"] != "kept"}
     assert len(changed_rows) <= round(found.recipe.share * len(rows))
     drawable = drawable_rows(found.layout, found.response_scores, found.recipe)[
@@ -138,15 +143,19 @@ def test_every_row_gets_what_the_recipe_allows(rows: Rows, recipe: Recipe) -> No
         assert 0 < line["probability"] <= 1
         assert 0 < line["head_share"] <= 1
         assert (rows[source][1] != rows[row][1]) == (line["action"] == "replaced")
+        assert (line["fit"] is not None) == (line["action"] == "replaced" and found.recipe.by_fit)
+        if line["fit"] is not None:
+            assert recipe.reading.group_by is not None or line["fit"] >= found.recipe.fit_bound
         if line["action"] == "replaced":
-            assert recipe.mode != "filter"
+            assert mode != "filter"
             assert recipe.reading.group_by is not None or drawable[source]
             assert recipe.reading.group_by is None or rows[source][2] == rows[row][2]
         if line["action"] in ("abstained", "dropped"):
             assert (line["target"], source) == (0, row)
-    if recipe.mode == "filter" and not recipe.keep:
-        dropped = [typical[line["id"]] for line in lines if line["action"] == "dropped"]
+    dropped = [trust[line["id"]] for line in lines if line["action"] == "dropped"]
+    if mode == "filter" and not recipe.keep:
         assert len(dropped) == round(found.recipe.share * len(rows))
+    assert not dropped or mode in ("filter", "selective")
 
 
 def labeled(path: Path, labels: list[str]) -> Corpus:
@@ -158,7 +167,7 @@ def labeled(path: Path, labels: list[str]) -> Corpus:
     return read_corpus(path)
 
 
-@pytest.mark.parametrize("base", BOTH)
+@pytest.mark.parametrize("base", ALL)
 def test_shuffling_labels_changes_nothing(tmp_path: Path, base: Recipe) -> None:
     labels = ["safe", "safe", "unsafe"] * 20
     recipe = changed(base, neighbors=12, targets=3)
@@ -168,7 +177,7 @@ def test_shuffling_labels_changes_nothing(tmp_path: Path, base: Recipe) -> None:
     assert one.corpus.column("record") != other.corpus.column("record")
 
 
-@pytest.mark.parametrize("base", BOTH)
+@pytest.mark.parametrize("base", [*BOTH, ALL[-1]])
 @pytest.mark.parametrize("group_by", [None, "group"])
 def test_workers_shards_blocks_and_tiles_change_nothing(
     group_by: str | None, base: Recipe, monkeypatch: pytest.MonkeyPatch
@@ -189,7 +198,10 @@ def test_workers_shards_blocks_and_tiles_change_nothing(
         (candidates, "BLOCK_MEMBERS", 30),
         (relevance, "MAX_GATHERED_VALUES", 100),
         (relevance, "CHUNK_TEXTS", 7),
+        (fit, "BLOCK_ROWS", 7),
+        (word_overlap, "BLOCK_WORDS", 5),
         (exact, "TILE_VECTORS", 5),
+        (exact, "QUERIES_PER_ITEM", 7),
         (shards, "SHARD_NEIGHBORHOODS", (1, 1)),
         (shards, "SHARD_NEIGHBORHOODS", (7, 7)),
         (shards, "SHARD_MEMBERS", 1),

@@ -47,10 +47,10 @@ DEFAULT_BUDGETS: dict[Mode, float] = {
 DEFAULT_REPEATS: dict[Mode, int] = {"selective": 2, "resample": 8, "filter": 2, "pairs": 2}
 """How many rows get the same response by default."""
 
-DEFAULT_MIN_FIT = {"wordllama": 2.3}
+DEFAULT_MIN_FIT = {"wordllama": 3.7}
 """The least fit of a drawn response, by the encoder of both texts (benchmarks/fit.py)."""
 
-OTHER_MIN_FIT = 2.6
+OTHER_MIN_FIT = 4.0
 """The least fit with any other encoder."""
 
 DRAW_FIELDS = frozenset(
@@ -262,7 +262,7 @@ class Recipe(_Settings):
     min_fit: Annotated[float, Field(ge=0)] | Auto = Field(
         default="auto",
         description="least fit of a message and a response drawn for it, in the modes selective "
-        "and pairs (auto: 2.3 with wordllama, 2.6 with other encoders)",
+        "and pairs (auto: 3.7 with wordllama, 4 with other encoders)",
     )
     targets: int = Field(
         default=1, ge=1, le=100, description="number of distinct responses to draw for each row"

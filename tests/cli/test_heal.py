@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, str]
     folder = tmp_path_factory.mktemp("heal")
     (folder / "my_judges.py").write_text(JUDGES, encoding="utf-8")
     source = write_lines(folder / "in.jsonl", exchanges)
-    return curate_to(folder / "run", source, Recipe(neighbors=30)).path
+    return curate_to(folder / "run", source, Recipe.redraw_most(neighbors=30)).path
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_other_formats_than_the_runs_columns_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = [{"ctx": row["context"], "rsp": row["response"]} for row in exchanges]
-    recipe = Recipe(neighbors=30, reading=ReadingOptions(context="ctx", response="rsp"))
+    recipe = Recipe.redraw_most(neighbors=30, reading=ReadingOptions(context="ctx", response="rsp"))
     run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), recipe).path
     context = json.loads(odd[0])["context"]
     chat = {

@@ -16,7 +16,17 @@ from isaac.cli.demo import measure_exchanges
 from isaac.curation import shards
 from tests.conftest import RunIsaac, curate_command, write_lines
 
-DRAWS = {"lineage.parquet", "curated.jsonl", "report.json", "report.md", "report.html"}
+DRAWS = {
+    "lineage.parquet",
+    "curated.jsonl",
+    "untrusted.jsonl",
+    "report.json",
+    "report.md",
+    "report.html",
+}
+REDRAW_MOST = ("--recipe", "redraw-most")
+SELECTIVE = ("--mode", "selective", "--min-fit", "1")
+"""Flags that keep, redraw and drop rows even in a small corpus."""
 
 
 def outputs(run: Path) -> dict[str, bytes]:
@@ -48,34 +58,77 @@ def test_curate_writes_a_run_and_says_where_its_report_lies(
     assert manifest["measured"]["peak_memory_mib"] > 0
 
 
+@pytest.mark.parametrize(
+    ("flags", "mode", "missing"),
+    [
+        ((), "filter", {"replaced", "abstained"}),
+        (REDRAW_MOST, "resample", {"dropped", "abstained"}),
+        (SELECTIVE, "selective", {"abstained"}),
+    ],
+)
 def test_json_output_is_one_object_and_progress_goes_to_standard_error(
-    isaac: RunIsaac, small: Path, tmp_path: Path
+    isaac: RunIsaac,
+    small: Path,
+    tmp_path: Path,
+    flags: tuple[str, ...],
+    mode: str,
+    missing: set[str],
 ) -> None:
-    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", "--json")
+    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", "--json", *flags)
     facts = json.loads(done.out)
-    assert facts["exchanges"] == facts["kept"] + facts["replaced"] == 120
+    counts = {name: facts[name] for name in ("kept", "replaced", "dropped", "abstained")}
+    assert facts["exchanges"] == sum(counts.values()) == 120
+    assert {name for name, count in counts.items() if not count} == missing
+    assert (facts["mode"], facts["refused"], facts["verdict"]) == (mode, False, "doubtful")
     assert "neighborhoods: 120/120" in done.err
 
 
-@pytest.mark.parametrize("clusters", ["components", "cover", "text"])
+def test_the_verdict_comes_first_with_its_reasons(
+    isaac: RunIsaac, small: Path, tmp_path: Path
+) -> None:
+    out = isaac("curate", small, "-o", tmp_path / "run", "-k", "30").out.splitlines()
+    assert out[0].startswith("it is doubtful whether the method applies: 120 exchanges are too few")
+    assert out[1] == "120 exchanges: 60 kept, 0 replaced, 60 dropped; 0 rows could not be used"
+    assert any(line.startswith("chosen from the corpus: mode filter: 120 exch") for line in out)
+    assert f"curated corpus: {tmp_path / 'run' / 'curated.jsonl'}" in out
+    assert f"untrusted rows: {tmp_path / 'run' / 'untrusted.jsonl'}" in out
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        (*REDRAW_MOST, "--clusters", "components"),
+        (*REDRAW_MOST, "--clusters", "cover"),
+        (*REDRAW_MOST, "--clusters", "text"),
+        SELECTIVE,
+        (),
+    ],
+    ids=" ".join,
+)
 def test_any_number_of_workers_gives_the_same_bytes(
-    isaac: RunIsaac, small: Path, tmp_path: Path, clusters: str, monkeypatch: pytest.MonkeyPatch
+    isaac: RunIsaac,
+    small: Path,
+    tmp_path: Path,
+    mode: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shards, "SHARD_NEIGHBORHOODS", (16, 16))
     for workers in ("1", "2", "5"):
-        flags = ("-k", "30", "--radius", "1", "--clusters", clusters, "--workers", workers)
+        flags = ("-k", "30", "--radius", "1", *mode, "--workers", workers)
         assert isaac("curate", small, "-o", tmp_path / workers, *flags).code == 0
     assert len(list((tmp_path / "1" / "shards").iterdir())) == 8
     assert outputs(tmp_path / "1") == outputs(tmp_path / "2") == outputs(tmp_path / "5")
 
 
+@pytest.mark.parametrize("flags", [(), REDRAW_MOST, SELECTIVE], ids=" ".join)
 def test_labels_never_reach_the_draws(
-    isaac: RunIsaac, tmp_path: Path, exchanges: list[dict[str, str]]
+    isaac: RunIsaac, tmp_path: Path, exchanges: list[dict[str, str]], flags: tuple[str, ...]
 ) -> None:
     for name, labels in (("a", 2), ("b", 3)):
         rows = [{**row, "label": i % labels} for i, row in enumerate(exchanges)]
         write_lines(tmp_path / name / "in.jsonl", rows)
-        isaac("curate", tmp_path / name / "in.jsonl", "-o", tmp_path / name / "run", "-k", "30")
+        out = ("-o", tmp_path / name / "run", "-k", "30")
+        assert isaac("curate", tmp_path / name / "in.jsonl", *out, *flags).code == 0
     a, b = (outputs(tmp_path / name / "run") for name in "ab")
     assert a["lineage.parquet"] == b["lineage.parquet"]
     assert a["shards/00000.parquet"] == b["shards/00000.parquet"]
@@ -166,16 +219,32 @@ def test_flags_stand_over_the_recipe_file(isaac: RunIsaac, small: Path, tmp_path
         "--no-keep",
     )
     assert Run(tmp_path / "run").recipe() == Recipe(neighbors=25, radius=0.9, keep=False)
-    source = (small, "--recipe", tmp_path / "r.yaml", "--paper", "-k", "25")
-    isaac("curate", *source, "-o", tmp_path / "paper")
-    assert Run(tmp_path / "paper").recipe() == Recipe.paper(neighbors=25, radius=0.9)
+    for name in (("--paper",), ("--recipe", "paper"), ("--paper", "--recipe", "paper")):
+        isaac("curate", small, *name, "-k", "25", "-o", tmp_path / "paper")
+        assert Run(tmp_path / "paper").recipe() == Recipe.paper(neighbors=25)
+    flags = (*REDRAW_MOST, "-k", "25")
+    assert isaac("curate", small, *flags, "-o", tmp_path / "most").code == 0
+    assert Run(tmp_path / "most").recipe() == Recipe.redraw_most(neighbors=25)
+    done = isaac("curate", small, "--paper", "--recipe", tmp_path / "r.yaml", "-o", tmp_path / "x")
+    assert done.code == 2
+    assert "--paper and --recipe exclude each other" in done.err
     (tmp_path / "bad.yaml").write_text("neighbours: 20\n")
     done = isaac("curate", small, "-o", tmp_path / "other", "--recipe", tmp_path / "bad.yaml")
     assert done.code == 2
     assert "neighbours" in done.err
 
 
-@pytest.mark.parametrize("base", [(), ("--paper",), ("-k", "30", "--clusters", "text")], ids=str)
+@pytest.mark.parametrize(
+    "base",
+    [
+        (),
+        SELECTIVE,
+        REDRAW_MOST,
+        ("--paper",),
+        (*REDRAW_MOST, "-k", "30", "--clusters", "text"),
+    ],
+    ids=" ".join,
+)
 def test_redraw_gives_what_curating_afresh_would(
     isaac: RunIsaac, small: Path, tmp_path: Path, base: tuple[str, ...]
 ) -> None:
@@ -190,7 +259,7 @@ def test_redraw_gives_what_curating_afresh_would(
 
 
 def test_explain_tells_a_rows_story(isaac: RunIsaac, small: Path, tmp_path: Path) -> None:
-    isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    isaac("curate", small, "-o", tmp_path / "run", "-k", "30", *REDRAW_MOST)
     done = isaac("explain", tmp_path / "run", "3")
     assert "the nearest contexts" in done.out
     assert "rank 1" in done.out

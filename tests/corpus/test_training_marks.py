@@ -222,6 +222,18 @@ def test_a_row_of_a_dialogue_is_cut_in_its_history() -> None:
     assert form.cut(record, 4) == record
 
 
+def test_a_turn_of_the_prompt_changes_in_the_rejected_conversation_too(tmp_path: Path) -> None:
+    prompt = "\n\nHuman: a\n\nAssistant: {}\n\nHuman: c\n\nAssistant: "
+    record = {"chosen": prompt.format("b") + "d", "rejected": prompt.format("b") + "no"}
+    changed = read(tmp_path, record).replaced(record, {0: "longer", 1: "x"})
+    longer = prompt.format("longer")
+    assert changed == {"chosen": longer + "x", "rejected": longer + "no"}
+    cut = "\n\nHuman: a\n\nAssistant: b"
+    assert FORMATS["hh"].cut(record, 1) == {"chosen": cut, "rejected": cut}
+    other = {**record, "rejected": "\n\nHuman: z\n\nAssistant: b\n\nHuman: c\n\nAssistant: no"}
+    assert FORMATS["hh"].replace(other, 1, "longer")["rejected"] == other["rejected"]
+
+
 @pytest.mark.parametrize("name", ["alpaca", "context_response", "prompt_completion"])
 def test_a_record_of_one_exchange_cannot_be_cut(name: str) -> None:
     record = {"instruction": "a", "output": "b", "context": "a", "response": "b"}

@@ -30,12 +30,17 @@ from isaac.curation.response_scores import ResponseScores, drawable_rows
 from isaac.curation.sharpening import ClusterOdds, cluster_odds
 from isaac.curation.unique_texts import UniqueTexts
 from isaac.curation.vectors import Embeddings, as_floats
-from isaac.recipe import Recipe, ResolvedRecipe
+from isaac.recipe import REDRAW_MOST_SETTINGS, Recipe, ResolvedRecipe
 from isaac.runtime.arrays import Floats, Ints, Reals
 from isaac.runtime.engines import LocalEngine
 from tests.vectors import random_directions
 
-HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
+HASHING = {
+    **REDRAW_MOST_SETTINGS,
+    "context_encoder": "hashing",
+    "response_encoder": "hashing",
+}
+"""Settings that draw from clusters, with the hashing encoder."""
 PLAIN = {"relevance": 0.0, "typicality": 0.0, "candidates": 1.0, "repeats": 0}
 """Settings with which the odds of clusters alone decide a draw."""
 
@@ -55,13 +60,14 @@ def number_of(text: str) -> int:
 
 def scores_of(layout: CanonicalCorpus, typicality: list[float]) -> ResponseScores:
     """Scores of the responses r0, r1, ..., with their typicality in this order."""
-    typical = [typicality[number_of(text)] for text in layout.responses]
-    return ResponseScores(np.array(typical), np.arange(len(typical)))
+    typical = np.array([typicality[number_of(text)] for text in layout.responses])
+    return ResponseScores(typical, np.arange(len(typical)), typical)
 
 
 def equal_scores(layout: CanonicalCorpus) -> ResponseScores:
     """Scores of responses that are all equally typical."""
-    return ResponseScores(np.ones(len(layout.responses)), np.arange(len(layout.responses)))
+    typical = np.ones(len(layout.responses))
+    return ResponseScores(typical, np.arange(len(typical)), typical)
 
 
 def candidates_of(

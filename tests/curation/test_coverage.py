@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,10 @@ from isaac.models.encoders import (
     load_encoder,
 )
 from isaac.recipe import Recipe
+from isaac.runs.estimate import dry_run
+from isaac.runs.jobs import curate_to
 from isaac.runtime.arrays import Floats
+from tests.conftest import write_lines
 from tests.curation.sentences import SENTENCES
 
 UNKNOWN_TO_WORDLLAMA = "Arabic Japanese Korean Amharic Tamil Georgian Hindi Thai".split()
@@ -186,3 +190,40 @@ def test_installed_encoders_come_fastest_first() -> None:
     assert installed == [
         name for name in ("use-multilingual", "multilingual-e5") if name in installed
     ]
+
+
+def write_corpus(folder: Path, *languages: str) -> Path:
+    columns = corpus_of(*languages).take(np.arange(20 * len(languages)), ["context", "response"])
+    return write_lines(folder / "in.jsonl", columns.to_pylist())
+
+
+def test_a_run_keeps_its_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_installed: None
+) -> None:
+    source = write_corpus(tmp_path, "Tamil")
+    run = curate_to(tmp_path / "run", source, Recipe(neighbors=5))
+    assert run.recipe().context_encoder == "auto"
+    assert run.manifest()["encoders"] == dict.fromkeys(("contexts", "responses"), "hashing, 512-d")
+    # An encoder that is installed later changes neither the run nor a redraw.
+    install(monkeypatch, "use-multilingual")
+    curation = run.curation()
+    assert curation.recipe.context_encoder == "hashing"
+    assert curation.choice is not None
+    assert curation.choice.reasons[0].startswith("encoder hashing")
+
+
+def test_a_run_that_names_wordllama_resumes_with_the_default(tmp_path: Path) -> None:
+    source = write_corpus(tmp_path, "English")
+    named = Recipe(context_encoder="wordllama", response_encoder="wordllama", neighbors=5)
+    before = curate_to(tmp_path / "run", source, named).manifest()
+    run = curate_to(tmp_path / "run", source, Recipe(neighbors=5))
+    assert run.manifest() == before
+    assert run.recipe() == named
+
+
+def test_a_dry_run_reports_the_choice(tmp_path: Path, nothing_installed: None) -> None:
+    source = write_corpus(tmp_path, "Georgian")
+    notes = dry_run(source, Recipe()).plan.notes
+    assert [note.partition(":")[0] for note in notes] == ["encoder hashing"]
+    notes = dry_run(source, Recipe.paper(neighbors=5)).plan.notes
+    assert [note.partition(" hardly")[0] for note in notes] == ["The encoder wordllama"]

@@ -26,14 +26,19 @@ from isaac.curation.hyperparameters import (
 from isaac.curation.resources import Tools
 from isaac.curation.storage import MemoryStorage
 from isaac.curation.views import Ridge
-from isaac.recipe import ReadingOptions, Recipe, ResolvedRecipe
+from isaac.recipe import REDRAW_MOST_SETTINGS, ReadingOptions, Recipe, ResolvedRecipe
 from isaac.runs.jobs import curate_to, redraw_run
 from isaac.runs.run import Run
 from isaac.runtime.arrays import Floats
 from isaac.runtime.storage import Array
 from tests.conftest import RunIsaac, write_lines
 
-HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
+HASHING = {
+    **REDRAW_MOST_SETTINGS,
+    "context_encoder": "hashing",
+    "response_encoder": "hashing",
+}
+"""Settings that draw from clusters, with the hashing encoder."""
 
 Pairs = list[tuple[str, str]]
 
@@ -112,7 +117,7 @@ def test_the_best_of_all_open_settings_is_chosen(plain: Curation) -> None:
     assert all(0 <= trial.typicality <= 1 for trial in choice.trials)
     assert len({trial.typicality for trial in choice.trials}) > 1
     recipe = plain.recipe
-    assert (recipe.neighbors, recipe.view, recipe.radius) == choice[:3]
+    assert (recipe.mode, recipe.neighbors, recipe.view, recipe.radius) == choice[:4]
     assert f"at radius {choice.radius}" in choice.reasons[1]
 
 
@@ -283,7 +288,7 @@ def test_a_store_keeps_the_trials(pairs: Pairs) -> None:
     assert len(set(store.made)) == len(store.made)
     scores = {f"vectors/wording.{part}" for part in ("kind", "typicality", "fitted")}
     ridge = {f"vectors/ridge.{part}" for part in Ridge.__dataclass_fields__}
-    expected = {"vectors/trials"} | scores | ridge
+    expected = {"vectors/trials", "vectors/exchangeability"} | scores | ridge
     assert {name for name in store.made if not name.startswith("texts/")} == expected
     assert chosen(one) == chosen(other)
     assert one.lineage.equals(other.lineage)
@@ -317,7 +322,8 @@ def test_a_run_keeps_its_choice_when_it_is_redrawn(
 def test_the_command_keeps_the_choice_when_it_redraws(
     tmp_path: Path, small: Path, isaac: RunIsaac, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert isaac("curate", small, "-o", tmp_path / "run").code == 0
+    redraw_most = ("--recipe", "redraw-most")
+    assert isaac("curate", small, "-o", tmp_path / "run", *redraw_most).code == 0
     before = Run(tmp_path / "run").curation()
     monkeypatch.setattr(hyperparameters, "_expected_typicality", None)
     done = isaac("redraw", tmp_path / "run", "--power", "1", "--budget", "1")

@@ -18,10 +18,15 @@ from isaac.curation.vectors import Embeddings, GridVectors
 from isaac.curation.views import ComparedResponses
 from isaac.errors import CorpusError
 from isaac.models.judges import Judgment
-from isaac.recipe import Recipe, ResolvedRecipe
+from isaac.recipe import REDRAW_MOST_SETTINGS, Recipe, ResolvedRecipe
 from tests.vectors import random_directions
 
-HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
+HASHING = {
+    **REDRAW_MOST_SETTINGS,
+    "context_encoder": "hashing",
+    "response_encoder": "hashing",
+}
+"""Settings that draw from clusters, with the hashing encoder."""
 
 PAIRS = [
     (f"my {part} {verb} {when}", f"{start} {part} and {end}")
@@ -97,10 +102,11 @@ def test_a_neighborhood_is_the_row_itself_and_drawable_rows(
     layout = canonicalize(Corpus.of([(f"c{c}", f"r{r}") for c, r in pairs]))
     count = len(layout.responses)
     shares = data.draw(st.lists(st.floats(0.01, 0.6), min_size=count, max_size=count))
-    scores = ResponseScores(np.array([*shares[1:], 1.0]), np.arange(count))
+    trust = np.array([*shares[1:], 1.0])
+    scores = ResponseScores(1 - trust, np.arange(count), trust)
     recipe = settled(neighbors=k, candidates=0.5)
     candidates = drawable_rows(layout, scores, recipe)
-    assert candidates.tolist() == (scores.typicality[layout.response] > 0.5).tolist()
+    assert candidates.tolist() == (scores.trust[layout.response] > 0.5).tolist()
     vectors = random_directions(0, len(layout.contexts), 4)
     searches = searched(layout, vectors, candidates, recipe)
     numbers = np.arange(layout.exchange.max() + 1)
@@ -127,7 +133,7 @@ def test_what_a_judge_vetoes_may_not_be_drawn() -> None:
     verdicts = {("hi", "a"): 0.0, ("hi", "b"): 1.0, ("ho", "b"): math.nan, ("ho", "c"): 0.0}
     vetoed = np.array([verdicts[names[row]] for row in layout.first.tolist()])
     shares = np.array([typical[text] for text in layout.responses])
-    scores = ResponseScores(shares, np.arange(3), vetoed)
+    scores = ResponseScores(shares, np.arange(3), shares, vetoed)
     flags = drawable_rows(layout, scores, settled(candidates=0.5))
     drawable = {name for name, flag in zip(names, flags, strict=True) if flag}
     assert drawable == {("hi", "a"), ("ho", "b")}

@@ -137,7 +137,9 @@ def test_the_residual_groups_one_stance_across_topics() -> None:
 
 def test_by_key_the_residual_still_sees_the_contexts() -> None:
     groups = [question for question, _ in stances()]
-    recipe = Recipe(view="residual", duplicates="each", reading=ReadingOptions(group_by="question"))
+    recipe = Recipe.redraw_most(
+        view="residual", duplicates="each", reading=ReadingOptions(group_by="question")
+    )
     curation = curate(Corpus.of(stances(), groups), recipe)
     assert curation.contexts is not None
     assert curation.compared.ridge is not None

@@ -651,7 +651,7 @@ def test_the_result_becomes_a_section_of_a_runs_report(
     isaac: RunIsaac, tmp_path: Path, source: str, exchanges: list[dict[str, str]]
 ) -> None:
     corpus = write_lines(tmp_path / "in.jsonl", exchanges)
-    run = curate_to(tmp_path / "run", str(corpus), Recipe(neighbors=30))
+    run = curate_to(tmp_path / "run", str(corpus), Recipe.redraw_most(neighbors=30))
     plain = (run.path / "report.html").read_text(encoding="utf-8")
     assert "evaluation" not in plain.split("</style>")[1]
     flags = ["--before", "raw", "--after", "tuned", "--prompts", source, "--harmless", "none"]

@@ -45,7 +45,9 @@ def test_a_response_as_typical_as_one_that_stays_stays_too() -> None:
     every = np.full(4, 1.0)
     assert [compute_typicality_threshold(every, changed) for changed in (0, 2, 4)] == [-1, -1, 1.0]
     pairs = [(f"My head hurts, day {i}", KIND[0]) for i in range(49)]
-    curation = curate(Corpus.of([*pairs, ("My tooth aches", "Ha!")]), Recipe(neighbors=20))
+    curation = curate(
+        Corpus.of([*pairs, ("My tooth aches", "Ha!")]), Recipe.redraw_most(neighbors=20)
+    )
     assert Healer(curation).heal(pairs[:1])[0].reason == "typical"
 
 
@@ -100,7 +102,9 @@ def test_with_weights_rows_abstain_as_in_the_curation_and_draw_only_drawable_row
     exchanges: list[dict[str, str]], neighbors: int
 ) -> None:
     pairs = [(row["context"], row["response"]) for row in exchanges]
-    curation = curate(Corpus.of(pairs), Recipe(neighbors=neighbors, repeats=0, abstain=0.1))
+    curation = curate(
+        Corpus.of(pairs), Recipe.redraw_most(neighbors=neighbors, repeats=0, abstain=0.1)
+    )
     allowed = drawable_rows(curation.layout, curation.response_scores, curation.recipe)
     ids = set(curation.layout.ids[allowed].tolist())
     lines = curation.lineage.to_pylist()
@@ -116,7 +120,7 @@ def test_by_default_odd_wording_is_replaced_and_typical_wording_stays(
     exchanges: list[dict[str, str]],
 ) -> None:
     pairs = [(row["context"], row["response"]) for row in exchanges]
-    curation = curate(Corpus.of(pairs), Recipe())
+    curation = curate(Corpus.of(pairs), Recipe.redraw_most())
     best = max(curation.lineage.to_pylist(), key=lambda line: line["typicality"])
     context, response = pairs[best["id"]]
     odd, typical, none = Healer(curation).heal(
@@ -173,7 +177,9 @@ def test_confidence_is_the_share_of_the_cluster_times_typicality(curation: Curat
 
 def test_several_threads_may_heal_at_once(exchanges: list[dict[str, str]]) -> None:
     pairs = [(row["context"], row["response"] + " indeed") for row in exchanges]
-    curation = curate(Corpus.of((r["context"], r["response"]) for r in exchanges), Recipe())
+    curation = curate(
+        Corpus.of((r["context"], r["response"]) for r in exchanges), Recipe.redraw_most()
+    )
     one = [Healer(curation).heal([pair])[0] for pair in pairs[:40]]
     healer = Healer(curation)
     with ThreadPoolExecutor(4) as pool:
@@ -182,7 +188,7 @@ def test_several_threads_may_heal_at_once(exchanges: list[dict[str, str]]) -> No
 
 def test_a_neighborhood_of_one_row_has_nothing_to_draw() -> None:
     pairs = [("a head", "rest now"), ("a parcel", "soon"), ("a word", "why not")]
-    curation = curate(Corpus.of(pairs), Recipe(neighbors=1))
+    curation = curate(Corpus.of(pairs), Recipe.redraw_most(neighbors=1))
     healed = Healer(curation).heal([("a head", "look yourself")])[0]
     assert healed.response == "look yourself"
     assert healed.action in ("kept", "abstained")
@@ -190,14 +196,15 @@ def test_a_neighborhood_of_one_row_has_nothing_to_draw() -> None:
 
 def test_equal_text_clusters_need_no_response_encoder() -> None:
     pairs = [("where is it", "in the centre")] * 5 + [("where is it now", "no idea")]
-    curation = curate(Corpus.of(pairs), Recipe(neighbors=6, clusters="text"))
+    curation = curate(Corpus.of(pairs), Recipe.redraw_most(neighbors=6, clusters="text"))
     healed = Healer(curation).heal([("where is it", "look yourself")])[0]
     assert (healed.action, healed.response) == ("replaced", "in the centre")
 
 
 def test_a_run_grouped_by_a_key_is_refused() -> None:
     curation = curate(
-        Corpus.of([("a", "b")], groups=["x"]), Recipe(reading=ReadingOptions(group_by="act"))
+        Corpus.of([("a", "b")], groups=["x"]),
+        Recipe.redraw_most(reading=ReadingOptions(group_by="act")),
     )
     with pytest.raises(RecipeError, match="grouped by 'act'"):
         Healer(curation)

@@ -46,7 +46,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run on the last turns of conversations with several, with two targets each."""
     folder = tmp_path_factory.mktemp("exports")
     source = write_lines(folder / "chats.jsonl", (chat(i) for i in range(60)))
-    return curate_to(folder / "run", source, Recipe.of({**LAST, "neighbors": 40, "targets": 2}))
+    recipe = Recipe.redraw_most(neighbors=40, targets=2, **LAST)
+    return curate_to(folder / "run", source, recipe, force=True)
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -113,7 +114,7 @@ def test_alpaca_keeps_earlier_turns_as_history(run: Run) -> None:
 
 def test_an_export_without_rows_is_an_error(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "completion": "b"}] * 5)
-    run = curate_to(tmp_path / "run", source, Recipe())
+    run = curate_to(tmp_path / "run", source, Recipe.redraw_most(), force=True)
     with pytest.raises(RunError, match="no rows for 'dpo'"):
         export(run, "dpo")
     assert not (run.path / "export" / "dpo" / "train.jsonl").exists()
@@ -152,7 +153,9 @@ def test_conversations_with_tools_are_left_out_and_counted(isaac: RunIsaac, tmp_
         {"role": "assistant", "content": "It is in the north."},
     ]
     rows = [{"messages": turns}, *(chat(i) for i in range(8))]
-    run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), Recipe())
+    run = curate_to(
+        tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), Recipe.redraw_most(), force=True
+    )
     done = isaac("export", run.path, "--as", "messages")
     assert done.out.startswith("8 rows")
     assert "left out: 1 exchanges with tool calls" in done.err
@@ -172,7 +175,7 @@ def test_alpaca_never_uses_an_assistant_turn_as_the_instruction(tmp_path: Path) 
     turns = [("user", "Hello"), ("assistant", "Hi."), ("assistant", "How can I help?")]
     talk = {"messages": [{"role": role, "content": text} for role, text in turns]}
     source = write_lines(tmp_path / "in.jsonl", [talk])
-    run = curate_to(tmp_path / "run", source, Recipe.of(LAST))
+    run = curate_to(tmp_path / "run", source, Recipe.redraw_most(**LAST), force=True)
     (row,) = rows_of(export(run, "alpaca").folder)
     assert row["instruction"] == ""
     assert row["history"] == [["Hello", "Hi."]]

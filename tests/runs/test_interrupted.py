@@ -20,8 +20,12 @@ from filelock import FileLock
 from isaac import Recipe, Run, RunError, curate_to
 from isaac.curation import shards
 from isaac.runs.disk_storage import CHECKSUMS_FILE
+from isaac.runs.run import CORPUS_FILES
 from tests.cli.test_runs import outputs
 from tests.conftest import RunIsaac, curate_command, write_lines
+
+RECIPE = Recipe(neighbors=30, mode="selective", min_fit=1.0)
+"""Keeps, redraws and drops rows of the small corpus."""
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +96,9 @@ FILES = [
     "vectors/responses.npy",
     "vectors/contexts.json",
     "vectors/wording.kind.npy",
+    "vectors/trust.npy",
+    "vectors/fit.groups.npy",
+    "vectors/exchangeability.npy",
     "texts/response.txt",
     "texts/response.npy",
     "texts/rows.ids.npy",
@@ -105,7 +112,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, st
     source = write_lines(folder / "in.jsonl", exchanges)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(shards, "SHARD_NEIGHBORHOODS", (50, 50))
-        return curate_to(folder / "run", source, Recipe(neighbors=30)).path
+        return curate_to(folder / "run", source, RECIPE).path
 
 
 @pytest.mark.parametrize("damaged", FILES)
@@ -116,11 +123,11 @@ def test_a_damaged_file_of_an_unfinished_run_is_computed_again(
     monkeypatch.setattr(shards, "SHARD_NEIGHBORHOODS", (50, 50))
     run = tmp_path / "run"
     shutil.copytree(whole, run)
-    for name in ("manifest.json", "lineage.parquet", "curated.jsonl"):
+    for name in ("manifest.json", "lineage.parquet", "curated.jsonl", "untrusted.jsonl"):
         (run / name).unlink()
     times = {name: (run / name).stat().st_mtime_ns for name in FILES}
     (run / damaged).write_bytes(DAMAGES[damage]((run / damaged).read_bytes()))
-    curate_to(run, whole.parent / "in.jsonl", Recipe(neighbors=30))
+    curate_to(run, whole.parent / "in.jsonl", RECIPE)
     assert outputs(run) == outputs(whole)
     others = [name for name in FILES if name.split(".")[0] != damaged.split(".", maxsplit=1)[0]]
     assert all((run / name).stat().st_mtime_ns == times[name] for name in others)
@@ -168,7 +175,7 @@ def test_a_damaged_corpus_is_read_again_from_the_input(
         assert b"give the input as a file" in done.stderr
         done = subprocess.run(curate_command(small, tmp_path / "run"), capture_output=True)
     assert done.returncode == 0, done.stderr
-    names = before if source == "file" else ("lineage.parquet", "curated.jsonl")
+    names = before if source == "file" else ("lineage.parquet", *CORPUS_FILES)
     after = outputs(tmp_path / "run")
     assert {name: after[name] for name in names} == {name: before[name] for name in names}
 
@@ -183,7 +190,7 @@ def test_a_cut_off_line_of_checksums_affects_no_other_line(
     (run / "manifest.json").unlink()
     sums = (run / CHECKSUMS_FILE).read_bytes().splitlines(keepends=True)
     (run / CHECKSUMS_FILE).write_bytes(b"".join(sums[:lines]) + sums[lines][:-9])
-    again = curate_to(run, whole.parent / "in.jsonl", Recipe(neighbors=30))
+    again = curate_to(run, whole.parent / "in.jsonl", RECIPE)
     assert outputs(run) == outputs(whole)
     assert again.curation().lineage.equals(Run(whole).curation().lineage)
 
@@ -216,18 +223,18 @@ def test_a_second_process_on_a_run_folder_is_refused(tmp_path: Path, big: Path) 
 def test_a_stale_lock_file_does_not_matter(tmp_path: Path, small: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
-    assert curate_to(tmp_path / "run", small, Recipe(neighbors=30)).finished
+    assert curate_to(tmp_path / "run", small, RECIPE).finished
 
 
 def test_a_run_may_be_read_while_another_process_works_on_it(
     tmp_path: Path, small: Path, isaac: RunIsaac
 ) -> None:
-    run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+    run = curate_to(tmp_path / "run", small, RECIPE)
     with FileLock(tmp_path / "run" / ".lock"):
         assert isaac("report", run.path).code == 0
         assert isaac("explain", run.path, "3").code == 0
     with run.locked(), pytest.raises(RunError, match="another process"):
-        curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+        curate_to(tmp_path / "run", small, RECIPE)
 
 
 # Interrupted.

@@ -15,32 +15,37 @@ from isaac.runtime.atomic_files import MirroredFolder
 from tests.cli.test_runs import outputs
 from tests.conftest import write_lines
 
+STAGES = {
+    "read": "corpus.parquet",
+    "vectors": "responses.npy",
+    "texts": "response.txt",
+    "wording": "wording.typicality.npy",
+    "trust": "trust.npy",
+    "trials": "trials.npy",
+    "shards": "00000.parquet",
+    "fit": "fit.groups.npy",
+    "lineage": "lineage.parquet",
+    "report": "report.html",
+    "curated": "curated.jsonl",
+    "untrusted": "untrusted.jsonl",
+    "manifest": "manifest.json",
+}
+"""A file that each stage writes."""
 
-@pytest.mark.parametrize(
-    "stage", ["read", "texts", "vectors", "wording", "trials", "shards", "lineage", "report"]
-)
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_work_that_is_finished_is_not_done_again(
     tmp_path: Path, small: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupt the job before it writes a file; the files written before are not written again."""
-    names = {
-        "read": "corpus.parquet",
-        "vectors": "responses.npy",
-        "texts": "response.txt",
-        "wording": "wording.typicality.npy",
-        "trials": "trials.npy",
-        "shards": "00000.parquet",
-        "lineage": "lineage.parquet",
-        "report": "report.html",
-    }
-    recipe = Recipe(neighbors=30)
+    recipe = Recipe(neighbors=30, mode="selective", min_fit=1.0)
     curate_to(tmp_path / "whole", small, recipe)
     original = MirroredFolder.writing
 
     def stopping(
         folder: MirroredFolder, file: Path, mode: str = "w"
     ) -> AbstractContextManager[IO[Any]]:
-        if file.name == names[stage]:
+        if file.name == STAGES[stage]:
             raise KeyboardInterrupt
         return original(folder, file, mode)
 
@@ -123,7 +128,8 @@ def test_several_turns_of_a_record_come_back_in_one_record(tmp_path: Path) -> No
         return {"n": i, "messages": [{"role": role, "content": text} for role, text in turns]}
 
     source = write_lines(tmp_path / "in.jsonl", [talk(i) for i in range(12)])
-    run = curate_to(tmp_path / "run", source, Recipe.paper(turns="all", targets=2, neighbors=4))
+    recipe = Recipe.paper(turns="all", targets=2, neighbors=4)
+    run = curate_to(tmp_path / "run", source, recipe, force=True)
     curated = [json.loads(line) for line in (run.path / "curated.jsonl").read_text().splitlines()]
     first = {row["n"]: row for row in curated if row["isaac_target"] == 0}
     assert len(first) == 12
@@ -134,7 +140,8 @@ def test_several_turns_of_a_record_come_back_in_one_record(tmp_path: Path) -> No
 
 def test_input_columns_named_like_added_ones_are_unchanged(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "completion": "b", "isaac_id": "mine"}] * 2
-    run = curate_to(tmp_path / "run", write_lines(tmp_path / "in.jsonl", rows), Recipe())
+    source = write_lines(tmp_path / "in.jsonl", rows)
+    run = curate_to(tmp_path / "run", source, Recipe.redraw_most(), force=True)
     curated = json.loads((run.path / "curated.jsonl").read_text().splitlines()[1])
     assert curated["isaac_id"] == "mine"
     assert curated["isaac_id_2"] == 1
@@ -144,7 +151,7 @@ def test_input_columns_named_like_added_ones_are_unchanged(tmp_path: Path) -> No
 def test_identical_rows_by_the_hundred_thousand_are_curated(tmp_path: Path) -> None:
     line = b'{"context": "hello there", "response": "hi, how are you"}\n'
     (tmp_path / "in.jsonl").write_bytes(line * 300_000)
-    run = curate_to(tmp_path / "run", tmp_path / "in.jsonl", Recipe())
+    run = curate_to(tmp_path / "run", tmp_path / "in.jsonl", Recipe.redraw_most(), force=True)
     assert run.summary()["kept"] + run.summary()["abstained"] == 300_000
     with (run.path / "curated.jsonl").open("rb") as curated:
         assert sum(1 for _ in curated) == 300_000

@@ -40,11 +40,11 @@ Curate = Callable[..., Run]
 
 @pytest.fixture
 def curate(tmp_path: Path) -> Curate:
-    """A function that curates records with settings."""
+    """A function that curates records with settings; it redraws rows and drops none by default."""
 
     def run(records: list[Json], **settings: Any) -> Run:
         source = write_lines(tmp_path / "talks.jsonl", records)
-        return curate_to(tmp_path / "run", source, Recipe.of(settings))
+        return curate_to(tmp_path / "run", source, Recipe.of({"mode": "resample", **settings}))
 
     return run
 
@@ -117,7 +117,7 @@ def test_turns_that_are_not_curated_are_reported_everywhere(
 ) -> None:
     source = write_lines(tmp_path / "talks.jsonl", [talk(i) for i in range(600)])
     sentence = "1,200 earlier assistant turns are not curated (--turns all curates them)"
-    command = ["curate", source, "--turns", "last", "-k", "20"]
+    command = ["curate", source, "--turns", "last", "-k", "20", "--mode", "resample"]
     planned = isaac(*command, "--dry-run")
     assert planned.code == 0
     assert sentence in planned.out

@@ -52,7 +52,7 @@ def chats(count: int) -> list[dict[str, Any]]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("hostile")
     source = write_lines(folder / "chats.jsonl", chats(60))
-    return curate_to(folder / "run", source, Recipe(neighbors=40))
+    return curate_to(folder / "run", source, Recipe.redraw_most(neighbors=40))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,9 @@ def test_rows_that_the_template_rejects_are_counted(tmp_path: Path) -> None:
         for row in chats(40)
     ]
     rows[7]["messages"].insert(0, {"role": "assistant", "content": "Hello, what is it?"})
-    run = curate_to(tmp_path / "run", write_lines(tmp_path / "c.jsonl", rows), Recipe(neighbors=30))
+    run = curate_to(
+        tmp_path / "run", write_lines(tmp_path / "c.jsonl", rows), Recipe.redraw_most(neighbors=30)
+    )
     strict = str(tiny.save_llama(tmp_path / "strict", STRICT))
     done = sft(run, strict, tmp_path / "out", few())
     assert facts(done.folder)["refused"] == 1
@@ -160,7 +162,9 @@ def test_rows_that_the_template_rejects_are_counted(tmp_path: Path) -> None:
 
     for row in rows:
         row["messages"].insert(0, {"role": "system", "content": "Be kind."})
-    run = curate_to(tmp_path / "all", write_lines(tmp_path / "d.jsonl", rows), Recipe(neighbors=30))
+    run = curate_to(
+        tmp_path / "all", write_lines(tmp_path / "d.jsonl", rows), Recipe.redraw_most(neighbors=30)
+    )
     with pytest.raises(RecipeError, match=r"rejects all rows: TemplateError: no system role"):
         sft(run, strict, tmp_path / "none", few())
 

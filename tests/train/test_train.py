@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with two targets per row, and with replaced and kept rows."""
     folder = tmp_path_factory.mktemp("train")
     source = write_lines(folder / "chats.jsonl", (chat(i) for i in range(60)))
-    return curate_to(folder / "run", source, Recipe(neighbors=40, targets=2))
+    return curate_to(folder / "run", source, Recipe.redraw_most(neighbors=40, targets=2))
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +338,7 @@ def test_a_rephraser_learns_from_no_more_kept_rows_than_replaced_ones(
         turns = [{"role": "user", "content": prompt}, *tool]
         rows.append({"messages": [*turns, {"role": "assistant", "content": answer}]})
     source = write_lines(tmp_path / "chats.jsonl", rows)
-    recipe = Recipe(neighbors=40, budget=budget, abstain=0, repeats=0)
+    recipe = Recipe.redraw_most(neighbors=40, budget=budget, abstain=0, repeats=0)
     run = curate_to(tmp_path / "run", source, recipe)
     actions = [item.action for item in iter_items(run.curation())]
     kept, replaced = actions.count("kept"), actions.count("replaced")

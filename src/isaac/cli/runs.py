@@ -9,6 +9,7 @@ import typer
 
 from ..corpus.records import dumps
 from ..recipe import DRAW_FIELDS, NAMED_RECIPES, Recipe
+from ..runs.audit.label_log import list_label_files
 from ..runs.estimate import DryRun
 from ..runs.estimate import dry_run as run_dry
 from ..runs.export import ExportType
@@ -313,12 +314,17 @@ def redraw(
 ) -> None:
     """Draw again with other settings, without embedding or searching again.
 
-    Settings that you do not give keep the run's values. Redrawing in place removes the exports of
-    the old draw.
+    Settings that you do not give keep the run's values. Redrawing in place removes the exports and
+    the evaluation of the old draw, and keeps the labels of its audit.
     """
     with open_tools() as tools:
         redrawn = redraw_run(Run(run), flags, out, tools, force=force)
     _print_run(redrawn, as_json=as_json)
+    if list_label_files(redrawn.path):
+        print_message(
+            "the labels of the audit are kept, and those of unchanged texts still count: "
+            f"isaac audit {redrawn.path}"
+        )
     _exit_if_refused(redrawn)
 
 
@@ -344,4 +350,9 @@ def export(
         print_message(
             f"left out: {written.left_out:,} exchanges with tool calls, "
             "which this format cannot express"
+        )
+    if written.masked:
+        print_message(
+            f"not curated: {written.masked:,} assistant messages, which have weight 0; "
+            "the dataset card says which trainers skip them"
         )

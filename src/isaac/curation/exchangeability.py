@@ -80,7 +80,7 @@ def _compare(
     # The row itself, then the rows of the 5 exchanges with the nearest messages: (n, 6).
     sources = np.concatenate([rows[:, None], layout.first[model.exchanges[near]]], axis=1)
     messages = np.repeat(rows, sources.shape[1])
-    fits = model.overlaps(layout, messages, sources.reshape(-1)).reshape(sources.shape)
+    fits = model.compare_words(layout, messages, sources.reshape(-1)).reshape(sources.shape)
     for column, source in enumerate(sources.T):
         vectors = contexts[layout.context[source]], responses[layout.view[source]]
         keys = model.keys(*vectors, groups[layout.response[source]])

@@ -133,10 +133,11 @@ def _score_block(inputs: MatchInputs, rows: Ints) -> ScoredPairs:
     if not len(messages) or not len(offers):
         return ScoredPairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     x, y = inputs.contexts.vectors, inputs.responses.vectors
-    queries = model.queries(x[layout.context[messages]], exchange)
-    keys = model.keys(
-        x[layout.context[offers]], y[layout.view[offers]], groups[layout.response[offers]]
+    own, keys = (
+        model.keys(x[layout.context[part]], y[layout.view[part]], groups[layout.response[part]])
+        for part in (messages, offers)
     )
+    queries = model.queries(x[layout.context[messages]], exchange, own)
     bound = -np.inf if inputs.by_key else inputs.recipe.fit_bound
     if inputs.by_key:
         message, offer = _pair_by_key(layout.group[messages], layout.group[offers])
@@ -150,7 +151,7 @@ def _score_block(inputs: MatchInputs, rows: Ints) -> ScoredPairs:
     close = fits >= bound - MAX_OVERLAP
     close &= inputs.languages.allow(layout, messages[message], offers[offer])
     message, offer, fits = message[close], offer[close], fits[close]
-    fits += model.overlaps(layout, messages[message], offers[offer])
+    fits += model.compare_words(layout, messages[message], offers[offer])
     # A near-copy of the row's own response is no better than it.
     own_group = groups[layout.response[messages]][message]
     good = (fits >= bound) & (own_group != groups[layout.response[offers]][offer])

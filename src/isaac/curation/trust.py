@@ -31,7 +31,8 @@ class GroupRanks:
     """The ranks of values among the groups of near-duplicates of a corpus.
 
     ``values`` and ``groups`` have shape (n,). A group has the highest value of its members, and
-    counts once, however often its text is repeated.
+    counts once, however often its text is repeated. The share is 0 only for a value below that of
+    every group, its own included.
     """
 
     def __init__(self, values: Reals, groups: Ints) -> None:

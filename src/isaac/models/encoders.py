@@ -105,7 +105,7 @@ def _iter_trigrams(words: list[str]) -> Iterator[str]:
 class UniversalSentenceEncoder:
     """Google's universal-sentence-encoder-multilingual 3 from a package; 512 dimensions, offline.
 
-    It knows 16 languages: Arabic, Chinese, Dutch, English, French, German, Italian, Japanese,
+    It knows 16 languages: Arabic, Chinese (two), Dutch, English, French, German, Italian, Japanese,
     Korean, Polish, Portuguese, Russian, Spanish, Thai and Turkish. Yang et al., Multilingual
     Universal Sentence Encoder for Semantic Retrieval, 2020.
     """

@@ -29,6 +29,7 @@ from ..errors import CorpusError
 from ..models.encoders import Encoder
 from ..recipe import Recipe, ResolvedRecipe
 from ..runtime.progress import Progress
+from .trial import try_sample
 
 SAMPLE_TEXTS = 256
 """Texts that are embedded to measure the speed of the encoder."""
@@ -111,11 +112,43 @@ def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) ->
     encoders = choose_encoders(corpus, recipe, tools)
     recipe = with_chosen_encoders(recipe, encoders)
     layout = canonicalize_for(corpus, recipe)
-    stages = []
+    notes = encoders.reasons + list_language_warnings(corpus, recipe, tools)
+    stages, members = [], 0
     samples = {"contexts": np.zeros((1, 1), np.int16), "responses": np.zeros((1, 1), np.int16)}
     for name, encoder, texts in texts_to_embed(layout, recipe):
         seconds, samples[name] = _time_encoder(tools.encoder(encoder), texts)
         stages.append(PlannedStage(f"embed {len(texts):,} {name} with {encoder}", seconds))
+    trial = None
+    if recipe.clusters != "text" and not recipe.trim:
+        trial = try_sample(corpus, layout, recipe, tools)
+        recipe = recipe.model_copy(update={"mode": trial.mode})
+        notes += trial.notes
+    if trial is None or trial.uses_clusters:
+        planned, members = _plan_neighborhoods(corpus, layout, recipe, samples)
+        stages += planned
+    else:
+        stages += [PlannedStage(*stage) for stage in trial.stages]
+    if recipe.trim:
+        seconds = _time_span_relevance(
+            collect_responses(corpus, layout), tools.encoder(recipe.response_encoder)
+        )
+        stages.append(PlannedStage(f"trim {len(corpus):,} responses", seconds))
+    return Plan(
+        count_formats(corpus),
+        len(corpus),
+        len(corpus.rejected),
+        stages,
+        _estimate_memory_mib(layout, members, samples),
+        notes,
+        count_turns(corpus),
+    )
+
+
+def _plan_neighborhoods(
+    corpus: Corpus, layout: CanonicalCorpus, recipe: Recipe, samples: dict[str, Any]
+) -> tuple[list[PlannedStage], int]:
+    """The stages that search and cluster neighborhoods, and the size of a neighborhood."""
+    stages = []
     if recipe.reading.group_by is None:
         count = int(layout.exchange.max()) + 1
         seconds = _time_search(layout, samples["contexts"])
@@ -133,20 +166,7 @@ def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) ->
         if "auto" in (recipe.view, recipe.radius):
             trials = len(RADII) * len(VIEWS) * min(SAMPLE_NEIGHBORHOODS, count)
             stages.append(PlannedStage("choose view and radius", seconds * trials))
-    if recipe.trim:
-        seconds = _time_span_relevance(
-            collect_responses(corpus, layout), tools.encoder(recipe.response_encoder)
-        )
-        stages.append(PlannedStage(f"trim {len(corpus):,} responses", seconds))
-    return Plan(
-        count_formats(corpus),
-        len(corpus),
-        len(corpus.rejected),
-        stages,
-        _estimate_memory_mib(layout, members, samples),
-        encoders.reasons + list_language_warnings(corpus, recipe, tools),
-        count_turns(corpus),
-    )
+    return stages, members
 
 
 def _time_encoder(encoder: Encoder, texts: UniqueTexts) -> tuple[float, Any]:
@@ -175,7 +195,8 @@ def _time_clustering(vectors: Any, size: int, recipe: Recipe) -> float:
     texts = members.reshape(-1) % len(vectors)
     start = time.perf_counter()
     settings = {"neighbors": size, "search": "exact", "view": "whole", "radius": 0.8}
-    resolved = ResolvedRecipe.of(recipe.model_dump() | settings)
+    mode = "resample" if recipe.mode == "auto" else recipe.mode
+    resolved = ResolvedRecipe.of(recipe.model_dump() | settings | {"mode": mode})
     cluster_neighborhoods(members, ComparedResponses(vectors, texts), resolved)
     seconds = (time.perf_counter() - start) / count
     return float(seconds * (size / members.shape[1]) ** 2)

@@ -246,7 +246,8 @@ def redraw_run(
             _copy_run_files(run, target)
         curation = target.prepared(recipe, tools._replace(progress=timed))
         target.remove("manifest.json")
-        target.remove("export", "evaluation")  # made from the old draw
+        # Made from the old draw. Audits stay: they name the texts and the draw they are about.
+        target.remove("export", "evaluation")
         target.write(target.path / "recipe.yaml", recipe.dump())
         write_outputs(target, curation, timed, started, force=force)
     return target

@@ -19,14 +19,20 @@ from ..corpus.corpus import Corpus
 from ..corpus.source_records import SourceRecord
 from ..curation.curate import Curation
 from ..curation.lineage import first_targets
-from ..runtime.atomic_files import file_sha256
+from ..runtime.atomic_files import file_sha256, read_json
 from ..runtime.progress import Tick, TimedProgress
 from ..text import free_name
 from .disk_storage import DiskStorage
 from .dropped_turns import find_removed_turns
 from .reports.rendering import render_html, render_markdown
 from .reports.summary import summarize
-from .run import CORPUS_FILES, OUTPUT_FILES, Run
+from .run import CORPUS_FILES, OUTPUT_FILES, REPORT_FILES, Run
+
+AUDIT_FILE = "audit/result.json"
+"""The results of the audits of a run, and the SHA-256 of the lineage that they are about."""
+
+EVALUATION_SECTION = "evaluation/section.html"
+"""The section about evaluated models in the HTML report of a run."""
 
 
 def write_outputs(
@@ -107,10 +113,40 @@ def write_lines(run: Run, name: str, lines: Iterator[str]) -> None:
 
 
 def write_report(run: Run, summary: dict[str, Any]) -> None:
-    """Write the report as JSON, Markdown and HTML."""
-    run.write(run.path / "report.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    run.write(run.path / "report.md", render_markdown(summary))
-    run.write(run.path / "report.html", render_html(summary))
+    """Write the report as JSON, Markdown and HTML, with the run's audits and its evaluation."""
+    facts = {name: value for name, value in summary.items() if name != "audits"}
+    if audits := read_audit_results(run):
+        facts["audits"] = audits
+    section = run.path / EVALUATION_SECTION
+    evaluation = section.read_text(encoding="utf-8") if section.exists() else ""
+    run.write(run.path / "report.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    run.write(run.path / "report.md", render_markdown(facts))
+    run.write(run.path / "report.html", render_html(facts, evaluation))
+
+
+def update_report(run: Run) -> None:
+    """Write the report of a finished run again, after an audit or evaluation was added to the run.
+
+    The caller holds the lock of the run.
+    """
+    manifest = run.manifest()
+    write_report(run, run.summary())
+    # The report has changed, so update its checksums; the manifest is written last.
+    for name in REPORT_FILES:
+        manifest["sha256"][name] = file_sha256(run.path / name)
+    run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def read_audit_results(run: Run) -> list[dict[str, Any]]:
+    """Read the results of the audits of the run's current draw; those of an older one are void."""
+    file = run.path / AUDIT_FILE
+    if not file.exists():
+        return []
+    stored = read_json(file)
+    if stored.get("lineage") != file_sha256(run.path / "lineage.parquet"):
+        return []
+    results: list[dict[str, Any]] = stored["results"]
+    return results
 
 
 class AddedColumns(NamedTuple):

@@ -33,9 +33,11 @@ from ..runtime.atomic_files import (
 from ..runtime.remote import Mirror, is_url
 from .disk_storage import DiskStorage
 
+REPORT_FILES = ("report.json", "report.md", "report.html")
+"""The report of a finished run."""
 CORPUS_FILES = ("curated.jsonl", "untrusted.jsonl")
 """The curated corpus and the rows that it leaves out; not written if the method does not apply."""
-OUTPUT_FILES = ("lineage.parquet", *CORPUS_FILES, "report.json", "report.md", "report.html")
+OUTPUT_FILES = ("lineage.parquet", *CORPUS_FILES, *REPORT_FILES)
 """Files of a finished run, besides its manifest."""
 INPUT_FILES = ("input.json", "corpus.parquet", "rejected.jsonl")
 """Files that reading the input writes."""

@@ -33,7 +33,7 @@ def test_the_method_applies_to_a_corpus_whose_responses_agree() -> None:
     text = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     corpus = Corpus.of((row["context"], row["response"]) for row in rows)
-    found = diagnose(curate(corpus, Recipe(neighbors=30)))
+    found = diagnose(curate(corpus, Recipe.redraw_most(neighbors=30)))
     assert (found.verdict, found.guaranteed) == ("applies", 1)
     assert found.margin > 0.1
 
@@ -53,13 +53,13 @@ def test_it_does_not_apply_to_one_text_repeated() -> None:
 
 
 def test_few_exchanges_make_it_doubtful() -> None:
-    found = diagnose(curate(Corpus.of(chats(60, 5)), Recipe(duplicates="each")))
+    found = diagnose(curate(Corpus.of(chats(60, 5)), Recipe.redraw_most(duplicates="each")))
     assert found.verdict != "applies"
     assert any("60 exchanges are too few" in reason for reason in found.reasons)
 
 
 def test_odds_that_favor_small_clusters_are_reported() -> None:
-    recipe = Recipe(duplicates="each", sharpening="uniform", candidates=1.0)
+    recipe = Recipe.redraw_most(duplicates="each", sharpening="uniform", candidates=1.0)
     found = diagnose(curate(Corpus.of(chats(300, 60)), recipe))
     assert found.guaranteed < 1
     assert any("favor smaller clusters" in reason for reason in found.reasons)

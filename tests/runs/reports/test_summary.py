@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_has_no_script_and_loads_nothing(tmp_path: Path) -> None:
-    run = curate_to(tmp_path / "run", hostile_corpus(tmp_path), Recipe(neighbors=20))
+    run = curate_to(tmp_path / "run", hostile_corpus(tmp_path), Recipe.redraw_most(neighbors=20))
     page = Page((run.path / "report.html").read_text())
     assert not page.tags & {"script", "iframe", "img", "object", "embed", "link", "form", "b"}
     names = {name for name, _ in page.attributes}
@@ -66,7 +66,7 @@ def test_the_page_has_no_script_and_loads_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="headless Chromium is not installed")
 def test_no_script_of_a_hostile_corpus_runs_in_a_browser(tmp_path: Path) -> None:
-    run = curate_to(tmp_path / "run", hostile_corpus(tmp_path), Recipe(neighbors=20))
+    run = curate_to(tmp_path / "run", hostile_corpus(tmp_path), Recipe.redraw_most(neighbors=20))
     flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
     done = subprocess.run(
         [
@@ -91,14 +91,14 @@ def test_no_script_of_a_hostile_corpus_runs_in_a_browser(tmp_path: Path) -> None
 
 
 def test_no_control_character_of_a_corpus_reaches_report_or_terminal(tmp_path: Path) -> None:
-    run = curate_to(tmp_path / "run", hostile_corpus(tmp_path), Recipe(neighbors=20))
+    run = curate_to(tmp_path / "run", hostile_corpus(tmp_path), Recipe.redraw_most(neighbors=20))
     for name in ("report.html", "report.md", "report.json"):
         text = (run.path / name).read_text()
         assert not set(text) & {"\x1b", "\x07", "\x00", "\u202e"}, name
 
 
 def test_json_markdown_and_html_agree(tmp_path: Path, small: Path) -> None:
-    run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+    run = curate_to(tmp_path / "run", small, Recipe.redraw_most(neighbors=30))
     summary = json.loads((run.path / "report.json").read_text())
     assert summary == json.loads(json.dumps(summarize(run.curation())))
     assert (run.path / "report.html").read_text() == render_html(summary)
@@ -110,7 +110,7 @@ def test_json_markdown_and_html_agree(tmp_path: Path, small: Path) -> None:
 
 
 def test_the_figures_match_the_lineage(tmp_path: Path, small: Path) -> None:
-    run = curate_to(tmp_path / "run", small, Recipe(neighbors=30))
+    run = curate_to(tmp_path / "run", small, Recipe.redraw_most(neighbors=30))
     summary, lineage = run.summary(), run.curation().lineage
     assert summary["kept"] == lineage["action"].to_pylist().count("kept")
     assert sum(summary["sharpness"]) == sum(summary["head_share"]) == 120
@@ -126,10 +126,12 @@ def test_the_figures_match_the_lineage(tmp_path: Path, small: Path) -> None:
 
 def test_notes_warn_if_the_result_means_little() -> None:
     nothing_agrees = [(f"context {i}", response) for i, response in enumerate("abcdefg")]
-    notes = " ".join(summarize(curate(Corpus.of(nothing_agrees), Recipe(radius=0.1)))["notes"])
+    notes = " ".join(
+        summarize(curate(Corpus.of(nothing_agrees), Recipe.redraw_most(radius=0.1)))["notes"]
+    )
     assert "smaller than a neighborhood" in notes
     assert "No two responses agree in the neighborhood of 100.0% of rows" in notes
-    uniform = summarize(curate(Corpus.of([("a", "b")]), Recipe(sharpening="uniform")))
+    uniform = summarize(curate(Corpus.of([("a", "b")]), Recipe.redraw_most(sharpening="uniform")))
     assert "uniform draw favors small clusters" in " ".join(uniform["notes"])
     bland = [(f"context {i}", "same" if i < 60 else f"other {i}") for i in range(120)]
     assert "bland" in " ".join(
@@ -140,9 +142,9 @@ def test_notes_warn_if_the_result_means_little() -> None:
 @pytest.mark.parametrize(
     "recipe",
     [
-        Recipe(),
-        Recipe(clusters="text", reading=ReadingOptions(group_by="g")),
-        Recipe(targets=3, sharpening="proportional", keep=False),
+        Recipe.redraw_most(),
+        Recipe.redraw_most(clusters="text", reading=ReadingOptions(group_by="g")),
+        Recipe.redraw_most(targets=3, sharpening="proportional", keep=False),
     ],
 )
 def test_a_corpus_of_one_exchange_has_a_report_too(recipe: Recipe) -> None:

@@ -179,8 +179,8 @@ def _decide_verdict(
         )
     if price.fitting is not None and not by_key and price.fitting < MIN_FITTING:
         findings.prices.append(
-            f"the new response fits its message in {price.fitting:.0%} of the rows that were "
-            f"replaced; their own fitted in {price.before:.0%}"
+            f"the new response fits its message in only {price.fitting:.0%} of the rows that were "
+            "replaced"
         )
     if rows < MIN_EXCHANGES:
         findings.doubts.append(f"{rows:,} exchanges are too few to be sure what is common")

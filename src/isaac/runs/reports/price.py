@@ -20,18 +20,17 @@ MAX_SAMPLE = 500
 class Price(NamedTuple):
     """What a curation costs, measured without labels.
 
-    ``rows`` is the share of exchanges that are written, which in mode pairs are those that have a
-    pair. ``changed`` is the share whose response was replaced, and ``dropped`` the share that is
+    ``rows`` is the share of exchanges that are written; in mode pairs, those are the ones that have
+    a pair. ``changed`` is the share whose response was replaced, and ``dropped`` the share that is
     left out. ``fitting`` is the share of the replaced rows whose new response reaches the bound of
     `fit`, on a sample of at most `MAX_SAMPLE`; None if no row was replaced, or if fit cannot be
-    measured. ``before`` is the share of the same rows whose own response reaches that bound.
+    measured.
     """
 
     rows: float
     changed: float
     dropped: float
     fitting: float | None
-    before: float | None
 
 
 def measure_price(curation: Curation) -> Price:
@@ -40,7 +39,7 @@ def measure_price(curation: Curation) -> Price:
     actions = np.array(first.column("action").to_pylist())
     changed, dropped = (float((actions == name).mean()) for name in ("replaced", "dropped"))
     layout, model = curation.layout, curation.fit_model()
-    fitting = before = None
+    fitting = None
     # Rows in canonical order, as positions in the layout: the first ones are a fair sample.
     replaced = np.flatnonzero((actions == "replaced")[layout.ids])[:MAX_SAMPLE]
     if model is not None and len(replaced):
@@ -49,12 +48,11 @@ def measure_price(curation: Curation) -> Price:
         source = position[first.column("source_id").to_numpy()[layout.ids[replaced]]]
         bound = curation.recipe.fit_bound
         fitting = float((score_rows(curation, model, replaced, source) >= bound).mean())
-        before = float((score_rows(curation, model, replaced, replaced) >= bound).mean())
     written = round(1 - dropped, 6)
     if curation.recipe.mode == "pairs":
         paired = first.column("rejected_id").is_valid().to_numpy(zero_copy_only=False)
         written = float((paired | (actions == "replaced")).mean())
-    return Price(written, changed, dropped, fitting, before)
+    return Price(written, changed, dropped, fitting)
 
 
 BUDGETS = tuple(round(0.1 * step, 1) for step in range(1, 10))
@@ -100,8 +98,9 @@ def score_rows(curation: Curation, model: FitModel, messages: Ints, sources: Int
         raise ValueError("fit needs the vectors of contexts and responses")
     x, y = curation.contexts.vectors, curation.responses.vectors
     groups = curation.response_scores.duplicate_group
-    queries = model.queries(x[layout.context[messages]], layout.exchange[messages])
-    keys = model.keys(
-        x[layout.context[sources]], y[layout.view[sources]], groups[layout.response[sources]]
+    own, keys = (
+        model.keys(x[layout.context[rows]], y[layout.view[rows]], groups[layout.response[rows]])
+        for rows in (messages, sources)
     )
-    return score_pairs(queries, keys) + model.overlaps(layout, messages, sources)
+    queries = model.queries(x[layout.context[messages]], layout.exchange[messages], own)
+    return score_pairs(queries, keys) + model.compare_words(layout, messages, sources)
