@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..corpus.corpus import CHUNK_EXCHANGES
-from ..models.judges import run_judge
 from ..recipe import TRUST_SIGNALS, Recipe
 from ..runtime.arrays import Flags, Ints, Reals
 from ..runtime.progress import Tick
@@ -21,10 +19,11 @@ from .near_duplicates import group_near_duplicates
 from .resources import Tools
 from .signals.folds import assign_folds
 from .signals.phrasing import PhrasingModel
-from .storage import PHRASING_KEY, SMOOTHED_KEY, TYPICALITY_KEY, VETOES_KEY
+from .storage import PHRASING_KEY, SMOOTHED_KEY, TYPICALITY_KEY
 from .trust import SmoothedTypicality, TrustModel
 from .typicality import TypicalityModel
 from .vectors import Embeddings
+from .vetoes import judge_vetoes
 
 
 class ResponseScores(NamedTuple):
@@ -89,7 +88,7 @@ def score_responses(
         trust = TrustModel(signals, groups).score(signals)
     vetoed = None
     if (judge := recipe.judge) is not None:
-        vetoed = tools.store.array(VETOES_KEY, partial(judge_vetoes, layout, judge, tools))
+        vetoed = judge_vetoes(layout, judge, tools)
     fitted = int(stored["fitted"])
     return ResponseScores(typicality, groups, trust, vetoed, fitted, None, signals)
 
@@ -124,18 +123,3 @@ def response_views(layout: CanonicalCorpus) -> Ints:
     view = np.empty(len(layout.responses), np.int64)
     view[layout.response] = layout.view
     return view
-
-
-def judge_vetoes(layout: CanonicalCorpus, judge: str, tools: Tools) -> Reals:
-    """Judge each distinct exchange: 1 if unsafe, 0 if safe, NaN if the judge failed."""
-    numbers = {"safe": 0.0, "unsafe": 1.0, "unscored": np.nan}
-    judgments = []
-    loaded = tools.judge(judge)
-    with tools.progress.stage("judge", len(layout.first)) as tick:
-        for start in range(0, len(layout.first), CHUNK_EXCHANGES):
-            rows = layout.first[start : start + CHUNK_EXCHANGES]
-            contexts = [layout.contexts[number] for number in layout.context[rows].tolist()]
-            responses = [layout.responses[number] for number in layout.response[rows].tolist()]
-            judgments += run_judge(loaded, contexts, responses).judgments
-            tick(len(rows))
-    return np.array([numbers[judgment.verdict] for judgment in judgments])
