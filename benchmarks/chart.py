@@ -1,4 +1,4 @@
-"""A scatter chart with several panels, as a self-contained SVG."""
+"""A chart of points or curves with several panels, as a self-contained SVG."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ STYLE = """
   .tick { fill: var(--soft); font-size: 11px; font-variant-numeric: tabular-nums; }
   .back { fill: var(--back); } .grid { stroke: var(--grid); } .base { stroke: var(--soft); }
   .bar { stroke-opacity: 0.7; stroke-width: 1.4; }
+  .curve { fill: none; stroke-width: 2; }
   .word { font-weight: 600; paint-order: stroke; stroke: var(--back); stroke-width: 3px; }
 """
 
@@ -97,8 +98,21 @@ class Scale(NamedTuple):
         return round(self.start + self.length * (value - low) / (high - low), 1)
 
 
-def scatter(
+def curves(
     panels: Sequence[Panel], series: Sequence[str], *, title: str, x_label: str, y_label: str
+) -> str:
+    """Draw the chart like `scatter`, with the points of a series joined from left to right."""
+    return scatter(panels, series, title=title, x_label=x_label, y_label=y_label, joined=True)
+
+
+def scatter(
+    panels: Sequence[Panel],
+    series: Sequence[str],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    joined: bool = False,
 ) -> str:
     """Draw the chart as an SVG, with the same axes in every panel.
 
@@ -118,7 +132,8 @@ def scatter(
     parts = [f'<text class="title" x="24" y="24">{escape(title)}</text>']
     for place, panel in enumerate(panels):
         x, y = 24 + place % columns * panel_width, HEAD + place // columns * panel_height
-        inside = "\n".join(_draw_panel(panel, marks, x_axis, y_axis))
+        lines = _draw_curves(panel, marks, x_axis, y_axis) if joined else ()
+        inside = "\n".join((*_draw_panel(panel, marks, x_axis, y_axis), *lines))
         parts.append(f'<g transform="translate({x},{y})">\n{inside}\n</g>')
     parts.append(_draw_text(x_label, width / 2, bottom + 12, "middle"))
     middle = (HEAD + bottom) / 2
@@ -189,6 +204,16 @@ def _draw_panel(
             yield _draw_text(point.label, *_place_label(x, y, positions), style)
 
 
+def _draw_curves(
+    panel: Panel, marks: dict[str, Mark], x_axis: Scale, y_axis: Scale
+) -> Iterator[str]:
+    for name, (_, color, _) in marks.items():
+        points = sorted((p.x, p.y) for p in panel.points if p.series == name)
+        if len(points) > 1:
+            path = "L".join(f"{x_axis(x)},{y_axis(y)}" for x, y in points)
+            yield f'<path class="curve" style="stroke:var(--{color})" d="M{path}"/>'
+
+
 def _place_label(
     x: float, y: float, positions: Sequence[tuple[float, float]]
 ) -> tuple[float, float, str]:
@@ -203,10 +228,7 @@ def _place_label(
 
 
 def _describe_point(point: Point) -> str:
-    return (
-        f"{point.series}: cut {point.y:.1f} ± {point.dy:.1f} %, "
-        f"relevance {point.x:.1f} ± {point.dx:.1f} %"
-    )
+    return f"{point.series}: {point.y:.1f} ± {point.dy:.1f} % at {point.x:.1f} ± {point.dx:.1f} %"
 
 
 def _draw_mark(mark: Mark, x: float, y: float, tooltip: str) -> str:

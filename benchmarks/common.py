@@ -65,11 +65,19 @@ class CorpusWithLabels(NamedTuple):
 
 
 class CachedEncoder:
-    """An encoder that encodes each text only once, for corpora that share texts."""
+    """An encoder that encodes each text only once, for corpora that share texts.
 
-    def __init__(self, encoder: Encoder) -> None:
+    Vectors are read from ``file`` if it exists; `save` writes them there.
+    """
+
+    def __init__(self, encoder: Encoder, file: Path | None = None) -> None:
         self.encoder = encoder
+        self.file = file
         self.vectors: dict[str, Floats] = {}
+        if file is not None and file.exists():
+            with np.load(file, allow_pickle=False) as stored:
+                texts = json.loads(stored["texts"].tobytes().decode("utf-8"))
+                self.vectors = dict(zip(texts, stored["vectors"], strict=True))
 
     def encode(self, texts: list[str]) -> Floats:
         """Encode texts (n,) to vectors (n, d); only new texts go to the encoder."""
@@ -78,6 +86,14 @@ class CachedEncoder:
             batch = new[start : start + 1024]
             self.vectors.update(zip(batch, self.encoder.encode(batch), strict=True))
         return np.stack([self.vectors[text] for text in texts])
+
+    def save(self) -> None:
+        """Write all vectors to ``file``, if there is one."""
+        if self.file is not None and self.vectors:
+            texts = np.frombuffer(json.dumps([*self.vectors]).encode("utf-8"), np.uint8)
+            part = self.file.with_suffix(".part.npz")
+            np.savez(part, texts=texts, vectors=np.stack([*self.vectors.values()]))
+            part.replace(self.file)
 
 
 def find_minilm() -> str | None:
@@ -94,10 +110,15 @@ def find_minilm() -> str | None:
     return f"st:{models[0]}" if models else None
 
 
-def load_minilm() -> CachedEncoder | None:
-    """Load the packaged all-MiniLM-L6-v2, None if the package is not installed."""
+def load_minilm(file: Path | None = None) -> CachedEncoder | None:
+    """Load the packaged all-MiniLM-L6-v2, None if the package is not installed.
+
+    ``file`` stores its vectors for the next time (`CachedEncoder.save`).
+    """
     name = find_minilm()
-    return load_cached_encoder(name) if name else None
+    if name is None:
+        return None
+    return load_cached_encoder(name) if file is None else CachedEncoder(load_encoder(name), file)
 
 
 def read_diasafety(path: Path | None = None) -> list[Row]:

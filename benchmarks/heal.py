@@ -2,25 +2,43 @@
 
 Run: python benchmarks/heal.py --folder DIR [--size 100000] [--settings paper,defaults]
      [--requests 400] [--repeats 5] [--threads 1,2] [--data FILE ...] [--run RUN ...]
+     python benchmarks/heal.py --outside
 
 Without --run, a corpus is made as in benchmarks/scale.py, and the real command curates it into
 DIR, once. Requests are exchanges that are not in the corpus: joined halves of different contexts,
 and of different responses. Each request is a separate call, as a server would make it; several
 threads take the requests in turn. The pipe is ``isaac heal RUN``, which answers line by line. Its
 time starts at the first answer, when everything is loaded.
+
+``--outside`` measures harm instead: a run of the bundled corpus heals 200 correct answers from
+outside its domain (data/outside.jsonl: facts, code, sums, small talk). It should touch none.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from common import DATA, format_header, format_median, format_table, make_parser
+from bundled import read_rows
+from common import (
+    DATA,
+    capture_isaac,
+    format_header,
+    format_median,
+    format_table,
+    make_parser,
+    run_isaac,
+)
+from pairs import write_chats
 from plain import SEED
 from scale import SETTINGS_FLAGS, join_halves, make_corpus
 
@@ -140,6 +158,37 @@ def measure_run(run: Path, count: int, repeats: int, threads: list[int]) -> dict
     }
 
 
+OUTSIDE_FILE = Path(__file__).with_name("data") / "outside.jsonl"
+"""Correct answers that have nothing to do with the bundled corpus, by kind."""
+
+
+def measure_outside(folder: Path) -> list[tuple[str, ...]]:
+    """Heal answers from outside the bundled corpus; the rows of a table, one per kind and all."""
+    chats = folder / "chats.jsonl"
+    write_chats(chats, read_rows("demo.jsonl"))
+    run = folder / "run"
+    run_isaac("curate", chats, "-o", run)
+    records = [json.loads(line) for line in OUTSIDE_FILE.read_text(encoding="utf-8").splitlines()]
+    requests = folder / "outside.jsonl"
+    write_chats(requests, records)
+    lines = capture_isaac("heal", run, stdin=requests).splitlines()
+    actions = [json.loads(line)["isaac_action"] for line in lines]
+    kinds = [record["kind"] for record in records]
+    return tabulate_touched(kinds, actions)
+
+
+def tabulate_touched(kinds: Sequence[str], actions: Sequence[str]) -> list[tuple[str, ...]]:
+    """Count what was touched, by kind and in all; a row is touched unless it was kept."""
+    touched = Counter(k for k, a in zip(kinds, actions, strict=True) if a in TOUCHED_ACTIONS)
+    rows = [(kind, touched[kind], count) for kind, count in Counter(kinds).items()]
+    rows.append(("all", touched.total(), len(kinds)))
+    return [(kind, f"{count:,}", f"{100 * part / count:.1f}") for kind, part, count in rows]
+
+
+TOUCHED_ACTIONS = ("replaced", "rewritten", "fallback")
+"""What healing calls a response that it changed."""
+
+
 def main() -> None:
     """Print the table."""
     parser = make_parser(__doc__)
@@ -153,7 +202,13 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, nargs="*", default=[], help="finished runs to heal with"
     )
+    parser.add_argument("--outside", action="store_true", help="heal answers from other domains")
     args = parser.parse_args()
+    if args.outside:
+        table = measure_outside(Path(tempfile.mkdtemp()))
+        print(f"{format_header('benchmarks/heal.py --outside', ())}\n")
+        print(format_table(("answers about", "rows", "touched, %"), table))
+        return
     runs = {run.name: run for run in args.run}
     if not runs:
         if args.folder is None:

@@ -14,13 +14,14 @@ from common import read_draws
 
 from isaac import Corpus, Encoder, Recipe, Tools, curate, embed, load_encoder
 from isaac.curation.vectors import as_floats
+from isaac.recipe import REDRAW_MOST_SETTINGS
 from isaac.runtime.arrays import Floats, Ints, Reals
 
 DROP_SHARE = 0.2
 """Share of the rows that a filter drops."""
 
 LARGE_DROP_SHARE = 0.7
-"""Share dropped to leave only rows whose responses the defaults would draw, or equally many."""
+"""Share of the rows that the strict filters drop."""
 
 OUTLIER_NEIGHBORS = 10
 """The outlier score of a response is its mean distance to this many nearest responses."""
@@ -43,6 +44,9 @@ class Task(NamedTuple):
 
 Method = Callable[[Task], Outcome]
 
+TRUSTED_SHARES = (0.2, 0.3, 0.4, 0.5, 0.6)
+"""Shares of the rows that selective curation keeps unchanged, from strict to lenient."""
+
 METHOD_NAMES = {
     "raw": "raw",
     "proportional": "proportional draw",
@@ -52,10 +56,44 @@ METHOD_NAMES = {
     "semhash": "drop 20 % by semhash's outlier filter",
     "paper": "the paper's settings",
     "figure": "the formula in the paper's figure",
-    "ours": "isaac, default settings",
-    "ours-70": "isaac, dropping the least typical 70 %",
+    "redraw-most": "isaac, redraw most (the old default)",
+    "filter-50": "isaac, drop the least typical 50 %",
+    "filter-70": "isaac, drop the least typical 70 %",
+    "default": "isaac, default settings",
+    **{
+        f"selective-{100 * q:.0f}": f"isaac, selective, {100 * q:.0f} % trusted"
+        for q in TRUSTED_SHARES
+    },
 }
 """The methods, and their names in tables."""
+
+ISAAC_RECIPES: dict[str, dict[str, Any]] = {
+    "redraw-most": REDRAW_MOST_SETTINGS,
+    "filter-50": {"mode": "filter", "budget": 0.5},
+    "filter-70": {"mode": "filter", "budget": LARGE_DROP_SHARE},
+    "default": {},
+    **{
+        f"selective-{100 * q:.0f}": {"mode": "selective", "budget": round(1 - q, 1)}
+        for q in TRUSTED_SHARES
+    },
+}
+"""The recipe fields of isaac's own methods; the rest are the defaults."""
+
+DEFAULT_METHODS = [
+    name for name in METHOD_NAMES if name not in ("proportional", "nearest", "semhash", "figure")
+]
+"""The methods that are run unless others are named."""
+
+LINES = {
+    "raw": ("raw",),
+    "drop by alt-profanity-check": ("profanity", "profanity-70"),
+    "the paper's settings": ("paper",),
+    "isaac, redraw most (the old default)": ("redraw-most",),
+    "isaac, filter": ("filter-50", "filter-70"),
+    "isaac, selective": tuple(f"selective-{100 * q:.0f}" for q in TRUSTED_SHARES),
+    "isaac, default settings": ("default",),
+}
+"""The lines of the chart: methods that differ only in how much they keep are joined."""
 
 
 PROPORTIONAL_SETTINGS: dict[str, Any] = {
@@ -77,9 +115,9 @@ def load_methods() -> dict[str, Method]:
         "nearest": _drop_distant,
         "paper": _make_curation_method(Recipe.paper()),
         "figure": _make_curation_method(Recipe.paper(sharpening="figure")),
-        "ours": _make_curation_method(Recipe()),
-        "ours-70": _make_curation_method(Recipe(mode="filter", budget=LARGE_DROP_SHARE)),
     }
+    for name, fields in ISAAC_RECIPES.items():
+        methods[name] = _make_curation_method(Recipe.of(fields))
     filters: dict[str, tuple[str, Callable[[Any, Task], Outcome]]] = {
         "profanity": ("profanity_check", _drop_profane),
         "profanity-70": (
@@ -107,7 +145,7 @@ def _make_curation_method(settings: Recipe) -> Method:
     def run(task: Task) -> Outcome:
         task_settings = {"group_by": task.group_by, "seed": task.seed}
         recipe = Recipe.of({**settings.model_dump(), **task_settings})
-        names = {recipe.context_encoder, recipe.response_encoder}
+        names = {recipe.context_encoder, recipe.response_encoder} - {"auto"} | {"wordllama"}
         encoders = {name: _load_encoder_once(name) for name in names}
         return Outcome(*read_draws(curate(task.corpus, recipe, Tools(encoders=encoders))))
 

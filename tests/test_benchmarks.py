@@ -7,15 +7,26 @@ from xml.etree import ElementTree
 FRONTIER = Path(__file__).parents[1] / "benchmarks" / "frontier.py"
 
 MEASURES = {
-    "before": 0.1,
-    "after": 0.05,
-    "cut": 0.5,
-    "rows": 1.0,
-    "relevance": 0.75,
-    "gain_before": None,
-    "gain": None,
-    "distinct": 0.3,
-    "distinct_of_sample": 0.6,
+    "rows": 0.8,
+    "source_before": 0.1,
+    "source": 0.04,
+    "context": 0.05,
+    "judged_before": 0.1,
+    "judged": None,
+    "answers_before": 0.6,
+    "answers": 0.63,
+    "relevance_before": 0.4,
+    "relevance": 0.3,
+    "texts_before": 1000,
+    "texts": 700,
+    "pairs_before": 0.5,
+    "pairs": 0.4,
+    "touched": 0.3,
+    "safe_touched": 0.25,
+    "precision": 0.2,
+    "redrawn": 0.1,
+    "redrawn_answers": 0.6,
+    "safe_wrong": 0.02,
 }
 
 
@@ -35,17 +46,28 @@ def test_the_frontier_formats_results_as_tables_and_draws_a_chart(tmp_path: Path
             "method": method,
             "seed": seed,
             "seconds": 1.0,
-            "ratio": 1.0,
-            "measured": {**MEASURES, "cut": 0.5 + 0.1 * seed},
+            "measured": {**MEASURES, "context": 0.05 - 0.01 * seed},
         }
-        for method in ("paper", "ours")
+        for method in ("paper", "filter-50", "filter-70")
         for seed in (0, 1)
     ]
     source, chart = tmp_path / "results.json", tmp_path / "chart.svg"
-    source.write_text(json.dumps({"about": "a header", "found": results}), encoding="utf-8")
+    source.write_text(
+        json.dumps({"about": "a header", "judges": {"a < b": ["weak"]}, "found": results}),
+        encoding="utf-8",
+    )
     tables = run_frontier("--from", str(source), "--chart", str(chart))
-    assert tables.startswith("a header\n\na < b (10.0 % before)")
-    assert "| isaac, default settings | 5.0 ± 0.0 | 55.0 ± 7.1 |" in tables
-    chart_text = "".join(ElementTree.fromstring(chart.read_text(encoding="utf-8")).itertext())
+    assert tables.startswith("a header\n\n### a < b (10.0 % unsafe and 60.0 % answer")
+    assert "\n\nJudge: weak.\n\n" in tables
+    row = next(line for line in tables.splitlines() if "least typical 50 %" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:7] == ["80.0 ± 0.0", "4.0 ± 0.0", "60.0 ± 0.0", "4.5 ± 0.7", "55.0 ± 7.1", "—"]
+    assert cells[7:9] == ["105.0 ± 0.0", "75.0 ± 0.0"]
+    brief = run_frontier("--from", str(source), "--brief")
+    assert "| isaac, drop the least typical 50 % | 80 / 55 / 105 / 70 |" in brief
+    root = ElementTree.fromstring(chart.read_text(encoding="utf-8"))
+    chart_text = "".join(root.itertext())
     assert "a < b" in chart_text
-    assert "isaac, default settings: cut 55.0 ± 7.1 %, relevance 75.0 ± 0.0 %" in chart_text
+    assert "isaac, filter: 45.0 ± 7.1 % at 80.0 ± 0.0 %" in chart_text
+    curves = [path for path in root.iter() if path.get("class") == "curve"]
+    assert len(curves) == 1  # the two filters are joined; the paper's settings are one point

@@ -27,21 +27,30 @@ View = Literal["whole", "opening", "residual"]
 Auto = Literal["auto"]
 Mode = Literal["selective", "resample", "filter", "pairs"]
 
+Trust = Literal["wording", "smoothed", "combined"]
+
+TRUST_SIGNALS: dict[Trust, tuple[str, ...]] = {
+    "wording": ("wording",),
+    "smoothed": ("wording", "similar"),
+    "combined": ("wording", "similar", "phrasing"),
+}
+"""The signals that each kind of trust adds up."""
+
 DEFAULT_BUDGETS: dict[Mode, float] = {
     "selective": 0.5,
     "resample": 0.8,
     "filter": 0.5,
-    "pairs": 0.5,
+    "pairs": 0.2,
 }
 """The default budget of each mode: the share of rows not to trust."""
 
 DEFAULT_REPEATS: dict[Mode, int] = {"selective": 2, "resample": 8, "filter": 2, "pairs": 2}
 """How many rows get the same response by default."""
 
-DEFAULT_MIN_FIT = {"wordllama": 2.3}
+DEFAULT_MIN_FIT = {"wordllama": 3.7}
 """The least fit of a drawn response, by the encoder of both texts (benchmarks/fit.py)."""
 
-OTHER_MIN_FIT = 2.6
+OTHER_MIN_FIT = 4.0
 """The least fit with any other encoder."""
 
 DRAW_FIELDS = frozenset(
@@ -64,6 +73,26 @@ DRAW_FIELDS = frozenset(
     }
 )
 """The fields that ``redraw`` can change: no step before the draw depends on them."""
+
+
+CLUSTER_FIELDS = (
+    "neighbors",
+    "search",
+    "view",
+    "clusters",
+    "radius",
+    "duplicates",
+    "top_clusters",
+    "top_mass",
+    "sharpening",
+    "temperature",
+    "power",
+    "relevance",
+    "typicality",
+    "abstain",
+    "keep",
+)
+"""The fields that matter only if responses are drawn from clusters."""
 
 
 class _Settings(BaseModel):
@@ -114,7 +143,9 @@ class ReadingOptions(_Settings):
         default=None, description="column with the response or conversation"
     )
     turns: Literal["last", "all"] = Field(
-        default="last", description="which assistant turns to curate"
+        default="all",
+        description="which assistant turns of a conversation to curate; turns that are marked as "
+        "not trained on (such as weight 0 or train false) are always left alone",
     )
     database: str | None = Field(
         default=None,
@@ -141,8 +172,16 @@ class Recipe(_Settings):
     reading: ReadingOptions = ReadingOptions()
 
     # Encoders, candidates, neighborhoods and clusters.
-    context_encoder: str = Field(default="wordllama", description="encoder of contexts")
-    response_encoder: str = Field(default="wordllama", description="encoder of responses")
+    context_encoder: str = Field(
+        default="auto",
+        description="encoder of contexts (auto: wordllama, or one that knows the corpus's "
+        "languages)",
+    )
+    response_encoder: str = Field(
+        default="auto",
+        description="encoder of responses (auto: wordllama, or one that knows the corpus's "
+        "languages)",
+    )
     candidates: float = Field(
         default=0.3,
         gt=0,
@@ -223,23 +262,24 @@ class Recipe(_Settings):
     min_fit: Annotated[float, Field(ge=0)] | Auto = Field(
         default="auto",
         description="least fit of a message and a response drawn for it, in the modes selective "
-        "and pairs (auto: 2.3 with wordllama, 2.6 with other encoders)",
+        "and pairs (auto: 3.7 with wordllama, 4 with other encoders)",
     )
     targets: int = Field(
         default=1, ge=1, le=100, description="number of distinct responses to draw for each row"
     )
 
     # Which rows are changed, and how.
-    trust: Literal["smoothed", "wording"] = Field(
-        default="smoothed",
-        description="how far to trust a response: by how typical its wording is (wording), or also "
-        "by how typical that of the most similar responses is (smoothed)",
+    trust: Trust = Field(
+        default="combined",
+        description="what shows which responses to trust: how typical their wording is (wording), "
+        "also that of the most similar responses (smoothed), and also their turns of phrase "
+        "(combined)",
     )
     mode: Mode | Auto = Field(
         default="auto",
         description="what to do with the least trusted rows: redraw those that a trusted response "
         "fits and drop the rest (selective), redraw them all (resample), drop them all (filter), "
-        "or pair each with a trusted response that fits (pairs)",
+        "or use them as rejected responses for the trusted rows that they fit (pairs)",
     )
     budget: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
         default="auto",
@@ -297,6 +337,7 @@ class Recipe(_Settings):
     def paper(cls, **changes: Any) -> Self:
         """The paper's settings: k = 150, ten components, uniform draws within a component.
 
+        Only the last turn of a conversation is curated: the paper's exchanges have one response.
         The temperature is 0.5; docs/experiments.md compares it with other values.
         """
         return cls(**{**PAPER_SETTINGS, **changes})
@@ -343,13 +384,15 @@ class Recipe(_Settings):
 
 
 class ResolvedRecipe(Recipe):
-    """A recipe whose mode, neighbors, search, view and radius are chosen, not "auto".
+    """A recipe whose encoders, mode, neighbors, search, view and radius are chosen, not "auto".
 
     ``budget``, ``repeats`` and ``min_fit`` may still be "auto"; `share`, `repeat_limit` and
     `fit_bound` are the numbers they mean.
     """
 
     mode: Mode = "selective"
+    context_encoder: str = "wordllama"
+    response_encoder: str = "wordllama"
     neighbors: int = 150
     search: Literal["exact", "ivf"] = "exact"
     view: View = "whole"
@@ -380,9 +423,19 @@ class ResolvedRecipe(Recipe):
         return self.mode in ("selective", "pairs") and self.clusters != "text"
 
     @property
+    def is_paired(self) -> bool:
+        """Whether trusted rows are kept, and paired with untrusted responses that fit them."""
+        return self.mode == "pairs" and self.by_fit
+
+    @property
     def by_cluster(self) -> bool:
         """Whether rows get a response that is drawn from the clusters of their neighborhood."""
         return self.mode != "filter" and not self.by_fit
+
+    @property
+    def uses_clusters(self) -> bool:
+        """Whether anything depends on the clusters of neighborhoods."""
+        return self.by_cluster or (self.mode == "filter" and self.keep)
 
     @property
     def weighted(self) -> bool:
@@ -394,6 +447,9 @@ class ResolvedRecipe(Recipe):
 PAPER_SETTINGS: dict[str, Any] = {
     "mode": "resample",
     "trust": "wording",
+    "context_encoder": "wordllama",
+    "response_encoder": "wordllama",
+    "turns": "last",
     "candidates": 1.0,
     "neighbors": 150,
     "view": "whole",
@@ -440,6 +496,7 @@ removed, and it is redrawn only if nothing would be left.
 PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
     **DIALOGUE_SETTINGS,
     **PAPER_SETTINGS,
+    "turns": "all",
     "clusters": "text",
     "trim": False,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 INVISIBLE_CHARACTERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
@@ -20,8 +20,45 @@ and emoji break apart.
 TOKEN_PATTERN = re.compile(r"\w+|[^\w\s]")
 """A run of letters, digits and underscores, or one punctuation mark."""
 
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""The characters of scripts without spaces between words, as part of a character class."""
+
+MARKS = (
+    "\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # Cyrillic, Hebrew
+    "\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed"  # Arabic
+    "\u0711\u0730-\u074a\u07a6-\u07b0"  # Syriac, Thaana
+    "\u0900-\u0963\u0966-\u096f\u0971-\u0df3"  # the scripts of India, from Devanagari to Sinhala
+    "\u0f71-\u0f84\u0f86\u0f87\u0f8d-\u0fbc\u135d-\u135f\u1b00-\u1b4b\ua980-\ua9c0"
+)
+"""Vowel signs and other marks within words, as part of a character class; letters are there too.
+
+Python's ``\\w`` does not match these marks, so it cuts Tamil and Hindi words at each vowel sign.
+The accents of Latin letters are not among them.
+"""
+
+WORD_PATTERN = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|[{MARKS}])+|[^\w\s{MARKS}]")
+"""A word, a punctuation mark, or one character of a script without spaces between words."""
+
 WORD = r"[^\W_]+(?:['’][^\W_]+)*"
 """The pattern of a word with its apostrophes, such as ``don't``."""
+
+
+WORD_PATTERN = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|{WORD}")
+"""A word; an ideograph, kana or hangul syllable is a word of its own."""
+
+
+def extract_words(text: str) -> list[str]:
+    """Split a text into case-folded words; an ideograph, kana or hangul syllable is a word."""
+    return WORD_PATTERN.findall(text.casefold())
+
+
+def share_of_distinct_pairs(texts: Iterable[str]) -> float | None:
+    """The share of distinct pairs among all pairs of adjacent words: distinct-2 (Li et al. 2016).
+
+    Pairs do not cross the end of a text. None if there is no pair.
+    """
+    pairs = [pair for text in texts for pair in itertools.pairwise(extract_words(text))]
+    return len(set(pairs)) / len(pairs) if pairs else None
 
 
 def make_printable(text: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import sys
 from importlib.resources import files
@@ -12,6 +13,7 @@ import pytest
 from isaac import Recipe, Run, curate_to
 from isaac.models.judges import Judgment
 from isaac.recipe import ReadingOptions
+from isaac.runs.audit.audit import open_audit
 from tests.conftest import RunIsaac, write_lines
 
 
@@ -74,21 +76,61 @@ def test_labels_are_read_from_the_file_of_questions(
     assert isaac("audit", run, "--questions", questions, "--ask", "60").code == 0
     lines = [json.loads(line) for line in questions.read_text(encoding="utf-8").splitlines()]
     assert 30 <= len(lines) <= 60
+    known = {question.key: question for question in open_audit(Run(run), 60, 0).questions()}
     rows = [record for record, _ in Run(run).corpus().records()]
     for line in lines:
-        line["label"] = rows[line["response_id"]]["verdict"]
-        assert line["context"].startswith(rows[line["context_id"]]["context"][:20])
+        assert set(line) == {"question", "context", "response", "label", "fits"}
+        item = known[line["question"]].items[0]
+        line["label"] = rows[item.response]["verdict"]
+        assert line["context"].startswith(rows[item.context]["context"][:20])
     answered = write_lines(tmp_path / "answered.jsonl", lines)
-    by_file = isaac("audit", run, "--labels", answered, "--ask", "60", "--json")
-    by_column = isaac("audit", run, "--column", "verdict", "--ask", "60", "--json")
-    assert by_file.out == by_column.out
+    by_file = json.loads(isaac("audit", run, "--labels", answered, "--ask", "60", "--json").out)
+    column = ("--column", "verdict")
+    by_column = json.loads(isaac("audit", run, *column, "--ask", "60", "--json").out)
+    assert by_file["source"] == {"kind": "file", "name": "answered.jsonl"}
+    assert by_file["answers"] is None
+    for name in ("estimates", "sentence", "by_rank", "p"):
+        assert by_file[name] == by_column[name]
+
+
+def test_files_that_name_rows_still_count_unless_their_texts_changed(
+    isaac: RunIsaac, run: Path, tmp_path: Path
+) -> None:
+    lines = [
+        {
+            "context_id": item.context,
+            "response_id": item.response,
+            "context": question.context,
+            "response": question.response,
+            "label": "unsafe" if item.response % 3 else "safe",
+        }
+        for question in open_audit(Run(run), 60, 0).questions()
+        for item in question.items
+    ]
+    flags = ("--ask", "60", "--json")
+    old = write_lines(tmp_path / "old.jsonl", lines)
+    scored = json.loads(isaac("audit", run, "--labels", old, *flags).out)["estimates"]["scored"]
+    assert scored == len(lines)
+    lines[0]["response"] = "another text"
+    old = write_lines(tmp_path / "old.jsonl", lines)
+    done = json.loads(isaac("audit", run, "--labels", old, *flags).out)
+    assert done["estimates"]["scored"] == len(lines) - 1
+    one_by_one = [{key: line[key] for key in list(line)[:2]} | {"label": "safe"} for line in lines]
+    old = write_lines(tmp_path / "old.jsonl", one_by_one)
+    done = json.loads(isaac("audit", run, "--labels", old, *flags).out)
+    assert done["estimates"]["scored"] == len(lines)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{", "line 1: expected a JSON object"),
+        ('{"question": 7, "label": "safe"}', "line 1: expected a JSON object"),
+        ("[]", "line 1: expected a JSON object"),
         ('{"context_id": 1, "response_id": 1, "label": "meh"}', 'got "meh"'),
+        ('{"question": "x", "fits": "safe"}', 'expected "fits" to be one of "yes", "no"'),
+        ('{"question": "x", "label": ["safe"]}', 'got ["safe"]'),
+        ('{"question": "x", "label": "safe"}', "labels for none of"),
         ('{"context_id": 10000, "response_id": 1, "label": "safe"}', "labels for none of"),
         ("\n", "labels for none of"),
     ],
@@ -130,24 +172,10 @@ def test_an_audit_without_usable_labels_explains_the_problem(
     message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     done = isaac("audit", run, *flags)
     assert done.code in (1, 2)
     assert message in done.err
-
-
-def test_the_terminal_asks_until_the_user_quits(
-    isaac: RunIsaac, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = iter(["x", "s", "u", "", "q"])
-    monkeypatch.setattr("builtins.input", lambda _: next(answers))
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    done = isaac("audit", run, "--json")
-    assert done.code == 0
-    assert "s, u, Enter or q" in done.err
-    facts = json.loads(done.out)
-    assert facts["estimates"]["scored"] <= 2
-    assert facts["verdict"] == "doubtful"
 
 
 def test_compare_shows_runs_side_by_side(
@@ -163,7 +191,7 @@ def test_compare_shows_runs_side_by_side(
     assert rows[0]["changed"] > rows[1]["changed"] > 0
     assert rows[0]["unsafe_before"] == rows[2]["unsafe_before"] > rows[0]["unsafe_after"]
     assert rows[0]["cut"] == 1 - rows[0]["unsafe_after"] / rows[0]["unsafe_before"]
-    assert rows[2]["changed"] == pytest.approx(0.2)
+    assert rows[2]["changed"] == pytest.approx(0.5)
     assert "budget: auto -> 0.2" in done.out
     assert len(ElementTree.parse(picture).findall(".//{*}circle")) == 3
     unlabeled = isaac("compare", *runs)

@@ -117,7 +117,7 @@ def test_unknown_settings_are_wrong_usage(isaac: RunIsaac, small: Path, tmp_path
     assert "adaptive" in done.err
     done = isaac("curate", small, "-o", tmp_path / "run", "--encoder", "word2vec")
     assert done.code == 2
-    assert "wordllama, hashing, st:<model>" in done.err
+    assert "available: wordllama, hashing, " in done.err
     assert isaac("curate", small).code == 2
     assert isaac("nonsense").code == 2
 

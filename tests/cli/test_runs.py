@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from isaac import Recipe, Run
+from isaac import Corpus, Recipe, Run, curate
+from isaac.cli.demo import measure_exchanges
 from isaac.curation import shards
 from tests.conftest import RunIsaac, curate_command, write_lines
 
@@ -313,14 +315,41 @@ def test_demo_prints_shares_report_and_three_healed_replies(
 ) -> None:
     done = isaac("demo", "-o", tmp_path / "demo")
     assert done.code == 0
-    assert "before: 12.1%" in done.out
+    assert re.search(r"unsafe in context, before: +12\.1% \(160 of 1,320\)", done.out)
     assert done.out.count("healed: ") == 3
     assert str(tmp_path / "demo" / "report.html") in done.out
     labelled = (tmp_path / "demo" / "labelled.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["label"] for line in labelled].count("unsafe") == 160
     facts = json.loads(isaac("demo", "-o", tmp_path / "demo", "--json").out)
-    assert facts["unsafe_after"] < facts["unsafe_before"] / 4
+    assert facts["unsafe_by_source"] < facts["unsafe_before"] / 4
+    assert facts["right"] <= 1 - facts["unsafe_in_context"] + facts["unsafe_by_source"]
+    assert facts["texts_after"] <= facts["texts_before"] == 1214
     assert len(facts["healed"]) == 3
+
+
+@pytest.mark.parametrize("mode", ["resample", "filter"])
+def test_the_demo_measures_every_mode_by_label_and_situation(mode: str) -> None:
+    # 40 rows: those of an even number are of situation a; rows 0 to 3 are unsafe.
+    corpus = Corpus.of((f"question {row}", f"answer {row % 7}") for row in range(40))
+    unsafe = [row < 4 for row in range(40)]
+    situations = ["ab"[row % 2] for row in range(40)]
+    fields = {"context_encoder": "hashing", "response_encoder": "hashing", "neighbors": 20}
+    curation = curate(corpus, Recipe.of({**fields, "mode": mode, "budget": 0.5}))
+    found = measure_exchanges(curation, unsafe, situations)
+    lines = [line for line in curation.lineage.to_pylist() if line["action"] != "dropped"]
+    pairs = [(line["id"], line["source_id"]) for line in lines]
+    kept = {i for i, j in pairs if i % 7 == j % 7}
+    redrawn = [(i, j) for i, j in pairs if i % 7 != j % 7]
+    wrong = [(i, j) for i, j in pairs if unsafe[j] or i % 2 != j % 2]
+    assert found.written == (len(pairs), 40)
+    assert found.unsafe_before == (4, 40)
+    assert found.unsafe_in_context == (len(wrong), len(pairs))
+    assert found.unsafe_by_source == (sum(unsafe[j] for _, j in pairs), len(pairs))
+    assert found.right_redrawn == (sum(i % 2 == j % 2 for i, j in redrawn), len(redrawn))
+    assert found.touched_unsafe == (sum(i not in kept for i in range(4)), 40 - len(kept))
+    assert found.safe_touched == (sum(i not in kept for i in range(4, 40)), 36)
+    assert found.safe_wrong == (sum(i >= 4 for i, _ in wrong), 36)
+    assert found.texts == (7, len({j % 7 for _, j in pairs}))
 
 
 def test_demo_of_bookings_takes_the_polluted_turns_out(isaac: RunIsaac, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from isaac.corpus.formats import (
 from isaac.corpus.formats.base import MAX_CHARACTERS, MAX_TURNS, Format
 from isaac.corpus.reading import read_corpus
 from isaac.corpus.records import dumps
+from isaac.corpus.turn_counts import TurnCounts, count_turns
 from isaac.errors import CorpusError
 from isaac.recipe import Recipe
 
@@ -195,7 +196,7 @@ def test_each_file_of_a_folder_has_its_own_format(tmp_path: Path) -> None:
     for number, (case, make) in enumerate(ALL.items()):
         path = tmp_path / f"{number:02} {case.replace(':', '')}.jsonl"
         path.write_text(json.dumps(make("Which tea?", "Green tea.")))
-    corpus = read_corpus(tmp_path)
+    corpus = read_corpus(tmp_path, turns="last")
     assert corpus.column("response") == ["Green tea."] * len(ALL)
     assert not corpus.rejected
 
@@ -219,8 +220,9 @@ def test_a_conversation_can_be_in_any_column(tmp_path: Path, case: str, by_name:
     (conversation, *_) = ALL[case]("Which tea?", "Green tea.").values()
     record = {"chat": conversation, "prompt": "x", "response": "y"}
     corpus = read(tmp_path, record, response="chat", format=case if by_name else None)
-    assert corpus[0].response == "Green tea."
-    assert corpus.replaced(record, {0: "Black."})["chat"] != conversation
+    last = len(corpus) - 1
+    assert corpus[last].response == "Green tea."
+    assert corpus.replaced(record, {last: "Black."})["chat"] != conversation
 
 
 @pytest.mark.parametrize(
@@ -326,10 +328,13 @@ def test_a_tool_call_is_never_curated() -> None:
     assert "no assistant turn with text" in reason("sharegpt", {"conversations": calls})
 
 
-def test_only_the_last_turn_is_curated_unless_turns_is_all(tmp_path: Path) -> None:
+def test_every_assistant_turn_is_curated_unless_turns_is_last(tmp_path: Path) -> None:
     record = NESTED["messages: turns"]("Which tea?", "Green tea.")
-    assert read(tmp_path, record).column("response") == ["Green tea."]
-    corpus = read(tmp_path, record, record, turns="all")
+    last = read(tmp_path, record, record, turns="last")
+    assert last.column("response") == ["Green tea."] * 2
+    assert count_turns(last) == TurnCounts(unread=2)
+    corpus = read(tmp_path, record, record)
+    assert count_turns(corpus) == TurnCounts()
     assert corpus.column("response") == ["Hello.", "Green tea."] * 2
     assert corpus.column("context") == ["Hi", "Hi\nHello.\nWhich tea?"] * 2
     assert list(corpus.records()) == [(record, [0, 1]), (record, [2, 3])]
@@ -417,7 +422,7 @@ def test_markup_scripts_and_control_characters_are_plain_text(
     tmp_path: Path, case: str, text: str
 ) -> None:
     corpus = read(tmp_path, ALL[case]("Which tea?", text))
-    assert corpus.column("response") == [text]
+    assert corpus.column("response")[-1] == text
 
 
 # Round trips: a record reads back unchanged, except for a replaced response.
@@ -548,11 +553,12 @@ def test_parquet_is_unchanged_except_for_the_response(
     rows = pq.read_table(path).to_pylist()
     corpus = read_corpus(path)
     assert [record for record, _ in corpus.records()] == rows
-    changed = corpus.replaced(rows[0], {0: "Other."})
+    last = next(corpus.records())[1][-1]
+    changed = corpus.replaced(rows[0], {last: "Other."})
     assert [key for key in changed if changed[key] != rows[0][key]] == [
         key for key in records[0] if make("", "Other.")[key] != records[0][key]
     ]
-    assert dumps(corpus.replaced(changed, {0: corpus[0].response})) == dumps(rows[0])
+    assert dumps(corpus.replaced(changed, {last: corpus[last].response})) == dumps(rows[0])
 
 
 @given(st.lists(WORDS, min_size=2, max_size=5), st.lists(st.text(), min_size=5, max_size=5))

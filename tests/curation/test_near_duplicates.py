@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from isaac.curation import near_duplicates as duplicates
 from isaac.curation import text_batches
 from isaac.curation.near_duplicates import group_near_duplicates
+from tests.curation.sentences import SENTENCES
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
 
@@ -371,3 +372,21 @@ def test_every_character_is_read() -> None:
 def test_no_texts_have_no_groups() -> None:
     assert group_near_duplicates([]).tolist() == []
     assert group_near_duplicates([""]).tolist() == [0]
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_near_duplicates_in_many_languages(language: str) -> None:
+    sentences = SENTENCES[language]
+    assert apart(*sentences)
+    paragraph = " ".join(sentences[:5])
+    assert alike(paragraph, paragraph.rstrip(".。።।") + " !", f"«{paragraph}» 2024")
+    assert apart(paragraph, " ".join([*sentences[:2], *sentences[5:8]]))
+
+
+def test_arabic_and_hebrew_vowel_points_are_ignored() -> None:
+    assert alike("كَتَبَ الوَلَدُ رِسالَةً طَويلَةً", "كتب الولد رسالة طويلة")
+    assert alike("שָׁלוֹם לְכָל הַיְלָדִים", "שלום לכל הילדים")
+
+
+def test_vowel_signs_of_other_scripts_count() -> None:
+    assert apart("मेरी माला कहाँ है", "मेरी मेले कहाँ हैं")

@@ -29,6 +29,7 @@ from isaac.curation.typicality import (
     tokenize_text,
 )
 from isaac.runtime.arrays import Ints, Reals
+from tests.curation.sentences import SENTENCES
 
 Gram = tuple[str, ...]
 
@@ -488,3 +489,30 @@ def test_only_the_beginning_of_a_text_is_read() -> None:
     longer = [f"{beginning} and more", *texts[1:]]
     one, other = (TypicalityModel(some, one_each(some)).scores for some in (texts, longer))
     assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("வணக்கம், நண்பா!", ["வணக்கம்", ",", "நண்பா", "!"]),
+        ("यह किताब हिंदी में है।", ["यह", "किताब", "हिंदी", "में", "है", "।"]),
+        ("كَتَبَ رسالة.", ["كَتَبَ", "رسالة", "."]),
+        ("ሰላም ነው።", ["ሰላም", "ነው", "።"]),
+        ("გამარჯობა!", ["გამარჯობა", "!"]),
+        ("น้ำ ชา", ["น", "้", "ำ", "ช", "า"]),
+        ("我喝茶。", ["我", "喝", "茶", "。"]),
+        ("caf\u0065\u0301", ["cafe", "\u0301"]),
+    ],
+)
+def test_words_keep_their_vowel_signs(text: str, words: list[str]) -> None:
+    assert tokenize_text(text) == words
+
+
+@pytest.mark.parametrize("language", ["Thai", "Chinese", "Amharic", "Tamil", "Hindi", "Georgian"])
+def test_common_wordings_are_typical_in_every_script(language: str) -> None:
+    # Ten variants of one answer, beside ten unrelated sentences.
+    sentences = SENTENCES[language]
+    common = [f"{sentences[7]} {other}" for other in sentences[10:]]
+    texts = common + sentences[:7] + sentences[8:10]
+    typicality = compute_typicality(texts, np.arange(len(texts)))
+    assert typicality[:10].min() > typicality[10:].max()

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import types
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -147,6 +148,23 @@ def test_hashing_needs_no_model_and_puts_shared_words_near() -> None:
     assert cosines[0, 1] > 0.4 > cosines[0, 2]
 
 
+def test_hashing_puts_shared_characters_near_where_words_have_no_spaces() -> None:
+    texts = ["我想喝一杯热茶", "请给我一杯热茶", "火车站在哪里"]
+    texts += ["გოგონები მღერიან", "გოგონამ იმღერა", "ზღვა ცივია"]
+    vectors = as_floats(embed(HashingEncoder(), texts).vectors)
+    for first in (0, 3):
+        assert vectors[first] @ vectors[first + 1] > vectors[first] @ vectors[first + 2] + 0.1
+
+
+def test_hashing_of_latin_script_is_words_and_pairs() -> None:
+    vectors = HashingEncoder(64).encode(["Café au lait", "café"])
+    features = [b"caf\xc3\xa9", b"au", b"lait", b"caf\xc3\xa9 au", b"au lait"]
+    expected = np.zeros(64)
+    for feature in map(zlib.crc32, features):
+        expected[feature % 64] += 1 - 2 * (feature >> 31)
+    assert vectors[0] == pytest.approx(np.sign(expected) * np.sqrt(np.abs(expected)))
+
+
 def test_hashing_depends_on_word_order_and_counts_unknown_texts() -> None:
     embedded = embed(HashingEncoder(64), ["dog bites man", "man bites dog", "  "])
     assert (embedded.vectors[0] != embedded.vectors[1]).any()
@@ -219,7 +237,7 @@ def test_widths_that_differ_between_chunks_are_an_error(monkeypatch: pytest.Monk
     "name", ["", "bert", "st:", "openai:model", "openai:@http://x", "openai:model@", "wordllama:x"]
 )
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(RecipeError, match=r"no encoder .*wordllama, hashing, st:<model>"):
+    with pytest.raises(RecipeError, match=r"no encoder .*wordllama, hashing, .*, st:<model>"):
         load_encoder(name)
 
 

@@ -21,6 +21,9 @@ COLUMNS = {
 }
 
 
+LAST = {"turns": "last"}
+
+
 def chat(i: int) -> dict[str, Any]:
     answers = [
         "Please rest and see a doctor.",
@@ -40,10 +43,10 @@ def chat(i: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run on conversations with several turns, with two targets each."""
+    """A run on the last turns of conversations with several, with two targets each."""
     folder = tmp_path_factory.mktemp("exports")
     source = write_lines(folder / "chats.jsonl", (chat(i) for i in range(60)))
-    recipe = Recipe.redraw_most(neighbors=40, targets=2)
+    recipe = Recipe.redraw_most(neighbors=40, targets=2, **LAST)
     return curate_to(folder / "run", source, recipe, force=True)
 
 
@@ -171,12 +174,8 @@ def test_a_response_of_the_head_is_never_the_rejected_one(run: Run, tmp_path: Pa
 def test_alpaca_never_uses_an_assistant_turn_as_the_instruction(tmp_path: Path) -> None:
     turns = [("user", "Hello"), ("assistant", "Hi."), ("assistant", "How can I help?")]
     talk = {"messages": [{"role": role, "content": text} for role, text in turns]}
-    run = curate_to(
-        tmp_path / "run",
-        write_lines(tmp_path / "in.jsonl", [talk]),
-        Recipe.redraw_most(),
-        force=True,
-    )
+    source = write_lines(tmp_path / "in.jsonl", [talk])
+    run = curate_to(tmp_path / "run", source, Recipe.redraw_most(**LAST), force=True)
     (row,) = rows_of(export(run, "alpaca").folder)
     assert row["instruction"] == ""
     assert row["history"] == [["Hello", "Hi."]]

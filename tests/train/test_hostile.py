@@ -17,7 +17,7 @@ pytest.importorskip("trl", reason="TRL is not installed")
 pytest.importorskip("peft", reason="PEFT is not installed")
 
 from isaac.models.chat.rephraser import INSTRUCTION, load_rephraser
-from isaac.runs.export import iter_items
+from isaac.runs.export_items import iter_items
 from isaac.train import TrainingSettings, rephraser, sft
 from isaac.train.folder import TrainingFolder
 from isaac.train.settings import read_config

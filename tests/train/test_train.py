@@ -23,7 +23,7 @@ from isaac.corpus.formats import TASK_ORIENTED_FORMATS
 from isaac.models.chat import load_chat_model
 from isaac.models.chat.base import Decoding, ModelError
 from isaac.models.chat.rephraser import load_rephraser
-from isaac.runs.export import iter_items
+from isaac.runs.export_items import iter_items
 from isaac.train import TrainingSettings, dpo, kto, rephraser, sft
 from isaac.train.folder import TrainingFolder
 from isaac.train.rephraser import iter_examples

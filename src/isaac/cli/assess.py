@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..corpus.records import dumps
-from ..curation.curate import Curation
 from ..errors import RecipeError
-from ..models.judges import Verdict
-from ..runs.audit.audit import AuditReport, find_verdicts, summarize_audit, write_questions
-from ..runs.audit.labels import build_question
-from ..runs.audit.sampling import AuditItem, draw_sample
+from ..runs.audit.audit import (
+    Audit,
+    find_column_verdicts,
+    find_judge_verdicts,
+    open_audit,
+    read_label_files,
+    summarize_labels,
+    summarize_verdicts,
+    write_questions,
+)
+from ..runs.audit.formatting import format_audit
+from ..runs.audit.label_log import (
+    describe_stored_labels,
+    open_label_log,
+    read_run_labels,
+)
+from ..runs.audit.questions import Question
+from ..runs.audit.result import AuditReport, AuditSource, store_result
+from ..runs.audit.session import HELP, Session
+from ..runs.outputs import AUDIT_FILE
 from ..runs.reports.comparison import compare_runs, draw_comparison, format_comparison
+from ..runs.reports.diagnosis import Diagnosis
 from ..runs.reports.diagnosis import diagnose as diagnose_curation
 from ..runs.run import Run
-from ..text import make_printable, truncate
-from .common import AsJson, RunPath, command, print_message, print_output
+from ..text import make_printable
+from .common import AsJson, RunPath, command, print_message, print_output, print_prompt
 
 Column = Annotated[
     str | None, typer.Option(help="input column with each row's label; used only to measure")
@@ -40,30 +57,61 @@ def diagnose(run: RunPath, as_json: AsJson = False) -> None:
     """Report whether the method applies to a corpus, as far as unlabeled data can show."""
     diagnosis = diagnose_curation(Run(run).curation())
     if as_json:
-        print_output(dumps(diagnosis._asdict()))
+        print_output(dumps(diagnosis.as_json()))
         return
     print_output(f"{diagnosis.verdict}, as far as unlabeled data can show")
     for reason in diagnosis.reasons:
         print_output(f"  - {reason}")
-    print_output(f"largest cluster of a neighborhood: {diagnosis.head_share:.1%} of its responses")
-    print_output(f"responses that agree with no other: {diagnosis.tail_mass:.1%}")
-    print_output(f"rows in whose neighborhood no two responses agree: {diagnosis.headless:.1%}")
-    print_output(
-        "rows whose cluster odds cannot increase the unsafe share, if the assumption holds: "
-        f"{diagnosis.guaranteed:.1%}"
-    )
+    for line in _format_measures(diagnosis):
+        print_output(line)
     print_output(f"to find out more, label a few hundred responses: isaac audit {run}")
+
+
+def _format_measures(diagnosis: Diagnosis) -> list[str]:
+    price = diagnosis.price
+    lines = [
+        f"rows written: {price.rows:.1%}; with a new response: {price.changed:.1%}; "
+        f"dropped: {price.dropped:.1%}"
+    ]
+    if price.fitting is not None:
+        lines.append(f"replaced rows whose new response fits the message: {price.fitting:.1%}")
+    if diagnosis.own_fits_best is not None:
+        lines.append(
+            f"rows whose own response fits best among those of similar messages: "
+            f"{diagnosis.own_fits_best:.1%}; from 65 % on, responses cannot be exchanged"
+        )
+    if diagnosis.trusted_relevance is not None:
+        lines.append(
+            f"relevance of the most trusted responses to their messages: "
+            f"{diagnosis.trusted_relevance:.1%} of the mean; below 75 %, they may be refusals"
+        )
+    if diagnosis.clusters is not None:
+        clusters = diagnosis.clusters
+        lines += [
+            f"largest cluster of a neighborhood: {clusters.head_share:.1%} of its responses",
+            f"responses that agree with no other: {clusters.tail_mass:.1%}",
+            f"rows in whose neighborhood no two responses agree: {clusters.headless:.1%}",
+            "rows whose cluster odds cannot increase the unsafe share, if the assumption holds: "
+            f"{clusters.guaranteed:.1%}",
+        ]
+    return lines
 
 
 @command
 def audit(
     run: RunPath,
     budget: Annotated[
-        int, typer.Option("--ask", min=2, help="ask for at most this many labels")
+        int, typer.Option("--ask", min=2, help="ask for labels of at most this many responses")
     ] = 300,
+    labeler: Annotated[
+        str, typer.Option(help="your name, if several people label the run")
+    ] = "you",
     labels: Annotated[
-        Path | None,
-        typer.Option(help="file with labels, in the format that --questions writes"),
+        list[Path] | None,
+        typer.Option(
+            help="file with labels, in the format that --questions writes; repeat it for the files "
+            "of several labelers"
+        ),
     ] = None,
     questions: Annotated[
         Path | None, typer.Option(help="write the responses to label to this file, and stop")
@@ -74,66 +122,81 @@ def audit(
     seed: Annotated[int, typer.Option(min=0, help="seed of the sample")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate from a small number of labels whether a curation made its corpus safer.
+    """Estimate from a few labels whether a curation made its corpus better.
 
-    Draws a sample of responses, stratified by cluster rank. Their labels come from a file, a judge
-    or an input column (a drawn response has the label of its source row); otherwise you are asked
-    for them in the terminal.
+    Draws a sample of original and curated responses, and asks two questions about each, without
+    showing which is which: is it safe, and does it answer the message? Every answer is saved at
+    once in RUN/audit, and the same command resumes there. Labels can also come from files, from a
+    judge, or from an input column (a drawn response has the label of its source row); a judge and a
+    column answer only the first question. The result is kept in the run and shown in its report.
     """
-    curation = Run(run).curation()
-    sample = draw_sample(curation.lineage, budget, seed)
-    items = sample.items()
+    if sum(bool(source) for source in (labels, judge, column)) > 1:
+        raise RecipeError("give only one of --labels, --judge and --column")
+    opened = open_audit(Run(run), budget, seed)
     if questions is not None:
-        write_questions(curation, items, questions)
-        print_output(f"{len(items):,} questions: {questions}")
-        print_message('set each "label" to safe or unsafe, then pass the file to --labels')
-        return
-    given = find_verdicts(curation, items, labels=labels, judge=judge, column=column, unsafe=unsafe)
-    if given is not None and given.failures:
+        asked = opened.questions()
+        write_questions(asked, questions)
+        print_output(f"{len(asked):,} questions: {questions}")
         print_message(
-            f"judge {make_printable(judge or '')} failed on {given.failures:,} of {len(items):,} "
-            "exchanges, which stay unscored; first error: "
-            f"{make_printable(given.first_error or '')}"
+            'set each "label" to safe, unsafe or unsure and each "fits" to yes, no or unsure (does '
+            "the response answer the message?), then pass the file to --labels"
         )
-    verdicts = _ask_in_terminal(curation, items) if given is None else given.by_item
-    report = summarize_audit(sample, verdicts)
-    print_output(dumps(report.as_json()) if as_json else _format_audit(report))
+        return
+    if judge is not None:
+        report = _audit_by_judge(opened, judge)
+    elif column is not None:
+        verdicts = find_column_verdicts(opened, column, unsafe)
+        report = summarize_verdicts(opened, verdicts.by_item, AuditSource("column", column))
+    else:
+        report = _audit_by_labels(opened, labels or [], labeler)
+    facts = report.as_json()
+    print_output(dumps(facts) if as_json else format_audit(facts))
+    store_result(opened.run, opened.draw, report)
+    print_message(f"kept in {run / AUDIT_FILE} and in the report: {run / 'report.html'}")
 
 
-def _format_audit(report: AuditReport) -> str:
-    lines = [report.outcome.sentence]
-    for name in ("before", "after", "change"):
-        value, low, high = getattr(report.estimates, name)
-        lines.append(f"  {name:<7} {value:7.1%}   95 % interval {low:.1%} to {high:.1%}")
-    lines += [
-        f"  originals in clusters of rank {share.ranks:<9} {share.unsafe:6.1%} unsafe "
-        f"({share.scored:,} labels for {share.rows:,} rows)"
-        for share in report.trend.shares
-    ]
-    return "\n".join(lines)
+def _audit_by_judge(opened: Audit, judge: str) -> AuditReport:
+    verdicts = find_judge_verdicts(opened, judge)
+    if verdicts.failures:
+        print_message(
+            f"judge {make_printable(judge)} failed on {verdicts.failures:,} of "
+            f"{len(verdicts.by_item):,} exchanges, which stay unscored; first error: "
+            f"{make_printable(verdicts.first_error or '')}"
+        )
+    return summarize_verdicts(opened, verdicts.by_item, AuditSource("judge", judge))
 
 
-def _ask_in_terminal(curation: Curation, items: list[AuditItem]) -> Mapping[AuditItem, Verdict]:
-    """Ask for a verdict on each item in the terminal; after q, the rest stays unscored."""
-    if not sys.stdin.isatty():
+def _audit_by_labels(opened: Audit, files: Sequence[Path], labeler: str) -> AuditReport:
+    """Summarize the labels in files, or else ask for more and summarize those of the run."""
+    questions = opened.questions()
+    if files:
+        label_sets = read_label_files(files, questions)
+        source = AuditSource("file", ", ".join(file.name for file in files))
+        return summarize_labels(opened, questions, label_sets, source)
+    _ask_in_terminal(opened, questions, labeler)
+    label_sets = read_run_labels(opened.run.path, questions)
+    keys = {question.key for question in questions}
+    names = [labels.name for labels in label_sets if keys & set(labels.answers)]
+    if not names:
         raise RecipeError(
             "no labels: give --labels FILE, --judge NAME or --column NAME, write the questions to "
-            "a file with --questions FILE, or run the command in a terminal to answer them"
+            "a file with --questions FILE, or answer them on standard input"
         )
-    keys: dict[str, Verdict] = {"s": "safe", "u": "unsafe", "": "unscored"}
-    verdicts: dict[AuditItem, Verdict] = {}
-    print_message("s: safe, u: unsafe, Enter: cannot tell, q: stop asking")
-    for number, item in enumerate(items, start=1):
-        question = build_question(curation, item)
-        print_message(f"\n{number} of {len(items)}")
-        print_message(f"  context:  {truncate(question['context'], 1500)}")
-        print_message(f"  response: {truncate(question['response'], 1500)}")
-        while (answer := input("safe or unsafe? ").strip().lower()[:1]) not in (*keys, "q"):
-            print_message("type s, u, Enter or q")
-        if answer == "q":
-            break
-        verdicts[item] = keys[answer]
-    return verdicts
+    source = AuditSource("labels", ", ".join(names))
+    return summarize_labels(opened, questions, label_sets, source)
+
+
+def _ask_in_terminal(opened: Audit, questions: Sequence[Question], labeler: str) -> None:
+    """Ask on standard error, read answers from standard input, and save each in the run."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    with open_label_log(opened.run.path, labeler, questions, opened.draw) as log:
+        for message in describe_stored_labels(log, questions):
+            print_message(message)
+        print_message(HELP)
+        session = Session(questions, log, print_message, print_prompt)
+        session.run(iter(sys.stdin.readline, "") if sys.stdin is not None else [])
+    print_message(f"labels: {log.path}")
 
 
 @command

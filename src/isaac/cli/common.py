@@ -152,6 +152,11 @@ def print_message(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def print_prompt(text: str) -> None:
+    """Print a prompt to standard error, without a line break."""
+    print(text, end="", file=sys.stderr, flush=True)
+
+
 def print_output(text: str) -> None:
     """Print data to standard output."""
     print(text, flush=True)

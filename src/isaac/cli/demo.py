@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ..corpus.records import dumps
+from ..curation.curate import Curation
+from ..curation.lineage import first_targets
 from ..curation.resources import Tools
-from ..healing.retrieval import Healer
+from ..healing.healer import Healer
 from ..healing.sampler import Healed
 from ..recipe import PAPER_DIALOGUE_SETTINGS, ReadingOptions, Recipe
 from ..runs.jobs import curate_to
+from ..runs.reports.written import find_written_rows, summarize_written
 from ..runs.run import Run
+from ..runtime.arrays import Flags
 
 DEMO_RECIPE = Recipe(neighbors=30, reading=ReadingOptions(context="context", response="response"))
 """The defaults except for k, because each situation has 33 exchanges rather than hundreds."""
@@ -49,12 +56,17 @@ class Fraction(NamedTuple):
 
     def __str__(self) -> str:
         """The percentage, with the count and the total."""
-        return f"{self.rate:.1%} ({self.part:,} of {self.total:,})"
+        return f"{self.rate:.1%} ({self.part:,} of {self.total:,})" if self.total else "none"
+
+    @classmethod
+    def of(cls, flags: Flags) -> Fraction:
+        """The number of true flags, out of all."""
+        return cls(int(flags.sum()), len(flags))
 
     @property
     def rate(self) -> float:
-        """The share, from 0 to 1."""
-        return self.part / self.total
+        """The share, from 0 to 1; 0 of none is 0."""
+        return self.part / self.total if self.total else 0.0
 
 
 class BookingsResult(NamedTuple):
@@ -69,17 +81,41 @@ class BookingsResult(NamedTuple):
     unchanged: Fraction
 
 
-class DemoResult(NamedTuple):
-    """The demo on exchanges: unsafe responses before and after the curation, and its price.
+class DemoMeasures(NamedTuple):
+    """What a curation did to exchanges with known labels and situations.
 
-    ``same_situation`` counts the rows whose response was written for the row's own situation.
+    ``written`` counts the rows written. A response is unsafe in context if its label is unsafe or
+    it was written for another situation than the row's: ``unsafe_before`` of all rows,
+    ``unsafe_in_context`` of the written ones. ``unsafe_by_source`` counts those whose response has
+    an unsafe label. ``right_redrawn`` counts the redrawn rows whose response was written for the
+    row's own situation, ``right`` those of all written rows.
+
+    A row is touched if it was dropped or got another response. ``touched_unsafe`` counts the unsafe
+    rows of the touched ones, ``safe_touched`` the touched rows of the safe ones, and ``safe_wrong``
+    those of the safe rows that got a response of another situation, or an unsafe one. ``texts``
+    counts different responses before and after.
+    """
+
+    written: Fraction
+    unsafe_before: Fraction
+    unsafe_in_context: Fraction
+    unsafe_by_source: Fraction
+    right_redrawn: Fraction
+    right: Fraction
+    touched_unsafe: Fraction
+    safe_touched: Fraction
+    safe_wrong: Fraction
+    texts: tuple[int, int]
+
+
+class DemoResult(NamedTuple):
+    """The demo on exchanges: its run, what it did according to the labels, and healed replies.
+
     ``healed`` has the context and the reply of each of `UNSAFE_REPLIES`, and the result.
     """
 
     run: Run
-    before: Fraction
-    after: Fraction
-    same_situation: Fraction
+    measures: DemoMeasures
     healed: list[tuple[str, str, Healed]]
 
 
@@ -126,19 +162,40 @@ def curate_demo(path: Path, tools: Tools | None = None) -> DemoResult:
     labels = {row["id"]: row["label"] for row in map(json.loads, lines)}
     labeled = [{**record, "label": labels[row]} for row, record in enumerate(records)]
     run.write(run.path / LABELED_FILE, "".join(dumps(record) + "\n" for record in labeled))
-    unsafe = {row for row, label in labels.items() if label == "unsafe"}
+    unsafe = [labels[row] == "unsafe" for row in range(len(records))]
     situations = [record["situation"] for record in records]
-    drawn = list(
-        zip(
-            *(curation.lineage.column(name).to_pylist() for name in ("id", "source_id")),
-            strict=True,
-        )
-    )
     healed = Healer(curation, tools).heal(UNSAFE_REPLIES)
     return DemoResult(
         run,
-        Fraction(len(unsafe), len(curation.corpus)),
-        Fraction(sum(source in unsafe for _, source in drawn), len(drawn)),
-        Fraction(sum(situations[row] == situations[source] for row, source in drawn), len(drawn)),
+        measure_exchanges(curation, unsafe, situations),
         [(*exchange, result) for exchange, result in zip(UNSAFE_REPLIES, healed, strict=True)],
+    )
+
+
+def measure_exchanges(
+    curation: Curation, unsafe: Sequence[bool], situations: Sequence[str]
+) -> DemoMeasures:
+    """Measure a curation of exchanges, whatever its mode, with their labels and situations (n,)."""
+    rows = find_written_rows(curation, first_targets(curation.lineage))
+    summary = summarize_written(curation, rows)
+    kinds = np.unique(np.array(situations), return_inverse=True)[1]
+    is_unsafe = np.array(unsafe, bool)
+    is_safe = ~is_unsafe
+    # By exchange (n,): whether it was dropped or got another response.
+    touched = np.ones(len(is_unsafe), bool)
+    touched[rows.ids[~rows.changed]] = False
+    # By written row (m,): whether its response is of another situation, or unsafe where it is.
+    other = kinds[rows.ids] != kinds[rows.sources]
+    wrong = is_unsafe[rows.sources] | other
+    return DemoMeasures(
+        Fraction(len(rows.ids), len(is_unsafe)),
+        Fraction.of(is_unsafe),
+        Fraction.of(wrong),
+        Fraction.of(is_unsafe[rows.sources]),
+        Fraction.of(~other[rows.changed]),
+        Fraction.of(~other),
+        Fraction.of(is_unsafe[touched]),
+        Fraction.of(touched[is_safe]),
+        Fraction(int((wrong & is_safe[rows.ids]).sum()), int(is_safe.sum())),
+        (summary.texts_before, summary.texts_after),
     )

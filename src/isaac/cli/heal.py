@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..healing import open_healer
+from ..healing import HealingSettings, open_healer
 from ..healing.pipeline import MAX_TRIES, FailureCount
 from ..recipe import ReadingOptions
 from ..runs.run import Run
@@ -37,6 +37,21 @@ def heal(
     tries: Annotated[
         int, typer.Option(min=1, help="maximum number of draws or rewrites for a response")
     ] = MAX_TRIES,
+    min_fit: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="least fit of a message and its replacement; default: that of the run"
+        ),
+    ] = None,
+    min_similarity: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="least similarity of a message, and of its response, to those of the corpus; "
+            "below it, the response stays; default: what 95 % of the corpus's exchanges have",
+        ),
+    ] = None,
     format_name: Annotated[
         str | None,
         typer.Option("--format", help="format of the records; default: that of the run"),
@@ -52,8 +67,10 @@ def heal(
 
     Reads records from standard input and writes each to standard output as soon as it is done,
     with isaac_action, isaac_reason, isaac_source_id, isaac_confidence and more added. A response
-    stays if its wording is typical, or with --judge if it is judged safe; others are replaced if
-    possible. A line that cannot be used comes back unchanged, with the reason.
+    stays if it is trusted, or with --judge if it is judged safe; others are replaced by a trusted
+    response that fits the message, if the run has one. Outside the corpus's domain, language or
+    script, a response stays unless a judge rejects it. A line that cannot be used comes back
+    unchanged, with the reason.
 
     With a run of task-oriented dialogues, every system turn is healed: irrelevant text is removed,
     and if nothing would be left, a response with the same acts is drawn and filled with the turn's
@@ -65,8 +82,7 @@ def heal(
             Run(run),
             judge=judge,
             model=model,
-            fallback=fallback,
-            tries=tries,
+            settings=HealingSettings(fallback, tries, min_fit, min_similarity),
             reading=ReadingOptions(format=format_name, context=context, response=response),
             tools=tools,
         )

@@ -73,7 +73,10 @@ def fit(
     To use the judge, give its folder to a command: --judge trained:DIR.
     """
     progress = terminal_progress()
-    corpus = read_corpus(source, context=context, response=response, progress=progress)
+    # the label of a conversation is about its last response
+    corpus = read_corpus(
+        source, context=context, response=response, turns="last", progress=progress
+    )
     labels = LabelDefinition(label, unsafe.split(","), safe.split(",") if safe else (), category)
     rows = read_labeled_rows(corpus, labels)
     settings = FittingSettings(encoder, frozen=frozen, seed=seed, epochs=epochs)

@@ -9,6 +9,7 @@ import typer
 
 from ..corpus.records import dumps
 from ..recipe import DRAW_FIELDS, NAMED_RECIPES, Recipe
+from ..runs.audit.label_log import list_label_files
 from ..runs.estimate import DryRun
 from ..runs.estimate import dry_run as run_dry
 from ..runs.export import ExportType
@@ -33,7 +34,7 @@ from .common import (
     print_output,
     recipe_flags,
 )
-from .demo import BookingsResult, curate_bookings, curate_demo
+from .demo import BookingsResult, DemoMeasures, Fraction, curate_bookings, curate_demo
 
 
 @command
@@ -50,7 +51,8 @@ def curate(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="encoder of both texts: wordllama, hashing, st:MODEL, openai:MODEL@URL",
+            help="encoder of both texts: wordllama, hashing, use-multilingual, multilingual-e5, "
+            "st:MODEL, openai:MODEL@URL",
         ),
     ] = None,
     recipe: Annotated[
@@ -113,6 +115,8 @@ def _format_dry_run(planned: DryRun) -> str:
     lines = [f"detected {plan.exchanges:,} exchanges: {formats}"]
     if plan.rejected:
         lines.append(f"{plan.rejected:,} rows cannot be used and would go to rejected.jsonl")
+    lines += plan.notes
+    lines += [f"note: {sentence}" for sentence in plan.turns.describe()]
     lines += [f"  {stage.name}: about {stage.seconds:,.1f} s" for stage in plan.stages]
     lines.append(f"total: about {plan.seconds:,.1f} s and {plan.memory_mib:,} MiB on this machine")
     for sample in planned.samples:
@@ -211,22 +215,52 @@ def demo(
             for context, reply, healed in result.healed
         ]
         facts = {
-            "unsafe_before": result.before.rate,
-            "unsafe_after": result.after.rate,
-            "same_situation": result.same_situation.rate,
+            **_list_demo_shares(result.measures),
             "report": str(result.run.path / "report.html"),
             "healed": replies,
         }
         print_output(dumps(facts))
         return
     _print_run(result.run, as_json=False)
-    print_output("\nunsafe responses according to the labels, which no step above has read:")
-    print_output(f"  before: {result.before}\n  after:  {result.after}")
-    print_output("the price: responses that were written for the same situation:")
-    print_output(f"  after:  {result.same_situation}")
+    _print_demo_measures(result.measures)
     print_output("\nthree replies that are not in the corpus, healed:")
     for context, reply, healed in result.healed:
         print_output(f"  {context}\n    given:  {reply}\n    healed: {healed.response}")
+
+
+def _list_demo_shares(measures: DemoMeasures) -> dict[str, float]:
+    shares = {
+        name: value.rate
+        for name, value in measures._asdict().items()
+        if isinstance(value, Fraction)
+    }
+    before, after = measures.texts
+    return {**shares, "texts_before": before, "texts_after": after}
+
+
+def _print_demo_measures(measures: DemoMeasures) -> None:
+    before, after = measures.texts
+    safe = measures.unsafe_before.total - measures.unsafe_before.part
+    base = f"{measures.unsafe_before.rate:.1%} of all rows are"
+    lines = {
+        "rows written": measures.written,
+        "unsafe in context, before": measures.unsafe_before,
+        "unsafe in context, after": measures.unsafe_in_context,
+        "unsafe by source, after": measures.unsafe_by_source,
+        "redrawn, of the right situation": measures.right_redrawn,
+        "unsafe of the rows changed or dropped": f"{measures.touched_unsafe}; {base}",
+        f"of {safe:,} safe rows, changed or dropped": measures.safe_touched,
+        f"of {safe:,} safe rows, made wrong": measures.safe_wrong,
+        "different responses": f"{before:,} before, {after:,} after",
+    }
+    width = max(map(len, lines))
+    print_output("\nmeasured with labels and situations, which no step above has read:")
+    for name, value in lines.items():
+        print_output(f"  {name + ':':<{width + 1}} {value}")
+    print_output(
+        "A response is unsafe in context if its label is unsafe or it was written for another "
+        "situation."
+    )
 
 
 def _print_bookings(result: BookingsResult, *, as_json: bool) -> None:
@@ -280,12 +314,17 @@ def redraw(
 ) -> None:
     """Draw again with other settings, without embedding or searching again.
 
-    Settings that you do not give keep the run's values. Redrawing in place removes the exports of
-    the old draw.
+    Settings that you do not give keep the run's values. Redrawing in place removes the exports and
+    the evaluation of the old draw, and keeps the labels of its audit.
     """
     with open_tools() as tools:
         redrawn = redraw_run(Run(run), flags, out, tools, force=force)
     _print_run(redrawn, as_json=as_json)
+    if list_label_files(redrawn.path):
+        print_message(
+            "the labels of the audit are kept, and those of unchanged texts still count: "
+            f"isaac audit {redrawn.path}"
+        )
     _exit_if_refused(redrawn)
 
 
@@ -311,4 +350,9 @@ def export(
         print_message(
             f"left out: {written.left_out:,} exchanges with tool calls, "
             "which this format cannot express"
+        )
+    if written.masked:
+        print_message(
+            f"not curated: {written.masked:,} assistant messages, which have weight 0; "
+            "the dataset card says which trainers skip them"
         )

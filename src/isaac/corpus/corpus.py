@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import CorpusError
-from ..runtime.arrays import Ints
+from ..runtime.arrays import Flags, Ints
 from .files import InputDigest
 from .formats import FORMATS, CorpusTurn, Message, RowError, deserialize_format, serialize_format
 from .parquet_table import ParquetTable
@@ -36,6 +37,9 @@ CORPUS_SCHEMA = pa.schema(
         "prompt": pa.large_string(),
         "record": pa.large_string(),
         "values": pa.large_string(),
+        "unread_turns": pa.int32(),
+        "marked_turns": pa.int32(),
+        "untrained": pa.large_string(),
     }
 )
 """The columns of a corpus, one row per exchange.
@@ -45,7 +49,15 @@ record. ``prompt`` is the JSON of the messages before the response. ``record`` i
 input record; a record with several turns has it only in the row of the first one, and null in the
 others. ``values`` is the JSON of the values of a delexicalized response's placeholders; null for
 other responses.
+
+The last three columns are about what is no exchange; null means none. ``unread_turns`` counts the
+assistant turns of the record that the reading options leave out, ``marked_turns`` those that are
+marked as not trained on. ``untrained`` has the JSON of the records without any other turn that come
+before the record (``{"before": [...]}``) or, in the very last row, after it (``"after"``).
 """
+
+OPTIONAL_COLUMNS = ("values", "unread_turns", "marked_turns", "untrained")
+"""The columns that a corpus from an earlier version may lack."""
 
 
 class Exchange(NamedTuple):
@@ -120,6 +132,11 @@ class Corpus:
             return self.table.take(rows, columns)
         return self.table.select(columns).take(pa.array(rows))
 
+    def record_starts(self) -> Flags:
+        """Whether each exchange (n,) is the first one of its record."""
+        parts = [part.column("record").is_valid().to_numpy() for part in self.parts(["record"])]
+        return np.concatenate(parts) if parts else np.zeros(0, bool)
+
     def with_groups(self, groups: Sequence[str]) -> Corpus:
         """Copy the corpus with new groups, one per exchange."""
         column = pa.array(groups, CORPUS_SCHEMA.field("group").type)
@@ -143,17 +160,19 @@ class Corpus:
 
     def source_records(self) -> Iterator[SourceRecord]:
         """Yield each input record with the ids and positions of its exchanges, in order."""
-        columns = ["record", "format", "turn", "values"]
+        columns = ["record", "format", "turn", "values", "untrained"]
         current = SourceRecord("", [], [], [])
         ids = itertools.count()
         for part in self.parts(columns):
             rows = (part.column(name).to_pylist() for name in columns)
-            for text, serialized_format, turn, values in zip(*rows, strict=True):
+            for text, serialized_format, turn, values, untrained in zip(*rows, strict=True):
                 # only the first exchange of a record has its text
                 if text is not None:
                     if current.ids:
                         yield current
                     current = SourceRecord(text, [], [], [])
+                if untrained is not None:
+                    current = current._replace(**json.loads(untrained))
                 current.ids.append(next(ids))
                 current.positions.append((serialized_format, turn))
                 current.values.append(values)
@@ -165,7 +184,8 @@ class CorpusRow(NamedTuple):
     """One exchange, before it becomes a row of the table.
 
     ``format`` is the JSON of `serialize_format`. ``starts_record`` marks the first exchange of its
-    record, the only one that stores the record.
+    record, the only one that stores the record and what `CORPUS_SCHEMA` counts. ``before`` and
+    ``after`` are the records around it in which no turn is trained on, as JSON.
     """
 
     record: ParsedRecord
@@ -173,11 +193,16 @@ class CorpusRow(NamedTuple):
     turn: CorpusTurn
     starts_record: bool
     group: str | None
+    unread_turns: int = 0
+    marked_turns: int = 0
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
         """The approximate size of the row in characters."""
         texts = len(self.turn.response) + sum(len(m.content or "") for m in self.turn.prompt)
+        texts += sum(map(len, self.before)) + sum(map(len, self.after))
         return texts + (len(self.record.raw) if self.starts_record else 0)
 
 
@@ -210,8 +235,18 @@ def build_table(rows: list[CorpusRow], start: int = 0) -> pa.Table:
         "prompt": _serialize_prompts(rows),
         "record": [dumps(row.record.value) if row.starts_record else None for row in rows],
         "values": [None if row.turn.values is None else dumps(row.turn.values) for row in rows],
+        "unread_turns": [row.unread_turns or None for row in rows],
+        "marked_turns": [row.marked_turns or None for row in rows],
+        "untrained": [_serialize_untrained(row) for row in rows],
     }
     return pa.table(columns, schema=CORPUS_SCHEMA)
+
+
+def _serialize_untrained(row: CorpusRow) -> str | None:
+    """Serialize the records around a row in which no turn is trained on; None without any."""
+    records = {"before": row.before, "after": row.after}
+    found = {place: texts for place, texts in records.items() if texts}
+    return dumps(found) if found else None
 
 
 def _serialize_prompts(rows: list[CorpusRow]) -> list[str]:

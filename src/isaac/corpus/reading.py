@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -90,8 +90,8 @@ def read_chunks(
     acts = ActFiles.of(options.format)
     lexicon = build_input_lexicon(str(source), options, acts, progress)
     records = read_input_records(str(source), options, acts, inputs)
-    rows = itertools.islice(_read_input_rows(records, options, lexicon, rejected), options.limit)
-    tables = _build_tables(rows)
+    items = _take_exchanges(_read_input_rows(records, options, lexicon, rejected), options.limit)
+    tables = _build_tables(_attach_untrained(items, rejected))
     with progress.stage("read") as tick:
         while (table := _read_next_table(tables)) is not None:
             yield table
@@ -213,12 +213,65 @@ def _split_rows(rows: Iterator[CorpusRow]) -> Iterator[list[CorpusRow]]:
         yield chunk
 
 
+class UntrainedRecord(NamedTuple):
+    """A record in which no turn is trained on: all of its turns are marked so."""
+
+    record: ParsedRecord
+    marked_turns: int
+
+
+def _take_exchanges(
+    items: Iterator[CorpusRow | UntrainedRecord], limit: int | None
+) -> Iterator[CorpusRow | UntrainedRecord]:
+    """Yield the items up to the exchange with which the limit is reached."""
+    count = 0
+    for item in items:
+        yield item
+        count += isinstance(item, CorpusRow)
+        if count == limit:
+            return
+
+
+def _attach_untrained(
+    items: Iterator[CorpusRow | UntrainedRecord], rejected: RejectedSink
+) -> Iterator[CorpusRow]:
+    """Yield the exchanges, with untrained records attached to the next one, or to the last.
+
+    If there is no exchange at all, the untrained records are rejected.
+    """
+    last: CorpusRow | None = None
+    waiting: list[UntrainedRecord] = []
+    for item in items:
+        if isinstance(item, UntrainedRecord):
+            waiting.append(item)
+            continue
+        if last is not None:
+            yield last
+        marked = item.marked_turns + sum(other.marked_turns for other in waiting)
+        last, waiting = item._replace(before=_as_texts(waiting), marked_turns=marked), []
+    if last is not None:
+        marked = last.marked_turns + sum(other.marked_turns for other in waiting)
+        yield last._replace(after=_as_texts(waiting), marked_turns=marked)
+        return
+    for other in waiting:
+        rejected.append(
+            _reject(
+                other.record,
+                "no assistant turn is trained on: all are marked, such as with weight 0",
+            )
+        )
+
+
+def _as_texts(records: list[UntrainedRecord]) -> tuple[str, ...]:
+    return tuple(dumps(other.record.value) for other in records)
+
+
 def _read_input_rows(
     files: Iterator[Iterator[ParsedRecord]],
     options: ReadingOptions,
     lexicon: Lexicon,
     rejected: RejectedSink,
-) -> Iterator[CorpusRow]:
+) -> Iterator[CorpusRow | UntrainedRecord]:
     for records in files:
         yield from _read_file_rows(records, options, lexicon, rejected)
 
@@ -228,7 +281,7 @@ def _read_file_rows(
     options: ReadingOptions,
     lexicon: Lexicon,
     rejected: RejectedSink,
-) -> Iterator[CorpusRow]:
+) -> Iterator[CorpusRow | UntrainedRecord]:
     """Yield the exchanges of one file, whose format is detected from its first records."""
     sample = _take_sample(records)
     usable = [record.value for record in sample if record.value is not None]
@@ -292,18 +345,24 @@ def _explain_mismatch(fmt: TaskOrientedFormat, options: ReadingOptions) -> str:
 
 def _build_rows(
     record: ParsedRecord, fmt: Format, serialized: str, options: ReadingOptions
-) -> list[CorpusRow]:
+) -> list[CorpusRow] | list[UntrainedRecord]:
+    """The exchanges of a record; itself if all of its turns are marked as not trained on."""
     value = record.value or {}
     task_oriented = isinstance(fmt, TaskOrientedFormat)
     group = None if task_oriented else _read_group(value, options.group_by)
     turns = fmt.turns(value)
-    chosen = turns if options.turns == "all" else turns[-1:]
-    return [
+    trained = [turn for turn in turns if turn.trained]
+    if not trained:
+        return [UntrainedRecord(record, len(turns))]
+    chosen = trained if options.turns == "all" else trained[-1:]
+    rows = [
         CorpusRow(
             record, serialized, turn, turn is chosen[0], turn.group if task_oriented else group
         )
         for turn in chosen
     ]
+    unread, marked = len(trained) - len(chosen), len(turns) - len(trained)
+    return [rows[0]._replace(unread_turns=unread, marked_turns=marked), *rows[1:]]
 
 
 def _read_group(value: dict[str, Any], column: str | None) -> str | None:

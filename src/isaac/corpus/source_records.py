@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .formats import deserialize_format
@@ -15,13 +16,16 @@ class SourceRecord(NamedTuple):
 
     ``text`` is the record as JSON. For each exchange, ``ids`` has its id, ``positions`` the format
     and the position of its response in the record, and ``values`` the values of its placeholders,
-    all as in `CORPUS_SCHEMA`.
+    all as in `CORPUS_SCHEMA`. ``before`` and ``after`` are the records around it in which no turn
+    is trained on, as JSON.
     """
 
     text: str
     ids: list[int]
     positions: list[tuple[str, int]]
     values: list[str | None]
+    before: Sequence[str] = ()
+    after: Sequence[str] = ()
 
     @property
     def record(self) -> dict[str, Any]:
@@ -42,6 +46,18 @@ class SourceRecord(NamedTuple):
                 fmt = deserialize_format(serialized_format)
                 record = fmt.replace(record, turn, texts[exchange_id])
         return record
+
+    def cut_after(self, count: int) -> SourceRecord:
+        """Copy the record with a conversation that ends after its first ``count`` exchanges.
+
+        The record stays unchanged if that is all of them.
+        """
+        if count == len(self.ids):
+            return self
+        serialized_format, turn = self.positions[count - 1]
+        record = deserialize_format(serialized_format).cut(self.record, turn)
+        own = (self.ids[:count], self.positions[:count], self.values[:count])
+        return SourceRecord(dumps(record), *own, self.before, self.after)
 
     def as_json(self, responses: dict[int, str], extra: dict[str, Any]) -> str:
         """Write the record as JSON with some responses replaced and extra columns at the end."""

@@ -16,11 +16,12 @@ from ..errors import CorpusError, RunError
 from ..recipe import Recipe, ResolvedRecipe
 from ..runtime.arrays import Ints
 from .canonical_order import CanonicalCorpus
+from .coverage import choose_encoders, with_chosen_encoders
 from .dialogue.induced_acts import with_induced_acts
 from .dialogue.trimming import trim_responses
 from .embedding import canonicalize_for, embed_all, texts_to_embed
 from .fit import FitModel, fit_corpus
-from .hyperparameters import SelectedSettings, select_hyperparameters
+from .hyperparameters import SelectedSettings, select_hyperparameters, with_reasons
 from .lineage import CorpusDecisions, DrawModels, decide_corpus
 from .policy import Policy, choose_policy
 from .relevance import Relevance
@@ -36,20 +37,22 @@ class Curation:
     """The result of curating a corpus, with the intermediate results that explain it.
 
     Rows in ``neighborhoods`` are rows of ``layout``, the corpus in canonical order. ``compared`` is
-    what responses are compared by. ``choice`` has the settings that were chosen from the corpus,
-    None if the recipe left nothing open; ``policy`` is what the mode depends on. ``stored_lineage``
-    is the lineage if it was read from disk. `curate` returns a curation whose draws are done;
-    `prepare` returns one that draws when you call `decide`.
+    what responses are compared by; both are None if the recipe uses no clusters. ``given`` is the
+    recipe before its "auto" settings were chosen, ``choice`` what was chosen from the corpus, None
+    if nothing was left open, and ``policy`` what the mode depends on. ``stored_lineage`` is the
+    lineage if it was read from disk. `curate` returns a curation whose draws are done; `prepare`
+    returns one that draws when you call `decide`.
     """
 
     corpus: Corpus
+    given: Recipe
     recipe: ResolvedRecipe
     layout: CanonicalCorpus
     response_scores: ResponseScores
     contexts: Embeddings | None
     responses: Embeddings | None
-    compared: ComparedResponses
-    neighborhoods: Neighborhoods
+    compared: ComparedResponses | None
+    neighborhoods: Neighborhoods | None
     choice: SelectedSettings | None
     policy: Policy
     tools: Tools
@@ -66,6 +69,15 @@ class Curation:
         if "_decisions" not in vars(self):
             raise RunError("nothing is drawn yet, so there is no lineage; call decide() first")
         return self._decisions.lineage
+
+    def require_compared(self) -> ComparedResponses:
+        """What responses are compared by. Raises `RunError` if the recipe uses no clusters."""
+        if self.compared is None:
+            raise RunError(
+                f"a curation in mode {self.recipe.mode} has no neighborhoods; "
+                "draw again in mode resample"
+            )
+        return self.compared
 
     def decide(self) -> CorpusDecisions:
         """Draw for each row, and summarize each neighborhood; a second call costs nothing."""
@@ -111,11 +123,14 @@ class Curation:
         return Relevance(self.layout, self.contexts, self.responses, self.recipe, self.tools)
 
     def redraw(self, **changes: Any) -> Curation:
-        """Draw again with other settings; nothing is embedded or searched again.
+        """Draw again with other settings; nothing is embedded again.
 
-        Raises `RecipeError` for a field that the neighborhoods depend on.
+        Neighborhoods are searched only if the new mode needs them and the old one did not. Raises
+        `RecipeError` for a field that the neighborhoods depend on.
         """
         recipe = self.recipe.with_draw_settings(changes)
+        if recipe.uses_clusters and self.neighborhoods is None:
+            return curate(self.corpus, self.given.with_draw_settings(changes), self.tools)
         curation = replace(self, recipe=recipe, stored_lineage=None)
         curation.decide()
         return curation
@@ -180,6 +195,9 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
     """
     recipe, tools = recipe or Recipe(), (tools or Tools()).ready()
     _check_corpus(corpus, recipe)
+    # Encoders that the recipe leaves open, by the languages of the corpus.
+    encoders = choose_encoders(corpus, recipe, tools)
+    recipe = with_chosen_encoders(recipe, encoders)
     # Input: task-oriented turns without acts get induced ones; rows in canonical order.
     if recipe.reading.format in TASK_ORIENTED_FORMATS:
         encoder = tools.encoder(recipe.response_encoder)
@@ -204,11 +222,15 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
     resolved, choice = select_hyperparameters(
         layout, contexts, responses, scores, recipe, policy, tools
     )
-    compared = apply_view(layout, contexts, responses, scores, resolved, tools)
-    drawable = drawable_rows(layout, scores, resolved)
-    neighborhoods = find_clusters(layout, contexts, compared, drawable, resolved, tools)
+    choice = with_reasons(resolved, choice, encoders.reasons + encoders.warnings)
+    compared = neighborhoods = None
+    if resolved.uses_clusters:
+        compared = apply_view(layout, contexts, responses, scores, resolved, tools)
+        drawable = drawable_rows(layout, scores, resolved)
+        neighborhoods = find_clusters(layout, contexts, compared, drawable, resolved, tools)
     return Curation(
         corpus,
+        recipe,
         resolved,
         layout,
         scores,

@@ -13,12 +13,15 @@ from ..runtime.arrays import Ints, Reals
 from .canonical_order import CanonicalCorpus
 from .fit import FitModel, center, choose_references, fit_references, score_pairs
 from .resources import Tools
-from .search.exact import find_neighbors_in_parallel
+from .search.exact import find_nearest_in_parallel
 from .storage import EXCHANGEABILITY_KEY
 from .vectors import Embeddings
 
 MAX_SAMPLE = 500
 """Maximum number of exchanges to test; the model is fitted without them."""
+
+MAX_MODEL_EXCHANGES = 4096
+"""Maximum number of exchanges that are tested, or that the model is fitted to."""
 
 MIN_SAMPLE = 40
 """Fewest exchanges to test; a smaller sample shows nothing."""
@@ -45,7 +48,7 @@ def measure_own_fits_best(
     """
 
     def compute() -> Reals:
-        references = choose_references(layout, groups)
+        references = choose_references(layout, groups)[:MAX_MODEL_EXCHANGES]
         count = min(MAX_SAMPLE, len(references) // 5)
         if count < MIN_SAMPLE:
             return np.array(np.nan)
@@ -71,13 +74,13 @@ def _compare(
     rows = layout.first[tested]
     x = contexts[layout.context[rows]]
     queries = model.queries(x, np.full(len(x), -1))
-    near = find_neighbors_in_parallel(
+    near = find_nearest_in_parallel(
         center(x, model.context_mean), model.contexts, COMPARED_NEIGHBORS, model.tools.threads
-    )
+    ).indices
     # The row itself, then the rows of the 5 exchanges with the nearest messages: (n, 6).
     sources = np.concatenate([rows[:, None], layout.first[model.exchanges[near]]], axis=1)
     messages = np.repeat(rows, sources.shape[1])
-    fits = model.overlaps(layout, messages, sources.reshape(-1)).reshape(sources.shape)
+    fits = model.compare_words(layout, messages, sources.reshape(-1)).reshape(sources.shape)
     for column, source in enumerate(sources.T):
         vectors = contexts[layout.context[source]], responses[layout.view[source]]
         keys = model.keys(*vectors, groups[layout.response[source]])

@@ -11,7 +11,10 @@ With unit vectors, C of contexts and R of responses, both centered:
   without near-copies of response j. Mc_j = unit(C_j + sum of C_m over N(j)); Mr_j likewise.
 - The prototypes of message i. P(i) are the 15 exchanges m other than i with the largest C_i.Mc_m.
   ch_i = unit(sum of Mc_m over P(i)); rh_i, the answer that one expects, likewise.
-- fit(i, j) = C_i.Mc_j + ch_i.Mc_j + rh_i.Mr_j + C_i.R_j + the overlap of i and j in rare words.
+- fit(i, j) = (C_i + ch_i + Mc_i).Mc_j + (rh_i + Mr_i).Mr_j + C_i.R_j + words(i, j). For a message
+  without an own response, ch_i and rh_i replace Mc_i and Mr_i.
+- words(i, j) is the overlap of message i and response j in rare words, minus that of response j and
+  its own message in words that message i lacks: such a response is about something else.
 
 One bound on this sum suits all corpora that were tried; quantiles do not (benchmarks/fit.py).
 """
@@ -28,20 +31,23 @@ from ..runtime.arrays import Flags, Ints, Reals
 from ..runtime.storage import stored_arrays
 from .canonical_order import CanonicalCorpus
 from .resources import Tools
-from .search.exact import find_neighbors_in_parallel, split_range
+from .search.exact import find_nearest_in_parallel, split_range
 from .storage import FIT_KEY
 from .vectors import GRID_STEPS, Embeddings, GridVectors, as_floats, to_grid
 from .views import mean_vector
-from .word_overlap import WordModel
+from .word_overlap import WordModel, compare_word_sets
 
 PROTOTYPE_EXCHANGES = 15
 """Exchanges that a prototype averages; between 10 and 25, the number hardly matters."""
 
-MAX_REFERENCES = 16_384
+MAX_REFERENCES = 8192
 """Maximum number of exchanges that prototypes are made from, the first in canonical order."""
 
 MAX_COPIES = 8
 """Maximum number of references whose responses are near-duplicates of each other."""
+
+QUERY_SCALE = 4
+"""Queries are divided by this, so that their dot products with keys are below 2^23 steps."""
 
 BLOCK_ROWS = 1024
 """Exchanges to average the neighbors of at a time; does not affect results."""
@@ -71,20 +77,29 @@ class FitModel:
     same_encoder: bool
     tools: Tools
 
-    def queries(self, contexts: GridVectors, exchanges: Ints) -> GridVectors:
+    def queries(
+        self, contexts: GridVectors, exchanges: Ints, own_keys: GridVectors | None = None
+    ) -> GridVectors:
         """Compute what a response to contexts (n, d) should be like: vectors (n, q) for `score`.
 
         ``exchanges`` (n,) are the exchanges that the contexts are from, so that these do not vote
-        for themselves; -1 for contexts that are not in the corpus.
+        for themselves; -1 for contexts that are not in the corpus. ``own_keys`` (n, q) are the
+        `keys` of these exchanges, None if the contexts have no response.
         """
         centered = center(contexts, self.context_mean)
         near = self._search(centered, self.prototype_contexts, 1)
         is_other = self.exchanges[near] != exchanges[:, None]
         seen = self._average(self.prototype_contexts, near, is_other)
         expected = self._average(self.prototype_responses, near, is_other)
-        parts = [centered + seen, expected, *([centered] * self.same_encoder)]
-        # Halved, so that dot products with keys stay exact in float32.
-        return np.rint(np.concatenate(parts, axis=1) / 2).astype(np.int16)
+        own_context, own_response = seen, expected
+        if own_keys is not None:
+            width = seen.shape[1]
+            own_context = own_keys[:, :width]
+            own_response = own_keys[:, width : width + expected.shape[1]]
+        parts = [centered + seen + own_context, expected + own_response]
+        parts += [centered] * self.same_encoder
+        # Scaled down, so that dot products with keys stay exact in float32.
+        return np.rint(np.concatenate(parts, axis=1) / QUERY_SCALE).astype(np.int16)
 
     def keys(self, contexts: GridVectors, responses: GridVectors, groups: Ints) -> GridVectors:
         """Compute what exchanges (n,) stand for: vectors (n, q) for `score`.
@@ -100,17 +115,24 @@ class FitModel:
         mr = self._average(self.responses, near, is_other, y)
         return np.concatenate([mc, mr, *([y] * self.same_encoder)], axis=1)
 
-    def overlaps(self, layout: CanonicalCorpus, messages: Ints, sources: Ints) -> Reals:
-        """The overlap in rare words (p,) of messages and responses; both are rows (p,)."""
+    def compare_words(self, layout: CanonicalCorpus, messages: Ints, sources: Ints) -> Reals:
+        """The term words(i, j) (p,) of the messages and the responses of rows (p,)."""
         context, message = np.unique(layout.context[messages], return_inverse=True)
-        response, answer = np.unique(layout.response[sources], return_inverse=True)
-        contexts = self.words.transform([layout.contexts[n] for n in context.tolist()])
-        responses = self.words.transform([layout.responses[n] for n in response.tolist()])
-        return contexts.overlaps(message.reshape(-1), responses, answer.reshape(-1))
+        source, answer = np.unique(sources, return_inverse=True)
+        own_context, response = layout.context[source], layout.response[source]
+        texts = (
+            [layout.contexts[n] for n in context.tolist()],
+            [layout.responses[n] for n in response.tolist()],
+            [layout.contexts[n] for n in own_context.tolist()],
+        )
+        asked, answers, written_for = (self.words.transform(part) for part in texts)
+        return compare_word_sets(
+            asked, answers, written_for, message.reshape(-1), answer.reshape(-1)
+        )
 
     def _search(self, queries: GridVectors, references: GridVectors, spare: int) -> Ints:
         count = PROTOTYPE_EXCHANGES + spare
-        return find_neighbors_in_parallel(queries, references, count, self.tools.threads)
+        return find_nearest_in_parallel(queries, references, count, self.tools.threads).indices
 
     def _average(
         self,
@@ -143,7 +165,12 @@ def score_pairs(queries: GridVectors, keys: GridVectors) -> Reals:
     for block in split_range(len(queries), BLOCK_ROWS):
         products = queries[block].astype(np.float32) * keys[block].astype(np.float32)
         scores[block] = products.sum(axis=1, dtype=np.float64)
-    return scores * 2 / GRID_STEPS**2
+    return steps_to_scores(scores)
+
+
+def steps_to_scores(steps: npt.NDArray[Any]) -> Reals:
+    """Turn dot products of queries and keys, in steps of the grid, into the terms of fit."""
+    return np.asarray(steps * (QUERY_SCALE / GRID_STEPS**2))
 
 
 def choose_references(layout: CanonicalCorpus, groups: Ints) -> Ints:

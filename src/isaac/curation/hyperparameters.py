@@ -10,6 +10,7 @@ responses.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,14 +66,18 @@ class Trial(NamedTuple):
 
 
 class SelectedSettings(NamedTuple):
-    """The settings of a resolved recipe, with the trials and the reasons behind the chosen ones."""
+    """The settings of a resolved recipe, with the reasons for the chosen ones.
+
+    ``neighbors``, ``view`` and ``radius``, and the ``trials`` behind them, are None and empty if
+    the mode uses no clusters.
+    """
 
     mode: Mode
-    neighbors: int
-    view: View
-    radius: float
-    trials: list[Trial]
     reasons: list[str]
+    neighbors: int | None = None
+    view: View | None = None
+    radius: float | None = None
+    trials: Sequence[Trial] = ()
 
 
 def select_hyperparameters(
@@ -89,6 +94,11 @@ def select_hyperparameters(
     values = recipe.model_dump() | {"mode": policy.mode}
     if recipe.mode == "auto":
         reasons.append(f"mode {policy.mode}: {policy.reason}")
+    unused = {name: value for name, value in UNUSED_SETTINGS.items() if values[name] == "auto"}
+    without_clusters = ResolvedRecipe.of({**values, **unused})
+    if not without_clusters.uses_clusters:
+        settings = None if not reasons else SelectedSettings(policy.mode, reasons)
+        return without_clusters, settings
     drawable = drawable_rows(layout, scores, recipe)
     if recipe.search == "auto":
         searched = len(np.unique(layout.context[drawable]))
@@ -113,8 +123,18 @@ def select_hyperparameters(
     resolved = ResolvedRecipe.of(values)
     if not reasons:
         return resolved, None
-    settings = (resolved.mode, resolved.neighbors, resolved.view, resolved.radius)
-    return resolved, SelectedSettings(*settings, trials, reasons)
+    chosen = (resolved.neighbors, resolved.view, resolved.radius, trials)
+    return resolved, SelectedSettings(resolved.mode, reasons, *chosen)
+
+
+def with_reasons(
+    resolved: ResolvedRecipe, choice: SelectedSettings | None, reasons: list[str]
+) -> SelectedSettings | None:
+    """Put reasons before those of a choice; None if there are no reasons at all."""
+    if not reasons:
+        return choice
+    choice = choice or SelectedSettings(resolved.mode, [])
+    return choice._replace(reasons=reasons + choice.reasons)
 
 
 TRIAL_SETTINGS = {
@@ -129,6 +149,9 @@ TRIAL_SETTINGS = {
 
 TEXT_SETTINGS = {"view": "whole", "radius": 0.0, "search": "exact"}
 """Settings for responses that are compared as text, where there is nothing to try."""
+
+UNUSED_SETTINGS = {**TEXT_SETTINGS, "neighbors": MIN_NEIGHBORS}
+"""Settings of a mode that uses no clusters, whatever they are."""
 
 
 def _explain_selection(best: Trial, trials: list[Trial]) -> str:

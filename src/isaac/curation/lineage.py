@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from .canonical_order import CanonicalCorpus
 from .clusters import Clusters
 from .dialogue.trimming import IRRELEVANT, TRIMMED
 from .fit import FitModel
+from .languages import detect_corpus_languages
 from .matching import MatchInputs, match_rows
 from .relevance import Relevance
 from .resources import Tools
@@ -60,17 +61,21 @@ LINEAGE_SCHEMA = pa.schema(
         "typicality": pa.float64(),
         "trust": pa.float64(),
         "fit": pa.float64(),
+        "rejected_id": pa.int64(),
     }
 )
 """One row for each exchange and target, in order of id.
 
 ``source_id`` is the exchange that the response came from. ``rank`` (from 1) and ``cluster_size``
-are those of the cluster that it was drawn from, or is in if nothing was drawn; both are 0 if it was
-drawn because it fits, from no cluster. ``probability`` is the odds of the cluster, else 1.
+are those of the cluster that it was drawn from, or is in if nothing was drawn; ``probability`` is
+the odds of that cluster, 1 if nothing was drawn. These and the other columns about clusters are
+null if the recipe uses no clusters.
 ``own_rank`` is the rank of the row's own response, ``typicality`` the share of the corpus's
 responses that are worded no more typically than it, ``trust`` the share that are no more trusted.
-``fit`` is how well a response that was drawn because it fits does fit, else null. Sizes count
-near-duplicates once if the recipe does.
+``fit`` is how well a response that was drawn because it fits does fit, else null. In mode pairs
+nothing is replaced: ``rejected_id`` is the exchange with the untrusted response that the row's own
+response is preferred to, and ``fit`` how well that one fits. Sizes count near-duplicates once if
+the recipe does.
 """
 
 
@@ -158,21 +163,62 @@ class ShardDecisions(NamedTuple):
 
 
 class CorpusDecisions(NamedTuple):
-    """The lineage of a corpus, and a summary of its neighborhoods."""
+    """The lineage of a corpus, and a summary of its neighborhoods, None if it used none."""
 
     lineage: pa.Table
-    neighborhood_stats: NeighborhoodStats
+    neighborhood_stats: NeighborhoodStats | None
 
 
 def decide_corpus(
     layout: CanonicalCorpus,
-    neighborhoods: Neighborhoods,
+    neighborhoods: Neighborhoods | None,
     scores: ResponseScores,
     models: DrawModels,
     recipe: ResolvedRecipe,
     tools: Tools,
 ) -> CorpusDecisions:
     """Decide what happens to each row, draw for those that need it, and record the lineage."""
+    trimmed = np.zeros(len(layout.ids), bool)
+    if scores.trims is not None:
+        trimmed = (scores.trims.action == TRIMMED)[layout.response]
+    own = OwnResponses(scores.typicality[layout.response], scores.trust[layout.response], trimmed)
+    clusters = None
+    if neighborhoods is not None:
+        clusters = _summarize_shards(layout, neighborhoods, scores, models, recipe, tools)
+    actions = _decide_rows(layout, clusters, scores, recipe)
+    if clusters is None or not recipe.by_cluster:
+        targets = _match_targets(layout, scores, models, actions, recipe, tools)
+    else:
+        targets = _draw_targets(layout, clusters, scores, actions, recipe, tools)
+    lineage = _build_lineage(layout, clusters, own, actions, targets, recipe)
+    return CorpusDecisions(lineage, None if clusters is None else clusters.stats)
+
+
+class RowClusters(NamedTuple):
+    """The neighborhoods of the corpus, summarized, and the cluster of each row's own response.
+
+    ``own_rank`` (n,) and ``own_size`` (n,) are those of that cluster. ``draws`` are the draws of
+    each target, if they need no weights; otherwise ``candidates`` has what rows draw from.
+    """
+
+    neighborhoods: Neighborhoods
+    stats: NeighborhoodStats
+    own_rank: Ints
+    own_size: Ints
+    draws: list[DrawsWithOdds]
+    candidates: CandidateTable | None
+    rows: Ragged
+
+
+def _summarize_shards(
+    layout: CanonicalCorpus,
+    neighborhoods: Neighborhoods,
+    scores: ResponseScores,
+    models: DrawModels,
+    recipe: ResolvedRecipe,
+    tools: Tools,
+) -> RowClusters:
+    """Summarize the neighborhoods shard by shard, and draw or find candidates in each."""
     count, total = len(layout.ids), len(neighborhoods)
     stats = NeighborhoodStats.allocate(total)
     own_rank, own_size = np.zeros((2, count), np.int64)
@@ -194,7 +240,19 @@ def decide_corpus(
             if candidates is not None and part.candidates is not None:
                 candidates.update(part.exchanges, part.candidates)
             tick(len(shard))
-    actions = _decide_rows(layout, stats, own_rank, scores, recipe)
+    return RowClusters(neighborhoods, stats, own_rank, own_size, draws, candidates, inputs.rows)
+
+
+def _draw_targets(
+    layout: CanonicalCorpus,
+    clusters: RowClusters,
+    scores: ResponseScores,
+    actions: RowActions,
+    recipe: ResolvedRecipe,
+    tools: Tools,
+) -> list[Target]:
+    """The targets of rows that draw from the clusters of their neighborhood."""
+    draws, candidates = clusters.draws, clusters.candidates
     if candidates is not None:
         groups = scores.duplicate_group[layout.response]
         needs_draw = actions.needs_draw
@@ -202,18 +260,11 @@ def decide_corpus(
         draw_counts = rows_per_exchange * recipe.targets
         prices = capacity_prices(candidates, groups, draw_counts, recipe.repeat_limit, tools)
         draws = draw_weighted(candidates, prices, layout, groups, needs_draw, recipe, tools)
-    with tools.progress.stage("lineage", total) as tick:
+    with tools.progress.stage("lineage", len(clusters.neighborhoods)) as tick:
         ranks = [target.draws.rank for target in draws]
-        sizes = _find_cluster_sizes(neighborhoods, inputs.rows, ranks, tick)
-        nothing = np.full(count, np.nan)
-        targeted = [Target(*draw, size, nothing) for draw, size in zip(draws, sizes, strict=True)]
-    if not recipe.by_cluster:
-        targeted = _match_targets(layout, scores, models, actions, recipe, tools)
-    trimmed = np.zeros(count, bool)
-    if scores.trims is not None:
-        trimmed = (scores.trims.action == TRIMMED)[layout.response]
-    own = OwnResponse(own_rank, own_size, scores, trimmed)
-    return CorpusDecisions(_build_lineage(layout, stats, own, actions, targeted, recipe), stats)
+        sizes = _find_cluster_sizes(clusters.neighborhoods, clusters.rows, ranks, tick)
+    no_fit = np.full(len(layout.ids), np.nan)
+    return [Target(*draw, size, no_fit) for draw, size in zip(draws, sizes, strict=True)]
 
 
 def _match_targets(
@@ -230,6 +281,7 @@ def _match_targets(
     probability, size = np.ones(count), np.zeros(count, np.int64)
     if models.fit is None or models.contexts is None or models.responses is None:
         return [Target(no_rank, probability, size, np.full(count, np.nan))]
+    drawable = drawable_rows(layout, scores, recipe)
     inputs = MatchInputs(
         layout,
         models.fit,
@@ -237,8 +289,9 @@ def _match_targets(
         models.responses,
         scores.duplicate_group,
         scores.trust,
-        actions.needs_draw,
-        actions.stays & drawable_rows(layout, scores, recipe),
+        actions.needs_draw & (drawable | (not recipe.is_paired)),
+        ~actions.stays if recipe.is_paired else actions.stays & drawable,
+        detect_corpus_languages(layout, tools),
         recipe,
         tools,
     )
@@ -339,16 +392,11 @@ def _find_cluster_sizes(
     return sizes
 
 
-class OwnResponse(NamedTuple):
-    """The original response of each row (n,).
+class OwnResponses(NamedTuple):
+    """The original response of each row (n,): its typicality, its trust, whether it is trimmed."""
 
-    ``rank`` and ``size`` are those of its cluster; ``trimmed`` is whether trimming removes parts of
-    it.
-    """
-
-    rank: Ints
-    size: Ints
-    scores: ResponseScores
+    typicality: Reals
+    trust: Reals
     trimmed: Flags
 
 
@@ -373,46 +421,47 @@ class RowActions(NamedTuple):
 
 def _decide_rows(
     layout: CanonicalCorpus,
-    stats: NeighborhoodStats,
-    own_rank: Ints,
+    clusters: RowClusters | None,
     scores: ResponseScores,
     recipe: ResolvedRecipe,
 ) -> RowActions:
-    neighborhood = layout.row_neighborhoods(recipe)
     trust = scores.trust[layout.response]
-    head, total = stats.head[neighborhood], stats.total[neighborhood]
-    # All but the least trusted rows stay; with `keep`, so do those in a head cluster of several,
-    # if rows are drawn from clusters.
+    # All but the least trusted rows stay; with `keep`, so do those in a head cluster of several.
     stays = ~mark_least_trusted(trust, round(recipe.share * len(trust)))
-    if not recipe.by_fit:
-        stays |= (own_rank == 0) & (head > 1) & recipe.keep
     if scores.trims is not None:
         stays &= (scores.trims.action != IRRELEVANT)[layout.response]
-    if recipe.by_fit:
-        if scores.vetoed is not None:
-            stays &= (scores.vetoed != 1)[layout.exchange]
-        return RowActions(stays, ~stays)
+    if recipe.by_fit and scores.vetoed is not None:
+        stays &= (scores.vetoed != 1)[layout.exchange]
+    if clusters is None:
+        # In pairs, a trusted row needs an untrusted response that it is preferred to.
+        return RowActions(stays, (stays if recipe.is_paired else ~stays) & recipe.by_fit)
+    stats, neighborhood = clusters.stats, layout.row_neighborhoods(recipe)
+    head, total = stats.head[neighborhood], stats.total[neighborhood]
+    in_head = (clusters.own_rank == 0) & (head > 1) & recipe.keep
+    if scores.trims is not None:
+        in_head &= (scores.trims.action != IRRELEVANT)[layout.response]
+    stays |= in_head
     # A row abstains if its head cluster is too small, unless it is alone in its neighborhood.
     abstains = head < np.maximum(2, recipe.abstain * total)
     abstains &= (recipe.abstain > 0) & (stats.members[neighborhood] > 1)
-    return RowActions(stays, ~stays & ~abstains & (recipe.mode != "filter"))
+    return RowActions(stays, ~stays & ~abstains & recipe.by_cluster)
 
 
 def _build_lineage(
     layout: CanonicalCorpus,
-    stats: NeighborhoodStats,
-    own: OwnResponse,
+    clusters: RowClusters | None,
+    own: OwnResponses,
     actions: RowActions,
     targets: list[Target],
     recipe: ResolvedRecipe,
 ) -> pa.Table:
-    neighborhood = layout.row_neighborhoods(recipe)
     tables = []
-    for target, (draws, probability, size, fit) in enumerate(targets):
-        is_drawn = actions.needs_draw & (draws.source >= 0)
+    for number, target in enumerate(targets):
+        drawn = target.draws.source
+        is_drawn = actions.needs_draw & (drawn >= 0)
         # A row has its first target in any case, and a further one only if it was drawn.
-        rows = np.flatnonzero(is_drawn) if target else np.arange(len(layout.ids))
-        source = np.where(is_drawn, draws.source, np.arange(len(is_drawn)))
+        rows = np.flatnonzero(is_drawn) if number else np.arange(len(layout.ids))
+        source = np.where(is_drawn & ~recipe.is_paired, drawn, np.arange(len(is_drawn)))
         # A row that drew a response equal to its own keeps it.
         same = layout.response[source] == layout.response
         action = np.where(same, ACTIONS.index("kept"), ACTIONS.index("replaced"))
@@ -422,24 +471,56 @@ def _build_lineage(
             action = np.where(~actions.stays & ~is_drawn, ACTIONS.index("dropped"), action)
         columns = {
             "id": layout.ids,
-            "target": np.full(len(is_drawn), target),
+            "target": np.full(len(is_drawn), number),
             "action": np.array(ACTIONS)[action],
             "source_id": np.where(same, layout.ids, layout.ids[source]),
-            "neighborhood": stats.total[neighborhood],
-            "clusters": stats.clusters[neighborhood],
-            "rank": np.where(is_drawn, draws.rank, own.rank) + 1,
-            "cluster_size": np.where(is_drawn, size, own.size),
-            "own_rank": own.rank + 1,
-            "head_share": stats.head[neighborhood] / stats.total[neighborhood],
-            "sharpness": stats.sharpness[neighborhood],
-            "probability": np.where(is_drawn, probability, 1.0),
-            "typicality": own.scores.typicality[layout.response],
-            "trust": own.scores.trust[layout.response],
-            "fit": pa.array(np.where(is_drawn, fit, np.nan), from_pandas=True),
+            **_cluster_columns(layout, clusters, target, is_drawn, recipe),
+            "typicality": own.typicality,
+            "trust": own.trust,
+            "fit": pa.array(np.where(is_drawn, target.fit, np.nan), from_pandas=True),
+            "rejected_id": pa.array(layout.ids[drawn], mask=~(is_drawn & recipe.is_paired)),
         }
         tables.append(pa.table(columns).take(rows))
     lineage = pa.concat_tables(tables).sort_by([("id", "ascending"), ("target", "ascending")])
     return lineage.combine_chunks().cast(LINEAGE_SCHEMA)
+
+
+CLUSTER_COLUMNS = (
+    "neighborhood",
+    "clusters",
+    "rank",
+    "cluster_size",
+    "own_rank",
+    "head_share",
+    "sharpness",
+    "probability",
+)
+"""Columns of the lineage that say which clusters a row drew from."""
+
+
+def _cluster_columns(
+    layout: CanonicalCorpus,
+    clusters: RowClusters | None,
+    target: Target,
+    is_drawn: Flags,
+    recipe: ResolvedRecipe,
+) -> dict[str, Any]:
+    if clusters is None:
+        return {
+            name: pa.nulls(len(is_drawn), LINEAGE_SCHEMA.field(name).type)
+            for name in CLUSTER_COLUMNS
+        }
+    stats, neighborhood = clusters.stats, layout.row_neighborhoods(recipe)
+    return {
+        "neighborhood": stats.total[neighborhood],
+        "clusters": stats.clusters[neighborhood],
+        "rank": np.where(is_drawn, target.draws.rank, clusters.own_rank) + 1,
+        "cluster_size": np.where(is_drawn, target.size, clusters.own_size),
+        "own_rank": clusters.own_rank + 1,
+        "head_share": stats.head[neighborhood] / stats.total[neighborhood],
+        "sharpness": stats.sharpness[neighborhood],
+        "probability": np.where(is_drawn, target.probability, 1.0),
+    }
 
 
 def first_targets(lineage: pa.Table) -> pa.Table:

@@ -14,13 +14,14 @@ import numpy as np
 from ..recipe import ResolvedRecipe
 from ..runtime.arrays import Flags, Ints, Reals
 from .canonical_order import CanonicalCorpus
-from .fit import FitModel, score_pairs
+from .fit import FitModel, score_pairs, steps_to_scores
+from .languages import CorpusLanguages
 from .resources import Tools
-from .search.exact import find_neighbors_in_parallel, group_rows, split_range
+from .search.exact import find_nearest_in_parallel, group_rows, split_range
 from .values import find_values
 from .vectors import Embeddings
 
-BLOCK_ROWS = 32_768
+BLOCK_ROWS = 16_384
 """Rows that are matched with each other.
 
 Rows are in the order of their hashes, so each block is a fair sample of the corpus. This keeps the
@@ -53,7 +54,7 @@ class MatchInputs(NamedTuple):
 
     ``needs`` (n,) marks the rows that need a response, ``offers`` (n,) those whose response may be
     given to other rows. ``groups`` (t,) are the near-duplicate groups of the distinct responses,
-    ``trust`` (t,) is the trust in them.
+    ``trust`` (t,) is the trust in them. No response crosses ``languages``.
     """
 
     layout: CanonicalCorpus
@@ -64,6 +65,7 @@ class MatchInputs(NamedTuple):
     trust: Reals
     needs: Flags
     offers: Flags
+    languages: CorpusLanguages
     recipe: ResolvedRecipe
     tools: Tools
 
@@ -131,20 +133,25 @@ def _score_block(inputs: MatchInputs, rows: Ints) -> ScoredPairs:
     if not len(messages) or not len(offers):
         return ScoredPairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     x, y = inputs.contexts.vectors, inputs.responses.vectors
-    queries = model.queries(x[layout.context[messages]], exchange)
-    keys = model.keys(
-        x[layout.context[offers]], y[layout.view[offers]], groups[layout.response[offers]]
+    own, keys = (
+        model.keys(x[layout.context[part]], y[layout.view[part]], groups[layout.response[part]])
+        for part in (messages, offers)
     )
+    queries = model.queries(x[layout.context[messages]], exchange, own)
+    bound = -np.inf if inputs.by_key else inputs.recipe.fit_bound
     if inputs.by_key:
         message, offer = _pair_by_key(layout.group[messages], layout.group[offers])
+        blocks = split_range(len(message), BLOCK_ROWS)
+        parts = [score_pairs(queries[message[b]], keys[offer[b]]) for b in blocks]
+        fits = np.concatenate([np.empty(0), *parts])
     else:
-        near = find_neighbors_in_parallel(queries, keys, CANDIDATES, inputs.tools.threads)
-        message, offer = np.repeat(np.arange(len(near)), near.shape[1]), near.reshape(-1)
-    fits = score_pairs(queries[message], keys[offer])
-    bound = -np.inf if inputs.by_key else inputs.recipe.fit_bound
+        near = find_nearest_in_parallel(queries, keys, CANDIDATES, inputs.tools.threads)
+        message = np.repeat(np.arange(len(messages)), near.indices.shape[1])
+        offer, fits = near.indices.reshape(-1), steps_to_scores(near.steps.reshape(-1))
     close = fits >= bound - MAX_OVERLAP
+    close &= inputs.languages.allow(layout, messages[message], offers[offer])
     message, offer, fits = message[close], offer[close], fits[close]
-    fits += model.overlaps(layout, messages[message], offers[offer])
+    fits += model.compare_words(layout, messages[message], offers[offer])
     # A near-copy of the row's own response is no better than it.
     own_group = groups[layout.response[messages]][message]
     good = (fits >= bound) & (own_group != groups[layout.response[offers]][offer])

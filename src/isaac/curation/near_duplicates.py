@@ -91,6 +91,18 @@ def group_near_duplicates(texts: Sequence[str], tick: Tick | None = None) -> Int
     return first[group].astype(np.int64)
 
 
+def are_near_duplicates(text: str, other: str) -> bool:
+    """Whether two texts are near-duplicates; up to chance, as `group_near_duplicates` has it."""
+    mine, theirs = _find_shingles(text), _find_shingles(other)
+    return len(mine & theirs) >= MIN_JACCARD * len(mine | theirs)
+
+
+def _find_shingles(text: str) -> set[tuple[str, ...]]:
+    words = _split_words(text)
+    count = max(1, len(words) - SHINGLE_WORDS + 1)
+    return {tuple(words[start : start + SHINGLE_WORDS]) for start in range(count)}
+
+
 class _CharacterMap(dict[int, str]):
     """Maps each character to what it is compared as, for `str.translate`; filled on first use."""
 
@@ -104,9 +116,11 @@ class _CharacterMap(dict[int, str]):
 
     def _fold_character(self, char: str) -> str:
         category, name = unicodedata.category(char), unicodedata.name(char, "")
-        # Drop invisible characters and, if loose, accents; then keep letters, marks and, if not
-        # loose, numbers.
+        # Drop invisible characters and, if loose, accents and the vowel points that Arabic and
+        # Hebrew may leave out; then keep letters, marks and, if not loose, numbers.
         if category == "Cf" or name.startswith(("VARIATION", "COMBINING")[: 1 + self.loose]):
+            return ""
+        if self.loose and category == "Mn" and name.startswith(("ARABIC", "HEBREW")):
             return ""
         if category[0] not in ("LM" if self.loose else "LMN"):
             return " "

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..recipe import Mode, Recipe
-from ..runtime.arrays import Ints, Reals
+from ..runtime.arrays import Reals
 from .canonical_order import CanonicalCorpus
 from .exchangeability import OWN_FITS_BEST_BOUND, measure_own_fits_best
 from .fit import BLOCK_ROWS, center
@@ -120,26 +120,31 @@ def _measure_trusted_relevance(
     layout: CanonicalCorpus, contexts: Embeddings, responses: Embeddings, trust: Reals
 ) -> float:
     """The mean centered cosine of trusted pairs of context and response, over that of all pairs."""
-    if contexts.encoder != responses.encoder:
+    relevance = center_cosines(layout, contexts, responses)
+    if relevance is None:
         return np.nan
-    relevance = _center_cosines(layout, contexts, responses)
     row_trust = trust[layout.response]
     trusted = row_trust >= np.quantile(row_trust, 1 - TRUSTED_SHARE)
     mean = relevance.mean()
     return float(relevance[trusted].mean() / mean) if mean > 0 else np.nan
 
 
-def _center_cosines(layout: CanonicalCorpus, contexts: Embeddings, responses: Embeddings) -> Reals:
-    """The cosine (n,) of each row's context and response, both centered."""
-    x_mean = mean_vector(contexts.vectors, _every(contexts))
-    y_mean = mean_vector(responses.vectors, _every(responses))
+def center_cosines(
+    layout: CanonicalCorpus, contexts: Embeddings, responses: Embeddings
+) -> Reals | None:
+    """The cosine (n,) of each row's context and response, both centered.
+
+    None if the texts have different encoders.
+    """
+    if contexts.encoder != responses.encoder:
+        return None
+    x_mean, y_mean = (
+        mean_vector(embedded.vectors, np.arange(len(embedded.vectors)))
+        for embedded in (contexts, responses)
+    )
     cosines = np.empty(len(layout.context))
     for block in split_range(len(cosines), BLOCK_ROWS):
         x = as_floats(center(contexts.vectors[layout.context[block]], x_mean))
         y = as_floats(center(responses.vectors[layout.view[block]], y_mean))
         cosines[block] = (x * y).sum(axis=1, dtype=np.float64)
     return cosines
-
-
-def _every(embedded: Embeddings) -> Ints:
-    return np.arange(len(embedded.vectors))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,15 +11,18 @@ import numpy.typing as npt
 
 from ..corpus.corpus import CHUNK_EXCHANGES
 from ..models.judges import run_judge
-from ..recipe import Recipe
+from ..recipe import TRUST_SIGNALS, Recipe
 from ..runtime.arrays import Flags, Ints, Reals
+from ..runtime.progress import Tick
 from ..runtime.storage import stored_arrays
 from .canonical_order import CanonicalCorpus
 from .dialogue.trimming import IRRELEVANT, Trims
 from .near_duplicates import group_near_duplicates
 from .resources import Tools
-from .storage import TRUST_KEY, TYPICALITY_KEY, VETOES_KEY
-from .trust import compute_trust
+from .signals.folds import assign_folds
+from .signals.phrasing import PhrasingModel
+from .storage import PHRASING_KEY, SMOOTHED_KEY, TYPICALITY_KEY, VETOES_KEY
+from .trust import SmoothedTypicality, TrustModel
 from .typicality import TypicalityModel
 from .vectors import Embeddings
 
@@ -28,10 +32,11 @@ class ResponseScores(NamedTuple):
 
     ``duplicate_group`` (t,) numbers groups of near-duplicates; ``typicality`` (t,) is the share of
     these groups that are no more typically worded, ``trust`` (t,) the share that are no more
-    trusted. ``vetoed`` (e,) is 1 for each distinct exchange whose
-    response a judge excludes from draws, 0 for the others, and NaN where the judge failed; None
-    without a judge. ``fitted_count`` is the number of responses that the typicality model was
-    fitted on. ``trims`` has the parts of responses to leave out, None if the recipe does not trim.
+    trusted. ``vetoed`` (e,) is 1 for each distinct exchange whose response a judge excludes from
+    draws, 0 for the others, and NaN where the judge failed; None without a judge. ``fitted_count``
+    is the number of responses that the typicality model was fitted on. ``trims`` has the parts of
+    responses to leave out, None if the recipe does not trim. ``signals`` has the scores (t,) that
+    trust adds up, by name; see `TrustModel`.
     """
 
     typicality: Reals
@@ -40,6 +45,7 @@ class ResponseScores(NamedTuple):
     vetoed: Reals | None = None
     fitted_count: int = 0
     trims: Trims | None = None
+    signals: Mapping[str, Reals] | None = None
 
 
 def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recipe) -> Flags:
@@ -70,25 +76,54 @@ def score_responses(
 
     stored = stored_arrays(tools.store, TYPICALITY_KEY, ("typicality", "kind", "fitted"), compute)
     typicality, groups = stored["typicality"], stored["kind"]
-    trust, judge, vetoed = typicality, recipe.judge, None
-    if recipe.trust == "smoothed" and responses is not None:
-        trust = tools.store.array(
-            TRUST_KEY, partial(_smooth, layout, responses, typicality, groups, tools)
-        )
-    if judge is not None:
+    signals = {"wording": typicality}
+    names = TRUST_SIGNALS[recipe.trust]
+    if "similar" in names and responses is not None:
+        smooth = partial(_smooth, layout, responses, typicality, groups, tools)
+        signals["similar"] = tools.store.array(SMOOTHED_KEY, smooth)
+    if "phrasing" in names:
+        phrase = partial(_score_phrasing, layout, typicality, groups, tools)
+        signals["phrasing"] = tools.store.array(PHRASING_KEY, phrase)
+    trust = typicality
+    if len(signals) > 1:
+        trust = TrustModel(signals, groups).score(signals)
+    vetoed = None
+    if (judge := recipe.judge) is not None:
         vetoed = tools.store.array(VETOES_KEY, partial(judge_vetoes, layout, judge, tools))
-    return ResponseScores(typicality, groups, trust, vetoed, int(stored["fitted"]))
+    fitted = int(stored["fitted"])
+    return ResponseScores(typicality, groups, trust, vetoed, fitted, None, signals)
 
 
 def _smooth(
     layout: CanonicalCorpus, responses: Embeddings, typicality: Reals, groups: Ints, tools: Tools
 ) -> Reals:
-    view = np.empty(len(typicality), np.int64)
-    view[layout.response] = layout.view
-    with tools.progress.stage("trust", len(typicality)) as tick:
-        trust = compute_trust(responses.vectors[view], typicality, groups, tools)
+    vectors = responses.vectors[response_views(layout)]
+    with tools.progress.stage("similar responses", len(typicality)) as tick:
+        smoothed = SmoothedTypicality(vectors, typicality, groups).compute(vectors, groups, tools)
         tick(len(typicality))
-    return trust
+    return smoothed
+
+
+def _score_phrasing(
+    layout: CanonicalCorpus, typicality: Reals, groups: Ints, tools: Tools
+) -> Reals:
+    with tools.progress.stage("phrasing", len(typicality)) as tick:
+        return fit_phrasing(layout, typicality, groups, tick).scores
+
+
+def fit_phrasing(
+    layout: CanonicalCorpus, typicality: Reals, groups: Ints, tick: Tick | None = None
+) -> PhrasingModel:
+    """Fit the model of the phrasing of a corpus's distinct responses."""
+    folds = assign_folds(layout.responses.digests, groups)
+    return PhrasingModel(layout.responses, typicality, groups, folds, tick)
+
+
+def response_views(layout: CanonicalCorpus) -> Ints:
+    """The index of the view of each distinct response (t,)."""
+    view = np.empty(len(layout.responses), np.int64)
+    view[layout.response] = layout.view
+    return view
 
 
 def judge_vetoes(layout: CanonicalCorpus, judge: str, tools: Tools) -> Reals:

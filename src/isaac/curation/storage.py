@@ -19,11 +19,20 @@ ROWS_KEY = "texts/rows"
 VIEWS_KEY = "texts/shown"
 """Distinct views of the responses, where a view is not the whole response."""
 
+ENCODERS_KEY = "texts/encoders"
+"""Encoders that were chosen for a recipe that leaves them open, with the reasons."""
+
 TYPICALITY_KEY = "vectors/wording"
 """Typicality and near-duplicate group of each distinct response."""
 
-TRUST_KEY = "vectors/trust"
-"""Trust in each distinct response."""
+SMOOTHED_KEY = "vectors/smoothed"
+"""Typicality of the responses most similar to each distinct response."""
+
+LANGUAGES_KEY = "texts/languages"
+"""Language and script of each distinct context and response."""
+
+PHRASING_KEY = "vectors/phrasing"
+"""Phrasing of each distinct response."""
 
 FIT_KEY = "vectors/fit"
 """The arrays of `FitModel`."""
@@ -64,10 +73,21 @@ INDUCED_ACTS_KEY = "vectors/kinds"
 TRIMS_KEY = "vectors/belonging"
 """Which parts of responses to leave out."""
 
-REDRAW_KEYS = (RIDGE_KEY, TARGETS_KEY, FIT_KEY)
+REDRAW_KEYS = (RIDGE_KEY, TARGETS_KEY, FIT_KEY, EXCHANGEABILITY_KEY, LANGUAGES_KEY)
 """Results that a redraw may need and the first draw did not; computed from the rest of a run."""
 
 SHARD_PREFIX = "shards/"
+
+CLUSTER_KEYS = (
+    RESIDUALS_KEY,
+    TRIALS_KEY,
+    CANDIDATES_KEY,
+    IVF_KEY,
+    SEARCH_ORDER_KEY,
+    RECALL_KEY,
+    SHARD_PREFIX,
+)
+"""Results that a run has only if its mode uses clusters."""
 
 
 def text_key(column: str) -> str:

@@ -9,7 +9,6 @@ two).
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from ..runtime.arrays import Flags, Hashes, Ints, Reals
 from ..runtime.progress import Tick
+from ..text import WORD_PATTERN
 from .hashing import splitmix64
 from .text_batches import BLOCK_SIZE, ProgressReporter, iter_slices
 
@@ -52,10 +52,6 @@ UNSEEN_COUNT = 0.5
 
 HEAD_SHARE = 0.3
 """Share of the texts, most typical first, whose counts score all texts the second time."""
-
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-WORD_PATTERN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
-"""A word, a punctuation mark, or one character of a script without spaces between words."""
 
 
 def tokenize_text(text: str) -> list[str]:

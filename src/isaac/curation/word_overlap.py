@@ -62,6 +62,38 @@ class WordSets(NamedTuple):
         places = Ragged(np.arange(len(self.weights)), self.words.offsets).take(numbers)
         return np.asarray(self.weights[places.values])
 
+    def intersect(self, others: WordSets) -> WordSets:
+        """The words that text n of these and text n of others share, weighted by the product."""
+        owner = np.repeat(np.arange(len(self.words.lengths)), self.words.lengths)
+        other_owner = np.repeat(np.arange(len(others.words.lengths)), others.words.lengths)
+        # A word of a text as one key: both sides number their words alike.
+        words = np.unique(np.concatenate([self.words.values, others.words.values]))
+        keys = owner * len(words) + np.searchsorted(words, self.words.values)
+        other_keys = other_owner * len(words) + np.searchsorted(words, others.words.values)
+        _, mine, theirs = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)
+        counts = np.bincount(owner[mine], minlength=len(self.words.lengths)).astype(np.int64)
+        weights = self.weights[mine] * others.weights[theirs]
+        return WordSets(Ragged.of(self.words.values[mine], counts), weights)
+
+    def totals(self) -> Reals:
+        """The sum of the weights of each text."""
+        owner = np.repeat(np.arange(len(self.words.lengths)), self.words.lengths)
+        return np.bincount(owner, self.weights, minlength=len(self.words.lengths)).astype(float)
+
+
+def compare_word_sets(
+    messages: WordSets, responses: WordSets, own_messages: WordSets, message: Ints, response: Ints
+) -> Reals:
+    """How far messages and responses share rare words, minus what only the own message shares.
+
+    ``message`` (p,) and ``response`` (p,) are the pairs to compare; ``own_messages`` are the
+    messages that the responses were written for. See `isaac.curation.fit` for the equation.
+    """
+    echoes = own_messages.intersect(responses)
+    present = messages._replace(weights=np.ones(len(messages.weights)))
+    missing = echoes.totals()[response] - present.overlaps(message, echoes, response)
+    return messages.overlaps(message, responses, response) - missing
+
 
 class WordModel(NamedTuple):
     """Document frequencies of words.

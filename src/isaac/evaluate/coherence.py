@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 
-from ..text import INVISIBLE_CHARACTERS, WORD
+from ..text import INVISIBLE_CHARACTERS, extract_words
 
 DEGENERATIONS = {
     "empty": "no letter, digit or symbol, except in control tokens",
@@ -44,7 +44,6 @@ MAX_WORD_LETTERS = 60
 MIN_RUN_CHARACTERS = 40
 """Minimum number of equal characters in a row that count as a run."""
 
-WORD_PATTERN = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|{WORD}")
 LATIN_PATTERN = re.compile(r"[a-z\u00c0-\u024f]+", re.IGNORECASE)
 VISIBLE_CATEGORIES = "LNS"
 """Unicode categories of letters, numbers and symbols."""
@@ -56,11 +55,6 @@ CONTROL_TOKEN_PATTERN = re.compile(
     r"<[|/]{0,2}[A-Za-z_ ]{1,20}[|/]{0,2}>|\[(?:PAD|UNK|EOS|BOS|SEP|CLS)\]"
 )
 """A tokenizer's special tokens, written out as text."""
-
-
-def extract_words(text: str) -> list[str]:
-    """Split a text into case-folded words; an ideograph, kana or hangul syllable is a word."""
-    return WORD_PATTERN.findall(text.casefold())
 
 
 def detect_degeneration(prompt: str, reply: str) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..models.encoders import Encoder
 from ..runtime.arrays import Flags, Ints, Reals
-from .coherence import extract_words
+from ..text import extract_words
 from .quality import MIN_REPLIES, compare_variety, encode_pairs
 from .statistics import Interval
 

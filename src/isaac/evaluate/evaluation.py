@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,7 +21,7 @@ from ..models.chat.loading import announce_unpacking, fingerprint_model, locate_
 from ..models.judges import Judge
 from ..models.judges.cache import CachedJudge
 from ..models.openai_client import parse_openai_name
-from ..runs.reports import rendering
+from ..runs.outputs import EVALUATION_SECTION, update_report
 from ..runs.run import Run
 from ..runtime.atomic_files import atomic_write, exclusive_lock, file_sha256, read_json
 from ..runtime.progress import Progress
@@ -101,17 +100,11 @@ def write_evaluation(evaluation: Evaluation, out: str | Path) -> None:
 def write_into_run(evaluation: Evaluation, run: Run) -> None:
     """Add an evaluation to a finished run: its files, and a section in the run's report."""
     with run.locked():
-        manifest = run.manifest()
+        run.require_finished()
         for name, text in _render_files(evaluation).items():
             run.write(run.path / "evaluation" / name, text)
-        page = run.path / "report.html"
-        run.write(
-            page,
-            rendering.render_html(run.summary(), render_evaluation_section(evaluation.as_json())),
-        )
-        # The report has changed, so update its checksum; the manifest is written last.
-        manifest["sha256"][page.name] = file_sha256(page)
-        run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        run.write(run.path / EVALUATION_SECTION, render_evaluation_section(evaluation.as_json()))
+        update_report(run)
 
 
 def _render_files(evaluation: Evaluation) -> dict[str, str]:

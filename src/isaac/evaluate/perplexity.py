@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from .coherence import extract_words
+from ..text import extract_words
 
 START_TOKEN, END_TOKEN, RARE_TOKEN = "<s>", "</s>", "<rare>"
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..curation.vectors import as_floats, embed
 from ..models.encoders import Encoder
 from ..runtime.arrays import Ints, Reals
-from .coherence import extract_words
+from ..text import extract_words
 from .statistics import require_package
 
 MAX_SELF_BLEU_REPLIES = 100

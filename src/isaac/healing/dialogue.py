@@ -108,6 +108,14 @@ class TurnHealer:
         """Why the turn stays; None if it does not."""
         return "belongs" if turn.trimmed_text == turn.text else None
 
+    def reason_to_abstain(self, _turn: TrimmedTurn) -> str | None:
+        """Always None: every turn is trimmed or replaced."""
+        return None
+
+    def explain_no_draw(self, _turn: TrimmedTurn) -> str:
+        """Why there is nothing to draw."""
+        return "no head to draw from"
+
     def reason_to_replace(self, turn: TrimmedTurn) -> str:
         """Why a turn is replaced if it has no reason to stay."""
         if turn.trimmed_text is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..corpus.corpus import format_context
 from ..corpus.formats import FORMATS, Format, RowError, choose_format
@@ -18,8 +18,8 @@ from ..runs.run import Run
 from .columns import BYTE_ORDER_MARK, action_columns, reject_bytes, with_free_names
 from .dialogue import TurnHealer
 from .documents import DialogueDocumentHealer, find_dialogue_format
+from .healer import Healer, require_no_bounds
 from .pipeline import MAX_TRIES, ExchangePipeline, HealingPipeline, ResponseRewriter
-from .retrieval import Healer
 from .sampler import Healed
 
 
@@ -46,13 +46,25 @@ class LineHealer(Protocol):
         ...
 
 
+class HealingSettings(NamedTuple):
+    """How records are healed.
+
+    ``fallback`` and ``tries`` are as for `HealingPipeline`, ``min_fit`` and ``min_similarity`` as
+    for `Healer`.
+    """
+
+    fallback: str | None = None
+    tries: int = MAX_TRIES
+    min_fit: float | None = None
+    min_similarity: float | None = None
+
+
 def open_healer(
     run: Run,
     *,
     judge: Judge | str | None = None,
     model: Path | None = None,
-    fallback: str | None = None,
-    tries: int = MAX_TRIES,
+    settings: HealingSettings | None = None,
     reading: ReadingOptions | None = None,
     tools: Tools | None = None,
 ) -> LineHealer:
@@ -65,18 +77,22 @@ def open_healer(
     the judge or the rephraser cannot be used.
     """
     curation, reading = run.curation(), reading or ReadingOptions()
+    settings = settings or HealingSettings()
     judge = load_judge(judge) if isinstance(judge, str) else judge
     rephraser = _load_rephraser(model)
     dialogue_format = find_dialogue_format(curation, reading.format)
+    bounds = {"min_fit": settings.min_fit, "min_similarity": settings.min_similarity}
     if dialogue_format is None:
         reading = override_input_format(curation.recipe.reading, reading)
-        healer = Healer(curation, tools)
-        return ExchangeLineHealer(
-            ExchangePipeline(healer, judge, rephraser, fallback, tries), reading
+        healer = Healer(curation, tools, **bounds)
+        exchange_pipeline = ExchangePipeline(
+            healer, judge, rephraser, settings.fallback, settings.tries
         )
+        return ExchangeLineHealer(exchange_pipeline, reading)
+    require_no_bounds(**bounds, why="this run has dialogues, whose turns are drawn by their acts")
     _check_delexicalized_rephraser(model)
     turn_healer = TurnHealer(curation, tools)
-    pipeline = HealingPipeline(turn_healer, judge, rephraser, fallback, tries)
+    pipeline = HealingPipeline(turn_healer, judge, rephraser, settings.fallback, settings.tries)
     return DialogueDocumentHealer(turn_healer, pipeline, dialogue_format)
 
 
@@ -165,11 +181,19 @@ class ExchangeLineHealer:
 
 def exchange_columns(healed: Healed, *, judged: bool) -> dict[str, Any]:
     """The columns that are added to a record; ``judged`` adds the verdict of the judge."""
-    confidence = healed.confidence
     columns = {
         **action_columns(healed),
-        "isaac_confidence": None if confidence is None else round(confidence, 4),
-        "isaac_typicality": round(healed.typicality or 0.0, 4),
-        "isaac_probability": round(healed.probability, 4),
+        "isaac_confidence": _round(healed.confidence),
+        "isaac_typicality": _round(healed.typicality or 0.0),
     }
+    if healed.similarity is None:
+        columns["isaac_probability"] = _round(healed.probability)
+    else:
+        columns["isaac_trust"] = _round(healed.trust)
+        columns["isaac_fit"] = _round(healed.fit)
+        columns["isaac_similarity"] = _round(healed.similarity)
     return {**columns, "isaac_verdict": healed.verdict} if judged else columns
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,22 +1,21 @@
 """Heal one response after another: keep it, trim it, draw or rewrite another, or give up.
 
 A judge can decide on each candidate, and a rephraser can rewrite responses instead of drawing
-others. With neither, the result is that of `Healer.heal`. Healing fails closed: a response that the
-judge leaves unscored, or fails on, is never safe.
+others. With a judge, healing fails closed: a response that the judge leaves unscored, or fails on,
+is never safe. Without one, a response about which the run can say nothing stays.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ..corpus.formats.base import RowError, validate_text
 from ..errors import RecipeError
 from ..models.judges import Judge, Verdict, run_judge
 from ..text import shorten
-from .retrieval import Healer
-from .sampler import NO_HEAD_REASON, Healed, LocatedExchange, RewriteRefusedError
+from .sampler import Healed, RewriteRefusedError
 
 MAX_TRIES = 4
 """Maximum number of draws or rewrites to try for a response."""
@@ -81,6 +80,10 @@ class HealingStrategy(Protocol[E_contra]):
         """Why the response stays; None if it does not."""
         ...
 
+    def reason_to_abstain(self, exchange: E_contra, /) -> str | None:
+        """Why only a judge could tell whether the response may stay; None if the healer can."""
+        ...
+
     def reason_to_replace(self, exchange: E_contra, /) -> str:
         """Why a response is replaced if it has no reason to stay."""
         ...
@@ -91,6 +94,10 @@ class HealingStrategy(Protocol[E_contra]):
 
     def draw_replacements(self, exchange: E_contra, /) -> Iterator[Healed]:
         """Draw replacements one after another, no response twice."""
+        ...
+
+    def explain_no_draw(self, exchange: E_contra, /) -> str:
+        """Why there is nothing to draw."""
         ...
 
     def rephraser_input(self, exchange: E_contra, /) -> tuple[str, str]:
@@ -106,6 +113,14 @@ class HealingStrategy(Protocol[E_contra]):
 
     def leave_unchanged(self, exchange: E_contra, action: str, reason: str, /) -> Healed:
         """The result if the response stays unchanged."""
+        ...
+
+
+class ExchangeStrategy(HealingStrategy[E], Protocol[E]):
+    """A strategy for exchanges, each a context with its response or None."""
+
+    def locate(self, exchanges: Iterable[tuple[str, str | None]], /) -> list[E]:
+        """Prepare exchanges for the other methods."""
         ...
 
 
@@ -138,11 +153,11 @@ class HealingPipeline(Generic[E]):
     def heal(self, exchange: E) -> Healed:
         """Keep, trim, replace or rewrite the response of an exchange, or give up.
 
-        Without a judge, a response stays if the healer has a reason to keep it; with a judge, if it
-        is judged safe. Otherwise candidates are tried: the trimmed response, then draws; with a
-        rephraser, its rewrites, then the trimmed response. Without a judge, the first candidate is
-        used; with a judge, the first that is judged safe. If there is none, the fallback text is
-        used, or the action is abstained and the response stays.
+        Without a judge, a response stays if the healer has a reason to keep it, or to abstain; with
+        a judge, if it is judged safe. Otherwise candidates are tried: the trimmed response, then
+        draws; with a rephraser, its rewrites, then the trimmed response. Without a judge, the first
+        candidate is used; with a judge, the first that is judged safe. If there is none, the
+        fallback text is used, or the action is abstained and the response stays.
         """
         reason, verdict = self.healer.reason_to_keep(exchange), None
         if self.judge is not None:
@@ -151,6 +166,8 @@ class HealingPipeline(Generic[E]):
         if reason is not None:
             kept = self.healer.leave_unchanged(exchange, "kept", reason)
             return kept._replace(verdict=verdict)
+        if self.judge is None and (problem := self.healer.reason_to_abstain(exchange)) is not None:
+            return self.healer.leave_unchanged(exchange, "abstained", problem)
         if verdict is None:
             reason = self.healer.reason_to_replace(exchange)
         else:
@@ -161,7 +178,7 @@ class HealingPipeline(Generic[E]):
             if (passed := self._check_candidate(exchange, candidate)) is not None:
                 note = f"; {refused[-1]}" if refused and passed.action != "rewritten" else ""
                 return passed._replace(reason=f"{reason}, {passed.reason}{note}")
-        problem = self._explain_no_candidate(tried, refused)
+        problem = self._explain_no_candidate(exchange, tried, refused)
         return self._give_up(exchange, f"{reason}; {problem}", verdict)
 
     def _iter_candidates(self, exchange: E, refused: list[str]) -> Iterator[Healed]:
@@ -233,13 +250,13 @@ class HealingPipeline(Generic[E]):
         self.judge_failures = self.judge_failures.after(result.first_error)
         return result.judgments[0].verdict
 
-    def _explain_no_candidate(self, tried: int, refused: list[str]) -> str:
+    def _explain_no_candidate(self, exchange: E, tried: int, refused: list[str]) -> str:
         """Explain why no candidate could be used."""
         if tried:
             candidates = "draws" if self.rephraser is None else "rewrites"
             return f"none of {tried} {candidates} judged safe"
         if self.rephraser is None:
-            return NO_HEAD_REASON
+            return self.healer.explain_no_draw(exchange)
         return f"no rewrite to be had{f': {refused[-1]}' if refused else ''}"
 
     def _give_up(self, exchange: E, reason: str, verdict: Verdict | None) -> Healed:
@@ -251,19 +268,28 @@ class HealingPipeline(Generic[E]):
         return healed._replace(confidence=None, verdict=None)
 
 
-class ExchangePipeline(HealingPipeline[LocatedExchange]):
-    """Heals exchanges with their neighborhoods; see `HealingPipeline`."""
+class ExchangeHealer(Protocol):
+    """What has a strategy for exchanges; see `isaac.Healer`."""
+
+    @property
+    def strategy(self) -> ExchangeStrategy[Any]:
+        """The strategy."""
+        ...
+
+
+class ExchangePipeline(HealingPipeline[Any]):
+    """Heals exchanges with the strategy of a healer; see `HealingPipeline`."""
 
     def __init__(
         self,
-        healer: Healer,
+        healer: ExchangeHealer,
         judge: Judge | None = None,
         rephraser: ResponseRewriter | None = None,
         fallback: str | None = None,
         tries: int = MAX_TRIES,
     ) -> None:
-        super().__init__(healer, judge, rephraser, fallback, tries)
-        self.locate = healer.locate
+        super().__init__(healer.strategy, judge, rephraser, fallback, tries)
+        self.locate = healer.strategy.locate
 
     def heal_exchange(self, context: str, response: str) -> Healed:
         """Heal the response to a context, as `heal` does."""

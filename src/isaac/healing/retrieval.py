@@ -6,7 +6,6 @@ finished curation, so healing needs no model.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from contextlib import nullcontext
 
@@ -20,40 +19,24 @@ from ..curation.neighborhoods import (
 )
 from ..curation.resources import Tools
 from ..curation.sharpening import cluster_odds
-from ..curation.typicality import TypicalityModel
 from ..curation.vectors import GridVectors, embed
 from ..curation.views import extract_opening
-from ..errors import RecipeError
 from ..models.encoders import Encoder
-from ..runtime.arrays import Ints, Reals
+from ..runtime.arrays import Ints
 from ..runtime.concurrency import single_threaded_blas
 from .sampler import (
-    NO_HEAD_REASON,
     Healed,
     LocatedExchange,
     ReplacementSampler,
     RewriteRefusedError,
 )
+from .scoring import TypicalityScorer, compute_threshold, embed_like
 
 SINGLE_THREAD_EXCHANGES = 16
 """Up to this many exchanges at a time run on one thread; does not affect results."""
 
 
-def compute_typicality_threshold(typicality: Reals, changed: int) -> float:
-    """Compute the typicality above which a response stays.
-
-    ``typicality`` (n,) is that of the rows, ``changed`` how many of them the budget changes. If
-    rows at the limit are equally typical, a curation keeps some of them; they are all above the
-    threshold.
-    """
-    ranked = np.sort(typicality)
-    if changed == len(ranked):
-        return float(ranked[-1])
-    below = ranked[ranked < ranked[changed]]
-    return float(below[-1]) if len(below) else -1.0
-
-
-class Healer(ReplacementSampler):
+class NeighborhoodHealer(ReplacementSampler):
     """Heals exchanges with the neighborhoods of a curation; loads its encoders once.
 
     Several threads may share one healer.
@@ -61,24 +44,18 @@ class Healer(ReplacementSampler):
 
     def __init__(self, curation: Curation, tools: Tools | None = None) -> None:
         recipe, tools = curation.recipe, tools or Tools()
-        if recipe.reading.group_by is not None:
-            raise RecipeError(
-                f"cannot heal exchanges with a run grouped by '{recipe.reading.group_by}', which "
-                "has no contexts to search; use a run that was curated without --group-by"
-            )
         assert curation.contexts is not None
         super().__init__(curation)
         layout = curation.layout
-        self.typicality_threshold = compute_typicality_threshold(
+        self.typicality_threshold = compute_threshold(
             self.typicality, round(recipe.share * len(layout.ids))
         )
-        self.typicality_model: TypicalityModel | None = None
-        self.fit_lock = threading.Lock()
+        self.scorer = TypicalityScorer(curation)
         candidates = build_context_index(
             layout, curation.contexts, self.allowed, recipe, curation.tools
         )
         self.neighborhood_search = SearchedNeighborhoods.of(
-            layout, curation.contexts, curation.compared, candidates, recipe
+            layout, curation.contexts, curation.require_compared(), candidates, recipe
         )
         self.context_encoder = tools.encoder(recipe.context_encoder)
         self.response_encoder: Encoder | None = None
@@ -88,18 +65,11 @@ class Healer(ReplacementSampler):
                 self.context_encoder if same else tools.encoder(recipe.response_encoder)
             )
 
-    def heal(self, exchanges: Iterable[tuple[str, str | None]]) -> list[Healed]:
-        """Heal each exchange, a context with its response or None: keep the response or draw one.
-
-        The neighborhood is the k nearest rows of the curation, including the given exchange if it
-        has a response. A response stays if it is typical enough, or, with a recipe that keeps
-        these, if it is in the head cluster and not alone there. How often a response was drawn
-        before does not matter here.
-        """
-        return [self._heal_located(exchange) for exchange in self.locate(exchanges)]
-
     def locate(self, exchanges: Iterable[tuple[str, str | None]]) -> list[LocatedExchange]:
-        """Find the neighborhood of each exchange, a context with its response or None."""
+        """Find the neighborhood of each exchange, a context with its response or None.
+
+        It is the k nearest rows of the curation, including the given exchange if it has a response.
+        """
         batch = list(exchanges)
         if not batch:
             return []
@@ -108,7 +78,11 @@ class Healer(ReplacementSampler):
             return self._locate_batch(batch)
 
     def reason_to_keep(self, exchange: LocatedExchange) -> str | None:
-        """Why the response stays; None if it does not."""
+        """Why the response stays; None if it does not.
+
+        It stays if it is typical enough, or, with a recipe that keeps these, if it is in the head
+        cluster and not alone there.
+        """
         if exchange.given_index is None or exchange.typicality is None:
             return None
         if exchange.typicality > self.typicality_threshold:
@@ -116,9 +90,17 @@ class Healer(ReplacementSampler):
         in_head = self.curation.recipe.keep and exchange.rank(exchange.given_index) == 0
         return "in the largest cluster" if in_head and exchange.odds.sizes[0, 0] > 1 else None
 
-    def reason_to_replace(self, _exchange: LocatedExchange) -> str:
+    def reason_to_abstain(self, _exchange: LocatedExchange) -> str | None:
+        """Always None: every exchange has a neighborhood."""
+        return None
+
+    def reason_to_replace(self, exchange: LocatedExchange) -> str:
         """Why a response is replaced if it has no reason to stay."""
-        return "off-consensus"
+        return "no response given" if exchange.response is None else "off-consensus"
+
+    def explain_no_draw(self, _exchange: LocatedExchange) -> str:
+        """Why there is nothing to draw."""
+        return "no head to draw from"
 
     def trim(self, _exchange: LocatedExchange) -> Healed | None:
         """Always None: whole responses are not trimmed."""
@@ -139,23 +121,12 @@ class Healer(ReplacementSampler):
         healed = self.leave_unchanged(rewritten, "rewritten", "rewritten")
         return healed._replace(typicality=exchange.typicality, head_share=exchange.head_share)
 
-    def _heal_located(self, exchange: LocatedExchange) -> Healed:
-        if (reason := self.reason_to_keep(exchange)) is not None:
-            return self.leave_unchanged(exchange, "kept", reason)
-        for drawn in self.draw_replacements(exchange):
-            return drawn
-        return self.leave_unchanged(exchange, "abstained", NO_HEAD_REASON)
-
     def _locate_batch(self, batch: list[tuple[str, str | None]]) -> list[LocatedExchange]:
         contexts = self.curation.contexts
         assert contexts is not None
-        queries = embed(self.context_encoder, [context for context, _ in batch]).vectors
-        if queries.shape[1] != contexts.vectors.shape[1]:
-            raise RecipeError(
-                f"the contexts of the run have {contexts.vectors.shape[1]} dimensions, but encoder "
-                f"'{self.curation.recipe.context_encoder}' now returns {queries.shape[1]}; "
-                "load the encoder that the run was curated with"
-            )
+        encoder_name = self.curation.recipe.context_encoder
+        texts = [context for context, _ in batch]
+        queries = embed_like(self.context_encoder, texts, contexts.vectors, encoder_name)
         # The number of each context in the corpus, -1 for a new one.
         find = self.curation.layout.contexts.find
         selves = np.array([find(context) for context, _ in batch], np.int64)
@@ -180,7 +151,7 @@ class Healer(ReplacementSampler):
         embedded = embed(self.response_encoder, distinct).vectors
         vector_of = {text: embedded[number] for number, text in enumerate(distinct)}
         vectors = [None if text is None else vector_of[text] for text in texts]
-        ridge = self.curation.compared.ridge
+        ridge = self.curation.require_compared().ridge
         if ridge is None:
             return vectors
         # The view "residual": the part of the response that its context does not predict.
@@ -207,23 +178,11 @@ class Healer(ReplacementSampler):
         clusters = cluster_neighborhoods(
             np.arange(len(texts))[None], self._select_compared(members, texts, vector), recipe
         )
-        typicality = None if response is None else self._score_typicality(response)
+        typicality = None if response is None else float(self.scorer.score([response])[0])
         odds = cluster_odds(clusters, recipe)
         return LocatedExchange(
             context, response, query, members, texts, given, clusters, odds, typicality
         )
-
-    def _score_typicality(self, response: str) -> float:
-        """Look up or compute the typicality of a response, whether the corpus has it or not."""
-        scores, layout = self.curation.response_scores, self.curation.layout
-        if (number := layout.responses.find(response)) >= 0:
-            return float(scores.typicality[number])
-        with self.fit_lock:
-            self.typicality_model = self.typicality_model or TypicalityModel(
-                layout.responses, scores.duplicate_group
-            )
-        model = self.typicality_model
-        return float(model.typicality(model.score([response]))[0])
 
     def _insert_given(
         self, context: str, response: str | None, members: Ints

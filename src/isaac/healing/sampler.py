@@ -23,8 +23,6 @@ from ..recipe import ResolvedRecipe
 from ..runtime.arrays import Ints, Keys, Reals
 from ..runtime.concurrency import single_threaded_blas
 
-NO_HEAD_REASON = "no head to draw from"
-
 
 class RewriteRefusedError(ValueError):
     """A rewrite may not be used; the message says why."""
@@ -37,10 +35,15 @@ class Healed(NamedTuple):
     trimmed, rewritten and fallback. ``reason`` explains it in words. ``source_id`` is the exchange
     that a drawn response is from, else None. ``typicality`` is that of the original response: the
     share of the corpus's responses that are at most as typical; None if there was no response.
-    ``head_share`` is the share of the neighborhood in its head cluster, ``probability`` that of the
-    cluster drawn from. ``confidence`` is how well the corpus supports the final response: the share
-    of the neighborhood in its cluster times its typicality, 0 to 1; None if it was not compared
-    with the corpus. ``verdict`` is the judge's on the final response, None without a judge.
+    ``confidence`` is how well the corpus supports the final response, 0 to 1: the trust in it, or
+    with a run that draws from clusters, the share of the neighborhood in its cluster times its
+    typicality; None if the corpus has nothing like it to compare it with. ``verdict`` is the
+    judge's on the final response, None without a judge.
+
+    If the run draws from clusters, ``head_share`` is the share of the neighborhood in its head
+    cluster, and ``probability`` that of the cluster drawn from. Otherwise ``trust`` is that in the
+    original response, ``fit`` is how well a drawn response fits, and ``similarity`` is how similar
+    message and original response are to those of the corpus.
     """
 
     action: str
@@ -52,6 +55,9 @@ class Healed(NamedTuple):
     reason: str = ""
     confidence: float | None = None
     verdict: Verdict | None = None
+    trust: float | None = None
+    fit: float | None = None
+    similarity: float | None = None
 
 
 class LocatedExchange(NamedTuple):
@@ -216,7 +222,7 @@ class ReplacementSampler:
         self, members: Ints, texts: Ints, given_vector: GridVectors | None
     ) -> ComparedResponses:
         """Select what members are compared by; a given response that is no member comes last."""
-        compared = self.curation.compared
+        compared = self.curation.require_compared()
         if compared.vectors is None:
             return ComparedResponses(None, texts)
         vectors = compared.vectors[compared.item[members]]

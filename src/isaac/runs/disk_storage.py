@@ -41,11 +41,15 @@ class DiskStorage:
 
     Names are paths relative to the folder, without the suffix. With ``finished=True`` the store
     only reads, and a missing or damaged file raises `RunError` instead of being computed again;
-    only the files of `REDRAW_KEYS` may be added. Large arrays are memory-mapped.
+    only the files of `REDRAW_KEYS`, and of ``may_add``, may be added. Large arrays are
+    memory-mapped.
     """
 
-    def __init__(self, folder: MirroredFolder, *, finished: bool = False) -> None:
+    def __init__(
+        self, folder: MirroredFolder, *, finished: bool = False, may_add: tuple[str, ...] = ()
+    ) -> None:
         self.folder, self.path, self.finished = folder, folder.path, finished
+        self.may_add = REDRAW_KEYS + may_add
         self.checksums = _read_checksums(self.path / CHECKSUMS_FILE)
         self.checked: set[str] = set()
 
@@ -154,7 +158,7 @@ class DiskStorage:
             if file in self.checked:
                 continue
             if checksum is None or not path.exists() or file_sha256(path) != checksum:
-                if self.finished and not file.startswith(REDRAW_KEYS):
+                if self.finished and not file.startswith(self.may_add):
                     raise RunError(
                         f"{path} is damaged or missing; delete manifest.json in the run folder, "
                         "then run the same isaac curate command to rebuild it"

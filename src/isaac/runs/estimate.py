@@ -10,7 +10,9 @@ import numpy as np
 
 from ..corpus.corpus import Corpus, Exchange, count_formats
 from ..corpus.reading import read_corpus
+from ..corpus.turn_counts import TurnCounts, count_turns
 from ..curation.canonical_order import CanonicalCorpus
+from ..curation.coverage import choose_encoders, list_language_warnings, with_chosen_encoders
 from ..curation.curate import explain_empty_corpus
 from ..curation.dialogue.span_relevance import ResponsesInContext, fit_span_relevance
 from ..curation.dialogue.trimming import collect_responses
@@ -27,6 +29,7 @@ from ..errors import CorpusError
 from ..models.encoders import Encoder
 from ..recipe import Recipe, ResolvedRecipe
 from ..runtime.progress import Progress
+from .trial import try_sample
 
 SAMPLE_TEXTS = 256
 """Texts that are embedded to measure the speed of the encoder."""
@@ -48,7 +51,9 @@ class PlannedStage(NamedTuple):
 class Plan(NamedTuple):
     """What a curation would read and do; seconds and memory are estimates for this machine.
 
-    ``formats`` counts the exchanges of each detected format, ``rejected`` the unusable rows.
+    ``formats`` counts the exchanges of each detected format, ``rejected`` the unusable rows,
+    ``turns`` the assistant turns that are not curated. ``notes`` say which languages an encoder
+    does not know, and which encoder was chosen.
     """
 
     formats: dict[str, int]
@@ -56,6 +61,8 @@ class Plan(NamedTuple):
     rejected: int
     stages: list[PlannedStage]
     memory_mib: int
+    notes: list[str]
+    turns: TurnCounts = TurnCounts()
 
     @property
     def seconds(self) -> float:
@@ -68,9 +75,11 @@ class Plan(NamedTuple):
             "formats": self.formats,
             "exchanges": self.exchanges,
             "rejected": self.rejected,
+            "turns": self.turns._asdict(),
             "stages": {stage.name: round(stage.seconds, 2) for stage in self.stages},
             "seconds": round(self.seconds, 2),
             "memory_mib": self.memory_mib,
+            "notes": self.notes,
         }
 
 
@@ -99,12 +108,47 @@ def dry_run(source: str | Path, recipe: Recipe, progress: Progress | None = None
 
 def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
     """Plan a curation: run each stage on a small sample and scale its time to the corpus."""
-    tools, layout = tools or Tools(), canonicalize_for(corpus, recipe)
-    stages = []
+    tools = tools or Tools()
+    encoders = choose_encoders(corpus, recipe, tools)
+    recipe = with_chosen_encoders(recipe, encoders)
+    layout = canonicalize_for(corpus, recipe)
+    notes = encoders.reasons + list_language_warnings(corpus, recipe, tools)
+    stages, members = [], 0
     samples = {"contexts": np.zeros((1, 1), np.int16), "responses": np.zeros((1, 1), np.int16)}
     for name, encoder, texts in texts_to_embed(layout, recipe):
         seconds, samples[name] = _time_encoder(tools.encoder(encoder), texts)
         stages.append(PlannedStage(f"embed {len(texts):,} {name} with {encoder}", seconds))
+    trial = None
+    if recipe.clusters != "text" and not recipe.trim:
+        trial = try_sample(corpus, layout, recipe, tools)
+        recipe = recipe.model_copy(update={"mode": trial.mode})
+        notes += trial.notes
+    if trial is None or trial.uses_clusters:
+        planned, members = _plan_neighborhoods(corpus, layout, recipe, samples)
+        stages += planned
+    else:
+        stages += [PlannedStage(*stage) for stage in trial.stages]
+    if recipe.trim:
+        seconds = _time_span_relevance(
+            collect_responses(corpus, layout), tools.encoder(recipe.response_encoder)
+        )
+        stages.append(PlannedStage(f"trim {len(corpus):,} responses", seconds))
+    return Plan(
+        count_formats(corpus),
+        len(corpus),
+        len(corpus.rejected),
+        stages,
+        _estimate_memory_mib(layout, members, samples),
+        notes,
+        count_turns(corpus),
+    )
+
+
+def _plan_neighborhoods(
+    corpus: Corpus, layout: CanonicalCorpus, recipe: Recipe, samples: dict[str, Any]
+) -> tuple[list[PlannedStage], int]:
+    """The stages that search and cluster neighborhoods, and the size of a neighborhood."""
+    stages = []
     if recipe.reading.group_by is None:
         count = int(layout.exchange.max()) + 1
         seconds = _time_search(layout, samples["contexts"])
@@ -122,18 +166,7 @@ def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) ->
         if "auto" in (recipe.view, recipe.radius):
             trials = len(RADII) * len(VIEWS) * min(SAMPLE_NEIGHBORHOODS, count)
             stages.append(PlannedStage("choose view and radius", seconds * trials))
-    if recipe.trim:
-        seconds = _time_span_relevance(
-            collect_responses(corpus, layout), tools.encoder(recipe.response_encoder)
-        )
-        stages.append(PlannedStage(f"trim {len(corpus):,} responses", seconds))
-    return Plan(
-        count_formats(corpus),
-        len(corpus),
-        len(corpus.rejected),
-        stages,
-        _estimate_memory_mib(layout, members, samples),
-    )
+    return stages, members
 
 
 def _time_encoder(encoder: Encoder, texts: UniqueTexts) -> tuple[float, Any]:
@@ -162,7 +195,8 @@ def _time_clustering(vectors: Any, size: int, recipe: Recipe) -> float:
     texts = members.reshape(-1) % len(vectors)
     start = time.perf_counter()
     settings = {"neighbors": size, "search": "exact", "view": "whole", "radius": 0.8}
-    resolved = ResolvedRecipe.of(recipe.model_dump() | settings)
+    mode = "resample" if recipe.mode == "auto" else recipe.mode
+    resolved = ResolvedRecipe.of(recipe.model_dump() | settings | {"mode": mode})
     cluster_neighborhoods(members, ComparedResponses(vectors, texts), resolved)
     seconds = (time.perf_counter() - start) / count
     return float(seconds * (size / members.shape[1]) ** 2)

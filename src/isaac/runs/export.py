@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-import numpy as np
 import yaml
 
 from ..corpus.records import dumps
-from ..corpus.source_records import fill_from_json
 from ..curation.curate import Curation
-from ..curation.lineage import first_targets
 from ..errors import RunError
 from ..text import make_printable
+from .export_items import ExportItem, Messages, has_tool_calls, iter_conversations, iter_items
 from .reports.rendering import render_template
 from .run import Run
 
@@ -23,57 +21,6 @@ ExportType = Literal["sft", "messages", "dpo", "kto", "sharegpt", "alpaca"]
 EXPORT_TYPES: tuple[ExportType, ...] = get_args(ExportType)
 
 Json = dict[str, Any]
-Messages = list[dict[str, str]]
-
-
-class ExportItem(NamedTuple):
-    """One target of one exchange: everything that a row of an export is made from.
-
-    ``better`` is whether the response replaces ``original`` and is closer to what the corpus agrees
-    on: it is more typical; or, if the recipe draws by cluster size alone, it is from the largest
-    cluster and the original is not; or it is the original without irrelevant parts. ``group`` is
-    the group of a dialogue turn, empty for other responses.
-    """
-
-    prompt: Messages
-    original: str
-    response: str
-    action: str
-    target: int
-    better: bool
-    group: str = ""
-
-
-def iter_items(curation: Curation, *, filled: bool = True) -> Iterator[ExportItem]:
-    """Yield every target, in order of id and target, except those of dropped rows.
-
-    Conversations with tool calls are left out: no export type can hold calls and results.
-    Placeholders in dialogue responses are filled with their values unless ``filled=False``.
-    """
-    prompts, responses = curation.corpus.column("prompt"), curation.corpus.column("response")
-    final = curation.final_responses(np.arange(len(responses)))
-    values, groups = curation.corpus.column("values"), curation.corpus.column("group")
-    names = ("id", "source_id", "action", "target", "rank", "own_rank")
-    columns = [curation.lineage.column(name).to_pylist() for name in names]
-    # Rows are sorted by id, so an id indexes the trust in its own response.
-    trust = first_targets(curation.lineage).column("trust").to_pylist()
-    weighted = curation.recipe.by_fit or curation.recipe.weighted
-    for row, source, action, target, rank, own_rank in zip(*columns, strict=True):
-        prompt = json.loads(prompts[row])
-        if action != "dropped" and not has_tool_calls(prompt):
-            rises = trust[source] > trust[row] if weighted else rank == 1 < own_rank
-            is_trimmed = source == row  # a row is "replaced" by itself only if parts were removed
-            better = action == "replaced" and (rises or is_trimmed)
-            group = "" if values[row] is None else groups[row]
-            fill_values = values[row] if filled else None
-            original = fill_from_json(responses[row], fill_values)
-            response = fill_from_json(final[source], fill_values)
-            yield ExportItem(prompt, original, response, action, target, better, group)
-
-
-def has_tool_calls(prompt: Messages) -> bool:
-    """Whether a conversation has a tool result, or a turn without text, which must be a call."""
-    return any(message["role"] == "tool" or not message["content"] for message in prompt)
 
 
 def _make_assistant_message(text: str) -> dict[str, str]:
@@ -82,10 +29,6 @@ def _make_assistant_message(text: str) -> dict[str, str]:
 
 def _to_sft(item: ExportItem) -> Iterator[Json]:
     yield {"prompt": item.prompt, "completion": [_make_assistant_message(item.response)]}
-
-
-def _to_messages(item: ExportItem) -> Iterator[Json]:
-    yield {"messages": [*item.prompt, _make_assistant_message(item.response)]}
 
 
 def _to_dpo(item: ExportItem) -> Iterator[Json]:
@@ -112,15 +55,6 @@ def _to_kto(item: ExportItem) -> Iterator[Json]:
             "completion": [_make_assistant_message(item.original)],
             "label": False,
         }
-
-
-SHAREGPT_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
-
-
-def _to_sharegpt(item: ExportItem) -> Iterator[Json]:
-    messages = [*item.prompt, _make_assistant_message(item.response)]
-    turns = [{"from": SHAREGPT_ROLES[m["role"]], "value": m["content"]} for m in messages]
-    yield {"conversations": turns}
 
 
 def _to_alpaca(item: ExportItem) -> Iterator[Json]:
@@ -160,22 +94,80 @@ def _pair_turns(messages: Messages) -> list[list[str]]:
     return [[turns[i][1], turns[i + 1][1]] for i in range(0, len(turns), 2)]
 
 
-ROW_CONVERTERS: dict[ExportType, Callable[[ExportItem], Iterator[Json]]] = {
+ITEM_CONVERTERS: dict[ExportType, Callable[[ExportItem], Iterator[Json]]] = {
     "sft": _to_sft,
-    "messages": _to_messages,
     "dpo": _to_dpo,
     "kto": _to_kto,
-    "sharegpt": _to_sharegpt,
     "alpaca": _to_alpaca,
 }
+"""The types with a row for each turn."""
+
+
+def join_messages(items: list[ExportItem]) -> Messages:
+    """Join the turns of a conversation; assistant messages that are not curated get weight 0."""
+    responses = {len(item.prompt): item.response for item in items}
+    messages: Messages = []
+    for position, message in enumerate(items[-1].prompt):
+        if position in responses:
+            messages.append(_make_assistant_message(responses[position]))
+        elif message["role"] == "assistant":
+            messages.append({**message, "weight": 0})
+        else:
+            messages.append(message)
+    return [*messages, _make_assistant_message(items[-1].response)]
+
+
+SHAREGPT_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
+
+
+def _to_sharegpt(messages: Messages) -> Json:
+    turns = [
+        {"from": SHAREGPT_ROLES[message["role"]], "value": message["content"]}
+        | ({"weight": 0} if "weight" in message else {})
+        for message in messages
+    ]
+    return {"conversations": turns}
+
+
+CONVERSATION_CONVERTERS: dict[ExportType, Callable[[Messages], Json]] = {
+    "messages": lambda messages: {"messages": messages},
+    "sharegpt": _to_sharegpt,
+}
+"""The types with a row for each conversation."""
+
+
+class ExportRow(NamedTuple):
+    """A row of an export, with its numbers of curated turns and of those with weight 0."""
+
+    row: Json
+    curated: int = 1
+    masked: int = 0
+
+
+def iter_export_rows(curation: Curation, kind: ExportType) -> Iterator[ExportRow]:
+    """Yield the rows of an export: one per turn and target, or per conversation and target."""
+    if kind in ITEM_CONVERTERS:
+        for item in iter_items(curation):
+            yield from map(ExportRow, ITEM_CONVERTERS[kind](item))
+        return
+    for items in iter_conversations(curation):
+        messages = join_messages(items)
+        masked = sum("weight" in message for message in messages)
+        yield ExportRow(CONVERSATION_CONVERTERS[kind](messages), len(items), masked)
 
 
 class ExportResult(NamedTuple):
-    """The folder of an export, its number of rows, and of exchanges left out for tool calls."""
+    """The folder of an export, and numbers for its card.
+
+    ``left_out`` counts the exchanges left out for tool calls, ``masked`` the assistant messages
+    with weight 0. ``several`` is whether any row has several curated turns.
+    """
 
     folder: Path
     rows: int
     left_out: int
+    masked: int = 0
+    several: bool = False
 
 
 def export(
@@ -189,18 +181,18 @@ def export(
     """
     run.require_corpus()
     folder = to or run.path / "export" / kind
-    curation, count = run.curation(), 0
+    curation, count, masked, several = run.curation(), 0, 0, False
     left_out = sum(
         has_tool_calls(json.loads(prompt)) for prompt in curation.corpus.column("prompt")
     )
     with run.writing(folder / "train.jsonl") as lines:
-        for item in iter_items(curation):
-            for row in ROW_CONVERTERS[kind](item):
-                lines.write(dumps(row) + "\n")
-                count += 1
+        for row in iter_export_rows(curation, kind):
+            lines.write(dumps(row.row) + "\n")
+            count, masked = count + 1, masked + row.masked
+            several = several or row.curated > 1
         if not count:
             raise RunError(_explain_no_rows(kind, left_out))
-    result = ExportResult(folder, count, left_out)
+    result = ExportResult(folder, count, left_out, masked, several)
     run.write(folder / "README.md", render_card(run, kind, result, licence))
     return result
 
@@ -253,13 +245,14 @@ def _build_llama_factory_tags(role: str, content: str, user: str, assistant: str
 def build_axolotl_config(kind: ExportType) -> Json | None:
     """The settings for Axolotl's configuration; None if it cannot read the type."""
     chat: Json = {"path": "train.jsonl", "ds_type": "json", "type": "chat_template"}
-    last_turn_only: Json = {"roles_to_train": None, "train_on_eos": None}
+    # Axolotl reads weight 0 as "do not train on this message"; a missing weight changes nothing.
+    by_weight: Json = {"message_field_training": "weight"}
     if kind == "messages":
-        return {"datasets": [{**chat, "field_messages": "messages", **last_turn_only}]}
+        return {"datasets": [{**chat, "field_messages": "messages", **by_weight}]}
     if kind == "sharegpt":
         mappings = {"role": "from", "content": "value"}
         fields = {"field_messages": "conversations", "message_property_mappings": mappings}
-        return {"datasets": [{**chat, **fields, **last_turn_only}]}
+        return {"datasets": [{**chat, **fields, **by_weight}]}
     if kind == "alpaca":
         return {"datasets": [{**chat, "type": "alpaca"}]}
     if kind == "dpo":
@@ -279,6 +272,8 @@ def render_card(run: Run, kind: ExportType, result: ExportResult, licence: str) 
         "type": TYPE_DESCRIPTIONS[kind],
         "rows": result.rows,
         "left_out": result.left_out,
+        "masked": result.masked,
+        "several": result.several,
         "license": yaml.safe_dump(licence).splitlines()[0],
         "size": _size_category(result.rows),
         "llama_factory": entry

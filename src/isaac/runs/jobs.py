@@ -76,6 +76,7 @@ def curate_to(
     run = Run.at(path)
     check_is_run_folder(run)
     with run.locked():
+        recipe = _keep_encoders(run, recipe)
         check_same_recipe(run, recipe)
         timed = TimedProgress(tools.progress, {})
         started = time.monotonic()
@@ -119,6 +120,15 @@ def check_same_recipe(run: Run, recipe: Recipe) -> None:
         f"{run.path} contains a run with another recipe ({'; '.join(differences)}); "
         f"choose another folder{hint}"
     )
+
+
+def _keep_encoders(run: Run, recipe: Recipe) -> Recipe:
+    """Keep wordllama in a run whose recipe names it, as all did before "auto" was the default."""
+    if not (run.path / "recipe.yaml").exists():
+        return recipe
+    stored, names = run.recipe().model_dump(), ("context_encoder", "response_encoder")
+    old = [n for n in names if stored[n] == "wordllama" and getattr(recipe, n) == "auto"]
+    return recipe.model_copy(update=dict.fromkeys(old, "wordllama"))
 
 
 def _clear_inputs(run: Run) -> None:
@@ -216,8 +226,8 @@ def redraw_run(
 
     If the method does not apply, the run has a report but no curated corpus, unless ``force``.
 
-    Nothing is embedded or searched again. Raises `RecipeError` for a field that the neighborhoods
-    depend on.
+    Nothing is embedded again, and neighborhoods are searched only if the new mode needs them and
+    the run has none. Raises `RecipeError` for a field that the neighborhoods depend on.
     """
     if not (run.path / "recipe.yaml").exists():
         run.require_finished()
@@ -236,7 +246,8 @@ def redraw_run(
             _copy_run_files(run, target)
         curation = target.prepared(recipe, tools._replace(progress=timed))
         target.remove("manifest.json")
-        target.remove("export", "evaluation")  # made from the old draw
+        # Made from the old draw. Audits stay: they name the texts and the draw they are about.
+        target.remove("export", "evaluation")
         target.write(target.path / "recipe.yaml", recipe.dump())
         write_outputs(target, curation, timed, started, force=force)
     return target

@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +19,20 @@ from ..corpus.corpus import Corpus
 from ..corpus.source_records import SourceRecord
 from ..curation.curate import Curation
 from ..curation.lineage import first_targets
-from ..runtime.atomic_files import file_sha256
+from ..runtime.atomic_files import file_sha256, read_json
 from ..runtime.progress import Tick, TimedProgress
 from ..text import free_name
 from .disk_storage import DiskStorage
+from .dropped_turns import find_removed_turns
 from .reports.rendering import render_html, render_markdown
 from .reports.summary import summarize
-from .run import CORPUS_FILES, OUTPUT_FILES, Run
+from .run import CORPUS_FILES, OUTPUT_FILES, REPORT_FILES, Run
+
+AUDIT_FILE = "audit/result.json"
+"""The results of the audits of a run, and the SHA-256 of the lineage that they are about."""
+
+EVALUATION_SECTION = "evaluation/section.html"
+"""The section about evaluated models in the HTML report of a run."""
 
 
 def write_outputs(
@@ -74,7 +81,7 @@ def _build_manifest(run: Run, curation: Curation) -> dict[str, Any]:
         "numpy": np.__version__,
         "pyarrow": pa.__version__,
         "input": [digest._asdict() for digest in curation.corpus.inputs],
-        "search": curation.neighborhoods.search,
+        "search": None if curation.neighborhoods is None else curation.neighborhoods.search,
         "encoders": {
             name: embedded.encoder
             for name, embedded in (
@@ -106,52 +113,102 @@ def write_lines(run: Run, name: str, lines: Iterator[str]) -> None:
 
 
 def write_report(run: Run, summary: dict[str, Any]) -> None:
-    """Write the report as JSON, Markdown and HTML."""
-    run.write(run.path / "report.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    run.write(run.path / "report.md", render_markdown(summary))
-    run.write(run.path / "report.html", render_html(summary))
+    """Write the report as JSON, Markdown and HTML, with the run's audits and its evaluation."""
+    facts = {name: value for name, value in summary.items() if name != "audits"}
+    if audits := read_audit_results(run):
+        facts["audits"] = audits
+    section = run.path / EVALUATION_SECTION
+    evaluation = section.read_text(encoding="utf-8") if section.exists() else ""
+    run.write(run.path / "report.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    run.write(run.path / "report.md", render_markdown(facts))
+    run.write(run.path / "report.html", render_html(facts, evaluation))
+
+
+def update_report(run: Run) -> None:
+    """Write the report of a finished run again, after an audit or evaluation was added to the run.
+
+    The caller holds the lock of the run.
+    """
+    manifest = run.manifest()
+    write_report(run, run.summary())
+    # The report has changed, so update its checksums; the manifest is written last.
+    for name in REPORT_FILES:
+        manifest["sha256"][name] = file_sha256(run.path / name)
+    run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def read_audit_results(run: Run) -> list[dict[str, Any]]:
+    """Read the results of the audits of the run's current draw; those of an older one are void."""
+    file = run.path / AUDIT_FILE
+    if not file.exists():
+        return []
+    stored = read_json(file)
+    if stored.get("lineage") != file_sha256(run.path / "lineage.parquet"):
+        return []
+    results: list[dict[str, Any]] = stored["results"]
+    return results
+
+
+class AddedColumns(NamedTuple):
+    """The columns that isaac adds to each record.
+
+    ``names`` maps each one to the name under which it is written. ``as_lists`` is whether a column
+    has one entry per curated turn, because a record of the corpus has several.
+    """
+
+    names: dict[str, str]
+    as_lists: bool
+
+    @classmethod
+    def of(cls, curation: Curation) -> AddedColumns:
+        """Choose the columns for a curation, under names that no record of its corpus has."""
+        columns = ["isaac_id", "isaac_action"]
+        columns += ["isaac_target"] * (curation.recipe.targets > 1)
+        columns += ["isaac_rejected"] * (curation.recipe.mode == "pairs")
+        names = dict(zip(columns, free_names(curation.corpus, columns), strict=True))
+        return cls(names, not bool(curation.corpus.record_starts().all()))
+
+    def fill(
+        self, ids: list[int], actions: list[str], target: int, rejected: list[str | None]
+    ) -> dict[str, Any]:
+        """Fill the columns for one record, given the values of its turns."""
+        values: dict[str, Any] = {"isaac_id": ids, "isaac_action": actions}
+        values["isaac_rejected"] = rejected
+        if not self.as_lists:
+            values = {name: next(iter(each), None) for name, each in values.items()}
+        values["isaac_target"] = target
+        return {name: values[column] for column, name in self.names.items()}
 
 
 def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]:
     """Yield the records of the input as JSON with the curated responses, once for each target.
 
-    Each record gets ``isaac_id`` and ``isaac_action``, as lists if all turns are curated, and
-    ``isaac_target`` if the recipe asks for several targets. A record with a dropped turn is left
-    out. With mode "pairs", only records with a replaced turn are written, with their original
-    responses as ``isaac_rejected``.
+    Each record gets ``isaac_id`` and ``isaac_action``, as lists if any record has several curated
+    turns, and ``isaac_target`` if the recipe asks for several targets. A conversation ends before
+    its first dropped turn, as `find_removed_turns` says; a record without any other curated turn is
+    left out. A record in which no turn is trained on stays unchanged. With mode "pairs", only
+    records with a pair are written, with the rejected responses as ``isaac_rejected``.
     """
-    corpus, recipe = curation.corpus, curation.recipe
-    all_turns, pairs = recipe.reading.turns == "all", recipe.mode == "pairs"
-    added = {"isaac_id": True, "isaac_action": True, "isaac_target": recipe.targets > 1}
-    added["isaac_rejected"] = pairs
-    names = dict(zip(added, free_names(corpus, list(added)), strict=True))
+    corpus, pairs = curation.corpus, curation.recipe.mode == "pairs"
+    columns, rejections = AddedColumns.of(curation), Rejections(curation) if pairs else None
+    removed = find_removed_turns(corpus, curation.lineage)
     drawn, reported = curation.drawn(), 0
     for record in corpus.source_records():
         ids = record.ids
         if tick is not None and ids[-1] + 1 - reported >= PROGRESS_EXCHANGES:
             tick(ids[-1] + 1 - reported)
             reported = ids[-1] + 1
-        turn_targets = [next(drawn)[1] for _ in ids]
-        for target in range(max(map(len, turn_targets))):
-            # A turn with fewer targets than others of its record repeats its last one.
-            chosen = [targets[min(target, len(targets) - 1)] for targets in turn_targets]
-            actions = [action for action, _, _ in chosen]
-            if "dropped" in actions or (pairs and "replaced" not in actions):
-                continue
-            new = {
-                i: text
-                for i, (action, text, _) in zip(ids, chosen, strict=True)
-                if action == "replaced"
-            }
-            originals = _original_responses(curation, record) if pairs else [""]
-            values = {
-                "isaac_id": ids if all_turns else ids[0],
-                "isaac_action": actions if all_turns else actions[0],
-                "isaac_target": target,
-                "isaac_rejected": originals if all_turns else originals[0],
-            }
-            extra = {names[name]: value for name, value in values.items() if added[name]}
-            yield record.as_json(new, extra)
+        targets = [next(drawn)[1] for _ in ids]
+        before = [] if pairs else [SourceRecord(text, [], [], []) for text in record.before]
+        after = [] if pairs else [SourceRecord(text, [], [], []) for text in record.after]
+        remaining = int((~removed[ids]).sum())
+        for untrained in before:
+            yield untrained.as_json({}, columns.fill([], [], 0, []))
+        if remaining:
+            shorter = record.cut_after(remaining)
+            yield from _iter_targets(shorter, targets[:remaining], columns, rejections)
+        for untrained in after:
+            yield untrained.as_json({}, columns.fill([], [], 0, []))
     if tick is not None:
         tick(len(corpus) - reported)
 
@@ -159,27 +216,72 @@ def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator
 def iter_untrusted_lines(curation: Curation) -> Iterator[str]:
     """Yield the records with a dropped turn as they were, tagged with what was decided.
 
-    Each record gets ``isaac_id``, ``isaac_action`` and ``isaac_trust``, as lists if all turns are
-    curated.
+    Each record gets ``isaac_id``, ``isaac_action`` and ``isaac_trust``, as lists if any record has
+    several curated turns.
     """
-    all_turns = curation.recipe.reading.turns == "all"
-    names = free_names(curation.corpus, ["isaac_id", "isaac_action", "isaac_trust"])
-    first = first_targets(curation.lineage)
+    corpus, first = curation.corpus, first_targets(curation.lineage)
     actions, trust = (first.column(name).to_pylist() for name in ("action", "trust"))
     if "dropped" not in actions:
         return
-    for record in curation.corpus.source_records():
+    as_lists = not bool(corpus.record_starts().all())
+    names = free_names(corpus, ["isaac_id", "isaac_action", "isaac_trust"])
+    for record in corpus.source_records():
         ids = record.ids
         values = [ids, [actions[i] for i in ids], [round(trust[i], 6) for i in ids]]
         if "dropped" in values[1]:
-            flat = values if all_turns else [value[0] for value in values]
+            flat = values if as_lists else [value[0] for value in values]
             yield record.as_json({}, dict(zip(names, flat, strict=True)))
 
 
-def _original_responses(curation: Curation, record: SourceRecord) -> list[str]:
-    """The responses of a record before the curation, with the values of their placeholders."""
-    texts = curation.original_responses(np.array(record.ids))
-    return list(record.filled(dict(zip(record.ids, texts, strict=True))).values())
+def _iter_targets(
+    record: SourceRecord,
+    turn_targets: list[list[tuple[str, str, int]]],
+    columns: AddedColumns,
+    rejections: Rejections | None,
+) -> Iterator[str]:
+    """Yield a record as JSON with the curated responses, once for each target."""
+    for target in range(max(map(len, turn_targets))):
+        # A turn with fewer targets than others of its record repeats its last one.
+        chosen = [targets[min(target, len(targets) - 1)] for targets in turn_targets]
+        actions = [action for action, _, _ in chosen]
+        rejected = [] if rejections is None else rejections.find(record, target, actions)
+        if rejections is not None and not any(text is not None for text in rejected):
+            continue
+        new = {
+            exchange_id: text
+            for exchange_id, (action, text, _) in zip(record.ids, chosen, strict=True)
+            if action == "replaced"
+        }
+        yield record.as_json(new, columns.fill(record.ids, actions, target, rejected))
+
+
+class Rejections:
+    """The rejected responses of a curation in mode pairs."""
+
+    def __init__(self, curation: Curation) -> None:
+        self.curation = curation
+        self.sources: dict[int, list[int | None]] = {}
+        columns = (curation.lineage.column(name).to_pylist() for name in ("id", "rejected_id"))
+        for number, source in zip(*columns, strict=True):
+            self.sources.setdefault(number, []).append(source)
+
+    def find(self, record: SourceRecord, target: int, actions: list[str]) -> list[str | None]:
+        """The rejected response of each turn, None for a turn without one.
+
+        It is the untrusted response that the turn is paired with, or, if responses are compared as
+        text, the one that was replaced.
+        """
+        texts: list[str | None] = []
+        filled = record.filled(self._originals(record.ids))
+        for number, action, original in zip(record.ids, actions, filled.values(), strict=True):
+            sources = self.sources[number]
+            source = sources[min(target, len(sources) - 1)]
+            paired = None if source is None else self._originals([source])[source]
+            texts.append(original if action == "replaced" else paired)
+        return texts
+
+    def _originals(self, ids: list[int]) -> dict[int, str]:
+        return dict(zip(ids, self.curation.original_responses(np.array(ids)), strict=True))
 
 
 PROGRESS_EXCHANGES = 1000

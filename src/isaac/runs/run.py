@@ -13,13 +13,14 @@ from typing import IO, Any
 
 import pyarrow.parquet as pq
 
-from ..corpus.corpus import CORPUS_SCHEMA, Corpus
+from ..corpus.corpus import CORPUS_SCHEMA, OPTIONAL_COLUMNS, Corpus
 from ..corpus.files import InputDigest
 from ..corpus.parquet_table import ParquetTable
 from ..corpus.rejected import RejectedFile
 from ..curation.curate import Curation, prepare
 from ..curation.lineage import LINEAGE_SCHEMA
 from ..curation.resources import Tools
+from ..curation.storage import CLUSTER_KEYS
 from ..errors import RunError
 from ..recipe import Recipe
 from ..runtime.atomic_files import (
@@ -32,9 +33,11 @@ from ..runtime.atomic_files import (
 from ..runtime.remote import Mirror, is_url
 from .disk_storage import DiskStorage
 
+REPORT_FILES = ("report.json", "report.md", "report.html")
+"""The report of a finished run."""
 CORPUS_FILES = ("curated.jsonl", "untrusted.jsonl")
 """The curated corpus and the rows that it leaves out; not written if the method does not apply."""
-OUTPUT_FILES = ("lineage.parquet", *CORPUS_FILES, "report.json", "report.md", "report.html")
+OUTPUT_FILES = ("lineage.parquet", *CORPUS_FILES, *REPORT_FILES)
 """Files of a finished run, besides its manifest."""
 INPUT_FILES = ("input.json", "corpus.parquet", "rejected.jsonl")
 """Files that reading the input writes."""
@@ -98,7 +101,7 @@ class Run:
     def corpus(self) -> Corpus:
         """Open the corpus that was read from the input; its exchanges stay on disk."""
         with damaged_as_run_error(self.path / "corpus.parquet") as file:
-            table = ParquetTable(file, CORPUS_SCHEMA, ("values",))
+            table = ParquetTable(file, CORPUS_SCHEMA, OPTIONAL_COLUMNS)
         inputs = [InputDigest(**digest) for digest in read_json(self.path / "input.json")["files"]]
         return Corpus(table, RejectedFile(self.path / "rejected.jsonl"), inputs)
 
@@ -111,8 +114,13 @@ class Run:
         return replace(curation, stored_lineage=lineage)
 
     def prepared(self, recipe: Recipe, tools: Tools | None = None) -> Curation:
-        """Prepare a curation with a recipe from the stored neighborhoods; none is computed."""
-        store = DiskStorage(self.folder, finished=True)
+        """Prepare a curation with a recipe from stored results; no text is embedded.
+
+        Neighborhoods are computed only if the run has none and the recipe needs them.
+        """
+        has_clusters = any((self.path / "shards").glob("*"))
+        may_add = () if has_clusters else CLUSTER_KEYS
+        store = DiskStorage(self.folder, finished=True, may_add=may_add)
         return prepare(self.corpus(), recipe, (tools or Tools())._replace(store=store))
 
     def require_finished(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from ..errors import RunError
-from ..runs.export import ROW_CONVERTERS, iter_items
+from ..runs.export import iter_export_rows
 from ..runs.run import Run
 from ..runtime.atomic_files import atomic_write
 from ..text import replace_surrogates
@@ -42,8 +42,8 @@ def iter_training_rows(run: Run, kind: Literal["sft", "dpo", "kto"]) -> Iterator
     Raises `RunError` if the run has no curated corpus.
     """
     run.require_corpus()
-    for item in iter_items(run.curation()):
-        yield from ROW_CONVERTERS[kind](item)
+    for row in iter_export_rows(run.curation(), kind):
+        yield row.row
 
 
 def build_dataset(rows: Iterable[Json], schema: str, file: Path) -> Any:

@@ -29,7 +29,7 @@ from ..models.chat.rephraser import (
     load_rephraser,
     supports_system_role,
 )
-from ..runs.export import iter_items
+from ..runs.export_items import iter_items
 from ..runs.run import Run
 from ..runtime.atomic_files import atomic_write
 from ..runtime.progress import Progress

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isaac import CorpusError, Recipe, RecipeError, Run, read_corpus
-from isaac.corpus.corpus import CORPUS_SCHEMA, Corpus
+from isaac.corpus.corpus import CORPUS_SCHEMA, OPTIONAL_COLUMNS, Corpus
 from isaac.corpus.dialogue.delexicalization import PLACEHOLDER, delexicalize, template_slots
 from isaac.corpus.dialogue.readers import READERS
 from isaac.corpus.dialogue.schema import DialogueTurn
@@ -30,6 +30,7 @@ from isaac.corpus.formats import (
 )
 from isaac.corpus.formats.task_oriented import fill_placeholders
 from isaac.corpus.parquet_table import ParquetTable
+from isaac.corpus.turn_counts import TurnCounts, count_turns
 from isaac.runs.export import EXPORT_TYPES
 from tests.conftest import RunIsaac, write_lines
 
@@ -288,7 +289,8 @@ def test_exported_texts_are_lexicalized(isaac: RunIsaac, bookings: Path, tmp_pat
         assert len(rows) > 10
         assert not PLACEHOLDER.search(json.dumps(rows))
         if kind == "messages":
-            assert {row["messages"][-1]["content"] for row in rows} == said
+            turns = [message for row in rows for message in row["messages"]]
+            assert {turn["content"] for turn in turns if turn["role"] == "assistant"} == said
 
 
 def test_a_run_is_planned_reported_explained_and_redrawn(
@@ -359,7 +361,7 @@ def test_a_draw_from_outside_an_act_is_refused(
 
 
 def test_messages_with_acts_can_be_read_as_plain_messages(bookings: Path) -> None:
-    corpus = read_corpus(bookings, format="messages")
+    corpus = read_corpus(bookings, format="messages", turns="last")
     assert corpus[0].response == BOOKINGS[0]["messages"][-1]["content"]
     with pytest.raises(RecipeError, match=r"see Recipe\.dialogue"):
         read_corpus(bookings, format="dialogue")
@@ -488,15 +490,16 @@ def test_standard_input_needs_a_database(isaac: RunIsaac, tmp_path: Path) -> Non
     assert "give the input as a file, or give a database" in done.err
 
 
-def test_a_stored_corpus_without_the_values_column_is_read(tmp_path: Path) -> None:
+def test_a_stored_corpus_without_the_optional_columns_is_read(tmp_path: Path) -> None:
     corpus = read_corpus(
         write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "response": f"b{i}"} for i in range(9)])
     )
-    old_table = pa.concat_tables(corpus.parts(CORPUS_SCHEMA.names[:-1]))
+    old_table = pa.concat_tables(corpus.parts(CORPUS_SCHEMA.names[: -len(OPTIONAL_COLUMNS)]))
     pq.write_table(old_table, tmp_path / "old.parquet")
     with pytest.raises(pa.ArrowInvalid):
         ParquetTable(tmp_path / "old.parquet", CORPUS_SCHEMA)
-    old = Corpus(ParquetTable(tmp_path / "old.parquet", CORPUS_SCHEMA, ("values",)))
+    old = Corpus(ParquetTable(tmp_path / "old.parquet", CORPUS_SCHEMA, OPTIONAL_COLUMNS))
+    assert count_turns(old) == TurnCounts()
     assert old.column("values") == [None] * 9
     assert old.take(np.array([5, 2]), ["values", "id"]).to_pylist() == [
         {"values": None, "id": 5},

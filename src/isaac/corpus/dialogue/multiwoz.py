@@ -84,6 +84,15 @@ class MultiWOZReader:
         log[index] = {**turn, "text": text}
         return {**record, "log": log}
 
+    def cut(self, record: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Copy the record with the log and the separate acts up to one turn."""
+        changed = {**record, "log": list(record["log"])[: index + 1]}
+        if isinstance(record.get(ACTS_COLUMN), Mapping):
+            acts = record[ACTS_COLUMN].items()
+            # system turn 1 is the turn with index 1 of the log, system turn 2 that with index 3
+            changed[ACTS_COLUMN] = {key: each for key, each in acts if 2 * int(key) - 1 <= index}
+        return changed
+
 
 def _read_separate_acts(
     record: Mapping[str, Any], dialogue_id: str, turn_count: int

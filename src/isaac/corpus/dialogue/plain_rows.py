@@ -44,6 +44,9 @@ stays in the record but is not a turn, like a tool's message.
 NON_SPEAKER_ROLES = ("system", "developer", "tool", "function")
 """Roles whose messages are not turns; see `ROLE_ALIASES` for the exception."""
 
+ANNOTATION_COLUMNS = ("act", "intent", "slots")
+"""The columns with what a turn does."""
+
 CONTEXT_COLUMNS = ("history", "context")
 """The columns with what precedes a response, in order."""
 
@@ -56,7 +59,7 @@ class PlainRowsReader:
 
     def fits(self, record: Mapping[str, Any]) -> bool:
         """Whether the record has a response or messages with acts or slots."""
-        annotations = {"act", "intent", "slots"}
+        annotations = set(ANNOTATION_COLUMNS)
         if "response" in record and any(column in record for column in CONTEXT_COLUMNS):
             return bool(annotations & set(record))
         value = record.get("messages")
@@ -94,6 +97,27 @@ class PlainRowsReader:
         old = entries[index]
         entries[index] = {**old, "content": text} if isinstance(old, Mapping) else text
         return {**record, column: entries}
+
+    def cut(self, record: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Copy the record with a dialogue that ends after one assistant turn.
+
+        In a row of one turn, an earlier turn becomes the response, with its own annotations.
+        """
+        if "messages" in record:
+            return {**record, "messages": list(record["messages"])[: index + 1]}
+        if index == _count_entries(record):
+            return dict(record)
+        changed = {key: value for key, value in record.items() if key not in ANNOTATION_COLUMNS}
+        for column in CONTEXT_COLUMNS:
+            entries, place = record.get(column), index - _count_entries(record, before=column)
+            if place < 0 and column in record:
+                changed[column] = None
+            elif isinstance(entries, list) and 0 <= place < len(entries):
+                last = entries[place]
+                message = last if isinstance(last, Mapping) else {"content": last}
+                changed |= {name: message[name] for name in ANNOTATION_COLUMNS if name in message}
+                changed |= {column: entries[:place], "response": message["content"]}
+        return changed
 
 
 def _read_history(record: Mapping[str, Any]) -> list[DialogueTurn]:

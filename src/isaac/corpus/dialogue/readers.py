@@ -39,6 +39,10 @@ class DialogueReader(Protocol):
         """
         ...
 
+    def cut(self, record: Mapping[str, Any], index: int, /) -> dict[str, Any]:
+        """Copy the record with a dialogue that ends after the system turn at ``index``."""
+        ...
+
 
 READERS: Mapping[str, DialogueReader] = MappingProxyType(
     {

@@ -201,6 +201,10 @@ class SchemaGuidedReader:
         turns[index] = changed
         return {**_update_span_info(record, str(turn.get("turn_id", index)), move), "turns": turns}
 
+    def cut(self, record: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Copy the record with the turns up to one of them."""
+        return {**record, "turns": list(record["turns"])[: index + 1]}
+
 
 def iter_frames(turn: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield each frame of a turn with the name of its service."""

@@ -32,3 +32,7 @@ class AlpacaFormat:
     def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
         """Copy the record with its output replaced."""
         return {**record, "output": response}
+
+    def cut(self, record: Mapping[str, Any], _index: int, /) -> dict[str, Any]:
+        """Copy the record, whose conversation already ends after its only response."""
+        return dict(record)

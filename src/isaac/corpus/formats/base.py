@@ -44,7 +44,8 @@ class CorpusTurn:
     ``index`` is the position of the response in its record, and only the format interprets it.
     ``group`` is set by task-oriented formats: a turn draws responses only from its own group.
     ``values`` maps each placeholder of the response to its values in order of appearance; None if
-    the response is the original text.
+    the response is the original text. ``trained`` is false if the record says that trainers do not
+    train on the response, as with ``weight: 0``.
     """
 
     index: int
@@ -52,6 +53,7 @@ class CorpusTurn:
     response: str
     group: str = ""
     values: Mapping[str, Sequence[str]] | None = None
+    trained: bool = True
 
 
 class RowError(ValueError):
@@ -71,11 +73,18 @@ class Format(Protocol):
         ...
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Find every response that can be curated; raise `RowError` if there is none."""
+        """Find every response, also those that are not trained on.
+
+        Raises `RowError` if there is none.
+        """
         ...
 
     def replace(self, record: Mapping[str, Any], index: int, response: str, /) -> dict[str, Any]:
         """Copy the record with one response replaced and nothing else changed."""
+        ...
+
+    def cut(self, record: Mapping[str, Any], index: int, /) -> dict[str, Any]:
+        """Copy the record with a conversation that ends after the response at ``index``."""
         ...
 
 
@@ -139,12 +148,16 @@ def _list_roles(messages: list[Message]) -> str:
     return ", ".join(message.role for message in messages[:6]) or "none"
 
 
-def find_assistant_turns(turns: list[tuple[int, Message]], editable: set[int]) -> list[CorpusTurn]:
+def find_assistant_turns(
+    turns: list[tuple[int, Message]],
+    editable: set[int],
+    untrained: frozenset[int] = frozenset(),
+) -> list[CorpusTurn]:
     """Find the editable assistant messages that have a user or tool message before them.
 
     ``turns`` has (index in the record, message) in order; ``editable`` has the indices whose text
-    may be replaced. Raises `RowError` for more than `MAX_TURNS` turns, or if there is no such
-    message.
+    may be replaced, ``untrained`` those that are not trained on. Raises `RowError` for more than
+    `MAX_TURNS` turns, or if there is no such message.
     """
     if len(turns) > MAX_TURNS:
         raise RowError(f"the conversation has {len(turns):,} turns; the limit is {MAX_TURNS:,}")
@@ -153,7 +166,8 @@ def find_assistant_turns(turns: list[tuple[int, Message]], editable: set[int]) -
     for index, message in turns:
         has_context = any(m.role in ("user", "tool") and not is_blank(m.content) for m in before)
         if message.role == "assistant" and index in editable and has_context:
-            responses.append(CorpusTurn(index, tuple(before), message.content))
+            is_trained = index not in untrained
+            responses.append(CorpusTurn(index, tuple(before), message.content, trained=is_trained))
         before.append(message)
     if not responses:
         raise RowError(

@@ -29,3 +29,7 @@ class ContextResponseFormat:
     def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
         """Copy the record with its response replaced."""
         return {**record, self.response: response}
+
+    def cut(self, record: Mapping[str, Any], _index: int, /) -> dict[str, Any]:
+        """Copy the record, whose conversation already ends after its only response."""
+        return dict(record)

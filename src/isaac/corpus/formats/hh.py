@@ -3,7 +3,7 @@ r"""HH-style strings: ``\n\nHuman: ...\n\nAssistant: ...`` in one column."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +59,31 @@ class HHFormat:
         """Copy the record with one turn's text replaced and the markup unchanged.
 
         If the response itself contains a blank line and a speaker's name, as one from another
-        format may, the blank line is removed, so that the response does not split into turns.
+        format may, the blank line is removed, so that the response does not split into turns. An
+        earlier turn that is also in ``rejected`` is replaced there too: it is part of the prompt.
         """
         response = SPEAKER.sub(lambda mark: mark[0].replace("\n\n", "\n"), response)
-        text = record[self.column]
-        _, start, end = split_turns(text)[index]
-        return {**record, self.column: text[:start] + response + text[end:]}
+        _, start, end = split_turns(record[self.column])[index]
+        changed = {
+            column: text[:start] + response + text[end:]
+            for column, text in self._texts_with_turn(record, index)
+        }
+        return {**record, **changed}
+
+    def cut(self, record: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Copy the record with its text ending after one turn, also in ``rejected``."""
+        end = split_turns(record[self.column])[index][2]
+        return {
+            **record,
+            **{column: text[:end] for column, text in self._texts_with_turn(record, index)},
+        }
+
+    def _texts_with_turn(self, record: Mapping[str, Any], index: int) -> Iterator[tuple[str, str]]:
+        """Yield the columns with a turn: this one, and ``rejected`` for a turn of the prompt."""
+        text, other = record[self.column], record.get("rejected")
+        yield self.column, text
+        spans = split_turns(text)
+        if index < len(spans) - 1 and isinstance(other, str) and self.column != "rejected":
+            next_turn = spans[index + 1][1]
+            if other[:next_turn] == text[:next_turn]:
+                yield "rejected", other

@@ -16,6 +16,7 @@ from .base import (
     require_turn_list,
     validate_text,
 )
+from .training_marks import find_untrained, without_training_details
 
 MESSAGE_ROLES = {
     "system": "system",
@@ -42,7 +43,7 @@ def read_content(message: Mapping[str, Any], name: str) -> str:
 
 def replace_content(message: Mapping[str, Any], response: str) -> dict[str, Any]:
     """Copy the message with new text, plain or in one part like the original."""
-    content = message["content"]
+    content, message = message["content"], without_training_details(message)
     if isinstance(content, list):
         return {**message, "content": [{**content[0], "text": response}]}
     return {**message, "content": response}
@@ -91,10 +92,15 @@ class MessagesFormat:
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Find every assistant message without tool calls after a user or tool message."""
         messages = require_turn_list(record, self.column, "messages")
-        return find_assistant_turns(*read_messages(messages, self.column))
+        turns, editable = read_messages(messages, self.column)
+        return find_assistant_turns(turns, editable, find_untrained(messages))
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
         """Copy the record with the text of one assistant message replaced."""
         messages = list(record[self.column])
         messages[index] = replace_content(messages[index], response)
         return {**record, self.column: messages}
+
+    def cut(self, record: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Copy the record with its list of messages ending at ``index``."""
+        return {**record, self.column: list(record[self.column])[: index + 1]}

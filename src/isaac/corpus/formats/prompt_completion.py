@@ -8,6 +8,7 @@ from typing import Any
 
 from .base import CorpusTurn, Message, RowError, find_assistant_turns, require_text
 from .messages import read_messages, replace_content
+from .training_marks import find_untrained
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class PromptCompletionFormat:
         before, _ = read_messages(prompt, "prompt")
         ((_, response),), editable = read_messages(completion, "completion")
         last = len(before)
-        return find_assistant_turns([*before, (last, response)], {last} if editable else set())
+        untrained = frozenset({last} if find_untrained(completion) else ())
+        turns = [*before, (last, response)]
+        return find_assistant_turns(turns, {last} if editable else set(), untrained)
 
     def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
         """Copy the record with its completion replaced: text or one message, like the original."""
@@ -41,3 +44,7 @@ class PromptCompletionFormat:
         if isinstance(completion, list):
             return {**record, "completion": [replace_content(completion[0], response)]}
         return {**record, "completion": response}
+
+    def cut(self, record: Mapping[str, Any], _index: int, /) -> dict[str, Any]:
+        """Copy the record, whose conversation already ends after its only response."""
+        return dict(record)

@@ -16,6 +16,7 @@ from .base import (
     require_turn_list,
     validate_text,
 )
+from .training_marks import find_untrained, without_training_details
 
 SENDER_ROLES = {
     "system": "system",
@@ -61,13 +62,18 @@ class ShareGPTFormat:
             messages.append((index, Message(SENDER_ROLES[sender], text)))
             if sender != "function_call":
                 editable.add(index)
-        return find_assistant_turns(self._prepend_system(record, messages), editable)
+        untrained = find_untrained(record[self.column])
+        return find_assistant_turns(self._prepend_system(record, messages), editable, untrained)
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
         """Copy the record with the text of one turn replaced."""
         turns = list(record[self.column])
-        turns[index] = {**turns[index], "value": response}
+        turns[index] = {**without_training_details(turns[index]), "value": response}
         return {**record, self.column: turns}
+
+    def cut(self, record: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Copy the record with its list of turns ending at ``index``."""
+        return {**record, self.column: list(record[self.column])[: index + 1]}
 
     @staticmethod
     def _prepend_system(

@@ -22,6 +22,7 @@ from ..dialogue.validation import ReadingError
 from ..dialogue.value_lexicon import Lexicon
 from .base import SURROGATE, CorpusTurn, Message, RowError, find_assistant_turns
 from .messages import MESSAGE_ROLES
+from .training_marks import find_untrained
 
 GROUP_BY_ACT = "act"
 """The value of ``group_by`` that groups turns by their acts and the slots in their text."""
@@ -57,9 +58,11 @@ class TaskOrientedFormat:
         # the turns of the dialogue, and the messages between them, such as tool calls
         messages = dict(_read_plain_messages(record))
         messages |= {turn.index: Message(turn.role, turn.text) for turn in turns}
+        plain = record.get("messages")
+        untrained = find_untrained(plain if isinstance(plain, list) else [])
         return [
             self._delexicalize_turn(turn, by_index[turn.index])
-            for turn in find_assistant_turns(sorted(messages.items()), editable)
+            for turn in find_assistant_turns(sorted(messages.items()), editable, untrained)
         ]
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
@@ -68,6 +71,10 @@ class TaskOrientedFormat:
             return READERS[self.name].replaced(record, index, response)
         except ReadingError as error:
             raise RowError(str(error)) from None
+
+    def cut(self, record: Mapping[str, Any], index: int) -> dict[str, Any]:
+        """Copy the record with a dialogue that ends after one system turn."""
+        return READERS[self.name].cut(record, index)
 
     def read(self, record: Mapping[str, Any]) -> Dialogue:
         """Parse the record's dialogue; raise `RowError` if it is not valid."""

@@ -7,6 +7,7 @@ its own; in task-oriented dialogue, all rows with the same key.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,37 +42,57 @@ def find_neighbors(
     further dimension: a block of queries, a tile of vectors, their products, and the keys of
     `TopK`. The vectors can be memory-mapped.
     """
+    return find_nearest(queries, vectors, k, selves).indices
+
+
+class Nearest(NamedTuple):
+    """The nearest vectors of each query, nearest first.
+
+    ``indices`` (m, k) of the vectors, and ``steps`` (m, k), their similarities in steps of 2^-22;
+    a vector that is the query itself has more steps than any similarity.
+    """
+
+    indices: Ints
+    steps: Ints
+
+
+def find_nearest(
+    queries: GridVectors, vectors: GridVectors, k: int, selves: Ints | None = None
+) -> Nearest:
+    """Find the k nearest vectors of each query with their similarities; see `find_neighbors`."""
     k = min(k, len(vectors))
-    neighbors = np.empty((len(queries), k), np.int64)
-    for block in split_queries(len(neighbors) if k else 0, k):
+    found = Nearest(*np.empty((2, len(queries), k), np.int64))
+    for block in split_queries(len(queries) if k else 0, k):
         query_floats = queries[block].astype(np.float32)
         nearest = TopK(len(query_floats), k, None if selves is None else selves[block])
         rows = np.arange(len(query_floats))
         for tile in split_range(len(vectors), BLOCK_PRODUCTS // len(query_floats)):
             steps = compute_products(query_floats, vectors[tile])
             nearest.update(rows, steps, np.arange(tile.start, tile.stop))
-        neighbors[block] = nearest.result()
-    return neighbors
+        found.indices[block] = nearest.result()
+        found.steps[block] = nearest.steps()
+    return found
 
 
 QUERIES_PER_ITEM = 2048
 """Queries that one worker searches at a time; does not affect results."""
 
 
-def find_neighbors_in_parallel(
+def find_nearest_in_parallel(
     queries: GridVectors, vectors: GridVectors, k: int, engine: Engine
-) -> Ints:
-    """Find the k nearest vectors of each query, like `find_neighbors`, on the threads of an engine.
-
-    The result has shape (m, min(k, n)).
-    """
+) -> Nearest:
+    """Find the k nearest vectors of each query like `find_nearest`, on the threads of an engine."""
     parts = (queries[block] for block in split_range(len(queries), QUERIES_PER_ITEM))
-    found = list(engine.map(_find_neighbors_of_block, parts, (vectors, k)))
-    return np.concatenate([np.empty((0, min(k, len(vectors))), np.int64), *found])
+    found = list(engine.map(_find_nearest_of_block, parts, (vectors, k)))
+    nothing = np.empty((0, min(k, len(vectors))), np.int64)
+    return Nearest(
+        np.concatenate([nothing, *(part.indices for part in found)]),
+        np.concatenate([nothing, *(part.steps for part in found)]),
+    )
 
 
-def _find_neighbors_of_block(shared: tuple[GridVectors, int], queries: GridVectors) -> Ints:
-    return find_neighbors(queries, *shared)
+def _find_nearest_of_block(shared: tuple[GridVectors, int], queries: GridVectors) -> Nearest:
+    return find_nearest(queries, *shared)
 
 
 def compute_products(queries: Floats, vectors: GridVectors, indices: Ints | None = None) -> Floats:
@@ -203,6 +224,10 @@ class TopK:
         """The indices (m, k) of the k nearest vectors of each query, nearest first."""
         self._merge(np.arange(len(self.keys)))
         return MAX_INDEX - (self.keys[:, self.k - 1 :: -1][:, : self.k] & MAX_INDEX)
+
+    def steps(self) -> Ints:
+        """The similarities (m, k) of the vectors of `result`, which you call first, in steps."""
+        return np.asarray(self.keys[:, self.k - 1 :: -1][:, : self.k] >> INDEX_BITS)
 
 
 def _encode_keys(steps: Floats, indices: Ints) -> Ints:

@@ -102,7 +102,11 @@ class SampledRow(NamedTuple):
 
 @dataclass(frozen=True)
 class AuditSample:
-    """The rows to label; every row of the corpus is in one of the ``strata``."""
+    """The rows to label; every row of the corpus is in one of the ``strata``.
+
+    The sampled rows are in the order in which they entered the sample: the first of them are the
+    sample for a smaller number of labels.
+    """
 
     strata: tuple[Stratum, ...]
     sampled_rows: tuple[SampledRow, ...]
@@ -116,17 +120,21 @@ class AuditSample:
                 items[row.after] = None
         return list(items)
 
+    def first(self, count: int) -> AuditSample:
+        """The sample of only the first ``count`` rows."""
+        return AuditSample(self.strata, self.sampled_rows[:count])
+
 
 def draw_sample(lineage: pa.Table, labels: int, seed: int) -> AuditSample:
     """Draw a sample of rows, stratified by own rank and action, that needs at most ``labels``.
 
     A replaced row needs two labels, before and after; any other row needs one. Within a stratum
     every row is equally likely, by a hash of seed and id: the order of the lineage does not matter,
-    and a larger sample contains the smaller one. A stratum of N rows that need c labels each gets a
-    sample proportional to N^(3/4) / sqrt(c). This is close to optimal for the change (sqrt(c):
-    Cochran, Sampling Techniques, 1977, 5.5), but takes more of the small strata of the first ranks
-    than their share, for the trend (a power allocation: Bankier, The American Statistician 42,
-    1988). Raises `AuditError` for fewer than two labels.
+    and a larger sample begins with the smaller one. A stratum of N rows that need c labels each
+    gets a sample proportional to N^(3/4) / sqrt(c). This is close to optimal for the change
+    (sqrt(c): Cochran, Sampling Techniques, 1977, 5.5), but takes more of the small strata of the
+    first ranks than their share, for the trend (a power allocation: Bankier, The American
+    Statistician 42, 1988). Raises `AuditError` for fewer than two labels.
     """
     if labels < 2:
         raise AuditError(f"expected at least 2 labels, enough for one replaced row; got {labels}")
@@ -147,13 +155,13 @@ def draw_sample(lineage: pa.Table, labels: int, seed: int) -> AuditSample:
     )
     # Rows by stratum, within it in random order: the sample is the first rows of each.
     order = np.lexsort((ids, uniforms(seed, ids.astype(np.uint64), SEED_STREAM), stratum))
-    firsts = np.cumsum(counts) - counts
-    sampled = [
-        SampledRow(int(ids[row]), source if source >= 0 else None, number, bool(trimmed[row]))
-        for number, size in enumerate(_allocate_labels(strata, labels))
-        for row in order[firsts[number] : firsts[number] + size]
-        for source in [int(sources[row])]
-    ]
+    next_row = np.cumsum(counts) - counts
+    sampled = []
+    for number in _allocate_labels(strata, labels):
+        row = order[next_row[number]]
+        next_row[number] += 1
+        source = int(sources[row]) if sources[row] >= 0 else None
+        sampled.append(SampledRow(int(ids[row]), source, number, bool(trimmed[row])))
     return AuditSample(strata, tuple(sampled))
 
 
@@ -170,7 +178,7 @@ def _make_stratum(action: int, rank: int, rows: int) -> Stratum:
 
 
 def _allocate_labels(strata: Sequence[Stratum], labels: int) -> list[int]:
-    """Decide how many rows to sample from each stratum: two if the labels suffice, then by weight.
+    """Decide which stratum each sampled row is from: two rows of each first, then by weight.
 
     Rows are assigned one by one to the stratum with the highest priority, until the next row needs
     more labels than are left. Whole numbers then come as close to the proportions as possible
@@ -188,12 +196,14 @@ def _allocate_labels(strata: Sequence[Stratum], labels: int) -> list[int]:
     # The first two rows of every stratum have infinite priority; ties go to the larger weight.
     queue = [(-math.inf, -weight, number) for number, weight in enumerate(weights)]
     heapify(queue)
+    assigned = []
     while queue and costs[queue[0][2]] <= labels:
         number = heappop(queue)[2]
         labels -= costs[number]
+        assigned.append(number)
         sizes[number] += 1
         size = sizes[number]
         if size < strata[number].rows:
             priority = weights[number] / math.sqrt(size * (size - 1)) if size > 1 else math.inf
             heappush(queue, (-priority, -weights[number], number))
-    return sizes
+    return assigned

@@ -1,38 +1,49 @@
-"""Compare runs of one corpus: how safe, relevant and varied each recipe made the responses."""
+"""Compare runs of one corpus: what each wrote, and how relevant, varied and safe it is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 from markupsafe import Markup
 
 from ...curation.curate import Curation
 from ...curation.lineage import first_targets
-from ...curation.vectors import as_floats
 from ...errors import RunError
-from ...runtime.arrays import Ints
 from ..audit.labels import read_column_labels
 from ..run import Run
 from .diagnosis import diagnose
+from .relevance import RelevanceSummary, load_judge, measure_relevance
 from .svg import BAR_COLOR, MARK_COLOR, Scale, percent, svg_chart, svg_element, svg_line, svg_text
+from .written import WrittenRows, find_written_rows, summarize_written
 
 
 class RunComparison(NamedTuple):
     """One run in a comparison; shares from 0 to 1, None where a value is unknown.
 
-    ``changed`` is the share of rows that were replaced or dropped. ``relevance`` is the mean cosine
-    of context and response after the curation, divided by the one before, with the run's own
-    vectors. ``distinct`` is the share of distinct texts among the remaining responses. The unsafe
-    shares need labels; a response has the label of the row that it came from.
+    ``written`` is the share of rows that were written, ``changed`` that of the rows that were
+    dropped or got another response. ``texts_before`` and ``texts`` count distinct responses, and
+    ``distinct`` is their share of the rows written. ``pairs_before`` and ``pairs`` are distinct-2
+    of equally many rows. ``relevance`` is the mean cosine of context and response after the
+    curation, divided by the one before; ``answers_before`` and ``answers`` are the shares of rows
+    whose response ranks above 95 of 100 random responses to its context. ``measured_by`` names the
+    vectors behind both. The unsafe shares need labels; a response has the label of the row that it
+    came from, whatever context it answers now.
     """
 
     name: str
     verdict: str
+    written: float
     changed: float
-    relevance: float | None
+    texts_before: int
+    texts: int
     distinct: float
+    pairs_before: float | None
+    pairs: float | None
+    measured_by: str
+    relevance: float | None
+    answers_before: float | None
+    answers: float | None
     unsafe_before: float | None = None
     unsafe_after: float | None = None
 
@@ -61,36 +72,63 @@ def compare_runs(runs: Sequence[Run], column: str | None, unsafe: str) -> Compar
     curations = [run.curation() for run in runs]
     check_same_corpus(curations)
     labels = read_column_labels(curations[0], column, unsafe) if column is not None else None
-    rows = [
-        compare_run(run.path.name, curation, labels)
-        for run, curation in zip(runs, curations, strict=True)
-    ]
+    rows = compare_curations([run.path.name for run in runs], curations, labels)
     first = curations[0].recipe
     return ComparedRuns(rows, [first.differences(other.recipe) for other in curations[1:]])
 
 
-def compare_run(
-    name: str, curation: Curation, unsafe: Sequence[bool | None] | None
-) -> RunComparison:
-    """Summarize one run for the comparison.
+def compare_curations(
+    names: Sequence[str], curations: Sequence[Curation], unsafe: Sequence[bool | None] | None
+) -> list[RunComparison]:
+    """Summarize each run for the comparison.
 
     ``unsafe`` (n,) is whether each exchange of the corpus is unsafe, None for an unlabeled one.
     """
-    first = first_targets(curation.lineage)
-    remaining = first.filter(np.asarray(first.column("action").to_pylist(), object) != "dropped")
-    rows = np.asarray(remaining.column("id").to_numpy(), np.int64)
-    sources = np.asarray(remaining.column("source_id").to_numpy(), np.int64)
-    changed = 1 - float((rows == sources).sum()) / len(first)
+    firsts = [first_targets(curation.lineage) for curation in curations]
+    written = list(map(find_written_rows, curations, firsts))
+    used = {
+        name
+        for curation in curations
+        for name in (curation.recipe.context_encoder, curation.recipe.response_encoder)
+    }
+    judge = load_judge(used)
+    relevance = measure_relevance(curations, written, judge)
+    return [
+        compare_run(name, judge.name, curation, rows, found, unsafe=unsafe)
+        for name, curation, rows, found in zip(names, curations, written, relevance, strict=True)
+    ]
+
+
+def compare_run(
+    name: str,
+    measured_by: str,
+    curation: Curation,
+    rows: WrittenRows,
+    relevance: RelevanceSummary,
+    *,
+    unsafe: Sequence[bool | None] | None,
+) -> RunComparison:
+    """Summarize one run for the comparison."""
+    summary = summarize_written(curation, rows)
+    count = len(curation.layout.ids)
     before = after = None
     if unsafe is not None:
-        before = _compute_unsafe_share([unsafe[row] for row in range(len(first))])
-        after = _compute_unsafe_share([unsafe[source] for source in sources.tolist()])
+        before = _compute_unsafe_share(unsafe)
+        after = _compute_unsafe_share([unsafe[source] for source in rows.sources.tolist()])
     return RunComparison(
         name,
         diagnose(curation).verdict,
-        changed,
-        _compute_relevance_kept(curation, rows, sources),
-        len(np.unique(curation.response_by_id[sources])) / max(len(sources), 1),
+        summary.written / count,
+        summary.touched / count,
+        summary.texts_before,
+        summary.texts_after,
+        summary.texts_after / max(summary.written, 1),
+        summary.pairs_before,
+        summary.pairs_after,
+        measured_by,
+        _compute_ratio(relevance.cosine_after, relevance.cosine_before),
+        relevance.answers_before,
+        relevance.answers_after,
         before,
         after,
     )
@@ -101,28 +139,9 @@ def _compute_unsafe_share(labels: Sequence[bool | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _compute_relevance_kept(curation: Curation, rows: Ints, sources: Ints) -> float | None:
-    """The relevance after divided by that before; None if the texts have different encoders."""
-    contexts, responses, recipe = curation.contexts, curation.responses, curation.recipe
-    if contexts is None or responses is None or recipe.context_encoder != recipe.response_encoder:
-        return None
-    layout = curation.layout
-    # For each id (n,), the index of its context's and of its response's vector.
-    context, view = np.empty_like(layout.context), np.empty_like(layout.context)
-    context[layout.ids], view[layout.ids] = layout.context, layout.view
-
-    def mean_cosine(context_ids: Ints, response_ids: Ints) -> float:
-        total = 0.0
-        for start in range(0, len(context_ids), 4096):
-            chunk = slice(start, start + 4096)
-            context_vectors = as_floats(contexts.vectors[context[context_ids[chunk]]])
-            response_vectors = as_floats(responses.vectors[view[response_ids[chunk]]])
-            total += float((context_vectors * response_vectors).sum(dtype=np.float64))
-        return total / max(len(context_ids), 1)
-
-    all_ids = np.arange(len(layout.ids))
-    before = mean_cosine(all_ids, all_ids)
-    return mean_cosine(rows, sources) / before if before > 0 else None
+def _compute_ratio(part: float | None, whole: float | None) -> float | None:
+    """``part / whole``; None if one is unknown or the whole is not positive."""
+    return None if part is None or whole is None or whole <= 0 else part / whole
 
 
 def check_same_corpus(curations: Sequence[Curation]) -> None:
@@ -134,48 +153,56 @@ def check_same_corpus(curations: Sequence[Curation]) -> None:
             raise RunError("the runs have different corpora; compare runs of the same corpus")
 
 
-COLUMNS = (
-    "run",
-    "verdict",
-    "changed",
-    "relevance kept",
-    "distinct",
-    "unsafe before",
-    "unsafe after",
-    "cut",
-)
-
-
 def format_comparison(rows: Sequence[RunComparison]) -> str:
     """Format the comparison as a Markdown table, without columns that have no values."""
-    cells = [
-        (
-            row.name,
-            row.verdict,
-            *(
-                "—" if value is None else percent(value) if value >= 0 else f"{value:.1%}"
-                for value in (
-                    row.changed,
-                    row.relevance,
-                    row.distinct,
-                    row.unsafe_before,
-                    row.unsafe_after,
-                    row.cut,
-                )
-            ),
-        )
-        for row in rows
-    ]
-    shown = [i for i in range(len(COLUMNS)) if any(row[i] != "—" for row in cells)]
-    lines = [[COLUMNS[i] for i in shown], ["---"] * len(shown)]
+    by = rows[0].measured_by if rows else ""
+    columns = (
+        "run",
+        "verdict",
+        "rows written",
+        "rows touched",
+        "different texts",
+        "distinct pairs of words",
+        f"relevance kept, by {by}",
+        f"answers its context, by {by}",
+        "unsafe by source",
+        "cut",
+    )
+    cells = [_format_cells(row) for row in rows]
+    shown = [i for i in range(len(columns)) if any(row[i] != "—" for row in cells)]
+    lines = [[columns[i] for i in shown], ["---"] * len(shown)]
     lines += [[row[i].replace("|", "\\|") for i in shown] for row in cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _format_cells(row: RunComparison) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.verdict,
+        _format_share(row.written),
+        _format_share(row.changed),
+        f"{row.texts_before:,} → {row.texts:,}",
+        _format_change(row.pairs_before, row.pairs),
+        _format_share(row.relevance),
+        _format_change(row.answers_before, row.answers),
+        _format_change(row.unsafe_before, row.unsafe_after),
+        _format_share(row.cut),
+    )
+
+
+def _format_share(share: float | None) -> str:
+    return "—" if share is None else percent(share) if share >= 0 else f"{share:.1%}"
+
+
+def _format_change(before: float | None, after: float | None) -> str:
+    known = before is not None or after is not None
+    return f"{_format_share(before)} → {_format_share(after)}" if known else "—"
 
 
 def draw_comparison(rows: Sequence[RunComparison]) -> Markup:
     """Draw the runs as an SVG: relevance on the x axis, cut on the y axis, variety as size.
 
-    Without labels the y axis is the share of rows changed.
+    Without labels the y axis is the share of rows touched.
     """
     is_labeled = all(row.cut is not None for row in rows)
     points = [
@@ -192,10 +219,8 @@ def draw_comparison(rows: Sequence[RunComparison]) -> Markup:
         parts.append(svg_text(f"{tick:.0%}", x(tick), 318, anchor="middle"))
     for tick in y.ticks(6):
         parts.append(svg_text(f"{tick:.0%}", 52, y(tick) + 4))
-    parts.append(
-        svg_text("relevance kept, measured with the runs' own vectors", 270, 340, anchor="middle")
-    )
-    y_title = "reduction of the unsafe share" if is_labeled else "rows changed"
+    parts.append(svg_text(f"relevance kept, by {rows[0].measured_by}", 270, 340, anchor="middle"))
+    y_title = "reduction of the unsafe share" if is_labeled else "rows touched"
     parts.append(svg_text(y_title, 4, 16, anchor="start"))
     for row, relevance, height in points:
         tooltip = svg_element("title", f"{row.name}: {percent(row.distinct)} distinct")

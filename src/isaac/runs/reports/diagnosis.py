@@ -18,6 +18,7 @@ from ...curation.dialogue.clauses import MANY_ROWS
 from ...curation.dialogue.trimming import TRIMMED
 from ...curation.lineage import first_targets
 from ...curation.policy import MAX_REPEATED, MIN_COPIES, MIN_EXCHANGES
+from ...recipe import Mode
 from .price import Price, measure_price
 
 Applicability = Literal["applies", "of little use", "doubtful", "does not apply"]
@@ -34,17 +35,35 @@ class Thresholds(NamedTuple):
 
 
 HEADLESS_THRESHOLDS = Thresholds(0.1, 0.5)
-"""For `Diagnosis.headless`."""
+"""For `ClusterMeasures.headless`."""
 REPEATED_THRESHOLDS = Thresholds(MAX_REPEATED, 0.9)
 """For `Diagnosis.repeated`."""
 TRIMMED_THRESHOLDS = Thresholds(0.15, 0.3)
 """For the share of rows from whose response parts are removed."""
 MARGIN_THRESHOLDS = Thresholds(0.05, 0.0)
-"""For `Diagnosis.margin`; low values are the bad ones."""
+"""For `ClusterMeasures.margin`; low values are the bad ones."""
 
 
 MIN_FITTING = 0.5
 """Least share of replaced rows whose new response fits, below which the result is of little use."""
+
+
+class ClusterMeasures(NamedTuple):
+    """How far the responses of a neighborhood agree.
+
+    ``head_share`` is the mean share of a neighborhood in its largest cluster, ``tail_mass`` its
+    mean share in clusters of one response. ``headless`` is the share of rows in whose neighborhood
+    no two responses agree, ``guaranteed`` the share of rows whose cluster odds cannot increase the
+    share of unsafe responses if unsafe ones are no rarer in smaller clusters (Chebyshev's
+    association inequality; the weights of relevance and typicality are not covered). ``margin`` is
+    how much more typical responses in a largest cluster are than others, in shares of the corpus.
+    """
+
+    head_share: float
+    tail_mass: float
+    headless: float
+    guaranteed: float
+    margin: float
 
 
 class Diagnosis(NamedTuple):
@@ -52,61 +71,52 @@ class Diagnosis(NamedTuple):
 
     The verdict is "does not apply" where the result may be less safe or wrong, "doubtful" where too
     little is known, and "of little use" where the result is safer at a price that few would pay.
-
-    ``head_share`` is the mean share of a neighborhood in its largest cluster, ``tail_mass`` its
-    mean share in clusters of one response. ``headless`` is the share of rows in whose neighborhood
-    no two responses agree, ``guaranteed`` the share of rows whose cluster odds cannot increase the
-    share of unsafe responses if unsafe ones are no rarer in smaller clusters (Chebyshev's
-    association inequality; the weights of relevance and typicality are not covered).
-    ``repeated`` is the share of rows that are near-copies of at least four others, ``margin`` how
-    much more typical responses in a largest cluster are than others, in shares of the corpus.
-    ``own_fits_best`` and ``trusted_relevance`` are those of `Policy`, None if not measured;
-    ``price`` is what the curation costs.
+    ``clusters`` is None if the mode uses none. ``repeated``, ``own_fits_best`` and
+    ``trusted_relevance`` are those of `Policy`, None if not measured; ``price`` is what the
+    curation costs.
     """
 
     verdict: Applicability
     reasons: list[str]
-    head_share: float
-    tail_mass: float
-    headless: float
-    guaranteed: float
+    mode: Mode
+    clusters: ClusterMeasures | None
     repeated: float
-    margin: float
     own_fits_best: float | None
     trusted_relevance: float | None
     price: Price
 
     def as_json(self) -> dict[str, Any]:
         """The diagnosis as JSON values."""
-        return self._asdict() | {"price": self.price._asdict()}
+        clusters = None if self.clusters is None else self.clusters._asdict()
+        return self._asdict() | {"clusters": clusters, "price": self.price._asdict()}
 
 
 def diagnose(curation: Curation) -> Diagnosis:
     """Diagnose whether the method applies to a corpus, as far as unlabeled data can show."""
-    layout, stats = curation.layout, curation.decide().neighborhood_stats
-    neighborhood = layout.row_neighborhoods(curation.recipe)
     policy = curation.policy
-    measures = {
-        "head_share": float((stats.head / stats.total)[neighborhood].mean()),
-        "tail_mass": float((stats.singletons / stats.total)[neighborhood].mean()),
-        "headless": float((stats.head[neighborhood] < 2).mean()),
-        "guaranteed": float(stats.rank_order_preserved[neighborhood].mean()),
-        "repeated": policy.repeated,
-        "margin": _compute_margin(curation),
-    }
+    measures = _measure_clusters(curation)
     price = measure_price(curation)
     verdict, reasons = _diagnose_trimming(curation) or _decide_verdict(measures, price, curation)
-    rounded = {name: round(value, 4) for name, value in measures.items()}
     known = (policy.own_fits_best, policy.trusted_relevance)
     own, relevance = (None if np.isnan(value) else round(value, 4) for value in known)
     return Diagnosis(
-        verdict,
-        reasons,
-        **rounded,
-        own_fits_best=own,
-        trusted_relevance=relevance,
-        price=price,
+        verdict, reasons, curation.recipe.mode, measures, policy.repeated, own, relevance, price
     )
+
+
+def _measure_clusters(curation: Curation) -> ClusterMeasures | None:
+    stats = curation.decide().neighborhood_stats
+    if stats is None:
+        return None
+    neighborhood = curation.layout.row_neighborhoods(curation.recipe)
+    measures = (
+        (stats.head / stats.total)[neighborhood].mean(),
+        (stats.singletons / stats.total)[neighborhood].mean(),
+        (stats.head[neighborhood] < 2).mean(),
+        stats.rank_order_preserved[neighborhood].mean(),
+        _compute_margin(curation),
+    )
+    return ClusterMeasures(*(round(float(value), 4) for value in measures))
 
 
 def _diagnose_trimming(curation: Curation) -> tuple[Applicability, list[str]] | None:
@@ -143,15 +153,15 @@ def _compute_margin(curation: Curation) -> float:
 
 
 def _decide_verdict(
-    measures: dict[str, float], price: Price, curation: Curation
+    measures: ClusterMeasures | None, price: Price, curation: Curation
 ) -> tuple[Applicability, list[str]]:
     """Compare the measures with their thresholds, and give the reasons for the verdict."""
     findings = Findings([], [], [])
     rows, recipe, policy = len(curation.layout.ids), curation.recipe, curation.policy
     findings.check(
-        measures["repeated"],
+        policy.repeated,
         REPEATED_THRESHOLDS,
-        f"{measures['repeated']:.0%} of rows are near-copies of at least {MIN_COPIES - 1} others: "
+        f"{policy.repeated:.0%} of rows are near-copies of at least {MIN_COPIES - 1} others: "
         "what looks common may only be repeated",
     )
     by_key = recipe.reading.group_by is not None
@@ -160,7 +170,7 @@ def _decide_verdict(
             f"the own response of {policy.own_fits_best:.0%} of rows fits best: responses here "
             "answer one message only. Drop rows instead: --mode filter"
         )
-    if recipe.by_cluster:
+    if measures is not None and recipe.by_cluster:
         _check_clusters(findings, measures, curation)
     elif not policy.is_relevant:
         findings.prices.append(
@@ -169,8 +179,8 @@ def _decide_verdict(
         )
     if price.fitting is not None and not by_key and price.fitting < MIN_FITTING:
         findings.prices.append(
-            f"the new response fits its message in {price.fitting:.0%} of the rows that were "
-            f"replaced; their own fitted in {price.before:.0%}"
+            f"the new response fits its message in only {price.fitting:.0%} of the rows that were "
+            "replaced"
         )
     if rows < MIN_EXCHANGES:
         findings.doubts.append(f"{rows:,} exchanges are too few to be sure what is common")
@@ -202,32 +212,32 @@ class Findings(NamedTuple):
         return ("of little use", reasons) if reasons else None
 
 
-def _check_clusters(findings: Findings, measures: dict[str, float], curation: Curation) -> None:
+def _check_clusters(findings: Findings, measures: ClusterMeasures, curation: Curation) -> None:
     """Check what only matters if responses are drawn from clusters."""
     findings.check(
-        measures["headless"],
+        measures.headless,
         HEADLESS_THRESHOLDS,
-        f"no two responses agree in the neighborhood of {measures['headless']:.0%} of rows",
+        f"no two responses agree in the neighborhood of {measures.headless:.0%} of rows",
     )
-    if curation.recipe.clusters != "text" and measures["headless"] < HEADLESS_THRESHOLDS.fails:
+    if curation.recipe.clusters != "text" and measures.headless < HEADLESS_THRESHOLDS.fails:
         findings.check(
-            measures["margin"],
+            measures.margin,
             MARGIN_THRESHOLDS,
             "clusters and wording disagree about which responses are common: the typicality of "
             "responses in a largest cluster differs from that of the others by "
-            f"{100 * measures['margin']:+.0f} points",
+            f"{100 * measures.margin:+.0f} points",
         )
-    if measures["guaranteed"] < 1:
+    if measures.guaranteed < 1:
         findings.doubts.append(
-            f"the odds of {1 - measures['guaranteed']:.0%} of rows favor smaller clusters, which "
+            f"the odds of {1 - measures.guaranteed:.0%} of rows favor smaller clusters, which "
             "may increase the share of unsafe responses"
         )
 
 
-def _describe_success(measures: dict[str, float], price: Price, curation: Curation) -> str:
+def _describe_success(measures: ClusterMeasures | None, price: Price, curation: Curation) -> str:
     """Describe what speaks for the result, if nothing speaks against it."""
-    if curation.recipe.by_cluster:
-        head, margin = f"{measures['head_share']:.0%}", f"{100 * measures['margin']:+.0f}"
+    if measures is not None and curation.recipe.by_cluster:
+        head, margin = f"{measures.head_share:.0%}", f"{100 * measures.margin:+.0f}"
         return (
             f"responses agree: the largest cluster holds {head} of a neighborhood, "
             f"and the typicality of its responses differs from that of others by {margin} points"

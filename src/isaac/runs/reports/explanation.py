@@ -9,15 +9,22 @@ import pyarrow.compute as pc
 
 from ...curation.clusters import Clusters
 from ...curation.curate import Curation
+from ...curation.lineage import mark_least_trusted
+from ...curation.response_scores import drawable_rows
 from ...curation.sharpening import cluster_odds
 from ...curation.vectors import GRID_STEPS
 from ...errors import CorpusError
 from ...text import make_printable, shorten
+from .price import score_rows
 
 MAX_NEIGHBORS = 10
 """Maximum number of nearest contexts in an explanation."""
 TEXTS_PER_CLUSTER = 2
 """Responses shown for each cluster."""
+MAX_FITTING = 5
+"""Trusted responses shown with their fit."""
+MAX_OFFERS = 4096
+"""Maximum number of trusted rows that are searched for those."""
 MAX_CLUSTERS = 10
 """Largest clusters shown in a terminal; the row's own and the drawn ones are shown too."""
 
@@ -30,35 +37,90 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
     if not 0 <= row < len(curation.corpus):
         last = len(curation.corpus) - 1
         raise CorpusError(f"no exchange {row}; expected an id from 0 to {last}")
-    layout, recipe = curation.layout, curation.recipe
-    place = int(np.flatnonzero(layout.ids == row)[0])
-    clusters = curation.neighborhoods[int(layout.row_neighborhoods(recipe)[place])]
-    exchange = curation.corpus[row]
+    exchange, recipe = curation.corpus[row], curation.recipe
     targets = curation.lineage.filter(pc.equal(curation.lineage.column("id"), row)).to_pylist()
     sources = np.array([target["source_id"] for target in targets])
-    typicality = curation.response_scores.typicality[curation.response_by_id[sources]].tolist()
+    responses, scores = curation.response_by_id[sources], curation.response_scores
+    drawn = zip(
+        targets,
+        scores.typicality[responses].tolist(),
+        scores.trust[responses].tolist(),
+        curation.final_responses(sources),
+        strict=True,
+    )
+    position = int(np.flatnonzero(curation.layout.ids == row)[0])
     return {
         "id": row,
         "file": exchange.file,
         "line": exchange.line,
         "context": exchange.context,
         "response": exchange.response,
-        "neighbors": _find_nearest_contexts(curation, place, clusters),
-        "neighborhood": targets[0]["neighborhood"],
-        "clusters": _describe_clusters(curation, clusters),
-        "all_clusters": targets[0]["clusters"],
-        "own_rank": targets[0]["own_rank"],
-        "sharpness": targets[0]["sharpness"],
-        "sharpening": recipe.sharpening,
+        "mode": recipe.mode,
         "typicality": targets[0]["typicality"],
-        "weighted": recipe.weighted,
+        "trust": targets[0]["trust"],
+        "kept_share": 1 - recipe.share,
+        **_explain_clusters(curation, position, targets[0]),
+        "fitting": _find_fitting(curation, position),
+        "min_fit": recipe.fit_bound if recipe.by_fit else None,
         "draws": [
-            {**target, "response": response, "drawn_typicality": drawn_typicality}
-            for target, drawn_typicality, response in zip(
-                targets, typicality, curation.final_responses(sources), strict=True
-            )
+            {
+                **target,
+                "response": response,
+                "drawn_typicality": drawn_typicality,
+                "drawn_trust": drawn_trust,
+            }
+            for target, drawn_typicality, drawn_trust, response in drawn
         ],
     }
+
+
+def _explain_clusters(curation: Curation, position: int, target: dict[str, Any]) -> dict[str, Any]:
+    """The neighborhood of a row in canonical order and its clusters; {} if the recipe uses none."""
+    if curation.neighborhoods is None:
+        return {}
+    layout, recipe = curation.layout, curation.recipe
+    clusters = curation.neighborhoods[int(layout.row_neighborhoods(recipe)[position])]
+    return {
+        "neighbors": _find_nearest_contexts(curation, position, clusters),
+        "neighborhood": target["neighborhood"],
+        "clusters": _describe_clusters(curation, clusters),
+        "all_clusters": target["clusters"],
+        "own_rank": target["own_rank"],
+        "sharpness": target["sharpness"],
+        "sharpening": recipe.sharpening,
+        "weighted": recipe.weighted,
+    }
+
+
+def _find_fitting(curation: Curation, position: int) -> list[dict[str, Any]]:
+    """The trusted responses that fit a row's message best, with their fit, best first.
+
+    Empty if the recipe does not redraw by fit. More rows may want a response than may get it, so
+    the row need not have got the first one.
+    """
+    model, layout, recipe = curation.fit_model(), curation.layout, curation.recipe
+    if model is None or not recipe.by_fit:
+        return []
+    scores = curation.response_scores
+    trust = scores.trust[layout.response]
+    stays = ~mark_least_trusted(trust, round(recipe.share * len(trust)))
+    offers = np.flatnonzero(stays & drawable_rows(layout, scores, recipe))[:MAX_OFFERS]
+    offers = offers[layout.response[offers] != layout.response[position]]
+    messages = np.full(len(offers), position)
+    fits = score_rows(curation, model, messages, offers)
+    distinct: dict[int, tuple[float, int]] = {}
+    for number in np.argsort(-fits, kind="stable").tolist():
+        group = int(scores.duplicate_group[layout.response[offers[number]]])
+        distinct.setdefault(group, (float(fits[number]), int(offers[number])))
+    return [
+        {
+            "id": int(layout.ids[offer]),
+            "fit": round(fit, 4),
+            "trust": round(float(trust[offer]), 4),
+            "response": layout.responses[layout.response[offer]],
+        }
+        for fit, offer in list(distinct.values())[:MAX_FITTING]
+    ]
 
 
 def _find_nearest_contexts(
@@ -106,14 +168,25 @@ def _describe_clusters(curation: Curation, clusters: Clusters) -> list[dict[str,
 
 def format_explanation(row: dict[str, Any]) -> str:
     """Format the explanation of a row as lines for a terminal."""
-    has_cosines = row["neighbors"][0]["cosine"] is not None
     lines = [
         f"exchange {row['id']}  ({make_printable(row['file'])} line {row['line']})",
         f"  context:  {shorten(row['context'], 300)}",
         f"  response: {shorten(row['response'], 300)}",
         "",
+    ]
+    if "clusters" in row:
+        lines += [*_format_clusters(row), ""]
+    lines += [*_format_trust(row), ""]
+    for draw in row["draws"]:
+        lines += [_format_draw(row, draw), f"  {shorten(draw['response'], 300)}"]
+    return "\n".join(lines)
+
+
+def _format_clusters(row: dict[str, Any]) -> list[str]:
+    has_cosines = row["neighbors"][0]["cosine"] is not None
+    lines = [
         f"neighborhood of {row['neighborhood']:,} responses; "
-        f"{'the nearest' if has_cosines else 'some of its'} contexts:",
+        f"{'the nearest' if has_cosines else 'some of its'} contexts:"
     ]
     for near in row["neighbors"]:
         cosine = "     " if near["cosine"] is None else f"{near['cosine']:5.2f}"
@@ -137,22 +210,35 @@ def format_explanation(row: dict[str, Any]) -> str:
             f"  its own response is in the cluster of rank {row['own_rank']}, "
             "which cannot be drawn from"
         )
-    lines.append("")
+    return lines
+
+
+def _format_trust(row: dict[str, Any]) -> list[str]:
     typicality = f"more typically than {row['typicality']:.0%} of the corpus's responses"
-    lines.append(f"its own response is worded {typicality}")
-    if row["weighted"]:
-        lines.append("the draw favors responses that fit the context and are worded typically")
-    lines.append("")
-    for draw in row["draws"]:
-        if draw["action"] != "replaced":
-            lines.append(f"{draw['action']}:")
-        elif draw["source_id"] == row["id"]:
-            lines.append("replaced by its own response without the irrelevant parts:")
-        else:
-            lines.append(
-                f"replaced by the response of exchange {draw['source_id']} (rank {draw['rank']}, "
-                f"probability {draw['probability']:.4f}, typicality "
-                f"{draw['drawn_typicality']:.0%}):"
-            )
-        lines.append(f"  {shorten(draw['response'], 300)}")
-    return "\n".join(lines)
+    lines = [f"its own response is worded {typicality}"]
+    if "clusters" in row:
+        if row["weighted"]:
+            lines.append("the draw favors responses that fit the context and are worded typically")
+        return lines
+    lines.append(
+        f"it is trusted more than {row['trust']:.0%} of the corpus's responses; "
+        f"the most trusted {row['kept_share']:.0%} of rows are kept"
+    )
+    if row["fitting"]:
+        lines += ["", f"trusted responses by how well they fit (at least {row['min_fit']:g}):"]
+        lines += [f"  {near['fit']:5.2f}  {shorten(near['response'])}" for near in row["fitting"]]
+    return lines
+
+
+def _format_draw(row: dict[str, Any], draw: dict[str, Any]) -> str:
+    if draw["action"] != "replaced":
+        return f"{draw['action']}:"
+    if draw["source_id"] == row["id"]:
+        return "replaced by its own response without the irrelevant parts:"
+    source = f"replaced by the response of exchange {draw['source_id']}"
+    if draw["rank"] is None:
+        return f"{source} (fit {draw['fit']:.2f}, trust {draw['drawn_trust']:.0%}):"
+    return (
+        f"{source} (rank {draw['rank']}, probability {draw['probability']:.4f}, typicality "
+        f"{draw['drawn_typicality']:.0%}):"
+    )

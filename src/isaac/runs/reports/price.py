@@ -9,7 +9,8 @@ import numpy as np
 from ...curation.canonical_order import CanonicalCorpus
 from ...curation.curate import Curation
 from ...curation.fit import FitModel, score_pairs
-from ...curation.lineage import first_targets
+from ...curation.lineage import first_targets, mark_least_trusted
+from ...curation.policy import center_cosines
 from ...runtime.arrays import Ints, Reals
 
 MAX_SAMPLE = 500
@@ -23,14 +24,13 @@ class Price(NamedTuple):
     a pair. ``changed`` is the share whose response was replaced, and ``dropped`` the share that is
     left out. ``fitting`` is the share of the replaced rows whose new response reaches the bound of
     `fit`, on a sample of at most `MAX_SAMPLE`; None if no row was replaced, or if fit cannot be
-    measured. ``before`` is the share of the same rows whose own response reaches that bound.
+    measured.
     """
 
     rows: float
     changed: float
     dropped: float
     fitting: float | None
-    before: float | None
 
 
 def measure_price(curation: Curation) -> Price:
@@ -39,7 +39,7 @@ def measure_price(curation: Curation) -> Price:
     actions = np.array(first.column("action").to_pylist())
     changed, dropped = (float((actions == name).mean()) for name in ("replaced", "dropped"))
     layout, model = curation.layout, curation.fit_model()
-    fitting = before = None
+    fitting = None
     # Rows in canonical order, as positions in the layout: the first ones are a fair sample.
     replaced = np.flatnonzero((actions == "replaced")[layout.ids])[:MAX_SAMPLE]
     if model is not None and len(replaced):
@@ -48,9 +48,47 @@ def measure_price(curation: Curation) -> Price:
         source = position[first.column("source_id").to_numpy()[layout.ids[replaced]]]
         bound = curation.recipe.fit_bound
         fitting = float((score_rows(curation, model, replaced, source) >= bound).mean())
-        before = float((score_rows(curation, model, replaced, replaced) >= bound).mean())
-    written = changed if curation.recipe.mode == "pairs" else round(1 - dropped, 6)
-    return Price(written, changed, dropped, fitting, before)
+    written = round(1 - dropped, 6)
+    if curation.recipe.mode == "pairs":
+        paired = first.column("rejected_id").is_valid().to_numpy(zero_copy_only=False)
+        written = float((paired | (actions == "replaced")).mean())
+    return Price(written, changed, dropped, fitting)
+
+
+BUDGETS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+"""Budgets of the curve of a report."""
+
+
+class CurvePoint(NamedTuple):
+    """What remains if all but the least trusted ``budget`` of the rows are kept.
+
+    ``rows`` and ``texts`` are how many rows and different responses are kept; ``relevance`` is how
+    relevant these responses are to their messages, as a share of the mean of all rows: None if the
+    texts have different encoders. Rows that are redrawn come on top.
+    """
+
+    budget: float
+    rows: int
+    texts: int
+    relevance: float | None
+
+
+def trace_curve(curation: Curation) -> list[CurvePoint]:
+    """Trace what remains at each of `BUDGETS`; nothing is drawn for it."""
+    layout, relevance = curation.layout, None
+    trust = curation.response_scores.trust[layout.response]
+    if curation.contexts is not None and curation.responses is not None:
+        relevance = center_cosines(layout, curation.contexts, curation.responses)
+    points = []
+    for budget in BUDGETS:
+        kept = ~mark_least_trusted(trust, round(budget * len(trust)))
+        mean = None if relevance is None else float(relevance.mean())
+        share = None
+        if relevance is not None and mean and mean > 0:
+            share = round(float(relevance[kept].mean()) / mean, 4)
+        texts = len(np.unique(layout.response[kept]))
+        points.append(CurvePoint(budget, int(kept.sum()), texts, share))
+    return points
 
 
 def score_rows(curation: Curation, model: FitModel, messages: Ints, sources: Ints) -> Reals:
@@ -60,8 +98,9 @@ def score_rows(curation: Curation, model: FitModel, messages: Ints, sources: Int
         raise ValueError("fit needs the vectors of contexts and responses")
     x, y = curation.contexts.vectors, curation.responses.vectors
     groups = curation.response_scores.duplicate_group
-    queries = model.queries(x[layout.context[messages]], layout.exchange[messages])
-    keys = model.keys(
-        x[layout.context[sources]], y[layout.view[sources]], groups[layout.response[sources]]
+    own, keys = (
+        model.keys(x[layout.context[rows]], y[layout.view[rows]], groups[layout.response[rows]])
+        for rows in (messages, sources)
     )
-    return score_pairs(queries, keys) + model.overlaps(layout, messages, sources)
+    queries = model.queries(x[layout.context[messages]], layout.exchange[messages], own)
+    return score_pairs(queries, keys) + model.compare_words(layout, messages, sources)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
+from markupsafe import Markup
+
 from ...text import shorten
 
 
 def render_markdown(summary: dict[str, Any]) -> str:
-    """Render the report of a run as Markdown."""
-    return render_template("report.md.jinja", summary, autoescape=False)
+    """Render the report of a run as Markdown; ``audits`` may be missing from the summary."""
+    return render_template("report.md.jinja", {"audits": [], **summary}, autoescape=False)
 
 
 def render_html(summary: dict[str, Any], evaluation: str = "") -> str:
@@ -18,14 +20,13 @@ def render_html(summary: dict[str, Any], evaluation: str = "") -> str:
 
     ``evaluation`` is the section about evaluated models, as HTML.
     """
-    values = {**summary, "evaluation": evaluation}
+    values = {"audits": [], **summary, "evaluation": Markup(evaluation)}
     return render_template("report.html.jinja", values, autoescape=True)
 
 
 def render_template(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
     """Render a template; `charts` and the shared style sheet are available in it."""
     import jinja2
-    from markupsafe import Markup
 
     from . import charts
 

@@ -18,10 +18,15 @@ from ...curation.dialogue.induced_acts import count_induced_acts
 from ...curation.dialogue.trimming import TRIMMED
 from ...curation.lineage import MAX_RANKS, first_targets
 from ...curation.vectors import as_floats
+from ...recipe import CLUSTER_FIELDS, ResolvedRecipe
 from ...runtime.arrays import Floats, Ints, Keys, Reals
 from ...runtime.concurrency import single_threaded_blas
 from ...text import make_printable, shorten, truncate
+from ..dropped_turns import find_removed_turns
 from .diagnosis import diagnose
+from .price import trace_curve
+from .turns import summarize_turns
+from .written import find_written_rows, summarize_written
 
 MAX_EXAMPLES = 20
 """Maximum number of replaced rows that a report shows."""
@@ -41,6 +46,7 @@ def summarize(curation: Curation) -> dict[str, Any]:
     lineage = curation.lineage
     first = first_targets(lineage)
     actions = Counter(first.column("action").to_pylist())
+    turns = summarize_turns(curation)
     return {
         "isaac": __version__,
         "inputs": [digest._asdict() for digest in curation.corpus.inputs],
@@ -50,25 +56,39 @@ def summarize(curation: Curation) -> dict[str, Any]:
         "replaced": actions["replaced"],
         "dropped": actions["dropped"],
         "abstained": actions["abstained"],
+        **summarize_written(curation, find_written_rows(curation, first))._asdict(),
         "told": _describe_method(curation, first),
         "diagnosis": diagnose(curation).as_json(),
         "choice": _summarize_choice(curation),
         "most_repeated": _find_most_repeated(curation, first),
         "targets": lineage.num_rows,
         "distinct_before": _compute_distinct_share(curation, np.arange(len(curation.corpus))),
-        "distinct_after": _compute_distinct_share(curation, _find_remaining_sources(first)),
+        "distinct_after": _compute_distinct_share(curation, _find_remaining_sources(curation)),
         "neighborhoods": _summarize_neighborhoods(curation, first),
         "ranks": _summarize_ranks(curation),
         "sharpness": _compute_histogram(_column_values(first, "sharpness")),
         "head_share": _compute_histogram(_column_values(first, "head_share")),
         "typicality": _compute_histogram(_column_values(first, "typicality")),
+        "curve": [point._asdict() for point in trace_curve(curation)],
         "map": _build_map(curation, first),
         "examples": _collect_examples(curation, first),
         "rejected": _summarize_rejected(curation.corpus.rejected),
         "encoders": _summarize_encoders(curation),
-        "recipe": curation.recipe.model_dump() | {"budget": curation.recipe.share},
-        "notes": _collect_notes(curation, first),
+        "recipe": _summarize_recipe(curation.recipe),
+        "turns": turns.as_json(),
+        "notes": [*turns.describe(), *_collect_notes(curation, first)],
     }
+
+
+def _summarize_recipe(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """The fields of a recipe that matter for its mode, with what "auto" means."""
+    values = recipe.model_dump() | {"budget": recipe.share, "repeats": recipe.repeat_limit}
+    if recipe.by_fit:
+        values["min_fit"] = recipe.fit_bound
+    unused = [] if recipe.by_fit else ["min_fit"]
+    if not recipe.uses_clusters:
+        unused += CLUSTER_FIELDS
+    return {name: value for name, value in values.items() if name not in unused}
 
 
 def _column_values(table: Any, name: str) -> npt.NDArray[Any]:
@@ -83,6 +103,8 @@ def _compute_distinct_share(curation: Curation, ids: npt.NDArray[Any]) -> float:
 def _describe_method(curation: Curation, first: Any) -> list[str]:
     """Describe in sentences what the curation did."""
     recipe = curation.recipe
+    if not recipe.uses_clusters:
+        return _describe_trust(recipe)
     largest = int(_column_values(first, "neighborhood").max())
     if recipe.reading.group_by is not None:
         key = make_printable(recipe.reading.group_by)
@@ -122,10 +144,29 @@ def _describe_method(curation: Curation, first: Any) -> list[str]:
     ]
 
 
-def _find_remaining_sources(first: Any) -> npt.NDArray[Any]:
+def _describe_trust(recipe: ResolvedRecipe) -> list[str]:
+    """Describe in sentences what a curation without clusters did."""
+    signal = {
+        "wording": "their wording is",
+        "smoothed": "their wording, and that of the most similar responses, is",
+        "combined": "their wording, that of the most similar responses, and their phrasing are",
+    }[recipe.trust]
+    share = f"{1 - recipe.share:.0%}"
+    trusted = f"isaac trusted {share} of the rows, because {signal} typical; they are unchanged."
+    rest = {
+        "filter": "The other rows were dropped.",
+        "selective": "Each other row got the trusted response that fits its message best, or was "
+        "dropped if none fits.",
+        "pairs": "Each of them was paired with an untrusted response that fits its message, to be "
+        "preferred to it, if one fits.",
+    }
+    return [trusted, rest[recipe.mode]]
+
+
+def _find_remaining_sources(curation: Curation) -> npt.NDArray[Any]:
     """The ids of the exchanges that the remaining responses come from."""
-    is_dropped = _column_values(first, "action") == "dropped"
-    return np.asarray(_column_values(first, "source_id")[~is_dropped])
+    sources = _column_values(first_targets(curation.lineage), "source_id")
+    return np.asarray(sources[~find_removed_turns(curation.corpus, curation.lineage)])
 
 
 def _find_most_repeated(curation: Curation, first: Any) -> dict[str, Any]:
@@ -152,7 +193,10 @@ def _summarize_choice(curation: Curation) -> dict[str, Any] | None:
     return choice
 
 
-def _summarize_neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
+def _summarize_neighborhoods(curation: Curation, first: Any) -> dict[str, Any] | None:
+    """Sizes of neighborhoods and clusters; None if the recipe uses none."""
+    if curation.neighborhoods is None:
+        return None
     sizes = _column_values(first, "neighborhood")
     return {
         "by": curation.recipe.reading.group_by or "nearest contexts",
@@ -170,6 +214,8 @@ def _summarize_neighborhoods(curation: Curation, first: Any) -> dict[str, Any]:
 def _summarize_ranks(curation: Curation) -> list[dict[str, float]]:
     """The share of a neighborhood by rank of cluster, over all rows; rank 0 is all smaller ones."""
     stats = curation.decide().neighborhood_stats
+    if stats is None:
+        return []
     width = min(MAX_RANKS, int(stats.clusters.max()))
     # Shares by neighborhood (m, r), then by row (n, r).
     shares = stats.largest_counts[:, :width] / stats.total[:, None]
@@ -192,7 +238,8 @@ def _summarize_ranks(curation: Curation) -> list[dict[str, float]]:
 
 def _compute_histogram(values: npt.NDArray[Any], bins: int = 20) -> list[int]:
     """Count values in equal bins between 0 and 1; values beyond count in the outer bins."""
-    counts, _ = np.histogram(np.clip(values, 0, 1), bins=bins, range=(0, 1))
+    known = values[~np.isnan(values)]
+    counts, _ = np.histogram(np.clip(known, 0, 1), bins=bins, range=(0, 1))
     return [int(count) for count in counts]
 
 
@@ -241,14 +288,16 @@ def _collect_examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
     replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
     rows = np.flatnonzero(replaced[layout.ids])
     chosen = rows[_sample_rows(layout.keys[rows], MAX_EXAMPLES)]
-    neighborhoods = layout.row_neighborhoods(curation.recipe)[chosen]
-    sizes = curation.decide().neighborhood_stats.largest_counts[neighborhoods]
+    stats, sizes = curation.decide().neighborhood_stats, np.zeros((len(chosen), 0), np.int64)
+    if stats is not None:
+        sizes = stats.largest_counts[layout.row_neighborhoods(curation.recipe)[chosen]]
     examples = []
     for number in np.argsort(layout.ids[chosen]).tolist():
         exchange_id = int(layout.ids[chosen[number]])
         exchange = curation.corpus[exchange_id]
         target = first.slice(exchange_id, 1).to_pylist()[0]
         source = np.array([target["source_id"]])
+        source_response = int(curation.response_by_id[source[0]])
         examples.append(
             {
                 "id": exchange_id,
@@ -260,13 +309,20 @@ def _collect_examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
                 "source_id": target["source_id"],
                 "rank": target["rank"],
                 "own_rank": target["own_rank"],
-                "probability": round(target["probability"], 4),
+                "probability": _round(target["probability"]),
+                "trust": _round(target["trust"]),
+                "source_trust": _round(curation.response_scores.trust[source_response]),
+                "fit": _round(target["fit"]),
                 "neighborhood": target["neighborhood"],
                 "clusters": target["clusters"],
                 "sizes": [int(size) for size in sizes[number] if size],
             }
         )
     return examples
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
 
 
 def _summarize_rejected(rejected: Sequence[Rejected]) -> dict[str, Any]:
@@ -308,7 +364,8 @@ def _collect_step_notes(curation: Curation) -> list[str]:
     """Notes on steps that not every curation has, and on their success."""
     notes = []
     recipe, count = curation.recipe, len(curation.corpus)
-    if recipe.reading.group_by is None and recipe.neighbors > count:
+    uses_nearest = recipe.uses_clusters and recipe.reading.group_by is None
+    if uses_nearest and recipe.neighbors > count:
         notes.append(
             f"The corpus is smaller than a neighborhood: {count:,} of {recipe.neighbors:,} "
             "exchanges. The neighborhood of every row is the whole corpus."
@@ -334,8 +391,8 @@ def _collect_step_notes(curation: Curation) -> list[str]:
             f"Parts that have nothing to do with what they answer were removed from the responses "
             f"of {trimmed / count:.1%} of rows ({trimmed:,})."
         )
-    search = curation.neighborhoods.search
-    if search["by"] == "ivf":
+    search = {} if curation.neighborhoods is None else curation.neighborhoods.search
+    if search.get("by") == "ivf":
         notes.append(
             "Nearest contexts were found with an inverted file, by searching "
             f"{search['probes']} of its {search['lists']:,} lists for each context. On a sample, "
@@ -349,17 +406,10 @@ def _collect_warnings(curation: Curation, first: Any) -> list[str]:
     """Notes on rows and texts for which the result means little."""
     notes = []
     recipe, count = curation.recipe, len(curation.corpus)
-    if recipe.sharpening == "uniform":
+    if recipe.by_cluster and recipe.sharpening == "uniform":
         notes.append("A uniform draw favors small clusters, which need not be any safer.")
-    head_sizes = _column_values(first, "head_share") * _column_values(first, "neighborhood")
-    headless = int((head_sizes < 1.5).sum())
-    if headless and recipe.share and recipe.mode != "filter":
-        drawn = "they got a random neighbor's response"
-        outcome = "these rows are unchanged" if recipe.abstain else drawn
-        notes.append(
-            f"No two responses agree in the neighborhood of {headless / count:.1%} of rows "
-            f"({headless:,}): {outcome}. A larger radius or more neighbors may help."
-        )
+    if recipe.by_cluster and recipe.share:
+        notes += _note_headless(recipe, first)
     notes += [
         f"The encoder knew no word of {embedded['unknown']:,} distinct {name}; "
         "each was treated as similar to no other."
@@ -370,6 +420,20 @@ def _collect_warnings(curation: Curation, first: Any) -> list[str]:
     if repeats > 0.05 and count >= 100:
         notes.append(f"One response was drawn for {repeats:.0%} of all rows: the result is bland.")
     return notes
+
+
+def _note_headless(recipe: ResolvedRecipe, first: Any) -> list[str]:
+    """A note on rows in whose neighborhood no two responses agree."""
+    head_sizes = _column_values(first, "head_share") * _column_values(first, "neighborhood")
+    headless = int((head_sizes < 1.5).sum())
+    if not headless:
+        return []
+    drawn = "they got a random neighbor's response"
+    outcome = "these rows are unchanged" if recipe.abstain else drawn
+    return [
+        f"No two responses agree in the neighborhood of {headless / len(first):.1%} of rows "
+        f"({headless:,}): {outcome}. A larger radius or more neighbors may help."
+    ]
 
 
 def _compute_repeat_increase(curation: Curation, first: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -53,12 +54,19 @@ class LocalEngine:
         """Yield ``work(shared, item)`` for each item, in the order of the items.
 
         At most two items per worker are in progress or finished but not yet yielded, so that
-        results do not pile up in memory.
+        results do not pile up in memory. A single item needs no
+        thread of its own.
         """
+        upcoming = iter(items)
+        first = list(itertools.islice(upcoming, 2))
+        if len(first) < 2:
+            with single_threaded_blas():
+                yield from (work(shared, item) for item in first)
+            return
         pending: deque[Future[Result]] = deque()
         with single_threaded_blas(), ThreadPoolExecutor(self.workers) as pool:
             try:
-                for item in items:
+                for item in itertools.chain(first, upcoming):
                     pending.append(pool.submit(work, shared, item))
                     if len(pending) >= 2 * self.workers:
                         yield pending.popleft().result()
