@@ -55,7 +55,10 @@ def test_rude_phrases_score_below_polite_ones() -> None:
     model = fit(texts)
     kind_scores, rude_scores = model.scores[~np.array(rude)], model.scores[rude]
     assert rude_scores.max() < np.median(kind_scores)
-    new = ["I'm sorry about the lamp, please take care of the oil.", "lamp oil you fool, nobody wants lamp"]
+    new = [
+        "I'm sorry about the lamp, please take care of the oil.",
+        "lamp oil you fool, nobody wants lamp",
+    ]
     assert model.score(new)[0] > model.score(new)[1] + 0.3
     assert model.score([]).shape == (0,)
 
