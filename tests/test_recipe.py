@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from isaac.errors import IsaacError, RecipeError
 from isaac.recipe import (
     DEFAULT_BUDGETS,
+    DEFAULT_MIN_FIT,
     DRAW_FIELDS,
     NAMED_RECIPES,
+    OTHER_MIN_FIT,
     ReadingOptions,
     Recipe,
     ResolvedRecipe,
@@ -45,7 +47,7 @@ RECIPES = st.builds(
     repeats=st.just("auto") | st.integers(0),
     min_fit=st.just("auto") | REAL.filter(lambda value: value >= 0),
     targets=st.integers(1, 100),
-    trust=st.sampled_from(["smoothed", "wording"]),
+    trust=st.sampled_from(["combined", "smoothed", "wording"]),
     mode=st.sampled_from(["auto", "selective", "resample", "filter", "pairs"]),
     budget=st.just("auto") | st.floats(0, 1),
     abstain=st.floats(0, 1),
@@ -212,7 +214,7 @@ def test_a_resolved_recipe_has_no_auto_values() -> None:
     for field in ("mode", "neighbors", "view", "radius", "search"):
         with pytest.raises(RecipeError, match=field):
             ResolvedRecipe.of({field: "auto"})
-    shares = {"selective": 0.5, "resample": 0.8, "filter": 0.5, "pairs": 0.5}
+    shares = {"selective": 0.5, "resample": 0.8, "filter": 0.5, "pairs": 0.2}
     assert shares == DEFAULT_BUDGETS
     for mode, share in shares.items():
         assert ResolvedRecipe.of({"mode": mode}).share == share
@@ -227,9 +229,9 @@ def test_how_often_a_response_may_be_given_depends_on_the_mode() -> None:
 
 def test_the_bound_of_fit_depends_on_the_encoders() -> None:
     other = {"context_encoder": "hashing", "response_encoder": "hashing"}
-    assert ResolvedRecipe.of({}).fit_bound == 2.3
-    assert ResolvedRecipe.of(other).fit_bound == 2.6
-    assert ResolvedRecipe.of({"response_encoder": "hashing"}).fit_bound == 2.6
+    assert ResolvedRecipe.of({}).fit_bound == DEFAULT_MIN_FIT["wordllama"] < OTHER_MIN_FIT
+    assert ResolvedRecipe.of(other).fit_bound == OTHER_MIN_FIT
+    assert ResolvedRecipe.of({"response_encoder": "hashing"}).fit_bound == OTHER_MIN_FIT
     assert ResolvedRecipe.of({**other, "min_fit": 0}).fit_bound == 0
 
 
@@ -256,7 +258,7 @@ def test_recipes_have_names() -> None:
     assert Recipe.of(NAMED_RECIPES["paper"]) == Recipe.paper()
     assert Recipe.of(NAMED_RECIPES["redraw-most"]) == Recipe.redraw_most()
     assert Recipe.redraw_most(seed=2).differences(Recipe()) == [
-        "trust: wording -> smoothed",
+        "trust: wording -> combined",
         "mode: resample -> auto",
         "seed: 2 -> 0",
     ]

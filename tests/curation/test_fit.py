@@ -33,7 +33,9 @@ Numbers = npt.NDArray[Any]
 class OtherEncoder(HashingEncoder):
     """The hashing encoder with another name."""
 
-    revision = "other 1"
+    def __init__(self) -> None:
+        super().__init__()
+        self.revision = "other 1"
 
 
 def prepared(pairs: list[tuple[str, str]] = PAIRS, **fields: Any) -> Curation:
@@ -96,16 +98,23 @@ class DenseFit:
         seen = self.c @ self.mc[m].T
         self.ch = unit(sum_nearest(seen, is_other, self.mc[m]))
         self.rh = unit(sum_nearest(seen, is_other, self.mr[m]))
-        # The overlap in rare words (e, e).
+        # What messages and responses share in rare words, minus what only the own message shares.
         contexts = [layout.contexts[n] for n in layout.context[rows].tolist()]
         responses = [layout.responses[n] for n in layout.response[rows].tolist()]
         fitted = {contexts[e] for e in m}, {responses[e] for e in m}
         words = PlainWords([*fitted[0], *fitted[1]])
-        self.overlap = np.array([[words.overlap(c, r) for r in responses] for c in contexts])
+        self.words = np.array(
+            [
+                [words.compare(message, *own) for own in zip(responses, contexts, strict=True)]
+                for message in contexts
+            ]
+        )
 
-    def fits(self, *, same_encoder: bool = True) -> Numbers:
+    def fits(self, *, same_encoder: bool = True, with_own: bool = True) -> Numbers:
         """The fit (e, e) of the message of each exchange and the response of each other."""
-        terms = self.c @ self.mc.T + self.ch @ self.mc.T + self.rh @ self.mr.T + self.overlap
+        own_context, own_response = (self.mc, self.mr) if with_own else (self.ch, self.rh)
+        terms = (self.c + self.ch + own_context) @ self.mc.T + (self.rh + own_response) @ self.mr.T
+        terms += self.words
         return terms + self.c @ self.r.T if same_encoder else terms
 
 
@@ -135,21 +144,32 @@ def test_fit_is_that_of_the_equations(max_copies: int, monkeypatch: pytest.Monke
     found = score_all(curation)
     assert np.abs(found - dense.fits()).max() < 0.01
     assert found.min() < 0
-    assert found.max() > 2
-    assert dense.overlap.max() > 0.3
+    assert found.max() > 3
+    assert dense.words.max() > 0.3
+    assert dense.words.min() < -0.2
 
 
-def test_queries_hold_the_messages_and_what_their_prototypes_let_one_expect() -> None:
+@pytest.mark.parametrize("with_own", [True, False])
+def test_queries_hold_the_messages_and_what_their_prototypes_let_one_expect(
+    *, with_own: bool
+) -> None:
     curation = prepared()
     dense, model, layout = DenseFit(curation), model_of(curation), curation.layout
     assert curation.contexts is not None
+    assert curation.responses is not None
     x = curation.contexts.vectors[layout.context[layout.first]]
-    queries = model.queries(x, np.arange(len(x))) * (2 / GRID_STEPS)
-    expected = np.concatenate([dense.c + dense.ch, dense.rh, dense.c], axis=1)
-    assert np.abs(queries - expected).max() < 3 / GRID_STEPS
+    y = curation.responses.vectors[layout.view[layout.first]]
+    keys = model.keys(x, y, dense.groups)
+    queries = model.queries(x, np.arange(len(x)), keys if with_own else None)
+    own_context, own_response = (dense.mc, dense.mr) if with_own else (dense.ch, dense.rh)
+    parts = [dense.c + dense.ch + own_context, dense.rh + own_response, dense.c]
+    found = queries * (fit.QUERY_SCALE / GRID_STEPS)
+    assert np.abs(found - np.concatenate(parts, axis=1)).max() < 5 / GRID_STEPS
+    scores = score_pairs(queries, keys) + np.diag(dense.words)
+    assert np.abs(scores - np.diag(dense.fits(with_own=with_own))).max() < 0.01
     # An exchange that is not in the corpus leaves out none; here it votes for itself.
-    new = model.queries(x, np.full(len(x), -1)) * (2 / GRID_STEPS)
-    assert np.abs(new - expected).max() > 0.05
+    new = model.queries(x, np.full(len(x), -1), keys if with_own else None)
+    assert np.abs(new - queries).max() > 20
 
 
 def test_the_response_that_fits_best_is_usually_about_the_same_thing() -> None:
@@ -224,12 +244,14 @@ def test_scores_of_pairs_are_exact() -> None:
     rng = np.random.default_rng(0)
     queries, keys = (rng.integers(-2048, 2049, (3000, 40), np.int16) for _ in range(2))
     products = (queries.astype(np.int64) * keys.astype(np.int64)).sum(axis=1)
-    assert score_pairs(queries, keys).tolist() == (products * 2 / GRID_STEPS**2).tolist()
+    assert (
+        score_pairs(queries, keys).tolist() == (products * fit.QUERY_SCALE / GRID_STEPS**2).tolist()
+    )
     assert score_pairs(queries[:0], keys[:0]).tolist() == []
 
 
 def test_the_lineage_has_the_fit_of_what_was_drawn() -> None:
-    curation = prepared(min_fit=1.2)
+    curation = prepared(min_fit=2.0)
     lines = curation.decide().lineage.to_pylist()
     drawn = [line for line in lines if line["action"] == "replaced"]
     assert len(drawn) > 5

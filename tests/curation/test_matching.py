@@ -9,6 +9,7 @@ import pytest
 from isaac.corpus.corpus import Corpus
 from isaac.curation import matching
 from isaac.curation.curate import Curation, prepare
+from isaac.curation.languages import detect_corpus_languages
 from isaac.curation.matching import Matches, MatchInputs, conflicts, match_rows
 from isaac.curation.values import find_values
 from isaac.recipe import Recipe, ResolvedRecipe
@@ -57,6 +58,7 @@ def inputs_of(curation: Curation, **fields: Any) -> MatchInputs:
         curation.response_scores.trust,
         needs,
         ~needs,
+        detect_corpus_languages(curation.layout, curation.tools),
         recipe,
         curation.tools,
     )

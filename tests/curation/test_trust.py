@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,8 +9,13 @@ from isaac.corpus.corpus import Corpus
 from isaac.curation import trust
 from isaac.curation.curate import prepare
 from isaac.curation.resources import Tools
-from isaac.curation.storage import TRUST_KEY
-from isaac.curation.trust import SMOOTHING_NEIGHBORS, compute_trust, rank_groups
+from isaac.curation.storage import PHRASING_KEY, SMOOTHED_KEY
+from isaac.curation.trust import (
+    SMOOTHING_NEIGHBORS,
+    GroupRanks,
+    SmoothedTypicality,
+    TrustModel,
+)
 from isaac.curation.vectors import GridVectors
 from isaac.recipe import Recipe
 from isaac.runtime.arrays import Ints, Reals
@@ -57,6 +59,20 @@ def responses(draw: st.DrawFn) -> tuple[GridVectors, Reals, Ints]:
     return vectors, typicality, groups
 
 
+def rank_groups(values: Reals, groups: Ints) -> Reals:
+    return GroupRanks(values, groups).rank(values)
+
+
+def compute_trust(
+    vectors: GridVectors, typicality: Reals, groups: Ints, tools: Tools | None = None
+) -> Reals:
+    """Trust by two signals: the wording of a response, and that of similar ones."""
+    tools = tools or Tools()
+    similar = SmoothedTypicality(vectors, typicality, groups).compute(vectors, groups, tools)
+    signals = {"wording": typicality, "similar": similar}
+    return TrustModel(signals, groups).score(signals)
+
+
 @given(responses())
 def test_a_group_counts_once_in_a_rank(made: tuple[GridVectors, Reals, Ints]) -> None:
     _, values, groups = made
@@ -65,20 +81,36 @@ def test_a_group_counts_once_in_a_rank(made: tuple[GridVectors, Reals, Ints]) ->
 
 @settings(max_examples=60)
 @given(responses())
-def test_trust_is_the_rank_of_two_ranks(made: tuple[GridVectors, Reals, Ints]) -> None:
+def test_typicality_is_smoothed_over_the_nearest_other_groups(
+    made: tuple[GridVectors, Reals, Ints],
+) -> None:
     vectors, typicality, groups = made
-    found = compute_trust(vectors, typicality, groups, Tools())
-    typical, numbers = typicality.tolist(), groups.tolist()
-    smoothed = smooth(vectors, typical, numbers)
-    assert trust.SmoothedTypicality(vectors, typicality, groups).compute(
-        vectors, groups, Tools()
-    ).tolist() == pytest.approx(smoothed)
-    exact: npt.NDArray[Any] = trust.SmoothedTypicality(vectors, typicality, groups).compute(
-        vectors, groups, Tools()
-    )
-    sums = np.array(typical) + np.array(rank(exact.tolist(), numbers))
+    found = SmoothedTypicality(vectors, typicality, groups).compute(vectors, groups, Tools())
+    assert found.tolist() == pytest.approx(smooth(vectors, typicality.tolist(), groups.tolist()))
+
+
+@given(responses(), st.integers(1, 3), st.integers(0, 99))
+def test_trust_is_the_rank_of_the_sum_of_the_ranks_of_signals(
+    made: tuple[GridVectors, Reals, Ints], count: int, seed: int
+) -> None:
+    _, typicality, groups = made
+    rng = np.random.default_rng(seed)
+    signals = {f"signal {n}": rng.permutation(typicality) for n in range(count)}
+    found = TrustModel(signals, groups).score(signals)
+    numbers = groups.tolist()
+    ranks = [rank(scores.tolist(), numbers) for scores in signals.values()]
+    sums = np.sum(np.array(ranks), axis=0)
     assert found.tolist() == rank(sums.tolist(), numbers)
     assert 0 <= found.min() <= found.max() == 1
+
+
+def test_a_new_response_is_ranked_among_those_of_the_corpus() -> None:
+    signals = {"a": np.array([0.1, 0.2, 0.3, 0.4]), "b": np.array([4.0, 3.0, 2.0, 1.0])}
+    model = TrustModel(signals, np.arange(4))
+    assert model.score({"a": np.array([0.5]), "b": np.array([9.0])}).tolist() == [1]
+    assert model.score({"a": np.array([0.0]), "b": np.array([0.0])}).tolist() == [0]
+    # The sums of ranks of the corpus are all 1.25.
+    assert model.score(signals).tolist() == [1, 1, 1, 1]
 
 
 def test_similar_responses_that_are_typical_make_an_odd_wording_more_trusted() -> None:
@@ -88,7 +120,7 @@ def test_similar_responses_that_are_typical_make_an_odd_wording_more_trusted() -
     vectors = embed_rows((near + rng.normal(0, 0.05, (80, 4))).astype(np.float32))
     typicality = np.repeat([0.8, 0.2], 40)
     typicality[[0, 40]] = 0.5
-    found = compute_trust(vectors, typicality, np.arange(80), Tools())
+    found = compute_trust(vectors, typicality, np.arange(80))
     assert found[0] > 0.5 >= found[40]
     wording = rank_groups(typicality, np.arange(80))
     assert wording[0] == wording[40]
@@ -100,9 +132,9 @@ def test_repeating_a_response_changes_no_trust(copies: int) -> None:
     vectors = random_directions(1, 100, 6)
     typicality = np.random.default_rng(2).permutation(100) / 100
     groups = np.arange(100)
-    before = compute_trust(vectors, typicality, groups, Tools())
+    before = compute_trust(vectors, typicality, groups)
     more = np.append(np.arange(100), np.full(copies, 7))
-    after = compute_trust(vectors[more], typicality[more], groups[more], Tools())
+    after = compute_trust(vectors[more], typicality[more], groups[more])
     assert after.tolist() == before[more].tolist()
 
 
@@ -110,7 +142,7 @@ def test_the_first_responses_are_the_references(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(trust, "MAX_REFERENCES", 30)
     vectors = random_directions(3, 100, 6)
     typicality = np.random.default_rng(4).permutation(100) / 100
-    found = trust.SmoothedTypicality(vectors, typicality, np.arange(100) // 2)
+    found = SmoothedTypicality(vectors, typicality, np.arange(100) // 2)
     assert found.typicality.tolist() == typicality[:60:2].tolist()
     first = found.compute(vectors[:1], np.array([0]), Tools())
     new = found.compute(vectors[:1], np.array([-1]), Tools())
@@ -131,14 +163,37 @@ def test_workers_change_no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
 
 
-def test_by_wording_trust_is_typicality_and_nothing_is_stored() -> None:
+@pytest.mark.parametrize(
+    ("kind", "stored"),
+    [
+        ("wording", set()),
+        ("smoothed", {SMOOTHED_KEY}),
+        ("combined", {SMOOTHED_KEY, PHRASING_KEY}),
+    ],
+)
+def test_trust_adds_up_the_signals_of_the_recipe(kind: str, stored: set[str]) -> None:
     store = Remembering()
-    recipe = Recipe.of({**HASHING, "trust": "wording"})
+    recipe = Recipe.of({**HASHING, "trust": kind})
     scores = prepare(Corpus.of(EXCHANGES), recipe, Tools(store)).response_scores
-    assert scores.trust.tolist() == scores.typicality.tolist()
-    assert TRUST_KEY not in store.stored
-    store = Remembering()
-    smoothed = prepare(Corpus.of(EXCHANGES), Recipe.of(HASHING), Tools(store)).response_scores
-    assert store.stored[TRUST_KEY].tolist() == smoothed.trust.tolist()
-    assert smoothed.typicality.tolist() == scores.typicality.tolist()
-    assert smoothed.trust.tolist() != scores.trust.tolist()
+    assert {SMOOTHED_KEY, PHRASING_KEY} & set(store.stored) == stored
+    assert scores.signals is not None
+    assert len(scores.signals) == 1 + len(stored)
+    assert scores.signals["wording"].tolist() == scores.typicality.tolist()
+    by_wording = scores.trust.tolist() == scores.typicality.tolist()
+    assert by_wording == (kind == "wording")
+    expected = TrustModel(scores.signals, scores.duplicate_group).score(scores.signals)
+    assert scores.trust.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("kind", ["wording", "smoothed", "combined"])
+def test_repeating_rows_and_their_order_change_no_trust(kind: str) -> None:
+    recipe = Recipe.of({**HASHING, "trust": kind})
+    found = []
+    for pairs in (EXCHANGES, EXCHANGES[::-1], EXCHANGES * 2):
+        curation = prepare(Corpus.of(pairs), recipe)
+        trust_in = curation.response_scores.trust.tolist()
+        found.append(dict(zip(curation.layout.responses, trust_in, strict=True)))
+    assert found[0] == found[1]
+    if kind != "wording":  # a repeated text has the same turns of phrase more often
+        return
+    assert found[0] == found[2]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from isaac.curation import word_overlap
 from isaac.curation.typicality import tokenize_text
-from isaac.curation.word_overlap import MAX_WORD_SHARE, WordModel
+from isaac.curation.word_overlap import MAX_WORD_SHARE, WordModel, compare_word_sets
 
 VOCABULARY = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnt"]
 TEXTS = st.lists(
@@ -41,6 +41,41 @@ class PlainWords:
         if not all(lengths):
             return 0.0
         return sum(weight * b.get(word, 0) for word, weight in a.items()) / math.prod(lengths)
+
+    def compare(self, message: str, response: str, own_message: str) -> float:
+        """The overlap of message and response, minus that of the response with its own message.
+
+        Of the latter, only words that the message lacks count.
+        """
+        asked, answer, own = map(self.weigh, (message, response, own_message))
+        lengths = [
+            math.sqrt(sum(weight**2 for weight in words.values())) for words in (answer, own)
+        ]
+        echoes = [word for word in answer if word in own and word not in asked]
+        echoed = sum(answer[word] * own[word] for word in echoes)
+        return self.overlap(message, response) - echoed / (math.prod(lengths) or 1)
+
+
+@settings(max_examples=60)
+@given(TEXTS, TEXTS, TEXTS, st.data())
+def test_a_response_about_something_else_compares_as_with_dictionaries(
+    fitted: list[str], messages: list[str], answers: list[str], data: st.DataObject
+) -> None:
+    fitted = [*fitted, *VOCABULARY[:40]]
+    model, plain = WordModel.fit([fitted]), PlainWords(fitted)
+    own = data.draw(st.permutations(answers))
+    # Answers that repeat some words of their own message.
+    answers = [
+        f"{text} {' '.join(other.split()[:2])}" for text, other in zip(answers, own, strict=True)
+    ]
+    places = st.tuples(st.integers(0, len(messages) - 1), st.integers(0, len(answers) - 1))
+    pairs = data.draw(st.lists(places, max_size=40)) if messages and answers else []
+    numbers = np.array(pairs, np.int64).reshape(-1, 2)
+    sets = (model.transform(part) for part in (messages, answers, own))
+    found = compare_word_sets(*sets, numbers[:, 0], numbers[:, 1])
+    assert found.tolist() == pytest.approx(
+        [plain.compare(messages[one], answers[other], own[other]) for one, other in pairs], abs=1e-9
+    )
 
 
 @settings(max_examples=60)
