@@ -52,7 +52,8 @@ def curate(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="encoder of both texts: wordllama, hashing, st:MODEL, openai:MODEL@URL",
+            help="encoder of both texts: wordllama, hashing, st:MODEL, openai:MODEL@URL, "
+            "states:MODEL@LAYER",
         ),
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="YAML file with recipe fields")] = None,
