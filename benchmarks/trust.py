@@ -35,7 +35,7 @@ from demo import read_rows
 from gptfuzz import read_gptfuzz
 from sklearn.metrics import roc_auc_score
 
-from isaac import Corpus
+from isaac import Corpus, Encoder
 from isaac.curation.near_duplicates import group_near_duplicates
 from isaac.curation.signals.combine import combine_signals
 from isaac.curation.signals.folds import assign_folds
@@ -102,7 +102,7 @@ class StateCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.encoder = None
+        self.encoder: Encoder | None = None
 
     def embed(self, texts: Sequence[str]) -> GridVectors:
         """States (n, d) on the grid; new texts are encoded and stored 64 at a time."""

@@ -52,7 +52,7 @@ def curate(
         str | None,
         typer.Option(
             help="encoder of both texts: wordllama, hashing, use-multilingual, multilingual-e5, "
-            "st:MODEL, openai:MODEL@URL",
+            "st:MODEL, openai:MODEL@URL, states:MODEL@LAYER",
         ),
     ] = None,
     recipe: Annotated[
