@@ -19,7 +19,7 @@ One bound on this sum suits all corpora that were tried; quantiles do not (bench
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,18 @@ MAX_COPIES = 8
 
 BLOCK_ROWS = 1024
 """Exchanges to average the neighbors of at a time; does not affect results."""
+
+
+class NearPrototypes(NamedTuple):
+    """The prototypes near n messages, whose centered contexts are ``centered`` (n, d).
+
+    ``near`` (n, 16) are the nearest references, and ``is_other`` (n, 16) whether each is another
+    exchange than the message's own; the first 15 others count.
+    """
+
+    centered: GridVectors
+    near: Ints
+    is_other: Flags
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +89,20 @@ class FitModel:
         ``exchanges`` (n,) are the exchanges that the contexts are from, so that these do not vote
         for themselves; -1 for contexts that are not in the corpus.
         """
-        centered = center(contexts, self.context_mean)
+        return self.queries_of(self.find_prototypes(contexts, exchanges))
+
+    def find_prototypes(self, contexts: GridVectors, exchanges: Ints) -> NearPrototypes:
+        """Find the prototypes of messages with contexts (n, d); ``exchanges`` as for `queries`."""
+        return self.search_prototypes(center(contexts, self.context_mean), exchanges)
+
+    def search_prototypes(self, centered: GridVectors, exchanges: Ints) -> NearPrototypes:
+        """Find the prototypes like `find_prototypes`, for contexts (n, d) that are centered."""
         near = self._search(centered, self.prototype_contexts, 1)
-        is_other = self.exchanges[near] != exchanges[:, None]
+        return NearPrototypes(centered, near, self.exchanges[near] != exchanges[:, None])
+
+    def queries_of(self, prototypes: NearPrototypes) -> GridVectors:
+        """Compute the vectors (n, q) of `queries` from the prototypes of messages."""
+        centered, near, is_other = prototypes
         seen = self._average(self.prototype_contexts, near, is_other)
         expected = self._average(self.prototype_responses, near, is_other)
         parts = [centered + seen, expected, *([centered] * self.same_encoder)]
