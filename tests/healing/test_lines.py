@@ -21,7 +21,7 @@ ODD = "Nobody cares about that."
 def run(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, str]]) -> Run:
     folder = tmp_path_factory.mktemp("lines")
     source = write_lines(folder / "in.jsonl", exchanges)
-    return curate_to(folder / "run", source, Recipe(neighbors=30))
+    return curate_to(folder / "run", source, Recipe.redraw_most(neighbors=30))
 
 
 def test_a_record_and_its_line_are_healed_in_the_same_way(

@@ -89,7 +89,7 @@ def test_a_response_judged_unsafe_is_replaced_even_if_typical_and_draws_are_judg
         assert healed.reason == "judged unsafe, drawn"
         assert healed.verdict == "safe"
         assert healed.source_id is not None
-        assert healer.strategy.curation.corpus[healed.source_id].response == safe
+        assert healer.curation.corpus[healed.source_id].response == safe
         assert judge.judged[0] == KIND[0]
         assert len(set(judge.judged)) == len(judge.judged) <= 5
 
@@ -123,11 +123,11 @@ def test_unscored_is_never_safe(healer: Healer, judge: FunctionJudge | BrokenJud
 
 
 def test_no_head_to_draw_from_is_the_reason(healer: Healer) -> None:
-    alone = Healer(healer.strategy.curation.redraw(keep=False, abstain=1.0))
+    alone = Healer(healer.curation.redraw(keep=False, abstain=1.0))
     healed = ExchangePipeline(alone, fallback="Ask someone else.").heal_exchange(*EXCHANGE)
     assert (healed.action, healed.response) == ("fallback", "Ask someone else.")
     assert healed.reason == "off-consensus; no head to draw from"
-    assert alone.heal([EXCHANGE])[0].reason == "no head to draw from"
+    assert alone.heal([EXCHANGE])[0].reason == healed.reason
 
 
 def test_a_rewrite_that_is_judged_safe_is_used(healer: Healer) -> None:

@@ -103,7 +103,9 @@ def test_with_weights_rows_abstain_as_in_the_curation_and_draw_only_drawable_row
     exchanges: list[dict[str, str]], neighbors: int
 ) -> None:
     pairs = [(row["context"], row["response"]) for row in exchanges]
-    curation = curate(Corpus.of(pairs), Recipe.redraw_most(neighbors=neighbors, repeats=0, abstain=0.1))
+    curation = curate(
+        Corpus.of(pairs), Recipe.redraw_most(neighbors=neighbors, repeats=0, abstain=0.1)
+    )
     allowed = drawable_rows(curation.layout, curation.response_scores, curation.recipe)
     ids = set(curation.layout.ids[allowed].tolist())
     lines = curation.lineage.to_pylist()
@@ -178,7 +180,9 @@ def test_confidence_is_the_share_of_the_cluster_times_typicality(curation: Curat
 
 def test_several_threads_may_heal_at_once(exchanges: list[dict[str, str]]) -> None:
     pairs = [(row["context"], row["response"] + " indeed") for row in exchanges]
-    curation = curate(Corpus.of((r["context"], r["response"]) for r in exchanges), Recipe.redraw_most())
+    curation = curate(
+        Corpus.of((r["context"], r["response"]) for r in exchanges), Recipe.redraw_most()
+    )
     one = [Healer(curation).heal([pair])[0] for pair in pairs[:40]]
     healer = Healer(curation)
     with ThreadPoolExecutor(4) as pool:

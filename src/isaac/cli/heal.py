@@ -15,7 +15,6 @@ from ..runs.run import Run
 from ..text import make_printable
 from .common import RunPath, command, open_tools, print_message, print_output
 
-
 RephraserFolder = Annotated[
     Path | None,
     typer.Option(help="folder of a rephraser, to rewrite responses instead of drawing others"),
