@@ -223,7 +223,7 @@ def fit_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_that_matches_by_fit_says_how_far_a_line_is_trusted_and_inside(
     isaac: RunIsaac, fit_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = [
+    given: list[dict[str, Any]] = [
         {"context": "My account was charged twice, could you check?", "response": ODD, "id": 7},
         {"context": "Who wrote Hamlet?", "response": "Shakespeare wrote Hamlet in 1601."},
     ]

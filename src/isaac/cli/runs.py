@@ -226,7 +226,9 @@ def demo(
     print_output(f"  after:  {result.same_situation}")
     print_output("\nthree replies that are not in the corpus, healed:")
     for context, reply, healed in result.healed:
-        print_output(f"  {context}\n    given:  {reply}\n    healed: {healed.response}")
+        is_left = healed.action == "abstained"
+        shown = f"left unchanged ({healed.reason})" if is_left else healed.response
+        print_output(f"  {context}\n    given:  {reply}\n    healed: {shown}")
 
 
 def _print_bookings(result: BookingsResult, *, as_json: bool) -> None:
