@@ -30,10 +30,7 @@ from .sampler import (
     ReplacementSampler,
     RewriteRefusedError,
 )
-from .scoring import TypicalityScorer, compute_threshold, embed_like
-
-SINGLE_THREAD_EXCHANGES = 16
-"""Up to this many exchanges at a time run on one thread; does not affect results."""
+from .scoring import SINGLE_THREAD_EXCHANGES, TypicalityScorer, compute_threshold, embed_like
 
 
 class NeighborhoodHealer(ReplacementSampler):

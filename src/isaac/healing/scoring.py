@@ -25,6 +25,9 @@ from ..errors import RecipeError
 from ..models.encoders import Encoder
 from ..runtime.arrays import Reals
 
+SINGLE_THREAD_EXCHANGES = 16
+"""Up to this many exchanges at a time run on one thread; does not affect results."""
+
 
 class TypicalityScorer:
     """Looks up the typicality of responses, or computes that of new ones.
