@@ -246,7 +246,7 @@ def draw_chart(results: Sequence[MethodResult]) -> str:
 
 def _mean_percent(values: Sequence[float]) -> tuple[float, float]:
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return 100 * statistics.mean(values), 100 * deviation
+    return round(100 * statistics.mean(values), 6), 100 * deviation
 
 
 def dump(header: str, results: Sequence[MethodResult], notes: Notes) -> str:
