@@ -242,6 +242,8 @@ def _describe_success(measures: ClusterMeasures | None, price: Price, curation: 
             f"and the typicality of its responses differs from that of others by {margin} points"
         )
     written = f"{price.rows:.0%} of the rows are written"
+    if curation.recipe.mode == "filter" and not curation.policy.is_exchangeable:
+        return f"{written}; {curation.policy.reason}"
     if curation.recipe.mode == "filter" or price.fitting is None:
         return written
     return (
