@@ -48,7 +48,7 @@ class ResponseScores(NamedTuple):
 def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recipe) -> Flags:
     """Which rows (n,) may be drawn: trusted enough, not vetoed, and not irrelevant as a whole."""
     # The bound stays below the largest trust, so that at least one response remains.
-    bound = min(1 - recipe.candidates, np.nextafter(scores.trust.max(initial=1), 0))
+    bound = min(1 - recipe.candidates, np.nextafter(scores.trust.max(initial=0), 0))
     drawable = (scores.trust > bound)[layout.response]
     if scores.vetoed is not None:
         drawable &= (scores.vetoed != 1)[layout.exchange]

@@ -72,7 +72,7 @@ class TrustScorer:
         self.signals = self.scores.signals
         self.typicality = TypicalityScorer(curation)
         self.lock = threading.Lock()
-        self.models: _SignalModels | None = None
+        self.models: SignalModels | None = None
 
     def score(self, responses: Sequence[str], vectors: GridVectors) -> list[tuple[float, float]]:
         """The typicality and the trust of each response (n,), given their vectors (n, d)."""
@@ -91,11 +91,11 @@ class TrustScorer:
         if self.signals is None:
             return typicality
         with self.lock:
-            self.models = self.models or _SignalModels(self.curation, self.signals)
+            self.models = self.models or SignalModels(self.curation, self.signals)
         return self.models.score(texts, typicality, vectors)
 
 
-class _SignalModels:
+class SignalModels:
     """The models of a corpus's signals, which score responses that it does not have."""
 
     def __init__(self, curation: Curation, found: TrustSignals) -> None:
