@@ -7,6 +7,7 @@ import pytest
 
 from isaac import Corpus, Healer, Recipe, RecipeError, curate
 from isaac.curation.curate import Curation
+from isaac.curation.lineage import mark_least_trusted
 from isaac.curation.resources import Tools
 from isaac.curation.response_scores import drawable_rows
 from isaac.healing.retrieval import NeighborhoodHealer
@@ -219,3 +220,20 @@ def test_another_encoder_than_the_runs_is_refused(curation: Curation) -> None:
     healer = Healer(curation, Tools(encoders={"wordllama": HashingEncoder()}))
     with pytest.raises(RecipeError, match="256 dimensions"):
         healer.heal([("a", "b")])
+
+
+def test_rows_stay_by_the_trust_that_the_curation_kept_them_by(
+    exchanges: list[dict[str, str]],
+) -> None:
+    pairs = [(row["context"], row["response"]) for row in exchanges]
+    curation = curate(Corpus.of(pairs), Recipe(mode="resample", neighbors=20, repeats=0))
+    scores = curation.response_scores
+    assert (scores.trust != scores.typicality).any()
+    trust = scores.trust[curation.layout.response]
+    least = mark_least_trusted(trust, round(curation.recipe.share * len(trust)))
+    kept = set(curation.layout.ids[~least].tolist())
+    healed = Healer(curation).heal(pairs)
+    stays = {number for number, one in enumerate(healed) if one.reason == "typical"}
+    # Rows that are exactly as trusted as one that is kept stay, too.
+    assert kept <= stays
+    assert len(stays - kept) <= 2
