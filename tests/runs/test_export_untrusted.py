@@ -42,7 +42,9 @@ def test_dropped_rows_can_be_tagged_or_weighted_by_their_trust(run: Run, tmp_pat
     weights = [row["weight"] for row in weighted]
     assert weights[: summary["kept"]] == [1.0] * summary["kept"]
     assert max(weights[summary["kept"] :]) < 0.6
-    left_out = [json.loads(line) for line in (run.path / "untrusted.jsonl").open()]
+    left_out = [
+        json.loads(line) for line in (run.path / "untrusted.jsonl").read_text().splitlines()
+    ]
     assert [row["completion"][0]["content"] for row in tagged[summary["kept"] :]] == [
         record["response"] for record in left_out
     ]
