@@ -209,7 +209,8 @@ def test_compare_shows_runs_side_by_side(
 def test_a_judge_vetoes_draws_and_a_failing_one_vetoes_none(
     isaac: RunIsaac, run: Path, tmp_path: Path
 ) -> None:
-    flags = ("--context", "context", "--response", "response", "-k", "30")
+    columns = ("--context", "context", "--response", "response")
+    flags = (*columns, "--recipe", "redraw-most", "-k", "30")
     source = tmp_path / "in.jsonl"
     for name, judge in (("judged", "Words"), ("broken", "Broken")):
         named = f"tests.cli.test_assess:{judge}"
