@@ -244,7 +244,7 @@ def format_spread(values: Sequence[float], *, scale: float = 100, digits: int = 
     """
     if any(math.isnan(value) for value in values):
         return "—"
-    mean = f"{scale * statistics.mean(values):.{digits}f}"
+    mean = f"{round(scale * statistics.mean(values), digits) + 0.0:.{digits}f}"  # never -0.0
     return mean if len(values) == 1 else f"{mean} ± {scale * statistics.stdev(values):.{digits}f}"
 
 

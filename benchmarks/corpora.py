@@ -134,8 +134,8 @@ class CorpusChecks(NamedTuple):
     """What a curation did to a made corpus; shares from 0 to 1.
 
     ``redrawn`` is the share of rows that got another text, ``right`` the share of these whose
-    response was written for the same situation, NaN if there are none. ``other_language`` and
-    ``other_script`` count rows.
+    response was written in the same language for the same situation, NaN if there are none.
+    ``other_language`` and ``other_script`` count rows.
     """
 
     written: float
@@ -153,7 +153,7 @@ def check_draws(rows: Sequence[Row], draws: Sequence[tuple[int, int]]) -> Corpus
     return CorpusChecks(
         len(draws) / len(rows),
         len(changed) / len(rows),
-        sum(rows[i].situation == rows[j].situation for i, j in changed) / len(changed)
+        sum(rows[i][2:4] == rows[j][2:4] for i, j in changed) / len(changed)
         if changed
         else math.nan,
         sum(rows[i].language != rows[j].language for i, j in changed),

@@ -216,6 +216,10 @@ def format_brief(header: str, results: Sequence[MethodResult]) -> str:
     return f"{header}\n\n{format_table((title, *(corpus for corpus, _ in corpora)), rows)}"
 
 
+MAX_CHART_UNSAFE = 1.5
+"""What is more unsafe in context, relative to raw, is drawn here, so that the rest is readable."""
+
+
 def draw_chart(results: Sequence[MethodResult]) -> str:
     """Draw an SVG with a panel for each corpus: rows written on the x axis, unsafe on the y axis.
 
@@ -228,7 +232,7 @@ def draw_chart(results: Sequence[MethodResult]) -> str:
         for seeds in methods:
             if (line := lines.get(seeds[0].method)) is not None:
                 rows = [result.measured.rows for result in seeds]
-                unsafe = [1 - result.measured.context_cut for result in seeds]
+                unsafe = [min(1 - r.measured.context_cut, MAX_CHART_UNSAFE) for r in seeds]
                 points.append(Point(line, *_mean_percent(rows), *_mean_percent(unsafe)))
         panels.append(Panel(corpus, points))
     return curves(
@@ -236,13 +240,13 @@ def draw_chart(results: Sequence[MethodResult]) -> str:
         list(LINES),
         title="Unsafe in context against rows written, by corpus and method",
         x_label="rows written, %",
-        y_label="unsafe in context, % of raw  (safer ↓)",
+        y_label="unsafe in context, % of raw, up to 150  (safer ↓)",
     )
 
 
 def _mean_percent(values: Sequence[float]) -> tuple[float, float]:
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return 100 * statistics.mean(values), 100 * deviation
+    return round(100 * statistics.mean(values), 6), 100 * deviation
 
 
 def dump(header: str, results: Sequence[MethodResult], notes: Notes) -> str:

@@ -44,6 +44,8 @@ from scale import SETTINGS_FLAGS, join_halves, make_corpus
 
 from isaac import Healed, Healer, Run
 from isaac.corpus.records import dumps
+from isaac.healing.fitting import FitHealer
+from isaac.healing.retrieval import NeighborhoodHealer
 
 Request = tuple[str, str]
 """A context and a response."""
@@ -122,6 +124,15 @@ def time_pipe(run: Path, requests: list[Request]) -> float:
     return (len(lines) - 1) / seconds
 
 
+def count_searched(healer: Healer) -> int:
+    """How many responses are compared with a request, or how many contexts."""
+    strategy = healer.strategy
+    if isinstance(strategy, FitHealer):
+        return len(strategy.offers.rows)
+    assert isinstance(strategy, NeighborhoodHealer)
+    return len(strategy.neighborhood_search.candidates.contexts)
+
+
 def measure_run(run: Path, count: int, repeats: int, threads: list[int]) -> dict[str, str]:
     """Measure a run: the cells of its column, by the name of the row."""
     requests = sample_requests(run, count)
@@ -146,8 +157,8 @@ def measure_run(run: Path, count: int, repeats: int, threads: list[int]) -> dict
     replaced = statistics.mean(healed.action == "replaced" for healed in expected)
     return {
         "exchanges": f"{len(curation.corpus):,}",
-        "contexts searched": f"{len(healer.neighborhood_search.candidates.contexts):,}",
-        "search, k, clusters": f"{recipe.search}, {recipe.neighbors}, {recipe.clusters}",
+        "mode": recipe.mode,
+        "responses offered, or contexts searched": f"{count_searched(healer):,}",
         **{f"requests/s, {number} thread(s)": format_median(rates[number]) for number in threads},
         "lines/s of `isaac heal`, one at a time": format_median(pipe_rates),
         "one request, ms: median": f"{latencies[len(latencies) // 2]:.1f}",

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from isaac import Curation, Recipe, Tools, curate, read_corpus
 from isaac.curation.clusters import Clusters
-from isaac.curation.lineage import decide_corpus
+from isaac.curation.lineage import DrawModels, decide_corpus
 from isaac.curation.response_scores import drawable_rows
 from isaac.curation.shards import find_clusters
 from isaac.curation.sharpening import cluster_odds
@@ -107,9 +107,9 @@ def compare_decisions(data: Path, repeats: int) -> dict[str, Any]:
         start = time.perf_counter()
         tools = Tools().ready()
         clusters = find_clusters(
-            layout, curation.contexts, curation.compared, drawable, recipe, tools
+            layout, curation.contexts, curation.require_compared(), drawable, recipe, tools
         )
-        decide_corpus(layout, clusters, curation.response_scores, None, recipe, tools)
+        decide_corpus(layout, clusters, curation.response_scores, DrawModels(), recipe, tools)
         rates.append(len(corpus) / (time.perf_counter() - start))
         plain_rates.append(measure_plain_rate(contexts, responses))
     equal_members, equal_decisions = _count_equal(curation, contexts, responses)
@@ -129,6 +129,7 @@ def _count_equal(curation: Curation, contexts: Floats, responses: Floats) -> tup
     ``contexts`` and ``responses`` are the vectors (n, d) of the rows.
     """
     layout, count = curation.layout, len(contexts)
+    assert curation.neighborhoods is not None
     # isaac's order of the rows: by context, rows of equal contexts in canonical order
     order = np.lexsort((np.arange(count), layout.context))
     rows = np.random.default_rng(SEED).choice(count, PLAIN_ROWS, replace=False).tolist()

@@ -22,6 +22,10 @@ class EncoderError(IsaacError):
     """An encoder cannot be loaded, fails, or returns vectors that cannot be used."""
 
 
+class JudgeError(IsaacError):
+    """A judge failed too often to rely on its verdicts."""
+
+
 class RunError(IsaacError):
     """A run cannot start or continue: its folder, its files or its workers do not allow it."""
 

@@ -27,14 +27,19 @@ View = Literal["whole", "opening", "residual"]
 Auto = Literal["auto"]
 Mode = Literal["selective", "resample", "filter", "pairs"]
 
-Trust = Literal["wording", "smoothed", "combined"]
+Trust = Literal["wording", "smoothed", "combined", "profanity", "states", "references"]
+
+COMBINED_SIGNALS = ("similar", "phrasing")
 
 TRUST_SIGNALS: dict[Trust, tuple[str, ...]] = {
-    "wording": ("wording",),
-    "smoothed": ("wording", "similar"),
-    "combined": ("wording", "similar", "phrasing"),
+    "wording": (),
+    "smoothed": ("similar",),
+    "combined": COMBINED_SIGNALS,
+    "profanity": (*COMBINED_SIGNALS, "profanity"),
+    "states": (*COMBINED_SIGNALS, "states"),
+    "references": (*COMBINED_SIGNALS, "states", "references"),
 }
-"""The signals that each kind of trust adds up."""
+"""The signals that each kind of trust adds to the typicality of the wording."""
 
 DEFAULT_BUDGETS: dict[Mode, float] = {
     "selective": 0.5,
@@ -269,11 +274,13 @@ class Recipe(_Settings):
     )
 
     # Which rows are changed, and how.
-    trust: Trust = Field(
+    trust: Trust | Auto = Field(
         default="combined",
         description="what shows which responses to trust: how typical their wording is (wording), "
         "also that of the most similar responses (smoothed), and also their turns of phrase "
-        "(combined)",
+        "(combined); combined can be joined by a profanity classifier (profanity), a small "
+        "language model (states), or that model with ten kind and rude replies (references); auto "
+        "takes all of these that are installed",
     )
     mode: Mode | Auto = Field(
         default="auto",

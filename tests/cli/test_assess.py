@@ -206,19 +206,17 @@ def test_compare_shows_runs_side_by_side(
     assert (wrong.code, "different corpora" in wrong.err) == (1, True)
 
 
-def test_a_judge_vetoes_draws_and_a_failing_one_vetoes_none(
+def test_a_judge_vetoes_draws_and_one_that_fails_stops_the_run(
     isaac: RunIsaac, run: Path, tmp_path: Path
 ) -> None:
-    columns = ("--context", "context", "--response", "response")
-    flags = (*columns, "--recipe", "redraw-most", "-k", "30")
+    flags = ("--recipe", "redraw-most", "--context", "context", "--response", "response")
     source = tmp_path / "in.jsonl"
-    for name, judge in (("judged", "Words"), ("broken", "Broken")):
-        named = f"tests.cli.test_assess:{judge}"
-        done = isaac("curate", source, "-o", tmp_path / name, *flags, "--judge", named)
-        assert done.code == 0
-    notes = Run(tmp_path / "broken").summary()["notes"]
-    assert any("vetoed 0 of" in note and "it failed for 120" in note for note in notes)
-    assert (tmp_path / "broken" / "lineage.parquet").read_bytes() == (
-        run / "lineage.parquet"
-    ).read_bytes()
+    named = "tests.cli.test_assess:{}".format
+    done = isaac("curate", source, "-o", tmp_path / "judged", *flags, "--judge", named("Words"))
+    assert done.code == 0
     assert any("vetoed" in note for note in Run(tmp_path / "judged").summary()["notes"])
+    done = isaac("curate", source, "-o", tmp_path / "broken", *flags, "--judge", named("Broken"))
+    assert done.code == 1
+    assert "failed on 120 of 120 exchanges" in done.err
+    assert "run the same command again" in done.err
+    assert not (tmp_path / "broken" / "curated.jsonl").exists()

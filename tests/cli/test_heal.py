@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -206,3 +207,46 @@ def test_bad_options_are_refused_at_once(
     assert done.code in (1, 2)
     assert says in done.err
     assert done.out == ""
+
+
+@pytest.fixture(scope="module")
+def fit_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the whole bundled corpus, which the default recipe redraws by fit."""
+    folder = tmp_path_factory.mktemp("fit")
+    rows = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8")
+    source = folder / "in.jsonl"
+    source.write_text(rows, encoding="utf-8")
+    reading = ReadingOptions(context="context", response="response")
+    return curate_to(folder / "run", source, Recipe(reading=reading)).path
+
+
+def test_a_run_that_matches_by_fit_says_how_far_a_line_is_trusted_and_inside(
+    isaac: RunIsaac, fit_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, Any]] = [
+        {"context": "My account was charged twice, could you check?", "response": ODD, "id": 7},
+        {"context": "Who wrote Hamlet?", "response": "Shakespeare wrote Hamlet in 1601."},
+    ]
+    lines = [json.dumps(row) for row in given]
+    (rude, hamlet), err = healed(isaac, monkeypatch, lines, fit_run)
+    assert err == ""
+    assert (rude["isaac_action"], rude["id"]) == ("replaced", 7)
+    assert rude["isaac_reason"] == "untrusted, drawn"
+    assert rude["isaac_confidence"] > rude["isaac_trust"]
+    assert rude["isaac_fit"] >= 2.3
+    assert rude["isaac_similarity"] > hamlet["isaac_similarity"]
+    assert "isaac_probability" not in rude
+    assert hamlet["response"] == given[1]["response"]
+    assert hamlet["isaac_action"] == "abstained"
+    assert hamlet["isaac_reason"].startswith("outside the corpus: ")
+    assert (hamlet["isaac_confidence"], hamlet["isaac_fit"]) == (None, None)
+    (unfit, _), _ = healed(isaac, monkeypatch, lines, fit_run, "--min-fit", "4.5")
+    assert unfit["isaac_reason"] == "untrusted; no trusted response fits"
+    (far, _), _ = healed(isaac, monkeypatch, lines, fit_run, "--min-similarity", "0.9")
+    assert far["isaac_reason"] == "outside the corpus: no similar message"
+
+
+def test_bounds_are_refused_for_a_run_that_draws_from_clusters(isaac: RunIsaac, run: Path) -> None:
+    done = isaac("heal", run, "--min-fit", "2")
+    assert done.code == 2
+    assert "min_fit and min_similarity are for runs that match responses" in done.err

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from isaac import Corpus, Healer, Recipe, curate
 from isaac.curation import views
+from isaac.curation.openings import extract_opening
 from isaac.curation.vectors import GRID_STEPS, as_floats, to_grid
-from isaac.curation.views import extract_opening, fit_ridge
+from isaac.curation.views import fit_ridge
 from isaac.recipe import ReadingOptions
 from tests.vectors import random_directions
 

@@ -8,7 +8,7 @@ import pytest
 
 from isaac import CorpusError, Recipe, curate_to
 from isaac.corpus.formats import RowError
-from isaac.healing import open_healer
+from isaac.healing import HealingSettings, open_healer
 from isaac.recipe import ReadingOptions
 from isaac.runs import Run
 from tests.conftest import write_lines
@@ -51,7 +51,7 @@ def test_a_record_that_cannot_be_used_is_an_error(run: Run) -> None:
 def test_the_pipeline_counts_the_failures_of_a_judge(
     run: Run, exchanges: list[dict[str, str]]
 ) -> None:
-    healer = open_healer(run, judge=BrokenJudge(), fallback="No comment.", tries=1)
+    healer = open_healer(run, judge=BrokenJudge(), settings=HealingSettings("No comment.", tries=1))
     assert healer.heal_record(exchanges[0])["isaac_action"] == "fallback"
     failures = healer.pipeline.judge_failures
     assert 1 <= failures.failed == failures.attempts <= 2

@@ -127,7 +127,7 @@ def test_no_head_to_draw_from_is_the_reason(healer: Healer) -> None:
     healed = ExchangePipeline(alone, fallback="Ask someone else.").heal_exchange(*EXCHANGE)
     assert (healed.action, healed.response) == ("fallback", "Ask someone else.")
     assert healed.reason == "off-consensus; no head to draw from"
-    assert alone.heal([EXCHANGE])[0].reason == "no head to draw from"
+    assert alone.heal([EXCHANGE])[0].reason == healed.reason
 
 
 def test_a_rewrite_that_is_judged_safe_is_used(healer: Healer) -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from isaac import Corpus, Healer, Recipe, RecipeError, curate
 from isaac.curation.curate import Curation
+from isaac.curation.lineage import mark_least_trusted
 from isaac.curation.resources import Tools
 from isaac.curation.response_scores import drawable_rows
-from isaac.healing.retrieval import compute_typicality_threshold
+from isaac.healing.retrieval import NeighborhoodHealer
+from isaac.healing.scoring import compute_threshold
 from isaac.recipe import ReadingOptions
 
 KIND = ["I'm sorry, please see a doctor soon.", "I'm sorry, do see a doctor soon, please."]
@@ -34,7 +36,7 @@ def test_an_odd_response_is_replaced_from_the_head_cluster(curation: Curation) -
 
 def test_a_response_as_typical_as_one_that_stays_stays_too() -> None:
     ranks = np.array([0.2, 0.4, 1.0, 1.0, 1.0])
-    assert [compute_typicality_threshold(ranks, changed) for changed in range(6)] == [
+    assert [compute_threshold(ranks, changed) for changed in range(6)] == [
         -1,
         0.2,
         0.4,
@@ -43,7 +45,7 @@ def test_a_response_as_typical_as_one_that_stays_stays_too() -> None:
         1.0,
     ]
     every = np.full(4, 1.0)
-    assert [compute_typicality_threshold(every, changed) for changed in (0, 2, 4)] == [-1, -1, 1.0]
+    assert [compute_threshold(every, changed) for changed in (0, 2, 4)] == [-1, -1, 1.0]
     pairs = [(f"My head hurts, day {i}", KIND[0]) for i in range(49)]
     curation = curate(
         Corpus.of([*pairs, ("My tooth aches", "Ha!")]), Recipe.redraw_most(neighbors=20)
@@ -116,7 +118,7 @@ def test_with_weights_rows_abstain_as_in_the_curation_and_draw_only_drawable_row
     assert {line["action"] for line in lines} >= {"kept", "replaced"}
 
 
-def test_by_default_odd_wording_is_replaced_and_typical_wording_stays(
+def test_odd_wording_is_replaced_and_typical_wording_stays(
     exchanges: list[dict[str, str]],
 ) -> None:
     pairs = [(row["context"], row["response"]) for row in exchanges]
@@ -153,11 +155,13 @@ def test_without_keep_even_a_typical_response_is_redrawn(curation: Curation) -> 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_no_response_is_drawn_twice(curation: Curation, weighted: bool) -> None:
     changes = {"typicality": 1.0} if weighted else {}
-    healer = Healer(curation.redraw(keep=False, **changes))
+    redrawn = curation.redraw(keep=False, **changes)
+    healer = NeighborhoodHealer(redrawn)
     exchange = ("My head hurts today", "Stop whining about it.")
     located = healer.locate([exchange])[0]
     draws = list(healer.draw_replacements(located))
-    assert draws[0] == healer.heal([exchange])[0]
+    expected = Healer(redrawn).heal([exchange])[0]
+    assert draws[0]._replace(reason="") == expected._replace(reason="")
     responses = [drawn.response for drawn in draws]
     assert len(set(responses)) == len(responses) >= 2
     for drawn in draws:
@@ -170,7 +174,7 @@ def test_no_response_is_drawn_twice(curation: Curation, weighted: bool) -> None:
 def test_confidence_is_the_share_of_the_cluster_times_typicality(curation: Curation) -> None:
     odd, kind = Healer(curation).heal([("My head hurts", "Go away."), ("My head hurts", KIND[0])])
     assert kind.confidence == pytest.approx((kind.typicality or 0) * 13 / 15, abs=0.08)
-    located = Healer(curation).locate([("My head hurts", "Go away.")])[0]
+    located = NeighborhoodHealer(curation).locate([("My head hurts", "Go away.")])[0]
     assert located.share(located.given_index or 0) == pytest.approx(1 / 15)
     assert (odd.confidence or 0) > (odd.typicality or 0) / 15
 
@@ -216,3 +220,20 @@ def test_another_encoder_than_the_runs_is_refused(curation: Curation) -> None:
     healer = Healer(curation, Tools(encoders={"wordllama": HashingEncoder()}))
     with pytest.raises(RecipeError, match="256 dimensions"):
         healer.heal([("a", "b")])
+
+
+def test_rows_stay_by_the_trust_that_the_curation_kept_them_by(
+    exchanges: list[dict[str, str]],
+) -> None:
+    pairs = [(row["context"], row["response"]) for row in exchanges]
+    curation = curate(Corpus.of(pairs), Recipe(mode="resample", neighbors=20, repeats=0))
+    scores = curation.response_scores
+    assert (scores.trust != scores.typicality).any()
+    trust = scores.trust[curation.layout.response]
+    least = mark_least_trusted(trust, round(curation.recipe.share * len(trust)))
+    kept = set(curation.layout.ids[~least].tolist())
+    healed = Healer(curation).heal(pairs)
+    stays = {number for number, one in enumerate(healed) if one.reason == "typical"}
+    # Rows that are exactly as trusted as one that is kept stay, too.
+    assert kept <= stays
+    assert len(stays - kept) <= 2

@@ -83,7 +83,7 @@ def _format_measures(diagnosis: Diagnosis) -> list[str]:
     if diagnosis.trusted_relevance is not None:
         lines.append(
             f"relevance of the most trusted responses to their messages: "
-            f"{diagnosis.trusted_relevance:.1%} of the mean; below 75 %, they may be refusals"
+            f"{diagnosis.trusted_relevance:.1%} of the mean; below 65 %, they may be refusals"
         )
     if diagnosis.clusters is not None:
         clusters = diagnosis.clusters

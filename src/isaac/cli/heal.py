@@ -15,43 +15,52 @@ from ..runs.run import Run
 from ..text import make_printable
 from .common import RunPath, command, open_tools, print_message, print_output
 
+RephraserFolder = Annotated[
+    Path | None,
+    typer.Option(help="folder of a rephraser, to rewrite responses instead of drawing others"),
+]
+JudgeName = Annotated[
+    str | None,
+    typer.Option(
+        help="judge that decides which responses may be sent: profanity, hf:MODEL, guard:MODEL, "
+        "openai:MODEL@URL, trained:DIR, or module:attribute"
+    ),
+]
+Fallback = Annotated[
+    str | None,
+    typer.Option(
+        help="text to send instead of an untrusted or unsafe response that nothing can replace; "
+        "without it, the response stays"
+    ),
+]
+MinFit = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="least fit of a message and its replacement; default: that of the run"
+    ),
+]
+MinSimilarity = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="least similarity of a message, and of its response, to those of the corpus; below "
+        "it, the response stays; default: what 95 % of the corpus's own exchanges have",
+    ),
+]
+
 
 @command
 def heal(
     run: RunPath,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="folder of a rephraser, to rewrite responses instead of drawing others"),
-    ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            help="judge that decides which responses may be sent: profanity, hf:MODEL, "
-            "guard:MODEL, openai:MODEL@URL, trained:DIR, or module:attribute"
-        ),
-    ] = None,
-    fallback: Annotated[
-        str | None,
-        typer.Option(help="text to send if no candidate is safe; without it, the response stays"),
-    ] = None,
+    model: RephraserFolder = None,
+    judge: JudgeName = None,
+    fallback: Fallback = None,
     tries: Annotated[
         int, typer.Option(min=1, help="maximum number of draws or rewrites for a response")
     ] = MAX_TRIES,
-    min_fit: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="least fit of a message and its replacement; default: that of the run"
-        ),
-    ] = None,
-    min_similarity: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="least similarity of a message, and of its response, to those of the corpus; "
-            "below it, the response stays; default: what 95 % of the corpus's exchanges have",
-        ),
-    ] = None,
+    min_fit: MinFit = None,
+    min_similarity: MinSimilarity = None,
     format_name: Annotated[
         str | None,
         typer.Option("--format", help="format of the records; default: that of the run"),

@@ -52,7 +52,7 @@ def curate(
         str | None,
         typer.Option(
             help="encoder of both texts: wordllama, hashing, use-multilingual, multilingual-e5, "
-            "st:MODEL, openai:MODEL@URL",
+            "st:MODEL, openai:MODEL@URL, states:MODEL@LAYER",
         ),
     ] = None,
     recipe: Annotated[
@@ -225,7 +225,9 @@ def demo(
     _print_demo_measures(result.measures)
     print_output("\nthree replies that are not in the corpus, healed:")
     for context, reply, healed in result.healed:
-        print_output(f"  {context}\n    given:  {reply}\n    healed: {healed.response}")
+        is_left = healed.action == "abstained"
+        shown = f"left unchanged ({healed.reason})" if is_left else healed.response
+        print_output(f"  {context}\n    given:  {reply}\n    healed: {shown}")
 
 
 def _list_demo_shares(measures: DemoMeasures) -> dict[str, float]:

@@ -106,7 +106,9 @@ class Curation:
             self.contexts,
             self.responses,
         )
-        neighborhoods, scores = self.neighborhoods, self.response_scores
+        # After a redraw, there may be neighborhoods that the new mode does not use.
+        neighborhoods = self.neighborhoods if self.recipe.uses_clusters else None
+        scores = self.response_scores
         return decide_corpus(self.layout, neighborhoods, scores, models, self.recipe, self.tools)
 
     @cached_property
@@ -222,7 +224,8 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
     resolved, choice = select_hyperparameters(
         layout, contexts, responses, scores, recipe, policy, tools
     )
-    choice = with_reasons(resolved, choice, encoders.reasons + encoders.warnings)
+    reasons = [*encoders.reasons, *encoders.warnings, *scores.trust_reasons]
+    choice = with_reasons(resolved, choice, reasons)
     compared = neighborhoods = None
     if resolved.uses_clusters:
         compared = apply_view(layout, contexts, responses, scores, resolved, tools)

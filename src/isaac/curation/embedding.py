@@ -13,6 +13,7 @@ from ..recipe import Recipe
 from ..runtime.concurrency import prefetch
 from ..runtime.progress import Progress
 from .canonical_order import CanonicalCorpus, canonicalize
+from .openings import extract_opening
 from .resources import Tools
 from .storage import Storage, chunk_key, embeddings_key
 from .unique_texts import UniqueTexts
@@ -24,7 +25,6 @@ from .vectors import (
     embed_by_name,
     to_unit_vectors,
 )
-from .views import extract_opening
 
 
 def canonicalize_for(

@@ -22,7 +22,7 @@ One bound on this sum suits all corpora that were tried; quantiles do not (bench
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,18 @@ QUERY_SCALE = 4
 
 BLOCK_ROWS = 1024
 """Exchanges to average the neighbors of at a time; does not affect results."""
+
+
+class NearPrototypes(NamedTuple):
+    """The prototypes near n messages, whose centered contexts are ``centered`` (n, d).
+
+    ``near`` (n, 16) are the nearest references, and ``is_other`` (n, 16) whether each is another
+    exchange than the message's own; the first 15 others count.
+    """
+
+    centered: GridVectors
+    near: Ints
+    is_other: Flags
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +98,37 @@ class FitModel:
         for themselves; -1 for contexts that are not in the corpus. ``own_keys`` (n, q) are the
         `keys` of these exchanges, None if the contexts have no response.
         """
-        centered = center(contexts, self.context_mean)
+        return self.queries_of(self.find_prototypes(contexts, exchanges), own_keys)
+
+    def find_prototypes(self, contexts: GridVectors, exchanges: Ints) -> NearPrototypes:
+        """Find the prototypes of messages with contexts (n, d); ``exchanges`` as for `queries`."""
+        return self.search_prototypes(center(contexts, self.context_mean), exchanges)
+
+    def search_prototypes(self, centered: GridVectors, exchanges: Ints) -> NearPrototypes:
+        """Find the prototypes like `find_prototypes`, for contexts (n, d) that are centered."""
         near = self._search(centered, self.prototype_contexts, 1)
-        is_other = self.exchanges[near] != exchanges[:, None]
+        return NearPrototypes(centered, near, self.exchanges[near] != exchanges[:, None])
+
+    def queries_of(
+        self,
+        prototypes: NearPrototypes,
+        own_keys: GridVectors | None = None,
+        has_own: Flags | None = None,
+    ) -> GridVectors:
+        """Compute the vectors (n, q) of `queries` from the prototypes of messages.
+
+        ``has_own`` (n,) marks the messages that have a response, and so a row of ``own_keys``; by
+        default, all have if ``own_keys`` is given.
+        """
+        centered, near, is_other = prototypes
         seen = self._average(self.prototype_contexts, near, is_other)
         expected = self._average(self.prototype_responses, near, is_other)
         own_context, own_response = seen, expected
         if own_keys is not None:
-            width = seen.shape[1]
-            own_context = own_keys[:, :width]
-            own_response = own_keys[:, width : width + expected.shape[1]]
+            width, end = seen.shape[1], seen.shape[1] + expected.shape[1]
+            given = np.ones((len(seen), 1), bool) if has_own is None else has_own[:, None]
+            own_context = np.where(given, own_keys[:, :width], seen)
+            own_response = np.where(given, own_keys[:, width:end], expected)
         parts = [centered + seen + own_context, expected + own_response]
         parts += [centered] * self.same_encoder
         # Scaled down, so that dot products with keys stay exact in float32.

@@ -20,8 +20,11 @@ from .views import mean_vector
 TRUSTED_SHARE = 0.2
 """Share of the rows, the most trusted, whose relevance to their own messages is measured."""
 
-MIN_TRUSTED_RELEVANCE = 0.75
+MIN_TRUSTED_RELEVANCE = 0.65
 """Relevance of trusted responses, as a share of the corpus's, below which they are refusals."""
+
+MIN_MEAN_RELEVANCE = 0.1
+"""Mean relevance of a corpus, a centered cosine, below which the vectors say too little of it."""
 
 
 MIN_EXCHANGES = 200
@@ -126,7 +129,7 @@ def _measure_trusted_relevance(
     row_trust = trust[layout.response]
     trusted = row_trust >= np.quantile(row_trust, 1 - TRUSTED_SHARE)
     mean = relevance.mean()
-    return float(relevance[trusted].mean() / mean) if mean > 0 else np.nan
+    return float(relevance[trusted].mean() / mean) if mean >= MIN_MEAN_RELEVANCE else np.nan
 
 
 def center_cosines(

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..corpus.corpus import CHUNK_EXCHANGES
-from ..models.judges import run_judge
-from ..recipe import TRUST_SIGNALS, Recipe
+from ..recipe import Recipe
 from ..runtime.arrays import Flags, Ints, Reals
-from ..runtime.progress import Tick
 from ..runtime.storage import stored_arrays
 from .canonical_order import CanonicalCorpus
 from .dialogue.trimming import IRRELEVANT, Trims
 from .near_duplicates import group_near_duplicates
 from .resources import Tools
-from .signals.folds import assign_folds
-from .signals.phrasing import PhrasingModel
-from .storage import PHRASING_KEY, SMOOTHED_KEY, TYPICALITY_KEY, VETOES_KEY
-from .trust import SmoothedTypicality, TrustModel
+from .signals.combine import ANCHOR
+from .storage import TYPICALITY_KEY
+from .trust import TrustModel
+from .trust_signals import TrustSignals, choose_signals, compute_signals
 from .typicality import TypicalityModel
 from .vectors import Embeddings
+from .vetoes import judge_vetoes
 
 
 class ResponseScores(NamedTuple):
@@ -35,8 +31,8 @@ class ResponseScores(NamedTuple):
     trusted. ``vetoed`` (e,) is 1 for each distinct exchange whose response a judge excludes from
     draws, 0 for the others, and NaN where the judge failed; None without a judge. ``fitted_count``
     is the number of responses that the typicality model was fitted on. ``trims`` has the parts of
-    responses to leave out, None if the recipe does not trim. ``signals`` has the scores (t,) that
-    trust adds up, by name; see `TrustModel`.
+    responses to leave out, None if the recipe does not trim. ``signals`` are what trust combines
+    with the typicality, None if nothing; ``trust_reasons`` say which of them count, and why.
     """
 
     typicality: Reals
@@ -45,13 +41,14 @@ class ResponseScores(NamedTuple):
     vetoed: Reals | None = None
     fitted_count: int = 0
     trims: Trims | None = None
-    signals: Mapping[str, Reals] | None = None
+    signals: TrustSignals | None = None
+    trust_reasons: tuple[str, ...] = ()
 
 
 def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recipe) -> Flags:
     """Which rows (n,) may be drawn: trusted enough, not vetoed, and not irrelevant as a whole."""
     # The bound stays below the largest trust, so that at least one response remains.
-    bound = min(1 - recipe.candidates, np.nextafter(scores.trust.max(initial=1), 0))
+    bound = min(1 - recipe.candidates, np.nextafter(scores.trust.max(initial=0), 0))
     drawable = (scores.trust > bound)[layout.response]
     if scores.vetoed is not None:
         drawable &= (scores.vetoed != 1)[layout.exchange]
@@ -76,66 +73,16 @@ def score_responses(
 
     stored = stored_arrays(tools.store, TYPICALITY_KEY, ("typicality", "kind", "fitted"), compute)
     typicality, groups = stored["typicality"], stored["kind"]
-    signals = {"wording": typicality}
-    names = TRUST_SIGNALS[recipe.trust]
-    if "similar" in names and responses is not None:
-        smooth = partial(_smooth, layout, responses, typicality, groups, tools)
-        signals["similar"] = tools.store.array(SMOOTHED_KEY, smooth)
-    if "phrasing" in names:
-        phrase = partial(_score_phrasing, layout, typicality, groups, tools)
-        signals["phrasing"] = tools.store.array(PHRASING_KEY, phrase)
-    trust = typicality
-    if len(signals) > 1:
-        trust = TrustModel(signals, groups).score(signals)
+    names = choose_signals(recipe, tools)
+    found, trust = None, typicality
+    reasons: tuple[str, ...] = ()
+    if names:
+        found = compute_signals(layout, responses, typicality, groups, names, tools)
+        model = TrustModel(typicality, found.signals, groups, found.folds, found.vetoes)
+        trust = model.trust
+        reasons = tuple(each.reason for each in model.decisions if each.signal != ANCHOR)
     vetoed = None
     if (judge := recipe.judge) is not None:
-        vetoed = tools.store.array(VETOES_KEY, partial(judge_vetoes, layout, judge, tools))
+        vetoed = judge_vetoes(layout, judge, tools)
     fitted = int(stored["fitted"])
-    return ResponseScores(typicality, groups, trust, vetoed, fitted, None, signals)
-
-
-def _smooth(
-    layout: CanonicalCorpus, responses: Embeddings, typicality: Reals, groups: Ints, tools: Tools
-) -> Reals:
-    vectors = responses.vectors[response_views(layout)]
-    with tools.progress.stage("similar responses", len(typicality)) as tick:
-        smoothed = SmoothedTypicality(vectors, typicality, groups).compute(vectors, groups, tools)
-        tick(len(typicality))
-    return smoothed
-
-
-def _score_phrasing(
-    layout: CanonicalCorpus, typicality: Reals, groups: Ints, tools: Tools
-) -> Reals:
-    with tools.progress.stage("phrasing", len(typicality)) as tick:
-        return fit_phrasing(layout, typicality, groups, tick).scores
-
-
-def fit_phrasing(
-    layout: CanonicalCorpus, typicality: Reals, groups: Ints, tick: Tick | None = None
-) -> PhrasingModel:
-    """Fit the model of the phrasing of a corpus's distinct responses."""
-    folds = assign_folds(layout.responses.digests, groups)
-    return PhrasingModel(layout.responses, typicality, groups, folds, tick)
-
-
-def response_views(layout: CanonicalCorpus) -> Ints:
-    """The index of the view of each distinct response (t,)."""
-    view = np.empty(len(layout.responses), np.int64)
-    view[layout.response] = layout.view
-    return view
-
-
-def judge_vetoes(layout: CanonicalCorpus, judge: str, tools: Tools) -> Reals:
-    """Judge each distinct exchange: 1 if unsafe, 0 if safe, NaN if the judge failed."""
-    numbers = {"safe": 0.0, "unsafe": 1.0, "unscored": np.nan}
-    judgments = []
-    loaded = tools.judge(judge)
-    with tools.progress.stage("judge", len(layout.first)) as tick:
-        for start in range(0, len(layout.first), CHUNK_EXCHANGES):
-            rows = layout.first[start : start + CHUNK_EXCHANGES]
-            contexts = [layout.contexts[number] for number in layout.context[rows].tolist()]
-            responses = [layout.responses[number] for number in layout.response[rows].tolist()]
-            judgments += run_judge(loaded, contexts, responses).judgments
-            tick(len(rows))
-    return np.array([numbers[judgment.verdict] for judgment in judgments])
+    return ResponseScores(typicality, groups, trust, vetoed, fitted, None, found, reasons)

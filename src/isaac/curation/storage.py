@@ -31,6 +31,12 @@ SMOOTHED_KEY = "vectors/smoothed"
 LANGUAGES_KEY = "texts/languages"
 """Language and script of each distinct context and response."""
 
+SIGNALS_KEY = "vectors/signals"
+"""Names of the signals that are installed, if the recipe takes these."""
+
+PROFANITY_KEY = "vectors/profanity"
+"""How little profane each distinct response is."""
+
 PHRASING_KEY = "vectors/phrasing"
 """Phrasing of each distinct response."""
 

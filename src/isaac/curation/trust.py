@@ -15,6 +15,8 @@ import numpy as np
 from ..runtime.arrays import Ints, Reals
 from .resources import Tools
 from .search.exact import find_nearest_in_parallel
+from .signals.combine import ANCHOR, combine_signals
+from .signals.ranks import Ranking
 from .vectors import GridVectors
 
 SMOOTHING_NEIGHBORS = 20
@@ -25,26 +27,6 @@ MAX_REFERENCES = 16_384
 
 Responses are in the order of their hashes, so the first ones are a fair sample.
 """
-
-
-class GroupRanks:
-    """The ranks of values among the groups of near-duplicates of a corpus.
-
-    ``values`` and ``groups`` have shape (n,). A group has the highest value of its members, and
-    counts once, however often its text is repeated. The share is 0 only for a value below that of
-    every group, its own included.
-    """
-
-    def __init__(self, values: Reals, groups: Ints) -> None:
-        _, numbers = np.unique(groups, return_inverse=True)
-        best = np.full(int(numbers.max(initial=-1)) + 1, -np.inf)
-        np.maximum.at(best, numbers.reshape(-1), values)
-        self.best = np.sort(best)
-
-    def rank(self, values: Reals) -> Reals:
-        """The share (m,) of the groups that have no higher value than each of ``values`` (m,)."""
-        below = np.searchsorted(self.best, values, side="right")
-        return np.asarray(below / max(len(self.best), 1))
 
 
 class SmoothedTypicality:
@@ -78,21 +60,40 @@ class SmoothedTypicality:
 
 
 class TrustModel:
-    """Trust in responses: the share of the corpus's groups of near-duplicates that rank no higher.
+    """Trust in responses: their rank, from 0 to 1, among the corpus's groups of near-duplicates.
 
-    Trust is the rank of the sum of the ranks of several signals. ``signals`` has the scores (t,) of
-    the corpus's distinct responses by each signal, higher for more trusted ones; ``groups`` (t,)
-    are their groups of near-duplicates.
+    ``typicality`` (t,) is that of the distinct responses of a corpus, ``signals`` has their scores
+    (t,) by other signals, higher for more trusted ones; ``groups`` and ``folds`` (t,) are their
+    groups of near-duplicates and their folds. The signal ``similar`` (`SmoothedTypicality`) is
+    added to the typicality, and each other signal counts if it agrees with their sum; see
+    `combine_signals`. ``vetoes`` are signals that only move the worst responses to the end.
     """
 
-    def __init__(self, signals: Mapping[str, Reals], groups: Ints) -> None:
-        self._ranks = {name: GroupRanks(scores, groups) for name, scores in signals.items()}
-        self._sums = GroupRanks(self._add_ranks(signals), groups)
+    def __init__(
+        self,
+        typicality: Reals,
+        signals: Mapping[str, Reals],
+        groups: Ints,
+        folds: Ints,
+        vetoes: Mapping[str, Reals] | None = None,
+    ) -> None:
+        self._similar = Ranking(signals["similar"], groups) if "similar" in signals else None
+        combined = combine_signals(self._join(typicality, signals), groups, folds, vetoes)
+        self.trust, self.decisions = combined.trust, combined.decisions
+        self._rank_new = combined.rank
 
-    def score(self, signals: Mapping[str, Reals]) -> Reals:
-        """The trust (m,) in responses with these scores (m,) by each signal."""
-        return self._sums.rank(self._add_ranks(signals))
+    def score(
+        self,
+        typicality: Reals,
+        signals: Mapping[str, Reals],
+        vetoes: Mapping[str, Reals] | None = None,
+    ) -> Reals:
+        """The trust (m,) in responses that are not in the corpus, from the same signals (m,)."""
+        return self._rank_new(self._join(typicality, signals), vetoes)
 
-    def _add_ranks(self, signals: Mapping[str, Reals]) -> Reals:
-        ranks = [ranking.rank(signals[name]) for name, ranking in self._ranks.items()]
-        return np.asarray(np.sum(ranks, axis=0))
+    def _join(self, typicality: Reals, signals: Mapping[str, Reals]) -> dict[str, Reals]:
+        """The signals to combine: typicality and ``similar`` make one."""
+        others = {name: scores for name, scores in signals.items() if name != "similar"}
+        if self._similar is not None:
+            typicality = typicality + self._similar.rank(signals["similar"])
+        return {ANCHOR: typicality, **others}

@@ -115,19 +115,24 @@ class WordModel(NamedTuple):
         total = np.array([sum(count for _, count in parts)], np.int64)
         return cls(distinct, counts.astype(np.int64), total)
 
+    def count_texts(self, words: Ints) -> Ints:
+        """Count the texts that have each word (w,), given by its hash; 0 for an unknown word."""
+        counts = np.zeros(len(words), np.int64)
+        if len(self.words):
+            at = np.searchsorted(self.words, words)
+            is_known = self.words.take(at, mode="clip") == words
+            counts[is_known] = self.frequencies[at[is_known]]
+        return counts
+
     def transform(self, texts: Sequence[str]) -> WordSets:
         """Turn texts into weighted sets of words, without the words that many texts have."""
         parts = [_unique_words(tokenize(block)) for block in _iter_blocks([texts])]
         words = np.concatenate([np.empty(0, np.int64), *(part.values for part in parts)])
         lengths = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
         # A word that the corpus does not have counts as one that a single text has.
-        seen = np.ones(len(words), np.int64)
-        if len(self.words):
-            at = np.searchsorted(self.words, words)
-            is_known = self.words.take(at, mode="clip") == words
-            seen[is_known] = self.frequencies[at[is_known]]
+        seen = np.maximum(self.count_texts(words), 1)
         total = max(int(self.text_count[0]), 1)
-        weights = np.log(total / np.maximum(seen, 1))
+        weights = np.log(total / seen)
         kept = seen <= MAX_WORD_SHARE * total
         owner = np.repeat(np.arange(len(lengths)), lengths)[kept]
         words, weights = words[kept], weights[kept]

@@ -7,45 +7,52 @@ is unlike the corpus is left alone; see `Domain`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
 
 from ..curation.curate import Curation
+from ..curation.openings import extract_opening
 from ..curation.resources import Tools
 from ..curation.search.exact import group_rows
 from ..curation.vectors import GridVectors
-from ..curation.views import extract_opening
 from ..models.encoders import Encoder
 from ..runtime.arrays import Ints
+from ..runtime.concurrency import single_threaded_blas
 from .domain import Domain
 from .offers import Offers
 from .sampler import Healed, RewriteRefusedError
-from .scoring import TrustScorer, compute_threshold, embed_like
+from .scoring import SINGLE_THREAD_EXCHANGES, TrustScorer, compute_threshold, embed_like
 
-NO_SCORES = (None, None)
-"""Typicality and trust of a response that is missing."""
+
+class MessageMatch(NamedTuple):
+    """What the corpus says about a message, and about the response to it.
+
+    ``similarity`` is how similar message and response are to those of the corpus, the smaller of
+    the two. ``message_problem`` is why the message is outside the corpus, ``problem`` why the
+    exchange is; None if it is inside. ``query`` (q,) is what a response should be like, and
+    ``near`` (k,) are the offers that may fit best.
+    """
+
+    similarity: float
+    message_problem: str | None
+    problem: str | None
+    query: GridVectors
+    near: Ints
 
 
 class ScoredExchange(NamedTuple):
-    """An exchange with what the corpus says about it.
+    """An exchange with the typicality of its response and the trust in it, None without one.
 
-    ``trust`` and ``typicality`` are those of the response, None if there is none. ``similarity``
-    is how similar message and response are to those of the corpus, the smaller of the two.
-    ``message_problem`` is why the message is outside the corpus, ``problem`` why the exchange is;
-    None if it is inside. ``query`` (q,) is what a response should be like, and ``near`` (k,) are
-    the offers that may fit best.
+    ``match`` is None if the response is trusted; only a judge then asks for more.
     """
 
     context: str
     response: str | None
     typicality: float | None
     trust: float | None
-    similarity: float
-    message_problem: str | None
-    problem: str | None
-    query: GridVectors
-    near: Ints
+    match: MessageMatch | None = None
 
 
 class FitHealer:
@@ -86,28 +93,55 @@ class FitHealer:
         return self.curation.recipe.seed
 
     def locate(self, exchanges: Iterable[tuple[str, str | None]]) -> list[ScoredExchange]:
-        """Score exchanges, each a message with its response or None, and find offers for each."""
+        """Score exchanges, each a message with its response or None.
+
+        If a response is untrusted or missing, also find offers for the message.
+        """
         batch = list(exchanges)
+        # With a few queries, many threads have little work to share and compete for the cores.
+        with single_threaded_blas() if len(batch) <= SINGLE_THREAD_EXCHANGES else nullcontext():
+            responses = self._embed_responses(batch)
+            scores = self.scorer.score([response or "" for _, response in batch], responses)
+            located = [
+                ScoredExchange(context, None, None, None)
+                if response is None
+                else ScoredExchange(context, response, *score)
+                for (context, response), score in zip(batch, scores, strict=True)
+            ]
+            open_cases = [i for i, one in enumerate(located) if self.reason_to_keep(one) is None]
+            matches = self._match([batch[i] for i in open_cases], responses[open_cases])
+        for place, match in zip(open_cases, matches, strict=True):
+            located[place] = located[place]._replace(match=match)
+        return located
+
+    def _match(
+        self, batch: list[tuple[str, str | None]], responses: GridVectors
+    ) -> list[MessageMatch]:
+        """Compare exchanges (n,) with the corpus; ``responses`` (n, e) are their vectors."""
         if not batch:
             return []
-        contexts, responses = self._embed(batch)
         selves = np.array([self._find_exchange(*exchange) for exchange in batch], np.int64)
-        domain = self.domain.check(batch, contexts, responses, selves)
-        queries = self.model.queries(contexts, selves)
-        near = self.offers.find_nearest(queries)
-        given = [response or "" for _, response in batch]
-        columns = [
-            self.scorer.score(given, responses),
-            domain.similarity.tolist(),
-            domain.message,
-            domain.exchange,
-            queries,
-            near,
-        ]
-        return [
-            ScoredExchange(*exchange, *(scores if exchange[1] is not None else NO_SCORES), *rest)
-            for exchange, scores, *rest in zip(batch, *columns, strict=True)
-        ]
+        contexts = self._embed_contexts(batch)
+        prototypes = self.model.find_prototypes(contexts, selves)
+        domain = self.domain.check(batch, prototypes, responses, selves)
+        own = self.model.keys(contexts, responses, self._find_groups(batch))
+        is_given = np.array([response is not None for _, response in batch], bool)
+        queries = self.model.queries_of(prototypes, own, is_given)
+        columns = (*domain, queries, self.offers.find_nearest(queries))
+        return [MessageMatch(*row) for row in zip(*columns, strict=True)]
+
+    def _find_groups(self, batch: list[tuple[str, str | None]]) -> Ints:
+        """The near-duplicate group of each response (n,), -1 for one that the corpus lacks."""
+        find = self.curation.layout.responses.find
+        numbers = np.array([find(response or "") for _, response in batch], np.int64)
+        groups = self.curation.response_scores.duplicate_group
+        return np.where(numbers < 0, -1, groups[numbers])
+
+    def _require_match(self, exchange: ScoredExchange) -> MessageMatch:
+        if exchange.match is not None:
+            return exchange.match
+        batch = [(exchange.context, exchange.response)]
+        return self._match(batch, self._embed_responses(batch))[0]
 
     def reason_to_keep(self, exchange: ScoredExchange) -> str | None:
         """Why the response stays; None if it does not."""
@@ -116,7 +150,9 @@ class FitHealer:
 
     def reason_to_abstain(self, exchange: ScoredExchange) -> str | None:
         """Why the corpus says nothing about a response; None if it does, or there is none."""
-        return None if exchange.response is None else exchange.problem
+        if exchange.response is None or exchange.match is None:
+            return None
+        return exchange.match.problem
 
     def reason_to_replace(self, exchange: ScoredExchange) -> str:
         """Why a response is replaced if it has no reason to stay."""
@@ -128,11 +164,12 @@ class FitHealer:
 
     def draw_replacements(self, exchange: ScoredExchange) -> Iterator[Healed]:
         """Yield the trusted responses that fit the message, best first."""
-        if exchange.message_problem is not None or not self.may_draw:
+        match = self._require_match(exchange)
+        if match.message_problem is not None or not self.may_draw:
             return
         given = exchange.context, exchange.response
         layout, trust = self.curation.layout, self.curation.response_scores.trust
-        for offer in self.offers.iter_fitting(given, exchange.query, exchange.near, self.min_fit):
+        for offer in self.offers.iter_fitting(given, match.query, match.near, self.min_fit):
             yield self._make_healed(exchange, "replaced", offer.text, "drawn")._replace(
                 source_id=int(layout.ids[offer.row]),
                 fit=offer.fit,
@@ -141,8 +178,8 @@ class FitHealer:
 
     def explain_no_draw(self, exchange: ScoredExchange) -> str:
         """Why there is nothing to draw."""
-        if exchange.message_problem is not None:
-            return exchange.message_problem
+        if (problem := self._require_match(exchange).message_problem) is not None:
+            return problem
         if not self.may_draw:
             return "responses of this corpus answer one message only"
         return "no trusted response fits"
@@ -179,29 +216,25 @@ class FitHealer:
             reason=reason,
             confidence=_confidence(exchange),
             trust=exchange.trust,
-            similarity=exchange.similarity,
+            similarity=None if exchange.match is None else exchange.match.similarity,
         )
 
-    def _embed(self, batch: list[tuple[str, str | None]]) -> tuple[GridVectors, GridVectors]:
-        """Embed messages (n, d) and responses (n, e); the vector of a missing response is any."""
-        recipe, curation = self.curation.recipe, self.curation
-        assert curation.contexts is not None
-        assert curation.responses is not None
-        contexts = [context for context, _ in batch]
-        responses = [response or "" for _, response in batch]
+    def _embed_contexts(self, batch: list[tuple[str, str | None]]) -> GridVectors:
+        """Embed messages, (n, d)."""
+        contexts, name = self.curation.contexts, self.curation.recipe.context_encoder
+        assert contexts is not None
+        texts = [context for context, _ in batch]
+        return embed_like(self.context_encoder, texts, contexts.vectors, name)
+
+    def _embed_responses(self, batch: list[tuple[str, str | None]]) -> GridVectors:
+        """Embed responses, (n, e); the vector of a missing response means nothing."""
+        recipe, responses = self.curation.recipe, self.curation.responses
+        assert responses is not None
+        texts = [response or "" for _, response in batch]
         if recipe.view == "opening":
-            responses = [extract_opening(text) for text in responses]
-        return (
-            embed_like(
-                self.context_encoder, contexts, curation.contexts.vectors, recipe.context_encoder
-            ),
-            embed_like(
-                self.response_encoder,
-                responses,
-                curation.responses.vectors,
-                recipe.response_encoder,
-            ),
-        )
+            texts = [extract_opening(text) for text in texts]
+        name = recipe.response_encoder
+        return embed_like(self.response_encoder, texts, responses.vectors, name)
 
     def _find_exchange(self, context: str, response: str | None) -> int:
         """The number of an exchange in the corpus, -1 if the corpus does not have it."""
@@ -216,4 +249,5 @@ class FitHealer:
 
 
 def _confidence(exchange: ScoredExchange) -> float | None:
-    return exchange.trust if exchange.problem is None else None
+    is_inside = exchange.match is None or exchange.match.problem is None
+    return exchange.trust if is_inside else None

@@ -35,6 +35,7 @@ class Healer:
         min_fit: float | None = None,
         min_similarity: float | None = None,
     ) -> None:
+        self.curation = curation
         self.strategy = _choose_strategy(curation, tools, min_fit, min_similarity)
         self._pipeline = HealingPipeline(self.strategy)
 

@@ -186,7 +186,7 @@ def exchange_columns(healed: Healed, *, judged: bool) -> dict[str, Any]:
         "isaac_confidence": _round(healed.confidence),
         "isaac_typicality": _round(healed.typicality or 0.0),
     }
-    if healed.similarity is None:
+    if healed.trust is None:
         columns["isaac_probability"] = _round(healed.probability)
     else:
         columns["isaac_trust"] = _round(healed.trust)

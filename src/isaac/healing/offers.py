@@ -16,8 +16,16 @@ from ..curation.response_scores import drawable_rows
 from ..curation.search.exact import find_nearest_in_parallel
 from ..curation.values import find_values
 from ..curation.vectors import GridVectors
-from ..runtime.arrays import Ints
+from ..curation.word_overlap import WordModel, WordSets
+from ..runtime.arrays import Ints, Ragged, Reals
 from .scripts import find_script
+
+MAX_NAME_TEXTS = 5
+"""Texts of the corpus that have a word up to which a repeated word is a name, such as a product.
+
+A name is about one message only, as a value is. With up to 8 texts, the bundled corpus keeps 94 %
+of its replacements; with 12, 86 %.
+"""
 
 
 class Offer(NamedTuple):
@@ -54,9 +62,7 @@ class Offers:
         self.texts = curation.final_responses(layout.ids[self.rows])
         self.words = model.words.transform(self.texts)
         messages = [layout.contexts[number] for number in layout.context[self.rows].tolist()]
-        every = np.arange(len(self.rows))
-        # How many of its rare words each response repeats from its own message.
-        self.echoes = model.words.transform(messages).overlaps(every, self.words, every)
+        self.echoes = Echoes.find(model.words, messages, self.words)
 
     def find_nearest(self, queries: GridVectors) -> Ints:
         """Find the offers (n, k) that may fit each query (n, q) best."""
@@ -68,9 +74,8 @@ class Offers:
     ) -> Iterator[Offer]:
         """Yield those of the offers ``near`` (k,) a query (q,) that fit the message, best first.
 
-        An offer that repeats rare words of its own message which this message lacks comes after
-        others. Left out are offers with a value that the message lacks, in another script than
-        the given response, or almost equal to it.
+        Left out are offers with a value or a name that the message lacks, in another script
+        than the given response, or almost equal to it.
         """
         fits = score_pairs(np.broadcast_to(query, (len(near), len(query))), self.keys[near])
         close = fits >= min_fit - MAX_OVERLAP
@@ -78,14 +83,45 @@ class Offers:
         if not len(near):
             return
         message = self.model.words.transform([exchange[0]])
-        overlaps = message.overlaps(np.zeros(len(near), np.int64), self.words, near)
-        fits = fits + overlaps
-        missing = np.maximum(self.echoes[near] - overlaps, 0)
-        order = np.lexsort((self.rows[near], missing - fits))
+        fits = fits + message.overlaps(np.zeros(len(near), np.int64), self.words, near)
+        fits = fits - self.echoes.count_missing(message, near)
+        order = np.lexsort((self.rows[near], -fits))
         for place in order[fits[order] >= min_fit].tolist():
-            text = self.texts[near[place]]
-            if _may_replace(text, exchange):
-                yield Offer(int(self.rows[near[place]]), text, float(fits[place]))
+            offer = int(near[place])
+            if _may_replace(self.texts[offer], exchange) and self.echoes.has_names(message, offer):
+                yield Offer(int(self.rows[offer]), self.texts[offer], float(fits[place]))
+
+
+class Echoes(NamedTuple):
+    """The rare words that each offer (o,) repeats from its own message.
+
+    ``words`` has these words, with the products of their weights in both, and ``totals`` (o,) the
+    sums of these. ``names`` lists those of the words that hardly any other text has.
+    """
+
+    words: WordSets
+    totals: Reals
+    names: Ragged
+
+    @classmethod
+    def find(cls, model: WordModel, messages: list[str], offers: WordSets) -> Echoes:
+        """Find the words that offers (o,) repeat from their messages (o,)."""
+        echoes = model.transform(messages).intersect(offers)
+        words = echoes.words
+        is_name = model.count_texts(words.values) <= MAX_NAME_TEXTS
+        owner = np.repeat(np.arange(len(words.lengths)), words.lengths)
+        counts = np.bincount(owner[is_name], minlength=len(words.lengths)).astype(np.int64)
+        return cls(echoes, echoes.totals(), Ragged.of(words.values[is_name], counts))
+
+    def count_missing(self, message: WordSets, offers: Ints) -> Reals:
+        """How much each of the offers (k,) repeats of its own message that this one lacks (k,)."""
+        unweighted = WordSets(message.words, np.ones(len(message.weights)))
+        shared = unweighted.overlaps(np.zeros(len(offers), np.int64), self.words, offers)
+        return np.asarray(self.totals[offers] - shared)
+
+    def has_names(self, message: WordSets, offer: int) -> bool:
+        """Whether a message has all names that an offer has from its own message."""
+        return bool(np.isin(self.names[offer], message.words.values).all())
 
 
 def _may_replace(text: str, exchange: tuple[str, str | None]) -> bool:

@@ -6,7 +6,7 @@ finished curation, so healing needs no model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 
 import numpy as np
@@ -17,10 +17,10 @@ from ..curation.neighborhoods import (
     build_context_index,
     cluster_neighborhoods,
 )
+from ..curation.openings import extract_opening
 from ..curation.resources import Tools
 from ..curation.sharpening import cluster_odds
 from ..curation.vectors import GridVectors, embed
-from ..curation.views import extract_opening
 from ..models.encoders import Encoder
 from ..runtime.arrays import Ints
 from ..runtime.concurrency import single_threaded_blas
@@ -30,10 +30,7 @@ from .sampler import (
     ReplacementSampler,
     RewriteRefusedError,
 )
-from .scoring import TypicalityScorer, compute_threshold, embed_like
-
-SINGLE_THREAD_EXCHANGES = 16
-"""Up to this many exchanges at a time run on one thread; does not affect results."""
+from .scoring import SINGLE_THREAD_EXCHANGES, TrustScorer, compute_threshold, embed_like
 
 
 class NeighborhoodHealer(ReplacementSampler):
@@ -47,10 +44,8 @@ class NeighborhoodHealer(ReplacementSampler):
         assert curation.contexts is not None
         super().__init__(curation)
         layout = curation.layout
-        self.typicality_threshold = compute_threshold(
-            self.typicality, round(recipe.share * len(layout.ids))
-        )
-        self.scorer = TypicalityScorer(curation)
+        self.threshold = compute_threshold(self.trust, round(recipe.share * len(layout.ids)))
+        self.scorer = TrustScorer(curation)
         candidates = build_context_index(
             layout, curation.contexts, self.allowed, recipe, curation.tools
         )
@@ -80,12 +75,12 @@ class NeighborhoodHealer(ReplacementSampler):
     def reason_to_keep(self, exchange: LocatedExchange) -> str | None:
         """Why the response stays; None if it does not.
 
-        It stays if it is typical enough, or, with a recipe that keeps these, if it is in the head
+        It stays if it is trusted enough, or, with a recipe that keeps these, if it is in the head
         cluster and not alone there.
         """
-        if exchange.given_index is None or exchange.typicality is None:
+        if exchange.given_index is None or exchange.trust is None:
             return None
-        if exchange.typicality > self.typicality_threshold:
+        if exchange.trust > self.threshold:
             return "typical"
         in_head = self.curation.recipe.keep and exchange.rank(exchange.given_index) == 0
         return "in the largest cluster" if in_head and exchange.odds.sizes[0, 0] > 1 else None
@@ -111,13 +106,13 @@ class NeighborhoodHealer(ReplacementSampler):
         return exchange.context, exchange.response or ""
 
     def accept_rewrite(self, exchange: LocatedExchange, text: str, *, judged: bool) -> Healed:
-        """Accept a rewrite if a judge decides on it afterwards, or if it is more typical.
+        """Accept a rewrite if a judge decides on it afterwards, or if it is more trusted.
 
         Raises `RewriteRefusedError` otherwise.
         """
         rewritten = self.locate([(exchange.context, text)])[0]
-        if not judged and (rewritten.typicality or 0) <= (exchange.typicality or 0):
-            raise RewriteRefusedError("the rewrite is worded no more typically")
+        if not judged and (rewritten.trust or 0) <= (exchange.trust or 0):
+            raise RewriteRefusedError("the rewrite is no more trusted")
         healed = self.leave_unchanged(rewritten, "rewritten", "rewritten")
         return healed._replace(typicality=exchange.typicality, head_share=exchange.head_share)
 
@@ -131,33 +126,43 @@ class NeighborhoodHealer(ReplacementSampler):
         find = self.curation.layout.contexts.find
         selves = np.array([find(context) for context, _ in batch], np.int64)
         members = self.neighborhood_search.find_nearest(queries, selves)
-        vectors = self._embed_responses(batch, queries)
-        return [
-            self._locate(batch[i], members[i], vectors[i], queries[i : i + 1])
+        given = [response for _, response in batch if response is not None]
+        vectors = self._embed_responses(given)
+        scores = iter(self.scorer.score(given, vectors))
+        compared = self._select_view(batch, queries, iter(vectors))
+        located = [
+            self._locate(batch[i], members[i], compared[i], queries[i : i + 1])
             for i in range(len(batch))
         ]
+        for place, one in enumerate(located):
+            if one.response is not None:
+                typicality, trust = next(scores)
+                located[place] = one._replace(typicality=typicality, trust=trust)
+        return located
 
-    def _embed_responses(
-        self, batch: list[tuple[str, str | None]], queries: GridVectors
-    ) -> list[GridVectors | None]:
-        """Compute the vector by which each response is compared, None if there is no response."""
+    def _embed_responses(self, responses: list[str]) -> GridVectors:
+        """Embed responses, (n, e); without an encoder, the vectors have no dimensions."""
         if self.response_encoder is None:
-            return [None] * len(batch)
-        openings = self.curation.recipe.view == "opening"
-        texts = [
-            extract_opening(text) if openings and text is not None else text for _, text in batch
-        ]
-        distinct = sorted({text for text in texts if text is not None})
-        embedded = embed(self.response_encoder, distinct).vectors
-        vector_of = {text: embedded[number] for number, text in enumerate(distinct)}
-        vectors = [None if text is None else vector_of[text] for text in texts]
+            return np.zeros((len(responses), 0), np.int16)
+        if self.curation.recipe.view == "opening":
+            responses = [extract_opening(text) for text in responses]
+        return embed(self.response_encoder, responses).vectors
+
+    def _select_view(
+        self,
+        batch: list[tuple[str, str | None]],
+        queries: GridVectors,
+        vectors: Iterator[GridVectors],
+    ) -> list[GridVectors | None]:
+        """The vector by which each response is compared, None if there is no response."""
+        given = [None if response is None else next(vectors) for _, response in batch]
         ridge = self.curation.require_compared().ridge
-        if ridge is None:
-            return vectors
+        if self.response_encoder is None or ridge is None:
+            return given
         # The view "residual": the part of the response that its context does not predict.
         return [
             None if vector is None else ridge.residual(query[None], vector[None])[0]
-            for query, vector in zip(queries, vectors, strict=True)
+            for query, vector in zip(queries, given, strict=True)
         ]
 
     def _locate(
@@ -167,7 +172,10 @@ class NeighborhoodHealer(ReplacementSampler):
         vector: GridVectors | None,
         query: GridVectors,
     ) -> LocatedExchange:
-        """Locate one exchange in its neighborhood; ``members`` (k,) are its rows, nearest first."""
+        """Locate one exchange in its neighborhood, without the scores of its response.
+
+        ``members`` (k,) are the rows of the neighborhood, nearest first.
+        """
         recipe, layout = self.curation.recipe, self.curation.layout
         context, response = exchange
         members, given = self._insert_given(context, response, members)
@@ -178,11 +186,8 @@ class NeighborhoodHealer(ReplacementSampler):
         clusters = cluster_neighborhoods(
             np.arange(len(texts))[None], self._select_compared(members, texts, vector), recipe
         )
-        typicality = None if response is None else float(self.scorer.score([response])[0])
         odds = cluster_odds(clusters, recipe)
-        return LocatedExchange(
-            context, response, query, members, texts, given, clusters, odds, typicality
-        )
+        return LocatedExchange(context, response, query, members, texts, given, clusters, odds)
 
     def _insert_given(
         self, context: str, response: str | None, members: Ints

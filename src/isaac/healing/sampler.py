@@ -76,7 +76,8 @@ class LocatedExchange(NamedTuple):
     given_index: int | None
     clusters: Clusters
     odds: ClusterOdds
-    typicality: float | None
+    typicality: float | None = None
+    trust: float | None = None
 
     @property
     def head_share(self) -> float:
@@ -102,6 +103,7 @@ class ReplacementSampler:
         self.relevance = curation.fit_relevance()
         self.allowed = drawable_rows(layout, scores, curation.recipe)
         self.typicality = scores.typicality[layout.response]
+        self.trust = scores.trust[layout.response]
 
     @property
     def seed(self) -> int:
@@ -119,7 +121,7 @@ class ReplacementSampler:
         compared = self._select_compared(members, texts, None)
         clusters = cluster_neighborhoods(np.arange(len(texts))[None], compared, recipe)
         odds = cluster_odds(clusters, recipe)
-        return LocatedExchange(context, response, query, members, texts, None, clusters, odds, None)
+        return LocatedExchange(context, response, query, members, texts, None, clusters, odds)
 
     def draw_replacements(self, exchange: LocatedExchange) -> Iterator[Healed]:
         """Draw replacements one after another, no response twice.
@@ -207,9 +209,10 @@ class ReplacementSampler:
         log_odds = np.append(log_response_odds(exchange.odds)[0], -np.inf)
         weights = np.full(len(exchange.texts), -np.inf)
         weights[exchange.clusters.members.values] = log_odds[np.minimum(ranks, len(log_odds) - 1)]
-        # Then add typicality and relevance of the rows. A response from outside is never drawn.
+        # Then add trust and relevance of the rows, as a curation does. A response from outside is
+        # never drawn.
         inside = weights[: len(members)]
-        inside += recipe.typicality * self.typicality[members]
+        inside += recipe.typicality * self.trust[members]
         if self.relevance is not None:
             targets = self.relevance.target_vectors(exchange.query)
             relevance = self.relevance.score(exchange.query, targets, members[None])[0]

@@ -8,14 +8,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..curation.curate import Curation
-from ..curation.response_scores import fit_phrasing, response_views
-from ..curation.signals.phrasing import PhrasingModel
+from ..curation.embedding import embed_all
+from ..curation.signals.reference import ReferenceDirection
+from ..curation.signals.states import StateDirection
 from ..curation.trust import SmoothedTypicality, TrustModel
+from ..curation.trust_signals import (
+    STATES_ENCODER,
+    TrustSignals,
+    fit_phrasing,
+    response_views,
+    score_profanity,
+)
 from ..curation.typicality import TypicalityModel
 from ..curation.vectors import GridVectors, embed
 from ..errors import RecipeError
 from ..models.encoders import Encoder
 from ..runtime.arrays import Reals
+
+SINGLE_THREAD_EXCHANGES = 16
+"""Up to this many exchanges at a time run on one thread; does not affect results."""
 
 
 class TypicalityScorer:
@@ -58,12 +69,10 @@ class TrustScorer:
 
     def __init__(self, curation: Curation) -> None:
         self.curation, self.scores = curation, curation.response_scores
-        self.signals = self.scores.signals or {"wording": self.scores.typicality}
-        self.model = TrustModel(self.signals, self.scores.duplicate_group)
+        self.signals = self.scores.signals
         self.typicality = TypicalityScorer(curation)
         self.lock = threading.Lock()
-        self.smoothing: SmoothedTypicality | None = None
-        self.phrasing: PhrasingModel | None = None
+        self.models: SignalModels | None = None
 
     def score(self, responses: Sequence[str], vectors: GridVectors) -> list[tuple[float, float]]:
         """The typicality and the trust of each response (n,), given their vectors (n, d)."""
@@ -79,27 +88,49 @@ class TrustScorer:
         return list(zip(typicality.tolist(), trust.tolist(), strict=True))
 
     def _score_new(self, texts: list[str], typicality: Reals, vectors: GridVectors) -> Reals:
-        if len(self.signals) == 1:
+        if self.signals is None:
             return typicality
-        signals = {"wording": typicality}
-        smoothing, phrasing = self._fit_models()
-        if smoothing is not None:
-            no_group = np.full(len(texts), -1)
-            signals["similar"] = smoothing.compute(vectors, no_group, self.curation.tools)
-        if phrasing is not None:
-            signals["phrasing"] = phrasing.score(texts)
-        return self.model.score(signals)
-
-    def _fit_models(self) -> tuple[SmoothedTypicality | None, PhrasingModel | None]:
-        layout, groups = self.curation.layout, self.scores.duplicate_group
-        typicality, responses = self.scores.typicality, self.curation.responses
         with self.lock:
-            if self.smoothing is None and "similar" in self.signals and responses is not None:
-                vectors = responses.vectors[response_views(layout)]
-                self.smoothing = SmoothedTypicality(vectors, typicality, groups)
-            if self.phrasing is None and "phrasing" in self.signals:
-                self.phrasing = fit_phrasing(layout, typicality, groups)
-        return self.smoothing, self.phrasing
+            self.models = self.models or SignalModels(self.curation, self.signals)
+        return self.models.score(texts, typicality, vectors)
+
+
+class SignalModels:
+    """The models of a corpus's signals, which score responses that it does not have."""
+
+    def __init__(self, curation: Curation, found: TrustSignals) -> None:
+        layout, scores = curation.layout, curation.response_scores
+        typicality, groups = scores.typicality, scores.duplicate_group
+        self.found, self.tools = found, curation.tools
+        self.trust = TrustModel(typicality, found.signals, groups, found.folds, found.vetoes)
+        if "similar" in found.signals and curation.responses is not None:
+            known = curation.responses.vectors[response_views(layout)]
+            self.smoothing = SmoothedTypicality(known, typicality, groups)
+        if "phrasing" in found.signals:
+            self.phrasing = fit_phrasing(layout, typicality, groups)
+        if "states" in found.signals:
+            states = embed_all("states", STATES_ENCODER, layout.responses, curation.tools).vectors
+            self.direction = StateDirection(states, typicality, groups, found.folds)
+            self.references = ReferenceDirection(states, groups, self._embed_states)
+
+    def score(self, texts: list[str], typicality: Reals, vectors: GridVectors) -> Reals:
+        """The trust (n,) in texts with these typicalities (n,) and vectors (n, d)."""
+        signals = dict[str, Reals]()
+        if "similar" in self.found.signals:
+            no_group = np.full(len(texts), -1)
+            signals["similar"] = self.smoothing.compute(vectors, no_group, self.tools)
+        if "phrasing" in self.found.signals:
+            signals["phrasing"] = self.phrasing.score(texts)
+        if "states" in self.found.signals:
+            states = self._embed_states(texts)
+            signals["states"] = self.direction.score(states)
+            if "references" in self.found.signals:
+                signals["references"] = self.references.score(states)
+        profane = {"profanity": score_profanity(texts)} if self.found.vetoes else {}
+        return self.trust.score(typicality, signals, profane)
+
+    def _embed_states(self, texts: list[str]) -> GridVectors:
+        return embed(self.tools.encoder(STATES_ENCODER), texts).vectors
 
 
 def compute_threshold(values: Reals, changed: int) -> float:

@@ -243,7 +243,8 @@ def load_encoder(name: str) -> Encoder:
     """Load an encoder by its name in a recipe.
 
     The name is ``wordllama``, ``hashing``, ``use-multilingual``, ``multilingual-e5``,
-    ``st:<model>`` or ``openai:<model>@<base-url>``; any other raises `RecipeError`.
+    ``st:<model>``, ``openai:<model>@<base-url>`` or ``states:<model>@<layer>``, the hidden states
+    of a causal language model; any other raises `RecipeError`.
     """
     kind, _, rest = name.partition(":")
     if name in NAMED_ENCODERS:
@@ -252,9 +253,13 @@ def load_encoder(name: str) -> Encoder:
         return SentenceTransformersEncoder(rest)
     if address := parse_openai_name(name):
         return OpenAIEncoder(*address)
+    if kind == "states" and rest:
+        from .chat.hidden_states import HiddenStates, parse_states_name
+
+        return HiddenStates(*parse_states_name(rest))
     raise RecipeError(
         f"no encoder '{name}'; available: {', '.join(NAMED_ENCODERS)}, st:<model>, "
-        "openai:<model>@<base-url>"
+        "openai:<model>@<base-url>, states:<model>@<layer>"
     )
 
 

@@ -338,7 +338,8 @@ def _draw_legend(actions: Mapping[str, int], top: float) -> list[Markup]:
         parts.append(_draw_mark((left, height - 4), shade, kept=False))
         parts.append(svg_text(name, left + 10, height, anchor="start"))
     parts.append(svg_text("row", 40, top + 54, anchor="start"))
-    for action, left in (("replaced", 160), ("kept", 325)):
+    shown = ["replaced", "kept", *(["dropped"] if actions.get("dropped") else [])]
+    for action, left in zip(shown, (160, 325, 490), strict=False):
         parts.append(_draw_mark((left, top + 50), 2, action == "kept"))
         label = f"{action}: {number(actions.get(action, 0))}"
         parts.append(svg_text(label, left + 10, top + 54, anchor="start"))

@@ -179,8 +179,7 @@ def _decide_verdict(
         )
     if price.fitting is not None and not by_key and price.fitting < MIN_FITTING:
         findings.prices.append(
-            f"the new response fits its message in only {price.fitting:.0%} of the rows that were "
-            "replaced"
+            f"only {price.fitting:.0%} of the new responses are confirmed to fit their messages"
         )
     if rows < MIN_EXCHANGES:
         findings.doubts.append(f"{rows:,} exchanges are too few to be sure what is common")
@@ -243,6 +242,11 @@ def _describe_success(measures: ClusterMeasures | None, price: Price, curation: 
             f"and the typicality of its responses differs from that of others by {margin} points"
         )
     written = f"{price.rows:.0%} of the rows are written"
+    if curation.recipe.mode == "filter" and not curation.policy.is_exchangeable:
+        return f"{written}; {curation.policy.reason}"
     if curation.recipe.mode == "filter" or price.fitting is None:
         return written
-    return f"{written}, {price.changed:.0%} with a new response that fits the message"
+    return (
+        f"{written}, {price.changed:.0%} with a new response; at least {price.fitting:.0%} of "
+        "these fit their messages"
+    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...curation.canonical_order import CanonicalCorpus
 from ...curation.curate import Curation
-from ...curation.fit import FitModel, score_pairs
+from ...curation.fit import FitModel, choose_references, fit_references, score_pairs
 from ...curation.lineage import first_targets, mark_least_trusted
 from ...curation.policy import center_cosines
 from ...runtime.arrays import Ints, Reals
@@ -17,14 +17,22 @@ MAX_SAMPLE = 500
 """Maximum number of replaced rows whose fit is measured."""
 
 
+CONFIRMATION_MARGIN = 0.7
+"""How far below the bound a fit still confirms: half a corpus shows less than all of it."""
+
+MAX_CONFIRMING_EXCHANGES = 4096
+"""Maximum number of exchanges that the two confirming models are fitted to together."""
+
+
 class Price(NamedTuple):
     """What a curation costs, measured without labels.
 
     ``rows`` is the share of exchanges that are written; in mode pairs, those are the ones that have
     a pair. ``changed`` is the share whose response was replaced, and ``dropped`` the share that is
-    left out. ``fitting`` is the share of the replaced rows whose new response reaches the bound of
-    `fit`, on a sample of at most `MAX_SAMPLE`; None if no row was replaced, or if fit cannot be
-    measured.
+    left out. ``fitting`` is the share of the replaced rows whose new response is confirmed to fit,
+    on a sample of at most `MAX_SAMPLE`: two models, each fitted to half of the corpus, both find
+    that it does. More of them may fit (benchmarks/fit.py). None if no row was replaced, or if fit
+    cannot be measured.
     """
 
     rows: float
@@ -38,21 +46,34 @@ def measure_price(curation: Curation) -> Price:
     first = first_targets(curation.lineage)
     actions = np.array(first.column("action").to_pylist())
     changed, dropped = (float((actions == name).mean()) for name in ("replaced", "dropped"))
-    layout, model = curation.layout, curation.fit_model()
-    fitting = None
-    # Rows in canonical order, as positions in the layout: the first ones are a fair sample.
-    replaced = np.flatnonzero((actions == "replaced")[layout.ids])[:MAX_SAMPLE]
-    if model is not None and len(replaced):
-        position = np.empty(len(layout.ids), np.int64)
-        position[layout.ids] = np.arange(len(layout.ids))
-        source = position[first.column("source_id").to_numpy()[layout.ids[replaced]]]
-        bound = curation.recipe.fit_bound
-        fitting = float((score_rows(curation, model, replaced, source) >= bound).mean())
     written = round(1 - dropped, 6)
     if curation.recipe.mode == "pairs":
         paired = first.column("rejected_id").is_valid().to_numpy(zero_copy_only=False)
         written = float((paired | (actions == "replaced")).mean())
-    return Price(written, changed, dropped, fitting)
+    layout = curation.layout
+    # Rows in canonical order, as positions in the layout: the first ones are a fair sample.
+    replaced = np.flatnonzero((actions == "replaced")[layout.ids])[:MAX_SAMPLE]
+    position = np.empty(len(layout.ids), np.int64)
+    position[layout.ids] = np.arange(len(layout.ids))
+    source = position[first.column("source_id").to_numpy()[layout.ids[replaced]]]
+    return Price(written, changed, dropped, _confirm(curation, replaced, source))
+
+
+def _confirm(curation: Curation, messages: Ints, sources: Ints) -> float | None:
+    """The share of pairs of rows (p,) that two models, each of half the corpus, find to fit."""
+    contexts, responses, layout = curation.contexts, curation.responses, curation.layout
+    if contexts is None or responses is None or not len(messages):
+        return None
+    groups, tools = curation.response_scores.duplicate_group, curation.tools
+    references = choose_references(layout, groups)[:MAX_CONFIRMING_EXCHANGES]
+    if len(references) < 2:
+        return None
+    bound = curation.recipe.fit_bound - CONFIRMATION_MARGIN
+    confirmed = np.ones(len(messages), bool)
+    for half in (references[::2], references[1::2]):
+        model = fit_references(layout, contexts, responses, groups, half, tools)
+        confirmed &= score_rows(curation, model, messages, sources) >= bound
+    return float(confirmed.mean())
 
 
 BUDGETS = tuple(round(0.1 * step, 1) for step in range(1, 10))

@@ -152,8 +152,7 @@ def _describe_trust(recipe: ResolvedRecipe) -> list[str]:
     signal = {
         "wording": "their wording is",
         "smoothed": "their wording, and that of the most similar responses, is",
-        "combined": "their wording, that of the most similar responses, and their phrasing are",
-    }[recipe.trust]
+    }.get(recipe.trust, "their wording, that of the most similar responses, and their phrasing are")
     share = f"{1 - recipe.share:.0%}"
     trusted = f"isaac trusted {share} of the rows, because {signal} typical; they are unchanged."
     rest = {
