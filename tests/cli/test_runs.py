@@ -37,10 +37,11 @@ def outputs(run: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize("flags", [(), REDRAW_MOST, SELECTIVE], ids=" ".join)
 def test_curate_writes_a_run_and_says_where_its_report_lies(
-    isaac: RunIsaac, small: Path, tmp_path: Path
+    isaac: RunIsaac, small: Path, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
-    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30")
+    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", *flags)
     assert done.code == 0
     assert str(tmp_path / "run" / "report.html") in done.out
     assert {file.name for file in (tmp_path / "run").iterdir()} >= DRAWS | {
@@ -50,20 +51,20 @@ def test_curate_writes_a_run_and_says_where_its_report_lies(
         "input.json",
         "manifest.json",
         "vectors",
-        "shards",
     }
+    assert (tmp_path / "run" / "shards").exists() == (flags == REDRAW_MOST)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert manifest["search"] == {"by": "exact"}
+    assert manifest["search"] == ({"by": "exact"} if flags == REDRAW_MOST else None)
     assert manifest["encoders"]["contexts"].startswith("wordllama ")
     assert manifest["measured"]["peak_memory_mib"] > 0
 
 
 @pytest.mark.parametrize(
-    ("flags", "mode", "missing"),
+    ("flags", "mode", "missing", "stage"),
     [
-        ((), "filter", {"replaced", "abstained"}),
-        (REDRAW_MOST, "resample", {"dropped", "abstained"}),
-        (SELECTIVE, "selective", {"abstained"}),
+        ((), "filter", {"replaced", "abstained"}, "similar responses: 117/117"),
+        (REDRAW_MOST, "resample", {"dropped", "abstained"}, "neighborhoods: 120/120"),
+        (SELECTIVE, "selective", {"abstained"}, "match: 120/120"),
     ],
 )
 def test_json_output_is_one_object_and_progress_goes_to_standard_error(
@@ -73,6 +74,7 @@ def test_json_output_is_one_object_and_progress_goes_to_standard_error(
     flags: tuple[str, ...],
     mode: str,
     missing: set[str],
+    stage: str,
 ) -> None:
     done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", "--json", *flags)
     facts = json.loads(done.out)
@@ -80,7 +82,7 @@ def test_json_output_is_one_object_and_progress_goes_to_standard_error(
     assert facts["exchanges"] == sum(counts.values()) == 120
     assert {name for name, count in counts.items() if not count} == missing
     assert (facts["mode"], facts["refused"], facts["verdict"]) == (mode, False, "doubtful")
-    assert "neighborhoods: 120/120" in done.err
+    assert stage in done.err
 
 
 def test_the_verdict_comes_first_with_its_reasons(
@@ -155,7 +157,9 @@ def test_dry_run_plans_groups_and_equal_texts(
     write_lines(
         tmp_path / "in.jsonl", [{**row, "act": str(i % 4)} for i, row in enumerate(exchanges)]
     )
-    done = isaac("curate", tmp_path / "in.jsonl", "--dry-run", "--group-by", "act")
+    by_act = ("curate", tmp_path / "in.jsonl", "--dry-run", "--group-by", "act")
+    assert "mode filter: 120 exchanges are too few" in isaac(*by_act).out
+    done = isaac(*by_act, *REDRAW_MOST)
     assert "cluster 4 neighborhoods of 30" in done.out
     done = isaac("curate", tmp_path / "in.jsonl", "--dry-run", "--clusters", "text")
     assert "responses" not in done.out.split("exchange 0")[0].replace("exchanges", "")
@@ -187,12 +191,15 @@ def test_bad_rows_are_counted_named_and_kept_verbatim(
 
 def test_one_row_is_a_corpus(isaac: RunIsaac, tmp_path: Path) -> None:
     write_lines(tmp_path / "in.jsonl", [{"prompt": "hi", "completion": "hello"}])
-    done = isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / "run")
-    assert done.code == 0
-    assert "1 exchanges: 1 kept" in done.out
+    for name, flags in (("run", ()), ("most", (*REDRAW_MOST, "--force"))):
+        done = isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / name, *flags)
+        assert done.code == 0
+        assert "1 exchanges: 1 kept" in done.out
+        record = json.loads((tmp_path / name / "curated.jsonl").read_text())
+        added = {"isaac_id": 0, "isaac_action": "kept"}
+        assert record == {"prompt": "hi", "completion": "hello", **added}
+        assert (tmp_path / name / "untrusted.jsonl").read_bytes() == b""
     assert "1 of 50 exchanges" in done.out
-    record = json.loads((tmp_path / "run" / "curated.jsonl").read_text())
-    assert record == {"prompt": "hi", "completion": "hello", "isaac_id": 0, "isaac_action": "kept"}
 
 
 def test_standard_input_is_read_and_resumed(isaac: RunIsaac, small: Path, tmp_path: Path) -> None:
@@ -428,7 +435,7 @@ def test_dry_run_plans_what_a_view_needs(
 ) -> None:
     rows = [{**row, "act": str(i % 4)} for i, row in enumerate(exchanges)]
     source = write_lines(tmp_path / "in.jsonl", rows)
-    by_act = ("curate", source, "--dry-run", "--group-by", "act")
+    by_act = ("curate", source, "--dry-run", "--group-by", "act", *REDRAW_MOST)
     equal = isaac(*by_act, "--clusters", "text").out
     assert "wordllama" not in equal
     assert "choose" not in equal

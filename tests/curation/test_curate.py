@@ -13,7 +13,7 @@ import pytest
 from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
 from isaac.curation.curate import Curation, curate, prepare
-from isaac.curation.lineage import LINEAGE_SCHEMA
+from isaac.curation.lineage import CLUSTER_COLUMNS, LINEAGE_SCHEMA
 from isaac.curation.resources import Tools
 from isaac.errors import CorpusError, EncoderError, RecipeError, RunError
 from isaac.models.encoders import HashingEncoder
@@ -116,7 +116,10 @@ def test_the_keep_rule_needs_a_head_of_two_members() -> None:
 def test_lineage_has_its_schema_and_is_ordered_by_id_and_target(base: Recipe) -> None:
     recipe = changed(base, neighbors=12, targets=4, keep=False)
     found = curate(Corpus.of(EXCHANGES), recipe)
-    always = set(LINEAGE_SCHEMA.names) - {"fit"}
+    always = set(LINEAGE_SCHEMA.names) - {"fit", "rejected_id"}
+    if not found.recipe.uses_clusters:
+        assert all(value is None for name in CLUSTER_COLUMNS for value in column(found, name))
+        always -= set(CLUSTER_COLUMNS)
     assert found.lineage.schema == LINEAGE_SCHEMA
     assert found.lineage.num_rows > len(EXCHANGES)
     places = list(zip(column(found, "id"), column(found, "target"), strict=True))
@@ -354,9 +357,9 @@ def test_one_row_keeps_its_own_response(group_by: str | None, clusters: str, bas
     recipe = changed(base, group_by=group_by, clusters=clusters, targets=3)
     found = curate(corpus_of([("hi", "hello", "g")]), recipe)
     (line,) = found.lineage.to_pylist()
-    assert (line["source_id"], line["neighborhood"]) == (0, 1)
-    assert (line["probability"], line["sharpness"], line["typicality"]) == (1, 1, 1)
-    assert line["action"] == "kept"
+    assert (line["action"], line["source_id"], line["typicality"]) == ("kept", 0, 1)
+    of_clusters = (line["neighborhood"], line["probability"], line["sharpness"])
+    assert of_clusters == ((1, 1, 1) if found.recipe.uses_clusters else (None, None, None))
 
 
 @pytest.mark.parametrize("pairs", [EXCHANGES[:n] for n in range(2, 8)], ids=len)

@@ -77,7 +77,7 @@ def test_only_the_least_typical_rows_change(mode: str, budget: float, pairs: Pai
     for line in lines(found):
         if line["id"] not in rows:
             assert (line["action"], line["source_id"]) == ("kept", line["id"])
-            assert line["probability"] == 1
+            assert line["probability"] == (1 if found.recipe.uses_clusters else None)
     changed = {line["id"] for line in lines(found) if line["action"] != "kept"}
     if budget <= 0.5 or mode != "resample":  # where no response can be drawn for its own row
         assert changed == rows
@@ -134,15 +134,23 @@ def test_pairs_from_clusters_of_equal_texts_are_drawn_like_replacements(pairs: P
 
 
 @pytest.mark.parametrize("targets", [1, 3])
-def test_pairs_are_what_mode_selective_redraws(pairs: Pairs, targets: int) -> None:
-    fields: dict[str, Any] = {"min_fit": 1.0, "targets": targets}
-    found, selective = (curated(pairs, mode=mode, **fields) for mode in ("pairs", "selective"))
-    as_pairs = [
-        {**line, "action": "abstained" if line["action"] == "dropped" else line["action"]}
-        for line in lines(selective)
-    ]
-    assert lines(found) == as_pairs
-    assert {"kept", "replaced", "abstained"} == set(actions(found))
+def test_pairs_prefer_a_trusted_rows_own_response_to_untrusted_ones_that_fit(
+    pairs: Pairs, targets: int
+) -> None:
+    found = curated(pairs, mode="pairs", min_fit=1.0, targets=targets, budget=0.5)
+    rows = lines(found)
+    untrusted = least_typical(found)
+    paired = [line for line in rows if line["rejected_id"] is not None]
+    assert len(paired) > 5
+    for line in rows:
+        assert line["source_id"] == line["id"]
+        assert (line["fit"] is None) == (line["rejected_id"] is None)
+        assert (line["action"] == "kept") == (line["id"] not in untrusted)
+    for line in paired:
+        assert line["id"] not in untrusted
+        assert line["rejected_id"] in untrusted
+        assert line["fit"] >= 1
+    assert len({(line["id"], line["rejected_id"]) for line in paired}) == len(paired)
 
 
 def test_mode_selective_keeps_trusted_rows_and_redraws_only_with_their_responses(
@@ -159,7 +167,7 @@ def test_mode_selective_keeps_trusted_rows_and_redraws_only_with_their_responses
     for line in replaced:
         assert line["source_id"] in kept
         assert line["fit"] >= 1
-        assert (line["rank"], line["cluster_size"], line["probability"]) == (0, 0, 1)
+        assert (line["rank"], line["cluster_size"], line["probability"]) == (None, None, None)
     for row in others - {line["id"] for line in replaced}:
         assert (rows[row]["action"], rows[row]["source_id"]) == ("dropped", row)
         assert rows[row]["fit"] is None
@@ -382,10 +390,10 @@ def test_every_row_has_a_line_and_a_source(
         own, drawn = pairs[line["id"]][1], pairs[line["source_id"]][1]
         assert (own != drawn) == (line["action"] == "replaced")
         assert own != drawn or line["source_id"] == line["id"]
-        assert 0 < line["probability"] <= 1
-        by_fit = found.recipe.by_fit and line["action"] == "replaced"
-        assert (line["rank"] == 0) == by_fit == (line["fit"] is not None)
-        assert 1 <= line["own_rank"] <= line["clusters"]
+        if found.recipe.uses_clusters:
+            assert 0 < line["probability"] <= 1
+            assert line["rank"] >= 1
+            assert 1 <= line["own_rank"] <= line["clusters"]
         assert line["id"] in least_typical(found) or line["action"] == "kept"
 
 

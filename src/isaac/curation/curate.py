@@ -106,7 +106,9 @@ class Curation:
             self.contexts,
             self.responses,
         )
-        neighborhoods, scores = self.neighborhoods, self.response_scores
+        # After a redraw, there may be neighborhoods that the new mode does not use.
+        neighborhoods = self.neighborhoods if self.recipe.uses_clusters else None
+        scores = self.response_scores
         return decide_corpus(self.layout, neighborhoods, scores, models, self.recipe, self.tools)
 
     @cached_property

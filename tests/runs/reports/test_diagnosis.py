@@ -8,7 +8,7 @@ import pytest
 
 from isaac import Corpus, Recipe, curate
 from isaac.curation.sharpening import ClusterOdds, preserves_rank_order
-from isaac.runs.reports.diagnosis import diagnose
+from isaac.runs.reports.diagnosis import MIN_FITTING, diagnose
 
 GOOD = "I'm sorry to hear that, have you seen a doctor about your"
 PARTS = [f"{side} {part}" for side in ("left", "right") for part in "knee hip arm ear eye".split()]
@@ -29,21 +29,39 @@ def chats(count: int, tail: int) -> list[tuple[str, str]]:
     return pairs
 
 
-def test_the_method_applies_to_a_corpus_whose_responses_agree() -> None:
+@pytest.fixture(scope="module")
+def demo() -> Corpus:
+    """The bundled corpus."""
     text = (files("isaac") / "data" / "demo.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
-    corpus = Corpus.of((row["context"], row["response"]) for row in rows)
-    found = diagnose(curate(corpus, Recipe.redraw_most(neighbors=30)))
-    assert (found.verdict, found.guaranteed) == ("applies", 1)
-    assert found.margin > 0.1
+    return Corpus.of((row["context"], row["response"]) for row in rows)
+
+
+def test_the_method_applies_to_a_corpus_whose_responses_agree(demo: Corpus) -> None:
+    found = diagnose(curate(demo))
+    assert (found.verdict, found.mode, found.clusters) == ("applies", "selective", None)
+    assert found.price.fitting == 1
+
+
+def test_redrawing_freely_is_of_little_use_where_few_new_responses_fit(demo: Corpus) -> None:
+    found = diagnose(curate(demo, Recipe.redraw_most(neighbors=30)))
+    assert found.clusters is not None
+    assert found.clusters.guaranteed == 1
+    assert found.clusters.margin > 0.1
+    assert found.price.fitting is not None
+    assert found.price.fitting < MIN_FITTING
+    assert found.verdict == "of little use"
+    assert found.reasons[0].startswith("the new response fits its message in ")
 
 
 def test_it_does_not_apply_if_no_responses_agree() -> None:
-    found = diagnose(curate(Corpus.of(chats(300, 300)), Recipe.paper(radius=0.4)))
+    pairs = chats(300, 300)
+    found = diagnose(curate(Corpus.of(pairs), Recipe.paper(radius=0.4)))
     assert found.verdict == "does not apply"
-    assert found.headless > 0.5
+    assert found.clusters is not None
+    assert found.clusters.headless > 0.5
     assert "no two responses agree" in found.reasons[0]
-    assert diagnose(curate(Corpus.of(chats(300, 300)))).verdict != "applies"
+    assert diagnose(curate(Corpus.of(pairs), Recipe.redraw_most())).verdict != "applies"
 
 
 def test_it_does_not_apply_to_one_text_repeated() -> None:
@@ -61,7 +79,8 @@ def test_few_exchanges_make_it_doubtful() -> None:
 def test_odds_that_favor_small_clusters_are_reported() -> None:
     recipe = Recipe.redraw_most(duplicates="each", sharpening="uniform", candidates=1.0)
     found = diagnose(curate(Corpus.of(chats(300, 60)), recipe))
-    assert found.guaranteed < 1
+    assert found.clusters is not None
+    assert found.clusters.guaranteed < 1
     assert any("favor smaller clusters" in reason for reason in found.reasons)
 
 

@@ -42,6 +42,8 @@ def summarize(curation: Curation) -> dict[str, Any]:
     """Summarize a curation: all values of the report, as in ``report.json``.
 
     They depend only on the input, the recipe and the encoders: equal runs give equal reports.
+    ``refused`` is whether a run has no curated corpus, because the method does not apply; only
+    `write_outputs` knows that.
     """
     lineage = curation.lineage
     first = first_targets(lineage)
@@ -77,6 +79,7 @@ def summarize(curation: Curation) -> dict[str, Any]:
         "recipe": _summarize_recipe(curation.recipe),
         "turns": turns.as_json(),
         "notes": [*turns.describe(), *_collect_notes(curation, first)],
+        "refused": False,
     }
 
 
