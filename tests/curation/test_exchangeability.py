@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import math
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 
 from isaac.corpus.corpus import Corpus
-from isaac.curation import exchangeability
+from isaac.curation import exchangeability, fit
 from isaac.curation.curate import prepare
 from isaac.curation.resources import Tools
 from isaac.curation.storage import EXCHANGEABILITY_KEY
@@ -65,12 +66,12 @@ def test_the_exchanges_that_are_tested_are_not_in_the_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(exchangeability, "MAX_SAMPLE", 50)
-    fitted, tested = [], []
-    fit_references, compare = exchangeability.fit_references, exchangeability._compare
+    fitted, tested = list[Any](), list[Any]()
+    fit_references, compare = fit.fit_references, exchangeability._compare
 
     def spy_fit(*arguments: object) -> object:
         fitted.append(arguments[4])
-        return fit_references(*arguments)  # type: ignore[arg-type]
+        return fit_references(*arguments)
 
     def spy_compare(*arguments: object) -> float:
         tested.append(arguments[4])

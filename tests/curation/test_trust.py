@@ -9,13 +9,9 @@ from isaac.corpus.corpus import Corpus
 from isaac.curation import trust
 from isaac.curation.curate import prepare
 from isaac.curation.resources import Tools
+from isaac.curation.signals.ranks import rank_scores
 from isaac.curation.storage import PHRASING_KEY, SMOOTHED_KEY
-from isaac.curation.trust import (
-    SMOOTHING_NEIGHBORS,
-    GroupRanks,
-    SmoothedTypicality,
-    TrustModel,
-)
+from isaac.curation.trust import SMOOTHING_NEIGHBORS, SmoothedTypicality, TrustModel
 from isaac.curation.vectors import GridVectors
 from isaac.recipe import Recipe
 from isaac.runtime.arrays import Ints, Reals
@@ -26,11 +22,14 @@ from tests.vectors import embed_rows, random_directions
 
 
 def rank(values: list[float], groups: list[int]) -> list[float]:
-    """The share of groups whose best value is no higher, for each value."""
+    """The share of groups whose best value is lower, plus half of those whose is equal."""
     best = {
         group: max(v for v, g in zip(values, groups, strict=True) if g == group) for group in groups
     }
-    return [sum(other <= value for other in best.values()) / len(best) for value in values]
+    return [
+        sum((other < value) + (other <= value) for other in best.values()) / 2 / len(best)
+        for value in values
+    ]
 
 
 def smooth(vectors: GridVectors, typicality: list[float], groups: list[int]) -> list[float]:
@@ -59,24 +58,20 @@ def responses(draw: st.DrawFn) -> tuple[GridVectors, Reals, Ints]:
     return vectors, typicality, groups
 
 
-def rank_groups(values: Reals, groups: Ints) -> Reals:
-    return GroupRanks(values, groups).rank(values)
-
-
 def compute_trust(
     vectors: GridVectors, typicality: Reals, groups: Ints, tools: Tools | None = None
 ) -> Reals:
     """Trust by two signals: the wording of a response, and that of similar ones."""
     tools = tools or Tools()
     similar = SmoothedTypicality(vectors, typicality, groups).compute(vectors, groups, tools)
-    signals = {"wording": typicality, "similar": similar}
-    return TrustModel(signals, groups).score(signals)
+    return TrustModel(typicality, {"similar": similar}, groups, groups % 5).trust
 
 
 @given(responses())
 def test_a_group_counts_once_in_a_rank(made: tuple[GridVectors, Reals, Ints]) -> None:
     _, values, groups = made
-    assert rank_groups(values, groups).tolist() == rank(values.tolist(), groups.tolist())
+    expected = rank(values.tolist(), groups.tolist())
+    assert rank_scores(values, groups).tolist() == pytest.approx(expected)
 
 
 @settings(max_examples=60)
@@ -89,28 +84,25 @@ def test_typicality_is_smoothed_over_the_nearest_other_groups(
     assert found.tolist() == pytest.approx(smooth(vectors, typicality.tolist(), groups.tolist()))
 
 
-@given(responses(), st.integers(1, 3), st.integers(0, 99))
-def test_trust_is_the_rank_of_the_sum_of_the_ranks_of_signals(
-    made: tuple[GridVectors, Reals, Ints], count: int, seed: int
+@given(responses(), st.integers(0, 99))
+def test_trust_is_the_rank_of_typicality_plus_the_rank_of_similar_responses(
+    made: tuple[GridVectors, Reals, Ints], seed: int
 ) -> None:
     _, typicality, groups = made
-    rng = np.random.default_rng(seed)
-    signals = {f"signal {n}": rng.permutation(typicality) for n in range(count)}
-    found = TrustModel(signals, groups).score(signals)
+    similar = np.random.default_rng(seed).permutation(typicality)
+    found = TrustModel(typicality, {"similar": similar}, groups, groups % 5)
     numbers = groups.tolist()
-    ranks = [rank(scores.tolist(), numbers) for scores in signals.values()]
-    sums = np.sum(np.array(ranks), axis=0)
-    assert found.tolist() == rank(sums.tolist(), numbers)
-    assert 0 <= found.min() <= found.max() == 1
+    sums = typicality + np.array(rank(similar.tolist(), numbers))
+    ranks = rank([round(value, 9) for value in rank(sums.tolist(), numbers)], numbers)
+    assert found.trust.tolist() == pytest.approx(ranks)
+    assert found.score(typicality, {"similar": similar}).tolist() == found.trust.tolist()
 
 
 def test_a_new_response_is_ranked_among_those_of_the_corpus() -> None:
-    signals = {"a": np.array([0.1, 0.2, 0.3, 0.4]), "b": np.array([4.0, 3.0, 2.0, 1.0])}
-    model = TrustModel(signals, np.arange(4))
-    assert model.score({"a": np.array([0.5]), "b": np.array([9.0])}).tolist() == [1]
-    assert model.score({"a": np.array([0.0]), "b": np.array([0.0])}).tolist() == [0]
-    # The sums of ranks of the corpus are all 1.25.
-    assert model.score(signals).tolist() == [1, 1, 1, 1]
+    typicality, similar = np.array([0.1, 0.2, 0.3, 0.4]), np.array([1.0, 2.0, 3.0, 4.0])
+    model = TrustModel(typicality, {"similar": similar}, np.arange(4), np.arange(4))
+    assert model.score(np.array([0.5]), {"similar": np.array([9.0])}).tolist() == [1]
+    assert model.score(np.array([0.0]), {"similar": np.array([0.0])}).tolist() == [0]
 
 
 def test_similar_responses_that_are_typical_make_an_odd_wording_more_trusted() -> None:
@@ -122,7 +114,7 @@ def test_similar_responses_that_are_typical_make_an_odd_wording_more_trusted() -
     typicality[[0, 40]] = 0.5
     found = compute_trust(vectors, typicality, np.arange(80))
     assert found[0] > 0.5 >= found[40]
-    wording = rank_groups(typicality, np.arange(80))
+    wording = rank_scores(typicality, np.arange(80))
     assert wording[0] == wording[40]
     assert found[:40].min() > found[40:].max()
 
@@ -176,13 +168,15 @@ def test_trust_adds_up_the_signals_of_the_recipe(kind: str, stored: set[str]) ->
     recipe = Recipe.of({**HASHING, "trust": kind})
     scores = prepare(Corpus.of(EXCHANGES), recipe, Tools(store)).response_scores
     assert {SMOOTHED_KEY, PHRASING_KEY} & set(store.stored) == stored
-    assert scores.signals is not None
-    assert len(scores.signals) == 1 + len(stored)
-    assert scores.signals["wording"].tolist() == scores.typicality.tolist()
     by_wording = scores.trust.tolist() == scores.typicality.tolist()
     assert by_wording == (kind == "wording")
-    expected = TrustModel(scores.signals, scores.duplicate_group).score(scores.signals)
-    assert scores.trust.tolist() == expected.tolist()
+    if scores.signals is None:
+        assert kind == "wording"
+        return
+    found = scores.signals
+    assert len(found.signals) == len(stored)
+    model = TrustModel(scores.typicality, found.signals, scores.duplicate_group, found.folds)
+    assert scores.trust.tolist() == model.trust.tolist()
 
 
 @pytest.mark.parametrize("kind", ["wording", "smoothed", "combined"])
