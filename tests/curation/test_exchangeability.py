@@ -71,7 +71,7 @@ def test_the_exchanges_that_are_tested_are_not_in_the_model(
 
     def spy_fit(*arguments: object) -> object:
         fitted.append(arguments[4])
-        return fit_references(*arguments)
+        return fit_references(*arguments)  # type: ignore[arg-type]
 
     def spy_compare(*arguments: object) -> float:
         tested.append(arguments[4])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac import Corpus, Healer, Recipe, curate
-from isaac.curation import openings
+from isaac.curation import openings, views
 from isaac.curation.openings import extract_opening
 from isaac.curation.vectors import GRID_STEPS, as_floats, to_grid
 from isaac.curation.views import fit_ridge
