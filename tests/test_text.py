@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.text import make_printable, shorten
+from isaac.text import WORD_PATTERN, extract_words, make_printable, shorten
 
 ANYTHING = st.text(st.characters(exclude_categories=()))
 DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
@@ -71,3 +71,18 @@ def test_shortened_text_ends_with_an_ellipsis() -> None:
     assert shorten("a b\n c") == "a b c"
     assert shorten("abcdef", 4) == "abc…"
     assert shorten(" " * 500 + "a", 100) == "…"
+
+
+def test_punctuation_marks_are_tokens_of_their_own_and_no_words() -> None:
+    assert WORD_PATTERN.findall("it's 5, ok? 何で") == [
+        "it",
+        "'",
+        "s",
+        "5",
+        ",",
+        "ok",
+        "?",
+        "何",
+        "で",
+    ]
+    assert extract_words("It's 5, OK? 何で") == ["it's", "5", "ok", "何", "で"]

@@ -43,13 +43,13 @@ WORD = r"[^\W_]+(?:['’][^\W_]+)*"
 """The pattern of a word with its apostrophes, such as ``don't``."""
 
 
-WORD_PATTERN = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|{WORD}")
+CASE_FOLDED_WORD_PATTERN = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|{WORD}")
 """A word; an ideograph, kana or hangul syllable is a word of its own."""
 
 
 def extract_words(text: str) -> list[str]:
     """Split a text into case-folded words; an ideograph, kana or hangul syllable is a word."""
-    return WORD_PATTERN.findall(text.casefold())
+    return CASE_FOLDED_WORD_PATTERN.findall(text.casefold())
 
 
 def share_of_distinct_pairs(texts: Iterable[str]) -> float | None:
