@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.arrays import Flags, Hashes, Ints, Reals
+from ..runtime.arrays import Flags, Hashes, Ints, Reals, sort_unique
 from ..runtime.progress import Tick
 from ..text import WORD_PATTERN
 from .hashing import splitmix64
@@ -203,7 +203,7 @@ def _build_ngram_tables(
     words, lengths = tokens
     owner = np.repeat(group, lengths)
     table, ngrams = NgramTable(np.arange(vocabulary_size), 1, vocabulary_size), words
-    table.pairs = _sort_unique(owner * vocabulary_size + words)
+    table.pairs = sort_unique(owner * vocabulary_size + words)
     yield table
     for _ in range(1, NGRAM_ORDER):
         # Each n-gram of the last table is a history, and so is the start of a text.
@@ -212,13 +212,8 @@ def _build_ngram_tables(
         codes, ngrams = np.unique(codes, return_inverse=True)
         ngrams = ngrams.reshape(-1)
         table = NgramTable(codes, start + 1, vocabulary_size)
-        table.pairs = _sort_unique(owner * table.size + ngrams)
+        table.pairs = sort_unique(owner * table.size + ngrams)
         yield table
-
-
-def _sort_unique(values: Ints) -> Ints:
-    values.sort()
-    return values[np.diff(values, prepend=-1) > 0]
 
 
 def _survey(texts: Sequence[str], reporter: ProgressReporter) -> tuple[Hashes, Ints]:

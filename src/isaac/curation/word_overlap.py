@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..runtime.arrays import Ints, Ragged, Reals
+from ..runtime.arrays import Ints, Ragged, Reals, sort_unique
 from .text_batches import iter_slices
 from .typicality import TokenizedTexts, tokenize
 
@@ -67,7 +67,7 @@ class WordSets(NamedTuple):
         owner = np.repeat(np.arange(len(self.words.lengths)), self.words.lengths)
         other_owner = np.repeat(np.arange(len(others.words.lengths)), others.words.lengths)
         # A word of a text as one key: both sides number their words alike.
-        words = np.unique(np.concatenate([self.words.values, others.words.values]))
+        words = sort_unique(np.concatenate([self.words.values, others.words.values]))
         keys = owner * len(words) + np.searchsorted(words, self.words.values)
         other_keys = other_owner * len(words) + np.searchsorted(words, others.words.values)
         _, mine, theirs = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)

@@ -22,6 +22,18 @@ Digests = npt.NDArray[np.uint64]
 """Shape (n, 2): 128 bits per text, so that different texts practically never share a digest."""
 
 
+def sort_unique(values: Ints) -> Ints:
+    """The distinct values of an array (n,), ascending.
+
+    NumPy 2.3 and later find distinct values in a hash table, which takes several times as long as
+    sorting where most values are distinct.
+    """
+    ordered = np.sort(values)
+    is_new = np.ones(len(ordered), bool)
+    is_new[1:] = ordered[1:] != ordered[:-1]
+    return ordered[is_new]
+
+
 @dataclass(frozen=True, eq=False)
 class Ragged:
     """Lists of unequal length, stored end to end.

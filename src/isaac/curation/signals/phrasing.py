@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.arrays import Flags, Hashes, Ints, Reals
+from ...runtime.arrays import Flags, Hashes, Ints, Reals, sort_unique
 from ...runtime.progress import Tick
 from ..hashing import splitmix64
 from ..text_batches import ProgressReporter, iter_slices
@@ -189,7 +189,7 @@ def _collect_ngrams(words: Hashes, lengths: Ints, order: int) -> _Ngrams:
         first = owner[: len(hashes)]
         inside = first == owner[length - 1 :]
         pairs.append((first * BUCKETS + _to_buckets(hashes))[inside])
-    distinct = np.unique(np.concatenate(pairs))
+    distinct = sort_unique(np.concatenate(pairs))
     return _Ngrams(distinct % BUCKETS, np.bincount(distinct // BUCKETS, minlength=len(lengths)))
 
 
