@@ -405,6 +405,7 @@ def test_many_identical_rows_take_bounded_time(group_by: str | None, base: Recip
 def test_a_row_is_in_its_neighborhood_even_if_its_context_has_more_than_k_rows() -> None:
     pairs = [("hi", f"answer {n}") for n in range(40)] + [("bye", "see you")]
     found = curated(pairs, neighbors=5, clusters="text")
+    assert found.neighborhoods is not None
     for row, number in enumerate(found.layout.exchange.tolist()):
         assert row in found.neighborhoods[number].members[0]
 

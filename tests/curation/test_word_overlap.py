@@ -71,8 +71,9 @@ def test_a_response_about_something_else_compares_as_with_dictionaries(
     places = st.tuples(st.integers(0, len(messages) - 1), st.integers(0, len(answers) - 1))
     pairs = data.draw(st.lists(places, max_size=40)) if messages and answers else []
     numbers = np.array(pairs, np.int64).reshape(-1, 2)
-    sets = (model.transform(part) for part in (messages, answers, own))
-    found = compare_word_sets(*sets, numbers[:, 0], numbers[:, 1])
+    asked, answered, asked_first = (model.transform(part) for part in (messages, answers, own))
+    pair = numbers[:, 0], numbers[:, 1]
+    found = compare_word_sets(asked, answered, asked_first, *pair)
     assert found.tolist() == pytest.approx(
         [plain.compare(messages[one], answers[other], own[other]) for one, other in pairs], abs=1e-9
     )
