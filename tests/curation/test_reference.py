@@ -24,6 +24,7 @@ def plain_vectors(texts: Iterable[str], embedded: Embeddings | None) -> dict[str
 
 def all_neighborhoods(found: Curation) -> Clusters:
     """All neighborhoods, in the order of their numbers."""
+    assert found.neighborhoods is not None
     numbers, parts = zip(*found.neighborhoods, strict=True)
     return take_neighborhoods(concatenate_neighborhoods(parts), np.argsort(np.concatenate(numbers)))
 

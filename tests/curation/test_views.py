@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac import Corpus, Healer, Recipe, curate
-from isaac.curation import views
+from isaac.curation import openings, views
 from isaac.curation.openings import extract_opening
 from isaac.curation.vectors import GRID_STEPS, as_floats, to_grid
 from isaac.curation.views import fit_ridge
@@ -44,7 +44,7 @@ def test_every_text_has_an_opening_of_bounded_length(text: str) -> None:
 
 
 def test_the_opening_of_a_huge_text_is_found_at_once() -> None:
-    assert extract_opening("<" * 200_000) == "<" * views.MAX_OPENING_CHARACTERS
+    assert extract_opening("<" * 200_000) == "<" * openings.MAX_OPENING_CHARACTERS
     assert extract_opening("a " * 400_000 + ".").startswith("a a a")
     assert extract_opening("- " * 100_000)
 
@@ -143,5 +143,6 @@ def test_by_key_the_residual_still_sees_the_contexts() -> None:
     )
     curation = curate(Corpus.of(stances(), groups), recipe)
     assert curation.contexts is not None
+    assert curation.compared is not None
     assert curation.compared.ridge is not None
     assert set(curation.lineage.column("neighborhood").to_pylist()) == {9}
