@@ -77,6 +77,10 @@ RECIPES = st.builds(
 )
 
 
+REFERENCES = ("source_id", "rejected_id")
+"""Columns of the lineage with the id of another exchange."""
+
+
 def outcome(found: Curation, rows: Rows) -> Counter[tuple[Any, ...]]:
     """What happened to each exchange, and why, without ids."""
     texts = [row[1] for row in rows]
