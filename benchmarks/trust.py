@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from bundled import read_rows
 from common import (
     DATA,
     CorpusWithLabels,
@@ -31,7 +32,6 @@ from common import (
     normalize_vectors,
     read_diasafety,
 )
-from demo import read_rows
 from gptfuzz import read_gptfuzz
 from sklearn.metrics import roc_auc_score
 

@@ -116,7 +116,7 @@ class DenseFit:
         own_context, own_response = (self.mc, self.mr) if with_own else (self.ch, self.rh)
         terms = (self.c + self.ch + own_context) @ self.mc.T + (self.rh + own_response) @ self.mr.T
         terms += self.words
-        return terms + self.c @ self.r.T if same_encoder else terms
+        return np.asarray(terms + self.c @ self.r.T if same_encoder else terms)
 
 
 def score_all(curation: Curation) -> Numbers:

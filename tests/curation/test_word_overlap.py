@@ -71,9 +71,8 @@ def test_a_response_about_something_else_compares_as_with_dictionaries(
     places = st.tuples(st.integers(0, len(messages) - 1), st.integers(0, len(answers) - 1))
     pairs = data.draw(st.lists(places, max_size=40)) if messages and answers else []
     numbers = np.array(pairs, np.int64).reshape(-1, 2)
-    asked, answered, asked_first = (model.transform(part) for part in (messages, answers, own))
-    pair = numbers[:, 0], numbers[:, 1]
-    found = compare_word_sets(asked, answered, asked_first, *pair)
+    asked, given_answers, own_sets = map(model.transform, (messages, answers, own))
+    found = compare_word_sets(asked, given_answers, own_sets, numbers[:, 0], numbers[:, 1])
     assert found.tolist() == pytest.approx(
         [plain.compare(messages[one], answers[other], own[other]) for one, other in pairs], abs=1e-9
     )

@@ -132,7 +132,7 @@ def test_draws_come_best_first_and_never_twice(strategy: FitHealer) -> None:
 
 def test_bounds_that_are_given_replace_those_of_the_run(strategy: FitHealer) -> None:
     curation = strategy.curation
-    nothing_fits = Healer(curation, min_fit=4.5).heal([RUDE])[0]
+    nothing_fits = Healer(curation, min_fit=8).heal([RUDE])[0]
     assert (nothing_fits.action, nothing_fits.response) == ("abstained", RUDE[1])
     assert nothing_fits.reason == "untrusted; no trusted response fits"
     assert nothing_fits.confidence == nothing_fits.trust

@@ -14,6 +14,7 @@ from ..runs.estimate import DryRun
 from ..runs.estimate import dry_run as run_dry
 from ..runs.export import ExportType
 from ..runs.export import export as export_run
+from ..runs.export_untrusted import Untrusted
 from ..runs.jobs import choose_recipe, curate_to, redraw_run
 from ..runs.reports.explanation import explain as explain_row
 from ..runs.reports.explanation import format_explanation
@@ -78,8 +79,7 @@ def curate(
 ) -> None:
     """Curate a corpus: write a run folder with its report.
 
-    If the method does not apply to the corpus, no curated corpus is written, and the exit code
-    is 3.
+    If the method does not apply, no curated corpus is written, and the exit code is 3.
 
     After an interruption, the same command on the same folder resumes where it stopped. Flags
     override the recipe file. Task-oriented dialogues need --format (multiwoz21, multiwoz22, sgd,
@@ -341,12 +341,19 @@ def export(
     licence: Annotated[
         str, typer.Option("--license", help="license of the source corpus, for the dataset card")
     ] = "unknown",
+    untrusted: Annotated[
+        Untrusted,
+        typer.Option(
+            help="what to do with dropped rows: omit them, add them with a tag or with their trust "
+            "as a weight (sft, alpaca), or as undesirable responses (reject, for kto)"
+        ),
+    ] = "omit",
 ) -> None:
     """Export the curated corpus in a format that trainers read.
 
     sft, dpo and kto are the dataset types of TRL. A dataset card is written next to the rows.
     """
-    written = export_run(Run(run), kind, out, licence=licence)
+    written = export_run(Run(run), kind, out, licence=licence, untrusted=untrusted)
     print_output(f"{written.rows:,} rows: {written.folder / 'train.jsonl'}")
     if written.left_out:
         print_message(

@@ -110,25 +110,17 @@ class FitModel:
         return NearPrototypes(centered, near, self.exchanges[near] != exchanges[:, None])
 
     def queries_of(
-        self,
-        prototypes: NearPrototypes,
-        own_keys: GridVectors | None = None,
-        has_own: Flags | None = None,
+        self, prototypes: NearPrototypes, own_keys: GridVectors | None = None
     ) -> GridVectors:
-        """Compute the vectors (n, q) of `queries` from the prototypes of messages.
-
-        ``has_own`` (n,) marks the messages that have a response, and so a row of ``own_keys``; by
-        default, all have if ``own_keys`` is given.
-        """
+        """Compute the vectors (n, q) of `queries` from the prototypes of messages."""
         centered, near, is_other = prototypes
         seen = self._average(self.prototype_contexts, near, is_other)
         expected = self._average(self.prototype_responses, near, is_other)
         own_context, own_response = seen, expected
         if own_keys is not None:
-            width, end = seen.shape[1], seen.shape[1] + expected.shape[1]
-            given = np.ones((len(seen), 1), bool) if has_own is None else has_own[:, None]
-            own_context = np.where(given, own_keys[:, :width], seen)
-            own_response = np.where(given, own_keys[:, width:end], expected)
+            width = seen.shape[1]
+            own_context = own_keys[:, :width]
+            own_response = own_keys[:, width : width + expected.shape[1]]
         parts = [centered + seen + own_context, expected + own_response]
         parts += [centered] * self.same_encoder
         # Scaled down, so that dot products with keys stay exact in float32.

@@ -121,21 +121,12 @@ class FitHealer:
         if not batch:
             return []
         selves = np.array([self._find_exchange(*exchange) for exchange in batch], np.int64)
-        contexts = self._embed_contexts(batch)
-        prototypes = self.model.find_prototypes(contexts, selves)
+        prototypes = self.model.find_prototypes(self._embed_contexts(batch), selves)
         domain = self.domain.check(batch, prototypes, responses, selves)
-        own = self.model.keys(contexts, responses, self._find_groups(batch))
-        is_given = np.array([response is not None for _, response in batch], bool)
-        queries = self.model.queries_of(prototypes, own, is_given)
+        # The given response says nothing about the right one: most of those to heal are unsafe.
+        queries = self.model.queries_of(prototypes)
         columns = (*domain, queries, self.offers.find_nearest(queries))
         return [MessageMatch(*row) for row in zip(*columns, strict=True)]
-
-    def _find_groups(self, batch: list[tuple[str, str | None]]) -> Ints:
-        """The near-duplicate group of each response (n,), -1 for one that the corpus lacks."""
-        find = self.curation.layout.responses.find
-        numbers = np.array([find(response or "") for _, response in batch], np.int64)
-        groups = self.curation.response_scores.duplicate_group
-        return np.where(numbers < 0, -1, groups[numbers])
 
     def _require_match(self, exchange: ScoredExchange) -> MessageMatch:
         if exchange.match is not None:

@@ -14,6 +14,7 @@ from ..curation.curate import Curation
 from ..errors import RunError
 from ..text import make_printable
 from .export_items import ExportItem, Messages, has_tool_calls, iter_conversations, iter_items
+from .export_untrusted import Untrusted, check_untrusted, iter_dropped_rows, mark_trusted
 from .reports.rendering import render_template
 from .run import Run
 
@@ -171,15 +172,22 @@ class ExportResult(NamedTuple):
 
 
 def export(
-    run: Run, kind: ExportType, to: Path | None = None, *, licence: str = "unknown"
+    run: Run,
+    kind: ExportType,
+    to: Path | None = None,
+    *,
+    licence: str = "unknown",
+    untrusted: Untrusted = "omit",
 ) -> ExportResult:
     """Write the curated corpus as ``train.jsonl`` in one of the types, with a dataset card.
 
     ``to`` is the folder, by default ``RUN/export/KIND``. ``licence`` is the license of the source
-    corpus, as an identifier of the Hugging Face hub such as "mit". Raises `RunError` if no row can
-    be exported as this type.
+    corpus, as an identifier of the Hugging Face hub such as "mit". ``untrusted`` is what happens to
+    the dropped rows. Raises `RunError` if no row can be exported as this type, and `RecipeError` if
+    it cannot use the dropped rows.
     """
     run.require_corpus()
+    check_untrusted(kind, untrusted)
     folder = to or run.path / "export" / kind
     curation, count, masked, several = run.curation(), 0, 0, False
     left_out = sum(
@@ -187,9 +195,13 @@ def export(
     )
     with run.writing(folder / "train.jsonl") as lines:
         for row in iter_export_rows(curation, kind):
-            lines.write(dumps(row.row) + "\n")
+            lines.write(dumps(mark_trusted(row.row, untrusted)) + "\n")
             count, masked = count + 1, masked + row.masked
             several = several or row.curated > 1
+        if kind in ITEM_CONVERTERS:
+            for dropped in iter_dropped_rows(curation, untrusted, ITEM_CONVERTERS[kind]):
+                lines.write(dumps(dropped) + "\n")
+                count += 1
         if not count:
             raise RunError(_explain_no_rows(kind, left_out))
     result = ExportResult(folder, count, left_out, masked, several)
@@ -198,7 +210,10 @@ def export(
 
 
 def _explain_no_rows(kind: ExportType, left_out: int) -> str:
-    reason = "no response was replaced by a more typical one or by one of a larger cluster"
+    reason = (
+        "no response was replaced by one that is preferred to it; draw pairs: isaac redraw RUN "
+        "--mode pairs"
+    )
     if left_out:
         reason = f"{left_out:,} conversations have tool calls, which no export type can hold"
     return f"no rows for '{kind}': {reason}"
