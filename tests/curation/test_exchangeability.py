@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from isaac.corpus.corpus import Corpus
-from isaac.curation import exchangeability, fit
+from isaac.curation import exchangeability
 from isaac.curation.curate import prepare
 from isaac.curation.fit import FitModel, fit_references
 from isaac.curation.resources import Tools
@@ -68,14 +68,9 @@ def test_the_exchanges_that_are_tested_are_not_in_the_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(exchangeability, "MAX_SAMPLE", 50)
-<<<<<<< HEAD
     fitted: list[Ints] = []
     tested: list[Ints] = []
     compare = exchangeability._compare
-=======
-    fitted, tested = list[Any](), list[Any]()
-    fit_references, compare = fit.fit_references, exchangeability._compare
->>>>>>> main
 
     def spy_fit(*arguments: Any) -> FitModel:
         fitted.append(arguments[4])

@@ -9,13 +9,7 @@ from isaac.corpus.corpus import Corpus
 from isaac.curation import trust
 from isaac.curation.curate import prepare
 from isaac.curation.resources import Tools
-<<<<<<< HEAD
 from isaac.curation.trust import SMOOTHING_NEIGHBORS, SmoothedTypicality
-=======
-from isaac.curation.signals.ranks import rank_scores
-from isaac.curation.storage import PHRASING_KEY, SMOOTHED_KEY
-from isaac.curation.trust import SMOOTHING_NEIGHBORS, SmoothedTypicality, TrustModel
->>>>>>> main
 from isaac.curation.vectors import GridVectors
 from isaac.recipe import Recipe
 from isaac.runtime.arrays import Ints, Reals
@@ -24,20 +18,6 @@ from tests.reference import EXCHANGES
 from tests.vectors import embed_rows, random_directions
 
 
-<<<<<<< HEAD
-=======
-def rank(values: list[float], groups: list[int]) -> list[float]:
-    """The share of groups whose best value is lower, plus half of those whose is equal."""
-    best = {
-        group: max(v for v, g in zip(values, groups, strict=True) if g == group) for group in groups
-    }
-    return [
-        sum((other < value) + (other <= value) for other in best.values()) / 2 / len(best)
-        for value in values
-    ]
-
-
->>>>>>> main
 def smooth(vectors: GridVectors, typicality: list[float], groups: list[int]) -> list[float]:
     """The mean typicality of the nearest other groups, each represented by its first response."""
     firsts = [groups.index(group) for group in sorted(set(groups), key=groups.index)]
@@ -64,25 +44,6 @@ def responses(draw: st.DrawFn) -> tuple[GridVectors, Reals, Ints]:
     return vectors, typicality, groups
 
 
-<<<<<<< HEAD
-=======
-def compute_trust(
-    vectors: GridVectors, typicality: Reals, groups: Ints, tools: Tools | None = None
-) -> Reals:
-    """Trust by two signals: the wording of a response, and that of similar ones."""
-    tools = tools or Tools()
-    similar = SmoothedTypicality(vectors, typicality, groups).compute(vectors, groups, tools)
-    return TrustModel(typicality, {"similar": similar}, groups, groups % 5).trust
-
-
-@given(responses())
-def test_a_group_counts_once_in_a_rank(made: tuple[GridVectors, Reals, Ints]) -> None:
-    _, values, groups = made
-    expected = rank(values.tolist(), groups.tolist())
-    assert rank_scores(values, groups).tolist() == pytest.approx(expected)
-
-
->>>>>>> main
 @settings(max_examples=60)
 @given(responses())
 def test_typicality_is_smoothed_over_the_nearest_other_groups(
@@ -93,7 +54,6 @@ def test_typicality_is_smoothed_over_the_nearest_other_groups(
     assert found.tolist() == pytest.approx(smooth(vectors, typicality.tolist(), groups.tolist()))
 
 
-<<<<<<< HEAD
 def smoothed(
     vectors: GridVectors, typicality: Reals, groups: Ints, tools: Tools | None = None
 ) -> Reals:
@@ -103,47 +63,15 @@ def smoothed(
 
 
 def test_an_odd_wording_among_typical_ones_is_smoothed() -> None:
-=======
-@given(responses(), st.integers(0, 99))
-def test_trust_is_the_rank_of_typicality_plus_the_rank_of_similar_responses(
-    made: tuple[GridVectors, Reals, Ints], seed: int
-) -> None:
-    _, typicality, groups = made
-    similar = np.random.default_rng(seed).permutation(typicality)
-    found = TrustModel(typicality, {"similar": similar}, groups, groups % 5)
-    numbers = groups.tolist()
-    sums = typicality + np.array(rank(similar.tolist(), numbers))
-    ranks = rank([round(value, 9) for value in rank(sums.tolist(), numbers)], numbers)
-    assert found.trust.tolist() == pytest.approx(ranks)
-    assert found.score(typicality, {"similar": similar}).tolist() == found.trust.tolist()
-
-
-def test_a_new_response_is_ranked_among_those_of_the_corpus() -> None:
-    typicality, similar = np.array([0.1, 0.2, 0.3, 0.4]), np.array([1.0, 2.0, 3.0, 4.0])
-    model = TrustModel(typicality, {"similar": similar}, np.arange(4), np.arange(4))
-    assert model.score(np.array([0.5]), {"similar": np.array([9.0])}).tolist() == [1]
-    assert model.score(np.array([0.0]), {"similar": np.array([0.0])}).tolist() == [0]
-
-
-def test_similar_responses_that_are_typical_make_an_odd_wording_more_trusted() -> None:
->>>>>>> main
     # Two directions: responses near the first are typical, those near the second are not.
     rng = np.random.default_rng(0)
     near = np.repeat([[1.0, 0, 0, 0], [0, 1.0, 0, 0]], 40, axis=0)
     vectors = embed_rows((near + rng.normal(0, 0.05, (80, 4))).astype(np.float32))
     typicality = np.repeat([0.8, 0.2], 40)
     typicality[[0, 40]] = 0.5
-<<<<<<< HEAD
     found = smoothed(vectors, typicality, np.arange(80))
     assert found[0] == pytest.approx(0.8)
     assert found[40] == pytest.approx(0.2)
-=======
-    found = compute_trust(vectors, typicality, np.arange(80))
-    assert found[0] > 0.5 >= found[40]
-    wording = rank_scores(typicality, np.arange(80))
-    assert wording[0] == wording[40]
-    assert found[:40].min() > found[40:].max()
->>>>>>> main
 
 
 @pytest.mark.parametrize("copies", [1, 5, 50])
@@ -182,35 +110,10 @@ def test_workers_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}
 
 
-<<<<<<< HEAD
 def test_by_wording_trust_is_typicality() -> None:
     recipe = Recipe.of({**HASHING, "trust": "wording"})
     scores = prepare(Corpus.of(EXCHANGES), recipe).response_scores
     assert scores.trust.tolist() == scores.typicality.tolist()
-=======
-@pytest.mark.parametrize(
-    ("kind", "stored"),
-    [
-        ("wording", set()),
-        ("smoothed", {SMOOTHED_KEY}),
-        ("combined", {SMOOTHED_KEY, PHRASING_KEY}),
-    ],
-)
-def test_trust_adds_up_the_signals_of_the_recipe(kind: str, stored: set[str]) -> None:
-    store = Remembering()
-    recipe = Recipe.of({**HASHING, "trust": kind})
-    scores = prepare(Corpus.of(EXCHANGES), recipe, Tools(store)).response_scores
-    assert {SMOOTHED_KEY, PHRASING_KEY} & set(store.stored) == stored
-    by_wording = scores.trust.tolist() == scores.typicality.tolist()
-    assert by_wording == (kind == "wording")
-    if scores.signals is None:
-        assert kind == "wording"
-        return
-    found = scores.signals
-    assert len(found.signals) == len(stored)
-    model = TrustModel(scores.typicality, found.signals, scores.duplicate_group, found.folds)
-    assert scores.trust.tolist() == model.trust.tolist()
->>>>>>> main
 
 
 @pytest.mark.parametrize("kind", ["wording", "smoothed", "combined"])

@@ -83,8 +83,7 @@ def curate(
 
     After an interruption, the same command on the same folder resumes where it stopped. Flags
     override the recipe file. Task-oriented dialogues need --format (multiwoz21, multiwoz22, sgd,
-    dialogue and others), which also selects the settings for dialogues: they remove the irrelevant
-    parts of a turn.
+    dialogue and others), which also selects their settings: they remove irrelevant parts of turns.
     """
     if paper and recipe not in (None, "paper"):
         raise typer.BadParameter("--paper and --recipe exclude each other; give one of them")
