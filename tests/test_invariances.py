@@ -24,7 +24,6 @@ from isaac.curation import (
     hyperparameters,
     neighborhoods,
     relevance,
-    response_scores,
     shards,
     views,
     word_overlap,
@@ -78,6 +77,10 @@ RECIPES = st.builds(
 )
 
 
+REFERENCES = ("source_id", "rejected_id")
+"""Columns of the lineage with the id of another exchange."""
+
+
 def outcome(found: Curation, rows: Rows) -> Counter[tuple[Any, ...]]:
     """What happened to each exchange, and why, without ids."""
     texts = [row[1] for row in rows]
@@ -85,7 +88,9 @@ def outcome(found: Curation, rows: Rows) -> Counter[tuple[Any, ...]]:
         (
             *rows[line["id"]],
             tuple(
-                texts[value] if name == "source_id" else value
+                texts[value]
+                if name in ("source_id", "rejected_id") and value is not None
+                else value
                 for name, value in line.items()
                 if name != "id"
             ),
@@ -217,7 +222,6 @@ def test_workers_shards_blocks_and_tiles_change_nothing(
         (views, "CHUNK_TEXTS", 9),
         (embedding, "CHUNK_TEXTS", 9),
         (curation, "CHUNK_EXCHANGES", 4),
-        (response_scores, "CHUNK_EXCHANGES", 4),
         (canonical_order, "CHUNK_ROWS", 9),
         (corpus_module, "CHUNK_EXCHANGES", 4),
         (reading, "CHUNK_EXCHANGES", 4),

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from isaac.corpus.corpus import Corpus
-from isaac.curation import exchangeability, fit
+from isaac.curation import exchangeability
 from isaac.curation.curate import prepare
+from isaac.curation.fit import FitModel, fit_references
 from isaac.curation.resources import Tools
 from isaac.curation.storage import EXCHANGEABILITY_KEY
 from isaac.recipe import Recipe
+from isaac.runtime.arrays import Ints
 from isaac.runtime.engines import LocalEngine
 from tests.runtime.test_storage import Remembering
 
@@ -66,16 +68,17 @@ def test_the_exchanges_that_are_tested_are_not_in_the_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(exchangeability, "MAX_SAMPLE", 50)
-    fitted, tested = list[Any](), list[Any]()
-    fit_references, compare = fit.fit_references, exchangeability._compare
+    fitted: list[Ints] = []
+    tested: list[Ints] = []
+    compare = exchangeability._compare
 
-    def spy_fit(*arguments: object) -> object:
+    def spy_fit(*arguments: Any) -> FitModel:
         fitted.append(arguments[4])
-        return fit_references(*arguments)  # type: ignore[arg-type]
+        return fit_references(*arguments)
 
-    def spy_compare(*arguments: object) -> float:
+    def spy_compare(*arguments: Any) -> float:
         tested.append(arguments[4])
-        return compare(*arguments)  # type: ignore[arg-type]
+        return compare(*arguments)
 
     monkeypatch.setattr(exchangeability, "fit_references", spy_fit)
     monkeypatch.setattr(exchangeability, "_compare", spy_compare)

@@ -52,7 +52,8 @@ def unit(vectors: Numbers) -> Numbers:
     """Normalize vectors (n, d), and round them to the grid."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     steps = np.rint(vectors / np.where(norms < 0.01, np.inf, norms) * GRID_STEPS)
-    return steps / GRID_STEPS
+    on_grid: Numbers = steps / GRID_STEPS
+    return on_grid
 
 
 def sum_nearest(similarity: Numbers, is_other: Numbers, vectors: Numbers) -> Numbers:

@@ -250,11 +250,9 @@ def test_a_block_has_the_whole_of_each_key(
 def test_nothing_is_matched_without_rows_of_both_kinds(prepared: Curation, nothing: str) -> None:
     inputs = inputs_of(prepared, min_fit=0.0, targets=2)
     none = np.zeros(len(PAIRS), bool)
-    if nothing != "offers":
-        inputs = inputs._replace(needs=none)
-    if nothing != "needs":
-        inputs = inputs._replace(offers=none)
-    found = match_rows(inputs)
+    needs = none if nothing in ("needs", "both") else inputs.needs
+    offers = none if nothing in ("offers", "both") else inputs.offers
+    found = match_rows(inputs._replace(needs=needs, offers=offers))
     assert as_dicts(found) == [{}, {}]
     assert all(np.isnan(fit).all() for fit in found.fits)
 

@@ -18,7 +18,7 @@ from isaac.curation.policy import (
 from isaac.recipe import Recipe
 from tests.curation.test_exchangeability import HASHING, NAMES, Pairs, facts, small_talk
 
-FIXED = {**HASHING, "view": "whole", "radius": 1.0}
+FIXED = {**HASHING, "trust": "smoothed", "view": "whole", "radius": 1.0}
 
 
 def prepared(pairs: Pairs, groups: list[str] | None = None, **fields: Any) -> Curation:
@@ -41,7 +41,7 @@ def advice(count: int) -> Pairs:
 def refusals(count: int) -> Pairs:
     """Most responses answer their message; the most typical ones refuse whatever is asked."""
     polite = "sorry i cannot help you with that request at all my friend".split()
-    pairs = advice(count)
+    pairs = [(context, f"{context}: {response}") for context, response in advice(count)]
     for n in range(0, count, 3):
         words = [word for place, word in enumerate(polite) if (n // 3) >> (place % 10) & 1 == 0]
         pairs[n] = (pairs[n][0], " ".join(words) or "no")

@@ -143,5 +143,6 @@ def test_by_key_the_residual_still_sees_the_contexts() -> None:
     )
     curation = curate(Corpus.of(stances(), groups), recipe)
     assert curation.contexts is not None
-    assert curation.require_compared().ridge is not None
+    assert curation.compared is not None
+    assert curation.compared.ridge is not None
     assert set(curation.lineage.column("neighborhood").to_pylist()) == {9}

@@ -79,13 +79,11 @@ def curate(
 ) -> None:
     """Curate a corpus: write a run folder with its report.
 
-    If the method does not apply to the corpus, no curated corpus is written, and the exit code
-    is 3.
+    If the method does not apply, no curated corpus is written, and the exit code is 3.
 
     After an interruption, the same command on the same folder resumes where it stopped. Flags
     override the recipe file. Task-oriented dialogues need --format (multiwoz21, multiwoz22, sgd,
-    dialogue and others), which also selects the settings for dialogues: they remove the irrelevant
-    parts of a turn.
+    dialogue and others), which also selects their settings: they remove irrelevant parts of turns.
     """
     if paper and recipe not in (None, "paper"):
         raise typer.BadParameter("--paper and --recipe exclude each other; give one of them")
