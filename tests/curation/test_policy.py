@@ -130,7 +130,7 @@ def test_relevance_needs_one_encoder_for_both_texts() -> None:
 
 
 def test_what_was_not_measured_speaks_against_nothing() -> None:
-    policy = Policy("selective", "", 0.0, math.nan, math.nan)
+    policy = Policy("selective", "", 0.0, math.nan, math.nan, math.nan)
     assert policy.is_exchangeable
     assert policy.is_relevant
     assert _explain_mode(policy, MIN_EXCHANGES, by_key=False)[0] == "selective"
@@ -156,7 +156,7 @@ def test_what_was_not_measured_speaks_against_nothing() -> None:
 def test_the_mode_depends_on_what_was_measured(
     repeated: float, own: float, relevance: float, rows: int, by_key: bool, mode: str
 ) -> None:
-    policy = Policy("selective", "", repeated, own, relevance)
+    policy = Policy("selective", "", repeated, own, relevance, math.nan)
     found, reason = _explain_mode(policy, rows, by_key=by_key)
     assert found == mode
     assert reason

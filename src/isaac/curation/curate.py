@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -132,7 +132,12 @@ class Curation:
         """
         recipe = self.recipe.with_draw_settings(changes)
         if recipe.uses_clusters and self.neighborhoods is None:
-            return curate(self.corpus, self.given.with_draw_settings(changes), self.tools)
+            scored = (self.corpus, self.layout, self.response_scores)
+            vectors = (self.contexts, self.responses)
+            given = self.given.with_draw_settings(changes)
+            curation = _choose_settings(ScoredCorpus(*scored, *vectors, []), given, self.tools)
+            curation.decide()
+            return curation
         curation = replace(self, recipe=recipe, stored_lineage=None)
         curation.decide()
         return curation
@@ -219,12 +224,33 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
         scores = scores._replace(trims=trims)
     if not drawable_rows(layout, scores, recipe).any():
         raise CorpusError(f"judge '{recipe.judge}' vetoed every response that could be drawn")
-    # "auto" settings, then each row's neighborhood and the clusters of its responses.
+    reasons = [*encoders.reasons, *encoders.warnings, *scores.trust_reasons]
+    return _choose_settings(
+        ScoredCorpus(corpus, layout, scores, contexts, responses, reasons), recipe, tools
+    )
+
+
+class ScoredCorpus(NamedTuple):
+    """A corpus with everything that is known of it before its mode and settings are chosen.
+
+    ``reasons`` say what was chosen so far, and why.
+    """
+
+    corpus: Corpus
+    layout: CanonicalCorpus
+    scores: ResponseScores
+    contexts: Embeddings | None
+    responses: Embeddings | None
+    reasons: list[str]
+
+
+def _choose_settings(scored: ScoredCorpus, recipe: Recipe, tools: Tools) -> Curation:
+    """Choose "auto" settings, then find neighborhoods and clusters if the mode uses them."""
+    corpus, layout, scores, contexts, responses, reasons = scored
     policy = choose_policy(layout, contexts, responses, scores, recipe, tools)
     resolved, choice = select_hyperparameters(
         layout, contexts, responses, scores, recipe, policy, tools
     )
-    reasons = [*encoders.reasons, *encoders.warnings, *scores.trust_reasons]
     choice = with_reasons(resolved, choice, reasons)
     compared = neighborhoods = None
     if resolved.uses_clusters:

@@ -14,6 +14,8 @@ from .fit import BLOCK_ROWS, center
 from .resources import Tools
 from .response_scores import ResponseScores
 from .search.exact import split_range
+from .signals.combine import correlate
+from .signals.ranks import rank_scores
 from .vectors import Embeddings, as_floats
 from .views import mean_vector
 
@@ -44,7 +46,8 @@ class Policy(NamedTuple):
     ``own_fits_best`` is the share of rows whose own response fits their message better than those
     to the 5 nearest messages (`measure_own_fits_best`). ``trusted_relevance`` is how relevant the
     most trusted fifth of the responses are to their own messages, as a share of the corpus's mean.
-    Both are NaN where they could not be measured.
+    ``agreement`` is the rank correlation of the typicality of a response and that of the most
+    similar ones. All three are NaN where they could not be measured.
     """
 
     mode: Mode
@@ -52,6 +55,7 @@ class Policy(NamedTuple):
     repeated: float
     own_fits_best: float
     trusted_relevance: float
+    agreement: float
 
     @property
     def is_exchangeable(self) -> bool:
@@ -78,10 +82,10 @@ def choose_policy(
     repeated = float((np.bincount(group)[group] >= MIN_COPIES).mean())
     if contexts is None or responses is None:
         reason = "responses are compared as text, so nothing shows whether one fits"
-        return Policy(_resolve(recipe, "resample"), reason, repeated, np.nan, np.nan)
+        return Policy(_resolve(recipe, "resample"), reason, repeated, *[np.nan] * 3)
     own = measure_own_fits_best(layout, contexts, responses, groups, tools)
     relevance = _measure_trusted_relevance(layout, contexts, responses, scores.trust)
-    policy = Policy("selective", "", repeated, own, relevance)
+    policy = Policy("selective", "", repeated, own, relevance, _measure_agreement(scores))
     mode, reason = _explain_mode(policy, len(group), by_key=recipe.reading.group_by is not None)
     return policy._replace(mode=_resolve(recipe, mode), reason=reason)
 
@@ -113,6 +117,18 @@ def _explain_mode(policy: Policy, rows: int, *, by_key: bool) -> tuple[Mode, str
         "trusted rows are kept, other rows are redrawn where a trusted response fits, and the rest "
         "is dropped"
     )
+
+
+def _measure_agreement(scores: ResponseScores) -> float:
+    """The rank correlation of typicality and `SmoothedTypicality`, NaN if it is not known."""
+    if scores.signals is None or "similar" not in scores.signals.signals:
+        return np.nan
+    groups = scores.duplicate_group
+    ranks = (
+        rank_scores(values, groups)
+        for values in (scores.typicality, scores.signals.signals["similar"])
+    )
+    return correlate(*ranks)
 
 
 def _resolve(recipe: Recipe, mode: Mode) -> Mode:

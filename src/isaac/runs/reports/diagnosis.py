@@ -44,6 +44,9 @@ MARGIN_THRESHOLDS = Thresholds(0.05, 0.0)
 """For `ClusterMeasures.margin`; low values are the bad ones."""
 
 
+AGREEMENT_THRESHOLDS = Thresholds(0.3, -1.0)
+"""For `Policy.agreement`; low values are the bad ones, but none of them is proof of harm."""
+
 MIN_FITTING = 0.5
 """Least share of replaced rows whose new response fits, below which the result is of little use."""
 
@@ -180,6 +183,13 @@ def _decide_verdict(
     if price.fitting is not None and not by_key and price.fitting < MIN_FITTING:
         findings.prices.append(
             f"only {price.fitting:.0%} of the new responses are confirmed to fit their messages"
+        )
+    if not np.isnan(policy.agreement) and not recipe.by_cluster:
+        findings.check(
+            policy.agreement,
+            AGREEMENT_THRESHOLDS,
+            "similar responses are not worded alike here, so nothing shows which ones to trust "
+            f"(rank correlation {policy.agreement:.2f})",
         )
     if rows < MIN_EXCHANGES:
         findings.doubts.append(f"{rows:,} exchanges are too few to be sure what is common")
