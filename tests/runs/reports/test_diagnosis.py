@@ -40,7 +40,7 @@ def demo() -> Corpus:
 def test_the_method_applies_to_a_corpus_whose_responses_agree(demo: Corpus) -> None:
     found = diagnose(curate(demo))
     assert (found.verdict, found.mode, found.clusters) == ("applies", "selective", None)
-    assert found.price.fitting == 1
+    assert found.price.fitting > 0.7
 
 
 def test_redrawing_freely_is_of_little_use_where_few_new_responses_fit(demo: Corpus) -> None:
@@ -51,7 +51,7 @@ def test_redrawing_freely_is_of_little_use_where_few_new_responses_fit(demo: Cor
     assert found.price.fitting is not None
     assert found.price.fitting < MIN_FITTING
     assert found.verdict == "of little use"
-    assert found.reasons[0].startswith("the new response fits its message in ")
+    assert found.reasons[0].startswith("only ")
 
 
 def test_it_does_not_apply_if_no_responses_agree() -> None:
