@@ -224,6 +224,6 @@ def test_a_run_that_names_wordllama_resumes_with_the_default(tmp_path: Path) -> 
 def test_a_dry_run_reports_the_choice(tmp_path: Path, nothing_installed: None) -> None:
     source = write_corpus(tmp_path, "Georgian")
     notes = dry_run(source, Recipe()).plan.notes
-    assert [note.partition(":")[0] for note in notes] == ["encoder hashing"]
+    assert notes[0].startswith("encoder hashing:")
     notes = dry_run(source, Recipe.paper(neighbors=5)).plan.notes
-    assert [note.partition(" hardly")[0] for note in notes] == ["The encoder wordllama"]
+    assert notes[0].startswith("The encoder wordllama hardly")

@@ -376,7 +376,9 @@ def test_tiny_corpora(count: int, same: str, group_by: str | None) -> None:
         for n in range(count)
     ]
     corpus = Corpus.of(rows, groups=[str(n // 2) for n in range(count)])
-    found = curate(corpus, Recipe(reading=ReadingOptions(group_by=group_by)))
+    reading = ReadingOptions(group_by=group_by)
+    assert len(curate(corpus, Recipe(reading=reading)).lineage) == count
+    found = curate(corpus, Recipe.redraw_most(reading=reading))
     assert [line["id"] for line in found.lineage.to_pylist()] == list(range(count))
     assert (found.recipe.neighbors, found.recipe.radius) == (MIN_NEIGHBORS, chosen(found).radius)
     assert all(rows[line["source_id"]][1] for line in found.lineage.to_pylist())

@@ -86,7 +86,7 @@ def write_zip(files: Json, path: Path) -> Path:
 def curate(
     isaac: RunIsaac, source: object, layout: str, run: Path, *flags: object
 ) -> CommandResult:
-    return isaac("curate", source, "--format", layout, "-o", run, *FLAGS, *flags)
+    return isaac("curate", "--force", source, "--format", layout, "-o", run, *FLAGS, *flags)
 
 
 def read_lines(path: Path) -> list[Json]:

@@ -131,7 +131,7 @@ def test_without_a_budget_dialogues_come_back_word_for_word(
         (release(tmp_path / "zip", CORPUS), "multiwoz21", numbered(CORPUS)),
     ):
         run = tmp_path / layout
-        done = isaac("curate", source, "--format", layout, "-o", run, "--no-trim")
+        done = isaac("curate", "--force", source, "--format", layout, "-o", run, "--no-trim")
         assert done.code == 0, done.err
         made = lines(run / "curated.jsonl")
         assert [own(record) for record in made] == given
@@ -143,7 +143,10 @@ def test_drawn_responses_have_only_the_values_of_their_own_turn(
     isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    assert isaac("curate", bookings, "--format", "dialogue", "-o", run, *HEADS_ONLY).code == 0
+    assert (
+        isaac("curate", "--force", bookings, "--format", "dialogue", "-o", run, *HEADS_ONLY).code
+        == 0
+    )
     noted = {
         value
         for record in BOOKINGS
@@ -170,7 +173,10 @@ def test_a_draw_of_multiwoz_keeps_acts_and_states_and_moves_spans(
     isaac: RunIsaac, tmp_path: Path
 ) -> None:
     source, run = release(tmp_path, CORPUS), tmp_path / "run"
-    assert isaac("curate", source, "--format", "multiwoz21", "-o", run, *HEADS_ONLY).code == 0
+    assert (
+        isaac("curate", "--force", source, "--format", "multiwoz21", "-o", run, *HEADS_ONLY).code
+        == 0
+    )
     made = lines(run / "curated.jsonl")
     texts = {record["dialogue_id"]: record["log"][1]["text"] for record in made}
     assert texts["INN0002.json"] == "Sea View is in the north . Call 01223000002 ."
@@ -186,8 +192,8 @@ def test_a_draw_of_multiwoz_keeps_acts_and_states_and_moves_spans(
 def test_the_curated_corpus_reads_back_in_its_own_layout(isaac: RunIsaac, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     flags = ("--format", "multiwoz21", *HEADS_ONLY)
-    assert isaac("curate", release(tmp_path, CORPUS), "-o", first, *flags).code == 0
-    assert isaac("curate", first / "curated.jsonl", "-o", second, *flags).code == 0
+    assert isaac("curate", "--force", release(tmp_path, CORPUS), "-o", first, *flags).code == 0
+    assert isaac("curate", "--force", first / "curated.jsonl", "-o", second, *flags).code == 0
     again = lines(second / "curated.jsonl")
     assert list(map(own, again)) == list(map(own, lines(first / "curated.jsonl")))
 
@@ -204,7 +210,7 @@ def test_the_order_of_the_dialogues_changes_nothing(
     for name, source in (("a", rude), ("b", other)):
         run = tmp_path / name
         flags = ("--format", "dialogue", "--seed", "5")
-        assert isaac("curate", source, "-o", run, *flags).code == 0
+        assert isaac("curate", "--force", source, "-o", run, *flags).code == 0
         made = lines(run / "curated.jsonl")
         assert any("replaced" in record["isaac_action"] for record in made)
         found.append({record["dialogue_id"]: own(record) for record in made})
@@ -216,7 +222,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
 ) -> None:
     for workers in ("1", "2"):
         flags = ("--format", "dialogue", "--workers", workers)
-        assert isaac("curate", bookings, "-o", tmp_path / workers, *flags).code == 0
+        assert isaac("curate", "--force", bookings, "-o", tmp_path / workers, *flags).code == 0
     for name in ("curated.jsonl", "lineage.parquet", "report.json", "corpus.parquet"):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
@@ -234,7 +240,7 @@ def test_a_broken_dialogue_is_rejected_with_its_reason(isaac: RunIsaac, tmp_path
         "NUMBER.json": 7,
     }
     source, run = release(tmp_path, {**CORPUS, **broken}), tmp_path / "run"
-    done = isaac("curate", source, "--format", "multiwoz21", "-o", run, "--json")
+    done = isaac("curate", "--force", source, "--format", "multiwoz21", "-o", run, "--json")
     assert json.loads(done.out)["rejected"] == len(broken)
     found = lines(run / "rejected.jsonl")
     assert [row["file"] for row in found] == ["data.zip/MW/data.json"] * len(broken)
@@ -263,7 +269,7 @@ def test_other_modes_write_the_original_words_of_a_turn(
     isaac: RunIsaac, bookings: Path, tmp_path: Path, mode: str, budget: float
 ) -> None:
     flags = ("--format", "dialogue", "--mode", mode, "--targets", "2", "--budget", budget)
-    assert isaac("curate", bookings, "-o", tmp_path / "run", *flags).code == 0
+    assert isaac("curate", "--force", bookings, "-o", tmp_path / "run", *flags).code == 0
     made = lines(tmp_path / "run" / "curated.jsonl")
     given = {record["dialogue_id"]: record for record in BOOKINGS}
     assert made
@@ -277,7 +283,7 @@ def test_other_modes_write_the_original_words_of_a_turn(
 def test_exported_texts_are_lexicalized(isaac: RunIsaac, bookings: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     flags = ("--format", "dialogue", "--targets", "2", *HEADS_ONLY)
-    assert isaac("curate", bookings, "-o", run, *flags).code == 0
+    assert isaac("curate", "--force", bookings, "-o", run, *flags).code == 0
     said = {
         turn.text
         for record in lines(run / "curated.jsonl")
@@ -301,7 +307,7 @@ def test_a_run_is_planned_reported_explained_and_redrawn(
     planned = isaac("curate", bookings, *flags, "--dry-run").out
     assert "371 as dialogue" in planned
     assert "trim 371 responses: about" in planned
-    assert isaac("curate", bookings, "-o", run, *flags).code == 0
+    assert isaac("curate", "--force", bookings, "-o", run, *flags).code == 0
     assert "same value of 'act'" in isaac("report", run).out
     story = json.loads(isaac("explain", run, "1", "--json").out)
     assert "[hotel_name]" in story["response"]
@@ -317,7 +323,7 @@ def test_the_last_turn_alone_can_be_curated(
 ) -> None:
     run = tmp_path / "run"
     flags = ("--format", "dialogue", "--turns", "last", *HEADS_ONLY)
-    assert isaac("curate", bookings, "-o", run, *flags).code == 0
+    assert isaac("curate", "--force", bookings, "-o", run, *flags).code == 0
     for before, after in zip(BOOKINGS, lines(run / "curated.jsonl"), strict=True):
         last = system_turns("dialogue", before)[-1].index
         assert {old.index for old, _ in changed("dialogue", before, after)} <= {last}
@@ -330,7 +336,9 @@ def test_a_dialogue_format_changes_the_default_settings(
     isaac: RunIsaac, bookings: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "recipe.yaml").write_text("format: dialogue\nturns: last\n")
-    done = isaac("curate", bookings, "-o", tmp_path / "b", "--recipe", tmp_path / "recipe.yaml")
+    done = isaac(
+        "curate", "--force", bookings, "-o", tmp_path / "b", "--recipe", tmp_path / "recipe.yaml"
+    )
     assert done.code == 0
     recipe = Run(tmp_path / "b").recipe()
     assert (recipe.reading.group_by, recipe.reading.turns, recipe.clusters) == (
@@ -339,7 +347,9 @@ def test_a_dialogue_format_changes_the_default_settings(
         "text",
     )
     flags = ("--format", "dialogue", "--turns", "last")
-    assert isaac("curate", bookings, "-o", tmp_path / "b", *flags).code == 0  # the same recipe
+    assert (
+        isaac("curate", "--force", bookings, "-o", tmp_path / "b", *flags).code == 0
+    )  # the same recipe
     assert Recipe.dialogue(turns="last").reading.turns == "last"
     assert Recipe.dialogue(format="sgd").reading.group_by == "act"
 
@@ -355,7 +365,7 @@ def test_a_dialogue_format_changes_the_default_settings(
 def test_a_draw_from_outside_an_act_is_refused(
     isaac: RunIsaac, bookings: Path, tmp_path: Path, flags: tuple[str, ...], words: str
 ) -> None:
-    done = isaac("curate", bookings, "-o", tmp_path / "run", *flags)
+    done = isaac("curate", "--force", bookings, "-o", tmp_path / "run", *flags)
     assert done.code == 2
     assert words in done.err
 
@@ -446,7 +456,7 @@ def test_a_value_annotated_anywhere_is_a_value_everywhere(isaac: RunIsaac, tmp_p
     dialogues["LAST.json"]["log"][1] |= {"dialog_act": {}, "span_info": []}
     dialogues["LAST.json"]["log"][1]["text"] = "The old mill is nice ."
     source, run = release(tmp_path, dialogues), tmp_path / "run"
-    assert isaac("curate", source, "--format", "multiwoz21", "-o", run).code == 0
+    assert isaac("curate", "--force", source, "--format", "multiwoz21", "-o", run).code == 0
     assert "[hotel_name] is nice ." in Run(run).corpus().column("response")
     assert lines(run / "curated.jsonl")[-1]["log"][1]["text"] == "The old mill is nice ."
 
@@ -460,7 +470,7 @@ def test_a_database_has_values_that_no_turn_annotates(isaac: RunIsaac, tmp_path:
     for folder in (database, database.parent):
         run = tmp_path / f"run-{folder.name}"
         flags = ("--format", "dialogue", "--database", folder)
-        assert isaac("curate", source, "-o", run, *flags).code == 0
+        assert isaac("curate", "--force", source, "-o", run, *flags).code == 0
         assert Run(run).corpus().column("response") == ["[hotel_name] is fine."] * 2
         assert [own(record) for record in lines(run / "curated.jsonl")] == [plain, plain]
     (database / "hotel_db.json").unlink()
@@ -473,10 +483,10 @@ def test_a_missing_database_or_one_for_plain_exchanges_is_an_error(
     isaac: RunIsaac, bookings: Path, small: Path, tmp_path: Path
 ) -> None:
     flags = ("-o", tmp_path / "run", "--database", tmp_path / "none")
-    done = isaac("curate", bookings, "--format", "dialogue", *flags)
+    done = isaac("curate", "--force", bookings, "--format", "dialogue", *flags)
     assert done.code == 1
     assert "no <domain>_db.json in" in done.err
-    done = isaac("curate", small, *flags)
+    done = isaac("curate", "--force", small, *flags)
     assert done.code == 2
     assert (
         "a database is for task-oriented dialogues; set the format to one of: multiwoz21"
@@ -485,7 +495,7 @@ def test_a_missing_database_or_one_for_plain_exchanges_is_an_error(
 
 
 def test_standard_input_needs_a_database(isaac: RunIsaac, tmp_path: Path) -> None:
-    done = isaac("curate", "-", "--format", "sgd", "-o", tmp_path / "run")
+    done = isaac("curate", "--force", "-", "--format", "sgd", "-o", tmp_path / "run")
     assert done.code == 2
     assert "give the input as a file, or give a database" in done.err
 

@@ -86,7 +86,7 @@ def test_dialogues_without_acts_are_grouped_by_induced_acts(
     isaac: RunIsaac, tmp_path: Path
 ) -> None:
     plain = without_acts(tmp_path)
-    made = isaac("curate", plain, "-o", tmp_path / "run", "--format", "dialogue")
+    made = isaac("curate", "--force", plain, "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
     curation = Run(tmp_path / "run").curation()
     groups = curation.corpus.column("group")
@@ -95,7 +95,7 @@ def test_dialogues_without_acts_are_grouped_by_induced_acts(
     assert np.unique(curation.layout.group).size == len(set(groups))
     assert "induced acts by" in (tmp_path / "run" / "report.md").read_text()
 
-    again = isaac("curate", plain, "-o", tmp_path / "again", "--format", "dialogue")
+    again = isaac("curate", "--force", plain, "-o", tmp_path / "again", "--format", "dialogue")
     assert again.code == 0
     for name in ("curated.jsonl", "lineage.parquet", "report.json"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
@@ -104,7 +104,7 @@ def test_dialogues_without_acts_are_grouped_by_induced_acts(
 def test_annotated_acts_stay_unchanged(isaac: RunIsaac, tmp_path: Path) -> None:
     mixed = [json.loads(line) for line in without_acts(tmp_path).read_text().splitlines()]
     source = write_lines(tmp_path / "mixed.jsonl", [*BOOKINGS[:40], *mixed[40:]])
-    made = isaac("curate", source, "-o", tmp_path / "run", "--format", "dialogue")
+    made = isaac("curate", "--force", source, "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
     corpus = Run(tmp_path / "run").curation().corpus
     assert not any(
@@ -121,7 +121,7 @@ def test_a_column_of_that_name_is_no_act(isaac: RunIsaac, tmp_path: Path) -> Non
         for n in range(30)
     ]
     source = write_lines(tmp_path / "rows.jsonl", rows)
-    made = isaac("curate", source, "-o", tmp_path / "run", "--group-by", "act")
+    made = isaac("curate", "--force", source, "-o", tmp_path / "run", "--group-by", "act")
     assert made.code == 0, made.err
     assert set(Run(tmp_path / "run").curation().corpus.column("group")) == {"inform"}
     assert "induced acts by" not in (tmp_path / "run" / "report.md").read_text()
@@ -133,7 +133,7 @@ def test_an_act_cannot_pass_for_an_induced_act(act: str, isaac: RunIsaac, tmp_pa
         {**one, "messages": [{**m, "act": act} for m in one["messages"]]} for one in BOOKINGS[:20]
     ]
     source = write_lines(tmp_path / "odd.jsonl", odd)
-    made = isaac("curate", source, "-o", tmp_path / "run", "--format", "dialogue")
+    made = isaac("curate", "--force", source, "-o", tmp_path / "run", "--format", "dialogue")
     assert made.code == 0, made.err
     groups = Run(tmp_path / "run").curation().corpus.column("group")
     assert act.removeprefix("~") in {DialogueGroup.parse(group).acts for group in groups}
@@ -143,7 +143,9 @@ def test_an_act_cannot_pass_for_an_induced_act(act: str, isaac: RunIsaac, tmp_pa
 @pytest.fixture
 def bare(isaac: RunIsaac, tmp_path: Path) -> TurnHealer:
     """A healer with a run of the bookings without acts."""
-    made = isaac("curate", without_acts(tmp_path), "-o", tmp_path / "run", "--format", "dialogue")
+    made = isaac(
+        "curate", "--force", without_acts(tmp_path), "-o", tmp_path / "run", "--format", "dialogue"
+    )
     assert made.code == 0, made.err
     return TurnHealer(Run(tmp_path / "run").curation())
 
