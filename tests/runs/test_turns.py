@@ -44,7 +44,8 @@ def curate(tmp_path: Path) -> Curate:
 
     def run(records: list[Json], **settings: Any) -> Run:
         source = write_lines(tmp_path / "talks.jsonl", records)
-        return curate_to(tmp_path / "run", source, Recipe.of({"mode": "resample", **settings}))
+        recipe = Recipe.of({"mode": "resample", "trust": "wording", **settings})
+        return curate_to(tmp_path / "run", source, recipe, force=True)
 
     return run
 
@@ -123,7 +124,7 @@ def test_turns_that_are_not_curated_are_reported_everywhere(
     assert sentence in planned.out
     as_json = json.loads(isaac(*command, "--dry-run", "--json").out)
     assert as_json["turns"] == {"unread": 1200, "marked": 0, "untrained_records": 0}
-    done = isaac(*command, "-o", tmp_path / "run")
+    done = isaac(*command, "--force", "-o", tmp_path / "run")
     assert f"note: {sentence}" in done.out
     run = Run(tmp_path / "run")
     assert run.summary()["turns"]["unread"] == 1200
@@ -197,7 +198,7 @@ def test_a_conversation_without_a_trained_turn_stays_in_its_place(curate: Curate
         assert curated(run)[number] == records[number] | added
     assert run.summary()["turns"]["untrained_records"] == 4
     assert len(rows_of(run, "messages")) == 26
-    pairs = curated(redraw_run(run, {"mode": "pairs"}))
+    pairs = curated(redraw_run(run, {"mode": "pairs"}, force=True))
     assert pairs
     assert not {record["n"] for record in pairs} & {0, 1, 17, 29}
 

@@ -41,15 +41,13 @@ class DiskStorage:
 
     Names are paths relative to the folder, without the suffix. With ``finished=True`` the store
     only reads, and a missing or damaged file raises `RunError` instead of being computed again;
-    only the files of `REDRAW_KEYS`, and of ``may_add``, may be added. Large arrays are
+    only the files of ``may_add`` may be added, by default those of `REDRAW_KEYS`. Large arrays are
     memory-mapped.
     """
 
-    def __init__(
-        self, folder: MirroredFolder, *, finished: bool = False, may_add: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, folder: MirroredFolder, *, finished: bool = False) -> None:
         self.folder, self.path, self.finished = folder, folder.path, finished
-        self.may_add = REDRAW_KEYS + may_add
+        self.may_add: tuple[str, ...] = REDRAW_KEYS
         self.checksums = _read_checksums(self.path / CHECKSUMS_FILE)
         self.checked: set[str] = set()
 

@@ -20,7 +20,7 @@ from ..corpus.rejected import RejectedFile
 from ..curation.curate import Curation, prepare
 from ..curation.lineage import LINEAGE_SCHEMA
 from ..curation.resources import Tools
-from ..curation.storage import CLUSTER_KEYS
+from ..curation.storage import CLUSTER_KEYS, SHARD_PREFIX
 from ..errors import RunError
 from ..recipe import Recipe
 from ..runtime.atomic_files import (
@@ -118,9 +118,9 @@ class Run:
 
         Neighborhoods are computed only if the run has none and the recipe needs them.
         """
-        has_clusters = any((self.path / "shards").glob("*"))
-        may_add = () if has_clusters else CLUSTER_KEYS
-        store = DiskStorage(self.folder, finished=True, may_add=may_add)
+        store = DiskStorage(self.folder, finished=True)
+        if not any(name.startswith(SHARD_PREFIX) for name in store.checksums):
+            store.may_add += CLUSTER_KEYS
         return prepare(self.corpus(), recipe, (tools or Tools())._replace(store=store))
 
     def require_finished(self) -> None:

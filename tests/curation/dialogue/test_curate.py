@@ -277,7 +277,10 @@ def test_other_modes_write_the_original_words_of_a_turn(
         before = system_turns("dialogue", given[record["dialogue_id"]])
         assert not PLACEHOLDER.search(json.dumps(record["messages"]))
         if mode == "pairs":
-            assert record["isaac_rejected"] == [turn.text for turn in before]
+            rejected = zip(record["isaac_action"], before, strict=True)
+            assert record["isaac_rejected"] == [
+                turn.text if action == "replaced" else None for action, turn in rejected
+            ]
 
 
 def test_exported_texts_are_lexicalized(isaac: RunIsaac, bookings: Path, tmp_path: Path) -> None:
