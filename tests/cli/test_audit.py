@@ -35,7 +35,9 @@ Answer = Callable[..., CommandResult]
 def finished(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, str]]) -> Path:
     folder = tmp_path_factory.mktemp("audit")
     source = write_lines(folder / "in.jsonl", labeled(exchanges))
-    recipe = Recipe(neighbors=30, reading=ReadingOptions(context="context", response="response"))
+    recipe = Recipe.redraw_most(
+        neighbors=30, reading=ReadingOptions(context="context", response="response")
+    )
     return curate_to(folder / "run", source, recipe).path
 
 

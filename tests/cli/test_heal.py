@@ -29,6 +29,7 @@ class Broken:
         raise OSError("line is \\x1b[31mdown")
 """
 ODD = "Nobody cares about that."
+RUDE = "Well, three times is a pattern. Some people are just too slow for it."
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +225,7 @@ def test_a_run_that_matches_by_fit_says_how_far_a_line_is_trusted_and_inside(
     isaac: RunIsaac, fit_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[dict[str, Any]] = [
-        {"context": "My account was charged twice, could you check?", "response": ODD, "id": 7},
+        {"context": "I failed my driving test again.", "response": RUDE, "id": 7},
         {"context": "Who wrote Hamlet?", "response": "Shakespeare wrote Hamlet in 1601."},
     ]
     lines = [json.dumps(row) for row in given]
@@ -233,7 +234,7 @@ def test_a_run_that_matches_by_fit_says_how_far_a_line_is_trusted_and_inside(
     assert (rude["isaac_action"], rude["id"]) == ("replaced", 7)
     assert rude["isaac_reason"] == "untrusted, drawn"
     assert rude["isaac_confidence"] > rude["isaac_trust"]
-    assert rude["isaac_fit"] >= 2.3
+    assert rude["isaac_fit"] >= 3.7
     assert rude["isaac_similarity"] > hamlet["isaac_similarity"]
     assert "isaac_probability" not in rude
     assert hamlet["response"] == given[1]["response"]

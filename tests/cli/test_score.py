@@ -143,7 +143,9 @@ def test_predictions_are_matched_to_the_truth_by_their_position_in_gold(
 def test_a_run_is_scored_by_its_curated_corpus(isaac: RunIsaac, tmp_path: Path) -> None:
     source, run = tmp_path / "in.jsonl", tmp_path / "run"
     source.write_text(BOOKINGS, encoding="utf-8")
-    curated = isaac("curate", source, "-o", run, "-k", 10, "--format", "messages")
+    curated = isaac(
+        "curate", "--force", "--mode", "resample", source, "-o", run, "--format", "messages"
+    )
     assert curated.code == 0, curated.err
     found = run_score(isaac, run, "--gold", source)
     assert found == run_score(isaac, run / "curated.jsonl", "--gold", source)

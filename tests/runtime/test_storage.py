@@ -53,7 +53,7 @@ def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.Monk
     monkeypatch.setattr(embedding, "CHUNK_TEXTS", 25)
     spy, store = Counting(), Remembering()
     tools = Tools(store=store, encoders={"wordllama": spy})
-    first = curate(Corpus.of(EXCHANGES), Recipe(neighbors=12), tools)
+    first = curate(Corpus.of(EXCHANGES), Recipe.redraw_most(neighbors=12), tools)
     assert first.lineage.num_rows == len(EXCHANGES)
     made = [name for name in store.made if not name.startswith("texts/")]
     assert len(set(made)) == len(made)
@@ -69,7 +69,7 @@ def test_work_is_kept_in_the_store_once_under_each_name(monkeypatch: pytest.Monk
         assert not chunk_names & set(store.stored)
     embedded = spy.texts
     assert embedded == sum(map(len, texts.values()))
-    again = curate(Corpus.of(EXCHANGES), Recipe(neighbors=12), tools)
+    again = curate(Corpus.of(EXCHANGES), Recipe.redraw_most(neighbors=12), tools)
     assert again.lineage.equals(first.lineage)
     assert spy.texts == embedded
     assert len([name for name in store.made if not name.startswith("texts/")]) == len(made)

@@ -354,7 +354,7 @@ def test_a_rephraser_of_dialogues_sees_acts_and_no_values(
 ) -> None:
     talks = [{**talk, "dialogue_id": str(n)} for n, talk in enumerate(parse_lines(BOOKINGS)[:24])]
     source = write_lines(tmp_path / "in.jsonl", talks)
-    run = curate_to(tmp_path / "run", source, Recipe.dialogue(format="dialogue"))
+    run = curate_to(tmp_path / "run", source, Recipe.dialogue(format="dialogue"), force=True)
     settings = TrainingSettings(**{**FEW.dump(), "max_length": 2048})
     done = rephraser(run, base, tmp_path / "out", settings, stages=2)
     assert done.rows >= sum(1 for _ in iter_examples(run))

@@ -12,7 +12,7 @@ from isaac.runs.audit.sampling import AuditSample, draw_sample
 def curation(exchanges: list[dict[str, str]]) -> Curation:
     """A corpus of which many rows are replaced, and in which some exchanges occur twice."""
     rows = [(row["context"], row["response"]) for row in [*exchanges, *exchanges[:60]]]
-    return curate(Corpus.of(rows), Recipe(neighbors=40, budget=0.8))
+    return curate(Corpus.of(rows), Recipe.redraw_most(neighbors=40, budget=0.8))
 
 
 def draw(curation: Curation, ask: int, seed: int = 0) -> tuple[AuditSample, list[Question]]:

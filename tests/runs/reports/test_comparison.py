@@ -112,4 +112,4 @@ def test_the_table_names_the_vectors_that_measured(corpus: Corpus) -> None:
     assert "relevance kept, by WordLlama" in lines[0]
     assert "unsafe by source" not in lines[0]
     assert lines[2].startswith("| a\\|b |")
-    assert "| 80.0% | 20.0% |" in lines[2]
+    assert "| 50.0% | 50.0% |" in lines[2]
