@@ -46,8 +46,12 @@ def test_a_corpus_larger_than_memory_is_curated(tmp_path: Path, layout: str) -> 
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout)["exchanges"] == count
-    with (tmp_path / "run" / "curated.jsonl").open(encoding="utf-8") as lines:
-        for number, text in enumerate(lines):
-            assert text.startswith(f'{{"context": "case {number % 89} of {number % 97}", "resp')
-            assert padding[number : number + 9] in text
-    assert number == count - 1
+    seen = []
+    for name in ("curated.jsonl", "untrusted.jsonl"):
+        with (tmp_path / "run" / name).open(encoding="utf-8") as lines:
+            for text in lines:
+                number = int(text.rpartition('"isaac_id": ')[2].partition(",")[0])
+                assert text.startswith(f'{{"context": "case {number % 89} of {number % 97}", "resp')
+                assert padding[number : number + 9] in text
+                seen.append(number)
+    assert sorted(seen) == list(range(count))

@@ -241,7 +241,7 @@ def test_a_run_that_matches_by_fit_says_how_far_a_line_is_trusted_and_inside(
     assert hamlet["isaac_action"] == "abstained"
     assert hamlet["isaac_reason"].startswith("outside the corpus: ")
     assert (hamlet["isaac_confidence"], hamlet["isaac_fit"]) == (None, None)
-    (unfit, _), _ = healed(isaac, monkeypatch, lines, fit_run, "--min-fit", "4.5")
+    (unfit, _), _ = healed(isaac, monkeypatch, lines, fit_run, "--min-fit", "9")
     assert unfit["isaac_reason"] == "untrusted; no trusted response fits"
     (far, _), _ = healed(isaac, monkeypatch, lines, fit_run, "--min-similarity", "0.9")
     assert far["isaac_reason"] == "outside the corpus: no similar message"

@@ -424,7 +424,7 @@ def test_a_cluster_gives_the_bytes_of_this_machine_even_if_a_worker_is_killed(
     nodes: Nodes, tmp_path: Path
 ) -> None:
     source = write_lines(tmp_path / "in.jsonl", recombine_exchanges(5000))
-    flags = ("--radius", "1", "--view", "residual")
+    flags = ("--recipe", "redraw-most", "--radius", "1", "--view", "residual")
     local = [*curate_command(source, tmp_path / "local"), *flags]
     subprocess.run(local, check=True, capture_output=True)
     remote = [*curate_command(source, tmp_path / "remote"), *flags]

@@ -101,7 +101,7 @@ def test_a_run_at_a_url_resumes_where_it_stopped(
     send = Mirror.send
 
     def fail(self: Mirror, file: Path) -> None:
-        if file.name == "00000.parquet":
+        if file.name == "smoothed.npy":
             raise RunError("connection lost")
         sent.append(file.name)
         send(self, file)
@@ -118,7 +118,7 @@ def test_a_run_at_a_url_resumes_where_it_stopped(
 
     monkeypatch.setattr(Mirror, "send", record)
     curate_to(place, tmp_path / "in.jsonl", RECIPE)
-    assert "00000.parquet" in resent
+    assert "smoothed.npy" in resent
     assert "contexts.npy" not in resent
 
 
