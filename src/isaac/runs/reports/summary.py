@@ -16,7 +16,8 @@ from ...corpus.rejected import Rejected
 from ...curation.curate import Curation
 from ...curation.dialogue.induced_acts import count_induced_acts
 from ...curation.dialogue.trimming import TRIMMED
-from ...curation.lineage import MAX_RANKS, first_targets
+from ...curation.lineage import first_targets
+from ...curation.shard_decisions import MAX_RANKS
 from ...curation.vectors import as_floats
 from ...recipe import CLUSTER_FIELDS, ResolvedRecipe
 from ...runtime.arrays import Floats, Ints, Keys, Reals
