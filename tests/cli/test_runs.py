@@ -118,7 +118,8 @@ def test_any_number_of_workers_gives_the_same_bytes(
     for workers in ("1", "2", "5"):
         flags = ("-k", "30", "--radius", "1", *mode, "--workers", workers)
         assert isaac("curate", small, "-o", tmp_path / workers, *flags).code == 0
-    assert len(list((tmp_path / "1" / "shards").iterdir())) == 8
+    shard_files = list((tmp_path / "1").glob("shards/*"))
+    assert len(shard_files) == (8 if mode[:2] == REDRAW_MOST else 0)
     assert outputs(tmp_path / "1") == outputs(tmp_path / "2") == outputs(tmp_path / "5")
 
 
@@ -133,7 +134,8 @@ def test_labels_never_reach_the_draws(
         assert isaac("curate", tmp_path / name / "in.jsonl", *out, *flags).code == 0
     a, b = (outputs(tmp_path / name / "run") for name in "ab")
     assert a["lineage.parquet"] == b["lineage.parquet"]
-    assert a["shards/00000.parquet"] == b["shards/00000.parquet"]
+    assert a.get("shards/00000.parquet") == b.get("shards/00000.parquet")
+    assert ("shards/00000.parquet" in a) == (flags == REDRAW_MOST)
 
 
 def test_dry_run_says_what_was_recognised_and_makes_nothing(
