@@ -80,7 +80,8 @@ def collect_responses(corpus: Corpus) -> Responses:
     folds = assign_folds(texts.digests, group)
     vectors = normalize_vectors(load_cached_encoder("wordllama").encode(listed)).astype(np.float32)
     row = np.array([number[text] for text in responses])
-    return Responses(texts, row, group, folds, compute_typicality(listed, group), vectors)
+    typicality = compute_typicality(listed, group, punctuation=False)
+    return Responses(texts, row, group, folds, typicality, vectors)
 
 
 def smooth(responses: Responses) -> Reals:

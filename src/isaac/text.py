@@ -39,6 +39,9 @@ The accents of Latin letters are not among them.
 WORD_PATTERN = re.compile(rf"[{UNSPACED}]|(?:[^\W{UNSPACED}]|[{MARKS}])+|[^\w\s{MARKS}]")
 """A word, a punctuation mark, or one character of a script without spaces between words."""
 
+PUNCTUATION_PATTERN = re.compile(rf"[^\w\s{UNSPACED}{MARKS}]")
+"""A punctuation mark, or another character that is in no word, such as an emoji."""
+
 WORD = r"[^\W_]+(?:['’][^\W_]+)*"
 """The pattern of a word with its apostrophes, such as ``don't``."""
 

@@ -321,6 +321,31 @@ def test_unseen_texts_are_scored_by_the_whole_corpus() -> None:
     assert model.score([]).tolist() == []
 
 
+PUNCTUATED = [
+    "See a doctor!",
+    "see, a doctor?",
+    "don't :-(",
+    "走吧。",
+    "ไปหาหมอ",
+    "...",
+    "🙂",
+    "",
+]
+PLAIN = ["see a doctor", "see a doctor", "don t", "走吧", "ไปหาหมอ", "...", "🙂", ""]
+
+
+def test_punctuation_can_be_left_out_of_texts_that_have_words() -> None:
+    without = typicality.tokenize(PUNCTUATED, punctuation=False)
+    plain = typicality.tokenize(PLAIN)
+    assert without.words.tobytes() == plain.words.tobytes()
+    assert without.lengths.tolist() == plain.lengths.tolist() == [4, 4, 3, 3, 8, 4, 2, 1]
+    assert typicality.tokenize([], punctuation=False).lengths.tolist() == []
+    groups = one_each(PUNCTUATED)
+    model = TypicalityModel(PUNCTUATED, groups, punctuation=False)
+    assert model.scores.tobytes() == TypicalityModel(PLAIN, groups).scores.tobytes()
+    assert model.score(PUNCTUATED).tobytes() == model.score(PLAIN).tobytes()
+
+
 @settings(max_examples=30)
 @given(st.lists(st.text(), max_size=6), st.lists(st.text(), max_size=6))
 def test_unseen_texts_do_not_affect_each_other(some: list[str], more: list[str]) -> None:
@@ -358,7 +383,8 @@ def test_all_are_scored_by_a_model_of_the_sample_without_their_own_groups(
         patch.setattr(typicality, "MAX_GROUP_TEXTS", members)
         numbers = np.unique(array(groups), return_inverse=True)[1]
         chosen = typicality._choose_sample(
-            numbers, *typicality._survey(texts, ProgressReporter(None, len(texts)))
+            numbers,
+            *typicality._survey(texts, typicality.tokenize, ProgressReporter(None, len(texts))),
         )
         model = TypicalityModel(texts, array(groups))
     plain = PlainSample(texts, groups, chosen.tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from ..recipe import Recipe
 from ..runtime.arrays import Flags, Ints, Reals
+from ..runtime.progress import Tick
 from ..runtime.storage import stored_arrays
 from .canonical_order import CanonicalCorpus
 from .dialogue.trimming import IRRELEVANT, Trims
@@ -57,6 +59,17 @@ def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recip
     return np.asarray(drawable)
 
 
+def fit_typicality(
+    responses: Sequence[str], duplicate_group: Ints, recipe: Recipe, tick: Tick | None = None
+) -> TypicalityModel:
+    """Fit the typicality model of a corpus's distinct responses (t,).
+
+    Punctuation counts only if trust is the wording alone: other signals find more without it.
+    """
+    punctuation = recipe.trust == "wording"
+    return TypicalityModel(responses, duplicate_group, tick, punctuation=punctuation)
+
+
 def score_responses(
     layout: CanonicalCorpus, responses: Embeddings | None, recipe: Recipe, tools: Tools
 ) -> ResponseScores:
@@ -66,7 +79,7 @@ def score_responses(
         with tools.progress.stage("near-duplicates", len(layout.responses)) as tick:
             duplicate_group = group_near_duplicates(layout.responses, tick)
         with tools.progress.stage("typicality", len(layout.responses)) as tick:
-            model = TypicalityModel(layout.responses, duplicate_group, tick)
+            model = fit_typicality(layout.responses, duplicate_group, recipe, tick)
             typicality = model.typicality(model.scores)
         fitted = np.array(model.fitted_count)
         return {"typicality": typicality, "kind": duplicate_group, "fitted": fitted}

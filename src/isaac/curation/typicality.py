@@ -10,7 +10,8 @@ two).
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from ..runtime.arrays import Flags, Hashes, Ints, Reals, sort_unique
 from ..runtime.progress import Tick
-from ..text import WORD_PATTERN
+from ..text import PUNCTUATION_PATTERN, WORD_PATTERN
 from .hashing import splitmix64
 from .text_batches import BLOCK_SIZE, ProgressReporter, iter_slices
 
@@ -79,28 +80,39 @@ class TokenizedTexts(NamedTuple):
             yield slice(start, end), TokenizedTexts(words, self.lengths[start:end])
 
 
-SPACE, LETTER, MARK = 1, 2, 3
+SPACE, LETTER, SINGLE, PUNCTUATION = 1, 2, 3, 4
 END_OF_TEXT = sys.maxunicode + 1
 """Code for the end of a text, which is the code of no character."""
 
 CHARACTER_CLASSES = np.zeros(END_OF_TEXT, np.uint8)
-"""Class of each character: between words, in a word, or a word by itself; 0 until it is used."""
+"""Class of each character, 0 until it is used.
+
+It is between words, in a word, a word by itself, or a punctuation mark (or another symbol).
+"""
 
 HASH_WEIGHTS = np.append(splitmix64(np.arange(1, 65, dtype=np.uint64)) | np.uint64(1), np.uint64(0))
 """Weights of a word's characters in its hash: the first 64 characters count, the rest do not."""
 
 
-def tokenize(texts: Sequence[str]) -> TokenizedTexts:
-    """Hash the words of many texts at once: those of `tokenize_text`, and the end of each text."""
+def tokenize(texts: Sequence[str], *, punctuation: bool = True) -> TokenizedTexts:
+    """Hash the words of many texts at once: those of `tokenize_text`, and the end of each text.
+
+    Without ``punctuation``, its marks are left out of texts that have anything else.
+    """
     beginnings = [text[: 32 * MAX_WORDS].lower() for text in texts]
     # All characters in one array, a space after each text, which then becomes its end.
     ends = np.cumsum([len(text) + 1 for text in beginnings], dtype=np.int64) - 1
     joined = " ".join([*beginnings, ""]).encode("utf-32-le", "surrogatepass")
     codes = np.frombuffer(joined, "<u4").astype(np.uint64)
     classes = _classify_characters(codes)
-    codes[ends], classes[ends] = END_OF_TEXT, MARK
+    if not punctuation and len(texts):
+        is_word = (classes == LETTER) | (classes == SINGLE)
+        sizes = np.diff(ends, prepend=-1)
+        has_words = np.repeat(np.logical_or.reduceat(is_word, ends + 1 - sizes), sizes)
+        classes[has_words & (classes == PUNCTUATION)] = SPACE
+    codes[ends], classes[ends] = END_OF_TEXT, SINGLE
     # A word starts at every mark, and at every letter that follows no letter.
-    begins = classes == MARK
+    begins = classes >= SINGLE
     begins[1:] |= (classes[1:] == LETTER) & (classes[:-1] != LETTER)
     begins[:1] |= classes[:1] == LETTER
     starts = np.flatnonzero(begins)
@@ -119,13 +131,18 @@ def tokenize(texts: Sequence[str]) -> TokenizedTexts:
     return TokenizedTexts(words, lengths)
 
 
+Tokenize = Callable[[Sequence[str]], TokenizedTexts]
+
+
 def _classify_characters(codes: Hashes) -> npt.NDArray[np.uint8]:
     """Look up the class of each character; classify new ones with the regular expression."""
     classes = CHARACTER_CLASSES[codes]
     new = codes[classes == 0]
     for code in set(new.tolist()):
         # A repeated space has no word, a repeated letter is one word, a repeated mark is two.
-        CHARACTER_CLASSES[code] = SPACE + len(WORD_PATTERN.findall(2 * chr(code)))
+        words = len(WORD_PATTERN.findall(2 * chr(code)))
+        is_punctuation = words > 1 and PUNCTUATION_PATTERN.match(chr(code))
+        CHARACTER_CLASSES[code] = PUNCTUATION if is_punctuation else SPACE + words
     return CHARACTER_CLASSES[codes] if len(new) else classes
 
 
@@ -216,7 +233,9 @@ def _build_ngram_tables(
         yield table
 
 
-def _survey(texts: Sequence[str], reporter: ProgressReporter) -> tuple[Hashes, Ints]:
+def _survey(
+    texts: Sequence[str], tokenize: Tokenize, reporter: ProgressReporter
+) -> tuple[Hashes, Ints]:
     """Hash each text to one number (n,), and count its words (n,), its end included."""
     hashes, lengths = np.empty(len(texts), np.uint64), np.empty(len(texts), np.int64)
     done = 0
@@ -249,7 +268,7 @@ def _choose_sample(groups: Ints, hashes: Hashes, lengths: Ints) -> Flags:
 
 
 def _tokenize_sample(
-    texts: Sequence[str], chosen: Flags, reporter: ProgressReporter
+    texts: Sequence[str], chosen: Flags, tokenize: Tokenize, reporter: ProgressReporter
 ) -> TokenizedTexts:
     parts, done = [TokenizedTexts(np.empty(0, np.uint64), np.empty(0, np.int64))], 0
     for block in iter_slices(texts):
@@ -276,19 +295,27 @@ class TypicalityModel:
     If a corpus has more than `MAX_SAMPLE_WORDS` words, the model is fitted on a sample: groups in
     the order of a hash of their texts, up to `MAX_GROUP_TEXTS` texts of each, until the sample has
     that many words. So the order of the texts changes nothing. ``fitted_count`` is the number of
-    texts that the model was fitted on.
+    texts that the model was fitted on. ``punctuation`` says whether its marks count as words.
 
     The texts are read three times, in slices. Memory is about 100 bytes per text, 100 per word of
     the sample, and a few blocks, however long the texts are. ``tick`` receives progress, len(texts)
     in all.
     """
 
-    def __init__(self, texts: Sequence[str], groups: Ints, tick: Tick | None = None) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str],
+        groups: Ints,
+        tick: Tick | None = None,
+        *,
+        punctuation: bool = True,
+    ) -> None:
         reporter = ProgressReporter(tick, len(texts))
+        self._tokenize = partial(tokenize, punctuation=punctuation)
         numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
-        chosen = _choose_sample(numbers, *_survey(texts, reporter))
+        chosen = _choose_sample(numbers, *_survey(texts, self._tokenize, reporter))
         self.fitted_count = int(chosen.sum())
-        sample = _tokenize_sample(texts, chosen, reporter)
+        sample = _tokenize_sample(texts, chosen, self._tokenize, reporter)
         sampled = self._fit(sample, numbers[chosen], reporter)
         # The number of each group in the sample, -1 if it is not in it.
         sample_group = np.full(int(numbers.max(initial=-1)) + 1, -1)
@@ -340,7 +367,7 @@ class TypicalityModel:
 
     def _number_words(self, texts: Sequence[str]) -> TokenizedTexts:
         """Tokenize texts into numbers of the vocabulary, -1 for a word that is not in it."""
-        tokens = tokenize(texts)
+        tokens = self._tokenize(texts)
         return TokenizedTexts(_search_sorted(self._vocabulary, tokens.words)[1], tokens.lengths)
 
     def _count(self, counted: Flags) -> None:
@@ -391,7 +418,9 @@ def _median_by_text(values: Reals, text: Ints) -> Reals:
     return np.asarray((ranked[start + (count - 1) // 2] + ranked[start + count // 2]) / 2)
 
 
-def compute_typicality(texts: Sequence[str], groups: Ints, tick: Tick | None = None) -> Reals:
+def compute_typicality(
+    texts: Sequence[str], groups: Ints, tick: Tick | None = None, *, punctuation: bool = True
+) -> Reals:
     """Compute the typicality (n,) of distinct texts: see `TypicalityModel.typicality`."""
-    model = TypicalityModel(texts, groups, tick)
+    model = TypicalityModel(texts, groups, tick, punctuation=punctuation)
     return model.typicality(model.scores)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..curation.curate import Curation
 from ..curation.embedding import embed_all
+from ..curation.response_scores import fit_typicality
 from ..curation.signals.reference import ReferenceDirection
 from ..curation.signals.states import StateDirection
 from ..curation.trust import SmoothedTypicality, TrustModel
@@ -37,7 +38,7 @@ class TypicalityScorer:
 
     def __init__(self, curation: Curation) -> None:
         self.responses = curation.layout.responses
-        self.scores = curation.response_scores
+        self.scores, self.recipe = curation.response_scores, curation.recipe
         self.model: TypicalityModel | None = None
         self.lock = threading.Lock()
 
@@ -57,7 +58,8 @@ class TypicalityScorer:
     def _fit_model(self) -> TypicalityModel:
         with self.lock:
             if self.model is None:
-                self.model = TypicalityModel(self.responses, self.scores.duplicate_group)
+                groups = self.scores.duplicate_group
+                self.model = fit_typicality(self.responses, groups, self.recipe)
             return self.model
 
 

@@ -123,7 +123,7 @@ class PhrasingModel:
         """Yield the rows of blocks of texts, and their n-grams in each view."""
         start = 0
         for block in iter_slices(texts):
-            words, lengths = tokenize(block)
+            words, lengths = tokenize(block, punctuation=False)
             skeleton = np.where(self._is_common[_to_buckets(splitmix64(words))], words, WILDCARD)
             views = zip((words, skeleton), ORDERS, strict=True)
             ngrams = [_collect_ngrams(view, lengths, order) for view, order in views]
@@ -154,7 +154,9 @@ def _find_common_buckets(texts: Sequence[str]) -> Flags:
     """Find the buckets of the words that most texts have."""
     seen = np.zeros(BUCKETS, np.int64)
     for block in iter_slices(texts):
-        seen += np.bincount(_collect_ngrams(*tokenize(block), 1).buckets, minlength=BUCKETS)
+        seen += np.bincount(
+            _collect_ngrams(*tokenize(block, punctuation=False), 1).buckets, minlength=BUCKETS
+        )
     top = np.lexsort((np.arange(BUCKETS), -seen))[:COMMON_WORDS]
     is_common = np.zeros(BUCKETS, np.bool_)
     is_common[top] = seen[top] > 0
