@@ -89,7 +89,7 @@ def test_labels_are_read_from_the_file_of_questions(
     by_column = json.loads(isaac("audit", run, *column, "--ask", "60", "--json").out)
     assert by_file["source"] == {"kind": "file", "name": "answered.jsonl"}
     assert by_file["answers"] is None
-    for name in ("estimates", "sentence", "by_rank", "p"):
+    for name in ("estimates", "sentence", "by_level", "p"):
         assert by_file[name] == by_column[name]
 
 

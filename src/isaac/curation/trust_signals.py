@@ -45,11 +45,12 @@ def choose_signals(recipe: Recipe, tools: Tools) -> tuple[str, ...]:
     """The names of the signals of a recipe; "auto" takes those that are installed."""
     if recipe.trust != "auto":
         return TRUST_SIGNALS[recipe.trust]
-    stored = tools.store.facts(SIGNALS_KEY, lambda: {"signals": _find_installed()})
+    stored = tools.store.facts(SIGNALS_KEY, lambda: {"signals": find_installed_signals()})
     return tuple(stored["signals"])
 
 
-def _find_installed() -> list[str]:
+def find_installed_signals() -> list[str]:
+    """The names of the signals whose packages are installed."""
     names = list(COMBINED_SIGNALS)
     if find_spec("profanity_check"):
         names.append("profanity")

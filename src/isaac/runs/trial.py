@@ -18,7 +18,8 @@ from ..curation.fit import MAX_REFERENCES
 from ..curation.matching import BLOCK_ROWS
 from ..curation.resources import Tools
 from ..curation.trust import MAX_REFERENCES as MAX_SIMILAR
-from ..recipe import Mode, Recipe
+from ..curation.trust_signals import find_installed_signals
+from ..recipe import COMBINED_SIGNALS, Mode, Recipe
 from ..runtime.arrays import Ints
 from ..runtime.progress import Progress, TimedProgress
 from .reports.diagnosis import diagnose
@@ -82,6 +83,7 @@ def try_sample(corpus: Corpus, layout: CanonicalCorpus, recipe: Recipe, tools: T
         f"on a sample of {len(ids):,}, the verdict is: {diagnosis.verdict} "
         f"({'; '.join(diagnosis.reasons)})"
     )
+    notes += _recommend_signals(recipe)
     ratio = len(corpus) / len(ids)
     stages = [
         (name, seconds * _scale(name, ratio, len(ids)))
@@ -89,6 +91,15 @@ def try_sample(corpus: Corpus, layout: CanonicalCorpus, recipe: Recipe, tools: T
         if name not in EMBEDDING_STAGES
     ]
     return Trial(found.mode, False, notes, stages)
+
+
+def _recommend_signals(recipe: Recipe) -> list[str]:
+    """A note if more signals of trust are installed than the default uses."""
+    more = [name for name in find_installed_signals() if name not in COMBINED_SIGNALS]
+    if recipe.trust != "combined" or not more:
+        return []
+    slow = ", which reads about 30 responses a second" * ("states" in more)
+    return [f"--trust auto also uses what is installed: {' and '.join(more)}{slow}"]
 
 
 def _take(corpus: Corpus, ids: Ints, recipe: Recipe) -> Corpus:

@@ -26,6 +26,7 @@ from isaac.runs.audit.estimates import (
     draw_sample,
     estimate,
 )
+from isaac.runs.audit.sampling import STRATUM_RANKS, TRUST_NAMES
 
 SEEDS = 200
 
@@ -83,7 +84,10 @@ SOME = population((0.03, 0.05, 0.1, 0.12), {"kept": 0.3, "replaced": 0.7}, 0.3)
 
 
 def counted(sample: AuditSample) -> dict[tuple[str, str], int]:
-    names = [(stratum.action, stratum.ranks) for stratum in sample.strata]
+    names = [
+        (stratum.action, stratum.name.removeprefix("in clusters of rank "))
+        for stratum in sample.strata
+    ]
     return {name: sum(p.stratum == i for p in sample.sampled_rows) for i, name in enumerate(names)}
 
 
@@ -107,9 +111,30 @@ def test_every_row_is_in_one_stratum_and_every_stratum_is_sampled() -> None:
     source = SOME.lineage.column("source_id").to_pylist()
     for pick in sample.sampled_rows:
         stratum = sample.strata[pick.stratum]
-        assert stratum.low <= own[pick.row] <= (stratum.high or math.inf)
+        bounds = (*STRATUM_RANKS, math.inf)
+        assert bounds[stratum.level] <= own[pick.row] < bounds[stratum.level + 1]
         assert pick.source == source[pick.row]
         assert (stratum.action == "kept") == (pick.source == pick.row)
+
+
+def test_strata_are_quarters_by_trust_in_a_run_without_clusters() -> None:
+    trust = np.random.default_rng(2).permutation(3000) / 3000
+    unsafe = np.random.default_rng(3).random(3000) < 0.6 * (1 - trust)
+    table = SOME.lineage.drop_columns("own_rank")
+    table = table.append_column("own_rank", pa.nulls(3000, pa.int32()))
+    table = table.append_column("trust", pa.array(trust))
+    audited = Audited(table, unsafe)
+    sample = draw_sample(table, 400, 0)
+    assert {stratum.name for stratum in sample.strata} == set(TRUST_NAMES)
+    for pick in sample.sampled_rows:
+        level = sample.strata[pick.stratum].level
+        assert 0.75 - 0.25 * level <= trust[pick.row] <= 1 - 0.25 * level
+    trend = compute_trend(sample, audited.verdicts(sample))
+    assert [share.name for share in trend.shares] == list(TRUST_NAMES)
+    assert trend.direction == "rises"
+    assert trend.p < 0.001
+    sentence = decide_verdict(audited.estimate(400, 0), trend).sentence
+    assert "and less trusted responses are unsafe more often (p < 0.001)" in sentence
 
 
 def test_large_strata_get_more_but_less_than_their_share() -> None:

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from ...corpus.records import dumps
 from ...curation.curate import Curation
 from ...errors import RecipeError
 from ...models.judges import Verdict
+from ...runtime.arrays import Flags
+from ..reports.price import BUDGETS, mark_kept
 from ..run import Run
 from .agreement import CombinedLabels, combine_labels
+from .curve import KeptShare, estimate_curve
 from .estimates import Estimates, compute_trend, decide_verdict, estimate
 from .labels import LabelSet, judge_items, read_column_labels, read_labels, verdict_from_label
 from .questions import Question, build_questions
@@ -37,6 +42,16 @@ class Audit:
     def questions(self) -> list[Question]:
         """Build the questions about the sample, in the order in which they are asked."""
         return build_questions(self.curation, self.sample, self.seed)
+
+    def estimate_curve(
+        self, sample: AuditSample, verdicts: Mapping[AuditItem, Verdict]
+    ) -> tuple[KeptShare, ...]:
+        """Estimate the unsafe share of what each budget of the report's curve keeps."""
+        kept = dict[float, Flags]()
+        for budget in (0.0, *BUDGETS):
+            kept[budget] = np.empty(len(self.curation.layout.ids), np.bool_)
+            kept[budget][self.curation.layout.ids] = mark_kept(self.curation, budget)
+        return estimate_curve(sample, verdicts, kept)
 
 
 class Verdicts(NamedTuple):
@@ -104,7 +119,8 @@ def summarize_verdicts(
     """Estimate from verdicts on a sample whether the curation made its corpus safer."""
     estimates, trend = estimate(audit.sample, verdicts), compute_trend(audit.sample, verdicts)
     outcome = decide_verdict(estimates, trend)
-    return AuditReport(source, audit.ask, audit.seed, outcome, estimates, trend)
+    curve = audit.estimate_curve(audit.sample, verdicts)
+    return AuditReport(source, audit.ask, audit.seed, outcome, estimates, trend, curve=curve)
 
 
 def summarize_labels(
@@ -138,6 +154,7 @@ def summarize_labels(
         _estimate_any(sample, unfit),
         _estimate_any(sample, either),
         labeling,
+        audit.estimate_curve(sample, unsafe),
     )
 
 

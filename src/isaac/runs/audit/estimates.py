@@ -17,7 +17,7 @@ import numpy as np
 from ...intervals import Interval, wilson_interval
 from ...models.judges import Verdict
 from ...runtime.arrays import Ints, Reals
-from .sampling import STRATUM_RANKS, AuditError, AuditItem, AuditSample, Stratum, draw_sample
+from .sampling import LEVELS, AuditError, AuditItem, AuditSample, Stratum, draw_sample
 
 EVENT_ACTIONS = (("replaced",), ("replaced", "dropped"), ("kept", "replaced"))
 """Actions of the rows that can become unsafe, become safe or leave the corpus, or stay unsafe."""
@@ -56,27 +56,29 @@ class Estimates(NamedTuple):
         return self.asked - self.scored
 
 
-class RankShare(NamedTuple):
-    """The unsafe share of the original responses of some ranks, and the number of its labels."""
+class LevelShare(NamedTuple):
+    """The unsafe share of the original responses of a level, and the number of its labels."""
 
-    ranks: str
+    name: str
     rows: int
     scored: int
     unsafe: float
 
 
 class Trend(NamedTuple):
-    """Whether the unsafe share of original responses rises with the rank of their cluster.
+    """Whether the unsafe share of original responses rises with their level.
 
-    ``p`` is two-sided, ``p_rises`` one-sided, for a rise. ``direction`` is the one that the labels
-    show, significant or not.
+    The level is the rank of their cluster, or, if ``by_trust``, the quarter by falling trust. ``p``
+    is two-sided, ``p_rises`` one-sided, for a rise. ``direction`` is the one that the labels show,
+    significant or not.
     """
 
     direction: Literal["rises", "falls", "flat"]
     z: float
     p: float
     p_rises: float
-    shares: tuple[RankShare, ...]
+    shares: tuple[LevelShare, ...]
+    by_trust: bool = False
 
 
 class AuditOutcome(NamedTuple):
@@ -288,17 +290,17 @@ def _combine_intervals(parts: Reals, factors: Reals, correlation: Reals) -> Inte
 
 
 def compute_trend(sample: AuditSample, verdicts: Mapping[AuditItem, Verdict]) -> Trend:
-    """Test whether original responses of smaller clusters are unsafe more often.
+    """Test whether original responses of smaller clusters, or less trusted ones, are more unsafe.
 
-    This is the Cochran-Armitage test of the unsafe share over the four groups of ranks in
-    `STRATUM_RANKS`, which score 0, 1, 2, 3 (Armitage, Biometrics 11, 1955). In a group, rows with
+    This is the Cochran-Armitage test of the unsafe share over the four levels of the strata, which
+    score 0, 1, 2, 3 (Armitage, Biometrics 11, 1955). In a level, rows with
     different actions are weighted by the design and count by their effective number (Kish, Survey
     Sampling, 1965, 11.7). With fewer than two groups, or if all labels are equal, z is 0.
     """
     labels = _build_label_arrays(sample, verdicts, (math.nan, math.nan))
     shares, sizes, scores = [], [], []
-    for score, low in enumerate(STRATUM_RANKS):
-        included = [stratum.low == low for stratum in sample.strata]
+    for level in range(LEVELS):
+        included = [stratum.level == level for stratum in sample.strata]
         before = labels.before[:, None]
         estimated = _estimate_means(sample.strata, labels.stratum, before, included)
         if estimated is None:
@@ -307,16 +309,16 @@ def compute_trend(sample: AuditSample, verdicts: Mapping[AuditItem, Verdict]) ->
         scored = np.bincount(labels.stratum[~np.isnan(labels.before)], minlength=len(included))
         rows = np.array([stratum.rows for stratum in strata], float)
         share, labeled = float(estimated.means[0]), int(scored[included].sum())
-        shares.append(RankShare(strata[0].ranks, int(rows.sum()), labeled, share))
+        shares.append(LevelShare(strata[0].name, int(rows.sum()), labeled, share))
         sizes.append(_kish_effective_size(rows, scored[included]))
-        scores.append(float(score))
+        scores.append(float(level))
     unsafe = np.array([share.unsafe for share in shares])
     z = _cochran_armitage_z(unsafe, np.array(sizes), np.array(scores))
     direction: Literal["rises", "falls", "flat"] = (
         "flat" if z == 0 else "rises" if z > 0 else "falls"
     )
     p, p_rises = math.erfc(abs(z) / math.sqrt(2)), math.erfc(z / math.sqrt(2)) / 2
-    return Trend(direction, z, p, p_rises, tuple(shares))
+    return Trend(direction, z, p, p_rises, tuple(shares), sample.by_trust)
 
 
 def _kish_effective_size(rows: Reals, scored: Ints) -> float:
@@ -393,11 +395,12 @@ def _format_unscored(estimates: Estimates) -> str:
 
 def _format_trend(trend: Trend) -> str:
     """The end of a sentence about the trend."""
+    which = "less trusted responses" if trend.by_trust else "responses of smaller clusters"
     p = "p < 0.001" if trend.p < 0.001 else f"p = {trend.p:.3f}"
     if trend.p < SIGNIFICANCE_LEVEL:
         often = "more" if trend.direction == "rises" else "less"
-        return f"and responses of smaller clusters are unsafe {often} often ({p})"
-    return f"and responses of smaller clusters are not significantly more or less unsafe ({p})"
+        return f"and {which} are unsafe {often} often ({p})"
+    return f"and {which} are not significantly more or less unsafe ({p})"
 
 
 __all__ = [
@@ -407,7 +410,7 @@ __all__ = [
     "AuditSample",
     "Estimates",
     "Interval",
-    "RankShare",
+    "LevelShare",
     "Trend",
     "compute_trend",
     "decide_verdict",

@@ -34,9 +34,9 @@ def format_audit(facts: Facts) -> str:
             lines.append(f"  {title:<20} {shares[0]:<24} {shares[1]:<24} {change}")
     lines += ["  with 95 % intervals; about the whole corpus, dropped rows left out after", ""]
     lines += [
-        f"  originals in clusters of rank {share['ranks']:<9} {share['unsafe']:6.1%} unsafe "
+        f"  originals {share['name']:<28} {share['unsafe']:6.1%} unsafe "
         f"({share['scored']:,} labels for {share['rows']:,} rows)"
-        for share in facts["by_rank"]
+        for share in facts["by_level"]
     ]
     if facts["labeling"] is not None:
         lines += ["", *_format_labeling(facts["labeling"])]

@@ -19,6 +19,7 @@ from .agreement import (
     find_disagreements,
     measure_agreement,
 )
+from .curve import KeptShare
 from .estimates import AuditOutcome, Estimates, Trend
 from .labels import ANSWERS, Aspect, LabelSet
 from .questions import Question
@@ -81,8 +82,9 @@ class Labeling(NamedTuple):
 
 
 class AuditReport(NamedTuple):
-    """The result of an audit: its outcome, the estimates behind it, and the trend by rank.
+    """The result of an audit: its outcome, the estimates behind it, and the trend by level.
 
+    ``curve`` has the unsafe share of the original responses that each budget would keep.
     ``estimates`` are about unsafe responses, ``unfit`` about responses that do not answer, and
     ``either`` about responses that are one or the other. The last two are None without answers to
     the second question, and ``labeling`` is None for a column or a judge.
@@ -97,6 +99,7 @@ class AuditReport(NamedTuple):
     unfit: Estimates | None = None
     either: Estimates | None = None
     labeling: Labeling | None = None
+    curve: tuple[KeptShare, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values; an unknown number is None."""
@@ -110,7 +113,11 @@ class AuditReport(NamedTuple):
             "estimates": _estimates_as_json(self.estimates),
             "answers": self.unfit and _invert(_estimates_as_json(self.unfit)),
             "unsafe_or_no_answer": self.either and _estimates_as_json(self.either),
-            "by_rank": [share._asdict() for share in self.trend.shares],
+            "curve": [
+                {**point._asdict(), "unsafe": _interval_as_json(point.unsafe)}
+                for point in self.curve
+            ],
+            "by_level": [share._asdict() for share in self.trend.shares],
             "p": self.trend.p,
             "labeling": self.labeling and self.labeling.as_json(),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from typing import Literal, NamedTuple
 
@@ -22,6 +22,24 @@ STRATUM_RANKS = (1, 2, 4, 11)
 
 The rank is that of the cluster of the row's own response, ``own_rank`` in the lineage.
 """
+
+LEVELS = len(STRATUM_RANKS)
+"""Number of levels: by rank, or by trust."""
+
+RANK_NAMES = (
+    "in clusters of rank 1",
+    "in clusters of rank 2 to 3",
+    "in clusters of rank 4 to 10",
+    "in clusters of rank above 10",
+)
+
+TRUST_NAMES = (
+    "in the most trusted quarter",
+    "in the second quarter",
+    "in the third quarter",
+    "in the least trusted quarter",
+)
+"""Strata of a run that uses no clusters: quarters of the rows by trust."""
 
 ALLOCATION_POWER = 0.75
 """Power of a stratum's rows to which its sample is proportional; see `draw_sample`."""
@@ -58,23 +76,17 @@ class AuditItem(NamedTuple):
 
 
 class Stratum(NamedTuple):
-    """All rows with the same action whose own response has a rank from ``low`` to ``high``.
+    """All rows with the same action and the same level.
 
-    ``rows`` is their number. The last stratum of an action has no ``high``. Rows that abstain count
-    as kept, rows without a source as dropped.
+    ``level`` is 0 to 3: the rank of the cluster of the row's own response, see `STRATUM_RANKS`, or
+    the quarter by trust in a run that uses no clusters; ``name`` says it in words. ``rows`` is
+    their number. Rows that abstain count as kept, rows without a source as dropped.
     """
 
     action: Action
-    low: int
-    high: int | None
+    level: int
+    name: str
     rows: int
-
-    @property
-    def ranks(self) -> str:
-        """The ranks in words: "1", "2 to 3", "above 10"."""
-        if self.high is None:
-            return f"above {self.low - 1}"
-        return f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
 
 
 class SampledRow(NamedTuple):
@@ -105,11 +117,13 @@ class AuditSample:
     """The rows to label; every row of the corpus is in one of the ``strata``.
 
     The sampled rows are in the order in which they entered the sample: the first of them are the
-    sample for a smaller number of labels.
+    sample for a smaller number of labels. ``by_trust`` is whether the levels of the strata are
+    quarters by trust.
     """
 
     strata: tuple[Stratum, ...]
     sampled_rows: tuple[SampledRow, ...]
+    by_trust: bool = False
 
     def items(self) -> list[AuditItem]:
         """What to label, each item once, in order of row: the original, then the curated one."""
@@ -122,18 +136,18 @@ class AuditSample:
 
     def first(self, count: int) -> AuditSample:
         """The sample of only the first ``count`` rows."""
-        return AuditSample(self.strata, self.sampled_rows[:count])
+        return replace(self, sampled_rows=self.sampled_rows[:count])
 
 
 def draw_sample(lineage: pa.Table, labels: int, seed: int) -> AuditSample:
-    """Draw a sample of rows, stratified by own rank and action, that needs at most ``labels``.
+    """Draw a sample of rows, stratified by level and action, that needs at most ``labels``.
 
     A replaced row needs two labels, before and after; any other row needs one. Within a stratum
     every row is equally likely, by a hash of seed and id: the order of the lineage does not matter,
     and a larger sample begins with the smaller one. A stratum of N rows that need c labels each
     gets a sample proportional to N^(3/4) / sqrt(c). This is close to optimal for the change
     (sqrt(c): Cochran, Sampling Techniques, 1977, 5.5), but takes more of the small strata of the
-    first ranks than their share, for the trend (a power allocation: Bankier, The American
+    first levels than their share, for the trend (a power allocation: Bankier, The American
     Statistician 42, 1988). Raises `AuditError` for fewer than two labels.
     """
     if labels < 2:
@@ -144,14 +158,15 @@ def draw_sample(lineage: pa.Table, labels: int, seed: int) -> AuditSample:
     replaced = pc.equal(rows.column("action").cast(pa.string()), "replaced").to_numpy()
     action = np.where(sources < 0, 2, replaced.astype(np.int64))  # an index into `ACTIONS`
     trimmed = replaced & (sources == ids)
-    rank = np.searchsorted(STRATUM_RANKS, rows.column("own_rank").to_numpy(), side="right") - 1
-    # A stratum for each pair of action and rank that occurs, and the stratum (n,) of each row.
+    by_trust = rows.column("own_rank").null_count > 0
+    level, names = _find_levels(rows, by_trust)
+    # A stratum for each pair of action and level that occurs, and the stratum (n,) of each row.
     codes, stratum, counts = np.unique(
-        action * len(STRATUM_RANKS) + rank, return_inverse=True, return_counts=True
+        action * LEVELS + level, return_inverse=True, return_counts=True
     )
     strata = tuple(
-        _make_stratum(*divmod(int(code), len(STRATUM_RANKS)), int(count))
-        for code, count in zip(codes, counts, strict=True)
+        Stratum(ACTIONS[code // LEVELS], code % LEVELS, names[code % LEVELS], count)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
     )
     # Rows by stratum, within it in random order: the sample is the first rows of each.
     order = np.lexsort((ids, uniforms(seed, ids.astype(np.uint64), SEED_STREAM), stratum))
@@ -162,7 +177,16 @@ def draw_sample(lineage: pa.Table, labels: int, seed: int) -> AuditSample:
         next_row[number] += 1
         source = int(sources[row]) if sources[row] >= 0 else None
         sampled.append(SampledRow(int(ids[row]), source, number, bool(trimmed[row])))
-    return AuditSample(strata, tuple(sampled))
+    return AuditSample(strata, tuple(sampled), by_trust)
+
+
+def _find_levels(rows: pa.Table, by_trust: bool) -> tuple[Ints, tuple[str, ...]]:
+    """The level (n,) of each row, and the names of the levels."""
+    if not by_trust:
+        ranks = rows.column("own_rank").to_numpy()
+        return np.searchsorted(STRATUM_RANKS, ranks, side="right") - 1, RANK_NAMES
+    trust = rows.column("trust").to_numpy()
+    return np.searchsorted(np.quantile(-trust, [0.25, 0.5, 0.75]), -trust), TRUST_NAMES
 
 
 def _read_sources(rows: pa.Table) -> Ints:
@@ -170,11 +194,6 @@ def _read_sources(rows: pa.Table) -> Ints:
     sources = np.asarray(rows.column("source_id").fill_null(-1).to_numpy(), np.int64)
     dropped = pc.equal(rows.column("action").cast(pa.string()), "dropped")
     return np.where(dropped.to_numpy(), -1, sources)
-
-
-def _make_stratum(action: int, rank: int, rows: int) -> Stratum:
-    high = STRATUM_RANKS[rank + 1] - 1 if rank + 1 < len(STRATUM_RANKS) else None
-    return Stratum(ACTIONS[action], STRATUM_RANKS[rank], high, rows)
 
 
 def _allocate_labels(strata: Sequence[Stratum], labels: int) -> list[int]:

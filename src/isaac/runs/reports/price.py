@@ -11,7 +11,7 @@ from ...curation.curate import Curation
 from ...curation.fit import FitModel, choose_references, fit_references, score_pairs
 from ...curation.lineage import first_targets, mark_least_trusted
 from ...curation.policy import center_cosines
-from ...runtime.arrays import Ints, Reals
+from ...runtime.arrays import Flags, Ints, Reals
 
 MAX_SAMPLE = 500
 """Maximum number of replaced rows whose fit is measured."""
@@ -94,15 +94,20 @@ class CurvePoint(NamedTuple):
     relevance: float | None
 
 
+def mark_kept(curation: Curation, budget: float) -> Flags:
+    """Which rows (n,) of the layout are kept if the least trusted ``budget`` of them are not."""
+    trust = curation.response_scores.trust[curation.layout.response]
+    return ~mark_least_trusted(trust, round(budget * len(trust)))
+
+
 def trace_curve(curation: Curation) -> list[CurvePoint]:
     """Trace what remains at each of `BUDGETS`; nothing is drawn for it."""
     layout, relevance = curation.layout, None
-    trust = curation.response_scores.trust[layout.response]
     if curation.contexts is not None and curation.responses is not None:
         relevance = center_cosines(layout, curation.contexts, curation.responses)
     points = []
     for budget in BUDGETS:
-        kept = ~mark_least_trusted(trust, round(budget * len(trust)))
+        kept = mark_kept(curation, budget)
         mean = None if relevance is None else float(relevance.mean())
         share = None
         if relevance is not None and mean and mean > 0:
