@@ -34,6 +34,7 @@ from .formats.task_oriented import (
     lexicon_from_database,
     lexicon_from_records,
 )
+from .in_memory import Data, iter_memory_records
 from .records import ParsedRecord, dumps, read_hub_dataset, read_records
 from .rejected import Rejected, RejectedSink
 
@@ -45,7 +46,7 @@ DETECTION_RECORDS = 200
 
 
 def read_corpus(
-    source: str | Path,
+    source: str | Path | Data,
     options: ReadingOptions | Recipe | None = None,
     *,
     progress: Progress | None = None,
@@ -53,6 +54,8 @@ def read_corpus(
 ) -> Corpus:
     """Read the exchanges of a file, folder, glob, ``-`` (standard input) or ``hf://dataset``.
 
+    ``source`` may also be data in memory: a list of records, an Arrow table, a data frame of
+    pandas or polars, or a `datasets.Dataset`. Its rows are read as those of a file would be.
     ``options`` may be a recipe, whose reading options are used. You can set or override any option
     by name: ``read_corpus("chats.jsonl", context="prompt", response="answer")``. A row that cannot
     be used is added to ``rejected`` with its file, line and reason.
@@ -65,12 +68,35 @@ def read_corpus(
     if fields:
         base = {} if options is None else options.model_dump(exclude_unset=True)
         options = ReadingOptions.of({**base, **fields})
+    options = options or ReadingOptions()
     rejected: list[Rejected] = []
     inputs: list[InputDigest] = []
-    chunks = read_chunks(source, options or ReadingOptions(), rejected, inputs, progress=progress)
+    if isinstance(source, str | Path):
+        chunks = read_chunks(source, options, rejected, inputs, progress=progress)
+    else:
+        chunks = _read_memory_chunks(source, options, rejected)
     tables = list(chunks)
     table = pa.concat_tables(tables).unify_dictionaries() if tables else CORPUS_SCHEMA.empty_table()
     return Corpus(table, rejected, inputs)
+
+
+def _read_memory_chunks(
+    data: Data, options: ReadingOptions, rejected: RejectedSink
+) -> Iterator[pa.Table]:
+    """Yield the exchanges of data in memory, as `read_chunks` does those of files."""
+    records = iter_memory_records(data)
+    lexicon = Lexicon()
+    if options.format in TASK_ORIENTED_FORMATS:
+        kept = list(records)  # read twice, first for the values that the dialogues mention
+        values = (record.value or {} for record in kept)
+        lexicon = (
+            lexicon_from_database(options.database)
+            if options.database is not None
+            else lexicon_from_records(options.format, values)
+        )
+        records = iter(kept)
+    rows = _read_file_rows(records, options, lexicon, rejected)
+    yield from _build_tables(_attach_untrained(_take_exchanges(rows, options.limit), rejected))
 
 
 def read_chunks(

@@ -34,10 +34,12 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_LINE_BYTES",
     "ParsedRecord",
+    "cast_nanoseconds",
     "dumps",
     "parse_json",
     "read_hub_dataset",
     "read_records",
+    "replace_nan",
 ]
 
 UNSUPPORTED_MAGIC_BYTES = {
@@ -50,7 +52,9 @@ UNSUPPORTED_MAGIC_BYTES = {
 
 
 def _json_default(value: Any) -> Any:
-    """Convert a Parquet value without a JSON type, such as a date or bytes, to text."""
+    """Convert a value without a JSON type: an array to a list, a date or bytes to text."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if isinstance(value, bytes):
@@ -241,9 +245,9 @@ def _read_parquet(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
         if (repeated := find_duplicate(table.schema_arrow.names)) is not None:
             raise CorpusError(f"{name}: the column '{repeated}' appears twice; rename one")
         for batch in table.iter_batches(batch_size=4096):
-            for value in _cast_nanoseconds(batch).to_pylist():
+            for value in cast_nanoseconds(batch).to_pylist():
                 line += 1
-                yield ParsedRecord(name, line, b"", _replace_nan(value))
+                yield ParsedRecord(name, line, b"", replace_nan(value))
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{name} is a damaged Parquet file: {error}; download it again") from None
     except (ValueError, OverflowError, LookupError) as error:
@@ -253,7 +257,7 @@ def _read_parquet(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
         ) from None
 
 
-def _cast_nanoseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+def cast_nanoseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Convert timestamps in nanoseconds to text, because datetime has only microseconds."""
     for index, column in enumerate(batch.schema):
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
@@ -261,14 +265,14 @@ def _cast_nanoseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def _replace_nan(value: Any) -> Any:
+def replace_nan(value: Any) -> Any:
     """Replace NaN and infinities, which JSON cannot express, with None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _replace_nan(inner) for key, inner in value.items()}
+        return {key: replace_nan(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_replace_nan(inner) for inner in value]
+        return [replace_nan(inner) for inner in value]
     return value
 
 
@@ -297,4 +301,4 @@ def read_hub_dataset(source: str) -> Iterator[ParsedRecord]:
     except Exception as error:
         raise CorpusError(f"cannot load {source}: {error}") from error
     for number, value in enumerate(rows, start=1):
-        yield ParsedRecord(source, number, b"", _replace_nan(dict(value)))
+        yield ParsedRecord(source, number, b"", replace_nan(dict(value)))

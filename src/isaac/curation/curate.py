@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from typing_extensions import Self
 
 from ..corpus.corpus import CHUNK_EXCHANGES, Corpus
 from ..corpus.formats import TASK_ORIENTED_FORMATS
@@ -124,7 +125,7 @@ class Curation:
             return None
         return Relevance(self.layout, self.contexts, self.responses, self.recipe, self.tools)
 
-    def redraw(self, **changes: Any) -> Curation:
+    def redraw(self, **changes: Any) -> Self:
         """Draw again with other settings; nothing is embedded again.
 
         Neighborhoods are searched only if the new mode needs them and the old one did not. Raises
@@ -135,10 +136,13 @@ class Curation:
             scored = (self.corpus, self.layout, self.response_scores)
             vectors = (self.contexts, self.responses)
             given = self.given.with_draw_settings(changes)
-            curation = _choose_settings(ScoredCorpus(*scored, *vectors, []), given, self.tools)
+            found = _choose_settings(ScoredCorpus(*scored, *vectors, []), given, self.tools)
+            changed = {field.name: getattr(found, field.name) for field in fields(found)}
+            curation = replace(self, **changed)
             curation.decide()
             return curation
-        curation = replace(self, recipe=recipe, stored_lineage=None)
+        given = self.given.with_draw_settings(changes)
+        curation = replace(self, given=given, recipe=recipe, stored_lineage=None)
         curation.decide()
         return curation
 
