@@ -72,7 +72,7 @@ def recipe_flags(
         @functools.wraps(command)
         def with_flags(**arguments: Any) -> None:
             flags = {name: arguments.pop(name) for name in names}
-            command(**arguments, flags={k: v for k, v in flags.items() if v is not None})
+            command(**arguments, flags={k: v for k, v in flags.items() if v not in (None, [])})
 
         # Typer reads a command's flags off its signature.
         signature = inspect.signature(command, eval_str=True).parameters
@@ -91,8 +91,10 @@ def _build_flag(name: str, *, show_default: bool) -> inspect.Parameter:
     value_type: Any = int if name == "limit" else type_of_default
     if get_origin(field.annotation) is Literal:
         value_type = field.annotation
+    if get_origin(field.annotation) is tuple:
+        value_type = list[str]
     text = f"{field.description}: {', '.join(FORMATS)}" if name == "format" else field.description
-    has_default = show_default and field.default is not None
+    has_default = show_default and field.default not in (None, ())
     default = f"  [default: {field.default}]" if has_default else ""
     names = [f"--{name.replace('_', '-')}"]
     if value_type is bool:

@@ -25,7 +25,9 @@ from .formats import (
     RowError,
     TaskOrientedFormat,
     choose_format,
+    find_format,
     serialize_format,
+    with_roles,
 )
 from .formats.base import require_text
 from .formats.task_oriented import (
@@ -318,15 +320,39 @@ def _read_file_rows(
     fmt = _choose_file_format(sample[0].file, usable, options)
     if isinstance(fmt, TaskOrientedFormat):
         fmt = replace(fmt, lexicon=lexicon)
-    serialized = serialize_format(fmt)
+    formats = RecordFormats(fmt, options)
     for record in itertools.chain(sample, records):
         if record.value is None:
             rejected.append(_reject(record, record.problem))
             continue
         try:
-            yield from _build_rows(record, fmt, serialized, options)
+            yield from _build_rows(record, *formats.choose(record.value), options)
         except RowError as error:
             rejected.append(_reject(record, str(error)))
+
+
+class RecordFormats:
+    """The format of each record of a file: that of the file, or its own where that one cannot fit.
+
+    Only the file's own format is taken if the options name a format or columns.
+    """
+
+    def __init__(self, fmt: Format, options: ReadingOptions) -> None:
+        self.file = with_roles(fmt, options.roles)
+        self.serialized = serialize_format(self.file)
+        self.roles = options.roles
+        named = (options.format, options.context, options.response)
+        self.is_fixed = any(named) or isinstance(fmt, TaskOrientedFormat)
+
+    def choose(self, record: dict[str, Any]) -> tuple[Format, str]:
+        """Choose the format of a record; with its JSON, as in `CORPUS_SCHEMA`."""
+        if self.is_fixed or self.file.fits(record):
+            return self.file, self.serialized
+        other = find_format([record])
+        if other is None or isinstance(other, TaskOrientedFormat):
+            return self.file, self.serialized
+        other = with_roles(other, self.roles)
+        return other, serialize_format(other)
 
 
 def _take_sample(records: Iterator[ParsedRecord]) -> list[ParsedRecord]:

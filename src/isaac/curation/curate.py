@@ -27,7 +27,12 @@ from .lineage import CorpusDecisions, DrawModels, decide_corpus
 from .policy import Policy, choose_policy
 from .relevance import Relevance
 from .resources import Tools
-from .response_scores import ResponseScores, drawable_rows, score_responses
+from .response_scores import (
+    ResponseScores,
+    drawable_rows,
+    find_fixed_rows,
+    score_responses,
+)
 from .shards import Neighborhoods, find_clusters
 from .vectors import Embeddings
 from .views import ComparedResponses, apply_view
@@ -222,11 +227,12 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
     contexts, responses = embedded.get("contexts"), embedded.get("responses")
     # Typicality, trust, near-duplicates, vetoes and trims of each distinct response.
     scores = score_responses(layout, responses, recipe, tools)
+    scores = scores._replace(fixed=find_fixed_rows(corpus, layout))
     if recipe.trim:
         encoder = tools.encoder(recipe.response_encoder)
         trims = trim_responses(corpus, layout, encoder, tools.store, tools.progress)
         scores = scores._replace(trims=trims)
-    if not drawable_rows(layout, scores, recipe).any():
+    if scores.vetoed is not None and not drawable_rows(layout, scores, recipe).any():
         raise CorpusError(f"judge '{recipe.judge}' vetoed every response that could be drawn")
     reasons = [*encoders.reasons, *encoders.warnings, *scores.trust_reasons]
     return _choose_settings(
@@ -252,6 +258,15 @@ def _choose_settings(scored: ScoredCorpus, recipe: Recipe, tools: Tools) -> Cura
     """Choose "auto" settings, then find neighborhoods and clusters if the mode uses them."""
     corpus, layout, scores, contexts, responses, reasons = scored
     policy = choose_policy(layout, contexts, responses, scores, recipe, tools)
+    needs_draws = policy.mode == "resample" or (policy.mode == "filter" and recipe.keep)
+    given = recipe
+    if needs_draws and not drawable_rows(layout, scores, recipe).any():
+        reason = (
+            "no response can be drawn, because those trusted enough are all tool calls or report a "
+            "tool's result, so every row stays as it is; --mode filter drops rows"
+        )
+        policy = policy._replace(mode="filter", reason=reason)
+        recipe = recipe.model_copy(update={"mode": "filter", "budget": 0.0, "keep": False})
     resolved, choice = select_hyperparameters(
         layout, contexts, responses, scores, recipe, policy, tools
     )
@@ -263,7 +278,7 @@ def _choose_settings(scored: ScoredCorpus, recipe: Recipe, tools: Tools) -> Cura
         neighborhoods = find_clusters(layout, contexts, compared, drawable, resolved, tools)
     return Curation(
         corpus,
-        recipe,
+        given,
         resolved,
         layout,
         scores,
