@@ -189,11 +189,15 @@ class TurnHealer:
 
     @cached_property
     def _rows_by_slots(self) -> dict[tuple[tuple[str, ...], frozenset[str]], Ints]:
-        """The rows by their slots and the domains of their acts."""
+        """The rows by their slots and the domains of their acts.
+
+        Rows that imply a value are left out: a turn without acts may mean another one.
+        """
         parts: dict[tuple[tuple[str, ...], frozenset[str]], list[Ints]] = {}
         for group, rows in self._rows_by_group.items():
             parsed = DialogueGroup.parse(group)
-            parts.setdefault((parsed.slots, parsed.domains), []).append(rows)
+            if not parsed.implied:
+                parts.setdefault((parsed.slots, parsed.domains), []).append(rows)
         return {key: np.sort(np.concatenate(lists)) for key, lists in parts.items()}
 
 
