@@ -46,6 +46,7 @@ def score_corpus(
     database: Path | None = None,
     truth: Path | None = None,
     words: bool = False,
+    by_placeholder: bool = False,
 ) -> ScoringResult:
     """Score the responses in a corpus, a finished run or a system's predictions.
 
@@ -53,7 +54,8 @@ def score_corpus(
     ``gold`` is the clean corpus to compare with, for BLEU and slot errors. ``database`` is the
     folder of MultiWOZ's database, for Inform and Success. ``truth`` is the truth file from
     `pollute_corpus`, to count the responses that are still polluted. ``words`` also counts the
-    responses that contain a word of the word list.
+    responses that contain a word of the word list. ``by_placeholder`` finds active domains that
+    are not given by placeholders first (see `score_predictions`).
 
     Raises `RecipeError` for an unknown format, or for predictions with ``truth`` but no ``gold``;
     `CorpusError` if a file cannot be read or the files do not belong together; `RunError` if a run
@@ -87,6 +89,7 @@ def score_corpus(
         None if database is None else read_database(database),
         truth=injections,
         words=load_word_list() if words else (),
+        by_placeholder=by_placeholder,
     )
     notes = [note for each in (corpus, gold_corpus) if each is not None for note in each.notes()]
     if gold is None:
