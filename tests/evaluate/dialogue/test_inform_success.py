@@ -87,10 +87,11 @@ def test_without_active_domains_the_states_show_them_unless_placeholders_are_ask
     predictions = [Prediction("[hotel_name]"), Prediction("[hotel_phone] [train_id]")]
     states = [FOUR, {**FOUR, "train": {"day": "monday"}}]
 
-    def domains(**options: bool) -> list[set[str]]:
-        return [set(turn.domains) for turn in build_judged_turns(predictions, states, **options)]
+    def domains(*, by_placeholder: bool) -> list[set[str]]:
+        turns = build_judged_turns(predictions, states, by_placeholder=by_placeholder)
+        return [set(turn.domains) for turn in turns]
 
-    assert domains() == [{"hotel"}, {"train"}]
+    assert domains(by_placeholder=False) == [{"hotel"}, {"train"}]
     assert domains(by_placeholder=True) == [{"hotel"}, {"hotel", "train"}]
 
 

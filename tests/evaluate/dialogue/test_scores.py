@@ -304,6 +304,6 @@ def test_multiwoz_limits(validation: Gold) -> None:
     assert swapped.overall.inform is not None
     assert swapped.overall.success is not None
     assert swapped.bleu is not None
-    assert swapped.overall.inform < 45
+    assert swapped.overall.inform < 55
     assert swapped.overall.success < 10
     assert swapped.bleu < 10
