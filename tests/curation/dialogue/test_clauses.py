@@ -60,3 +60,10 @@ def test_values_of_an_unknown_form_are_not_cut_into(text: str) -> None:
 def test_a_short_word_beside_a_value_is_removed_if_it_occurs_elsewhere() -> None:
     assert trim("It is [bus_name] lol .", words=["lol"]) == "It is [bus_name] ."
     assert trim("It is [bus_name] lxx .", words=["lxx"]) == "It is [bus_name] lxx ."
+
+
+@pytest.mark.parametrize(
+    ("rows", "bound"), [(1, 1), (150, 1), (212, 2), (300, 3), (800, 3), (7000, 6.5), (9000, 6.5)]
+)
+def test_the_bound_grows_with_the_corpus(rows: int, bound: float) -> None:
+    assert DialogueNgrams([], [["it"]] * rows).bound == pytest.approx(bound, abs=0.01)
