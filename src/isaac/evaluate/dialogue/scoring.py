@@ -78,9 +78,8 @@ def score_corpus(
         predictions = read_predictions(source)
         injections = None if injections is None else _delexicalize_truth(injections, lexicon)
     reference = _select_gold(gold_corpus, corpus, lexicon)
-    _check_same_corpus(
-        source, predictions, reference if gold_corpus is not None else None, injections
-    )
+    checked = None if gold_corpus is None else reference
+    _check_same_corpus(source, predictions, checked, injections)
     if corpus is not None and gold_corpus is not None:
         _check_same_user_turns(corpus, gold_corpus)
     scores = score_predictions(
