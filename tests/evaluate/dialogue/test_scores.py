@@ -108,7 +108,9 @@ def test_a_dialogue_with_another_number_of_turns_is_counted_and_the_rest_scored(
     assert found.unscored["not one response for each system turn of gold"] == 1
     assert found.unscored["no prediction for a dialogue with a goal"] == 0
     assert found.lines()[-1] == "not scored, not one response for each system turn of gold: 1"
-    with pytest.raises(CorpusError, match=r"no dialogue has one response .* a, has 2 responses"):
+    with pytest.raises(
+        CorpusError, match=r"no dialogue has one response .* a, has 2 responses for 3 turns"
+    ):
         score_predictions({"a": two}, gold, DATABASE)
 
 

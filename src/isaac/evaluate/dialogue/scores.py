@@ -387,18 +387,21 @@ def _select_complete(
     Raises `CorpusError` if no dialogue has.
     """
     by_turn: tuple[Mapping[str, Sized], ...] = (gold.references, gold.states, gold.booked)
-    complete = {}
+    complete: dict[str, list[Prediction]] = {}
+    wrong: list[str] = []
     for name, turns in predictions.items():
         parts = [part[name] for part in by_turn if name in part]
         if any(turn.turn is None for turn in turns) and name in gold.texts:
             parts.append(gold.texts[name])
-        if all(len(part) == len(turns) for part in parts):
+        other = [len(part) for part in parts if len(part) != len(turns)]
+        if other:
+            wrong.append(f"{name}, has {len(turns)} responses for {other[0]} turns")
+        else:
             complete[name] = turns
     if predictions and not complete:
-        name = next(iter(predictions))
         raise CorpusError(
-            f"no dialogue has one response per system turn of gold; the first, {name}, has "
-            f"{len(predictions[name])} responses. Add an empty response for each turn without one"
+            f"no dialogue has one response per system turn of gold; the first, {wrong[0]}. Add an "
+            "empty response for each turn without one"
         )
     return complete
 
