@@ -16,6 +16,7 @@ from ...errors import CorpusError
 from ..dialogue.acts import act_string
 from ..dialogue.delexicalization import delexicalize, lexicalize, template_slots
 from ..dialogue.group import INDUCED_ACT_PREFIX, DialogueGroup
+from ..dialogue.implied_values import find_implied_values
 from ..dialogue.readers import READERS
 from ..dialogue.schema import Dialogue, DialogueTurn
 from ..dialogue.validation import ReadingError
@@ -84,11 +85,12 @@ class TaskOrientedFormat:
             raise RowError(str(error)) from None
 
     def _delexicalize_turn(self, turn: CorpusTurn, annotated: DialogueTurn) -> CorpusTurn:
-        """Delexicalize a turn and group it by its acts and the slots of its placeholders."""
+        """Delexicalize a turn and group it by its acts, its placeholders and what it implies."""
         template = delexicalize(annotated, self.lexicon)
         # an annotated act must not look like an induced one
         acts = act_string(annotated.acts).lstrip(INDUCED_ACT_PREFIX)
-        group = str(DialogueGroup(acts, tuple(template_slots(template))))
+        implied = find_implied_values(annotated, template)
+        group = str(DialogueGroup(acts, tuple(template_slots(template)), implied))
         if not group.isascii() and SURROGATE.search(group):
             raise RowError(f"the acts of turn {turn.index} are not valid Unicode")
         # What a turn reports of a tool's result is in its values, which every turn keeps.
