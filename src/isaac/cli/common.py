@@ -19,7 +19,7 @@ from ..errors import IsaacError, RecipeError
 from ..recipe import Recipe
 from ..runtime.engines import LocalEngine, RayEngine
 from ..runtime.progress import print_quietly, terminal_progress
-from ..text import make_printable
+from ..text import hide_url_secrets, make_printable
 
 app = typer.Typer(
     help="Make a language model safer from its own training corpus.",
@@ -145,7 +145,7 @@ def _handle_errors(function: Callable[..., None]) -> Callable[..., None]:
         except (IsaacError, OSError, MemoryError, UnicodeError) as error:
             if "--debug" in sys.argv:
                 raise
-            print_message(f"isaac: {make_printable(_format_error(error))}")
+            print_message(f"isaac: {make_printable(hide_url_secrets(_format_error(error)))}")
             raise typer.Exit(2 if isinstance(error, RecipeError) else 1) from None
 
     return guarded
