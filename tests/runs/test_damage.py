@@ -93,3 +93,16 @@ def test_the_command_finishes_when_nobody_reads_its_messages(tmp_path: Path, sma
     os.close(writer)
     assert done.returncode == 0
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["exchanges"] > 0
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_run_of_another_version_is_neither_read_nor_redrawn(
+    tmp_path: Path, whole: Path, *, force: bool
+) -> None:
+    run = Run(_copy(whole, tmp_path / "run"))
+    facts = json.loads((run.path / "input.json").read_text())
+    (run.path / "input.json").write_text(json.dumps({**facts, "isaac": "9.9.9"}))
+    for use in (run.curation, lambda: redraw_run(run, {"seed": 3}, force=force)):
+        with pytest.raises(RunError, match=r"started by isaac 9\.9\.9"):
+            use()
+    assert run.finished

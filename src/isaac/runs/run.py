@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import pyarrow.parquet as pq
 
+from .._version import __version__
 from ..corpus.corpus import CORPUS_SCHEMA, OPTIONAL_COLUMNS, Corpus
 from ..corpus.files import InputDigest
 from ..corpus.parquet_table import ParquetTable
@@ -110,6 +111,11 @@ class Run:
             checksums = dict(recorded.get("read", {}))
         except (KeyError, TypeError, ValueError):
             raise RunError(_describe_damage(self.path / "input.json")) from None
+        if recorded.get("isaac") != __version__:
+            raise RunError(
+                f"{self.path} was started by isaac {recorded.get('isaac')}, but this is isaac "
+                f"{__version__}; use that version, or curate the input again into another folder"
+            )
         for name, checksum in checksums.items():
             _check_file(self.path / name, checksum)
         with damaged_as_run_error(self.path / "corpus.parquet") as file:
