@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from .errors import RecipeError
-from .text import shorten
+from .text import has_url_secret, shorten
 
 Sharpening = Literal["adaptive", "figure", "max", "softmax", "proportional", "power", "uniform"]
 View = Literal["whole", "opening", "residual"]
@@ -340,6 +340,17 @@ class Recipe(_Settings):
         group_by = reading.pop("group_by")
         encoders = {name: fields.pop(name) for name in ("context_encoder", "response_encoder")}
         return {**reading, **encoders, "group_by": group_by, **fields}
+
+    @field_validator("context_encoder", "response_encoder", "judge")
+    @classmethod
+    def _refuse_secrets(cls, name: str | None) -> str | None:
+        """Refuse a name whose URL has a secret, before any file has it; the error has no value."""
+        if name is not None and has_url_secret(name):
+            raise RecipeError(
+                "the base URL contains a user name, a password or a key, which runs and reports "
+                "would show; remove it and set OPENAI_API_KEY if the endpoint needs a key"
+            )
+        return name
 
     @model_validator(mode="before")
     @classmethod

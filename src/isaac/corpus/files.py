@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from ..errors import CorpusError
 from ..runtime.remote import is_url, open_url_file, resolve_url
-from ..text import replace_surrogates, shorten
+from ..text import hide_url_secrets, replace_surrogates, shorten
 
 RECORD_FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 COMPRESSED_SUFFIXES = (".gz", ".zst")
@@ -109,11 +109,16 @@ def _find_remote_sources(url: str) -> list[SourceFile]:
         else:
             paths = [root]
     except Exception as error:  # each file system raises its own error types
-        raise CorpusError(f"cannot read {url}: {error}") from error
+        raise CorpusError(hide_url_secrets(f"cannot read {url}: {error}")) from error
     if not paths:
+        url = hide_url_secrets(url)
         raise CorpusError(f"no data files at {url}; supported: {SUPPORTED_SUFFIXES}")
     base = base or posixpath.commonpath([posixpath.dirname(path) for path in paths]) or "."
-    return [SourceFile(posixpath.relpath(path, base), None, url, path) for path in paths]
+    names = [posixpath.relpath(path, base) for path in paths]
+    if url.lower().startswith(("http://", "https://")):
+        # The query of a signed URL is a secret, and names are written to the run.
+        names = [name.partition("?")[0] for name in names]
+    return [SourceFile(name, None, url, path) for name, path in zip(names, paths, strict=True)]
 
 
 def _encode_path(path: Path) -> str:

@@ -96,9 +96,14 @@ def check_is_run_folder(run: Run) -> None:
     except OSError as error:
         raise RunError(f"cannot use {run.path} as a run folder: {error.strerror}") from None
     finished = {name for name in names if not name.endswith(PART_SUFFIX)} - {LOCK_FILE}
-    # A run that was stopped while it read its input has no recipe yet.
+    # A run that was stopped while it read its input, or was copied from another, has no recipe yet.
     was_reading = {"corpus.parquet"} <= finished <= set(INPUT_FILES)
-    if "recipe.yaml" not in names and finished and not was_reading:
+    was_copying = (
+        {"corpus.parquet", "input.json"}
+        <= finished
+        <= {*INPUT_FILES, CHECKSUMS_FILE, *WORK_FOLDERS}
+    )
+    if "recipe.yaml" not in names and finished and not (was_reading or was_copying):
         raise RunError(f"{run.path} is not empty and is not a run folder; choose another folder")
 
 
@@ -290,7 +295,8 @@ def redraw_run(
 
 
 def _copy_run_files(source: Run, target: Run) -> None:
-    for name in (*INPUT_FILES, CHECKSUMS_FILE):
+    # The corpus comes first, because it marks a folder without a recipe as the start of a run.
+    for name in ("corpus.parquet", "rejected.jsonl", "input.json", CHECKSUMS_FILE):
         with (
             target.writing(target.path / name, "wb") as out,
             (source.path / name).open("rb") as original,
