@@ -123,7 +123,8 @@ def test_turns_that_are_not_curated_are_reported_everywhere(
     assert planned.code == 0
     assert sentence in planned.out
     as_json = json.loads(isaac(*command, "--dry-run", "--json").out)
-    assert as_json["turns"] == {"unread": 1200, "marked": 0, "untrained_records": 0}
+    counts = {"unread": 1200, "marked": 0, "untrained_records": 0, "calls": 0, "results": 0}
+    assert as_json["turns"] == counts
     done = isaac(*command, "--force", "-o", tmp_path / "run")
     assert f"note: {sentence}" in done.out
     run = Run(tmp_path / "run")

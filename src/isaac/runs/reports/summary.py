@@ -92,7 +92,11 @@ def _summarize_recipe(recipe: ResolvedRecipe) -> dict[str, Any]:
     unused = [] if recipe.by_fit else ["min_fit"]
     if not recipe.uses_clusters:
         unused += CLUSTER_FIELDS
-    return {name: value for name, value in values.items() if name not in unused}
+    return {
+        name: (", ".join(value) or None) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if name not in unused
+    }
 
 
 def _column_values(table: Any, name: str) -> npt.NDArray[Any]:
