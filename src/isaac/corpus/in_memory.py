@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ..errors import CorpusError
-from .records import ParsedRecord, cast_nanoseconds, dumps, parse_json, replace_nan
+from .records import ParsedRecord, dumps, parse_json, read_batch, replace_nan
 
 MEMORY_NAME = "<memory>"
 """The file name of rows that were read from memory."""
@@ -55,7 +55,7 @@ def _iter_values(data: Any) -> Iterator[Any]:
     if hasattr(data, "__arrow_c_stream__"):
         for batch in pa.RecordBatchReader.from_stream(data):
             names = [name for name in batch.schema.names if not name.startswith(INDEX_PREFIX)]
-            yield from cast_nanoseconds(batch.select(names)).to_pylist()
+            yield from read_batch(batch.select(names))
         return
     # A dataset may be set to yield tensors; its plain values are wanted.
     yield from data.with_format(None) if hasattr(data, "with_format") else data

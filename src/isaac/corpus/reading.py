@@ -15,10 +15,11 @@ from ..errors import CorpusError, RecipeError
 from ..recipe import ReadingOptions, Recipe
 from ..runtime.concurrency import gc_paused
 from ..runtime.progress import Progress, Tick
+from ..text import shorten
 from .act_files import ActFiles, find_sources_with_acts
 from .corpus import CHUNK_EXCHANGES, CORPUS_SCHEMA, Corpus, CorpusRow, build_table
 from .dialogue.value_lexicon import Lexicon
-from .files import InputDigest, SourceFile, open_members, open_source
+from .files import InputDigest, SourceFile, find_left_out, open_members, open_source
 from .formats import (
     TASK_ORIENTED_FORMATS,
     Format,
@@ -129,6 +130,10 @@ def read_chunks(
     inputs += [digest_source(file) for file in files[len(inputs) :]]
     if message := acts.summary():
         progress.notify(message)
+    if left_out := find_left_out(str(source)):
+        names = ", ".join(shorten(name, 40) for name in left_out[:10])
+        more = f" and {len(left_out) - 10:,} more" * (len(left_out) > 10)
+        progress.notify(f"left out, as no data files: {names}{more}")
 
 
 def digest_inputs(source: str | Path, format_name: str | None = None) -> list[InputDigest]:
