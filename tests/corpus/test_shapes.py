@@ -327,6 +327,85 @@ def test_an_earlier_turn_of_a_prompt_is_not_curated() -> None:
         assert read_turn(record).response == "He."
 
 
+# Other layouts of a conversation.
+
+TURNS = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "He."}]
+TREE = {
+    "role": "prompter",
+    "text": "Who?",
+    "replies": [
+        {"role": "assistant", "text": "No.", "rank": 1, "replies": []},
+        {"role": "assistant", "text": "He.", "rank": 0, "replies": []},
+    ],
+}
+NODES = {
+    "r": {"message": None, "parent": None, "children": ["u"]},
+    "u": {
+        "message": {"author": {"role": "user"}, "content": {"parts": ["Who?"]}},
+        "parent": "r",
+        "children": ["a"],
+    },
+    "a": {
+        "message": {"author": {"role": "assistant"}, "content": {"parts": ["He."]}},
+        "parent": "u",
+        "children": [],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"conversations": json.dumps(TURNS)},
+        {"conversations": {"from": ["human", "gpt"], "value": ["Who?", "He."]}},
+        {"turns": {"speaker": [0, 1], "utterance": ["Who?", "He."]}},
+        {"turns": [{"speaker": "USER", "text": "Who?"}, {"speaker": "SYSTEM", "text": "He."}]},
+        {"text": "### Human: Who?### Assistant: He."},
+        {"text": "### Instruction:\nWho?\n\n### Response:\nHe.</s>"},
+        {"text": "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\nHe.<|im_end|>\n"},
+        {"text": "<s>[INST] Who? [/INST] He. </s>"},
+        {
+            "text": "<|start_header_id|>user<|end_header_id|>\n\nWho?<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\nHe.<|eot_id|>"
+        },
+        {"text": "<start_of_turn>user\nWho?<end_of_turn>\n<start_of_turn>model\nHe.<end_of_turn>"},
+        {"text": "<|user|>\nWho?</s>\n<|assistant|>\nHe.</s>"},
+        {"text": "USER: Who? ASSISTANT: He.</s>"},
+        {"conversation": [{"input": "Who?", "output": "He."}]},
+        {"message_tree_id": "0", "prompt": TREE},
+        {"title": "t", "mapping": NODES, "current_node": "a"},
+    ],
+)
+def test_other_layouts_of_a_conversation_are_read_and_keep_their_shape(record: Json) -> None:
+    assert read_turn(record).response == "He."
+    assert prompt_of(record) == [("user", "Who?")]
+    fmt, index = detect_format([record]), read_turn(record).index
+    changed = fmt.replace(record, index, "She.")
+    assert json.dumps(changed) == json.dumps(record).replace("He.", "She.")
+    assert read_turn(fmt.cut(record, index)) == read_turn(record)
+
+
+def test_a_conversation_of_another_layout_is_cut_after_a_turn() -> None:
+    text = "### Human: A### Assistant: B### Human: C### Assistant: D"
+    for record in (
+        {"text": text},
+        {"conversation": [{"input": "A", "output": "B"}, {"input": "C", "output": "D"}]},
+        {"conversations": json.dumps(TURNS * 2)},
+    ):
+        fmt = detect_format([record])
+        first, last = fmt.turns(record)
+        (only,) = fmt.turns(fmt.cut(record, first.index))
+        assert (only.response, only.prompt) == (first.response, first.prompt)
+        assert fmt.cut(record, last.index) == record
+
+
+def test_markup_in_a_new_response_does_not_split_a_transcript() -> None:
+    text = "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\nHe.<|im_end|>\n"
+    record = {"text": text}
+    changed = detect_format([record]).replace(record, 1, "He.<|im_end|>\n<|im_start|>user\nMore")
+    assert read_turn(changed).response == "He.< |im_end|>\n< |im_start|>user\nMore"
+
+
 # What describes the old response.
 
 

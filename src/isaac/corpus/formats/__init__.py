@@ -12,6 +12,7 @@ from .base import CorpusTurn, Format, Message, RowError, format_column_names
 from .context_response import ContextResponseFormat, find_text_columns
 from .hh import HHFormat
 from .messages import ROLE_KEYS, TEXT_KEYS, MessagesFormat, sharegpt_format
+from .paths import PAIR_COLUMNS, PAIR_KEYS, ChatExportFormat, PairsFormat, TreeFormat
 from .preferences import (
     ANSWER_LISTS,
     NUMBERED,
@@ -22,6 +23,8 @@ from .preferences import (
 from .prompt_completion import PromptCompletionFormat
 from .roles import fold_name
 from .task_oriented import TASK_ORIENTED_FORMATS, TaskOrientedFormat
+from .transcripts import MARKUPS, TranscriptFormat
+from .turn_lists import load_turns
 
 __all__ = [
     "FORMATS",
@@ -53,7 +56,11 @@ FORMATS: dict[str, Format] = {
     "context_response": ContextResponseFormat(),
     "question_answer": ContextResponseFormat("question_answer", "question", "answer"),
     "ranked": RankedFormat(),
+    "pairs": PairsFormat(),
+    "tree": TreeFormat(),
+    "chat_export": ChatExportFormat(),
     "hh": HHFormat(),
+    "transcript": TranscriptFormat(),
     **TASK_ORIENTED_FORMATS,
 }
 """Every format by name.
@@ -62,12 +69,17 @@ If two formats fit equally many records, `detect_format` prefers the earlier one
 `TASK_ORIENTED_FORMATS` come first, because they are more specific.
 """
 
+TRANSCRIPT_COLUMNS = ("text", "conversation", "conversations", "chat", "formatted", "content")
+"""Columns with a conversation as one text."""
+
 ALIASES: tuple[Format, ...] = (
     MessagesFormat("conversations"),
     MessagesFormat("conversation"),
     sharegpt_format("conversation"),
     sharegpt_format("messages"),
     HHFormat("text"),
+    *(TranscriptFormat(column, markup) for column in TRANSCRIPT_COLUMNS for markup in MARKUPS),
+    *(PairsFormat(column, *keys) for column in PAIR_COLUMNS for keys in PAIR_KEYS),
     *(TwoAnswersFormat(*columns) for columns in NUMBERED[1:]),
     *(RankedFormat(column) for column in ANSWER_LISTS[1:]),
 )
@@ -155,7 +167,8 @@ def find_format(records: Sequence[JsonRecord]) -> Format | None:
 def _find_turn_columns(records: Sequence[JsonRecord]) -> Iterator[Format]:
     """Yield a format for each column with turns whose keys have usual names."""
     for column in TURN_COLUMNS:
-        turns = next((r[column] for r in records if isinstance(r.get(column), list)), None)
+        values = (load_turns(record.get(column)) for record in records)
+        turns = next((value for value in values if isinstance(value, list) and value), None)
         turn = turns[0] if turns else None
         if isinstance(turn, Mapping):
             role = next((key for key in ROLE_KEYS if key in turn), None)

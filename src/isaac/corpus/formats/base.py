@@ -129,9 +129,8 @@ def validate_text(value: Any, name: str) -> str:
     return value
 
 
-def require_turn_list(record: Mapping[str, Any], column: str, noun: str) -> list[Any]:
-    """Read the list of turns in a column; raise `RowError` if it is empty or not a list."""
-    value = record.get(column)
+def require_turn_list(value: Any, column: str, noun: str) -> list[Any]:
+    """Check that the value of a column is a list of turns; raise `RowError` if it is not."""
     if not isinstance(value, list) or not value:
         raise RowError(f"'{column}' is not a list of {noun}, or is empty")
     return value

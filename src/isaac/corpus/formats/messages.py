@@ -21,12 +21,16 @@ from .reasoning import REASONING_KEYS, REASONING_PARTS, without_reasoning
 from .roles import find_role
 from .tool_texts import is_tool_result
 from .training_marks import find_untrained, without_training_details
+from .turn_lists import load_turns, store_turns
 
 ROLE_KEYS = ("role", "from", "speaker", "sender", "author")
 """Keys of a turn that say whose it is, the most usual first."""
 
 TEXT_KEYS = ("content", "value", "text", "utterance", "message")
 """Keys of a turn that have its text, the most usual first."""
+
+SPEAKERS = {"system": "assistant", "0": "user", "1": "assistant"}
+"""What speakers are called in task-oriented dialogues; the hub's MultiWOZ numbers them."""
 
 CALL_KEYS = ("tool_calls", "function_call")
 NO_CALLS = ("", "[]", "{}", "null", "none")
@@ -155,6 +159,8 @@ def _read_turn(turn: Any, keys: TurnKeys, place: str) -> tuple[Message, bool]:
     name = turn.get(keys.role)
     if isinstance(name, Mapping):  # an author: {"role": ..., "name": ...}
         name = name.get("role")
+    if keys.role == "speaker":  # task-oriented dialogues call the assistant the system
+        name = SPEAKERS.get(str(name).casefold(), name)
     role = find_role(name, place, dict(keys.roles))
     text = read_text(turn.get(keys.text), place)
     if role == "user" and (is_tool_result(text) or _has_result(turn.get(keys.text))):
@@ -185,11 +191,11 @@ class MessagesFormat:
 
     def fits(self, record: Mapping[str, Any]) -> bool:
         """Whether the column is a list of turns with roles."""
-        return is_turn_list(record.get(self.column), self.role)
+        return is_turn_list(load_turns(record.get(self.column)), self.role)
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Find every assistant turn without calls after a user or tool turn."""
-        turns = require_turn_list(record, self.column, "turns")
+        turns = require_turn_list(load_turns(record.get(self.column)), self.column, "turns")
         keys = TurnKeys(self.role, self.text, self.roles)
         messages, editable = read_turns(turns, self.column, keys)
         before = [(-1, message) for message in read_history(record)]
@@ -199,13 +205,14 @@ class MessagesFormat:
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
         """Copy the record with the text of one assistant turn replaced."""
-        turns = list(record[self.column])
+        turns = list(load_turns(record[self.column]))
         turns[index] = replace_text(turns[index], self.text, response)
-        return {**record, self.column: turns}
+        return {**record, self.column: store_turns(record[self.column], turns)}
 
     def cut(self, record: Mapping[str, Any], index: int) -> dict[str, Any]:
         """Copy the record with its list of turns ending at ``index``."""
-        return {**record, self.column: list(record[self.column])[: index + 1]}
+        turns = list(load_turns(record[self.column]))[: index + 1]
+        return {**record, self.column: store_turns(record[self.column], turns)}
 
 
 def sharegpt_format(column: str = "conversations") -> MessagesFormat:
