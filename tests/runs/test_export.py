@@ -20,23 +20,21 @@ COLUMNS = {
     "alpaca": {"instruction", "input", "output", "system", "history"},
 }
 
+SIDE_FILES = {"dpo": ["llama-factory.jsonl", "ms-swift.jsonl"], "kto": ["llama-factory.jsonl"]}
+
 
 LAST = {"turns": "last"}
 
+ANSWERS = ["Please rest and see a doctor.", "Please see a doctor and rest.", "Who cares.", "Ha!"]
+
 
 def chat(i: int) -> dict[str, Any]:
-    answers = [
-        "Please rest and see a doctor.",
-        "Please see a doctor and rest.",
-        "Who cares.",
-        "Ha!",
-    ]
     turns = [
         ("system", "Be kind."),
         ("user", "Hello"),
         ("assistant", "Hi, what is it?"),
         ("user", f"My head hurts since {i % 5} days"),
-        ("assistant", answers[0 if i % 4 else (i // 4) % 4]),
+        ("assistant", answer(i)),
     ]
     return {"messages": [{"role": role, "content": text} for role, text in turns], "extra": None}
 
@@ -62,7 +60,9 @@ def test_an_export_has_the_columns_of_its_type_and_no_nulls(run: Run, kind: Expo
     assert all(set(row) <= COLUMNS[kind] for row in rows)
     assert "null" not in (written.folder / "train.jsonl").read_text()
     assert len({frozenset(row) for row in rows}) == 1
-    assert sorted(file.name for file in written.folder.iterdir()) == ["README.md", "train.jsonl"]
+    files = sorted(file.name for file in written.folder.iterdir())
+    assert files == ["README.md", *SIDE_FILES.get(kind, []), "train.jsonl"]
+    assert not any("labels" in row for row in rows), "TRL takes this column for token labels"
 
 
 @pytest.mark.parametrize("kind", EXPORT_TYPES)
@@ -115,9 +115,13 @@ def test_alpaca_keeps_earlier_turns_as_history(run: Run) -> None:
 def test_an_export_without_rows_is_an_error(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "completion": "b"}] * 5)
     run = curate_to(tmp_path / "run", source, Recipe.redraw_most(), force=True)
-    with pytest.raises(RunError, match="no rows for 'dpo'"):
+    with pytest.raises(RunError, match="no rows for 'dpo': no response was replaced"):
         export(run, "dpo")
-    assert not (run.path / "export" / "dpo" / "train.jsonl").exists()
+    filtered = redraw_run(run, {"mode": "filter"}, tmp_path / "filtered", force=True)
+    with pytest.raises(RunError, match=r"mode filter keeps or drops .*--mode pairs"):
+        export(filtered, "dpo")
+    assert not (run.path / "export").exists()
+    assert not (filtered.path / "export").exists()
 
 
 def test_the_command_writes_where_it_says(isaac: RunIsaac, run: Run, tmp_path: Path) -> None:
@@ -180,3 +184,109 @@ def test_alpaca_never_uses_an_assistant_turn_as_the_instruction(tmp_path: Path) 
     assert row["instruction"] == ""
     assert row["history"] == [["Hello", "Hi."]]
     assert row["output"] == "How can I help?"
+
+
+def make_run(folder: Path, talks: list[list[tuple[str, str]]], **fields: Any) -> Run:
+    """A run on conversations of (role, text), with two targets each."""
+    rows = [
+        {"messages": [{"role": role, "content": text} for role, text in talk]} for talk in talks
+    ]
+    recipe = Recipe.redraw_most(neighbors=40, targets=2, **fields)
+    return curate_to(folder / "run", write_lines(folder / "in.jsonl", rows), recipe, force=True)
+
+
+def answer(i: int) -> str:
+    return ANSWERS[0 if i % 4 else (i // 4) % 4]
+
+
+def test_an_alpaca_row_with_a_history_comes_first(tmp_path: Path) -> None:
+    """`datasets` types a column by the first ten megabytes, and cannot load another type later."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    long = "word " * 40_000
+    talks = [[("user", f"{long} {i}"), ("assistant", "Please rest.")] for i in range(60)]
+    late = [[("user", "Hi"), ("assistant", "Yes?"), ("user", "Ill"), ("assistant", "Please rest.")]]
+    run = make_run(tmp_path, [*talks, *late], turns="last")
+    folder = export(run, "alpaca").folder
+    assert (folder / "train.jsonl").stat().st_size > 11_000_000
+    loaded = datasets.load_dataset("json", data_files=str(folder / "train.jsonl"), split="train")
+    assert loaded[0]["history"] == [["Hi", "Yes?"]]
+    assert len(loaded) == len(rows_of(folder)) >= 61
+    only_short = make_run(tmp_path / "short", talks[:5])
+    card = export(only_short, "alpaca")
+    assert all("history" not in row for row in rows_of(card.folder))
+    text = (card.folder / "README.md").read_text()
+    assert '"history"' not in text
+    assert "type: alpaca" in text
+
+
+def test_axolotl_gets_no_alpaca_rows_whose_system_turn_it_would_leave_out(tmp_path: Path) -> None:
+    talks = [
+        [("system", "Be kind."), ("user", f"My head hurts {i}"), ("assistant", answer(i))]
+        for i in range(20)
+    ]
+    folder = export(make_run(tmp_path, talks), "alpaca").folder
+    card = (folder / "README.md").read_text()
+    assert "```yaml\ndatasets" not in card
+    assert "would leave out the system turns" in card
+
+
+def test_rows_in_which_nobody_takes_turns_are_counted_and_joined(tmp_path: Path) -> None:
+    irregular = [("assistant", "Welcome."), ("user", "Hello."), ("user", "My head hurts now")]
+    talks = [
+        [
+            *(irregular if i % 3 == 0 else [("user", f"My head hurts since {i % 5} days")]),
+            ("assistant", answer(i)),
+        ]
+        for i in range(60)
+    ]
+    run = make_run(tmp_path, talks, turns="last")
+    written = export(run, "messages")
+    greeted = [row["messages"][0]["role"] == "assistant" for row in rows_of(written.folder)]
+    assert 20 <= written.irregular == sum(greeted) < written.rows
+    assert f"drops the {written.irregular} rows" in (written.folder / "README.md").read_text()
+    pairs = export(run, "dpo").folder
+    assert "consecutive turns of one side are joined" in (pairs / "README.md").read_text()
+    for line in (pairs / "llama-factory.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        roles = [message["role"] for message in row["messages"]]
+        assert roles in (["user"], ["user", "assistant", "user"])
+        assert {row[side]["role"] for side in ("chosen", "rejected")} == {"assistant"}
+
+
+def test_answers_of_a_pair_have_no_spaces_around_them(tmp_path: Path) -> None:
+    talks = [
+        [
+            ("user", f"It hurts for {i % 5} days"),
+            ("assistant", f" {answer(i)}\n" if i % 2 else answer(i)),
+        ]
+        for i in range(60)
+    ]
+    run = make_run(tmp_path, talks)
+    for kind, columns in (("dpo", ("chosen", "rejected")), ("kto", ("completion",))):
+        for row in rows_of(export(run, kind).folder):  # type: ignore[arg-type]
+            contents = [row[column][0]["content"] for column in columns]
+            assert contents == [content.strip() for content in contents]
+            assert len(set(contents)) == len(contents)
+
+
+def test_names_and_licences_cannot_write_markdown_html_or_front_matter(tmp_path: Path) -> None:
+    name = "<img src=x>|[a](http://b.example) `x`\x1b[31m.jsonl"
+    source = write_lines(tmp_path / name, (chat(i) for i in range(20)))
+    run = curate_to(tmp_path / "run", source, Recipe.redraw_most(), force=True)
+    licence = "mit\ntags: [x]\n---\n# <b>hello</b>" + " long" * 40
+    card = (export(run, "sft", licence=licence).folder / "README.md").read_text()
+    _, front, body = card.split("---\n", 2)
+    values = yaml.safe_load(front)
+    assert values["license"] == " ".join(licence.split())
+    assert values["tags"] == ["isaac", "alignment", "safety"]
+    for text in ("<img src=x>", "<b>hello</b>"):
+        for line in body.splitlines():
+            before, found, after = line.partition(text)
+            if found:
+                assert before.count("``") % 2 == 1, "the text is not in a code span"
+                assert "``" in after
+    (row,) = [line for line in body.splitlines() if line.startswith("| ``")]
+    assert row.replace("\\|", "").count("|") == 4
+    assert "\x1b" not in card
+    for page in ("report.html", "report.md"):
+        assert "\x1b" not in (run.path / page).read_text()

@@ -66,6 +66,14 @@ def texts(record: Json) -> list[str]:
     return [m["content"] for m in record["messages"] if m["role"] == "assistant"]
 
 
+def conversations_of(run: Run) -> list[Json]:
+    """The exported conversations without the flags that say what to train on."""
+    return [
+        [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
+        for row in rows_of(run, "messages")
+    ]
+
+
 def card_of(run: Run, kind: str) -> str:
     return (run.path / "export" / kind / "README.md").read_text(encoding="utf-8")
 
@@ -84,7 +92,7 @@ def test_exports_have_the_curated_conversation(curate: Curate) -> None:
     """Also in the prompts: an odd reply that was replaced is nowhere."""
     run = curate([talk(i) for i in range(30)], budget=0.2)
     conversations = [record["messages"] for record in curated(run)]
-    assert [row["messages"] for row in rows_of(run, "messages")] == conversations
+    assert conversations_of(run) == conversations
     prompts = [
         messages[:place] for messages in conversations for place in range(2, len(messages), 2)
     ]
@@ -92,15 +100,16 @@ def test_exports_have_the_curated_conversation(curate: Curate) -> None:
     for kind in ("sft", "kto", "alpaca", "sharegpt"):
         rows = [row for row in rows_of(run, kind) if row.get("label", True)]
         assert not any(odd in json.dumps(rows) for odd in ODD)
-    assert "weight" not in json.dumps(rows_of(run, "sharegpt"))
-    assert "weight: 0" not in card_of(run, "messages")
+    assert '"weight": 0' not in json.dumps(rows_of(run, "sharegpt"))
+    rows_of(run, "messages")
+    assert "were not curated" not in card_of(run, "messages")
 
 
 def test_a_conversation_is_exported_once_for_each_target(curate: Curate) -> None:
     run = curate([talk(i) for i in range(30)], budget=0.2, targets=2)
     expected = [record["messages"] for record in curated(run)]
     assert len(expected) > 30
-    assert [row["messages"] for row in rows_of(run, "messages")] == expected
+    assert conversations_of(run) == expected
 
 
 def test_the_columns_of_records_with_one_turn_are_no_lists(curate: Curate) -> None:
@@ -137,21 +146,24 @@ def test_turns_that_are_not_curated_are_reported_everywhere(
 
 
 @pytest.mark.parametrize("kind", ["messages", "sharegpt"])
-def test_uncurated_turns_of_an_export_have_weight_0(curate: Curate, kind: str) -> None:
+def test_the_messages_of_an_export_say_whether_to_train_on_them(curate: Curate, kind: str) -> None:
     run = curate([talk(i) for i in range(30)], turns="last")
     column, role, names = {
         "messages": ("messages", "role", {"assistant"}),
         "sharegpt": ("conversations", "from", {"gpt"}),
     }[kind]
     for row in rows_of(run, kind):
-        weights = [turn.get("weight") for turn in row[column] if turn[role] in names]
-        assert weights == [0, 0, None]
-        assert all("weight" not in turn for turn in row[column] if turn[role] not in names)
+        *earlier, last = row[column]
+        assert (last["train"], last["loss"], last["weight"]) == (True, True, 1)
+        assert not any(turn["train"] or turn["loss"] for turn in earlier)
+        weights = [turn.get("weight") for turn in earlier if turn[role] in names]
+        assert weights == [0, 0]
+        assert all("weight" not in turn for turn in earlier if turn[role] not in names)
     card = card_of(run, kind)
-    assert "60 assistant messages have `weight: 0`" in card
+    assert "60 assistant messages were not curated" in card
     assert "`mask_history: true`, which trains on the last turn alone" in card
     config = yaml.safe_load(card.split("```yaml\n")[-1].split("```")[0])
-    assert config["datasets"][0]["message_field_training"] == "weight"
+    assert config["datasets"][0]["message_field_training"] == "train"
 
 
 def test_sft_completes_only_the_last_turn(curate: Curate) -> None:
@@ -181,9 +193,10 @@ def test_marked_turns_are_left_alone_and_never_drawn(isaac: RunIsaac, curate: Cu
         assert after["messages"][6]["weight"] == 1
         assert secret not in (texts(after)[0], texts(after)[2])
         assert len(after["isaac_id"]) == 2
+    flags: Json = {"train": False, "loss": False}
     rows = rows_of(run, "messages")
-    assert [row["messages"][4] for row in rows] == [records[0]["messages"][4]] * 30
-    assert "LLaMA-Factory ignores" in " ".join(card_of(run, "messages").split())
+    assert [row["messages"][4] for row in rows] == [records[0]["messages"][4] | flags] * 30
+    assert "It ignores the flags of messages" in card_of(run, "messages")
     assert secret not in {row["completion"][0]["content"] for row in rows_of(run, "sft")}
     source = run.path.parent / "talks.jsonl"
     assert "30 assistant turns are marked as" in isaac("curate", source, "--dry-run").out
@@ -234,8 +247,7 @@ def test_a_conversation_ends_before_its_first_dropped_turn(curate: Curate) -> No
     assert 0 < after_dropped == run.summary()["turns"]["after_dropped"]
     assert any("ends before its first dropped turn" in note for note in run.summary()["notes"])
     assert any(len(record["messages"]) < 7 for record in found.values())
-    exported = [row["messages"] for row in rows_of(run, "messages")]
-    assert exported == [record["messages"] for record in found.values()]
+    assert conversations_of(run) == [record["messages"] for record in found.values()]
     remaining = sum(len(record["isaac_id"]) for record in found.values())
     assert len(rows_of(run, "sft")) == remaining == 90 - run.summary()["dropped"] - after_dropped
 

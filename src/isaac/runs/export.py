@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import yaml
 
 from ..corpus.records import dumps
 from ..curation.curate import Curation
 from ..errors import RunError
-from ..text import make_printable
+from ..text import shorten
 from .export_items import ExportItem, Messages, has_tool_calls, iter_conversations, iter_items
+from .export_trainers import (
+    SIDE_FILES,
+    ExportType,
+    alternates,
+    choose_settings,
+    join_system_turns,
+    pair_turns,
+)
 from .export_untrusted import Untrusted, check_untrusted, iter_dropped_rows, mark_trusted
 from .reports.rendering import render_template
 from .run import Run
 
-ExportType = Literal["sft", "messages", "dpo", "kto", "sharegpt", "alpaca"]
 EXPORT_TYPES: tuple[ExportType, ...] = get_args(ExportType)
 
 Json = dict[str, Any]
@@ -33,29 +41,34 @@ def _to_sft(item: ExportItem) -> Iterator[Json]:
 
 
 def _to_dpo(item: ExportItem) -> Iterator[Json]:
-    """Prefer the replacement to the original; no row unless the replacement is better."""
-    if item.better:
+    """Prefer the replacement to the original; no row unless the replacement is better.
+
+    Spaces at the ends are removed: they are no reason to prefer a response, and Axolotl looks for
+    the exact response in what a chat template makes of it, which is often without these spaces.
+    """
+    chosen, rejected = item.response.strip(), item.original.strip()
+    if item.better and chosen != rejected:
         yield {
             "prompt": item.prompt,
-            "chosen": [_make_assistant_message(item.response)],
-            "rejected": [_make_assistant_message(item.original)],
+            "chosen": [_make_assistant_message(chosen)],
+            "rejected": [_make_assistant_message(rejected)],
         }
 
 
 def _to_kto(item: ExportItem) -> Iterator[Json]:
-    """Label kept responses and better replacements true, and what these replaced false."""
+    """Label kept responses and better replacements true, and what these replaced false.
+
+    Spaces at the ends are removed, as in pairs.
+    """
+    desirable, undesirable = item.response.strip(), item.original.strip()
+    texts = []
     if item.action == "kept" or item.better:
-        yield {
-            "prompt": item.prompt,
-            "completion": [_make_assistant_message(item.response)],
-            "label": True,
-        }
-    if item.better and item.target == 0:
-        yield {
-            "prompt": item.prompt,
-            "completion": [_make_assistant_message(item.original)],
-            "label": False,
-        }
+        texts.append((desirable, True))
+    if item.better and item.target == 0 and desirable != undesirable:
+        texts.append((undesirable, False))
+    for text, label in texts:
+        completion = [_make_assistant_message(text)]
+        yield {"prompt": item.prompt, "completion": completion, "label": label}
 
 
 def _to_alpaca(item: ExportItem) -> Iterator[Json]:
@@ -64,35 +77,15 @@ def _to_alpaca(item: ExportItem) -> Iterator[Json]:
     If the last turn before the response is the assistant's, the instruction is empty and that turn
     ends the history.
     """
-    history = _pair_turns([message for message in item.prompt if message["role"] != "system"])
+    history = pair_turns(item.prompt)
     instruction = "" if history[-1][1] else history.pop()[0]
-    system = [message["content"] for message in item.prompt if message["role"] == "system"]
     yield {
         "instruction": instruction,
         "input": "",
         "output": item.response,
-        "system": "\n\n".join(system),
+        "system": join_system_turns(item.prompt),
         "history": history,
     }
-
-
-def _pair_turns(messages: Messages) -> list[list[str]]:
-    """Group messages into [user, assistant] pairs; consecutive turns of one side are joined.
-
-    A first turn of the assistant gets an empty user turn, a last user turn an empty answer.
-    """
-    turns: list[tuple[bool, str]] = []
-    for message in messages:
-        is_answer = message["role"] == "assistant"
-        if turns and turns[-1][0] == is_answer:
-            turns[-1] = (is_answer, f"{turns[-1][1]}\n\n{message['content']}")
-        else:
-            turns.append((is_answer, message["content"]))
-    if turns[0][0]:
-        turns.insert(0, (False, ""))
-    if not turns[-1][0]:
-        turns.append((True, ""))
-    return [[turns[i][1], turns[i + 1][1]] for i in range(0, len(turns), 2)]
 
 
 ITEM_CONVERTERS: dict[ExportType, Callable[[ExportItem], Iterator[Json]]] = {
@@ -105,17 +98,28 @@ ITEM_CONVERTERS: dict[ExportType, Callable[[ExportItem], Iterator[Json]]] = {
 
 
 def join_messages(items: list[ExportItem]) -> Messages:
-    """Join the turns of a conversation; assistant messages that are not curated get weight 0."""
+    """Join the turns of a conversation, each message with flags that say whether to train on it.
+
+    Only curated responses are trained on. ``train`` is the flag of Axolotl, ``loss`` that of
+    ms-swift, and ``weight`` (0 or 1, for the assistant only) that of OpenAI's and Mistral's
+    services. Every message has its flags, because a flag that first comes late in a file changes
+    the type of its column, and `datasets` then cannot load the file.
+    """
     responses = {len(item.prompt): item.response for item in items}
     messages: Messages = []
     for position, message in enumerate(items[-1].prompt):
         if position in responses:
-            messages.append(_make_assistant_message(responses[position]))
-        elif message["role"] == "assistant":
-            messages.append({**message, "weight": 0})
+            messages.append(_flag(_make_assistant_message(responses[position]), train=True))
         else:
-            messages.append(message)
-    return [*messages, _make_assistant_message(items[-1].response)]
+            messages.append(_flag(message, train=False))
+    return [*messages, _flag(_make_assistant_message(items[-1].response), train=True)]
+
+
+def _flag(message: Json, *, train: bool) -> Json:
+    flags: Json = {"train": train, "loss": train}
+    if message["role"] == "assistant":
+        flags["weight"] = int(train)
+    return {**message, **flags}
 
 
 SHAREGPT_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
@@ -123,8 +127,11 @@ SHAREGPT_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
 
 def _to_sharegpt(messages: Messages) -> Json:
     turns = [
-        {"from": SHAREGPT_ROLES[message["role"]], "value": message["content"]}
-        | ({"weight": 0} if "weight" in message else {})
+        {
+            "from": SHAREGPT_ROLES[message["role"]],
+            "value": message["content"],
+            **{flag: message[flag] for flag in ("train", "loss", "weight") if flag in message},
+        }
         for message in messages
     ]
     return {"conversations": turns}
@@ -138,30 +145,40 @@ CONVERSATION_CONVERTERS: dict[ExportType, Callable[[Messages], Json]] = {
 
 
 class ExportRow(NamedTuple):
-    """A row of an export, with its numbers of curated turns and of those with weight 0."""
+    """A row of an export, and what its card counts.
+
+    ``curated`` and ``masked`` are the numbers of assistant messages to train on and not to train
+    on. ``regular`` is whether user and assistant take turns in the conversation.
+    """
 
     row: Json
     curated: int = 1
     masked: int = 0
+    regular: bool = True
 
 
 def iter_export_rows(curation: Curation, kind: ExportType) -> Iterator[ExportRow]:
     """Yield the rows of an export: one per turn and target, or per conversation and target."""
     if kind in ITEM_CONVERTERS:
         for item in iter_items(curation):
-            yield from map(ExportRow, ITEM_CONVERTERS[kind](item))
+            regular = alternates([*item.prompt, _make_assistant_message(item.response)])
+            for row in ITEM_CONVERTERS[kind](item):
+                yield ExportRow(row, regular=regular)
         return
     for items in iter_conversations(curation):
         messages = join_messages(items)
-        masked = sum("weight" in message for message in messages)
-        yield ExportRow(CONVERSATION_CONVERTERS[kind](messages), len(items), masked)
+        spoken = sum(message["role"] == "assistant" for message in messages)
+        row = CONVERSATION_CONVERTERS[kind](messages)
+        yield ExportRow(row, len(items), spoken - len(items), alternates(messages))
 
 
 class ExportResult(NamedTuple):
     """The folder of an export, and numbers for its card.
 
     ``left_out`` counts the exchanges left out for tool calls, ``masked`` the assistant messages
-    with weight 0. ``several`` is whether any row has several curated turns.
+    that are not to be trained on, and ``irregular`` the rows in which user and assistant do not
+    take turns. ``several`` is whether any row has several curated turns; for alpaca, ``history``
+    is whether any has earlier turns, and ``context`` whether any has these or a system turn.
     """
 
     folder: Path
@@ -169,6 +186,9 @@ class ExportResult(NamedTuple):
     left_out: int
     masked: int = 0
     several: bool = False
+    irregular: int = 0
+    history: bool = False
+    context: bool = False
 
 
 def export(
@@ -183,39 +203,85 @@ def export(
 
     ``to`` is the folder, by default ``RUN/export/KIND``. ``licence`` is the license of the source
     corpus, as an identifier of the Hugging Face hub such as "mit". ``untrusted`` is what happens to
-    the dropped rows. Raises `RunError` if no row can be exported as this type, and `RecipeError` if
+    the dropped rows. Pairs and KTO rows are written a second time for trainers that do not read
+    TRL's columns. Raises `RunError` if no row can be exported as this type, and `RecipeError` if
     it cannot use the dropped rows.
     """
     run.require_corpus()
     check_untrusted(kind, untrusted)
-    folder = to or run.path / "export" / kind
-    curation, count, masked, several = run.curation(), 0, 0, False
+    folder, curation = to or run.path / "export" / kind, run.curation()
     left_out = sum(
         has_tool_calls(json.loads(prompt)) for prompt in curation.corpus.column("prompt")
     )
-    with run.writing(folder / "train.jsonl") as lines:
-        for row in iter_export_rows(curation, kind):
-            lines.write(dumps(mark_trusted(row.row, untrusted)) + "\n")
-            count, masked = count + 1, masked + row.masked
-            several = several or row.curated > 1
-        if kind in ITEM_CONVERTERS:
-            for dropped in iter_dropped_rows(curation, untrusted, ITEM_CONVERTERS[kind]):
-                lines.write(dumps(dropped) + "\n")
-                count += 1
-        if not count:
-            raise RunError(_explain_no_rows(kind, left_out))
-    result = ExportResult(folder, count, left_out, masked, several)
+    if next(_iter_rows(curation, kind, untrusted), None) is None:
+        raise RunError(_explain_no_rows(curation, kind, left_out))
+    result = ExportResult(folder, 0, left_out)
+    with ExitStack() as files:
+        lines = files.enter_context(run.writing(folder / "train.jsonl"))
+        others = [
+            (files.enter_context(run.writing(folder / name)), convert)
+            for name, convert in SIDE_FILES.get(kind, {}).items()
+        ]
+        for row in _arrange_rows(curation, kind, untrusted):
+            lines.write(dumps(row.row) + "\n")
+            for file, convert in others:
+                file.write(dumps(convert(row.row)) + "\n")
+            result = _count(result, row)
     run.write(folder / "README.md", render_card(run, kind, result, licence))
     return result
 
 
-def _explain_no_rows(kind: ExportType, left_out: int) -> str:
-    reason = (
-        "no response was replaced by one that is preferred to it; draw pairs: isaac redraw RUN "
-        "--mode pairs"
+def _iter_rows(curation: Curation, kind: ExportType, untrusted: Untrusted) -> Iterator[ExportRow]:
+    """Yield the rows of the curated corpus, and after them the dropped ones that are wanted."""
+    for row in iter_export_rows(curation, kind):
+        yield row._replace(row=mark_trusted(row.row, untrusted))
+    if kind in ITEM_CONVERTERS:
+        yield from map(ExportRow, iter_dropped_rows(curation, untrusted, ITEM_CONVERTERS[kind]))
+
+
+def _arrange_rows(
+    curation: Curation, kind: ExportType, untrusted: Untrusted
+) -> Iterator[ExportRow]:
+    """Yield the rows in an order in which `datasets` can load them.
+
+    It takes the type of a column from the first ten megabytes and cannot change it later if that
+    part has nothing but empty lists. So a row with a history comes first, or no row has the column.
+    """
+    rows = _iter_rows(curation, kind, untrusted)
+    if kind != "alpaca":
+        yield from rows
+        return
+    first = next(((i, row) for i, row in enumerate(rows) if row.row["history"]), None)
+    rows = _iter_rows(curation, kind, untrusted)
+    if first is None:
+        for row in rows:
+            del row.row["history"]
+            yield row
+        return
+    yield first[1]
+    yield from (row for i, row in enumerate(rows) if i != first[0])
+
+
+def _count(result: ExportResult, row: ExportRow) -> ExportResult:
+    history = bool(row.row.get("history"))
+    return result._replace(
+        rows=result.rows + 1,
+        masked=result.masked + row.masked,
+        several=result.several or row.curated > 1,
+        irregular=result.irregular + (not row.regular),
+        history=result.history or history,
+        context=result.context or history or bool(row.row.get("system")),
     )
-    if left_out:
-        reason = f"{left_out:,} conversations have tool calls, which no export type can hold"
+
+
+def _explain_no_rows(curation: Curation, kind: ExportType, left_out: int) -> str:
+    pairs, mode = "draw pairs: isaac redraw RUN --mode pairs", curation.recipe.mode
+    if left_out == len(curation.corpus):
+        reason = f"all {left_out:,} exchanges have tool calls, which no export type can hold"
+    elif mode == "filter":
+        reason = f"mode filter keeps or drops responses and replaces none; {pairs}"
+    else:
+        reason = f"no response was replaced by one that is preferred to it; {pairs}"
     return f"no rows for '{kind}': {reason}"
 
 
@@ -229,71 +295,24 @@ TYPE_DESCRIPTIONS: dict[ExportType, str] = {
 }
 
 
-def build_llama_factory_entry(kind: ExportType) -> Json | None:
-    """The entry for LLaMA-Factory's ``dataset_info.json``; None if it cannot read the type."""
-    if kind == "messages":
-        tags = _build_llama_factory_tags("role", "content", "user", "assistant")
-        return {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": tags}
-    if kind == "sharegpt":
-        tags = _build_llama_factory_tags("from", "value", "human", "gpt")
-        return {"formatting": "sharegpt", "columns": {"messages": "conversations"}, "tags": tags}
-    if kind == "alpaca":
-        columns = {"prompt": "instruction", "query": "input", "response": "output"}
-        columns |= {"system": "system", "history": "history"}
-        return {"formatting": "alpaca", "columns": columns}
-    return None
-
-
-def _build_llama_factory_tags(role: str, content: str, user: str, assistant: str) -> dict[str, str]:
-    """All of LLaMA-Factory's tags: it does not fill in defaults for missing ones."""
-    return {
-        "role_tag": role,
-        "content_tag": content,
-        "user_tag": user,
-        "assistant_tag": assistant,
-        "observation_tag": "observation",
-        "function_tag": "function_call",
-        "system_tag": "system",
-    }
-
-
-def build_axolotl_config(kind: ExportType) -> Json | None:
-    """The settings for Axolotl's configuration; None if it cannot read the type."""
-    chat: Json = {"path": "train.jsonl", "ds_type": "json", "type": "chat_template"}
-    # Axolotl reads weight 0 as "do not train on this message"; a missing weight changes nothing.
-    by_weight: Json = {"message_field_training": "weight"}
-    if kind == "messages":
-        return {"datasets": [{**chat, "field_messages": "messages", **by_weight}]}
-    if kind == "sharegpt":
-        mappings = {"role": "from", "content": "value"}
-        fields = {"field_messages": "conversations", "message_property_mappings": mappings}
-        return {"datasets": [{**chat, **fields, **by_weight}]}
-    if kind == "alpaca":
-        return {"datasets": [{**chat, "type": "alpaca"}]}
-    if kind == "dpo":
-        chat["type"] = "chat_template.default"
-        return {"rl": "dpo", "datasets": [{**chat, "field_messages": "prompt"}]}
-    return None
-
-
 def render_card(run: Run, kind: ExportType, result: ExportResult, licence: str) -> str:
     """Render the dataset card: what the rows are, where they are from, how to train on them."""
-    summary, axolotl = run.summary(), build_axolotl_config(kind)
-    entry = build_llama_factory_entry(kind)
+    summary, settings = (
+        run.summary(),
+        choose_settings(kind, history=result.history, context=result.context),
+    )
+    entry = settings.llama_factory
     values = {
+        **result._asdict(),
         "summary": summary,
-        "names": [make_printable(Path(digest["name"]).name) for digest in summary["inputs"]],
+        "names": [Path(digest["name"]).name for digest in summary["inputs"]],
         "kind": kind,
         "type": TYPE_DESCRIPTIONS[kind],
-        "rows": result.rows,
-        "left_out": result.left_out,
-        "masked": result.masked,
-        "several": result.several,
-        "license": yaml.safe_dump(licence).splitlines()[0],
+        "license": shorten(licence, 300),
         "size": _size_category(result.rows),
-        "llama_factory": entry
-        and json.dumps({"isaac": {"file_name": "train.jsonl", **entry}}, indent=2),
-        "axolotl": axolotl and yaml.safe_dump(axolotl, sort_keys=False),
+        "llama_factory": entry and json.dumps({"isaac": entry}, indent=2),
+        "axolotl": settings.axolotl and yaml.safe_dump(settings.axolotl, sort_keys=False),
+        "swift": settings.swift,
     }
     return render_template("card.md.jinja", values, autoescape=False)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ...text import shorten
+from ...text import make_printable, shorten
 
 
 def render_markdown(summary: dict[str, Any]) -> str:
@@ -35,8 +35,9 @@ def render_template(name: str, values: dict[str, Any], *, autoescape: bool) -> s
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_make_printable,
     )
-    environment.filters["code"] = _format_code_span
+    environment.filters |= {"code": _format_code_span, "cell": _format_table_cell}
     text, style = (
         files("isaac").joinpath("runs", "reports", "templates", file).read_text(encoding="utf-8")
         for file in (name, "style.css")
@@ -45,6 +46,18 @@ def render_template(name: str, values: dict[str, Any], *, autoescape: bool) -> s
     return environment.from_string(text).render(**{**common, **values})
 
 
+def _make_printable(value: Any) -> Any:
+    """What is written of an expression: control characters are visible, whoever wrote the text."""
+    if isinstance(value, Markup):
+        return Markup(make_printable(value))
+    return make_printable(value) if isinstance(value, str) else value
+
+
 def _format_code_span(text: str, length: int = 300) -> str:
     """Make a Markdown code span that no text of a corpus can close."""
     return "`` " + shorten(text, length).replace("`", "ˋ") + " ``"
+
+
+def _format_table_cell(text: str) -> str:
+    """Make a code span for a cell of a Markdown table, which a vertical bar would end."""
+    return _format_code_span(text).replace("|", "\\|")
