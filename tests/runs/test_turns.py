@@ -66,7 +66,7 @@ def texts(record: Json) -> list[str]:
     return [m["content"] for m in record["messages"] if m["role"] == "assistant"]
 
 
-def conversations_of(run: Run) -> list[Json]:
+def conversations_of(run: Run) -> list[list[Json]]:
     """The exported conversations without the flags that say what to train on."""
     return [
         [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]

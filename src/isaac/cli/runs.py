@@ -12,8 +12,9 @@ from ..recipe import DRAW_FIELDS, NAMED_RECIPES, Recipe
 from ..runs.audit.label_log import list_label_files
 from ..runs.estimate import DryRun
 from ..runs.estimate import dry_run as run_dry
-from ..runs.export import ExportType
+from ..runs.export import ControlTokens
 from ..runs.export import export as export_run
+from ..runs.export_trainers import ExportType
 from ..runs.export_untrusted import Untrusted
 from ..runs.jobs import choose_recipe, curate_to, redraw_run
 from ..runs.reports.explanation import explain as explain_row
@@ -347,13 +348,25 @@ def export(
             "as a weight (sft, alpaca), or as undesirable responses (reject, for kto)"
         ),
     ] = "omit",
+    control_tokens: Annotated[
+        ControlTokens,
+        typer.Option(
+            help="what to do with control tokens of chat templates in texts, such as <|im_end|>: "
+            "split them by a space, drop their rows, or keep them"
+        ),
+    ] = "split",
 ) -> None:
     """Export the curated corpus in a format that trainers read.
 
     sft, dpo and kto are the dataset types of TRL. A dataset card is written next to the rows.
     """
-    written = export_run(Run(run), kind, out, licence=licence, untrusted=untrusted)
+    written = export_run(
+        Run(run), kind, out, licence=licence, untrusted=untrusted, tokens=control_tokens
+    )
     print_output(f"{written.rows:,} rows: {written.folder / 'train.jsonl'}")
+    if written.control:
+        done = {"split": "taken apart", "drop": "left out", "keep": "kept"}[control_tokens]
+        print_message(f"{done}: {written.control:,} rows with control tokens of chat templates")
     if written.left_out:
         print_message(
             f"left out: {written.left_out:,} exchanges with tool calls, "

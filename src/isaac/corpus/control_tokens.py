@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 CONTROL_TOKENS = re.compile(
     r"<\|[\w ./-]{1,40}\|>"  # ChatML, Llama 3, Phi, Zephyr and most others
@@ -25,3 +26,14 @@ def split_control_tokens(text: str) -> str:
     ) != text:
         text = split
     return text
+
+
+def split_all(value: Any) -> Any:
+    """Split the control tokens of every text in a JSON value."""
+    if isinstance(value, str):
+        return split_control_tokens(value)
+    if isinstance(value, list):
+        return [split_all(item) for item in value]
+    if isinstance(value, dict):
+        return {key: split_all(item) for key, item in value.items()}
+    return value
