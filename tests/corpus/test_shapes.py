@@ -182,6 +182,13 @@ def test_no_calls_are_no_calls(calls: Any) -> None:
         '[TOOL_CALLS] [{"name": "f", "arguments": {}}]',
         "<|python_tag|>f.call(a=1)",
         "<function=f>{}</function>",
+        'I look.\n{"name": "f", "arguments": {}}',
+        'I look.\n```json\n{"name": "f", "arguments": {}}\n```',
+        '{"name": "f", "arguments": {}}\n{"name": "g", "arguments": {}}',
+        "[f('x')]<|im_end|>",
+        "{'name': 'f', 'arguments': {'a': None}}",
+        "  **Action:** search\n  **Action Input:** tea",
+        "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>",
     ],
 )
 def test_a_tool_call_is_known_in_every_notation(text: str) -> None:
@@ -198,6 +205,10 @@ def test_a_tool_call_is_known_in_every_notation(text: str) -> None:
         "[1, 2, 3]",
         "Action: none needed.",
         "Use the <function> key.",
+        "Hermes wraps calls in <tool_call> tags, as its card says.",
+        "dict(a=1, b=2)",
+        '{"name": "Ann", "input": "x"}',
+        "Like this:\n[1, 2]",
         "(maybe)",
         "[" * 50 + "]" * 50,
     ],
@@ -425,6 +436,7 @@ def test_what_describes_an_old_response_is_moved(
                 "text": f"<user>{row['context']}<bot>{row['response']}",
                 "label": number % 2 == 0,
                 "score": 0.5,
+                "metadata": {"judge_score": 3, "source": "web"},
                 "topic": "life",
             }
         )
@@ -436,7 +448,7 @@ def test_what_describes_an_old_response_is_moved(
     records = list(map(json.loads, lines))
     replaced = [record for record in records if record["isaac_action"] == "replaced"]
     assert replaced
-    told = f"moved to isaac_original, as JSON: label of {len(replaced)}, reasoning_content of"
+    told = f"moved to isaac_original, as JSON: judge_score of {len(replaced)}, label of"
     assert told in done.out
     for record in records:
         row = rows[record["isaac_id"]]
@@ -449,5 +461,7 @@ def test_what_describes_an_old_response_is_moved(
         assert record["chosen"] == [{"role": "assistant", "content": new}]
         assert record["text"].endswith(f"<bot>{new}")
         assert (record["label"], record["score"], record["topic"]) == (None, None, "life")
+        assert record["metadata"] == {"judge_score": None, "source": "web"}
         moved = {"label": row["label"], "score": 0.5, "messages[1].reasoning_content": "Hm."}
+        moved["metadata.judge_score"] = 3
         assert json.loads(record["isaac_original"]) == moved
