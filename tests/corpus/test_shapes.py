@@ -396,6 +396,32 @@ def test_other_layouts_of_a_conversation_are_read_and_keep_their_shape(record: J
     assert read_turn(fmt.cut(record, index)) == read_turn(record)
 
 
+def test_rows_with_a_turn_each_become_conversations(tmp_path: Path) -> None:
+    flat: list[Json] = [
+        {"message_id": "0", "parent_id": None, "text": "Who?", "role": "prompter"},
+        {"message_id": "1", "parent_id": "0", "text": "No.", "role": "assistant", "rank": 1},
+        {"message_id": "2", "parent_id": "0", "text": "He.", "role": "assistant", "rank": 0},
+    ]
+    numbered = [
+        {"dialogue_id": 1, "turn_id": 1, "speaker": "bot", "text": "He."},
+        {"dialogue_id": 2, "turn_id": 0, "speaker": "user", "text": "And?"},
+        {"dialogue_id": 1, "turn_id": 0, "speaker": "user", "text": "Who?"},
+        {"dialogue_id": 2, "turn_id": 1, "speaker": "bot", "text": "She."},
+    ]
+    corpus = read_corpus(write_lines(tmp_path / "flat.jsonl", flat))
+    assert (corpus[0].context, corpus[0].response) == ("Who?", "He.")
+    corpus = read_corpus(write_lines(tmp_path / "numbered.jsonl", numbered))
+    pairs = list(zip(corpus.column("context"), corpus.column("response"), strict=True))
+    assert pairs == [("Who?", "He."), ("And?", "She.")]
+    record = corpus.replaced(next(corpus.records())[0], {0: "They."})
+    assert record["messages"][1] == {
+        "role": "bot",
+        "content": "They.",
+        "dialogue_id": 1,
+        "turn_id": 1,
+    }
+
+
 def test_a_conversation_of_another_layout_is_cut_after_a_turn() -> None:
     text = "### Human: A### Assistant: B### Human: C### Assistant: D"
     for record in (
