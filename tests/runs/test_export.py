@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from isaac import Recipe, Run, RunError, curate_to, export, redraw_run
-from isaac.runs.export import EXPORT_TYPES, ExportType
+from isaac.runs.export import EXPORT_TYPES
+from isaac.runs.export_trainers import ExportType
 from tests.conftest import RunIsaac, write_lines
 
 COLUMNS = {

@@ -12,8 +12,8 @@ from ..recipe import DRAW_FIELDS, NAMED_RECIPES, Recipe
 from ..runs.audit.label_log import list_label_files
 from ..runs.estimate import DryRun
 from ..runs.estimate import dry_run as run_dry
-from ..runs.export import ExportType
 from ..runs.export import export as export_run
+from ..runs.export_trainers import ExportType
 from ..runs.export_untrusted import Untrusted
 from ..runs.jobs import choose_recipe, curate_to, redraw_run
 from ..runs.reports.explanation import explain as explain_row
