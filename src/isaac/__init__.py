@@ -2,7 +2,7 @@
 
 from ._version import __version__
 from .corpus import Corpus, Exchange, Rejected, read_corpus
-from .curation import Curation, curate
+from .curation import Curation
 from .curation.resources import Tools
 from .curation.vectors import embed
 from .errors import (
@@ -17,13 +17,17 @@ from .healing import Healed, Healer
 from .models import Encoder, load_encoder
 from .recipe import Recipe
 from .runs import Run, curate_to, export, redraw_run
+from .runs.changes import Change
+from .runs.curated import CuratedCorpus, curate
 from .runs.reports.diagnosis import diagnose
 from .runs.reports.explanation import explain
 from .runs.reports.summary import summarize
 
 __all__ = [
+    "Change",
     "Corpus",
     "CorpusError",
+    "CuratedCorpus",
     "Curation",
     "Encoder",
     "EncoderError",

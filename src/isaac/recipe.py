@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -20,7 +21,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from .errors import RecipeError
-from .text import shorten
+from .text import has_url_secret, shorten
 
 Sharpening = Literal["adaptive", "figure", "max", "softmax", "proportional", "power", "uniform"]
 View = Literal["whole", "opening", "residual"]
@@ -147,6 +148,11 @@ class ReadingOptions(_Settings):
     response: str | None = Field(
         default=None, description="column with the response or conversation"
     )
+    role: tuple[str, ...] = Field(
+        default=(),
+        description="what a role of the corpus is, as NAME=ROLE with the role system, user, "
+        "assistant or tool; repeat it for several names",
+    )
     turns: Literal["last", "all"] = Field(
         default="all",
         description="which assistant turns of a conversation to curate; turns that are marked as "
@@ -163,6 +169,26 @@ class ReadingOptions(_Settings):
         description="column to group by: rows with the same value form a neighborhood, without a "
         "search; act groups the turns of task-oriented dialogues by their acts and slots",
     )
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The role of each name in ``role``. Raises `RecipeError` for one that is not known."""
+        return {name: role for name, _, role in map(_split_role, self.role)}
+
+    @field_validator("role")
+    @classmethod
+    def _check_roles(cls, role: tuple[str, ...]) -> tuple[str, ...]:
+        for pair in role:
+            _split_role(pair)
+        return role
+
+
+def _split_role(pair: str) -> tuple[str, str, str]:
+    name, sign, role = pair.partition("=")
+    known = ("system", "user", "assistant", "tool")
+    if not name.strip() or role.strip() not in known:
+        raise ValueError(f"'{pair}' is not NAME=ROLE with a role of {', '.join(known)}")
+    return name.strip(), sign, role.strip()
 
 
 class Recipe(_Settings):
@@ -314,6 +340,17 @@ class Recipe(_Settings):
         group_by = reading.pop("group_by")
         encoders = {name: fields.pop(name) for name in ("context_encoder", "response_encoder")}
         return {**reading, **encoders, "group_by": group_by, **fields}
+
+    @field_validator("context_encoder", "response_encoder", "judge")
+    @classmethod
+    def _refuse_secrets(cls, name: str | None) -> str | None:
+        """Refuse a name whose URL has a secret, before any file has it; the error has no value."""
+        if name is not None and has_url_secret(name):
+            raise RecipeError(
+                "the base URL contains a user name, a password or a key, which runs and reports "
+                "would show; remove it and set OPENAI_API_KEY if the endpoint needs a key"
+            )
+        return name
 
     @model_validator(mode="before")
     @classmethod

@@ -105,3 +105,20 @@ def free_name(name: str, taken: Container[str]) -> str:
     """``name`` if it is not taken, otherwise the first of name_2, name_3, ... that is not."""
     numbered = (f"{name}_{number}" for number in itertools.count(2))
     return name if name not in taken else next(free for free in numbered if free not in taken)
+
+
+_SECRET_KEYS = re.compile(r"key|token|secret|sig|passw|auth|credential", re.IGNORECASE)
+_URL_USER = re.compile(r"(?<=://)[^/\s?#]*@")
+_URL_QUERY = re.compile(r"(://[^\s?#'\"]*)\?[^\s'\"=]*=[^\s'\"]*")
+
+
+def has_url_secret(name: str) -> bool:
+    """Whether a name with a URL has a user, a password, or a key or token in its query."""
+    query = name.partition("://")[2].partition("?")[2]
+    keys = (part.partition("=")[0] for part in query.split("&"))
+    return _URL_USER.search(name) is not None or any(map(_SECRET_KEYS.search, keys))
+
+
+def hide_url_secrets(text: str) -> str:
+    """The text with the user, the password and the query of every URL left out."""
+    return _URL_QUERY.sub(r"\1", _URL_USER.sub("", text))

@@ -135,7 +135,11 @@ def test_an_array_stays_an_array(isaac: RunIsaac, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
-        (["--format", "multiwoz3"], 2, ["unknown dialogue format 'multiwoz3'", "multiwoz21, mul"]),
+        (
+            ["--format", "multiwoz3"],
+            2,
+            ["unknown dialogue format 'multiwoz3'", "multiwoz21, unified"],
+        ),
         (["--rate", "0"], 2, ["expected a rate above 0"]),
         (["--rate", "much"], 2, ["--rate"]),
         (["--kinds", "low,rude"], 2, ["got rude"]),

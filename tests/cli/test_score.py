@@ -214,7 +214,7 @@ def test_predictions_that_do_not_match_gold_are_reported(
     for content, words in (
         (
             {"SNG0002": [{"response": "hello"}]},
-            "sng0002: expected one response per system turn, got 1 responses for 2",
+            "the first, sng0002, has 1 responses for 2 turns",
         ),
         ({"x": [{"response": "hello"}]}, "gold has none of the 1 dialogues"),
         ({"SNG0002": [{"text": "hello"}]}, "expected text in 'response'"),

@@ -236,8 +236,6 @@ def test_an_unusable_dialogue_is_rejected_alone() -> None:
             "line 3: there is more after the end of the object",
         ),
         ('{"A": {"log": []},\n"B": {"log": []},\n"C": {"log": []}', "broken JSON"),
-        ('{\n"meta": {"log": []},\n"messages": []\n}', "spans several lines"),
-        ('{\n"A": {"log": [}\n}', "spans several lines"),
     ],
 )
 def test_a_broken_object_of_dialogues_is_a_clear_error(content: str, words: str) -> None:

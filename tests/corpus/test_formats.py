@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isaac.corpus.corpus import Corpus, format_context
+from isaac.corpus.descriptions import COPY_COLUMNS, LABEL_KEYS, SCORE_KEYS
 from isaac.corpus.formats import (
     FORMATS,
     Message,
@@ -25,6 +26,11 @@ from isaac.corpus.formats import (
     serialize_format,
 )
 from isaac.corpus.formats.base import MAX_CHARACTERS, MAX_TURNS, Format
+from isaac.corpus.formats.context_response import PROMPT_COLUMNS
+from isaac.corpus.formats.preferences import ANSWER_LISTS
+from isaac.corpus.formats.prompt_columns import HISTORY_COLUMNS, SYSTEM_COLUMNS, TEXT_COLUMNS
+from isaac.corpus.formats.reasoning import REASONING_KEYS
+from isaac.corpus.formats.roles import fold_name
 from isaac.corpus.reading import read_corpus
 from isaac.corpus.records import dumps
 from isaac.corpus.turn_counts import TurnCounts, count_turns
@@ -183,13 +189,22 @@ def test_a_chosen_format_that_fits_nothing_rejects_every_row(tmp_path: Path) -> 
     assert rejected.reason == "no column 'instruction'; available columns: prompt, response"
 
 
-def test_the_format_of_most_records_is_chosen_and_the_rest_rejected(tmp_path: Path) -> None:
-    pairs = [FLAT["prompt_response"]("a", "b")] * 2
-    corpus = read(tmp_path, FLAT["alpaca"]("a", "b"), *pairs)
+def test_each_record_of_a_mixed_file_has_its_own_format(tmp_path: Path) -> None:
+    records = [make("Which tea?", "Green tea.") for make in ALL.values()]
+    corpus = read(tmp_path, *records, {"a": 1}, turns="last")
+    assert corpus.column("response") == ["Green tea."] * len(ALL)
+    (rejected,) = corpus.rejected
+    assert rejected.line == len(ALL) + 1
+    assert list(corpus.replaced(records[0], {0: "Black."})) == list(records[0])
+
+
+def test_a_chosen_format_rejects_the_records_of_others(tmp_path: Path) -> None:
+    pair = FLAT["prompt_response"]("a", "b")
+    corpus = read(tmp_path, FLAT["alpaca"]("a", "b"), pair, format="prompt_response")
     assert [(row.line, row.reason) for row in corpus.rejected] == [
-        (1, "no column 'prompt'; available columns: instruction, output")
+        (1, "no column 'response'; available columns: instruction, output")
     ]
-    assert len(corpus) == 2
+    assert len(corpus) == 1
 
 
 def test_each_file_of_a_folder_has_its_own_format(tmp_path: Path) -> None:
@@ -228,7 +243,7 @@ def test_a_conversation_can_be_in_any_column(tmp_path: Path, case: str, by_name:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"name": "parrot"}, r"no format 'parrot'; available: messages, sharegpt, .*, hh"),
+        ({"name": "parrot"}, r"no format 'parrot'; available: preference, .*, messages, .*, hh"),
         ({"context": "prompt"}, r"--context needs --response"),
         (
             {"context": "prompt", "response": "reply"},
@@ -279,7 +294,7 @@ def test_a_serialized_format_reads_back(case: str) -> None:
 def test_a_serialized_format_with_other_columns_reads_back() -> None:
     form = choose_format([{"a": "b", "c": "d"}], name="question_answer", context="a", response="c")
     assert deserialize_format(serialize_format(form)) == form
-    assert columns_of(form) == {"context": "a", "response": "c"}
+    assert columns_of(form) == {"context": "a", "response": "c", "whole": False}
 
 
 # Reading exchanges from records.
@@ -323,7 +338,7 @@ def test_a_tool_call_is_never_curated() -> None:
     assert FORMATS["messages"].turns({"messages": talk})[0].prompt[1].content == "I look."
     assert "no assistant turn with text" in reason("messages", {"messages": talk[:2]})
     answer = {"prompt": talk[:1], "completion": talk[1:2]}
-    assert "no assistant turn with text" in reason("prompt_completion", answer)
+    assert "does not end with an assistant message" in reason("prompt_completion", answer)
     calls = [human("Time?"), {"from": "function_call", "value": "clock()"}]
     assert "no assistant turn with text" in reason("sharegpt", {"conversations": calls})
 
@@ -349,27 +364,30 @@ def test_a_greeting_before_any_user_turn_is_not_curated() -> None:
 @pytest.mark.parametrize(
     ("form", "record", "words"),
     [
-        ("messages", {}, "'messages' is not a list of messages, or is empty"),
-        ("messages", {"messages": "Hi"}, "'messages' is not a list of messages"),
-        ("messages", {"messages": []}, "'messages' is not a list of messages"),
+        ("messages", {}, "'messages' is not a list of turns, or is empty"),
+        ("messages", {"messages": "Hi"}, "'messages' is not a list of turns"),
+        ("messages", {"messages": []}, "'messages' is not a list of turns"),
         (
             "messages",
             {"messages": ["Hi"]},
-            "'messages' turn 0 has no known role; expected one of: system",
+            "'messages' turn 0 is not an object with a role and a text",
         ),
-        ("messages", {"messages": [{"role": "cat"}]}, "turn 0 has no known role"),
-        ("messages", {"messages": [{"role": ["user"]}]}, "turn 0 has no known role"),
-        ("messages", {"messages": [{"role": "user"}]}, "'messages' turn 0 is missing"),
-        ("messages", {"messages": [user("")]}, "'messages' turn 0 is empty"),
-        ("messages", {"messages": [user("Hi"), assistant(" \n")]}, "turn 1 is empty"),
-        ("messages", {"messages": [{"role": "user", "content": 5}]}, "turn 0 is a number (5)"),
-        ("messages", {"messages": [{"role": "user", "content": in_parts("a") * 2}]}, "has 2 parts"),
         (
             "messages",
-            {"messages": [{"role": "user", "content": ["a"]}]},
-            "has a part that is not an object",
+            {"messages": [{"role": "cat"}]},
+            "the unknown role 'cat'; say whose it is: --role cat=",
         ),
-        ("messages", {"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "missing"),
+        ("messages", {"messages": [{"role": ["user"]}]}, "turn 0 has no role; expected system"),
+        ("messages", {"messages": [{"role": "user"}]}, "no assistant turn with text"),
+        ("messages", {"messages": [user("")]}, "no assistant turn with text"),
+        ("messages", {"messages": [user("Hi"), assistant(" \n")]}, "no assistant turn with text"),
+        ("messages", {"messages": [{"role": "user", "content": 5}]}, "turn 0 is a number (5)"),
+        (
+            "messages",
+            {"messages": [{"role": "user", "content": [{"text": 5}]}]},
+            "a part of 'messages' turn 0 is a number (5)",
+        ),
+        ("messages", {"messages": [user("Hi"), {"role": "assistant"}]}, "no assistant turn with"),
         ("messages", {"messages": [user("Hi")]}, "no assistant turn with text after a user or"),
         (
             "messages",
@@ -380,10 +398,10 @@ def test_a_greeting_before_any_user_turn_is_not_curated() -> None:
         (
             "sharegpt",
             {"conversations": [3]},
-            "turn 0 has no known sender; expected one of: system, human",
+            "turn 0 is not an object with a role and a text",
         ),
-        ("sharegpt", {"conversations": [{"from": {}}]}, "turn 0 has no known sender"),
-        ("sharegpt", {"conversations": [{"from": "human"}]}, "turn 0 is missing"),
+        ("sharegpt", {"conversations": [{"from": {}}]}, "turn 0 has no role"),
+        ("sharegpt", {"conversations": [{"from": "human"}]}, "no assistant turn with text"),
         ("alpaca", {"instruction": "a"}, "no column 'output'; available columns: instruction"),
         ("alpaca", {"instruction": "a", "output": None}, "'output' is missing"),
         ("alpaca", {"instruction": "a", "input": 3, "output": "b"}, "'input' is a number (3)"),
@@ -402,10 +420,14 @@ def test_a_greeting_before_any_user_turn_is_not_curated() -> None:
         (
             "prompt_completion",
             {"prompt": [user("a")], "completion": []},
-            "has 0 messages; expected one",
+            "'completion' does not end with an assistant message with text",
         ),
-        ("prompt_completion", {"prompt": [user("a")], "completion": [user("b")]}, "no assistant"),
-        ("prompt_completion", {"prompt": [user("a")], "completion": ["b"]}, "has no known role"),
+        (
+            "prompt_completion",
+            {"prompt": [user("a")], "completion": [user("b")]},
+            "does not end with an",
+        ),
+        ("prompt_completion", {"prompt": [user("a")], "completion": ["b"]}, "is not an object"),
         ("hh", {"chosen": 3}, "'chosen' is a number (3), not text"),
         ("hh", {"chosen": "Hi"}, "no assistant turn with text after a user or"),
         ("hh", {"chosen": hh("a", "")}, "'chosen' turn 3 is empty"),
@@ -440,7 +462,18 @@ CELLS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 
 def extras(values: st.SearchStrategy[Any], keys: st.SearchStrategy[str]) -> st.SearchStrategy[Json]:
-    return st.dictionaries(keys.filter(lambda key: key not in FORMAT_COLUMNS), values, max_size=4)
+    return st.dictionaries(keys.filter(is_other_column), values, max_size=4)
+
+
+KNOWN_COLUMNS = {
+    *(COPY_COLUMNS | LABEL_KEYS | SCORE_KEYS | REASONING_KEYS),
+    *(*PROMPT_COLUMNS, *TEXT_COLUMNS, *SYSTEM_COLUMNS, *HISTORY_COLUMNS, *ANSWER_LISTS),
+}
+
+
+def is_other_column(name: str) -> bool:
+    """Whether a column belongs to no format, and is not about a response."""
+    return name not in FORMAT_COLUMNS and fold_name(name) not in KNOWN_COLUMNS
 
 
 @st.composite

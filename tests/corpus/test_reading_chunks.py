@@ -125,12 +125,12 @@ def test_a_source_record_is_written_with_responses_replaced() -> None:
     }
     turns = form.turns(record)
     positions = [(serialize_format(form), turn.index) for turn in turns]
-    source = SourceRecord(dumps(record), [4, 5], positions, [None, None])
-    assert source.replaced({}) == record
+    source = SourceRecord(dumps(record), [4, 5], positions, [None, None], ["b", "d"])
+    assert source.replaced({}) == (record, {})
     extra = {"isaac_id": [4, 5], "isaac_rejected": "é\ud800"}
     assert json.loads(source.as_json({}, extra)) == record | extra
     assert source.as_json({}, {"isaac_id": 4}) == dumps(record | {"isaac_id": 4})
-    longer = source.replaced({4: "a longer one", 5: "x", 9: "of another record"})
+    longer, _ = source.replaced({4: "a longer one", 5: "x", 9: "of another record"})
     assert [turn.response for turn in form.turns(longer)] == ["a longer one", "x"]
     assert record["chosen"].endswith("d")
 

@@ -14,7 +14,9 @@ from isaac.corpus.corpus import CORPUS_SCHEMA, Corpus
 from isaac.corpus.parquet_table import ParquetTable
 from isaac.curation import canonical_order
 from isaac.curation.canonical_order import CanonicalCorpus, canonicalize, hash_exchange
+from isaac.curation.curate import curate
 from isaac.curation.unique_texts import UniqueTexts
+from isaac.recipe import Recipe
 from isaac.runs.disk_storage import DiskStorage
 from isaac.runtime.atomic_files import MirroredFolder
 from tests.reference import EXCHANGES
@@ -149,3 +151,38 @@ def test_chunks_disk_and_stores_change_nothing(
     for chunk in (1, 7):
         finished = DiskStorage(MirroredFolder(tmp_path / str(chunk)), finished=True)
         assert equal(canonicalize(empty, finished, str.upper), expected)  # nothing is computed
+
+
+BY_KEY = Recipe.paper(group_by="key")
+
+
+def test_large_groups_have_several_neighborhoods_of_whole_exchanges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = ["small"] * 4 + ["large"] * 23
+    rows = [("hi", f"{key} {number % 20}") for number, key in enumerate(keys)]
+    layout = canonicalize(Corpus.of(rows, keys))
+    assert layout.row_neighborhoods(BY_KEY) is layout.group
+    monkeypatch.setattr(canonical_order, "MAX_COMPARED", 8)
+    neighborhood = layout.row_neighborhoods(BY_KEY)
+    assert layout.row_neighborhoods(Recipe.paper(group_by="key", clusters="text")) is layout.group
+    pairs = np.unique(np.stack([neighborhood, layout.group]), axis=1)
+    assert pairs[0].tolist() == list(range(4))  # each part belongs to one group
+    assert sorted(np.bincount(pairs[1]).tolist()) == [1, 3]
+    by_exchange = np.unique(np.stack([layout.exchange, neighborhood]), axis=1)
+    assert len(by_exchange[0]) == len(layout.first)  # equal exchanges stay together
+    assert sorted(np.bincount(by_exchange[1]).tolist()) == [4, 6, 7, 7]
+
+
+def test_rows_of_a_large_group_draw_from_their_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canonical_order, "MAX_COMPARED", 30)
+    rows = [("hi", f"the kettle is {number % 9} or {number}") for number in range(100)]
+    recipe = Recipe.paper(group_by="key", keep=False)
+    curation = curate(Corpus.of(rows, ["key"] * 100), recipe)
+    assert curation.neighborhoods is not None
+    assert len(curation.neighborhoods) == 4
+    layout = curation.layout
+    part = dict(zip(layout.ids.tolist(), layout.row_neighborhoods(BY_KEY).tolist(), strict=True))
+    drawn = curation.lineage.select(["id", "source_id"]).to_pylist()
+    assert all(part[row["id"]] == part[row["source_id"]] for row in drawn)
+    assert any(row["id"] != row["source_id"] for row in drawn)

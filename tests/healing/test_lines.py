@@ -44,7 +44,7 @@ def test_a_record_that_cannot_be_used_is_an_error(run: Run) -> None:
     healer = open_healer(run, reading=ReadingOptions(format="messages"))
     with pytest.raises((RowError, CorpusError)):
         healer.heal_record({"a": 1})
-    with pytest.raises(CorpusError, match="no format 'nope'; available: messages"):
+    with pytest.raises(CorpusError, match="no format 'nope'; available: preference"):
         open_healer(run, reading=ReadingOptions(format="nope"))
 
 

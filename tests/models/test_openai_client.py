@@ -45,7 +45,7 @@ def test_without_the_package_the_extra_is_named(kind: str, monkeypatch: pytest.M
 )
 def test_a_base_url_with_a_secret_is_refused(kind: str, error: type[IsaacError]) -> None:
     for url in ("http://me:secret@localhost/v1", "http://secret@localhost/v1"):
-        with pytest.raises(error, match="contains a user name or a password") as raised:
+        with pytest.raises(error, match="contains a user name, a password or a key") as raised:
             LOADERS[kind](f"openai:m@{url}")
         assert "secret" not in str(raised.value)
     with pytest.raises(error, match="the base URL is not valid"):

@@ -291,3 +291,29 @@ def test_names_and_licences_cannot_write_markdown_html_or_front_matter(tmp_path:
     assert "\x1b" not in card
     for page in ("report.html", "report.md"):
         assert "\x1b" not in (run.path / page).read_text()
+
+
+def test_control_tokens_are_counted_and_taken_apart(
+    tmp_path: Path, isaac: RunIsaac, exchanges: list[dict[str, str]]
+) -> None:
+    tokens = ("<|im_end|>", "[INST]", "</s>", "<start_of_turn>", "<｜end▁of▁sentence｜>")
+    rows = [
+        {**row, "response": f"{row['response']} {tokens[n % 5]}"} if n % 3 == 0 else row
+        for n, row in enumerate(exchanges)
+    ]
+    source = write_lines(tmp_path / "in.jsonl", rows)
+    done = isaac("curate", source, "-o", tmp_path / "run", "--mode", "resample", "--budget", "0.1")
+    told = f"{len(rows[::3]):,} responses have control tokens of chat templates, such as <|im_end|>"
+    assert told in done.out
+    counts = {}
+    for how in ("split", "drop", "keep"):
+        folder = tmp_path / how
+        flags = ("--as", "messages", "-o", folder, "--control-tokens", how)
+        message = isaac("export", tmp_path / "run", *flags).err
+        text = (folder / "train.jsonl").read_text(encoding="utf-8")
+        counts[how] = sum(any(token in line for token in tokens) for line in text.splitlines())
+        assert "rows with control tokens of chat templates" in message
+        assert "have control tokens of chat templates" in (folder / "README.md").read_text()
+        assert ("< |im_end|>" in text) == (how == "split")
+    assert counts["split"] == counts["drop"] == 0
+    assert counts["keep"] > 0

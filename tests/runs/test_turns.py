@@ -66,7 +66,7 @@ def texts(record: Json) -> list[str]:
     return [m["content"] for m in record["messages"] if m["role"] == "assistant"]
 
 
-def conversations_of(run: Run) -> list[Json]:
+def conversations_of(run: Run) -> list[list[Json]]:
     """The exported conversations without the flags that say what to train on."""
     return [
         [{"role": turn["role"], "content": turn["content"]} for turn in row["messages"]]
@@ -132,7 +132,8 @@ def test_turns_that_are_not_curated_are_reported_everywhere(
     assert planned.code == 0
     assert sentence in planned.out
     as_json = json.loads(isaac(*command, "--dry-run", "--json").out)
-    assert as_json["turns"] == {"unread": 1200, "marked": 0, "untrained_records": 0}
+    counts = {"unread": 1200, "marked": 0, "untrained_records": 0, "calls": 0, "results": 0}
+    assert as_json["turns"] == counts
     done = isaac(*command, "--force", "-o", tmp_path / "run")
     assert f"note: {sentence}" in done.out
     run = Run(tmp_path / "run")

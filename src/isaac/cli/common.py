@@ -18,8 +18,8 @@ from ..curation.resources import Tools
 from ..errors import IsaacError, RecipeError
 from ..recipe import Recipe
 from ..runtime.engines import LocalEngine, RayEngine
-from ..runtime.progress import terminal_progress
-from ..text import make_printable
+from ..runtime.progress import print_quietly, terminal_progress
+from ..text import hide_url_secrets, make_printable
 
 app = typer.Typer(
     help="Make a language model safer from its own training corpus.",
@@ -72,7 +72,7 @@ def recipe_flags(
         @functools.wraps(command)
         def with_flags(**arguments: Any) -> None:
             flags = {name: arguments.pop(name) for name in names}
-            command(**arguments, flags={k: v for k, v in flags.items() if v is not None})
+            command(**arguments, flags={k: v for k, v in flags.items() if v not in (None, [])})
 
         # Typer reads a command's flags off its signature.
         signature = inspect.signature(command, eval_str=True).parameters
@@ -91,8 +91,10 @@ def _build_flag(name: str, *, show_default: bool) -> inspect.Parameter:
     value_type: Any = int if name == "limit" else type_of_default
     if get_origin(field.annotation) is Literal:
         value_type = field.annotation
+    if get_origin(field.annotation) is tuple:
+        value_type = list[str]
     text = f"{field.description}: {', '.join(FORMATS)}" if name == "format" else field.description
-    has_default = show_default and field.default is not None
+    has_default = show_default and field.default not in (None, ())
     default = f"  [default: {field.default}]" if has_default else ""
     names = [f"--{name.replace('_', '-')}"]
     if value_type is bool:
@@ -125,6 +127,10 @@ def subcommand(group: typer.Typer) -> Callable[[Callable[..., None]], Callable[.
     return register
 
 
+class _OutputClosedError(Exception):
+    """The reader of standard output has gone away; the job itself is done."""
+
+
 def _handle_errors(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def guarded(**arguments: Any) -> None:
@@ -136,12 +142,12 @@ def _handle_errors(function: Callable[..., None]) -> Callable[..., None]:
                 "resumes from it"
             )
             raise typer.Exit(130) from None
-        except BrokenPipeError:
+        except _OutputClosedError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (IsaacError, OSError, MemoryError, UnicodeError) as error:
             if "--debug" in sys.argv:
                 raise
-            print_message(f"isaac: {make_printable(_format_error(error))}")
+            print_message(f"isaac: {make_printable(hide_url_secrets(_format_error(error)))}")
             raise typer.Exit(2 if isinstance(error, RecipeError) else 1) from None
 
     return guarded
@@ -149,17 +155,20 @@ def _handle_errors(function: Callable[..., None]) -> Callable[..., None]:
 
 def print_message(text: str) -> None:
     """Print a message to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print_quietly(text, sys.stderr)
 
 
 def print_prompt(text: str) -> None:
     """Print a prompt to standard error, without a line break."""
-    print(text, end="", file=sys.stderr, flush=True)
+    print_quietly(text, sys.stderr, end="")
 
 
 def print_output(text: str) -> None:
-    """Print data to standard output."""
-    print(text, flush=True)
+    """Print data to standard output; a reader that has gone away ends the command quietly."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise _OutputClosedError from None
 
 
 @contextmanager

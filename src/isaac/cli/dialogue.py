@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -105,6 +105,13 @@ def score(
         bool,
         typer.Option("--words", help="also count responses with a word from isaac's word list"),
     ] = False,
+    domains: Annotated[
+        Literal["states", "placeholders"],
+        typer.Option(
+            help="where active domains come from if predictions do not give them: states, as in "
+            "the standardized evaluation, or placeholders ([hotel_name]), then states"
+        ),
+    ] = "states",
     as_json: AsJson = False,
 ) -> None:
     """Score responses: Inform, Success, BLEU, slot errors, variety, pollution.
@@ -115,7 +122,13 @@ def score(
     cannot be computed is reported as none, not as zero.
     """
     result = score_corpus(
-        source, format_name, gold=gold, database=database, truth=truth, words=words
+        source,
+        format_name,
+        gold=gold,
+        database=database,
+        truth=truth,
+        words=words,
+        by_placeholder=domains == "placeholders",
     )
     for note in result.notes:
         print_message(note)

@@ -12,6 +12,7 @@ from ..recipe import DRAW_FIELDS, NAMED_RECIPES, Recipe
 from ..runs.audit.label_log import list_label_files
 from ..runs.estimate import DryRun
 from ..runs.estimate import dry_run as run_dry
+from ..runs.export import ControlTokens
 from ..runs.export import export as export_run
 from ..runs.export_trainers import ExportType
 from ..runs.export_untrusted import Untrusted
@@ -99,12 +100,15 @@ def curate(
     with open_tools(workers, engine, address) as tools:
         run = curate_to(out, source, chosen, tools, force=force)
     _print_run(run, as_json=as_json)
-    _exit_if_refused(run)
+    _exit_if_refused(run, force=force)
 
 
-def _exit_if_refused(run: Run) -> None:
-    """Exit with the code of a method that does not apply if the run has no curated corpus."""
-    if run.refused:
+def _exit_if_refused(run: Run, *, force: bool) -> None:
+    """Exit with the code of a method that does not apply, unless the command is forced.
+
+    A run that was forced before keeps its curated corpus.
+    """
+    if run.refused or (not force and run.summary()["diagnosis"]["verdict"] == "does not apply"):
         raise typer.Exit(NOT_APPLICABLE)
 
 
@@ -326,7 +330,7 @@ def redraw(
             "the labels of the audit are kept, and those of unchanged texts still count: "
             f"isaac audit {redrawn.path}"
         )
-    _exit_if_refused(redrawn)
+    _exit_if_refused(redrawn, force=force)
 
 
 @command
@@ -347,13 +351,25 @@ def export(
             "as a weight (sft, alpaca), or as undesirable responses (reject, for kto)"
         ),
     ] = "omit",
+    control_tokens: Annotated[
+        ControlTokens,
+        typer.Option(
+            help="what to do with control tokens of chat templates in texts, such as <|im_end|>: "
+            "split them by a space, drop their rows, or keep them"
+        ),
+    ] = "split",
 ) -> None:
     """Export the curated corpus in a format that trainers read.
 
     sft, dpo and kto are the dataset types of TRL. A dataset card is written next to the rows.
     """
-    written = export_run(Run(run), kind, out, licence=licence, untrusted=untrusted)
+    written = export_run(
+        Run(run), kind, out, licence=licence, untrusted=untrusted, tokens=control_tokens
+    )
     print_output(f"{written.rows:,} rows: {written.folder / 'train.jsonl'}")
+    if written.control:
+        done = {"split": "taken apart", "drop": "left out", "keep": "kept"}[control_tokens]
+        print_message(f"{done}: {written.control:,} rows with control tokens of chat templates")
     if written.left_out:
         print_message(
             f"left out: {written.left_out:,} exchanges with tool calls, "

@@ -40,6 +40,7 @@ CORPUS_SCHEMA = pa.schema(
         "unread_turns": pa.int32(),
         "marked_turns": pa.int32(),
         "untrained": pa.large_string(),
+        "fixed": pa.dictionary(pa.int8(), pa.string()),
     }
 )
 """The columns of a corpus, one row per exchange.
@@ -50,13 +51,15 @@ input record; a record with several turns has it only in the row of the first on
 others. ``values`` is the JSON of the values of a delexicalized response's placeholders; null for
 other responses.
 
-The last three columns are about what is no exchange; null means none. ``unread_turns`` counts the
+The next three columns are about what is no exchange; null means none. ``unread_turns`` counts the
 assistant turns of the record that the reading options leave out, ``marked_turns`` those that are
 marked as not trained on. ``untrained`` has the JSON of the records without any other turn that come
 before the record (``{"before": [...]}``) or, in the very last row, after it (``"after"``).
+``fixed`` says why a response is neither replaced nor drawn: it is a "call" of a tool, or reports
+its "result"; null for other responses.
 """
 
-OPTIONAL_COLUMNS = ("values", "unread_turns", "marked_turns", "untrained")
+OPTIONAL_COLUMNS = ("values", "unread_turns", "marked_turns", "untrained", "fixed")
 """The columns that a corpus from an earlier version may lack."""
 
 
@@ -148,10 +151,11 @@ class Corpus:
     def replaced(self, record: dict[str, Any], responses: dict[int, str]) -> dict[str, Any]:
         """Copy a record of the corpus with some responses replaced, given by exchange id."""
         ids = sorted(responses)
-        rows = self.take(np.array(ids, np.int64), ["format", "turn", "values"]).to_pylist()
+        columns = ["format", "turn", "values", "response"]
+        rows = self.take(np.array(ids, np.int64), columns).to_pylist()
         positions = [(row["format"], row["turn"]) for row in rows]
-        values = [row["values"] for row in rows]
-        return SourceRecord(dumps(record), ids, positions, values).replaced(responses)
+        values, texts = ([row[name] for row in rows] for name in ("values", "response"))
+        return SourceRecord(dumps(record), ids, positions, values, texts).replaced(responses)[0]
 
     def records(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
         """Yield each input record with the ids of its exchanges, in order."""
@@ -160,22 +164,23 @@ class Corpus:
 
     def source_records(self) -> Iterator[SourceRecord]:
         """Yield each input record with the ids and positions of its exchanges, in order."""
-        columns = ["record", "format", "turn", "values", "untrained"]
-        current = SourceRecord("", [], [], [])
+        columns = ["record", "format", "turn", "values", "response", "untrained"]
+        current = SourceRecord("", [], [], [], [])
         ids = itertools.count()
         for part in self.parts(columns):
             rows = (part.column(name).to_pylist() for name in columns)
-            for text, serialized_format, turn, values, untrained in zip(*rows, strict=True):
+            for text, fmt, turn, values, response, untrained in zip(*rows, strict=True):
                 # only the first exchange of a record has its text
                 if text is not None:
                     if current.ids:
                         yield current
-                    current = SourceRecord(text, [], [], [])
+                    current = SourceRecord(text, [], [], [], [])
                 if untrained is not None:
                     current = current._replace(**json.loads(untrained))
                 current.ids.append(next(ids))
-                current.positions.append((serialized_format, turn))
+                current.positions.append((fmt, turn))
                 current.values.append(values)
+                current.responses.append(response)
         if current.ids:
             yield current
 
@@ -238,6 +243,7 @@ def build_table(rows: list[CorpusRow], start: int = 0) -> pa.Table:
         "unread_turns": [row.unread_turns or None for row in rows],
         "marked_turns": [row.marked_turns or None for row in rows],
         "untrained": [_serialize_untrained(row) for row in rows],
+        "fixed": [row.turn.fixed or None for row in rows],
     }
     return pa.table(columns, schema=CORPUS_SCHEMA)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
 import glob
 import gzip
@@ -12,6 +13,7 @@ import posixpath
 import shutil
 import struct
 import sys
+import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -25,12 +27,29 @@ import pyarrow as pa
 
 from ..errors import CorpusError
 from ..runtime.remote import is_url, open_url_file, resolve_url
-from ..text import replace_surrogates, shorten
+from ..text import hide_url_secrets, replace_surrogates, shorten
 
-RECORD_FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-COMPRESSED_SUFFIXES = (".gz", ".zst")
+RECORD_FILE_SUFFIXES = (
+    ".jsonl",
+    ".ndjson",
+    ".json",
+    ".csv",
+    ".tsv",
+    ".parquet",
+    ".arrow",
+    ".feather",
+)
+COMPRESSED_SUFFIXES = (".gz", ".zst", ".xz", ".bz2")
 ARCHIVE_SUFFIX = ".zip"
-SUPPORTED_SUFFIXES = ", ".join((*RECORD_FILE_SUFFIXES, *COMPRESSED_SUFFIXES, ARCHIVE_SUFFIX))
+TAR_SUFFIXES = (".tar", ".tgz")
+SUPPORTED_SUFFIXES = ", ".join(
+    (*RECORD_FILE_SUFFIXES, *COMPRESSED_SUFFIXES, ARCHIVE_SUFFIX, *TAR_SUFFIXES)
+)
+
+SIDE_FILES = frozenset(
+    {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "croissant.json"}
+)
+"""Files beside the data of a dataset, which are left out if a folder is read."""
 
 MAX_UNPACKED_BYTES = 2**34
 """Largest unpacked size of any zip archive, in bytes."""
@@ -109,11 +128,16 @@ def _find_remote_sources(url: str) -> list[SourceFile]:
         else:
             paths = [root]
     except Exception as error:  # each file system raises its own error types
-        raise CorpusError(f"cannot read {url}: {error}") from error
+        raise CorpusError(hide_url_secrets(f"cannot read {url}: {error}")) from error
     if not paths:
+        url = hide_url_secrets(url)
         raise CorpusError(f"no data files at {url}; supported: {SUPPORTED_SUFFIXES}")
     base = base or posixpath.commonpath([posixpath.dirname(path) for path in paths]) or "."
-    return [SourceFile(posixpath.relpath(path, base), None, url, path) for path in paths]
+    names = [posixpath.relpath(path, base) for path in paths]
+    if url.lower().startswith(("http://", "https://")):
+        # The query of a signed URL is a secret, and names are written to the run.
+        names = [name.partition("?")[0] for name in names]
+    return [SourceFile(name, None, url, path) for name, path in zip(names, paths, strict=True)]
 
 
 def _encode_path(path: Path) -> str:
@@ -154,16 +178,45 @@ def _walk_folder(system: Any, folder: str) -> Iterator[str]:
     if {"recipe.yaml", "corpus.parquet"} <= {path.name for path in entries}:
         return
     for path, entry in entries.items():
-        if entry["type"] != "directory":
-            if _is_data_or_archive(path):
-                yield str(entry["name"])
-        elif not path.name.startswith("."):
-            yield from _walk_folder(system, entry["name"].rstrip("/"))
+        kind = entry["type"]
+        if kind not in ("file", "directory"):  # a link, or what is no file, such as a pipe
+            kind = _find_kind(Path(path), Path(folder))
+        if kind == "directory":
+            if not path.name.startswith("."):
+                yield from _walk_folder(system, entry["name"].rstrip("/"))
+        elif kind == "file" and _is_data_or_archive(path) and path.name not in SIDE_FILES:
+            yield str(entry["name"])
+
+
+def _find_kind(path: Path, folder: Path) -> str:
+    """What a link leads to: a file, a folder that does not contain the link, or neither."""
+    if path.is_file() or (path.is_symlink() and not path.exists()):
+        return "file"  # opening a link that leads nowhere says so
+    target = path.resolve()
+    is_loop = target == folder.resolve() or target in folder.resolve().parents
+    return "directory" if path.is_dir() and not is_loop else "other"
+
+
+def find_left_out(source: str) -> list[str]:
+    """The files directly in an input folder, and links and pipes in it, that are not read."""
+    folder = Path(source)
+    if not source or is_url(source) or source.startswith("hf://") or not folder.is_dir():
+        return []
+    return sorted(
+        replace_surrogates(path.name)
+        for path in folder.iterdir()
+        if not path.name.startswith(".")
+        and not path.is_dir()
+        and not (path.is_file() and _is_data_or_archive(path) and path.name not in SIDE_FILES)
+    )
 
 
 def _is_data_or_archive(path: PurePath) -> bool:
     name = path.name.lower()
-    return _is_data_file(path) or (name.endswith(ARCHIVE_SUFFIX) and not name.startswith("."))
+    is_archive = name.endswith((ARCHIVE_SUFFIX, *TAR_SUFFIXES)) or any(
+        name.endswith(f".tar{suffix}") for suffix in COMPRESSED_SUFFIXES
+    )
+    return _is_data_file(path) or (is_archive and not name.startswith("."))
 
 
 def _is_data_file(path: PurePath) -> bool:
@@ -190,22 +243,25 @@ def _open_decompressed(name: str, raw: BinaryIO) -> Iterator[BinaryIO]:
     fsspec's decompressors would vary with the packages that happen to be installed, and one of
     them returns a shortened zstd file without an error (docs/experiments.md).
     """
-    magic = raw.read(4)
+    magic = raw.read(6)
+    size = raw.seek(0, os.SEEK_END)
     raw.seek(0)
-    if magic[:2] == b"\x1f\x8b":
-        with (
-            gzip.open(raw) as plain,
-            _unpack_to_temporary_file(name, cast(BinaryIO, plain)) as file,
-        ):
-            yield file
-    elif magic == b"\x28\xb5\x2f\xfd":
-        with (
-            pa.CompressedInputStream(raw, "zstd") as plain,
-            _unpack_to_temporary_file(name, plain) as file,
-        ):
-            yield file
-    else:
+    opener = next((opener for start, opener in OPENERS.items() if magic.startswith(start)), None)
+    if opener is None:
         yield raw
+        return
+    limit = max(MIN_UNPACK_LIMIT_BYTES, MAX_UNPACK_RATIO * size)
+    with opener(raw) as plain, _unpack_to_temporary_file(name, plain, limit) as file:
+        yield file
+
+
+OPENERS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+    b"\x28\xb5\x2f\xfd": lambda raw: pa.CompressedInputStream(raw, "zstd"),
+}
+"""What opens a compressed file, by the bytes that it starts with."""
 
 
 def open_members(
@@ -221,6 +277,9 @@ def open_members(
     temporary file, so that no name in an archive can become a path on the disk.
     Raises `CorpusError` for an archive that is damaged, encrypted, or too large when unpacked.
     """
+    if is_tar(file):
+        yield from _open_tar_members(name, file, is_skipped, is_first)
+        return
     magic = file.read(4)
     file.seek(0)
     if magic not in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -235,7 +294,7 @@ def open_members(
                 inner = f"{name}/{shorten(info.filename, 200)}"
                 with (
                     archive.open(info) as packed,
-                    _unpack_to_temporary_file(inner, cast(BinaryIO, packed)) as raw,
+                    _unpack_to_temporary_file(inner, packed, info.file_size) as raw,
                     _open_decompressed(inner, raw) as plain,
                 ):
                     yield inner, plain
@@ -245,6 +304,53 @@ def open_members(
         if getattr(error, "errno", None) not in (None, errno.EINVAL):
             raise
         raise _damage_error(name, error) from None
+
+
+def is_tar(file: BinaryIO) -> bool:
+    """Whether a seekable file is a tar archive."""
+    file.seek(TAR_MAGIC_OFFSET)
+    magic = file.read(5)
+    file.seek(0)
+    return magic == b"ustar"
+
+
+TAR_MAGIC_OFFSET = 257
+
+
+def _open_tar_members(
+    name: str,
+    file: BinaryIO,
+    is_skipped: Callable[[str], bool] | None,
+    is_first: Callable[[str], bool] | None,
+) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield the data files of a tar archive in order of their names; links are left out."""
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            files = [info for info in archive.getmembers() if info.isfile()]
+            members = [info for info in files if _is_data_member(info.name)]
+            if len(members) > 1 and is_skipped is not None:
+                members = [info for info in members if not is_skipped(info.name)]
+            if not members:
+                raise _no_data_error(name, [info.name for info in files])
+            members.sort(key=lambda info: info.name)
+            if is_first is not None:
+                members.sort(key=lambda info: not is_first(info.name))
+            for info in members:
+                inner = f"{name}/{shorten(info.name, 200)}"
+                packed = cast(BinaryIO, archive.extractfile(info))
+                with (
+                    _unpack_to_temporary_file(inner, packed, info.size) as raw,
+                    _open_decompressed(inner, raw) as plain,
+                ):
+                    yield inner, plain
+    except tarfile.TarError as error:
+        raise _damage_error(name, error) from None
+
+
+def _no_data_error(name: str, files: list[str]) -> CorpusError:
+    names = ", ".join(shorten(file, 40) for file in files[:10]) or "nothing"
+    supported = ", ".join((*RECORD_FILE_SUFFIXES, *COMPRESSED_SUFFIXES))
+    return CorpusError(f"no data files in {name}; supported: {supported}; found: {names}")
 
 
 def _damage_error(name: str, error: Exception) -> CorpusError:
@@ -260,9 +366,7 @@ def _select_members(
     if len(members) > 1 and is_skipped is not None:
         members = [info for info in members if not is_skipped(info.filename)]
     if not members:
-        names = ", ".join(shorten(info.filename, 40) for info in files[:10]) or "nothing"
-        supported = ", ".join((*RECORD_FILE_SUFFIXES, *COMPRESSED_SUFFIXES))
-        raise CorpusError(f"no data files in {name}; supported: {supported}; found: {names}")
+        raise _no_data_error(name, [info.filename for info in files])
     encrypted = next((info.filename for info in members if info.flag_bits & 1), None)
     if encrypted is not None:
         raise CorpusError(
@@ -276,7 +380,7 @@ def _is_data_member(name: str) -> bool:
     """Whether a member of an archive is a data file, and not hidden or a macOS resource fork."""
     path = PurePosixPath(name)
     hidden = any(part.startswith(("__MACOSX", ".")) and part != ".." for part in path.parts)
-    return _is_data_file(path) and not hidden
+    return _is_data_file(path) and not hidden and path.name not in SIDE_FILES
 
 
 def _check_unpacked_size(name: str, archive: zipfile.ZipFile, size: int) -> None:
@@ -324,10 +428,17 @@ def _open_path(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def _unpack_to_temporary_file(name: str, packed: BinaryIO) -> Iterator[BinaryIO]:
+def _unpack_to_temporary_file(name: str, packed: IO[bytes], limit: int) -> Iterator[BinaryIO]:
+    """Unpack at most ``limit`` bytes to a file without a name."""
     with tempfile.TemporaryFile() as copy:
         try:
-            shutil.copyfileobj(packed, copy)
+            while block := packed.read(2**20):
+                copy.write(block)
+                if copy.tell() > limit:
+                    raise CorpusError(
+                        f"{name} unpacks to more than the {limit >> 20:,} MiB allowed for a file "
+                        "of its size; unpack it yourself"
+                    )
         except DAMAGE_ERRORS as error:
             if getattr(error, "errno", None):  # an error of the system, such as a full disk
                 raise

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import CorpusError
 from ..text import shorten
+from .containers import unpack_container
 
 MAX_LINE_BYTES = 256 * 2**20
 """Maximum length of a line in bytes; a longer one means that the file has no lines."""
@@ -45,6 +46,42 @@ def parse_record(name: str, line: int, raw: bytes) -> ParsedRecord:
     except (ValueError, RecursionError) as error:
         return ParsedRecord(name, line, raw, problem=explain_json_error(error))
     return build_record(name, line, raw, value)
+
+
+def parse_line(name: str, line: int, raw: bytes) -> list[ParsedRecord]:
+    """Parse a line: usually one record, or several objects one after the other.
+
+    A byte order mark before a record, as files that were joined have it, and a comma after it are
+    left out.
+    """
+    record = parse_record(name, line, raw)
+    if not record.problem.startswith("broken JSON"):
+        return [record]
+    text = raw.decode("utf-8").strip(OBJECT_SEPARATORS)
+    values, position = [], 0
+    try:
+        while position < len(text):
+            value, end = JSON_DECODER.raw_decode(text, position)
+            values.append((value, text[position:end]))
+            position = end + len(text[end:]) - len(text[end:].lstrip(OBJECT_SEPARATORS))
+    except (ValueError, RecursionError):
+        return [record]
+    if not all(isinstance(value, dict) for value, _ in values):
+        return [record]
+    return [build_record(name, line, part.encode(), value) for value, part in values]
+
+
+def is_single_object(name: str, file: BinaryIO) -> bool:
+    """Whether a file that starts with ``{`` has no record on its first line, or only that line."""
+    start = file.tell()
+    first = file.readline(MAX_LINE_BYTES)
+    while first and not first.strip():
+        first = file.readline(MAX_LINE_BYTES)
+    has_more = any(map(bytes.strip, iter(lambda: file.readline(MAX_LINE_BYTES), b"")))
+    file.seek(start)
+    if not has_more:
+        return True
+    return any(record.value is None for record in parse_line(name, 1, first.rstrip(b"\r\n")))
 
 
 def explain_json_error(error: Exception) -> str:
@@ -273,7 +310,32 @@ def is_dialogue_file(name: str, file: BinaryIO) -> bool:
     return has_turns and len(values) == len(records)
 
 
+def read_objects(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
+    """Yield the objects of a file that may each span several lines, with the line of each.
+
+    A single object that contains records is unpacked; the line of a record is then its number, from
+    1. Raises `CorpusError` for a broken object, because nothing shows where the next one starts.
+    """
+    scanner = _JsonScanner(name, file, "object")
+    start = scanner.skip_to_next(OBJECT_SEPARATORS) and scanner.line
+    value, raw = scanner.read_value()
+    if not scanner.skip_to_next(OBJECT_SEPARATORS) and isinstance(value, dict):
+        records = unpack_container(value)
+        if records is not None:
+            for number, record in enumerate(records, start=1):
+                yield build_record(name, number, json.dumps(record).encode(), record)
+            return
+    yield build_record(name, int(start), raw.encode(), value)
+    while scanner.skip_to_next(OBJECT_SEPARATORS):
+        line = scanner.line
+        value, raw = scanner.read_value()
+        yield build_record(name, line, raw.encode(), value)
+
+
 WHITESPACE = " \t\r\n"
+
+OBJECT_SEPARATORS = f"{WHITESPACE},\ufeff"
+"""What may stand between the objects of a file."""
 
 NESTED_OBJECT_START = re.compile(rb'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\{')
 """The start of a JSON object whose first value is an object."""

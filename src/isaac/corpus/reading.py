@@ -15,17 +15,20 @@ from ..errors import CorpusError, RecipeError
 from ..recipe import ReadingOptions, Recipe
 from ..runtime.concurrency import gc_paused
 from ..runtime.progress import Progress, Tick
+from ..text import shorten
 from .act_files import ActFiles, find_sources_with_acts
 from .corpus import CHUNK_EXCHANGES, CORPUS_SCHEMA, Corpus, CorpusRow, build_table
 from .dialogue.value_lexicon import Lexicon
-from .files import InputDigest, SourceFile, open_members, open_source
+from .files import InputDigest, SourceFile, find_left_out, open_members, open_source
 from .formats import (
     TASK_ORIENTED_FORMATS,
     Format,
     RowError,
     TaskOrientedFormat,
     choose_format,
+    find_format,
     serialize_format,
+    with_roles,
 )
 from .formats.base import require_text
 from .formats.task_oriented import (
@@ -34,8 +37,10 @@ from .formats.task_oriented import (
     lexicon_from_database,
     lexicon_from_records,
 )
+from .in_memory import Data, iter_memory_records
 from .records import ParsedRecord, dumps, read_hub_dataset, read_records
 from .rejected import Rejected, RejectedSink
+from .turn_rows import has_turn_rows, join_turn_rows
 
 CHUNK_CHARACTERS = 2**24
 """Number of characters at which a chunk ends early, so that long texts do not fill memory."""
@@ -45,7 +50,7 @@ DETECTION_RECORDS = 200
 
 
 def read_corpus(
-    source: str | Path,
+    source: str | Path | Data,
     options: ReadingOptions | Recipe | None = None,
     *,
     progress: Progress | None = None,
@@ -53,6 +58,8 @@ def read_corpus(
 ) -> Corpus:
     """Read the exchanges of a file, folder, glob, ``-`` (standard input) or ``hf://dataset``.
 
+    ``source`` may also be data in memory: a list of records, an Arrow table, a data frame of
+    pandas or polars, or a `datasets.Dataset`. Its rows are read as those of a file would be.
     ``options`` may be a recipe, whose reading options are used. You can set or override any option
     by name: ``read_corpus("chats.jsonl", context="prompt", response="answer")``. A row that cannot
     be used is added to ``rejected`` with its file, line and reason.
@@ -65,12 +72,35 @@ def read_corpus(
     if fields:
         base = {} if options is None else options.model_dump(exclude_unset=True)
         options = ReadingOptions.of({**base, **fields})
+    options = options or ReadingOptions()
     rejected: list[Rejected] = []
     inputs: list[InputDigest] = []
-    chunks = read_chunks(source, options or ReadingOptions(), rejected, inputs, progress=progress)
+    if isinstance(source, str | Path):
+        chunks = read_chunks(source, options, rejected, inputs, progress=progress)
+    else:
+        chunks = _read_memory_chunks(source, options, rejected)
     tables = list(chunks)
     table = pa.concat_tables(tables).unify_dictionaries() if tables else CORPUS_SCHEMA.empty_table()
     return Corpus(table, rejected, inputs)
+
+
+def _read_memory_chunks(
+    data: Data, options: ReadingOptions, rejected: RejectedSink
+) -> Iterator[pa.Table]:
+    """Yield the exchanges of data in memory, as `read_chunks` does those of files."""
+    records = iter_memory_records(data)
+    lexicon = Lexicon()
+    if options.format in TASK_ORIENTED_FORMATS:
+        kept = list(records)  # read twice, first for the values that the dialogues mention
+        values = (record.value or {} for record in kept)
+        lexicon = (
+            lexicon_from_database(options.database)
+            if options.database is not None
+            else lexicon_from_records(options.format, values)
+        )
+        records = iter(kept)
+    rows = _read_file_rows(records, options, lexicon, rejected)
+    yield from _build_tables(_attach_untrained(_take_exchanges(rows, options.limit), rejected))
 
 
 def read_chunks(
@@ -101,6 +131,10 @@ def read_chunks(
     inputs += [digest_source(file) for file in files[len(inputs) :]]
     if message := acts.summary():
         progress.notify(message)
+    if left_out := find_left_out(str(source)):
+        names = ", ".join(shorten(name, 40) for name in left_out[:10])
+        more = f" and {len(left_out) - 10:,} more" * (len(left_out) > 10)
+        progress.notify(f"left out, as no data files: {names}{more}")
 
 
 def digest_inputs(source: str | Path, format_name: str | None = None) -> list[InputDigest]:
@@ -289,18 +323,47 @@ def _read_file_rows(
         for record in sample:
             rejected.append(_reject(record, record.problem))
         return
+    is_named = any((options.format, options.context, options.response))
+    if not is_named and has_turn_rows(usable):
+        sample = list(join_turn_rows(itertools.chain(sample, records)))
+        usable = [record.value for record in sample if record.value is not None]
+        records = iter(())
     fmt = _choose_file_format(sample[0].file, usable, options)
     if isinstance(fmt, TaskOrientedFormat):
         fmt = replace(fmt, lexicon=lexicon)
-    serialized = serialize_format(fmt)
+    formats = RecordFormats(fmt, options)
     for record in itertools.chain(sample, records):
         if record.value is None:
             rejected.append(_reject(record, record.problem))
             continue
         try:
-            yield from _build_rows(record, fmt, serialized, options)
+            yield from _build_rows(record, *formats.choose(record.value), options)
         except RowError as error:
             rejected.append(_reject(record, str(error)))
+
+
+class RecordFormats:
+    """The format of each record of a file: that of the file, or its own where that one cannot fit.
+
+    Only the file's own format is taken if the options name a format or columns.
+    """
+
+    def __init__(self, fmt: Format, options: ReadingOptions) -> None:
+        self.file = with_roles(fmt, options.roles)
+        self.serialized = serialize_format(self.file)
+        self.roles = options.roles
+        named = (options.format, options.context, options.response)
+        self.is_fixed = any(named) or isinstance(fmt, TaskOrientedFormat)
+
+    def choose(self, record: dict[str, Any]) -> tuple[Format, str]:
+        """Choose the format of a record; with its JSON, as in `CORPUS_SCHEMA`."""
+        if self.is_fixed or self.file.fits(record):
+            return self.file, self.serialized
+        other = find_format([record])
+        if other is None or isinstance(other, TaskOrientedFormat):
+            return self.file, self.serialized
+        other = with_roles(other, self.roles)
+        return other, serialize_format(other)
 
 
 def _take_sample(records: Iterator[ParsedRecord]) -> list[ParsedRecord]:

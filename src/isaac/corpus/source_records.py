@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from .descriptions import MovedFields, move_descriptions
 from .formats import deserialize_format
 from .formats.task_oriented import fill_placeholders
 from .records import dumps
@@ -15,15 +16,16 @@ class SourceRecord(NamedTuple):
     """An input record with the exchanges that were read from it.
 
     ``text`` is the record as JSON. For each exchange, ``ids`` has its id, ``positions`` the format
-    and the position of its response in the record, and ``values`` the values of its placeholders,
-    all as in `CORPUS_SCHEMA`. ``before`` and ``after`` are the records around it in which no turn
-    is trained on, as JSON.
+    and the position of its response in the record, ``values`` the values of its placeholders, and
+    ``responses`` its response, all as in `CORPUS_SCHEMA`. ``before`` and ``after`` are the records
+    around it in which no turn is trained on, as JSON.
     """
 
     text: str
     ids: list[int]
     positions: list[tuple[str, int]]
     values: list[str | None]
+    responses: list[str]
     before: Sequence[str] = ()
     after: Sequence[str] = ()
 
@@ -33,19 +35,23 @@ class SourceRecord(NamedTuple):
         value: dict[str, Any] = json.loads(self.text)
         return value
 
-    def replaced(self, responses: dict[int, str]) -> dict[str, Any]:
+    def replaced(self, responses: dict[int, str]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Copy the record with some of its responses replaced, given by exchange id.
 
-        Ids of other records are ignored.
+        Returns the record, and what was moved out of it because it describes an old response (see
+        `move_descriptions`). Ids of other records are ignored.
         """
-        record, texts = self.record, self.filled(responses)
+        original, texts = self.record, self.filled(responses)
+        record, copies = original, dict[str, str]()
         # last turn first: where all turns are in one string, the earlier ones keep their offsets
-        exchanges = sorted(zip(self.ids, self.positions, strict=True), reverse=True)
-        for exchange_id, (serialized_format, turn) in exchanges:
+        exchanges = zip(self.ids, self.positions, self.responses, self.values, strict=True)
+        for exchange_id, (serialized_format, turn), old, values in sorted(exchanges, reverse=True):
             if exchange_id in texts:
                 fmt = deserialize_format(serialized_format)
                 record = fmt.replace(record, turn, texts[exchange_id])
-        return record
+                if values is None and old != texts[exchange_id]:
+                    copies[old.strip()] = texts[exchange_id]
+        return move_descriptions(original, record, copies) if texts else (dict(record), {})
 
     def cut_after(self, count: int) -> SourceRecord:
         """Copy the record with a conversation that ends after its first ``count`` exchanges.
@@ -56,14 +62,30 @@ class SourceRecord(NamedTuple):
             return self
         serialized_format, turn = self.positions[count - 1]
         record = deserialize_format(serialized_format).cut(self.record, turn)
-        own = (self.ids[:count], self.positions[:count], self.values[:count])
-        return SourceRecord(dumps(record), *own, self.before, self.after)
+        return self._replace(
+            text=dumps(record),
+            ids=self.ids[:count],
+            positions=self.positions[:count],
+            values=self.values[:count],
+            responses=self.responses[:count],
+        )
 
-    def as_json(self, responses: dict[int, str], extra: dict[str, Any]) -> str:
-        """Write the record as JSON with some responses replaced and extra columns at the end."""
+    def as_json(
+        self,
+        responses: dict[int, str],
+        extra: dict[str, Any],
+        moved_fields: MovedFields | None = None,
+    ) -> str:
+        """Write the record as JSON with some responses replaced and extra columns at the end.
+
+        What describes an old response goes to the column of ``moved_fields``.
+        """
         if responses:
-            return dumps(self.replaced(responses) | extra)
+            record, moved = self.replaced(responses)
+            told = moved_fields.write(moved) if moved_fields else {}
+            return dumps(record | extra | told)
         # nothing to replace: append the columns to the JSON text without parsing it
+        extra = {**extra, **(moved_fields.write({}) if moved_fields else {})}
         return f"{self.text[:-1]}, {dumps(extra)[1:]}"
 
     def filled(self, responses: dict[int, str]) -> dict[int, str]:

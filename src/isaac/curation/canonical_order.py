@@ -49,8 +49,36 @@ class CanonicalCorpus(NamedTuple):
     keys: Keys
 
     def row_neighborhoods(self, recipe: Recipe) -> Ints:
-        """The neighborhood of each row (n,): that of its group if grouped, else of its exchange."""
-        return self.exchange if recipe.reading.group_by is None else self.group
+        """The neighborhood of each row (n,): that of its exchange, or of its group if grouped.
+
+        A group of more than `MAX_COMPARED` distinct exchanges has several neighborhoods if
+        responses are compared with each other, since that takes the square of their number.
+        """
+        if recipe.reading.group_by is None:
+            return self.exchange
+        return self.group if recipe.clusters == "text" else _split_groups(self)
+
+
+MAX_COMPARED = 2**15
+"""Maximum number of distinct exchanges of a group whose responses are compared with each other."""
+
+
+def _split_groups(layout: CanonicalCorpus) -> Ints:
+    """Number the groups of the rows (n,), with large groups split into parts of equal size.
+
+    Exchanges are in the order of their hashes, so each part is a fair sample of its group. Equal
+    exchanges stay together.
+    """
+    group = layout.group[layout.first]
+    counts = np.bincount(group)
+    if counts.max(initial=0) <= MAX_COMPARED:
+        return layout.group
+    order = np.lexsort((layout.first, group))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    parts = -(-counts // MAX_COMPARED)
+    number = (np.cumsum(parts) - parts)[group] + rank * parts[group] // counts[group]
+    return np.asarray(number[layout.exchange])
 
 
 def hash_exchange(context: str, response: str, group: str = "", copy: int = 0) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from typing_extensions import Self
 
 from ..corpus.corpus import CHUNK_EXCHANGES, Corpus
 from ..corpus.formats import TASK_ORIENTED_FORMATS
@@ -26,7 +27,12 @@ from .lineage import CorpusDecisions, DrawModels, decide_corpus
 from .policy import Policy, choose_policy
 from .relevance import Relevance
 from .resources import Tools
-from .response_scores import ResponseScores, drawable_rows, score_responses
+from .response_scores import (
+    ResponseScores,
+    drawable_rows,
+    find_fixed_rows,
+    score_responses,
+)
 from .shards import Neighborhoods, find_clusters
 from .vectors import Embeddings
 from .views import ComparedResponses, apply_view
@@ -124,7 +130,7 @@ class Curation:
             return None
         return Relevance(self.layout, self.contexts, self.responses, self.recipe, self.tools)
 
-    def redraw(self, **changes: Any) -> Curation:
+    def redraw(self, **changes: Any) -> Self:
         """Draw again with other settings; nothing is embedded again.
 
         Neighborhoods are searched only if the new mode needs them and the old one did not. Raises
@@ -135,10 +141,13 @@ class Curation:
             scored = (self.corpus, self.layout, self.response_scores)
             vectors = (self.contexts, self.responses)
             given = self.given.with_draw_settings(changes)
-            curation = _choose_settings(ScoredCorpus(*scored, *vectors, []), given, self.tools)
+            found = _choose_settings(ScoredCorpus(*scored, *vectors, []), given, self.tools)
+            changed = {field.name: getattr(found, field.name) for field in fields(found)}
+            curation = replace(self, **changed)
             curation.decide()
             return curation
-        curation = replace(self, recipe=recipe, stored_lineage=None)
+        given = self.given.with_draw_settings(changes)
+        curation = replace(self, given=given, recipe=recipe, stored_lineage=None)
         curation.decide()
         return curation
 
@@ -218,11 +227,12 @@ def prepare(corpus: Corpus, recipe: Recipe | None = None, tools: Tools | None = 
     contexts, responses = embedded.get("contexts"), embedded.get("responses")
     # Typicality, trust, near-duplicates, vetoes and trims of each distinct response.
     scores = score_responses(layout, responses, recipe, tools)
+    scores = scores._replace(fixed=find_fixed_rows(corpus, layout))
     if recipe.trim:
         encoder = tools.encoder(recipe.response_encoder)
         trims = trim_responses(corpus, layout, encoder, tools.store, tools.progress)
         scores = scores._replace(trims=trims)
-    if not drawable_rows(layout, scores, recipe).any():
+    if scores.vetoed is not None and not drawable_rows(layout, scores, recipe).any():
         raise CorpusError(f"judge '{recipe.judge}' vetoed every response that could be drawn")
     reasons = [*encoders.reasons, *encoders.warnings, *scores.trust_reasons]
     return _choose_settings(
@@ -248,6 +258,15 @@ def _choose_settings(scored: ScoredCorpus, recipe: Recipe, tools: Tools) -> Cura
     """Choose "auto" settings, then find neighborhoods and clusters if the mode uses them."""
     corpus, layout, scores, contexts, responses, reasons = scored
     policy = choose_policy(layout, contexts, responses, scores, recipe, tools)
+    needs_draws = policy.mode == "resample" or (policy.mode == "filter" and recipe.keep)
+    given = recipe
+    if needs_draws and not drawable_rows(layout, scores, recipe).any():
+        reason = (
+            "no response can be drawn, because those trusted enough are all tool calls or report a "
+            "tool's result, so every row stays as it is; --mode filter drops rows"
+        )
+        policy = policy._replace(mode="filter", reason=reason)
+        recipe = recipe.model_copy(update={"mode": "filter", "budget": 0.0, "keep": False})
     resolved, choice = select_hyperparameters(
         layout, contexts, responses, scores, recipe, policy, tools
     )
@@ -259,7 +278,7 @@ def _choose_settings(scored: ScoredCorpus, recipe: Recipe, tools: Tools) -> Cura
         neighborhoods = find_clusters(layout, contexts, compared, drawable, resolved, tools)
     return Curation(
         corpus,
-        recipe,
+        given,
         resolved,
         layout,
         scores,

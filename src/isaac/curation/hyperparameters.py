@@ -214,7 +214,7 @@ def _sample_members(
     _, first = np.unique(neighborhood, return_index=True)
     sample = np.asarray(neighborhood[np.sort(first)[:SAMPLE_NEIGHBORHOODS]])
     if contexts is None or recipe.reading.group_by is not None:
-        rows = group_rows(layout.group)
+        rows = group_rows(neighborhood)
         return [rows[group][None, :MAX_GROUP_ROWS] for group in sample]
     drawable = drawable_rows(layout, scores, recipe)
     candidates = build_context_index(layout, contexts, drawable, trial_recipe, Tools())

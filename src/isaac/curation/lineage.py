@@ -209,6 +209,7 @@ def _match_targets(
     if models.fit is None or models.contexts is None or models.responses is None:
         return [Target(no_rank, probability, size, np.full(count, np.nan))]
     drawable = drawable_rows(layout, scores, recipe)
+    free = True if scores.fixed is None else ~scores.fixed
     inputs = MatchInputs(
         layout,
         models.fit,
@@ -217,7 +218,7 @@ def _match_targets(
         scores.duplicate_group,
         scores.trust,
         actions.needs_draw & (drawable | (not recipe.is_paired)),
-        ~actions.stays if recipe.is_paired else actions.stays & drawable,
+        ~actions.stays & free if recipe.is_paired else actions.stays & drawable,
         detect_corpus_languages(layout, tools),
         recipe,
         tools,
@@ -315,9 +316,10 @@ def _decide_rows(
         stays &= (scores.trims.action != IRRELEVANT)[layout.response]
     if recipe.by_fit and scores.vetoed is not None:
         stays &= (scores.vetoed != 1)[layout.exchange]
+    free = np.ones(len(trust), bool) if scores.fixed is None else ~scores.fixed
     if clusters is None:
         # In pairs, a trusted row needs an untrusted response that it is preferred to.
-        return RowActions(stays, (stays if recipe.is_paired else ~stays) & recipe.by_fit)
+        return RowActions(stays, (stays if recipe.is_paired else ~stays) & free & recipe.by_fit)
     stats, neighborhood = clusters.stats, layout.row_neighborhoods(recipe)
     head, total = stats.head[neighborhood], stats.total[neighborhood]
     in_head = (clusters.own_rank == 0) & (head > 1) & recipe.keep
@@ -327,6 +329,8 @@ def _decide_rows(
     # A row abstains if its head cluster is too small, unless it is alone in its neighborhood.
     abstains = head < np.maximum(2, recipe.abstain * total)
     abstains &= (recipe.abstain > 0) & (stats.members[neighborhood] > 1)
+    if recipe.by_cluster:
+        stays |= ~free
     return RowActions(stays, ~stays & ~abstains & recipe.by_cluster)
 
 

@@ -189,7 +189,7 @@ class SearchedNeighborhoods:
 
 @dataclass(frozen=True, eq=False)
 class KeyedNeighborhoods:
-    """Neighborhoods that share a key: one for each group, with its ``rows``."""
+    """Neighborhoods that share a key: one for each group, or part of one, with its ``rows``."""
 
     compared: ComparedResponses
     rows: Ragged

@@ -80,6 +80,12 @@ def choose_policy(
     groups = scores.duplicate_group
     group = groups[layout.response]
     repeated = float((np.bincount(group)[group] >= MIN_COPIES).mean())
+    if scores.fixed is not None and len(group) - scores.fixed.sum() < MIN_EXCHANGES <= len(group):
+        reason = (
+            f"{scores.fixed.sum():,} of {len(group):,} responses are tool calls or report a tool's "
+            "result, so rows are dropped, and none is redrawn"
+        )
+        return Policy(_resolve(recipe, "filter"), reason, repeated, *[np.nan] * 3)
     if contexts is None or responses is None:
         reason = "responses are compared as text, so nothing shows whether one fits"
         return Policy(_resolve(recipe, "resample"), reason, repeated, *[np.nan] * 3)

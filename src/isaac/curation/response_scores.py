@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..corpus.corpus import Corpus
 from ..recipe import Recipe
 from ..runtime.arrays import Flags, Ints, Reals
 from ..runtime.progress import Tick
@@ -35,6 +36,8 @@ class ResponseScores(NamedTuple):
     is the number of responses that the typicality model was fitted on. ``trims`` has the parts of
     responses to leave out, None if the recipe does not trim. ``signals`` are what trust combines
     with the typicality, None if nothing; ``trust_reasons`` say which of them count, and why.
+    ``fixed`` (n,) marks the rows whose response is neither replaced nor drawn, None if there are
+    none.
     """
 
     typicality: Reals
@@ -45,18 +48,28 @@ class ResponseScores(NamedTuple):
     trims: Trims | None = None
     signals: TrustSignals | None = None
     trust_reasons: tuple[str, ...] = ()
+    fixed: Flags | None = None
 
 
 def drawable_rows(layout: CanonicalCorpus, scores: ResponseScores, recipe: Recipe) -> Flags:
-    """Which rows (n,) may be drawn: trusted enough, not vetoed, and not irrelevant as a whole."""
+    """Which rows (n,) may be drawn: trusted enough, not fixed, not vetoed, not irrelevant."""
     # The bound stays below the largest trust, so that at least one response remains.
     bound = min(1 - recipe.candidates, np.nextafter(scores.trust.max(initial=0), 0))
     drawable = (scores.trust > bound)[layout.response]
+    if scores.fixed is not None:
+        drawable &= ~scores.fixed
     if scores.vetoed is not None:
         drawable &= (scores.vetoed != 1)[layout.exchange]
     if scores.trims is not None:
         drawable &= (scores.trims.action != IRRELEVANT)[layout.response]
     return np.asarray(drawable)
+
+
+def find_fixed_rows(corpus: Corpus, layout: CanonicalCorpus) -> Flags | None:
+    """Which rows (n,) of the layout may be neither replaced nor drawn; None if all may."""
+    parts = [part.column("fixed").is_valid().to_numpy() for part in corpus.parts(["fixed"])]
+    fixed = np.concatenate(parts) if parts else np.zeros(0, bool)
+    return fixed[layout.ids] if fixed.any() else None
 
 
 def fit_typicality(

@@ -106,11 +106,12 @@ def find_clusters(
     """Find all neighborhoods and cluster their members; finished shards come from the store.
 
     The neighborhood of an exchange consists of the nearest ``drawable`` rows (n,) and its own row;
-    that of a group, of all its rows.
+    that of a group, of all its rows, or of a part of them if they are too many to compare.
     """
     work: SearchedNeighborhoods | KeyedNeighborhoods
     if contexts is None or recipe.reading.group_by is not None:
-        work = KeyedNeighborhoods(compared, group_rows(layout.group), recipe)
+        rows = group_rows(layout.row_neighborhoods(recipe))
+        work = KeyedNeighborhoods(compared, rows, recipe)
         search: dict[str, Any] = {"by": "key"}
         sizes = work.rows.lengths
     else:

@@ -25,7 +25,7 @@ from ..corpus.formats.task_oriented import (
 from ..curation.curate import Curation
 from ..curation.dialogue.induced_acts import InducedActs
 from ..curation.dialogue.span_relevance import parse_act_slots
-from ..curation.dialogue.trimming import learn_span_relevance
+from ..curation.dialogue.trimming import changes_polarity, learn_span_relevance
 from ..curation.dialogue.turn_context import group_column, last_user_message
 from ..curation.resources import Tools
 from ..curation.search.exact import group_rows
@@ -102,6 +102,9 @@ class TurnHealer:
             group = self.induced_acts.assign_group(message, turn.response, turn.group)
             turn = dataclasses.replace(turn, group=group)
         trimmed_text = self.span_relevance.trim(turn.response, parse_act_slots(turn.group))
+        implied = DialogueGroup.parse(turn.group or "").implied
+        if implied and changes_polarity(turn.response, trimmed_text):
+            trimmed_text = None
         return TrimmedTurn(turn, trimmed_text, domains)
 
     def reason_to_keep(self, turn: TrimmedTurn) -> str | None:
@@ -189,11 +192,15 @@ class TurnHealer:
 
     @cached_property
     def _rows_by_slots(self) -> dict[tuple[tuple[str, ...], frozenset[str]], Ints]:
-        """The rows by their slots and the domains of their acts."""
+        """The rows by their slots and the domains of their acts.
+
+        Rows that imply a value are left out: a turn without acts may mean another one.
+        """
         parts: dict[tuple[tuple[str, ...], frozenset[str]], list[Ints]] = {}
         for group, rows in self._rows_by_group.items():
             parsed = DialogueGroup.parse(group)
-            parts.setdefault((parsed.slots, parsed.domains), []).append(rows)
+            if not parsed.implied:
+                parts.setdefault((parsed.slots, parsed.domains), []).append(rows)
         return {key: np.sort(np.concatenate(lists)) for key, lists in parts.items()}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import IsaacError, require_extra
+from ..text import has_url_secret
 
 
 def parse_openai_name(name: str) -> tuple[str, str] | None:
@@ -61,8 +62,8 @@ class OpenAIClient:
             raise self.URL_ERROR(
                 f"the base URL is not valid: {error}; expected https://HOST/v1"
             ) from None
-        if parts.password or parts.username:
+        if parts.username is not None or has_url_secret(base_url):
             raise self.URL_ERROR(
-                "the base URL contains a user name or a password, which runs and reports would "
-                "show; remove it and set OPENAI_API_KEY if the endpoint needs a key"
+                "the base URL contains a user name, a password or a key, which runs and reports "
+                "would show; remove it and set OPENAI_API_KEY if the endpoint needs a key"
             )

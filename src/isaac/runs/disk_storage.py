@@ -6,6 +6,7 @@ a checksum, or with a wrong one, counts as missing: it is computed again.
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from ..corpus.records import dumps
 from ..curation.clusters import Clusters
-from ..curation.storage import REDRAW_KEYS, SHARD_PREFIX
+from ..curation.storage import REDRAW_KEYS, SHARD_PREFIX, Storage
 from ..curation.unique_texts import TextFile
 from ..curation.vectors import Embeddings
 from ..errors import RunError
@@ -31,7 +32,7 @@ from ..runtime.atomic_files import (
     read_json,
     unwritable_error,
 )
-from ..runtime.storage import Array, TextChunks
+from ..runtime.storage import Array, MemoryStorage, TextChunks
 
 CHECKSUMS_FILE = "checksums.sha256"
 
@@ -146,6 +147,14 @@ class DiskStorage:
             table = pq.read_table(path, use_threads=False)
             return Clusters(*(_to_ragged(table.column(field)) for field in Clusters._fields))
 
+    def fill(self, store: Storage) -> None:
+        """Store the vectors and clusters that a store in memory has."""
+        for name, value in store.stored.items() if isinstance(store, MemoryStorage) else ():
+            if isinstance(value, Embeddings):
+                self.embedded(name, functools.partial(_return, value))
+            else:
+                self.clusters(name, functools.partial(_return, value))
+
     def _any_missing(self, *files: str) -> bool:
         """Whether a file is missing or does not match its checksum; each is checked once.
 
@@ -195,6 +204,10 @@ class DiskStorage:
 
 MAX_UNMAPPED_BYTES = 2**20
 """Largest array file that is read into memory; larger ones are memory-mapped."""
+
+
+def _return(value: Any) -> Any:
+    return value
 
 
 def _raise_missing() -> Any:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
+from ..corpus.control_tokens import split_all
 from ..corpus.records import dumps
 from ..curation.curate import Curation
 from ..errors import RunError
@@ -27,6 +28,7 @@ from .export_untrusted import Untrusted, check_untrusted, iter_dropped_rows, mar
 from .reports.rendering import render_template
 from .run import Run
 
+ControlTokens = Literal["split", "drop", "keep"]
 EXPORT_TYPES: tuple[ExportType, ...] = get_args(ExportType)
 
 Json = dict[str, Any]
@@ -148,17 +150,37 @@ class ExportRow(NamedTuple):
     """A row of an export, and what its card counts.
 
     ``curated`` and ``masked`` are the numbers of assistant messages to train on and not to train
-    on. ``regular`` is whether user and assistant take turns in the conversation.
+    on. ``regular`` is whether user and assistant take turns in the conversation, ``control``
+    whether its texts have control tokens of chat templates.
     """
 
     row: Json
     curated: int = 1
     masked: int = 0
     regular: bool = True
+    control: bool = False
 
 
-def iter_export_rows(curation: Curation, kind: ExportType) -> Iterator[ExportRow]:
-    """Yield the rows of an export: one per turn and target, or per conversation and target."""
+def iter_export_rows(
+    curation: Curation, kind: ExportType, tokens: ControlTokens = "split"
+) -> Iterator[ExportRow]:
+    """Yield the rows of an export: one per turn and target, or per conversation and target.
+
+    With ``tokens`` "split", control tokens of chat templates in their texts are taken apart.
+    """
+    for row in _convert_items(curation, kind):
+        yield _handle_tokens(row, tokens)
+
+
+def _handle_tokens(row: ExportRow, tokens: ControlTokens) -> ExportRow:
+    """Mark a row that has control tokens, and take them apart if that is asked for."""
+    split = split_all(row.row)
+    if split == row.row:
+        return row
+    return row._replace(row=split if tokens == "split" else row.row, control=True)
+
+
+def _convert_items(curation: Curation, kind: ExportType) -> Iterator[ExportRow]:
     if kind in ITEM_CONVERTERS:
         for item in iter_items(curation):
             regular = alternates([*item.prompt, _make_assistant_message(item.response)])
@@ -179,6 +201,8 @@ class ExportResult(NamedTuple):
     that are not to be trained on, and ``irregular`` the rows in which user and assistant do not
     take turns. ``several`` is whether any row has several curated turns; for alpaca, ``history``
     is whether any has earlier turns, and ``context`` whether any has these or a system turn.
+    ``control`` counts the rows with control tokens of chat templates, and ``tokens`` says what
+    happened to these.
     """
 
     folder: Path
@@ -189,6 +213,8 @@ class ExportResult(NamedTuple):
     irregular: int = 0
     history: bool = False
     context: bool = False
+    control: int = 0
+    tokens: ControlTokens = "split"
 
 
 def export(
@@ -198,14 +224,17 @@ def export(
     *,
     licence: str = "unknown",
     untrusted: Untrusted = "omit",
+    tokens: ControlTokens = "split",
 ) -> ExportResult:
     """Write the curated corpus as ``train.jsonl`` in one of the types, with a dataset card.
 
     ``to`` is the folder, by default ``RUN/export/KIND``. ``licence`` is the license of the source
     corpus, as an identifier of the Hugging Face hub such as "mit". ``untrusted`` is what happens to
     the dropped rows. Pairs and KTO rows are written a second time for trainers that do not read
-    TRL's columns. Raises `RunError` if no row can be exported as this type, and `RecipeError` if
-    it cannot use the dropped rows.
+    TRL's columns. ``tokens`` is what happens to control tokens of chat templates in texts, such as
+    ``<|im_end|>``: "split" takes them apart, "drop" leaves out their rows, and "keep" keeps them,
+    so that they can end a turn when a trainer reads them. Raises `RunError` if no row can be
+    exported as this type, and `RecipeError` if it cannot use the dropped rows.
     """
     run.require_corpus()
     check_untrusted(kind, untrusted)
@@ -213,16 +242,20 @@ def export(
     left_out = sum(
         has_tool_calls(json.loads(prompt)) for prompt in curation.corpus.column("prompt")
     )
-    if next(_iter_rows(curation, kind, untrusted), None) is None:
+    how = RowOptions(untrusted, tokens)
+    if all(how.drops(row) for row in _iter_rows(curation, kind, how)):
         raise RunError(_explain_no_rows(curation, kind, left_out))
-    result = ExportResult(folder, 0, left_out)
+    result = ExportResult(folder, 0, left_out, tokens=tokens)
     with ExitStack() as files:
         lines = files.enter_context(run.writing(folder / "train.jsonl"))
         others = [
             (files.enter_context(run.writing(folder / name)), convert)
             for name, convert in SIDE_FILES.get(kind, {}).items()
         ]
-        for row in _arrange_rows(curation, kind, untrusted):
+        for row in _arrange_rows(curation, kind, how):
+            result = result._replace(control=result.control + row.control)
+            if how.drops(row):
+                continue
             lines.write(dumps(row.row) + "\n")
             for file, convert in others:
                 file.write(dumps(convert(row.row)) + "\n")
@@ -231,28 +264,38 @@ def export(
     return result
 
 
-def _iter_rows(curation: Curation, kind: ExportType, untrusted: Untrusted) -> Iterator[ExportRow]:
+class RowOptions(NamedTuple):
+    """What happens to dropped rows, and to control tokens."""
+
+    untrusted: Untrusted
+    tokens: ControlTokens
+
+    def drops(self, row: ExportRow) -> bool:
+        """Whether a row is left out for its control tokens."""
+        return self.tokens == "drop" and row.control
+
+
+def _iter_rows(curation: Curation, kind: ExportType, how: RowOptions) -> Iterator[ExportRow]:
     """Yield the rows of the curated corpus, and after them the dropped ones that are wanted."""
-    for row in iter_export_rows(curation, kind):
-        yield row._replace(row=mark_trusted(row.row, untrusted))
+    for row in iter_export_rows(curation, kind, how.tokens):
+        yield row._replace(row=mark_trusted(row.row, how.untrusted))
     if kind in ITEM_CONVERTERS:
-        yield from map(ExportRow, iter_dropped_rows(curation, untrusted, ITEM_CONVERTERS[kind]))
+        for dropped in iter_dropped_rows(curation, how.untrusted, ITEM_CONVERTERS[kind]):
+            yield _handle_tokens(ExportRow(dropped), how.tokens)
 
 
-def _arrange_rows(
-    curation: Curation, kind: ExportType, untrusted: Untrusted
-) -> Iterator[ExportRow]:
+def _arrange_rows(curation: Curation, kind: ExportType, how: RowOptions) -> Iterator[ExportRow]:
     """Yield the rows in an order in which `datasets` can load them.
 
     It takes the type of a column from the first ten megabytes and cannot change it later if that
     part has nothing but empty lists. So a row with a history comes first, or no row has the column.
     """
-    rows = _iter_rows(curation, kind, untrusted)
+    rows = _iter_rows(curation, kind, how)
     if kind != "alpaca":
         yield from rows
         return
     first = next(((i, row) for i, row in enumerate(rows) if row.row["history"]), None)
-    rows = _iter_rows(curation, kind, untrusted)
+    rows = _iter_rows(curation, kind, how)
     if first is None:
         for row in rows:
             del row.row["history"]

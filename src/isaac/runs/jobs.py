@@ -18,7 +18,7 @@ from ..corpus.files import InputDigest
 from ..corpus.formats import TASK_ORIENTED_FORMATS
 from ..corpus.reading import digest_inputs, read_chunks
 from ..corpus.rejected import Rejected
-from ..curation.curate import explain_empty_corpus, prepare
+from ..curation.curate import Curation, explain_empty_corpus, prepare
 from ..curation.resources import Tools
 from ..errors import CorpusError, RunError
 from ..recipe import (
@@ -96,9 +96,14 @@ def check_is_run_folder(run: Run) -> None:
     except OSError as error:
         raise RunError(f"cannot use {run.path} as a run folder: {error.strerror}") from None
     finished = {name for name in names if not name.endswith(PART_SUFFIX)} - {LOCK_FILE}
-    # A run that was stopped while it read its input has no recipe yet.
+    # A run that was stopped while it read its input, or was copied from another, has no recipe yet.
     was_reading = {"corpus.parquet"} <= finished <= set(INPUT_FILES)
-    if "recipe.yaml" not in names and finished and not was_reading:
+    was_copying = (
+        {"corpus.parquet", "input.json"}
+        <= finished
+        <= {*INPUT_FILES, CHECKSUMS_FILE, *WORK_FOLDERS}
+    )
+    if "recipe.yaml" not in names and finished and not (was_reading or was_copying):
         raise RunError(f"{run.path} is not empty and is not a run folder; choose another folder")
 
 
@@ -162,9 +167,7 @@ def _load_or_read_corpus(run: Run, source: str | Path, recipe: Recipe, tools: To
     _clear_inputs(run)
     inputs: list[InputDigest] = []
     _read_into_run(run, source, recipe, tools, inputs)
-    files = [digest._asdict() for digest in inputs]
-    facts = {"isaac": __version__, "files": files, "read": _compute_checksums(run)}
-    run.write(input_file, json.dumps(facts, indent=2) + "\n")
+    _write_input_facts(run, inputs)
     corpus = run.corpus()
     if not len(corpus):
         reason = explain_empty_corpus(corpus)
@@ -172,6 +175,13 @@ def _load_or_read_corpus(run: Run, source: str | Path, recipe: Recipe, tools: To
         raise CorpusError(reason)
     run.write(run.path / "recipe.yaml", recipe.dump())
     return corpus
+
+
+def _write_input_facts(run: Run, inputs: list[InputDigest]) -> None:
+    """Write the digests of the input files, and the checksums of what was read from them."""
+    files = [digest._asdict() for digest in inputs]
+    facts = {"isaac": __version__, "files": files, "read": _compute_checksums(run)}
+    run.write(run.path / "input.json", json.dumps(facts, indent=2) + "\n")
 
 
 def check_rereadable(run: Run, source: str | Path) -> None:
@@ -214,6 +224,37 @@ class _RejectedWriter:
         self.lines.write(rejected.as_json() + "\n")
 
 
+def save_run(curation: Curation, path: str | Path, *, force: bool = False) -> Run:
+    """Write a curation from memory to a new run folder; nothing is embedded again.
+
+    If the method does not apply, the run has a report but no curated corpus, unless ``force``.
+    Raises `RunError` if the folder is not empty.
+    """
+    run = Run.at(path)
+    timed = TimedProgress(curation.tools.progress, {})
+    started = time.monotonic()
+    with run.locked():
+        if any(file.name != LOCK_FILE for file in run.path.iterdir()):
+            raise RunError(f"{path} is not empty; choose another folder")
+        with run.writing(run.path / "rejected.jsonl") as lines:
+            lines.writelines(row.as_json() + "\n" for row in curation.corpus.rejected)
+        with (
+            run.writing(run.path / "corpus.parquet", "wb") as out,
+            pq.ParquetWriter(out, CORPUS_SCHEMA, compression="zstd") as table,
+        ):
+            for part in curation.corpus.parts(CORPUS_SCHEMA.names):
+                table.write_table(part)
+        _write_input_facts(run, curation.corpus.inputs)
+        store = DiskStorage(run.folder)
+        store.fill(curation.tools.store)
+        run.write(run.path / "recipe.yaml", curation.given.dump())
+        tools = curation.tools._replace(store=store, progress=timed)
+        write_outputs(
+            run, prepare(run.corpus(), curation.given, tools), timed, started, force=force
+        )
+    return run
+
+
 def redraw_run(
     run: Run,
     changes: dict[str, Any],
@@ -254,7 +295,8 @@ def redraw_run(
 
 
 def _copy_run_files(source: Run, target: Run) -> None:
-    for name in (*INPUT_FILES, CHECKSUMS_FILE):
+    # The corpus comes first, because it marks a folder without a recipe as the start of a run.
+    for name in ("corpus.parquet", "rejected.jsonl", "input.json", CHECKSUMS_FILE):
         with (
             target.writing(target.path / name, "wb") as out,
             (source.path / name).open("rb") as original,

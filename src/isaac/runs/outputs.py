@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from .._version import __version__
 from ..corpus.corpus import Corpus
+from ..corpus.descriptions import MovedFields, has_descriptions
 from ..corpus.source_records import SourceRecord
 from ..curation.curate import Curation
 from ..curation.lineage import first_targets
@@ -54,12 +55,14 @@ def write_outputs(
     with progress.stage("report"):
         summary = summarize(curation)
         summary["refused"] = summary["diagnosis"]["verdict"] == "does not apply" and not force
-        write_report(run, summary)
     run.remove(*CORPUS_FILES)
     if not summary["refused"]:
+        columns = AddedColumns.of(curation)
         with progress.stage("write", len(curation.corpus)) as tick:
-            write_lines(run, "curated.jsonl", iter_curated_lines(curation, tick))
+            write_lines(run, "curated.jsonl", iter_curated_lines(curation, tick, columns))
             write_lines(run, "untrusted.jsonl", iter_untrusted_lines(curation))
+        summary["notes"] += columns.moved.describe() if columns.moved else []
+    write_report(run, summary)
     if isinstance(curation.tools.store, DiskStorage):
         curation.tools.store.tidy()
     measured = {
@@ -130,7 +133,8 @@ def update_report(run: Run) -> None:
     The caller holds the lock of the run.
     """
     manifest = run.manifest()
-    write_report(run, run.summary())
+    # Not checked: a process that stopped here earlier has left a new report and the old checksum.
+    write_report(run, read_json(run.path / "report.json"))
     # The report has changed, so update its checksums; the manifest is written last.
     for name in REPORT_FILES:
         manifest["sha256"][name] = file_sha256(run.path / name)
@@ -153,11 +157,13 @@ class AddedColumns(NamedTuple):
     """The columns that isaac adds to each record.
 
     ``names`` maps each one to the name under which it is written. ``as_lists`` is whether a column
-    has one entry per curated turn, because a record of the corpus has several.
+    has one entry per curated turn, because a record of the corpus has several. ``moved`` has
+    what described an old response, if any record has such a field.
     """
 
     names: dict[str, str]
     as_lists: bool
+    moved: MovedFields | None
 
     @classmethod
     def of(cls, curation: Curation) -> AddedColumns:
@@ -166,7 +172,10 @@ class AddedColumns(NamedTuple):
         columns += ["isaac_target"] * (curation.recipe.targets > 1)
         columns += ["isaac_rejected"] * (curation.recipe.mode == "pairs")
         names = dict(zip(columns, free_names(curation.corpus, columns), strict=True))
-        return cls(names, not bool(curation.corpus.record_starts().all()))
+        moved = None
+        if has_descriptions(part.column("record") for part in curation.corpus.parts(["record"])):
+            moved = MovedFields(*free_names(curation.corpus, ["isaac_original"]))
+        return cls(names, not bool(curation.corpus.record_starts().all()), moved)
 
     def fill(
         self, ids: list[int], actions: list[str], target: int, rejected: list[str | None]
@@ -180,7 +189,9 @@ class AddedColumns(NamedTuple):
         return {name: values[column] for column, name in self.names.items()}
 
 
-def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator[str]:
+def iter_curated_lines(
+    curation: Curation, tick: Tick | None = None, columns: AddedColumns | None = None
+) -> Iterator[str]:
     """Yield the records of the input as JSON with the curated responses, once for each target.
 
     Each record gets ``isaac_id`` and ``isaac_action``, as lists if any record has several curated
@@ -190,7 +201,8 @@ def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator
     records with a pair are written, with the rejected responses as ``isaac_rejected``.
     """
     corpus, pairs = curation.corpus, curation.recipe.mode == "pairs"
-    columns, rejections = AddedColumns.of(curation), Rejections(curation) if pairs else None
+    columns = columns or AddedColumns.of(curation)
+    rejections = Rejections(curation) if pairs else None
     removed = find_removed_turns(corpus, curation.lineage)
     drawn, reported = curation.drawn(), 0
     for record in corpus.source_records():
@@ -199,16 +211,16 @@ def iter_curated_lines(curation: Curation, tick: Tick | None = None) -> Iterator
             tick(ids[-1] + 1 - reported)
             reported = ids[-1] + 1
         targets = [next(drawn)[1] for _ in ids]
-        before = [] if pairs else [SourceRecord(text, [], [], []) for text in record.before]
-        after = [] if pairs else [SourceRecord(text, [], [], []) for text in record.after]
+        before = [] if pairs else [SourceRecord(text, [], [], [], []) for text in record.before]
+        after = [] if pairs else [SourceRecord(text, [], [], [], []) for text in record.after]
         remaining = int((~removed[ids]).sum())
         for untrained in before:
-            yield untrained.as_json({}, columns.fill([], [], 0, []))
+            yield untrained.as_json({}, columns.fill([], [], 0, []), columns.moved)
         if remaining:
             shorter = record.cut_after(remaining)
             yield from _iter_targets(shorter, targets[:remaining], columns, rejections)
         for untrained in after:
-            yield untrained.as_json({}, columns.fill([], [], 0, []))
+            yield untrained.as_json({}, columns.fill([], [], 0, []), columns.moved)
     if tick is not None:
         tick(len(corpus) - reported)
 
@@ -252,7 +264,8 @@ def _iter_targets(
             for exchange_id, (action, text, _) in zip(record.ids, chosen, strict=True)
             if action == "replaced"
         }
-        yield record.as_json(new, columns.fill(record.ids, actions, target, rejected))
+        added = columns.fill(record.ids, actions, target, rejected)
+        yield record.as_json(new, added, columns.moved)
 
 
 class Rejections:

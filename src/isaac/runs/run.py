@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import pyarrow.parquet as pq
 
+from .._version import __version__
 from ..corpus.corpus import CORPUS_SCHEMA, OPTIONAL_COLUMNS, Corpus
 from ..corpus.files import InputDigest
 from ..corpus.parquet_table import ParquetTable
@@ -91,23 +92,39 @@ class Run:
     def manifest(self) -> dict[str, Any]:
         """Load the manifest: versions, checksums, timings. Raises `RunError` if it is missing."""
         self.require_finished()
-        return read_json(self.path / "manifest.json")
+        manifest = read_json(self.path / "manifest.json")
+        sums = manifest.get("sha256")
+        if not isinstance(sums, dict) or not all(isinstance(value, str) for value in sums.values()):
+            raise RunError(_describe_damage(self.path / "manifest.json"))
+        return manifest
 
     def summary(self) -> dict[str, Any]:
         """Load the values behind the report. Raises `RunError` if the run is unfinished."""
-        self.require_finished()
+        self._check_outputs("report.json")
         return read_json(self.path / "report.json")
 
     def corpus(self) -> Corpus:
         """Open the corpus that was read from the input; its exchanges stay on disk."""
+        recorded = read_json(self.path / "input.json")
+        try:
+            inputs = [InputDigest(**digest) for digest in recorded["files"]]
+            checksums = dict(recorded.get("read", {}))
+        except (KeyError, TypeError, ValueError):
+            raise RunError(_describe_damage(self.path / "input.json")) from None
+        if recorded.get("isaac") != __version__:
+            raise RunError(
+                f"{self.path} was started by isaac {recorded.get('isaac')}, but this is isaac "
+                f"{__version__}; use that version, or curate the input again into another folder"
+            )
+        for name, checksum in checksums.items():
+            _check_file(self.path / name, checksum)
         with damaged_as_run_error(self.path / "corpus.parquet") as file:
             table = ParquetTable(file, CORPUS_SCHEMA, OPTIONAL_COLUMNS)
-        inputs = [InputDigest(**digest) for digest in read_json(self.path / "input.json")["files"]]
         return Corpus(table, RejectedFile(self.path / "rejected.jsonl"), inputs)
 
     def curation(self) -> Curation:
         """Load the curation of a finished run; nothing is embedded or searched again."""
-        self.require_finished()
+        self._check_outputs("lineage.parquet")
         curation = self.prepared(self.recipe())
         with damaged_as_run_error(self.path / "lineage.parquet") as file:
             lineage = pq.read_table(file, schema=LINEAGE_SCHEMA)
@@ -134,6 +151,13 @@ class Run:
                 f"{self.path} is not a finished run: it has no manifest.json. "
                 "If it was interrupted, run the same isaac curate or isaac redraw command to resume"
             )
+
+    def _check_outputs(self, *names: str) -> None:
+        """Raise `RunError` if one of these outputs does not match its checksum in the manifest."""
+        checksums = self.manifest()["sha256"]
+        for name in names:
+            if name in checksums:
+                _check_file(self.path / name, checksums[name])
 
     # Writing to the folder.
 
@@ -174,9 +198,38 @@ class Run:
 
     def require_corpus(self) -> None:
         """Raise `RunError` if the run is unfinished, or has no curated corpus."""
+        self._check_outputs("lineage.parquet", *CORPUS_FILES)
         if self.refused:
             reasons = "; ".join(self.summary()["diagnosis"]["reasons"])
             raise RunError(
                 f"{self.path} has no curated corpus, because the method does not apply: {reasons}. "
                 "To write it all the same, run isaac curate again with --force"
             )
+
+
+_CHECKED: dict[Path, tuple[int, int, str]] = {}
+"""The size, time and checksum of each file that this process has checked: once is enough."""
+
+
+def _check_file(file: Path, checksum: str | None) -> None:
+    """Raise `RunError` if a file does not match its checksum; each is read once per process."""
+    if checksum is None:
+        return
+    try:
+        state = file.stat()
+        seen = (state.st_size, state.st_mtime_ns, checksum)
+        if _CHECKED.get(file.resolve()) == seen:
+            return
+        is_intact = file_sha256(file) == checksum
+    except OSError:
+        is_intact = False
+    if not is_intact:
+        raise RunError(_describe_damage(file))
+    _CHECKED[file.resolve()] = seen
+
+
+def _describe_damage(file: Path) -> str:
+    return (
+        f"{file} is missing, damaged or edited: it is not what isaac wrote. To rebuild it, delete "
+        "manifest.json in the run folder, then run the same isaac curate command"
+    )

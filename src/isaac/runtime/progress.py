@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol, TextIO
 
 
@@ -15,6 +16,22 @@ class Tick(Protocol):
     def __call__(self, items: int, /) -> None:
         """Report that this many more items are done."""
         ...
+
+
+def print_quietly(text: str, stream: TextIO, *, end: str = "\n") -> None:
+    """Print a message; if nobody reads the stream any more, the work still goes on."""
+    try:
+        print(text, file=stream, end=end, flush=True)
+    except UnicodeError:
+        print_quietly(text.encode("ascii", "backslashreplace").decode(), stream, end=end)
+    except (OSError, ValueError):  # a closed pipe, a full disk, a closed stream
+        _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Send what a stream still holds to nowhere, so that flushing it at exit cannot fail."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Progress:
@@ -53,7 +70,7 @@ class MessageProgress(Progress):
 
     def notify(self, text: str, /) -> None:
         """Print the message to standard error."""
-        print(text, file=sys.stderr, flush=True)
+        print_quietly(text, sys.stderr)
 
 
 class LineProgress(MessageProgress):
@@ -64,7 +81,7 @@ class LineProgress(MessageProgress):
 
     def notify(self, text: str, /) -> None:
         """Print the message to the stream."""
-        print(text, file=self.stream, flush=True)
+        print_quietly(text, self.stream)
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
@@ -86,7 +103,7 @@ class LineProgress(MessageProgress):
 
     def _print_status(self, name: str, done: int, total: int | None, seconds: float) -> None:
         if not done and total is None:
-            print(f"{name}: {seconds:,.1f} s", file=self.stream, flush=True)
+            print_quietly(f"{name}: {seconds:,.1f} s", self.stream)
             return
         rate = done / max(seconds, 1e-9)
         of_total = "" if total is None else f"/{total:,}"
@@ -94,7 +111,7 @@ class LineProgress(MessageProgress):
         if total is not None and 0 < done < total:
             time_left = f", {(total - done) / rate:,.0f} s left"
         pace = f"{rate:,.0f}/s" if rate >= 1 or not done else f"{1 / rate:,.1f} s each"
-        print(f"{name}: {done:,}{of_total} ({pace}{time_left})", file=self.stream, flush=True)
+        print_quietly(f"{name}: {done:,}{of_total} ({pace}{time_left})", self.stream)
 
 
 class BarProgress(MessageProgress):

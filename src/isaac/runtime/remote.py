@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from ..errors import CorpusError, RunError
+from ..text import hide_url_secrets
 
 URL_PATTERN = re.compile(r"(?!hf:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -27,7 +28,7 @@ def resolve_url(url: str) -> tuple[Any, str]:
     try:
         system, path = url_to_fs(url)
     except (ImportError, ValueError) as error:  # fsspec says which package to install
-        raise CorpusError(f"cannot reach {url}: {error}") from None
+        raise CorpusError(hide_url_secrets(f"cannot reach {url}: {error}")) from None
     return system, path
 
 
@@ -36,7 +37,7 @@ def open_url_file(url: str, path: str) -> IO[bytes]:
     try:
         return cast(IO[bytes], resolve_url(url)[0].open(path, "rb"))
     except Exception as error:  # each file system raises its own error types
-        raise CorpusError(f"cannot read {path} at {url}: {error}") from error
+        raise CorpusError(hide_url_secrets(f"cannot read {path} at {url}: {error}")) from error
 
 
 class Mirror:
@@ -59,7 +60,7 @@ class Mirror:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 self.system.get_file(name, str(file))
         except Exception as error:
-            raise RunError(f"cannot read {self.url}: {error}") from error
+            raise RunError(hide_url_secrets(f"cannot read {self.url}: {error}")) from error
 
     def send(self, file: Path) -> None:
         """Copy a file of the local folder to the same place in the remote folder."""
@@ -69,7 +70,8 @@ class Mirror:
             self.system.put_file(str(file), target)
         except Exception as error:
             raise RunError(
-                f"cannot write {target} at {self.url}: {error}. Finished files are kept; "
+                hide_url_secrets(f"cannot write {target} at {self.url}: {error}")
+                + ". Finished files are kept; "
                 "run the same command again to resume"
             ) from error
 
@@ -80,7 +82,9 @@ class Mirror:
             if self.system.exists(target):
                 self.system.rm(target, recursive=True)
         except Exception as error:
-            raise RunError(f"cannot remove {target} at {self.url}: {error}") from error
+            raise RunError(
+                hide_url_secrets(f"cannot remove {target} at {self.url}: {error}")
+            ) from error
 
     def _remote_path(self, file: Path) -> str:
         return posixpath.join(self.root, file.relative_to(self.folder).as_posix())

@@ -10,9 +10,14 @@ SLOTS = st.lists(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), max_size=4).map(
 ACTS = st.sampled_from(["", "general-bye", "hotel-inform-area+hotel-request-stars", "~7"])
 
 
-@given(ACTS, SLOTS)
-def test_a_group_comes_back_from_its_text(acts: str, slots: tuple[str, ...]) -> None:
-    group = DialogueGroup(acts, slots)
+IMPLIED = st.sampled_from([(), ("hotel-pets=yes",), ("hotel-area=north_|_east", "pets=no")])
+
+
+@given(ACTS, SLOTS, IMPLIED)
+def test_a_group_comes_back_from_its_text(
+    acts: str, slots: tuple[str, ...], implied: tuple[str, ...]
+) -> None:
+    group = DialogueGroup(acts, slots, implied)
     assert DialogueGroup.parse(str(group)) == group
 
 

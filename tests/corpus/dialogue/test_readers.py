@@ -216,8 +216,7 @@ def test_a_state_does_not_depend_on_how_earlier_states_were_read() -> None:
 
     assert states("2", "2", "3", "2") == [{"hotel": {"people": n}} for n in "2232"]
     assert states(1, 1.0) == [{"hotel": {"people": "1"}}, {"hotel": {"people": "1.0"}}]
-    with pytest.raises(ReadingError, match="neither text nor"):
-        states(1, True)
+    assert states(1, True) == [{"hotel": {"people": "1"}}, {"hotel": {"people": "true"}}]
 
 
 def test_values_of_acts_without_spans_are_located_and_bookings_get_a_domain() -> None:

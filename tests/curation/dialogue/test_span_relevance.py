@@ -264,16 +264,27 @@ def test_the_verdict_depends_on_how_much_is_removed(
     assert any(reason in one for one in found.reasons)
 
 
-def test_nothing_is_removed_if_nothing_depends_on_its_context() -> None:
+@pytest.mark.parametrize(
+    ("rows", "verdict", "reason"),
+    [
+        (900, "does not apply", "no part of a response depends on what it answers"),
+        (
+            130,
+            "doubtful",
+            "130 exchanges are too few to be sure that any part of a response depends on what it "
+            "answers, so nothing was removed",
+        ),
+    ],
+)
+def test_nothing_is_removed_if_nothing_depends_on_its_context(
+    rows: int, verdict: str, reason: str
+) -> None:
     rng = random.Random(5)
-    texts = [f"{rng.choice('abcdefgh')} said {rng.choice(RUDE)}" for _ in range(900)]
+    texts = [f"{rng.choice('abcdefgh')} said {rng.choice(RUDE)}" for _ in range(rows)]
     keys = [rng.choice(sorted(ASKED)) for _ in texts]
     made = Corpus.of([("go on", text) for text in texts], keys)
     recipe = Recipe.of({"group_by": "key", "clusters": "text", "trim": True, "budget": 0.0})
     curation = curate(made, recipe)
     assert set(curation.lineage.column("action").to_pylist()) == {"kept"}
     found = diagnose(curation)
-    assert (found.verdict, found.reasons) == (
-        "does not apply",
-        ["no part of a response depends on what it answers"],
-    )
+    assert (found.verdict, found.reasons) == (verdict, [reason])

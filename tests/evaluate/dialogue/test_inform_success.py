@@ -39,7 +39,8 @@ def outcome(
     goal: Mapping[str, Any], turns: Turns, booked: list[set[str]] | None = None
 ) -> DialogueOutcome:
     predictions = [Prediction(response) for response, _ in turns]
-    judged = build_judged_turns(predictions, [state for _, state in turns], booked)
+    states = [state for _, state in turns]
+    judged = build_judged_turns(predictions, states, booked, by_placeholder=True)
     return judge_dialogue(parse_goal(goal, "d"), judged, DATABASE)
 
 
@@ -80,6 +81,18 @@ def test_placeholders_count_where_their_domain_is_active() -> None:
     assert judge_dialogue(parse_goal(GOAL, "d"), judged, DATABASE).success
     judged = build_judged_turns([Prediction("[name] [phone] [ref]", domains=())], [FOUR])
     assert not judge_dialogue(parse_goal(GOAL, "d"), judged, DATABASE).inform
+
+
+def test_without_active_domains_the_states_show_them_unless_placeholders_are_asked_for() -> None:
+    predictions = [Prediction("[hotel_name]"), Prediction("[hotel_phone] [train_id]")]
+    states = [FOUR, {**FOUR, "train": {"day": "monday"}}]
+
+    def domains(*, by_placeholder: bool) -> list[set[str]]:
+        turns = build_judged_turns(predictions, states, by_placeholder=by_placeholder)
+        return [set(turn.domains) for turn in turns]
+
+    assert domains(by_placeholder=False) == [{"hotel"}, {"train"}]
+    assert domains(by_placeholder=True) == [{"hotel"}, {"hotel", "train"}]
 
 
 def test_a_reference_counts_where_the_domain_is_booked() -> None:
@@ -140,6 +153,9 @@ def test_the_active_domain_is_the_one_whose_state_changes() -> None:
         ("train",),
         ("train",),
     ]
+    # Of several others only the first follows.
+    three = {**both, "taxi": {"leave": "10:00"}}
+    assert infer_active_domains([three, three, three]) == [("train",), ("hotel",), ("hotel",)]
     # If several change, the current one stays; the other follows when nothing changes.
     assert infer_active_domains([both, more, more, more])[1:] == [
         ("train",),

@@ -75,18 +75,22 @@ def test_repetitive_long_texts_are_handled_in_linear_time(text: str) -> None:
 @pytest.mark.parametrize(
     ("response", "reference", "counts"),
     [
-        ("[hotel_name] [hotel_area]", "[hotel_area] is [hotel_name]", (2, 2, 2)),
-        ("[value_name]", "[hotel_name] [hotel_area]", (2, 1, 1)),
-        ("[restaurant_name]", "[hotel_name]", (1, 1, 0)),
-        ("[hotel_name] [hotel_name_2] [name]", "[hotel_name] [hotel_name]", (2, 3, 2)),
-        ("[name] [name]", "[hotel_name] [taxi_phone]", (2, 2, 1)),
-        ("[hotel_name] [taxi_phone]", "[name] [name]", (2, 2, 1)),
-        ("", "[hotel_name]", (1, 0, 0)),
-        ("[hotel_name]", "", (0, 1, 0)),
-        ("", "", (0, 0, 0)),
+        ("[hotel_name] [hotel_area]", "[hotel_area] is [hotel_name]", (2, 2, 2, 0)),
+        ("[value_name]", "[hotel_name] [hotel_area]", (2, 1, 1, 0)),
+        ("[restaurant_name]", "[hotel_name]", (1, 1, 0, 0)),
+        ("[hotel_name] [hotel_name_2] [name]", "[hotel_name] [hotel_name]", (2, 3, 2, 0)),
+        ("[name] [name]", "[hotel_name] [taxi_phone]", (2, 2, 1, 0)),
+        ("[hotel_name] [taxi_phone]", "[name] [name]", (2, 2, 1, 0)),
+        ("", "[hotel_name]", (1, 0, 0, 0)),
+        ("[hotel_name]", "", (0, 1, 0, 0)),
+        ("", "", (0, 0, 0, 0)),
+        ("[value_count] [time] [price]", "[hotel_choice] [train_leave] [pricerange]", (3, 3, 0, 3)),
+        ("[train_leave]", "[train_arrive]", (1, 1, 0, 0)),
+        ("[train_time]", "[taxi_leave]", (1, 1, 0, 0)),
+        ("[time] [train_leave]", "[train_leave] [train_arrive]", (2, 2, 1, 1)),
     ],
 )
-def test_slots_are_counted(response: str, reference: str, counts: tuple[int, int, int]) -> None:
+def test_slots_are_counted(response: str, reference: str, counts: tuple[int, ...]) -> None:
     assert count_slot_errors([(response, reference)]) == counts
 
 

@@ -70,6 +70,14 @@ def test_it_does_not_apply_to_one_text_repeated() -> None:
     assert found.repeated == 1
 
 
+def test_turns_with_the_same_acts_may_repeat_their_wording() -> None:
+    corpus = Corpus.of(
+        [(f"hi {n}", "pets may stay") for n in range(300)], ["hotel-inform | "] * 300
+    )
+    found = diagnose(curate(corpus, Recipe.paper(group_by="act", clusters="text")))
+    assert (found.verdict, found.repeated) == ("applies", 1)
+
+
 def test_few_exchanges_make_it_doubtful() -> None:
     found = diagnose(curate(Corpus.of(chats(60, 5)), Recipe.redraw_most(duplicates="each")))
     assert found.verdict != "applies"

@@ -1,4 +1,4 @@
-"""Groups of system turns: turns can replace each other only if they share acts and slots."""
+"""Groups of system turns: turns can replace each other only if they share what they state."""
 
 from __future__ import annotations
 
@@ -14,23 +14,31 @@ SEPARATOR = " | "
 
 
 class DialogueGroup(NamedTuple):
-    """The acts of a system turn and the slots in its text, such as ``hotel-inform-area | area``.
+    """The acts of a system turn, the slots in its text, and the values that the text implies.
 
     ``acts`` is the act string of the turn, an induced act, or empty; ``slots`` are the slots of the
-    placeholders in its text, sorted. ``str`` and `parse` convert it to and from the text in files.
+    placeholders in its text, sorted; ``implied`` are values without a placeholder, such as
+    ``hotel-pets=yes``. ``str`` and `parse` convert it to and from the text in files, such as
+    ``hotel-inform-name+hotel-inform-pets | hotel_name hotel-pets=yes``.
     """
 
     acts: str
     slots: tuple[str, ...] = ()
+    implied: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.acts}{SEPARATOR}{' '.join(self.slots)}"
+        return f"{self.acts}{SEPARATOR}{' '.join([*self.slots, *self.implied])}"
 
     @classmethod
     def parse(cls, text: str) -> DialogueGroup:
         """Parse a group from its text."""
         acts, _, slots = text.rpartition(SEPARATOR)
-        return cls(acts, tuple(slots.split()))
+        names = slots.split()
+        return cls(
+            acts,
+            tuple(name for name in names if "=" not in name),
+            tuple(name for name in names if "=" in name),
+        )
 
     @property
     def induced_act(self) -> int | None:

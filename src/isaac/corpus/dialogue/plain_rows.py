@@ -181,7 +181,9 @@ def _build_turn(index: int, role: Role, text: str, record: Mapping[str, Any]) ->
     slots = [*_read_slots(record, acts)]
     values = [AnnotatedValue(f"{domain}_{slot}", value) for domain, slot, value in slots]
     filled = tuple(_fill_act_values(acts, slots))
-    return DialogueTurn(index, role, text, filled, locate_values(text, values))
+    others = () if acts else tuple((slot, value) for _, slot, value in slots)
+    spans = locate_values(text, values)
+    return DialogueTurn(index, role, text, filled, spans, values=others)
 
 
 def _read_acts(record: Mapping[str, Any]) -> Iterator[Act]:

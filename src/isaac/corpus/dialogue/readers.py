@@ -10,6 +10,7 @@ from .multiwoz import MultiWOZReader
 from .plain_rows import PlainRowsReader
 from .schema import Dialogue
 from .schema_guided import SchemaGuidedReader
+from .unified import UnifiedReader
 from .validation import ReadingError, as_mapping
 
 
@@ -47,6 +48,7 @@ class DialogueReader(Protocol):
 READERS: Mapping[str, DialogueReader] = MappingProxyType(
     {
         "multiwoz21": MultiWOZReader("multiwoz21"),
+        "unified": UnifiedReader(),
         "multiwoz22": SchemaGuidedReader("multiwoz22", numbered=False),
         "sgd": SchemaGuidedReader("sgd", numbered=True),
         "dialogue": PlainRowsReader(),

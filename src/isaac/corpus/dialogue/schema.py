@@ -36,7 +36,8 @@ class DialogueTurn:
     """One turn of a dialogue; ``index`` is its position in the record.
 
     ``acts`` and ``spans`` are empty if the turn is not annotated. ``state`` is the belief state
-    after the turn; only system turns have one.
+    after the turn; only system turns have one. ``values`` are annotated slots and values that
+    belong to no act.
     """
 
     index: int
@@ -45,6 +46,7 @@ class DialogueTurn:
     acts: tuple[Act, ...] = ()
     spans: tuple[Span, ...] = ()
     state: BeliefState = field(default_factory=dict)
+    values: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ class SchemaGuidedReader:
         if turn.get("utterance") == text:
             return dict(record)
         changed = {**turn, "utterance": text}
-        move = _make_slot_mover(as_text(turn.get("utterance"), "'utterance'"), text)
+        move = make_slot_mover(as_text(turn.get("utterance"), "'utterance'"), text)
         if turn.get("frames"):
             changed["frames"] = [
                 {**frame, "slots": [moved for slot in _frame_slots(frame) for moved in move(slot)]}
@@ -248,15 +248,17 @@ def _update_span_info(
     return {**record, ACTS_COLUMN: {**acts, turn_id: {**annotations, "span_info": spans}}}
 
 
-def _make_slot_mover(old: str, new: str) -> Callable[[Any], list[Any]]:
+def make_slot_mover(old: str, new: str) -> Callable[[Any], list[Any]]:
     """Make a function that updates the position of a slot's entry from the old text to the new.
 
     The function returns a list with the entry, or an empty list if the new text lacks the value.
+    The position's end is ``exclusive_end``, or ``end`` if the entry has that.
     """
 
     def move(entry: Any) -> list[Any]:
         slot = as_mapping(entry, "'slots'")
-        start, end = slot.get("start"), slot.get("exclusive_end")
+        end_key = "end" if "end" in slot else "exclusive_end"
+        start, end = slot.get("start"), slot.get(end_key)
         if type(start) is not int or type(end) is not int:
             return [slot]
         surface = old[max(start, 0) : max(end, 0)]
@@ -266,6 +268,6 @@ def _make_slot_mover(old: str, new: str) -> Callable[[Any], list[Any]]:
         if mention is None:
             return []
         value = {"value": new[slice(*mention)]} if "value" in slot else {}
-        return [{**slot, **value, "start": mention[0], "exclusive_end": mention[1]}]
+        return [{**slot, **value, "start": mention[0], end_key: mention[1]}]
 
     return move

@@ -66,13 +66,13 @@ def as_turns(value: Any, name: str) -> list[Any]:
 
 
 def as_texts(value: Any, name: str) -> list[str]:
-    """Convert a text, a number, or a list of these to a list of texts; null gives none."""
+    """Convert a text, a number, true or false, or a list of these to texts; null gives none."""
     if type(value) is str:
         return [as_text(value, name)]
     values = value if isinstance(value, list) else [value]
     texts = []
     for each in values:
-        if isinstance(each, bool) or not isinstance(each, str | int | float | None):
+        if not isinstance(each, str | int | float | None):
             raise ReadingError(
                 f"{name} is {_describe_value(value)}, neither text nor a list of texts"
             )

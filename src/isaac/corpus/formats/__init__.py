@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any, NoReturn, cast
 
 from ...errors import CorpusError
-from .alpaca import AlpacaFormat
 from .base import CorpusTurn, Format, Message, RowError, format_column_names
-from .context_response import ContextResponseFormat
+from .context_response import ContextResponseFormat, find_text_columns
 from .hh import HHFormat
-from .messages import MessagesFormat
+from .messages import ROLE_KEYS, TEXT_KEYS, MessagesFormat, sharegpt_format
+from .paths import PAIR_COLUMNS, PAIR_KEYS, ChatExportFormat, PairsFormat, TreeFormat
+from .preferences import (
+    ANSWER_LISTS,
+    NUMBERED,
+    PreferenceFormat,
+    RankedFormat,
+    TwoAnswersFormat,
+)
 from .prompt_completion import PromptCompletionFormat
-from .sharegpt import ShareGPTFormat
+from .roles import fold_name
 from .task_oriented import TASK_ORIENTED_FORMATS, TaskOrientedFormat
+from .transcripts import MARKUPS, TranscriptFormat
+from .turn_lists import load_turns
 
 __all__ = [
     "FORMATS",
@@ -28,21 +37,30 @@ __all__ = [
     "choose_format",
     "deserialize_format",
     "detect_format",
+    "find_format",
     "serialize_format",
+    "with_roles",
 ]
 
 JsonRecord = Mapping[str, Any]
 """A record of the input: values by column name."""
 
 FORMATS: dict[str, Format] = {
+    "preference": PreferenceFormat(),
+    "two_answers": TwoAnswersFormat(*NUMBERED[0]),
     "messages": MessagesFormat(),
-    "sharegpt": ShareGPTFormat(),
+    "sharegpt": sharegpt_format(),
     "prompt_completion": PromptCompletionFormat(),
-    "alpaca": AlpacaFormat(),
+    "alpaca": ContextResponseFormat("alpaca", "instruction", "output"),
     "prompt_response": ContextResponseFormat("prompt_response", "prompt", "response"),
     "context_response": ContextResponseFormat(),
     "question_answer": ContextResponseFormat("question_answer", "question", "answer"),
+    "ranked": RankedFormat(),
+    "pairs": PairsFormat(),
+    "tree": TreeFormat(),
+    "chat_export": ChatExportFormat(),
     "hh": HHFormat(),
+    "transcript": TranscriptFormat(),
     **TASK_ORIENTED_FORMATS,
 }
 """Every format by name.
@@ -51,17 +69,28 @@ If two formats fit equally many records, `detect_format` prefers the earlier one
 `TASK_ORIENTED_FORMATS` come first, because they are more specific.
 """
 
+TRANSCRIPT_COLUMNS = ("text", "conversation", "conversations", "chat", "formatted", "content")
+"""Columns with a conversation as one text."""
+
 ALIASES: tuple[Format, ...] = (
     MessagesFormat("conversations"),
     MessagesFormat("conversation"),
-    ShareGPTFormat("conversation"),
+    sharegpt_format("conversation"),
+    sharegpt_format("messages"),
     HHFormat("text"),
+    *(TranscriptFormat(column, markup) for column in TRANSCRIPT_COLUMNS for markup in MARKUPS),
+    *(PairsFormat(column, *keys) for column in PAIR_COLUMNS for keys in PAIR_KEYS),
+    *(TwoAnswersFormat(*columns) for columns in NUMBERED[1:]),
+    *(RankedFormat(column) for column in ANSWER_LISTS[1:]),
 )
 """Formats with alternative column names, tried last."""
 
+TURN_COLUMNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
+"""Columns with the turns of a conversation, under whatever keys."""
+
 ONE_COLUMN_FORMATS: dict[str, Callable[[str], Format]] = {
     "messages": MessagesFormat,
-    "sharegpt": ShareGPTFormat,
+    "sharegpt": sharegpt_format,
     "hh": HHFormat,
 }
 """Formats with a whole conversation in one column, by name; the class takes the column."""
@@ -79,7 +108,21 @@ def serialize_format(fmt: Format) -> str:
 def deserialize_format(text: str) -> Format:
     """Build the format that `serialize_format` wrote."""
     fields = json.loads(text)
+    if "roles" in fields:
+        fields["roles"] = tuple(map(tuple, fields["roles"]))
+    if fields["name"] == "sharegpt":
+        fields = {"role": "from", "text": "value", **fields}
+    if fields["name"] == "alpaca":
+        fields = {"context": "instruction", "response": "output", **fields}
     return type(FORMATS.get(fields["name"], FORMATS["context_response"]))(**fields)
+
+
+def with_roles(fmt: Format, roles: Mapping[str, str]) -> Format:
+    """Copy a format that knows further names of roles, if it has roles."""
+    if not roles or not isinstance(fmt, MessagesFormat):
+        return fmt
+    folded = {fold_name(name): role for name, role in roles.items()}
+    return replace(fmt, roles=tuple(sorted(folded.items())))
 
 
 def choose_format(
@@ -111,8 +154,27 @@ def detect_format(records: Sequence[JsonRecord]) -> Format:
 
     Raises `CorpusError` if none fits any record.
     """
+    return find_format(records) or _raise_unknown_format(records, "")
+
+
+def find_format(records: Sequence[JsonRecord]) -> Format | None:
+    """The format that fits the most records; None if none fits any."""
     candidates: list[Format] = [*TASK_ORIENTED_FORMATS.values(), *FORMATS.values(), *ALIASES]
-    return _find_best_fit(records, candidates) or _raise_unknown_format(records, "")
+    candidates += [*find_text_columns(records), *_find_turn_columns(records)]
+    return _find_best_fit(records, candidates)
+
+
+def _find_turn_columns(records: Sequence[JsonRecord]) -> Iterator[Format]:
+    """Yield a format for each column with turns whose keys have usual names."""
+    for column in TURN_COLUMNS:
+        values = (load_turns(record.get(column)) for record in records)
+        turns = next((value for value in values if isinstance(value, list) and value), None)
+        turn = turns[0] if turns else None
+        if isinstance(turn, Mapping):
+            role = next((key for key in ROLE_KEYS if key in turn), None)
+            text = next((key for key in TEXT_KEYS if key in turn), None)
+            if role and text:
+                yield MessagesFormat(column, role=role, text=text)
 
 
 def _choose_by_name(records: Sequence[JsonRecord], name: str) -> Format:
@@ -124,11 +186,13 @@ def _choose_by_name(records: Sequence[JsonRecord], name: str) -> Format:
 def _build_two_column_format(name: str | None, context: str, response: str) -> Format:
     if name in ONE_COLUMN_FORMATS:
         raise CorpusError(f"format '{name}' has only one column; drop --context")
-    if name is not None and not isinstance(FORMATS[name], ContextResponseFormat):
+    if name == "alpaca" or (
+        name is not None and not isinstance(FORMATS[name], ContextResponseFormat)
+    ):
         raise CorpusError(
             f"format '{name}' has fixed columns; drop --format, or drop --context and --response"
         )
-    return ContextResponseFormat(name or "context_response", context, response)
+    return ContextResponseFormat(name or "context_response", context, response, whole=False)
 
 
 def _choose_one_column_format(

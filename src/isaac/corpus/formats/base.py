@@ -6,10 +6,11 @@ import itertools
 import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ...text import shorten
+from .tool_texts import is_tool_call
 
 MAX_CHARACTERS = 1_000_000
 """Maximum length of a text in characters; a row with a longer one is rejected."""
@@ -45,7 +46,8 @@ class CorpusTurn:
     ``group`` is set by task-oriented formats: a turn draws responses only from its own group.
     ``values`` maps each placeholder of the response to its values in order of appearance; None if
     the response is the original text. ``trained`` is false if the record says that trainers do not
-    train on the response, as with ``weight: 0``.
+    train on the response, as with ``weight: 0``. ``fixed`` says why the response is neither
+    replaced nor drawn for another row: it is a "call" of a tool, or it reports a tool's "result".
     """
 
     index: int
@@ -54,6 +56,7 @@ class CorpusTurn:
     group: str = ""
     values: Mapping[str, Sequence[str]] | None = None
     trained: bool = True
+    fixed: Literal["", "call", "result"] = ""
 
 
 class RowError(ValueError):
@@ -126,9 +129,8 @@ def validate_text(value: Any, name: str) -> str:
     return value
 
 
-def require_turn_list(record: Mapping[str, Any], column: str, noun: str) -> list[Any]:
-    """Read the list of turns in a column; raise `RowError` if it is empty or not a list."""
-    value = record.get(column)
+def require_turn_list(value: Any, column: str, noun: str) -> list[Any]:
+    """Check that the value of a column is a list of turns; raise `RowError` if it is not."""
     if not isinstance(value, list) or not value:
         raise RowError(f"'{column}' is not a list of {noun}, or is empty")
     return value
@@ -148,6 +150,13 @@ def _list_roles(messages: list[Message]) -> str:
     return ", ".join(message.role for message in messages[:6]) or "none"
 
 
+def find_fixed(response: str, *, after_result: bool) -> Literal["", "call", "result"]:
+    """Why a response may not be replaced by another one, or given to another row, if so."""
+    if is_tool_call(response):
+        return "call"
+    return "result" if after_result else ""
+
+
 def find_assistant_turns(
     turns: list[tuple[int, Message]],
     editable: set[int],
@@ -163,11 +172,15 @@ def find_assistant_turns(
         raise RowError(f"the conversation has {len(turns):,} turns; the limit is {MAX_TURNS:,}")
     responses = []
     before: list[Message] = []
+    has_context = has_result = False  # a user or tool turn so far; a tool turn since the last user
     for index, message in turns:
-        has_context = any(m.role in ("user", "tool") and not is_blank(m.content) for m in before)
         if message.role == "assistant" and index in editable and has_context:
+            fixed = find_fixed(message.content, after_result=has_result)
             is_trained = index not in untrained
-            responses.append(CorpusTurn(index, tuple(before), message.content, trained=is_trained))
+            turn = CorpusTurn(index, tuple(before), message.content, trained=is_trained)
+            responses.append(replace(turn, fixed=fixed) if fixed else turn)
+        elif message.role in ("user", "tool") and not is_blank(message.content):
+            has_context, has_result = True, message.role == "tool"
         before.append(message)
     if not responses:
         raise RowError(

@@ -1,8 +1,8 @@
-"""Chat ``messages``: a list of ``{"role", "content"}``, with system messages and tool calls."""
+"""Conversations as a list of turns: ``{"role", "content"}``, ShareGPT's ``{"from", "value"}``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,91 +16,205 @@ from .base import (
     require_turn_list,
     validate_text,
 )
+from .prompt_columns import read_history, read_system
+from .reasoning import REASONING_KEYS, REASONING_PARTS, without_reasoning
+from .roles import find_role
+from .tool_texts import is_tool_result
 from .training_marks import find_untrained, without_training_details
+from .turn_lists import load_turns, store_turns
 
-MESSAGE_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
-"""The role that isaac uses for each role in a corpus."""
+ROLE_KEYS = ("role", "from", "speaker", "sender", "author")
+"""Keys of a turn that say whose it is, the most usual first."""
+
+TEXT_KEYS = ("content", "value", "text", "utterance", "message")
+"""Keys of a turn that have its text, the most usual first."""
+
+SPEAKERS = {"system": "assistant", "0": "user", "1": "assistant"}
+"""What speakers are called in task-oriented dialogues; the hub's MultiWOZ numbers them."""
+
+CALL_KEYS = ("tool_calls", "function_call")
+NO_CALLS = ("", "[]", "{}", "null", "none")
+"""What stands in those, as text, if there is no call."""
 
 
-def read_content(message: Mapping[str, Any], name: str) -> str:
-    """Read the text of a message, whether it is plain or a list of one text part."""
-    content = message.get("content")
+@dataclass(frozen=True)
+class TurnKeys:
+    """The keys of a turn, and further names of roles, as pairs of a name and its role."""
+
+    role: str = "role"
+    text: str = "content"
+    roles: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, turn: Any) -> TurnKeys:
+        """Choose the usual keys that a turn has."""
+        keys = turn if isinstance(turn, Mapping) else {}
+        role = next((key for key in ROLE_KEYS if key in keys), "role")
+        text = next((key for key in TEXT_KEYS if key in keys), "content")
+        return cls(role, text)
+
+
+def read_text(content: Any, name: str) -> str:
+    """Read the text of a turn, plain or in parts; empty if it has none.
+
+    The texts of several parts are joined by line breaks; images and other parts are left out.
+    Raises `RowError` for a content that is neither text nor parts.
+    """
+    if content is None or (isinstance(content, str) and not content.strip()):
+        return ""
+    if isinstance(content, Mapping):
+        content = content.get("parts", [content])
     if isinstance(content, list):
-        if len(content) != 1:
-            raise RowError(f"{name} has {len(content)} parts; expected one text part")
-        if not isinstance(content[0], Mapping):
-            raise RowError(f"{name} has a part that is not an object; expected one text part")
-        content = content[0].get("text")
+        texts = [text for part in content if (text := _read_part(part, name))]
+        content = "\n".join(texts)
+        if not content:
+            return ""
     return validate_text(content, name)
 
 
-def replace_content(message: Mapping[str, Any], response: str) -> dict[str, Any]:
-    """Copy the message with new text, plain or in one part like the original."""
-    content, message = message["content"], without_training_details(message)
+def _read_part(part: Any, name: str) -> str:
+    """The text of a part of a message, empty for another kind of part."""
+    text = part
+    if isinstance(part, Mapping):
+        if part.get("type") in REASONING_PARTS:
+            return ""
+        text = part.get("text")
+    return "" if is_blank(text) else validate_text(text, f"a part of {name}")
+
+
+def replace_text(turn: Mapping[str, Any], key: str, response: str) -> dict[str, Any]:
+    """Copy a turn with new text, plain or in one part like the original.
+
+    Reasoning and spans that are about the old text are left out; images and other parts stay.
+    """
+    turn = without_training_details(turn)
+    turn = {name: value for name, value in turn.items() if name not in REASONING_KEYS}
+    content = turn[key]
+    if isinstance(content, Mapping) and "parts" in content:
+        return {**turn, key: {**content, "parts": _replace_parts(content["parts"], response)}}
+    if isinstance(content, Mapping):
+        return {**turn, key: {**content, "text": response}}
     if isinstance(content, list):
-        return {**message, "content": [{**content[0], "text": response}]}
-    return {**message, "content": response}
+        return {**turn, key: _replace_parts(content, response)}
+    return {**turn, key: response}
 
 
-def read_messages(messages: list[Any], column: str) -> tuple[list[tuple[int, Message]], set[int]]:
+def _replace_parts(parts: list[Any], response: str) -> list[Any]:
+    """Copy the parts of a message with the new text in the first part that has text."""
+    new: list[Any] = []
+    is_written = False
+    for part in parts:
+        if isinstance(part, Mapping) and part.get("type") in REASONING_PARTS:
+            continue
+        if not _read_part(part, "the message"):
+            new.append(part)
+        elif not is_written:
+            new.append({**part, "text": response} if isinstance(part, Mapping) else response)
+            is_written = True
+    return new
+
+
+def has_calls(turn: Mapping[str, Any]) -> bool:
+    """Whether a turn calls a tool, in a field of its own or as a part of its content."""
+    for key in CALL_KEYS:
+        value = turn.get(key)
+        if isinstance(value, str) and value.strip().lower() in NO_CALLS:
+            continue
+        if value:
+            return True
+    content = turn.get("content")
+    return isinstance(content, list) and any(_has_type(part, "tool_use") for part in content)
+
+
+def _has_type(part: Any, name: str) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == name
+
+
+def read_turns(
+    turns: Iterable[Any], column: str, keys: TurnKeys | None = None
+) -> tuple[list[tuple[int, Message]], set[int]]:
     """Read the (index, message) pairs in order, and the indices of those with editable text.
 
-    Raises `RowError` for a message that cannot be used; the error names the ``column``.
+    ``keys`` are by default those that each turn has. Raises `RowError` for a turn that cannot be
+    used; the error names the ``column``.
     """
-    turns, editable = [], set()
-    for index, raw in enumerate(messages):
-        message, is_editable = _read_message(raw, f"'{column}' turn {index}")
-        turns.append((index, message))
+    messages, editable = [], set()
+    for index, turn in enumerate(turns):
+        place = f"'{column}' turn {index}"
+        message, is_editable = _read_turn(turn, keys or TurnKeys.of(turn), place)
+        messages.append((index, message))
         if is_editable:
             editable.add(index)
-    return turns, editable
+    return messages, editable
 
 
-def _read_message(message: Any, name: str) -> tuple[Message, bool]:
-    """Read a message and whether its text may be replaced.
+def _read_turn(turn: Any, keys: TurnKeys, place: str) -> tuple[Message, bool]:
+    """Read a turn and whether its text may be replaced.
 
-    A new text could contradict the tool calls of its message, so a message with tool calls serves
-    only as context for later turns, and may be empty. A system message may be empty too.
+    A new text could contradict the calls of its turn, so a turn with calls serves only as context
+    for later turns. So does a turn without text, of whatever role.
     """
-    role = message.get("role") if isinstance(message, Mapping) else None
-    if not isinstance(role, str) or role not in MESSAGE_ROLES:
-        raise RowError(f"{name} has no known role; expected one of: {', '.join(MESSAGE_ROLES)}")
-    has_calls = bool(message.get("tool_calls") or message.get("function_call"))
-    if is_blank(message.get("content")) and (has_calls or MESSAGE_ROLES[role] == "system"):
-        return Message(MESSAGE_ROLES[role], ""), False
-    return Message(MESSAGE_ROLES[role], read_content(message, name)), not has_calls
+    if not isinstance(turn, Mapping):
+        raise RowError(f"{place} is not an object with a role and a text")
+    name = turn.get(keys.role)
+    if isinstance(name, Mapping):  # an author: {"role": ..., "name": ...}
+        name = name.get("role")
+    if keys.role == "speaker":  # task-oriented dialogues call the assistant the system
+        name = SPEAKERS.get(str(name).casefold(), name)
+    role = find_role(name, place, dict(keys.roles))
+    text = read_text(turn.get(keys.text), place)
+    if role == "user" and (is_tool_result(text) or _has_result(turn.get(keys.text))):
+        return Message("tool", text), False
+    if role not in ("assistant", "call"):
+        return Message(role, text), False
+    answer = without_reasoning(text)
+    is_editable = role == "assistant" and not has_calls(turn) and bool(answer.strip())
+    return Message("assistant", answer), is_editable
+
+
+def _has_result(content: Any) -> bool:
+    return isinstance(content, list) and any(_has_type(part, "tool_result") for part in content)
 
 
 @dataclass(frozen=True)
 class MessagesFormat:
-    """A conversation in one column: a list of messages with ``role`` and ``content``."""
+    """A conversation in one column: a list of turns, each with a role and a text.
+
+    ``role`` and ``text`` are the keys of a turn, ``roles`` further names of roles.
+    """
 
     column: str = "messages"
     name: str = "messages"
+    role: str = "role"
+    text: str = "content"
+    roles: tuple[tuple[str, str], ...] = ()
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Whether the column is a list of messages with roles."""
-        return is_turn_list(record.get(self.column), "role")
+        """Whether the column is a list of turns with roles."""
+        return is_turn_list(load_turns(record.get(self.column)), self.role)
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
-        """Find every assistant message without tool calls after a user or tool message."""
-        messages = require_turn_list(record, self.column, "messages")
-        turns, editable = read_messages(messages, self.column)
-        return find_assistant_turns(turns, editable, find_untrained(messages))
+        """Find every assistant turn without calls after a user or tool turn."""
+        turns = require_turn_list(load_turns(record.get(self.column)), self.column, "turns")
+        keys = TurnKeys(self.role, self.text, self.roles)
+        messages, editable = read_turns(turns, self.column, keys)
+        before = [(-1, message) for message in read_history(record)]
+        if not any(message.role == "system" for _, message in messages[:1]):
+            before = [*((-1, message) for message in read_system(record)), *before]
+        return find_assistant_turns([*before, *messages], editable, find_untrained(turns))
 
     def replace(self, record: Mapping[str, Any], index: int, response: str) -> dict[str, Any]:
-        """Copy the record with the text of one assistant message replaced."""
-        messages = list(record[self.column])
-        messages[index] = replace_content(messages[index], response)
-        return {**record, self.column: messages}
+        """Copy the record with the text of one assistant turn replaced."""
+        turns = list(load_turns(record[self.column]))
+        turns[index] = replace_text(turns[index], self.text, response)
+        return {**record, self.column: store_turns(record[self.column], turns)}
 
     def cut(self, record: Mapping[str, Any], index: int) -> dict[str, Any]:
-        """Copy the record with its list of messages ending at ``index``."""
-        return {**record, self.column: list(record[self.column])[: index + 1]}
+        """Copy the record with its list of turns ending at ``index``."""
+        turns = list(load_turns(record[self.column]))[: index + 1]
+        return {**record, self.column: store_turns(record[self.column], turns)}
+
+
+def sharegpt_format(column: str = "conversations") -> MessagesFormat:
+    """ShareGPT's turns: ``from`` is mostly ``human`` or ``gpt``, and ``value`` the text."""
+    return MessagesFormat(column, "sharegpt", "from", "value")

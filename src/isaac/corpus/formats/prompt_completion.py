@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .base import CorpusTurn, Message, RowError, find_assistant_turns, require_text
-from .messages import read_messages, replace_content
+from .base import CorpusTurn, Message, RowError, find_assistant_turns
+from .context_response import ContextResponseFormat
+from .messages import TurnKeys, read_turns, replace_text
+from .prompt_columns import read_system
 from .training_marks import find_untrained
 
 
 @dataclass(frozen=True)
 class PromptCompletionFormat:
-    """One exchange per record; the completion is text or one assistant message."""
+    """One record per completion; it is text, or a list of messages.
+
+    The last message of a completion is curated; calls and results before it stay.
+    """
 
     name: str = "prompt_completion"
 
@@ -25,24 +30,29 @@ class PromptCompletionFormat:
         """Read the record's only exchange."""
         prompt, completion = record.get("prompt"), record.get("completion")
         if not isinstance(prompt, list) and not isinstance(completion, list):
-            message = Message("user", require_text(record, "prompt"))
-            return [CorpusTurn(0, (message,), require_text(record, "completion"))]
+            return ContextResponseFormat(self.name, "prompt", "completion").turns(record)
         if not isinstance(prompt, list) or not isinstance(completion, list) or not prompt:
             raise RowError("'prompt' and 'completion' must both be text or both be messages")
-        if len(completion) != 1:
-            raise RowError(f"'completion' has {len(completion)} messages; expected one")
-        before, _ = read_messages(prompt, "prompt")
-        ((_, response),), editable = read_messages(completion, "completion")
-        last = len(before)
-        untrained = frozenset({last} if find_untrained(completion) else ())
-        turns = [*before, (last, response)]
-        return find_assistant_turns(turns, {last} if editable else set(), untrained)
+        before, _ = read_turns(prompt, "prompt")
+        if before[0][1].role != "system":
+            before = [*((-1, message) for message in read_system(record)), *before]
+        messages, editable = read_turns(completion, "completion")
+        last = len(messages) - 1
+        if last not in editable:
+            raise RowError("'completion' does not end with an assistant message with text")
+        first = len(prompt)
+        turns: list[tuple[int, Message]] = [*before]
+        turns += [(first + index, message) for index, message in messages]
+        untrained = frozenset({first + last} if last in find_untrained(completion) else ())
+        return find_assistant_turns(turns, {first + last}, untrained)
 
     def replace(self, record: Mapping[str, Any], _index: int, response: str, /) -> dict[str, Any]:
-        """Copy the record with its completion replaced: text or one message, like the original."""
+        """Copy the record with its completion replaced: text or a message, like the original."""
         completion = record["completion"]
         if isinstance(completion, list):
-            return {**record, "completion": [replace_content(completion[0], response)]}
+            *before, last = completion
+            new = replace_text(last, TurnKeys.of(last).text, response)
+            return {**record, "completion": [*before, new]}
         return {**record, "completion": response}
 
     def cut(self, record: Mapping[str, Any], _index: int, /) -> dict[str, Any]:

@@ -10,18 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from ...errors import CorpusError
 from ..dialogue.acts import act_string
 from ..dialogue.delexicalization import delexicalize, lexicalize, template_slots
 from ..dialogue.group import INDUCED_ACT_PREFIX, DialogueGroup
+from ..dialogue.implied_values import find_implied_values
 from ..dialogue.readers import READERS
 from ..dialogue.schema import Dialogue, DialogueTurn
 from ..dialogue.validation import ReadingError
 from ..dialogue.value_lexicon import Lexicon
 from .base import SURROGATE, CorpusTurn, Message, RowError, find_assistant_turns
-from .messages import MESSAGE_ROLES
+from .roles import ROLES, fold_name
 from .training_marks import find_untrained
 
 GROUP_BY_ACT = "act"
@@ -84,15 +85,18 @@ class TaskOrientedFormat:
             raise RowError(str(error)) from None
 
     def _delexicalize_turn(self, turn: CorpusTurn, annotated: DialogueTurn) -> CorpusTurn:
-        """Delexicalize a turn and group it by its acts and the slots of its placeholders."""
+        """Delexicalize a turn and group it by its acts, its placeholders and what it implies."""
         template = delexicalize(annotated, self.lexicon)
         # an annotated act must not look like an induced one
         acts = act_string(annotated.acts).lstrip(INDUCED_ACT_PREFIX)
-        group = str(DialogueGroup(acts, tuple(template_slots(template))))
+        implied = find_implied_values(annotated, template)
+        group = str(DialogueGroup(acts, tuple(template_slots(template)), implied))
         if not group.isascii() and SURROGATE.search(group):
             raise RowError(f"the acts of turn {turn.index} are not valid Unicode")
+        # What a turn reports of a tool's result is in its values, which every turn keeps.
+        fixed: Literal["", "call"] = "call" if turn.fixed == "call" else ""
         return dataclasses.replace(
-            turn, response=template.text, group=group, values=template.values
+            turn, response=template.text, group=group, values=template.values, fixed=fixed
         )
 
 
@@ -113,13 +117,11 @@ def _read_plain_messages(record: Mapping[str, Any]) -> Iterator[tuple[int, Messa
     """Yield (index, message) from the column ``messages``, including system prompts and tools."""
     messages = record.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else []):
-        role = (
-            MESSAGE_ROLES.get(str(message.get("role")).lower())
-            if isinstance(message, Mapping)
-            else None
-        )
-        content = message.get("content") if role else None
+        name = message.get("role") if isinstance(message, Mapping) else None
+        role = ROLES.get(fold_name(name)) if isinstance(name, str) else None
         if role:
+            content = message.get("content")
+            role = "assistant" if role == "call" else role
             yield index, Message(role, content if isinstance(content, str) else "")
 
 

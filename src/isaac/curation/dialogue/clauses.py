@@ -26,6 +26,13 @@ bounds were chosen on MultiWOZ 2.1's validation dialogues and parts of them
 (benchmarks/belonging.py).
 """
 
+FEWEST_ROWS, SAFE_ROWS, FEWEST_BOUND = 150, 300, 1.0
+"""Below ``SAFE_ROWS`` rows the bound falls to ``FEWEST_BOUND``, reached at ``FEWEST_ROWS``.
+
+So few rows show for hardly any span that it depends on its context: with `MIN_BOUND`, a third of
+the clean turns of 20 dialogues were trimmed (benchmarks/belonging.py).
+"""
+
 ADJACENT_RAISE = 0.3
 """The share by which the bound is higher in a sentence with a removed clause."""
 
@@ -47,6 +54,24 @@ EVERYDAY_SLOTS = frozenset({"area", "fee", "food", "pricerange", "type"})
 A value must never be lost. But if no act names its slot, such a word is no value, and may be part
 of injected text.
 """
+
+MAX_FRAGMENT_LETTERS = 4
+"""Maximum length of a word next to a value that may be a part of it, such as ``ab`` in 1012 AB."""
+
+ABBREVIATIONS = frozenset({"addr", "approx", "dr", "mr", "mrs", "ph", "ref", "st", "tel"})
+"""Words after which a full stop ends no sentence; single letters are others."""
+
+CONJUNCTIONS = frozenset({"and", "but", "or", "so"})
+"""Words that join a clause to an earlier one; without that one, they are removed."""
+
+QUESTION_WORDS = frozenset(
+    (
+        *("am", "are", "can", "could", "did", "do", "does", "is", "may", "shall", "should", "was"),
+        *("were", "will", "would", "how", "what", "when", "where", "which", "who"),
+        *("correct", "ok", "okay", "right", "yes"),
+    )
+)
+"""Words that begin a question, or are one at the end of a sentence."""
 
 NUMBER_SUFFIX = re.compile(r"_\d+$")
 SENTENCE_ENDS, PAUSE_MARKS = frozenset(".?!"), frozenset(",;:")
@@ -70,14 +95,41 @@ def split_tokens(text: str) -> list[str]:
 def split_clauses(tokens: Sequence[str]) -> Iterator[Clause]:
     """Split tokens into clauses, which end at commas, colons, semicolons and sentence ends."""
     start, ended = 0, False
-    for place, token in enumerate(tokens):
-        mark = token in SENTENCE_ENDS or token in PAUSE_MARKS
+    for place in range(len(tokens)):
+        mark = _ends_clause(tokens, place)
         if ended and not mark:
             yield Clause(start, place)
             start = place
         ended = mark
     if start < len(tokens):
         yield Clause(start, len(tokens))
+
+
+def _ends_clause(tokens: Sequence[str], place: int) -> bool:
+    """Whether a token ends a clause: a mark, unless it abbreviates a word (``c.b``, ``tel.``)."""
+    word = tokens[place - 1] if tokens[place] == "." and place else ""
+    is_letter = len(word) == 1 and word.isalpha() and word not in "ai"
+    is_mark = tokens[place] in SENTENCE_ENDS or tokens[place] in PAUSE_MARKS
+    return is_mark and not is_letter and word not in ABBREVIATIONS
+
+
+def find_value_neighbors(tokens: Sequence[str]) -> set[int]:
+    """Find the places of the short words that no mark or long word separates from a value."""
+    places = set[int]()
+    for step in (1, -1):
+        beside = False
+        for place in range(len(tokens))[::step]:
+            token = tokens[place]
+            if VALUE_PATTERN.match(token):
+                beside = True
+            elif not WORD_PATTERN.match(token):
+                beside = beside and not _ends_clause(tokens, place)
+            elif beside and len(token) <= MAX_FRAGMENT_LETTERS:
+                places.add(place)
+                beside = len(token) == 1
+            else:
+                beside = False
+    return places
 
 
 def split_sentences(tokens: Sequence[str]) -> Iterator[list[Clause]]:
@@ -110,10 +162,14 @@ class DialogueNgrams:
             word for text in user_messages for word in set(split_tokens(text))
         )
         self.ngram_counts: Counter[tuple[str, ...]] = Counter()
+        self.word_counts: Counter[str] = Counter()
+        self.beside_value_counts: Counter[str] = Counter()
         for tokens in responses:
             padded = ["", *tokens, ""]
             self.ngram_counts.update(pairwise(padded))
             self.ngram_counts.update(zip(padded, padded[1:], padded[2:], strict=False))
+            self.word_counts.update(tokens)
+            self.beside_value_counts.update(tokens[at] for at in find_value_neighbors(tokens))
         self.rows = len(responses)
 
     def count_rarest_word(self, span_text: str) -> float:
@@ -124,10 +180,34 @@ class DialogueNgrams:
         least = min((self.user_word_counts[word] for word in span_text.split()), default=0)
         return least * min(1.0, MANY_ROWS / self.rows)
 
+    def find_fragments(self, tokens: Sequence[str]) -> list[int]:
+        """Find the places of words that are part of a value whose form is not known.
+
+        They are short, next to a value, and that is where most responses have them. The marks
+        between them count too.
+        """
+        words = {
+            place
+            for place in find_value_neighbors(tokens)
+            if 2 * self.beside_value_counts[tokens[place]] >= self.word_counts[tokens[place]]
+        }
+        values = {place for place, token in enumerate(tokens) if VALUE_PATTERN.match(token)}
+        marks = {
+            place
+            for left, right in pairwise(sorted(words | values if words else ()))
+            for place in range(left + 1, right)
+            if not any(map(WORD_PATTERN.match, tokens[left + 1 : right]))
+            and not _ends_clause(tokens, place)
+        }
+        return sorted(words | marks)
+
     @property
     def bound(self) -> float:
         """The score below which a clause is removed; it grows with the corpus."""
-        part = math.log(max(self.rows, 1) / FEW_ROWS) / math.log(MANY_ROWS / FEW_ROWS)
+        if self.rows < SAFE_ROWS:
+            part = math.log(max(self.rows, 1) / FEWEST_ROWS) / math.log(SAFE_ROWS / FEWEST_ROWS)
+            return FEWEST_BOUND + (MIN_BOUND - FEWEST_BOUND) * max(part, 0.0)
+        part = math.log(self.rows / FEW_ROWS) / math.log(MANY_ROWS / FEW_ROWS)
         return MIN_BOUND + (MAX_BOUND - MIN_BOUND) * min(max(part, 0.0), 1.0) ** 2
 
 
@@ -143,7 +223,7 @@ class ClauseRemover:
 
     ``named_slots`` are the slots that the acts of the response name, None if its acts are not
     known. In ``plain`` the placeholders of everyday words that no act names are words, which may be
-    removed. ``keep`` (t,) marks the tokens that stay.
+    removed. ``keep`` (t,) marks the tokens that stay, ``fragments`` lists those that must.
     """
 
     def __init__(
@@ -164,6 +244,8 @@ class ClauseRemover:
             ]
         )
         self.keep = np.ones(len(tokens), np.bool_)
+        self.fragments = ngrams.find_fragments(tokens)
+        self.changed = dict[int, str]()  # kept tokens that are replaced, by place
 
     def judged_spans(self) -> Iterator[tuple[str, str]]:
         """Yield each clause without values: its text, and the text by which it is judged."""
@@ -222,6 +304,7 @@ class ClauseRemover:
                 self._remove(self._find_irrelevant_edges(clause, scores.own_scores))
             if no_values:
                 self._remove(self._find_remnant(sentence))
+            self._remove(self._find_loose_conjunctions(sentence))
         if self.keep.all():
             return text
         self._fix_punctuation()
@@ -233,6 +316,22 @@ class ClauseRemover:
     def _remove(self, spans: Iterable[Clause]) -> None:
         for start, end in spans:
             self.keep[start:end] = False
+        self.keep[self.fragments] = True
+
+    def _find_loose_conjunctions(self, sentence: list[Clause]) -> Iterator[Clause]:
+        """Yield the first word of a clause if it joins the clause to one that is removed."""
+        words = [
+            place
+            for place in range(sentence[0].start, sentence[-1].end)
+            if WORD_PATTERN.match(self.plain[place]) or VALUE_PATTERN.match(self.plain[place])
+        ]
+        kept = [place for place in words if self.keep[place]]
+        for before, place in enumerate(kept[:2]):
+            joins = self.tokens[place] in CONJUNCTIONS and place != words[before]
+            after_value = before and VALUE_PATTERN.match(self.plain[kept[0]])
+            if joins and not after_value and len(kept) > before + 1:
+                yield Clause(place, place + 1)
+                return
 
     def _find_remnant(self, sentence: list[Clause]) -> Iterator[Clause]:
         """Yield the whole sentence if most of it is already removed."""
@@ -283,8 +382,19 @@ class ClauseRemover:
             before, mark, then = self._at(place - 1), self.tokens[place], self._at(after)
             if self.tokens[after - 1] in SENTENCE_ENDS:
                 self.keep[place], self.keep[after - 1] = False, True
+                if self.tokens[after - 1] == "?" and self._is_statement(place, after):
+                    self.changed[after - 1] = "."
             elif self.ngram_counts[before, then] > self.ngram_counts[before, mark, then]:
                 self.keep[place] = False
+
+    def _is_statement(self, place: int, after: int) -> bool:
+        """Whether the sentence up to ``place`` asks nothing, since its question was removed."""
+        start = place
+        while start and self._at(start - 1) not in SENTENCE_ENDS:
+            start -= 1
+        words = [token for token in self.tokens[place + 1 : after] if WORD_PATTERN.match(token)]
+        kept = [self.tokens[at] for at in range(start, place) if self.keep[at]]
+        return words[0] in QUESTION_WORDS and QUESTION_WORDS.isdisjoint(kept[:2])
 
     def _at(self, place: int) -> str:
         """The token at a place, empty before the first and after the last."""
@@ -293,11 +403,25 @@ class ClauseRemover:
     def _join_tokens(self, text: str) -> str:
         """Join the kept tokens as they are in the text, each with the space before it."""
         parts, last = [], 0
-        for kept, match in zip(self.keep.tolist(), TOKEN_PATTERN.finditer(text), strict=True):
-            if kept:
-                parts.append(text[last : match.end()])
-            last = match.end()
+        matches = list(TOKEN_PATTERN.finditer(text))
+        self.changed |= self._capitalize([match[0] for match in matches])
+        for place in range(len(matches)):
+            start, end = matches[place].span()
+            if self.keep[place]:
+                parts.append(text[last:start] + self.changed.get(place, text[start:end]))
+            last = end
         return "".join(parts).strip()
+
+    def _capitalize(self, surfaces: Sequence[str]) -> dict[int, str]:
+        """The new first words of sentences, by place, capitalized if the removed ones were."""
+        changed = {}
+        for sentence in split_sentences(self.tokens):
+            whole = range(sentence[0].start, sentence[-1].end)
+            words = [place for place in whole if WORD_PATTERN.search(surfaces[place])]
+            kept = next((place for place in words if self.keep[place]), None)
+            if kept is not None and kept != words[0] and surfaces[words[0]][0].isupper():
+                changed[kept] = surfaces[kept][0].upper() + surfaces[kept][1:]
+        return changed
 
 
 def _placeholder_to_word(token: str, named_slots: frozenset[str]) -> str:

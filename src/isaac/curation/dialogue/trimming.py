@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...corpus.corpus import Corpus
+from ...corpus.dialogue.group import DialogueGroup
+from ...corpus.dialogue.implied_values import NEGATION
 from ...models.encoders import Encoder
 from ...runtime.arrays import Ints
 from ...runtime.concurrency import gc_paused
@@ -85,6 +87,19 @@ def find_named_slots(corpus: Corpus, layout: CanonicalCorpus) -> list[frozenset[
     return slots
 
 
+def _find_implying(corpus: Corpus, layout: CanonicalCorpus) -> set[int]:
+    """Find the distinct responses that imply a value, such as a yes or a no."""
+    groups = group_column(corpus)
+    rows = zip(layout.response.tolist(), layout.ids.tolist(), strict=True)
+    return {number for number, row in rows if DialogueGroup.parse(groups[row]).implied}
+
+
+def changes_polarity(text: str, trimmed: str | None) -> bool:
+    """Whether only one of a text and its trimmed form denies something."""
+    found = (NEGATION.search(each) is None for each in (text, trimmed or text))
+    return len(set(found)) > 1
+
+
 def trim_responses(
     corpus: Corpus, layout: CanonicalCorpus, encoder: Encoder, store: Storage, progress: Progress
 ) -> Trims:
@@ -95,8 +110,11 @@ def trim_responses(
             model = learn_span_relevance(corpus, layout, encoder)
             named_slots = find_named_slots(corpus, layout)
             texts, irrelevant = {}, []
+            implying = _find_implying(corpus, layout)
             for number, text in enumerate(layout.responses):
                 trimmed = model.trim(text, named_slots[number])
+                if number in implying and changes_polarity(text, trimmed):
+                    trimmed = None
                 if trimmed is None:
                     irrelevant.append(number)
                 elif trimmed != text:

@@ -62,20 +62,22 @@ def build_judged_turns(
     predictions: Sequence[Prediction],
     states: Sequence[BeliefState],
     booked: Sequence[Collection[str]] | None = None,
+    *,
+    by_placeholder: bool = False,
 ) -> list[JudgedTurn]:
     """Prepare the turns of a dialogue for judging.
 
     ``states`` are the belief states to judge by, one per turn. If a prediction does not give the
-    active domains, they are those that its placeholders name (``[hotel_phone]``); if none is named,
-    the one that the states suggest (see `infer_active_domains`). If ``booked`` is None, every
-    domain counts as booked.
+    active domains, the states suggest one (see `infer_active_domains`), or ``by_placeholder`` its
+    placeholders, if they name any (``[hotel_phone]``). If ``booked`` is None, every domain counts
+    as booked.
     """
     turns = []
     inferred = infer_active_domains(states)
     for index, (prediction, state) in enumerate(zip(predictions, states, strict=True)):
         placeholders = find_placeholders(prediction.response)
         named = {placeholder.domain for placeholder in placeholders if placeholder.domain}
-        domains: Collection[str] = named or inferred[index]
+        domains: Collection[str] = (by_placeholder and named) or inferred[index]
         if prediction.domains is not None:
             domains = prediction.domains
         slots = frozenset(placeholder.slot for placeholder in placeholders)
@@ -90,8 +92,8 @@ def infer_active_domains(states: Sequence[BeliefState]) -> list[tuple[str, ...]]
 
     The active domain is the one where a slot got a new value. If several changed, the current
     domain stays active if it is among them; otherwise the one with the most slots becomes active.
-    In the following turns without changes, the other changed domains become active one after
-    another; the last one stays active. A turn before any change has no active domain.
+    If the next turn changes nothing, the first of the others becomes active. A turn before any
+    change has no active domain. The standardized evaluation finds them in the same way.
     """
     current = ""
     previous: BeliefState = {}
@@ -103,8 +105,9 @@ def infer_active_domains(states: Sequence[BeliefState]) -> list[tuple[str, ...]]
             if current not in changed:
                 current = max(changed, key=lambda domain: len(state[domain]))
             waiting = [domain for domain in changed if domain != current]
-        elif waiting:
-            current = waiting.pop(0)
+        else:
+            current = next((domain for domain in waiting if domain in state), current)
+            waiting = []
         previous = state
         domains.append((current,) if current else ())
     return domains

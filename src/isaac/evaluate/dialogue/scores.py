@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +20,9 @@ from .slot_errors import SlotErrors, count_slot_errors
 from .variety import Variety, measure_variety
 
 Item = TypeVar("Item")
+
+OTHER_LENGTH = "not one response for each system turn of gold"
+"""The reason why a dialogue is not scored if it has more or fewer responses than gold has turns."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +186,16 @@ class DialogueScores:
         slots = self.slots
         if not slots.wanted and not slots.given:
             return []
-        return [
+        lines = [
             f"slot error rate {_format_share(slots.rate)}: {slots.missing:,} missing and "
             f"{slots.superfluous:,} superfluous of {slots.wanted:,} placeholders; "
             f"precision {_format_share(slots.precision)}, recall {_format_share(slots.recall)}"
         ]
+        if slots.synonyms:
+            lines.append(
+                f"  right under another name, such as [time] for [leave]: {slots.synonyms:,}"
+            )
+        return lines
 
 
 def _format_score(value: float | None) -> str:
@@ -243,23 +251,32 @@ def score_predictions(
     *,
     truth: Collection[Injection] | None = None,
     words: Collection[str] = (),
+    by_placeholder: bool = False,
 ) -> DialogueScores:
     """Compute all scores of a system's responses for which the data is available.
 
     A dialogue is judged by the system's own belief states if each of its turns has one, otherwise
     by gold's. Inform and Success need a database; the slot error rate and BLEU need references, and
     BLEU also the extra ``evaluate``. ``truth`` is what was injected into a polluted corpus; a
-    response equal to gold's counts as clean. Raises `CorpusError`, naming the dialogue, if it has
-    more or fewer responses than turns, or if it is polluted and its turn indices are unknown.
+    response equal to gold's counts as clean. ``by_placeholder`` finds active domains that the
+    predictions do not give by their placeholders first (see `build_judged_turns`).
+
+    A dialogue with more or fewer responses than gold has turns is counted and not scored. Raises
+    `CorpusError` if that holds for all, or if a dialogue is polluted and its turn indices are
+    unknown.
     """
-    by_id = {normalize_id(name): list(turns) for name, turns in predictions.items()}
+    all_by_id = {normalize_id(name): list(turns) for name, turns in predictions.items()}
+    by_id = _select_complete(all_by_id, gold)
     responses = {name: [turn.response for turn in turns] for name, turns in by_id.items()}
     pairs = _pair_references(responses, gold.references)
-    outcomes, unscored, by_gold = _judge_dialogues(by_id, gold, database)
+    outcomes, unscored, by_gold = _judge_dialogues(
+        by_id, gold, database, by_placeholder=by_placeholder
+    )
     unscored["no reference"] = len(by_id.keys() - gold.references.keys())
     unscored["no prediction for a dialogue with a goal"] = sum(
-        bool(parse_goal(goal, name)) for name, goal in gold.goals.items() if name not in by_id
+        bool(parse_goal(goal, name)) for name, goal in gold.goals.items() if name not in all_by_id
     )
+    unscored[OTHER_LENGTH] = len(all_by_id) - len(by_id)
     overall, domains = _compute_rates(outcomes)
     texts = _index_texts(by_id, gold, {normalize_id(row.dialogue) for row in truth or ()})
     clean = () if truth is None else _find_unchanged(gold, by_id, texts)
@@ -296,7 +313,6 @@ def _index_texts(
                     "responses are unknown; add the dialogue to gold"
                 )
             indices = list(gold.texts.get(name, range(len(turns))))
-            _check_turn_counts(name, len(turns), len(indices), "system turns in gold")
         texts = (turn.response if turn.text is None else turn.text for turn in turns)
         indexed[name] = dict(zip(indices, texts, strict=True))
     return indexed
@@ -328,13 +344,16 @@ def _pair_references(
     pairs: list[tuple[str, str]] = []
     for name, texts in responses.items():
         if name in references:
-            _check_turn_counts(name, len(texts), len(references[name]), "references")
             pairs += zip(texts, references[name], strict=True)
     return pairs
 
 
 def _judge_dialogues(
-    predictions: Mapping[str, Sequence[Prediction]], gold: Gold, database: Database | None
+    predictions: Mapping[str, Sequence[Prediction]],
+    gold: Gold,
+    database: Database | None,
+    *,
+    by_placeholder: bool,
 ) -> tuple[list[DialogueOutcome], dict[str, int], int]:
     """Judge the dialogues.
 
@@ -355,21 +374,36 @@ def _judge_dialogues(
         else:
             by_gold += states is not own_states
             booked = gold.booked.get(name)
-            _check_turn_counts(name, len(turns), len(states), "gold states")
-            if booked is not None:
-                _check_turn_counts(name, len(turns), len(booked), "turns with bookings")
-            outcomes.append(
-                judge_dialogue(goal, build_judged_turns(turns, states, booked), database)
-            )
+            judged = build_judged_turns(turns, states, booked, by_placeholder=by_placeholder)
+            outcomes.append(judge_dialogue(goal, judged, database))
     return outcomes, unscored, by_gold
 
 
-def _check_turn_counts(name: str, responses: int, expected: int, what: str) -> None:
-    if responses != expected:
+def _select_complete(
+    predictions: Mapping[str, list[Prediction]], gold: Gold
+) -> dict[str, list[Prediction]]:
+    """Select the dialogues with one response per system turn, as far as gold has them.
+
+    Raises `CorpusError` if no dialogue has.
+    """
+    by_turn: tuple[Mapping[str, Sized], ...] = (gold.references, gold.states, gold.booked)
+    complete: dict[str, list[Prediction]] = {}
+    wrong: list[str] = []
+    for name, turns in predictions.items():
+        parts = [part[name] for part in by_turn if name in part]
+        if any(turn.turn is None for turn in turns) and name in gold.texts:
+            parts.append(gold.texts[name])
+        other = [len(part) for part in parts if len(part) != len(turns)]
+        if other:
+            wrong.append(f"{name}, has {len(turns)} responses for {other[0]} turns")
+        else:
+            complete[name] = turns
+    if predictions and not complete:
         raise CorpusError(
-            f"dialogue {name}: expected one response per system turn, got {responses} responses "
-            f"for {expected} {what}. Add an empty response for each turn without one"
+            f"no dialogue has one response per system turn of gold; the first, {wrong[0]}. Add an "
+            "empty response for each turn without one"
         )
+    return complete
 
 
 def _compute_rates(

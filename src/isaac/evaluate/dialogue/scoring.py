@@ -46,6 +46,7 @@ def score_corpus(
     database: Path | None = None,
     truth: Path | None = None,
     words: bool = False,
+    by_placeholder: bool = False,
 ) -> ScoringResult:
     """Score the responses in a corpus, a finished run or a system's predictions.
 
@@ -53,7 +54,8 @@ def score_corpus(
     ``gold`` is the clean corpus to compare with, for BLEU and slot errors. ``database`` is the
     folder of MultiWOZ's database, for Inform and Success. ``truth`` is the truth file from
     `pollute_corpus`, to count the responses that are still polluted. ``words`` also counts the
-    responses that contain a word of the word list.
+    responses that contain a word of the word list. ``by_placeholder`` finds active domains that
+    are not given by placeholders first (see `score_predictions`).
 
     Raises `RecipeError` for an unknown format, or for predictions with ``truth`` but no ``gold``;
     `CorpusError` if a file cannot be read or the files do not belong together; `RunError` if a run
@@ -76,9 +78,8 @@ def score_corpus(
         predictions = read_predictions(source)
         injections = None if injections is None else _delexicalize_truth(injections, lexicon)
     reference = _select_gold(gold_corpus, corpus, lexicon)
-    _check_same_corpus(
-        source, predictions, reference if gold_corpus is not None else None, injections
-    )
+    checked = None if gold_corpus is None else reference
+    _check_same_corpus(source, predictions, checked, injections)
     if corpus is not None and gold_corpus is not None:
         _check_same_user_turns(corpus, gold_corpus)
     scores = score_predictions(
@@ -87,6 +88,7 @@ def score_corpus(
         None if database is None else read_database(database),
         truth=injections,
         words=load_word_list() if words else (),
+        by_placeholder=by_placeholder,
     )
     notes = [note for each in (corpus, gold_corpus) if each is not None for note in each.notes()]
     if gold is None:

@@ -13,8 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ...corpus.formats.task_oriented import GROUP_BY_ACT
 from ...curation.curate import Curation
-from ...curation.dialogue.clauses import MANY_ROWS
+from ...curation.dialogue.clauses import FEW_ROWS, MANY_ROWS
 from ...curation.dialogue.trimming import TRIMMED
 from ...curation.lineage import first_targets
 from ...curation.policy import MAX_REPEATED, MIN_COPIES, MIN_EXCHANGES
@@ -129,6 +130,11 @@ def _diagnose_trimming(curation: Curation) -> tuple[Applicability, list[str]] | 
         return None
     trimmed = float((trims.action == TRIMMED)[curation.layout.response].mean())
     removed = f"irrelevant parts were removed from {trimmed:.0%} of responses"
+    if not trims.dependent_share and rows < FEW_ROWS:
+        return "doubtful", [
+            f"{rows:,} exchanges are too few to be sure that any part of a response depends on "
+            "what it answers, so nothing was removed"
+        ]
     if not trims.dependent_share:
         return "does not apply", ["no part of a response depends on what it answers"]
     if trimmed > TRIMMED_THRESHOLDS.fails:
@@ -161,12 +167,14 @@ def _decide_verdict(
     """Compare the measures with their thresholds, and give the reasons for the verdict."""
     findings = Findings([], [], [])
     rows, recipe, policy = len(curation.layout.ids), curation.recipe, curation.policy
-    findings.check(
-        policy.repeated,
-        REPEATED_THRESHOLDS,
-        f"{policy.repeated:.0%} of rows are near-copies of at least {MIN_COPIES - 1} others: "
-        "what looks common may only be repeated",
-    )
+    # Turns with the same acts are meant to be worded alike.
+    if recipe.reading.group_by != GROUP_BY_ACT:
+        findings.check(
+            policy.repeated,
+            REPEATED_THRESHOLDS,
+            f"{policy.repeated:.0%} of rows are near-copies of at least {MIN_COPIES - 1} others: "
+            "what looks common may only be repeated",
+        )
     by_key = recipe.reading.group_by is not None
     if recipe.mode != "filter" and recipe.share and not (policy.is_exchangeable or by_key):
         findings.fails.append(

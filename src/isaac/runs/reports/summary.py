@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._version import __version__
+from ...corpus.control_tokens import has_control_tokens
 from ...corpus.corpus import count_formats
 from ...corpus.formats import TASK_ORIENTED_FORMATS
 from ...corpus.rejected import Rejected
@@ -92,7 +93,11 @@ def _summarize_recipe(recipe: ResolvedRecipe) -> dict[str, Any]:
     unused = [] if recipe.by_fit else ["min_fit"]
     if not recipe.uses_clusters:
         unused += CLUSTER_FIELDS
-    return {name: value for name, value in values.items() if name not in unused}
+    return {
+        name: (", ".join(value) or None) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if name not in unused
+    }
 
 
 def _column_values(table: Any, name: str) -> npt.NDArray[Any]:
@@ -388,6 +393,11 @@ def _collect_step_notes(curation: Curation) -> list[str]:
             f"The acts of {sum(acts.values()):,} of {count:,} turns are not annotated. These turns "
             f"were grouped into {len(acts):,} induced acts by the text before, in and after them."
         )
+    if count_of_control := _count_control_tokens(curation):
+        notes.append(
+            f"{count_of_control:,} responses have control tokens of chat templates, such as "
+            "<|im_end|>. Exports take them apart; see --control-tokens."
+        )
     if (trims := curation.response_scores.trims) is not None:
         trimmed = int((trims.action == TRIMMED)[curation.layout.response].sum())
         notes.append(
@@ -403,6 +413,12 @@ def _collect_step_notes(curation: Curation) -> list[str]:
             "compares all contexts."
         )
     return notes
+
+
+def _count_control_tokens(curation: Curation) -> int:
+    """The number of rows whose original response has control tokens."""
+    found = [has_control_tokens(text) for text in curation.layout.responses]
+    return int(np.array(found, bool)[curation.layout.response].sum())
 
 
 def _collect_warnings(curation: Curation, first: Any) -> list[str]:

@@ -1,0 +1,108 @@
+"""Finished runs with damaged files, and copies and messages that were cut off."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isaac import Recipe, Run, RunError, curate_to, export, redraw_run
+from isaac.runtime.progress import LineProgress
+from tests.cli.test_runs import outputs
+from tests.conftest import write_lines
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, exchanges: list[dict[str, str]]) -> Path:
+    run = tmp_path_factory.mktemp("damage") / "run"
+    source = write_lines(run.parent / "small.jsonl", exchanges)
+    curate_to(run, source, Recipe(mode="filter"), force=True)
+    return run
+
+
+def _copy(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
+
+
+@pytest.mark.parametrize("file", ["corpus.parquet", "lineage.parquet", "curated.jsonl"])
+def test_one_flipped_bit_is_refused_by_export(tmp_path: Path, whole: Path, file: str) -> None:
+    run = _copy(whole, tmp_path / "run")
+    data = bytearray((run / file).read_bytes())
+    data[len(data) // 2] ^= 4
+    (run / file).write_bytes(data)
+    with pytest.raises(RunError, match=f"{file} is missing, damaged or edited"):
+        export(Run(run), "sft", tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["{}", '{"sha256": 3}', '{"sha256": {"a": 1}}', "[]", "{", "null"])
+@pytest.mark.parametrize("file", ["manifest.json", "input.json", "report.json"])
+def test_a_foreign_json_file_is_a_message(
+    tmp_path: Path, whole: Path, file: str, text: str
+) -> None:
+    run = Run(_copy(whole, tmp_path / "run"))
+    (run.path / file).write_text(text)
+    with pytest.raises(RunError, match=file):
+        run.curation() if file != "report.json" else run.summary()
+
+
+def test_redraw_resumes_a_copy_that_was_cut_off(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redraw_run(Run(whole), {"budget": 0.3}, tmp_path / "expected", force=True)
+
+    def stop(*_: Any, **__: Any) -> None:
+        (tmp_path / "new" / "vectors").mkdir()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copytree", stop)
+        with pytest.raises(KeyboardInterrupt):
+            redraw_run(Run(whole), {"budget": 0.3}, tmp_path / "new", force=True)
+    redraw_run(Run(whole), {"budget": 0.3}, tmp_path / "new", force=True)
+    assert outputs(tmp_path / "new") == outputs(tmp_path / "expected")
+
+
+def test_progress_goes_on_when_its_reader_has_gone(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        progress = LineProgress(stream, every=0)
+        for _ in range(2):
+            progress.notify("hello")
+        with progress.stage("work", 2) as tick:
+            tick(2)
+
+
+def test_the_command_finishes_when_nobody_reads_its_messages(tmp_path: Path, small: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = ["curate", str(small), "-o", str(tmp_path / "run"), "--mode", "filter", "--force"]
+    done = subprocess.run(
+        [sys.executable, "-m", "isaac", *arguments],
+        stderr=writer,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["exchanges"] > 0
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_run_of_another_version_is_neither_read_nor_redrawn(
+    tmp_path: Path, whole: Path, *, force: bool
+) -> None:
+    run = Run(_copy(whole, tmp_path / "run"))
+    facts = json.loads((run.path / "input.json").read_text())
+    (run.path / "input.json").write_text(json.dumps({**facts, "isaac": "9.9.9"}))
+    for use in (run.curation, lambda: redraw_run(run, {"seed": 3}, force=force)):
+        with pytest.raises(RunError, match=r"started by isaac 9\.9\.9"):
+            use()
+    assert run.finished
