@@ -110,19 +110,19 @@ def test_axolotl_trains_on_curated_messages_alone(
     assert sorted(map(trained, found)) == sorted(expected)
 
 
-def test_axolotl_reads_pairs_and_labels(run: Run, base: Path, tmp_path: Path) -> None:
-    for kind in ("dpo", "kto"):
-        folder = export_or_skip(run, kind)
-        arguments = (str(folder), str(base), block_of(folder, "yaml"))
-        found = read_with("ISAAC_AXOLOTL_PYTHON", "read_axolotl.py", tmp_path / kind, *arguments)
-        rows = rows_of(folder)
-        if kind == "kto":
-            # The rows reach TRL's trainer as they are; its template writes the prompt.
-            assert found == rows
-            continue
-        for side in ("chosen", "rejected"):
-            texts = sorted(row[side].removesuffix("</s>") for row in found)
-            assert texts == sorted(row[side][0]["content"] for row in rows)
+@pytest.mark.parametrize("kind", ["dpo", "kto"])
+def test_axolotl_reads_pairs_and_labels(run: Run, base: Path, kind: Any, tmp_path: Path) -> None:
+    folder = export_or_skip(run, kind)
+    arguments = (str(folder), str(base), block_of(folder, "yaml"))
+    found = read_with("ISAAC_AXOLOTL_PYTHON", "read_axolotl.py", tmp_path / "out", *arguments)
+    rows = rows_of(folder)
+    if kind == "kto":
+        # The rows reach TRL's trainer as they are; the model's template writes the prompt.
+        assert found == rows
+        return
+    for side in ("chosen", "rejected"):
+        texts = sorted(row[side].removesuffix("</s>") for row in found)
+        assert texts == sorted(row[side][0]["content"] for row in rows)
 
 
 @pytest.mark.parametrize("kind", ["messages", "sharegpt", "alpaca", "dpo", "kto"])
