@@ -10,6 +10,7 @@ import yaml
 from isaac import Recipe, Run, RunError, curate_to, export, redraw_run
 from isaac.runs.export import EXPORT_TYPES
 from isaac.runs.export_trainers import ExportType
+from tests import tiny
 from tests.conftest import RunIsaac, write_lines
 
 COLUMNS = {
@@ -147,6 +148,27 @@ def test_trl_reads_the_types_directly(run: Run, kind: ExportType) -> None:
         assert data_utils.maybe_extract_prompt(dataset[0])["prompt"] == dataset[0]["prompt"]
     if kind == "kto":
         assert dataset.features["label"].dtype == "bool"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of a default of TRL itself
+def test_trl_trains_on_the_response_alone(run: Run, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl", reason="TRL is not installed")
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    folder = export(run, "sft").folder
+    trainer = trl.SFTTrainer(
+        model=str(tiny.save_llama(tmp_path / "base")),
+        args=trl.SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none"),
+        train_dataset=datasets.load_dataset(str(folder), split="train"),
+    )
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    rows = rows_of(folder)
+    texts = [
+        trainer.processing_class.decode(tokens[labels != -100])
+        for tokens, labels in zip(batch["input_ids"], batch["labels"], strict=True)
+    ]
+    assert [text.removesuffix("\n").removesuffix("</s>") for text in texts] == [
+        row["completion"][0]["content"] for row in rows
+    ]
 
 
 def test_conversations_with_tools_are_left_out_and_counted(isaac: RunIsaac, tmp_path: Path) -> None:

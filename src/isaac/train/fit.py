@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import IsaacError, RecipeError
+from ..models.chat import smollm2
 from ..models.chat.library_logging import quiet_transformers
-from ..models.chat.loading import LoadedModel, announce_unpacking, load_model
-from ..models.chat.rephraser import METADATA_FILE
+from ..models.chat.loading import METADATA_FILE, LoadedModel, announce_unpacking, load_model
 from ..runs.run import Run
 from ..runtime.atomic_files import atomic_write
 from ..runtime.progress import Progress
@@ -171,9 +171,9 @@ def _iter_labels(trainer: Any) -> Iterator[list[int]]:
 
 
 def _normalize_adapter_config(file: Path, base: str) -> None:
-    """Replace the base's path by its name and sort, so that the file is reproducible."""
+    """Replace the base's path by a name that others can load; sort, to be reproducible."""
     values = json.loads(file.read_text(encoding="utf-8"))
-    values["base_model_name_or_path"] = base
+    values["base_model_name_or_path"] = smollm2.HUB_NAME if base == smollm2.MODEL_NAME else base
     if isinstance(values.get("target_modules"), list):
         values["target_modules"].sort()
     with atomic_write(file) as out:

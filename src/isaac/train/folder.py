@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import RecipeError, RunError
-from ..models.chat.loading import fingerprint_model
-from ..models.chat.rephraser import METADATA_FILE
+from ..models.chat import smollm2
+from ..models.chat.loading import METADATA_FILE, base_model_name, fingerprint_model
 from ..runs.run import Run
 from ..runtime.atomic_files import atomic_write, exclusive_lock, read_json, remove_stale_parts
 from ..text import shorten
@@ -151,6 +151,7 @@ def describe_training(
         "kind": kind,
         "base": str(Path(model)) if Path(model).is_dir() else model,
         "base_files": fingerprint_model(model),
+        "base_package": smollm2.PACKAGE if base_model_name(model) == smollm2.MODEL_NAME else None,
         "lineage": run.manifest()["sha256"]["lineage.parquet"],
         "settings": settings.dump(),
     }

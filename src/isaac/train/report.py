@@ -10,6 +10,7 @@ from typing import Any
 
 from .._version import __version__
 from ..models.chat import smollm2
+from ..models.chat.loading import base_model_name
 from ..runs.reports.rendering import render_template
 from ..runs.reports.svg import (
     MARK_COLOR,
@@ -21,7 +22,7 @@ from ..runs.reports.svg import (
     svg_text,
 )
 from ..runtime.atomic_files import atomic_write
-from ..text import make_printable, shorten
+from ..text import shorten
 from .folder import TrainingFolder, compute_final_loss
 
 REPORTED_LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
@@ -46,6 +47,7 @@ def collect_training_facts(trainer: Any, folder: TrainingFolder, seconds: float)
         "rows": rows,
         "too_long": 0 if packed else len(datasets.Dataset.from_file(str(folder.rows_file))) - rows,
         "refused": folder.refused,
+        "seq2seq": bool(trainer.model.config.is_encoder_decoder),
         "steps": trainer.state.global_step,
         "epochs": round(float(trainer.state.epoch or 0), 4),
         "curve": extract_loss_curve(trainer.state.log_history),
@@ -101,10 +103,11 @@ def write_model_card(
     folder: TrainingFolder, facts: dict[str, Any], summary: dict[str, Any]
 ) -> None:
     """Write the model card: the corpus, the recipe, figures of the run, and training facts."""
-    names = [make_printable(Path(source["name"]).name) for source in summary["inputs"]]
+    names = [Path(source["name"]).name for source in summary["inputs"]]
     # A model on the Hub is named in full; of a local folder, the card shows only the name.
-    base = facts["base"]
-    public = facts["base_files"] is None and base != smollm2.MODEL_NAME
+    base = base_model_name(facts["base"])
+    base = smollm2.HUB_NAME if base == smollm2.MODEL_NAME else base
+    public = not Path(base).is_absolute()
     values = {
         **facts,
         "summary": summary,

@@ -33,6 +33,9 @@ turn; the assistant's turns end with the end-of-text token."""
 MODEL_FILE_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".json", ".jinja", ".model")
 """Suffixes of the files in a model's folder that its replies depend on."""
 
+METADATA_FILE = "isaac.json"
+"""The file in a model's folder that records what the model was trained for, and from."""
+
 BYTES_PER_END = 2**20
 """How many bytes at each end of a file a model's fingerprint covers."""
 
@@ -173,12 +176,22 @@ def _read_ends(file: Path) -> bytes:
 def _read_base_model_name(adapter: Path) -> str:
     file = adapter / "adapter_config.json"
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
+        name = str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"cannot read base_model_name_or_path, the adapter's base model, from {file}: "
             f"{format_error(error)}"
         ) from None
+    return smollm2.MODEL_NAME if name == smollm2.HUB_NAME and _is_packaged(adapter) else name
+
+
+def _is_packaged(adapter: Path) -> bool:
+    """Whether an adapter was trained on the weights of the package, which are not the hub's."""
+    try:
+        metadata = json.loads((adapter / METADATA_FILE).read_text(encoding="utf-8"))
+        return bool(metadata["base_package"] == smollm2.PACKAGE)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _load_weights(base: str, dtype: Dtype) -> Any:

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .base import Conversation, Decoding, ModelError
+from .loading import METADATA_FILE
 from .transformers import LocalModel
-
-METADATA_FILE = "isaac.json"
-"""The file in a model's folder that records what the model was trained for."""
 
 WITHOUT_VALUES = "without_values"
 """The metadata key of rephrasers trained on delexicalized turns of dialogues."""

