@@ -479,7 +479,8 @@ KNOWN_COLUMNS = {
 
 def is_other_column(name: str) -> bool:
     """Whether a column belongs to no format, and is not about a response."""
-    return name not in FORMAT_COLUMNS and fold_name(name) not in KNOWN_COLUMNS
+    is_known = fold_name(name) in KNOWN_COLUMNS or describes_response(name, 1)
+    return name not in FORMAT_COLUMNS and not is_known
 
 
 @st.composite
