@@ -9,10 +9,11 @@ from typing import Any, NoReturn, cast
 
 from ...errors import CorpusError
 from .base import CorpusTurn, Format, Message, RowError, format_column_names
+from .contents import ROLE_KEYS, TEXT_KEYS
 from .context_response import ContextResponseFormat, find_text_columns
 from .hh import HHFormat
-from .messages import ROLE_KEYS, TEXT_KEYS, MessagesFormat, sharegpt_format
-from .paths import PAIR_COLUMNS, PAIR_KEYS, ChatExportFormat, PairsFormat, TreeFormat
+from .messages import MessagesFormat, sharegpt_format
+from .paths import PAIR_COLUMNS, ChatExportFormat, PairsFormat, TreeFormat
 from .preferences import (
     ANSWER_LISTS,
     NUMBERED,
@@ -20,6 +21,7 @@ from .preferences import (
     RankedFormat,
     TwoAnswersFormat,
 )
+from .prompt_columns import PAIR_KEYS
 from .prompt_completion import PromptCompletionFormat
 from .roles import fold_name
 from .task_oriented import TASK_ORIENTED_FORMATS, TaskOrientedFormat
@@ -85,7 +87,16 @@ ALIASES: tuple[Format, ...] = (
 )
 """Formats with alternative column names, tried last."""
 
-TURN_COLUMNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
+TURN_COLUMNS = (
+    "messages",
+    "conversations",
+    "conversation",
+    "dialogue",
+    "dialog",
+    "turns",
+    "chat",
+    "contents",
+)
 """Columns with the turns of a conversation, under whatever keys."""
 
 ONE_COLUMN_FORMATS: dict[str, Callable[[str], Format]] = {

@@ -11,28 +11,24 @@ from .base import (
     Message,
     RowError,
     find_assistant_turns,
-    is_blank,
     is_turn_list,
     require_turn_list,
-    validate_text,
 )
+from .contents import ROLE_KEYS, TEXT_KEYS, has_result, read_text, replace_text
 from .prompt_columns import read_history, read_system
-from .reasoning import REASONING_KEYS, REASONING_PARTS, without_reasoning
+from .reasoning import without_reasoning
 from .roles import find_role
 from .tool_texts import is_tool_result
-from .training_marks import find_untrained, without_training_details
+from .training_marks import find_untrained
 from .turn_lists import load_turns, store_turns
-
-ROLE_KEYS = ("role", "from", "speaker", "sender", "author")
-"""Keys of a turn that say whose it is, the most usual first."""
-
-TEXT_KEYS = ("content", "value", "text", "utterance", "message")
-"""Keys of a turn that have its text, the most usual first."""
 
 SPEAKERS = {"system": "assistant", "0": "user", "1": "assistant"}
 """What speakers are called in task-oriented dialogues; the hub's MultiWOZ numbers them."""
 
 CALL_KEYS = ("tool_calls", "function_call")
+CALL_PARTS = ("functionCall", "function_call", "toolUse")
+"""Keys of a part that is a call, in Gemini's and Bedrock's formats."""
+
 NO_CALLS = ("", "[]", "{}", "null", "none")
 """What stands in those, as text, if there is no call."""
 
@@ -54,80 +50,22 @@ class TurnKeys:
         return cls(role, text)
 
 
-def read_text(content: Any, name: str) -> str:
-    """Read the text of a turn, plain or in parts; empty if it has none.
-
-    The texts of several parts are joined by line breaks; images and other parts are left out.
-    Raises `RowError` for a content that is neither text nor parts.
-    """
-    if content is None or (isinstance(content, str) and not content.strip()):
-        return ""
-    if isinstance(content, Mapping):
-        content = content.get("parts", [content])
-    if isinstance(content, list):
-        texts = [text for part in content if (text := _read_part(part, name))]
-        content = "\n".join(texts)
-        if not content:
-            return ""
-    return validate_text(content, name)
-
-
-def _read_part(part: Any, name: str) -> str:
-    """The text of a part of a message, empty for another kind of part."""
-    text = part
-    if isinstance(part, Mapping):
-        if part.get("type") in REASONING_PARTS:
-            return ""
-        text = part.get("text")
-    return "" if is_blank(text) else validate_text(text, f"a part of {name}")
-
-
-def replace_text(turn: Mapping[str, Any], key: str, response: str) -> dict[str, Any]:
-    """Copy a turn with new text, plain or in one part like the original.
-
-    Reasoning and spans that are about the old text are left out; images and other parts stay.
-    """
-    turn = without_training_details(turn)
-    turn = {name: value for name, value in turn.items() if name not in REASONING_KEYS}
-    content = turn[key]
-    if isinstance(content, Mapping) and "parts" in content:
-        return {**turn, key: {**content, "parts": _replace_parts(content["parts"], response)}}
-    if isinstance(content, Mapping):
-        return {**turn, key: {**content, "text": response}}
-    if isinstance(content, list):
-        return {**turn, key: _replace_parts(content, response)}
-    return {**turn, key: response}
-
-
-def _replace_parts(parts: list[Any], response: str) -> list[Any]:
-    """Copy the parts of a message with the new text in the first part that has text."""
-    new: list[Any] = []
-    is_written = False
-    for part in parts:
-        if isinstance(part, Mapping) and part.get("type") in REASONING_PARTS:
-            continue
-        if not _read_part(part, "the message"):
-            new.append(part)
-        elif not is_written:
-            new.append({**part, "text": response} if isinstance(part, Mapping) else response)
-            is_written = True
-    return new
-
-
 def has_calls(turn: Mapping[str, Any]) -> bool:
     """Whether a turn calls a tool, in a field of its own or as a part of its content."""
     for key in CALL_KEYS:
         value = turn.get(key)
-        if isinstance(value, str) and value.strip().lower() in NO_CALLS:
+        if isinstance(value, str) and "".join(value.split()).lower() in NO_CALLS:
             continue
         if value:
             return True
-    content = turn.get("content")
-    return isinstance(content, list) and any(_has_type(part, "tool_use") for part in content)
-
-
-def _has_type(part: Any, name: str) -> bool:
-    return isinstance(part, Mapping) and part.get("type") == name
+    contents = [turn.get(key) for key in TEXT_KEYS]
+    return any(
+        part.get("type") == "tool_use" or any(part.get(key) for key in CALL_PARTS)
+        for content in contents
+        if isinstance(content, list)
+        for part in content
+        if isinstance(part, Mapping)
+    )
 
 
 def read_turns(
@@ -163,17 +101,13 @@ def _read_turn(turn: Any, keys: TurnKeys, place: str) -> tuple[Message, bool]:
         name = SPEAKERS.get(str(name).casefold(), name)
     role = find_role(name, place, dict(keys.roles))
     text = read_text(turn.get(keys.text), place)
-    if role == "user" and (is_tool_result(text) or _has_result(turn.get(keys.text))):
+    if role == "user" and (is_tool_result(text) or has_result(turn.get(keys.text))):
         return Message("tool", text), False
     if role not in ("assistant", "call"):
         return Message(role, text), False
     answer = without_reasoning(text)
     is_editable = role == "assistant" and not has_calls(turn) and bool(answer.strip())
     return Message("assistant", answer), is_editable
-
-
-def _has_result(content: Any) -> bool:
-    return isinstance(content, list) and any(_has_type(part, "tool_result") for part in content)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from .base import (
     require_text,
     validate_text,
 )
-from .messages import TurnKeys, read_turns, replace_text
+from .contents import replace_text
+from .messages import TurnKeys, read_turns
 from .prompt_columns import find_columns, join_prompt, read_history, read_system
 from .reasoning import without_reasoning
 from .training_marks import find_untrained

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .base import CorpusTurn, Message, RowError, find_assistant_turns
+from .contents import replace_text
 from .context_response import ContextResponseFormat
-from .messages import TurnKeys, read_turns, replace_text
+from .messages import TurnKeys, read_turns
 from .prompt_columns import read_system
 from .training_marks import find_untrained
 
