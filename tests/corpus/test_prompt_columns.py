@@ -17,7 +17,7 @@ def prompt_of(record: Json) -> list[tuple[str, str]]:
     """The prompt of a record's only response, in the format that is detected."""
     (turn,) = detect_format([record]).turns(record)
     assert turn.response == "He."
-    return [tuple(message) for message in turn.prompt]
+    return [(message.role, message.content) for message in turn.prompt]
 
 
 @pytest.mark.parametrize("name", ["system", "System_Prompt", "system instruction", "systemPrompt"])

@@ -129,6 +129,20 @@ def _read_history_item(item: Mapping[str, Any], place: str, roles: Roles) -> lis
     raise RowError(f"{place} is not a turn; expected a role and a text, or a pair of texts")
 
 
+def is_dialogue(value: Any) -> bool:
+    """Whether a value is a list of two or more texts."""
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(t, str) for t in value)
+
+
+def read_dialogue(texts: list[str], name: str) -> list[Message]:
+    """Read texts that user and assistant wrote in turn, the user the last one."""
+    last = len(texts) - 1
+    return [
+        Message(("user", "assistant")[(last - number) % 2], validate_text(text, f"{name} {number}"))
+        for number, text in enumerate(texts)
+    ]
+
+
 def join_prompt(record: Mapping[str, Any], main: str, response: str) -> str:
     """Join the texts of the main column and of others that belong to the prompt.
 
@@ -138,11 +152,12 @@ def join_prompt(record: Mapping[str, Any], main: str, response: str) -> str:
     """
     columns = find_columns(tuple(record), TEXT_COLUMNS)
     columns = columns if main in columns else (*columns, main)
-    texts = [
-        _read_passage(record.get(column), f"'{column}'")
-        for column in columns
-        if column != response and not is_blank(record.get(column))
-    ]
+    texts: list[str] = []
+    for column in columns:
+        if column == response or is_blank(value := record.get(column)):
+            continue
+        is_list = column == main and isinstance(value, list)
+        texts.append((validate_text if is_list else _read_passage)(value, f"'{column}'"))
     if not texts:
         require_text(record, main)
     for column in find_columns(tuple(record), CHOICE_COLUMNS):
