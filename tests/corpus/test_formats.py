@@ -15,7 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isaac.corpus.corpus import Corpus, format_context
-from isaac.corpus.descriptions import COPY_COLUMNS, LABEL_KEYS, SCORE_KEYS
+from isaac.corpus.descriptions import (
+    COPY_COLUMNS,
+    LABEL_KEYS,
+    SCORE_KEYS,
+    describes_response,
+)
 from isaac.corpus.formats import (
     FORMATS,
     Message,
@@ -186,7 +191,7 @@ def test_a_chosen_format_wins_over_the_detected_one() -> None:
 def test_a_chosen_format_that_fits_nothing_rejects_every_row(tmp_path: Path) -> None:
     corpus = read(tmp_path, {"prompt": "a", "response": "b"}, format="alpaca")
     (rejected,) = corpus.rejected
-    assert rejected.reason == "no column 'instruction'; available columns: prompt, response"
+    assert rejected.reason == "no column 'output'; available columns: prompt, response"
 
 
 def test_each_record_of_a_mixed_file_has_its_own_format(tmp_path: Path) -> None:
@@ -451,9 +456,10 @@ def test_markup_scripts_and_control_characters_are_plain_text(
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
+KEYS = ANY_TEXT.filter(lambda name: not describes_response(name, 1))
 VALUES = st.recursive(
     SCALARS | ANY_TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=8,
 )
 FORMAT_COLUMNS = {key for make in ALL.values() for key in make("a", "b")}

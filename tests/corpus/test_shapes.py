@@ -182,6 +182,13 @@ def test_no_calls_are_no_calls(calls: Any) -> None:
         '[TOOL_CALLS] [{"name": "f", "arguments": {}}]',
         "<|python_tag|>f.call(a=1)",
         "<function=f>{}</function>",
+        'I look.\n{"name": "f", "arguments": {}}',
+        'I look.\n```json\n{"name": "f", "arguments": {}}\n```',
+        '{"name": "f", "arguments": {}}\n{"name": "g", "arguments": {}}',
+        "[f('x')]<|im_end|>",
+        "{'name': 'f', 'arguments': {'a': None}}",
+        "  **Action:** search\n  **Action Input:** tea",
+        "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>",
     ],
 )
 def test_a_tool_call_is_known_in_every_notation(text: str) -> None:
@@ -198,6 +205,10 @@ def test_a_tool_call_is_known_in_every_notation(text: str) -> None:
         "[1, 2, 3]",
         "Action: none needed.",
         "Use the <function> key.",
+        "Hermes wraps calls in <tool_call> tags, as its card says.",
+        "dict(a=1, b=2)",
+        '{"name": "Ann", "input": "x"}',
+        "Like this:\n[1, 2]",
         "(maybe)",
         "[" * 50 + "]" * 50,
     ],
@@ -385,6 +396,32 @@ def test_other_layouts_of_a_conversation_are_read_and_keep_their_shape(record: J
     assert read_turn(fmt.cut(record, index)) == read_turn(record)
 
 
+def test_rows_with_a_turn_each_become_conversations(tmp_path: Path) -> None:
+    flat: list[Json] = [
+        {"message_id": "0", "parent_id": None, "text": "Who?", "role": "prompter"},
+        {"message_id": "1", "parent_id": "0", "text": "No.", "role": "assistant", "rank": 1},
+        {"message_id": "2", "parent_id": "0", "text": "He.", "role": "assistant", "rank": 0},
+    ]
+    numbered = [
+        {"dialogue_id": 1, "turn_id": 1, "speaker": "bot", "text": "He."},
+        {"dialogue_id": 2, "turn_id": 0, "speaker": "user", "text": "And?"},
+        {"dialogue_id": 1, "turn_id": 0, "speaker": "user", "text": "Who?"},
+        {"dialogue_id": 2, "turn_id": 1, "speaker": "bot", "text": "She."},
+    ]
+    corpus = read_corpus(write_lines(tmp_path / "flat.jsonl", flat))
+    assert (corpus[0].context, corpus[0].response) == ("Who?", "He.")
+    corpus = read_corpus(write_lines(tmp_path / "numbered.jsonl", numbered))
+    pairs = list(zip(corpus.column("context"), corpus.column("response"), strict=True))
+    assert pairs == [("Who?", "He."), ("And?", "She.")]
+    record = corpus.replaced(next(corpus.records())[0], {0: "They."})
+    assert record["messages"][1] == {
+        "role": "bot",
+        "content": "They.",
+        "dialogue_id": 1,
+        "turn_id": 1,
+    }
+
+
 def test_a_conversation_of_another_layout_is_cut_after_a_turn() -> None:
     text = "### Human: A### Assistant: B### Human: C### Assistant: D"
     for record in (
@@ -425,6 +462,7 @@ def test_what_describes_an_old_response_is_moved(
                 "text": f"<user>{row['context']}<bot>{row['response']}",
                 "label": number % 2 == 0,
                 "score": 0.5,
+                "metadata": {"judge_score": 3, "source": "web"},
                 "topic": "life",
             }
         )
@@ -436,7 +474,7 @@ def test_what_describes_an_old_response_is_moved(
     records = list(map(json.loads, lines))
     replaced = [record for record in records if record["isaac_action"] == "replaced"]
     assert replaced
-    told = f"moved to isaac_original, as JSON: label of {len(replaced)}, reasoning_content of"
+    told = f"moved to isaac_original, as JSON: judge_score of {len(replaced)}, label of"
     assert told in done.out
     for record in records:
         row = rows[record["isaac_id"]]
@@ -449,5 +487,7 @@ def test_what_describes_an_old_response_is_moved(
         assert record["chosen"] == [{"role": "assistant", "content": new}]
         assert record["text"].endswith(f"<bot>{new}")
         assert (record["label"], record["score"], record["topic"]) == (None, None, "life")
+        assert record["metadata"] == {"judge_score": None, "source": "web"}
         moved = {"label": row["label"], "score": 0.5, "messages[1].reasoning_content": "Hm."}
+        moved["metadata.judge_score"] = 3
         assert json.loads(record["isaac_original"]) == moved

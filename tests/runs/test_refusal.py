@@ -72,6 +72,7 @@ def test_the_command_refuses_with_its_own_exit_code_until_it_is_forced(
     assert forced.code == 0
     assert forced.out.startswith("the method does NOT apply: ")
     assert "--force" not in forced.out
+    assert isaac(*command).code == 3  # the same command without it, though the corpus stays
     rows = [*read_lines(tmp_path / "run" / "curated.jsonl")]
     assert len(rows) + len(read_lines(tmp_path / "run" / "untrusted.jsonl")) == 220
     # The remedy that the reason names.
@@ -127,7 +128,7 @@ def test_what_uses_the_corpus_refuses_and_says_what_to_do(
         with pytest.raises(RunError, match=message):
             use()
     assert not (run.path / "export").exists()
-    for command in (("export", run.path), ("score", run.path)):
+    for command in (("export", run.path), ("score", run.path), ("heal", run.path)):
         done = isaac(*command)
         assert done.code == 1
         assert "has no curated corpus" in done.err

@@ -145,6 +145,41 @@ def test_an_interrupted_training_resumes_to_the_same_bytes(
     assert [point["step"] for point in facts(tmp_path)["curve"]] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        FEW,
+        TrainingSettings(epochs=0.1, batch=4, max_length=256, trl={"logging_strategy": "no"}),
+        TrainingSettings(**{**FEW.dump(), "full": True}),
+    ],
+    ids=["steps", "a fraction of an epoch without a log", "full"],
+)
+def test_a_training_stopped_while_it_saves_is_not_trained_further(
+    run: Run,
+    base: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: TrainingSettings,
+) -> None:
+    from isaac.train import fit
+
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    steps = sft(run, base, whole, settings).steps
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "_save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            sft(run, base, stopped, settings)
+    assert (stopped / "checkpoints" / f"checkpoint-{steps}").is_dir()
+    assert sft(run, base, stopped, settings).steps == steps
+    (file,) = (path.name for path in whole.glob("*.safetensors"))
+    assert (stopped / file).read_bytes() == (whole / file).read_bytes()
+    assert facts(stopped)["curve"] == facts(whole)["curve"]
+
+
 def test_the_completion_head_gives_the_same_loss_and_gradients(base: str, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     import trl

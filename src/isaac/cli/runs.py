@@ -100,12 +100,15 @@ def curate(
     with open_tools(workers, engine, address) as tools:
         run = curate_to(out, source, chosen, tools, force=force)
     _print_run(run, as_json=as_json)
-    _exit_if_refused(run)
+    _exit_if_refused(run, force=force)
 
 
-def _exit_if_refused(run: Run) -> None:
-    """Exit with the code of a method that does not apply if the run has no curated corpus."""
-    if run.refused:
+def _exit_if_refused(run: Run, *, force: bool) -> None:
+    """Exit with the code of a method that does not apply, unless the command is forced.
+
+    A run that was forced before keeps its curated corpus.
+    """
+    if run.refused or (not force and run.summary()["diagnosis"]["verdict"] == "does not apply"):
         raise typer.Exit(NOT_APPLICABLE)
 
 
@@ -327,7 +330,7 @@ def redraw(
             "the labels of the audit are kept, and those of unchanged texts still count: "
             f"isaac audit {redrawn.path}"
         )
-    _exit_if_refused(redrawn)
+    _exit_if_refused(redrawn, force=force)
 
 
 @command

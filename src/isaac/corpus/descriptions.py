@@ -58,9 +58,11 @@ SCORE_KEYS = frozenset(
 """Fields that are about a response."""
 
 SCORE_PATTERN = re.compile(
-    r"(?:score|rating|reward)_chosen|chosen_(?:score|rating|reward)|is_(?:response_\w+_)?(?:un)?safe"
+    r"\w+_(?:score|rating|reward|toxicity)s?|(?:score|rating|reward)_\w+"
+    r"|is_(?:response_\w+_)?(?:un)?safe|is_(?:correct|toxic|harmful)"
     r"|(?:response|chosen)_\w*(?:safe|safety|label|severity_level|harm_category)"
 )
+"""Further names of such fields; those of rejected answers are not among them."""
 
 NAMES = "|".join(sorted(LABEL_KEYS | SCORE_KEYS | REASONING_KEYS))
 DESCRIPTION_PATTERN = rf'(?i)"(?:{NAMES}|{SCORE_PATTERN.pattern})"\s*:'
@@ -112,6 +114,8 @@ def describes_response(key: str, value: Any) -> bool:
     if value is None or value in ("", [], {}):
         return False
     folded = fold_name(key)
+    if "rejected" in folded:
+        return False
     if folded in LABEL_KEYS:
         return isinstance(value, bool | int | float) or fold_name(str(value)) in CLASSES
     is_score = folded in SCORE_KEYS or SCORE_PATTERN.fullmatch(folded) is not None
@@ -129,15 +133,24 @@ def move_descriptions(
     moved: dict[str, Any] = {}
     new = dict(record)
     for key, value in record.items():
+        is_same = value == original.get(key)
         if describes_response(key, value):
             moved[key], new[key] = value, None
-        elif value == original.get(key) and not _is_prompt(key) and not _is_rejected(key):
-            short = fold_name(key) in COPY_COLUMNS
-            copies = {old: text for old, text in texts.items() if short or _is_long(old)}
-            new[key] = _replace_copies(value, copies, whole=False)
+        elif is_same and not _is_prompt(key) and not _is_rejected(key):
+            if isinstance(value, Mapping):
+                about = [name for name, field in value.items() if describes_response(name, field)]
+                moved |= {f"{key}.{name}": value[name] for name in about}
+                new[key] = {**value, **dict.fromkeys(about)}
+            new[key] = _replace_copies(new[key], _choose_copies(key, texts), whole=False)
         elif isinstance(value, list):
             new[key] = _clean_turns(key, original.get(key), value, moved)
     return new, moved
+
+
+def _choose_copies(key: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """The old responses that a column may repeat, with the new ones."""
+    short = fold_name(key) in COPY_COLUMNS
+    return {old: text for old, text in texts.items() if short or _is_long(old)}
 
 
 def _clean_turns(key: str, old: Any, new: list[Any], moved: dict[str, Any]) -> list[Any]:

@@ -40,6 +40,7 @@ from .formats.task_oriented import (
 from .in_memory import Data, iter_memory_records
 from .records import ParsedRecord, dumps, read_hub_dataset, read_records
 from .rejected import Rejected, RejectedSink
+from .turn_rows import has_turn_rows, join_turn_rows
 
 CHUNK_CHARACTERS = 2**24
 """Number of characters at which a chunk ends early, so that long texts do not fill memory."""
@@ -322,6 +323,11 @@ def _read_file_rows(
         for record in sample:
             rejected.append(_reject(record, record.problem))
         return
+    is_named = any((options.format, options.context, options.response))
+    if not is_named and has_turn_rows(usable):
+        sample = list(join_turn_rows(itertools.chain(sample, records)))
+        usable = [record.value for record in sample if record.value is not None]
+        records = iter(())
     fmt = _choose_file_format(sample[0].file, usable, options)
     if isinstance(fmt, TaskOrientedFormat):
         fmt = replace(fmt, lexicon=lexicon)

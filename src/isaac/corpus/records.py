@@ -252,7 +252,7 @@ def _validate_header(place: str, raw: bytes, row: list[str], problem: str) -> li
     problem = problem or _find_byte_problem(raw)
     if problem:
         raise CorpusError(f"{place}: {problem}; the first row must name the columns")
-    while len(row) > 1 and not row[-1]:  # a delimiter at the end of each line
+    while row.count("") > 1 and not row[-1]:  # a delimiter at the end of each line
         row = row[:-1]
     if (repeated := find_duplicate(row)) is not None:
         raise CorpusError(f"{place}: the column '{repeated}' appears twice; rename one")

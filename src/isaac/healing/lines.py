@@ -74,8 +74,10 @@ def open_healer(
     `HealingPipeline` for what they do. ``reading`` has the format or the columns of the records,
     if they differ from those of the run. With a run of task-oriented dialogues, every turn of the
     system is healed; otherwise, the last response of each record. Raises `IsaacError` if the run,
-    the judge or the rephraser cannot be used.
+    the judge or the rephraser cannot be used, or if the method does not apply to the run's corpus
+    and the run was not forced.
     """
+    run.require_corpus()
     curation, reading = run.curation(), reading or ReadingOptions()
     settings = settings or HealingSettings()
     judge = load_judge(judge) if isinstance(judge, str) else judge

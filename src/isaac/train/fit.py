@@ -22,7 +22,7 @@ from .completion_loss import IGNORE_INDEX
 from .folder import TRAINING_FILE, TrainedModel, TrainingFolder, describe_training
 from .report import collect_training_facts, extract_loss_curve, write_html_report, write_model_card
 from .settings import TrainingKind, TrainingSettings
-from .trainers import report_progress
+from .trainers import is_at_the_end, load_checkpoint, report_progress
 
 
 class TrainingJob(NamedTuple):
@@ -116,8 +116,12 @@ def _build_trainer(
 def _train(trainer: Any, folder: TrainingFolder) -> None:
     import torch
 
+    checkpoint = folder.find_checkpoint()
     try:
-        trainer.train(resume_from_checkpoint=folder.find_checkpoint())
+        if checkpoint is not None and is_at_the_end(checkpoint):
+            load_checkpoint(trainer, checkpoint)
+        else:
+            trainer.train(resume_from_checkpoint=checkpoint)
     except torch.OutOfMemoryError:
         raise IsaacError(
             "the GPU is out of memory; use a smaller --batch or --max-length, and another folder"

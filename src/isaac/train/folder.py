@@ -20,6 +20,9 @@ from .settings import TrainingKind, TrainingSettings
 TRAINING_FILE = "train.json"
 """The file with facts about the training; written last, so a job is finished if it exists."""
 
+STATE_FILE = "trainer_state.json"
+"""The file of a checkpoint with the steps done and to do, and the losses; written last."""
+
 
 class TrainedModel(NamedTuple):
     """A finished training job: the model's folder, and how the training went.
@@ -114,7 +117,7 @@ class TrainingFolder:
         checkpoints = sorted(
             self.scratch.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1])
         )
-        complete = [path for path in checkpoints if _is_readable(path / "trainer_state.json")]
+        complete = [path for path in checkpoints if _is_readable(path / STATE_FILE)]
         for incomplete in set(checkpoints) - set(complete):
             shutil.rmtree(incomplete)
         return str(complete[-1]) if complete else None

@@ -65,13 +65,12 @@ def collect_training_facts(trainer: Any, folder: TrainingFolder, seconds: float)
 
 
 def extract_loss_curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Extract the logged numbers at every step with a loss; if there is none, the mean loss."""
-    points = [
+    """Extract the logged numbers at every step with a loss."""
+    return [
         {name: value for name, value in point.items() if isinstance(value, int | float)}
         for point in history
+        if "loss" in point
     ]
-    means = [{**point, "loss": point["train_loss"]} for point in points if "train_loss" in point]
-    return [point for point in points if "loss" in point] or means[-1:]
 
 
 def draw_loss_chart(curve: Sequence[Mapping[str, float]]) -> str:

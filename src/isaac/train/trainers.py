@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..errors import RecipeError
 from ..models.chat.loading import LoadedModel
 from ..models.chat.transformers import max_sequence_length
 from ..runtime.progress import Progress
-from .folder import TrainingFolder
+from .folder import STATE_FILE, TrainingFolder
 from .settings import LORA_DEFAULTS, TrainingKind, TrainingSettings, build_config
 
 
@@ -78,6 +79,27 @@ def build_adapter_config(loaded: LoadedModel, settings: TrainingSettings) -> Any
     )
 
 
+def is_at_the_end(checkpoint: str) -> bool:
+    """Whether a checkpoint is that of the last step, or of a later one."""
+    from transformers import TrainerState
+
+    state = TrainerState.load_from_json(str(Path(checkpoint) / STATE_FILE))
+    return bool(state.global_step >= state.max_steps > 0)
+
+
+def load_checkpoint(trainer: Any, checkpoint: str) -> None:
+    """Load the weights and the state of the last step's checkpoint, without training.
+
+    ``train(resume_from_checkpoint=...)`` would go on for at least one step: transformers 5.24 tests
+    only after a step whether it was the last one, and enters the epoch again in which a fraction of
+    an epoch or ``max_steps`` ended (``Trainer._inner_training_loop``).
+    """
+    from transformers import TrainerState
+
+    trainer._load_from_checkpoint(checkpoint)
+    trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / STATE_FILE))
+
+
 @contextmanager
 def report_progress(trainer: Any, progress: Progress) -> Iterator[None]:
     """Report a trainer's steps as a progress stage, instead of printing to standard output."""
@@ -92,9 +114,11 @@ def report_progress(trainer: Any, progress: Progress) -> Iterator[None]:
             ticks.append(stages.enter_context(progress.stage("train", state.max_steps)))
             ticks[-1](state.global_step)
 
-        def on_step_end(_self: Any, _args: Any, state: Any, *_: Any, **__: Any) -> None:
+        def on_step_end(_self: Any, _args: Any, state: Any, control: Any, **_: Any) -> None:
             ticks[-1](state.global_step - done[0])
             done[0] = state.global_step
+            # The last checkpoint has the loss of the last steps, whatever the logging settings.
+            control.should_log |= state.global_step >= state.max_steps
 
         # The base class is a lazy import, so the callback class is made here.
         methods = {"on_train_begin": on_train_begin, "on_step_end": on_step_end}
