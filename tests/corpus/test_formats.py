@@ -420,8 +420,8 @@ def test_a_greeting_before_any_user_turn_is_not_curated() -> None:
         ("prompt_response", {"prompt": "é" * (MAX_CHARACTERS + 1)}, "the limit is 1,000,000"),
         ("prompt_response", {}, "no column 'prompt'; available columns: none"),
         ("prompt_completion", {"prompt": "a"}, "no column 'completion'; available columns: prompt"),
-        ("prompt_completion", {"prompt": "a", "completion": [assistant("b")]}, "both be messages"),
-        ("prompt_completion", {"prompt": [], "completion": [assistant("b")]}, "both be messages"),
+        ("prompt_completion", {"prompt": 3, "completion": [assistant("b")]}, "is a number (3)"),
+        ("prompt_completion", {"prompt": [], "completion": [assistant("b")]}, "is an empty list"),
         (
             "prompt_completion",
             {"prompt": [user("a")], "completion": []},

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .formats.contents import TEXT_KEYS
 from .formats.context_response import RESPONSE_COLUMNS
-from .formats.messages import TEXT_KEYS
 from .formats.prompt_columns import HISTORY_COLUMNS, SYSTEM_COLUMNS, TEXT_COLUMNS
 from .formats.reasoning import REASONING_KEYS
 from .formats.roles import fold_name

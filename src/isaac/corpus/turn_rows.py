@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .formats.messages import ROLE_KEYS, TEXT_KEYS
+from .formats.contents import ROLE_KEYS, TEXT_KEYS
 from .formats.roles import ROLES, fold_name
 from .records import ParsedRecord
 

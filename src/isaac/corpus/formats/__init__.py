@@ -8,18 +8,21 @@ from dataclasses import asdict, replace
 from typing import Any, NoReturn, cast
 
 from ...errors import CorpusError
-from .base import CorpusTurn, Format, Message, RowError, format_column_names
-from .context_response import ContextResponseFormat, find_text_columns
+from .base import CorpusTurn, Format, Message, RowError, format_column_names, is_blank
+from .contents import ROLE_KEYS, TEXT_KEYS
+from .context_response import PROMPT_COLUMNS, ContextResponseFormat, find_text_columns
 from .hh import HHFormat
-from .messages import ROLE_KEYS, TEXT_KEYS, MessagesFormat, sharegpt_format
-from .paths import PAIR_COLUMNS, PAIR_KEYS, ChatExportFormat, PairsFormat, TreeFormat
+from .messages import MessagesFormat, find_answer_column, sharegpt_format
+from .paths import PAIR_COLUMNS, ChatExportFormat, PairsFormat, TreeFormat
 from .preferences import (
-    ANSWER_LISTS,
     NUMBERED,
     PreferenceFormat,
     RankedFormat,
     TwoAnswersFormat,
+    find_preferences,
+    find_ranked,
 )
+from .prompt_columns import HISTORY_COLUMNS, PAIR_KEYS, find_columns
 from .prompt_completion import PromptCompletionFormat
 from .roles import fold_name
 from .task_oriented import TASK_ORIENTED_FORMATS, TaskOrientedFormat
@@ -80,12 +83,19 @@ ALIASES: tuple[Format, ...] = (
     HHFormat("text"),
     *(TranscriptFormat(column, markup) for column in TRANSCRIPT_COLUMNS for markup in MARKUPS),
     *(PairsFormat(column, *keys) for column in PAIR_COLUMNS for keys in PAIR_KEYS),
-    *(TwoAnswersFormat(*columns) for columns in NUMBERED[1:]),
-    *(RankedFormat(column) for column in ANSWER_LISTS[1:]),
 )
 """Formats with alternative column names, tried last."""
 
-TURN_COLUMNS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
+TURN_COLUMNS = (
+    "messages",
+    "conversations",
+    "conversation",
+    "dialogue",
+    "dialog",
+    "turns",
+    "chat",
+    "contents",
+)
 """Columns with the turns of a conversation, under whatever keys."""
 
 ONE_COLUMN_FORMATS: dict[str, Callable[[str], Format]] = {
@@ -99,9 +109,12 @@ ONE_COLUMN_FORMATS: dict[str, Callable[[str], Format]] = {
 def serialize_format(fmt: Format) -> str:
     """Write a format as JSON for `deserialize_format`.
 
-    The JSON has the name and the columns; for a `TaskOrientedFormat`, only the name.
+    The JSON has the name, the columns and the roles, if any; for a `TaskOrientedFormat`, only the
+    name.
     """
     fields = {"name": fmt.name} if isinstance(fmt, TaskOrientedFormat) else asdict(cast(Any, fmt))
+    if not fields.get("roles", True):
+        del fields["roles"]
     return json.dumps(fields)
 
 
@@ -119,10 +132,10 @@ def deserialize_format(text: str) -> Format:
 
 def with_roles(fmt: Format, roles: Mapping[str, str]) -> Format:
     """Copy a format that knows further names of roles, if it has roles."""
-    if not roles or not isinstance(fmt, MessagesFormat):
+    if not roles or not hasattr(fmt, "roles"):
         return fmt
     folded = {fold_name(name): role for name, role in roles.items()}
-    return replace(fmt, roles=tuple(sorted(folded.items())))
+    return cast(Format, replace(cast(Any, fmt), roles=tuple(sorted(folded.items()))))
 
 
 def choose_format(
@@ -159,9 +172,30 @@ def detect_format(records: Sequence[JsonRecord]) -> Format:
 
 def find_format(records: Sequence[JsonRecord]) -> Format | None:
     """The format that fits the most records; None if none fits any."""
-    candidates: list[Format] = [*TASK_ORIENTED_FORMATS.values(), *FORMATS.values(), *ALIASES]
-    candidates += [*find_text_columns(records), *_find_turn_columns(records)]
-    return _find_best_fit(records, candidates)
+    return _find_best_fit(records, [*TASK_ORIENTED_FORMATS.values(), *_list_formats(records)])
+
+
+def _list_formats(records: Sequence[JsonRecord]) -> Iterator[Format]:
+    """Yield every format, and those with other names of columns that these records have."""
+    yield from find_preferences(records)
+    yield from dict.fromkeys(fmt for record in records for fmt in _find_answered_columns(record))
+    yield from FORMATS.values()
+    yield from ALIASES
+    yield from find_text_columns(records)
+    yield from _find_turn_columns(records)
+    yield from find_ranked(records)
+
+
+def _find_answered_columns(record: JsonRecord) -> Iterator[Format]:
+    """Yield a format for each column with turns that another column answers."""
+    texts = find_columns(tuple(record), PROMPT_COLUMNS)
+    texts = tuple(column for column in texts if not is_blank(record[column]))
+    for column in find_columns(tuple(record), (*TURN_COLUMNS, *PROMPT_COLUMNS, *HISTORY_COLUMNS)):
+        is_earlier = fold_name(column) in ("context", *HISTORY_COLUMNS)
+        if is_earlier and any(other != column for other in texts):
+            continue
+        if (answer := find_answer_column(record, column)) is not None:
+            yield PromptCompletionFormat("prompt_completion", column, answer)
 
 
 def _find_turn_columns(records: Sequence[JsonRecord]) -> Iterator[Format]:
@@ -179,7 +213,7 @@ def _find_turn_columns(records: Sequence[JsonRecord]) -> Iterator[Format]:
 
 def _choose_by_name(records: Sequence[JsonRecord], name: str) -> Format:
     """Choose the format with this name, under the column name that most records have."""
-    candidates = [fmt for fmt in (*FORMATS.values(), *ALIASES) if fmt.name == name]
+    candidates = [fmt for fmt in _list_formats(records) if fmt.name == name]
     return _find_best_fit(records, candidates) or FORMATS[name]
 
 

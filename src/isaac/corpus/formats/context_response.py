@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from .base import CorpusTurn, Message, find_fixed, require_text, validate_text
-from .prompt_columns import find_columns, join_prompt, read_history, read_system
+from .prompt_columns import (
+    find_columns,
+    is_dialogue,
+    join_prompt,
+    read_dialogue,
+    read_history,
+    read_system,
+)
 from .reasoning import without_reasoning
 from .roles import fold_name
 from .tool_texts import is_tool_result
@@ -22,6 +29,10 @@ RESPONSE_COLUMNS = (
     "assistant",
     "gpt",
     "bot",
+    "solution",
+    "generation",
+    "targets",
+    "a",
 )
 """What the column with the response is called, the most usual first."""
 
@@ -37,6 +48,11 @@ PROMPT_COLUMNS = (
     "message",
     "post",
     "request",
+    "problem",
+    "utterance",
+    "inputs",
+    "q",
+    "text",
 )
 """What the main column of the prompt is called, the one with the message first."""
 
@@ -53,13 +69,16 @@ class ContextResponseFormat:
     """One exchange per record, in text columns.
 
     With ``whole``, other columns that belong to the prompt are read along: instruction and input,
-    a passage and the question about it, history and system prompt.
+    a passage and the question about it, history and system prompt; the context may be a list of
+    texts that user and assistant wrote in turn, the user the last one. ``roles`` are further names
+    of roles in the history.
     """
 
     name: str = "context_response"
     context: str = "context"
     response: str = "response"
     whole: bool = True
+    roles: tuple[tuple[str, str], ...] = ()
 
     def fits(self, record: Mapping[str, Any]) -> bool:
         """Whether the record has both columns."""
@@ -68,11 +87,14 @@ class ContextResponseFormat:
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Read the record's only exchange."""
         before: list[Message] = []
-        if self.whole:
+        if self.whole and is_dialogue(record.get(self.context)):
+            *before, (_, text) = read_dialogue(record[self.context], f"'{self.context}'")
+        elif self.whole:
             text = join_prompt(record, self.context, self.response)
-            before = [*read_system(record), *read_history(record)]
         else:
             text = require_text(record, self.context)
+        if self.whole:
+            before = [*read_system(record), *read_history(record, dict(self.roles)), *before]
         response = require_text(record, self.response)
         answer = validate_text(without_reasoning(response), f"'{self.response}', after reasoning,")
         prompt = (*before, Message("user", text))

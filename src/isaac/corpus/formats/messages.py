@@ -14,134 +14,78 @@ from .base import (
     is_blank,
     is_turn_list,
     require_turn_list,
-    validate_text,
 )
-from .prompt_columns import read_history, read_system
-from .reasoning import REASONING_KEYS, REASONING_PARTS, without_reasoning
-from .roles import find_role
+from .contents import ROLE_KEYS, TEXT_KEYS, has_result, read_text, replace_text
+from .context_response import RESPONSE_COLUMNS
+from .prompt_columns import find_columns, read_history, read_system
+from .reasoning import without_reasoning
+from .roles import ROLES, find_role, fold_name
 from .tool_texts import is_tool_result
-from .training_marks import find_untrained, without_training_details
+from .training_marks import find_untrained
 from .turn_lists import load_turns, store_turns
-
-ROLE_KEYS = ("role", "from", "speaker", "sender", "author")
-"""Keys of a turn that say whose it is, the most usual first."""
-
-TEXT_KEYS = ("content", "value", "text", "utterance", "message")
-"""Keys of a turn that have its text, the most usual first."""
 
 SPEAKERS = {"system": "assistant", "0": "user", "1": "assistant"}
 """What speakers are called in task-oriented dialogues; the hub's MultiWOZ numbers them."""
 
 CALL_KEYS = ("tool_calls", "function_call")
+CALL_PARTS = ("functionCall", "function_call", "toolUse")
+"""Keys of a part that is a call, in Gemini's and Bedrock's formats."""
+
 NO_CALLS = ("", "[]", "{}", "null", "none")
 """What stands in those, as text, if there is no call."""
 
 
+RoleNames = tuple[tuple[str, str], ...]
+"""Further names of roles, folded as `fold_name` does, each with its role."""
+
+
 @dataclass(frozen=True)
 class TurnKeys:
-    """The keys of a turn, and further names of roles, as pairs of a name and its role."""
+    """The keys of a turn, and further names of roles."""
 
     role: str = "role"
     text: str = "content"
-    roles: tuple[tuple[str, str], ...] = ()
+    roles: RoleNames = ()
 
     @classmethod
-    def of(cls, turn: Any) -> TurnKeys:
+    def of(cls, turn: Any, roles: RoleNames = ()) -> TurnKeys:
         """Choose the usual keys that a turn has."""
         keys = turn if isinstance(turn, Mapping) else {}
         role = next((key for key in ROLE_KEYS if key in keys), "role")
         text = next((key for key in TEXT_KEYS if key in keys), "content")
-        return cls(role, text)
-
-
-def read_text(content: Any, name: str) -> str:
-    """Read the text of a turn, plain or in parts; empty if it has none.
-
-    The texts of several parts are joined by line breaks; images and other parts are left out.
-    Raises `RowError` for a content that is neither text nor parts.
-    """
-    if content is None or (isinstance(content, str) and not content.strip()):
-        return ""
-    if isinstance(content, Mapping):
-        content = content.get("parts", [content])
-    if isinstance(content, list):
-        texts = [text for part in content if (text := _read_part(part, name))]
-        content = "\n".join(texts)
-        if not content:
-            return ""
-    return validate_text(content, name)
-
-
-def _read_part(part: Any, name: str) -> str:
-    """The text of a part of a message, empty for another kind of part."""
-    text = part
-    if isinstance(part, Mapping):
-        if part.get("type") in REASONING_PARTS:
-            return ""
-        text = part.get("text")
-    return "" if is_blank(text) else validate_text(text, f"a part of {name}")
-
-
-def replace_text(turn: Mapping[str, Any], key: str, response: str) -> dict[str, Any]:
-    """Copy a turn with new text, plain or in one part like the original.
-
-    Reasoning and spans that are about the old text are left out; images and other parts stay.
-    """
-    turn = without_training_details(turn)
-    turn = {name: value for name, value in turn.items() if name not in REASONING_KEYS}
-    content = turn[key]
-    if isinstance(content, Mapping) and "parts" in content:
-        return {**turn, key: {**content, "parts": _replace_parts(content["parts"], response)}}
-    if isinstance(content, Mapping):
-        return {**turn, key: {**content, "text": response}}
-    if isinstance(content, list):
-        return {**turn, key: _replace_parts(content, response)}
-    return {**turn, key: response}
-
-
-def _replace_parts(parts: list[Any], response: str) -> list[Any]:
-    """Copy the parts of a message with the new text in the first part that has text."""
-    new: list[Any] = []
-    is_written = False
-    for part in parts:
-        if isinstance(part, Mapping) and part.get("type") in REASONING_PARTS:
-            continue
-        if not _read_part(part, "the message"):
-            new.append(part)
-        elif not is_written:
-            new.append({**part, "text": response} if isinstance(part, Mapping) else response)
-            is_written = True
-    return new
+        return cls(role, text, roles)
 
 
 def has_calls(turn: Mapping[str, Any]) -> bool:
     """Whether a turn calls a tool, in a field of its own or as a part of its content."""
     for key in CALL_KEYS:
         value = turn.get(key)
-        if isinstance(value, str) and value.strip().lower() in NO_CALLS:
+        if isinstance(value, str) and "".join(value.split()).lower() in NO_CALLS:
             continue
         if value:
             return True
-    content = turn.get("content")
-    return isinstance(content, list) and any(_has_type(part, "tool_use") for part in content)
-
-
-def _has_type(part: Any, name: str) -> bool:
-    return isinstance(part, Mapping) and part.get("type") == name
+    contents = [turn.get(key) for key in TEXT_KEYS]
+    return any(
+        part.get("type") == "tool_use" or any(part.get(key) for key in CALL_PARTS)
+        for content in contents
+        if isinstance(content, list)
+        for part in content
+        if isinstance(part, Mapping)
+    )
 
 
 def read_turns(
-    turns: Iterable[Any], column: str, keys: TurnKeys | None = None
+    turns: Iterable[Any], column: str, keys: TurnKeys | None = None, *, roles: RoleNames = ()
 ) -> tuple[list[tuple[int, Message]], set[int]]:
     """Read the (index, message) pairs in order, and the indices of those with editable text.
 
-    ``keys`` are by default those that each turn has. Raises `RowError` for a turn that cannot be
-    used; the error names the ``column``.
+    ``keys`` are by default those that each turn has, with further names of ``roles``. Raises
+    `RowError` for a turn that cannot be used; the error names the ``column``.
     """
     messages, editable = [], set()
     for index, turn in enumerate(turns):
         place = f"'{column}' turn {index}"
-        message, is_editable = _read_turn(turn, keys or TurnKeys.of(turn), place)
+        message, is_editable = _read_turn(turn, keys or TurnKeys.of(turn, roles), place)
         messages.append((index, message))
         if is_editable:
             editable.add(index)
@@ -163,7 +107,7 @@ def _read_turn(turn: Any, keys: TurnKeys, place: str) -> tuple[Message, bool]:
         name = SPEAKERS.get(str(name).casefold(), name)
     role = find_role(name, place, dict(keys.roles))
     text = read_text(turn.get(keys.text), place)
-    if role == "user" and (is_tool_result(text) or _has_result(turn.get(keys.text))):
+    if role == "user" and (is_tool_result(text) or has_result(turn.get(keys.text))):
         return Message("tool", text), False
     if role not in ("assistant", "call"):
         return Message(role, text), False
@@ -172,8 +116,36 @@ def _read_turn(turn: Any, keys: TurnKeys, place: str) -> tuple[Message, bool]:
     return Message("assistant", answer), is_editable
 
 
-def _has_result(content: Any) -> bool:
-    return isinstance(content, list) and any(_has_type(part, "tool_result") for part in content)
+def load_message_list(value: Any) -> Any:
+    """A message, or messages in any of their shapes, as a list; another value as it is."""
+    turns = load_turns(value)
+    if isinstance(turns, Mapping) and any(key in turns for key in ROLE_KEYS):
+        return [turns]
+    if not isinstance(value, list) and not any(is_turn_list(turns, key) for key in ROLE_KEYS):
+        return value  # a text in brackets
+    return turns
+
+
+def replace_answer(answer: Any, response: str) -> Any:
+    """Write a new response in the shape of an answer: text, a message, or messages."""
+    turns = load_message_list(answer)
+    if not isinstance(turns, list):
+        return response
+    *before, last = turns
+    new = replace_text(last, TurnKeys.of(last).text, response)
+    return new if last is answer else store_turns(answer, [*before, new])
+
+
+def find_answer_column(record: Mapping[str, Any], column: str) -> str | None:
+    """Find the column that answers the turns of another one, which end with a user's turn."""
+    turns = load_turns(record.get(column))
+    last = turns[-1] if isinstance(turns, list) and turns else turns
+    keys = TurnKeys.of(last)
+    name = last.get(keys.role) if isinstance(last, Mapping) else None
+    if not isinstance(name, str) or ROLES.get(fold_name(name)) not in ("user", "tool"):
+        return None
+    answers = find_columns(tuple(record), RESPONSE_COLUMNS)
+    return next((key for key in answers if key != column and not is_blank(record[key])), None)
 
 
 @dataclass(frozen=True)
@@ -187,18 +159,19 @@ class MessagesFormat:
     name: str = "messages"
     role: str = "role"
     text: str = "content"
-    roles: tuple[tuple[str, str], ...] = ()
+    roles: RoleNames = ()
 
     def fits(self, record: Mapping[str, Any]) -> bool:
-        """Whether the column is a list of turns with roles."""
-        return is_turn_list(load_turns(record.get(self.column)), self.role)
+        """Whether the column is a list of turns with roles, the answers among them."""
+        turns = load_turns(record.get(self.column))
+        return is_turn_list(turns, self.role) and find_answer_column(record, self.column) is None
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Find every assistant turn without calls after a user or tool turn."""
         turns = require_turn_list(load_turns(record.get(self.column)), self.column, "turns")
         keys = TurnKeys(self.role, self.text, self.roles)
         messages, editable = read_turns(turns, self.column, keys)
-        before = [(-1, message) for message in read_history(record)]
+        before = [(-1, message) for message in read_history(record, dict(self.roles))]
         if not any(message.role == "system" for _, message in messages[:1]):
             before = [*((-1, message) for message in read_system(record)), *before]
         return find_assistant_turns([*before, *messages], editable, find_untrained(turns))

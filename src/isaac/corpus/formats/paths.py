@@ -7,19 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .base import CorpusTurn, Message, RowError, find_assistant_turns
-from .messages import TurnKeys, read_text, read_turns, replace_text
+from .contents import read_text, replace_text
+from .messages import TurnKeys, read_turns
 from .prompt_columns import read_system
 from .reasoning import without_reasoning
-
-PAIR_KEYS = (
-    ("input", "output"),
-    ("user", "assistant"),
-    ("human", "assistant"),
-    ("question", "answer"),
-    ("prompt", "response"),
-    ("instruction", "response"),
-)
-"""Keys of a message and its answer in a list of pairs."""
 
 PAIR_COLUMNS = ("conversation", "conversations", "dialogue", "dialog", "turns", "history")
 

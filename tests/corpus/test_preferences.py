@@ -1,0 +1,184 @@
+"""Preference data, and answers in a column beside the turns that they answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isaac.corpus.formats import (
+    RowError,
+    choose_format,
+    deserialize_format,
+    detect_format,
+    serialize_format,
+)
+from isaac.corpus.reading import read_corpus
+from tests.conftest import write_lines
+
+Json = dict[str, Any]
+
+
+def turn(role: str, content: str) -> Json:
+    return {"role": role, "content": content}
+
+
+WHO, HE, NO = turn("user", "Who?"), turn("assistant", "He."), turn("assistant", "No.")
+EARLIER = [turn("user", "Hi."), turn("assistant", "Hello.")]
+ANSWERS = {"response_a": "No.", "response_b": "He."}
+
+
+def check_only_response(record: Json, earlier: bool = False) -> None:
+    """Check what is read of a record, and that only the response is changed."""
+    fmt = deserialize_format(serialize_format(detect_format([record])))
+    (read,) = fmt.turns(record)
+    assert read.response == "He."
+    before = ["Hi.", "Hello."] if earlier else []
+    assert [message.content for message in read.prompt] == [*before, "Who?"]
+    changed = json.dumps(fmt.replace(record, read.index, "She."))
+    assert changed == json.dumps(record).replace("He.", "She.")
+    assert choose_format([record], name=fmt.name) == fmt
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("Chosen", "Rejected"),
+        ("chosen_response", "rejected_response"),
+        ("accepted", "rejected"),
+        ("preferred_output", "non_preferred_output"),
+    ],
+)
+@pytest.mark.parametrize("shape", [lambda t: t["content"], lambda t: t, lambda t: [t]])
+@pytest.mark.parametrize("prompt", [{"Prompt": "Who?"}, {"input": {"messages": [WHO]}}])
+def test_chosen_and_rejected_have_many_names_and_shapes(
+    columns: tuple[str, str], shape: Any, prompt: Json
+) -> None:
+    check_only_response({**prompt, columns[0]: shape(HE), columns[1]: shape(NO)})
+
+
+def test_turns_with_another_last_answer_beside_them_are_a_preference() -> None:
+    record = {"messages": [*EARLIER, WHO, HE], "rejected_response": "No."}
+    check_only_response(record, earlier=True)
+    without = {**record, "rejected_response": None}
+    assert len(detect_format([without]).turns(without)) == 2
+
+
+def test_a_preference_may_be_json_in_text() -> None:
+    record = {"chosen": json.dumps([WHO, HE]), "rejected": json.dumps([WHO, NO])}
+    fmt = detect_format([record])
+    assert fmt.turns(record)[0].response == "He."
+    changed = fmt.replace(record, 0, "She.")
+    assert json.loads(changed["chosen"]) == [WHO, turn("assistant", "She.")]
+
+
+def test_a_chosen_transcript_is_not_read_as_one_answer() -> None:
+    chosen, rejected = ("\n\nHuman: Who?\n\nAssistant: " + text for text in ("He.", "No."))
+    check_only_response({"prompt": "Who?", "chosen": chosen, "rejected": rejected})
+
+
+@pytest.mark.parametrize(
+    "better",
+    [
+        {"preference": "b"},
+        {"winner": "model_b"},
+        {"chosen": "response_b"},
+        {"score_a": 1, "score_b": 2},
+        {"response_a_score": "1", "response_b_score": "2"},
+        {"winner_model_a": 0, "winner_model_b": 1, "winner_tie": 0},
+        {"preference_strength": 2},
+    ],
+)
+def test_a_better_answer_is_known_in_every_notation(better: Json) -> None:
+    check_only_response({"prompt": "Who?", **ANSWERS, **better})
+
+
+@pytest.mark.parametrize(
+    "better", [{}, {"winner": "tie"}, {"winner": None}, {"score_a": 1, "score_b": 1}]
+)
+def test_the_first_one_of_equal_answers_is_curated(better: Json) -> None:
+    check_only_response({"prompt": "Who?", "response_a": "He.", "response_b": "No.", **better})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "value"),
+    [("output_1", "output_2", 2), ("Answer_0", "Answer_1", 1.0), ("answer_0", "answer_1", "B")],
+)
+def test_the_better_one_is_named_by_the_end_of_its_column(
+    first: str, second: str, value: Any
+) -> None:
+    check_only_response({"prompt": "Who?", first: "No.", second: "He.", "preference": value})
+
+
+def test_an_unknown_choice_is_named() -> None:
+    record = {"prompt": "Who?", **ANSWERS, "preference": "gpt-4"}
+    with pytest.raises(RowError, match="'preference' is 'gpt-4', but 'response_a' is a and"):
+        detect_format([record]).turns(record)
+
+
+def test_two_conversations_are_two_answers() -> None:
+    first, second = [*EARLIER, WHO, NO], [*EARLIER, WHO, HE]
+    record = {"conversation_a": first, "conversation_b": second, "winner": "model_b"}
+    check_only_response(record, earlier=True)
+
+
+@pytest.mark.parametrize(
+    "ratings", [{"scores": [1, 5]}, {"ranks": [2, 1]}, {"ratings": ["2.5", "4"]}]
+)
+def test_ratings_may_be_in_a_list_beside_the_answers(ratings: Json) -> None:
+    check_only_response({"prompt": "Who?", "responses": ["No.", "He."], **ratings})
+
+
+# An answer beside the turns.
+
+
+@pytest.mark.parametrize("answer", ["He.", HE, [HE]])
+@pytest.mark.parametrize("names", [("messages", "response"), ("prompt", "completion")])
+def test_an_answer_beside_turns_is_curated_and_no_earlier_turn(
+    names: tuple[str, str], answer: Any
+) -> None:
+    check_only_response({names[0]: [*EARLIER, WHO], names[1]: answer}, earlier=True)
+    check_only_response({names[0]: [WHO], names[1]: answer})
+
+
+@pytest.mark.parametrize("names", [("context", "response"), ("history", "Answer")])
+def test_turns_may_be_in_other_columns(names: tuple[str, str]) -> None:
+    check_only_response({names[0]: [*EARLIER, WHO], names[1]: "He."}, earlier=True)
+
+
+@pytest.mark.parametrize("prompt", ["Who?", WHO, json.dumps([WHO])])
+def test_a_prompt_may_have_another_shape_than_its_completion(prompt: Any) -> None:
+    check_only_response({"prompt": prompt, "completion": [HE]})
+    check_only_response({"prompt": prompt, "completion": "He."})
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '[{"name": "f"}]', "[a] {b}"])
+def test_a_text_in_brackets_is_text(text: str) -> None:
+    record = {"prompt": text, "completion": "He."}
+    assert detect_format([record]).turns(record)[0].prompt == (("user", text),)
+
+
+def test_a_context_of_several_texts_is_a_dialogue() -> None:
+    record = {"context": ["Hi.", "Hello.", "Who?"], "response": "He."}
+    check_only_response(record, earlier=True)
+    (read,) = detect_format([record]).turns(record)
+    assert [message.role for message in read.prompt] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": [turn("boss", "Who?")], "chosen": [HE], "rejected": [NO]},
+        {"prompt": [turn("Boss", "Who?")], "completion": "He."},
+        {"history": [turn("boss", "Hi.")], "prompt": "Who?", "response": "He."},
+        {"history": [turn("boss", "Hi.")], "prompt": "Who?", **ANSWERS},
+        {"prompt": [turn("boss", "Who?")], "answers": ["No.", "He."], "scores": [1, 2]},
+    ],
+)
+def test_roles_can_be_mapped_wherever_they_stand(record: Json, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "in.jsonl", [record])
+    (rejected,) = read_corpus(source).rejected
+    assert "--role boss=" in rejected.reason
+    assert len(read_corpus(source, role=["boss=user"])) == 1
