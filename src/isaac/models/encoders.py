@@ -169,8 +169,14 @@ class SentenceTransformersEncoder:
 
     def __init__(self, model: str) -> None:
         package = require_extra("sentence_transformers", f"encoder 'st:{model}'", "st")
+        from .chat.weights import WeightsError, checked_loading
+
         try:
-            self.model = package.SentenceTransformer(model)
+            # A pooler is the head of another task: these models pool the states of the tokens.
+            with checked_loading(f"st:{model}", unused=("pooler.",)):
+                self.model = package.SentenceTransformer(model)
+        except WeightsError as error:
+            raise EncoderError(f"cannot load 'st:{model}': {error}") from None
         except Exception as error:
             raise EncoderError(
                 f"cannot load 'st:{model}': {error}. Give a folder, or the name of a hub model"
