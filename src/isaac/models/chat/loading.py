@@ -18,6 +18,7 @@ from ...text import format_error
 from . import smollm2
 from .base import Dtype, ModelError
 from .library_logging import quiet_transformers
+from .templates import adapt_chat_template
 from .weights import LOADING_INFO, WeightsError, check_adapter_weights, check_weights
 
 DEFAULT_CHAT_TEMPLATE = (
@@ -83,6 +84,7 @@ def load_model(
             if location.adapter is not None:
                 model = _apply_adapter(model, location.adapter, trainable=trainable, merged=merged)
             tokenizer = _load_tokenizer(location)
+            adapt_chat_template(tokenizer, trainable=trainable)
     except (MissingExtraError, WeightsError):
         raise
     except Exception as error:
