@@ -11,7 +11,12 @@ import pytest
 from isaac.models.chat import load_chat_model
 from isaac.models.chat.base import Decoding
 from isaac.models.chat.loading import load_model
-from isaac.models.chat.templates import adapt_chat_template, describe_lost_text, split_answer
+from isaac.models.chat.templates import (
+    adapt_chat_template,
+    describe_lost_text,
+    find_open_block,
+    split_answer,
+)
 from tests import tiny
 from tests.servers import ServerAnswer, StartServer, chat_completion
 
@@ -188,3 +193,16 @@ def test_the_thinking_of_an_endpoint_is_no_part_of_the_reply(serve: StartServer)
     model = load_chat_model(f"openai:m@{serve(answer).url}")
     asked = [[{"role": "user", "content": text}] for text in texts]
     assert model.reply(asked, Decoding()) == [None, "Hello", " Hello "]
+
+
+def test_the_templates_of_known_models_hold_the_texts_without_thinking() -> None:
+    trl = pytest.importorskip("trl", reason="TRL is not installed")
+    files = sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja"))
+    if not files:
+        pytest.skip("this TRL has no chat templates")
+    for file in files:
+        tokenizer = adapted(file.read_text(encoding="utf-8"), trainable=True)
+        prompt = render(tokenizer, TALK[:1], add_generation_prompt=True)
+        assert not find_open_block(tokenizer), file.name
+        assert render(tokenizer).startswith(prompt), file.name
+        assert not describe_lost_text(render(tokenizer), TALK), file.name
