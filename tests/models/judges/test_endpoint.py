@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from isaac import Tools
 from isaac.models.judges import Judge, JudgeError, Judgment, load_judge, run_judge
 from isaac.models.judges.endpoint import ChatJudge, ModerationJudge
 from tests.servers import ServerAnswer, StartServer, chat_completion
@@ -242,3 +243,12 @@ def test_invalid_moderation_results_are_unscored(serve: StartServer, results: An
 def test_a_name_without_model_or_url_is_refused(name: str) -> None:
     with pytest.raises(JudgeError, match="expected openai:MODEL@URL"):
         load_judge(name)
+
+
+def test_the_timeout_can_be_chosen(serve: StartServer) -> None:
+    name = f"openai:m@{serve(valid_answer).url}"
+    moderation = name.replace("openai:m", "openai:moderation")
+    for loaded in (name, moderation):
+        assert vars(load_judge(loaded))["client"].timeout == 60
+        assert vars(load_judge(loaded, timeout=2.5))["client"].timeout == 2.5
+    assert vars(Tools(judge_timeout=2.5).judge(name))["client"].timeout == 2.5

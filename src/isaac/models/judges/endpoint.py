@@ -60,8 +60,8 @@ VERDICT_SCHEMA: dict[str, Any] = {
 """JSON schema of the chat model's answer."""
 
 
-def load_endpoint_judge(rest: str) -> Judge:
-    """Load the judge ``<model>@<url>``.
+def load_endpoint_judge(rest: str, timeout: float | None = None) -> Judge:
+    """Load the judge ``<model>@<url>``; a request times out after `TIMEOUT_SECONDS` by default.
 
     It is a `ModerationJudge` if the model's name contains "moderation", otherwise a `ChatJudge`.
     Raises `JudgeError` if ``rest`` has another form.
@@ -73,7 +73,7 @@ def load_endpoint_judge(rest: str) -> Judge:
             "openai:gpt-4o-mini@https://api.openai.com/v1"
         )
     kind = ModerationJudge if "moderation" in address[0].lower() else ChatJudge
-    return kind(*address)
+    return kind(*address, timeout=timeout or TIMEOUT_SECONDS)
 
 
 class _EndpointJudge(OpenAIClient):
