@@ -289,6 +289,7 @@ def stand_in(error: Exception | None = None) -> types.ModuleType:
 def test_sentence_transformers_embeds_and_names_its_revision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
     monkeypatch.setitem(sys.modules, "sentence_transformers", stand_in())
     embedded = embed(load_encoder("st:some/model"), ["a", "b"])
     assert embedded.vectors.shape == (2, 3)
@@ -298,6 +299,7 @@ def test_sentence_transformers_embeds_and_names_its_revision(
 def test_the_error_for_a_model_that_does_not_load_says_what_to_give(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
     monkeypatch.setitem(sys.modules, "sentence_transformers", stand_in(OSError("no such model")))
     with pytest.raises(EncoderError, match=r"cannot load 'st:typo': .*\. Give a folder"):
         load_encoder("st:typo")
