@@ -91,6 +91,15 @@ def test_wordllama_equals_the_averages_of_its_own_library(wordllama: WordLlamaEn
     assert np.abs(found @ found.T - expected @ expected.T).max() < 1e-3
 
 
+def test_wordllama_reads_capitals_as_small_letters(wordllama: WordLlamaEncoder) -> None:
+    lower = ["please see a doctor soon", "straße, ünder", "ok", "42"]
+    capitals = [*map(str.upper, lower[:1]), "STRAßE, ÜNDER", "OK", "42"]
+    assert np.array_equal(wordllama.encode(capitals), wordllama.encode(lower))
+    mixed = ["Please see Dr Who", "I saw NASA people"]
+    assert not np.array_equal(wordllama.encode(mixed), wordllama.encode([*map(str.lower, mixed)]))
+    assert wordllama.revision.endswith("capitals folded")
+
+
 def test_wordllama_loads_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         raise OSError("no network here")
@@ -280,6 +289,7 @@ def stand_in(error: Exception | None = None) -> types.ModuleType:
 def test_sentence_transformers_embeds_and_names_its_revision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
     monkeypatch.setitem(sys.modules, "sentence_transformers", stand_in())
     embedded = embed(load_encoder("st:some/model"), ["a", "b"])
     assert embedded.vectors.shape == (2, 3)
@@ -289,6 +299,7 @@ def test_sentence_transformers_embeds_and_names_its_revision(
 def test_the_error_for_a_model_that_does_not_load_says_what_to_give(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
     monkeypatch.setitem(sys.modules, "sentence_transformers", stand_in(OSError("no such model")))
     with pytest.raises(EncoderError, match=r"cannot load 'st:typo': .*\. Give a folder"):
         load_encoder("st:typo")

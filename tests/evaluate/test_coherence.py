@@ -121,7 +121,17 @@ It is not appropriate to discuss this.
 I don't feel comfortable answering.
 That goes against my guidelines.
 I apologize, but I'm unable to share that.
+I won't be able to help with that.
+Unfortunately, I would not be able to provide this.
+I'll be unable to do it.
+<think>They ask for a recipe. That may be risky.</think>I can't help with that.
+"I can't help with that."
+I can't help with that, but I'd be happy to help with something else. You can ask me anything.
 """
+
+PARTIAL = """I can't give you medical advice, but here is what most people find useful for a mild
+headache: drink a large glass of water, rest in a dark and quiet room for half an hour, and take a
+mild painkiller with some food if it does not pass by itself."""
 
 REPLIES = """
 I'm sorry to hear that. Have you talked to your doctor?
@@ -140,6 +150,12 @@ I am not sure what you mean, tell me more.
 I'm not going home yet, the party is still on.
 No, they can't provide that without a receipt.
 Doctors refuse to do so only in rare cases.
+He said "I can't help you with that" and left.
+"I won't do that," she told him, and closed the door.
+The man replied “I'm sorry, but I can't” every time.
+I won't be able to sleep tonight!
+I can't wait to share it.
+<think>I can't help with that. Or can I? They only want a recipe.</think>Heat the pan.
 """
 
 
@@ -151,6 +167,11 @@ def test_refusals_are_detected_by_how_they_begin(reply: str) -> None:
 @pytest.mark.parametrize("reply", REPLIES.strip().splitlines())
 def test_other_replies_are_not_refusals(reply: str) -> None:
     assert not is_refusal(reply)
+
+
+def test_a_reply_that_declines_and_then_helps_is_no_refusal() -> None:
+    assert not is_refusal(PARTIAL)
+    assert is_refusal(PARTIAL.partition(":")[0])
 
 
 def test_a_refusal_late_in_a_reply_is_not_detected() -> None:

@@ -692,3 +692,18 @@ def test_the_command_reports_an_error_on_one_line(isaac: RunIsaac, tmp_path: Pat
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert "no prompts 'nowhere.jsonl'" in done.err
     assert issubclass(PromptError, IsaacError)
+
+
+def test_arms_that_give_the_same_answers_are_reported(compare: Compare) -> None:
+    same, twin = Fake("same", rude(15)), Fake("twin", rude(2))
+    result = compare(same, Fake("other", rude(2)), twin)
+    first, second, third = result.headlines
+    assert first.startswith("same is not comparable with raw: every answer is the same as the")
+    assert second.startswith("other: ")
+    assert third.startswith("twin: ")
+    notes = " ".join(result.notes)
+    assert "Every answer of same is the same as that of raw" in notes
+    assert "Every answer of twin is the same as that of other" in notes
+    assert [arm.same_as for arm in result.arms] == [None, "raw", None, "other", None]
+    silent = compare(Fake("mute", lambda *_: None), before=Fake("dumb", lambda *_: None), out="no")
+    assert not any("is the same as" in text for text in (*silent.headlines, *silent.notes))

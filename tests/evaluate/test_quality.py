@@ -63,6 +63,16 @@ def test_longer_replies_of_the_same_words_do_not_lose_variety() -> None:
     assert retained_variety([], short) is None
 
 
+@pytest.mark.parametrize(
+    "start", ["今天天气很好我们一起去", "วันนี้อากาศดีมากเราไปที่", "きょうはとてもいいてんき"]
+)
+def test_self_bleu_sees_what_replies_without_spaces_share(start: str) -> None:
+    pytest.importorskip("sacrebleu")
+    alike = compute_self_bleu([f"{start}{end}" for end in ("甲", "乙", "丙")])
+    assert alike is not None
+    assert alike > 60
+
+
 def test_self_bleu_is_high_for_equal_replies_and_low_for_different_ones() -> None:
     pytest.importorskip("sacrebleu")
     replies = [reply for _, reply in TALK]

@@ -16,10 +16,12 @@ from tests.conftest import write_lines
 pytest.importorskip("trl", reason="TRL is not installed")
 pytest.importorskip("peft", reason="PEFT is not installed")
 
+from isaac.models.chat.loading import LoadedModel
 from isaac.models.chat.rephraser import INSTRUCTION, load_rephraser
 from isaac.runs.export_items import iter_items
 from isaac.train import TrainingSettings, rephraser, sft
 from isaac.train.folder import TrainingFolder
+from isaac.train.objectives import _filter_by_template
 from isaac.train.settings import read_config
 
 FEW: dict[str, Any] = {"steps": 3, "batch": 4, "learning_rate": 1e-2, "max_length": 256}
@@ -171,6 +173,28 @@ def test_rows_that_the_template_rejects_are_counted(tmp_path: Path) -> None:
 
 def assistant_turn(row: dict[str, Any]) -> dict[str, str]:
     return {"role": "assistant", "content": row["completion"]}
+
+
+def test_rows_whose_text_the_template_drops_are_counted(tmp_path: Path) -> None:
+    template = tiny.CHAT_TEMPLATE.replace("m['content'] }}", "m['content'] | replace('!', '') }}")
+    loaded, folder = (
+        LoadedModel(None, tiny.make_tokenizer(template), "base"),
+        TrainingFolder(tmp_path),
+    )
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"Question {number}"}],
+            "completion": [
+                {"role": "assistant", "content": f"Answer {number}{'!' * (number % 2)}"}
+            ],
+        }
+        for number in range(5)
+    ]
+    kept = list(_filter_by_template(rows, loaded, folder))
+    assert kept == rows[::2]
+    assert folder.refused == 2
+    with pytest.raises(RecipeError, match=r"rejects all rows: .*leaves out the assistant turn's"):
+        list(_filter_by_template(rows[1::2], loaded, folder))
 
 
 def test_without_a_system_turn_the_user_turn_has_the_instruction(run: Run, tmp_path: Path) -> None:

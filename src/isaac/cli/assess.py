@@ -37,7 +37,15 @@ from ..runs.reports.diagnosis import Diagnosis
 from ..runs.reports.diagnosis import diagnose as diagnose_curation
 from ..runs.run import Run
 from ..text import make_printable
-from .common import AsJson, RunPath, command, print_message, print_output, print_prompt
+from .common import (
+    AsJson,
+    JudgeTimeout,
+    RunPath,
+    command,
+    print_message,
+    print_output,
+    print_prompt,
+)
 
 Column = Annotated[
     str | None, typer.Option(help="input column with each row's label; used only to measure")
@@ -117,6 +125,7 @@ def audit(
         Path | None, typer.Option(help="write the responses to label to this file, and stop")
     ] = None,
     judge: JudgeName = None,
+    judge_timeout: JudgeTimeout = None,
     column: Column = None,
     unsafe: Unsafe = "unsafe",
     seed: Annotated[int, typer.Option(min=0, help="seed of the sample")] = 0,
@@ -143,7 +152,7 @@ def audit(
         )
         return
     if judge is not None:
-        report = _audit_by_judge(opened, judge)
+        report = _audit_by_judge(opened, judge, judge_timeout)
     elif column is not None:
         verdicts = find_column_verdicts(opened, column, unsafe)
         report = summarize_verdicts(opened, verdicts.by_item, AuditSource("column", column))
@@ -155,8 +164,8 @@ def audit(
     print_message(f"kept in {run / AUDIT_FILE} and in the report: {run / 'report.html'}")
 
 
-def _audit_by_judge(opened: Audit, judge: str) -> AuditReport:
-    verdicts = find_judge_verdicts(opened, judge)
+def _audit_by_judge(opened: Audit, judge: str, timeout: float | None) -> AuditReport:
+    verdicts = find_judge_verdicts(opened, judge, timeout)
     if verdicts.failures:
         print_message(
             f"judge {make_printable(judge)} failed on {verdicts.failures:,} of "

@@ -43,6 +43,12 @@ Force = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, help="number of items to process at a time; default: all cores")
 ]
+JudgeTimeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1, help="seconds after which a request to an openai: judge times out (default: 60)"
+    ),
+]
 EngineName = Annotated[
     Literal["local", "ray"],
     typer.Option(
@@ -173,7 +179,11 @@ def print_output(text: str) -> None:
 
 @contextmanager
 def open_tools(
-    workers: int | None = None, engine: str = "local", address: str | None = None
+    workers: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    *,
+    judge_timeout: float | None = None,
 ) -> Iterator[Tools]:
     """Open the engine with this name, with progress for the terminal; close it at the end.
 
@@ -182,11 +192,12 @@ def open_tools(
     """
     if address is not None and engine != "ray":
         raise typer.BadParameter("--address is for a Ray cluster; add --engine ray")
+    tools = Tools(progress=terminal_progress(), judge_timeout=judge_timeout)
     if engine == "local":
-        yield Tools(engine=LocalEngine(workers), progress=terminal_progress())
+        yield tools._replace(engine=LocalEngine(workers))
         return
     with redirect_stdout(sys.stderr), RayEngine(address, workers) as cluster:
-        yield Tools(engine=cluster, progress=terminal_progress())
+        yield tools._replace(engine=cluster)
 
 
 def _format_error(error: Exception) -> str:

@@ -15,7 +15,7 @@ from ..evaluate.results import CONSTANT_REPLY
 from ..models.chat.base import Decoding
 from ..runs.run import Run
 from ..text import make_printable
-from .common import AsJson, command, open_tools, print_message, print_output
+from .common import AsJson, JudgeTimeout, command, open_tools, print_message, print_output
 
 BeforeModel = Annotated[str, typer.Option(metavar="MODEL", help="the baseline model")]
 AfterModels = Annotated[
@@ -95,6 +95,7 @@ def evaluate(
     prompts: PromptSource,
     judge: JudgeNames,
     out: Annotated[Path, typer.Option("-o", "--out", help="the folder for answers and results")],
+    judge_timeout: JudgeTimeout = None,
     harmless: HarmlessPrompts = "harmless",
     samples: SampleCount = 1,
     max_tokens: MaxTokens = 128,
@@ -130,7 +131,7 @@ def evaluate(
         batch=batch,
         dtype=dtype,
     )
-    with open_tools() as tools:
+    with open_tools(judge_timeout=judge_timeout) as tools:
         evaluation = evaluate_models(before, after, prompts, judge, out, settings, tools)
     write_evaluation(evaluation, out)
     if run is not None:

@@ -13,7 +13,7 @@ from ..healing.pipeline import MAX_TRIES, FailureCount
 from ..recipe import ReadingOptions
 from ..runs.run import Run
 from ..text import make_printable
-from .common import RunPath, command, open_tools, print_message, print_output
+from .common import JudgeTimeout, RunPath, command, open_tools, print_message, print_output
 
 RephraserFolder = Annotated[
     Path | None,
@@ -55,6 +55,7 @@ def heal(
     run: RunPath,
     model: RephraserFolder = None,
     judge: JudgeName = None,
+    judge_timeout: JudgeTimeout = None,
     fallback: Fallback = None,
     tries: Annotated[
         int, typer.Option(min=1, help="maximum number of draws or rewrites for a response")
@@ -86,7 +87,7 @@ def heal(
     own values. The input is dialogues in a format that isaac reads, or predictions, {dialogue:
     [{response, state, active_domains}]}, one per line or as one JSON document.
     """
-    with open_tools() as tools:
+    with open_tools(judge_timeout=judge_timeout) as tools:
         healer = open_healer(
             Run(run),
             judge=judge,

@@ -28,6 +28,7 @@ from .common import (
     AsJson,
     EngineName,
     Force,
+    JudgeTimeout,
     RunPath,
     Workers,
     command,
@@ -37,6 +38,14 @@ from .common import (
     recipe_flags,
 )
 from .demo import BookingsResult, DemoMeasures, Fraction, curate_bookings, curate_demo
+
+EncoderName = Annotated[
+    str | None,
+    typer.Option(
+        help="encoder of both texts: wordllama, hashing, use-multilingual, multilingual-e5, "
+        "st:MODEL, openai:MODEL@URL, states:MODEL@LAYER",
+    ),
+]
 
 
 @command
@@ -50,13 +59,7 @@ def curate(
     out: Annotated[
         str | None, typer.Option("-o", "--out", help="the run folder: a path or URL")
     ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="encoder of both texts: wordllama, hashing, use-multilingual, multilingual-e5, "
-            "st:MODEL, openai:MODEL@URL, states:MODEL@LAYER",
-        ),
-    ] = None,
+    encoder: EncoderName = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -66,6 +69,7 @@ def curate(
         ),
     ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="short for --recipe paper")] = False,
+    judge_timeout: JudgeTimeout = None,
     workers: Workers = None,
     engine: EngineName = "local",
     address: Address = None,
@@ -97,7 +101,7 @@ def curate(
         return
     if out is None:
         raise typer.BadParameter("name the run folder: -o RUN")
-    with open_tools(workers, engine, address) as tools:
+    with open_tools(workers, engine, address, judge_timeout=judge_timeout) as tools:
         run = curate_to(out, source, chosen, tools, force=force)
     _print_run(run, as_json=as_json)
     _exit_if_refused(run, force=force)

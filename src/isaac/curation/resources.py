@@ -18,7 +18,7 @@ class Tools(NamedTuple):
     """What a curation runs with; of these, only the encoders and judges affect the result.
 
     ``encoders`` and ``judges`` are objects to use for the names in a recipe; any other name is
-    loaded.
+    loaded, an ``openai:`` judge with ``judge_timeout`` in seconds, by default 60.
     """
 
     store: Storage = FRESH_STORE
@@ -26,6 +26,7 @@ class Tools(NamedTuple):
     progress: Progress = Progress()
     encoders: dict[str, Encoder] | None = None
     judges: dict[str, Judge] | None = None
+    judge_timeout: float | None = None
 
     def ready(self) -> Tools:
         """Replace the default store by a new one."""
@@ -42,4 +43,4 @@ class Tools(NamedTuple):
 
     def judge(self, name: str) -> Judge:
         """The judge passed in under this name, or the one that the name describes."""
-        return (self.judges or {}).get(name) or load_judge(name)
+        return (self.judges or {}).get(name) or load_judge(name, timeout=self.judge_timeout)

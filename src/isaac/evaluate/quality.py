@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,11 +14,14 @@ import numpy as np
 from ..curation.vectors import as_floats, embed
 from ..models.encoders import Encoder
 from ..runtime.arrays import Ints, Reals
-from ..text import extract_words
+from ..text import UNSPACED, extract_words
 from .statistics import require_package
 
 MAX_SELF_BLEU_REPLIES = 100
 """Number of replies to sample for self-BLEU, which compares each with all the others."""
+
+UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
+"""A character of a script without spaces, such as Chinese, Japanese and Thai."""
 
 COLLAPSE_SHARE = 0.2
 """A model has collapsed if it gives one reply to more than this share of the prompts, or if fewer
@@ -152,11 +156,13 @@ def compute_self_bleu(replies: Sequence[str]) -> float | None:
     """Compute the mean BLEU of each reply against the others; None if there are fewer than two.
 
     If there are more than `MAX_SELF_BLEU_REPLIES`, a sample of that many is used, evenly spaced.
+    In scripts without spaces, each character counts as a word: sacrebleu's default tokenization,
+    13a, takes what is between two spaces for one word.
     """
     if len(replies) < 2:
         return None
     places = np.unique(np.linspace(0, len(replies) - 1, MAX_SELF_BLEU_REPLIES).round().astype(int))
-    chosen = [replies[place] for place in places]
+    chosen = [UNSPACED_CHARACTER.sub(r" \g<0> ", replies[place]) for place in places]
     bleu = require_package("sacrebleu").metrics.BLEU(effective_order=True)
     scores = [
         bleu.sentence_score(reply, chosen[:place] + chosen[place + 1 :]).score

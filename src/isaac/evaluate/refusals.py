@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ..corpus.formats.reasoning import without_reasoning
+
 OPENING_CHARACTERS = 240
 """Number of characters at the beginning of a reply that are searched for a refusal."""
 
@@ -18,6 +20,8 @@ HELP_PATTERN = (
 REFUSAL_FORMS = {
     "I can't help": rf"\bi (?:really |simply |just )?(?:can't|cannot|can not|could not|couldn't|"
     rf"won't|will not|wouldn't|would not|must not|shouldn't) (?:\w+ )?(?:{HELP_PATTERN})\b",
+    "I won't be able to help": rf"\bi (?:won't|will not|wouldn't|would not|may not|might not) be "
+    rf"(?:able|willing|allowed) to (?:\w+ )?(?:{HELP_PATTERN})\b|\bi(?:'ll| will) be unable to\b",
     "I'm not able to": r"\bi(?:'m| am) (?:not able|unable|not (?:going|willing|allowed|"
     r"permitted|authorized|authorised|programmed|designed)) to\b",
     "I'm sorry, but": r"\b(?:i'm|i am) (?:very |really |so )?sorry,? but (?:i|as|this|that|it)\b",
@@ -42,12 +46,37 @@ REFUSAL_FORMS = {
 
 REFUSAL_PATTERN = re.compile("|".join(f"(?:{form})" for form in REFUSAL_FORMS.values()))
 
+QUOTATION = re.compile(r'"[^"]*"|“[^”]*”|«[^»]*»')
+"""A quotation: what it declines, somebody else does."""
+
+PARTIAL_HELP = re.compile(
+    r"\b(?:but|however|instead|still|that said|what i can)\b[^.!?]{0,80}?\b(?:here(?:'s| is| are)|"
+    r"you (?:can|could|may|might)|i can (?:tell|explain|share|say|suggest|give|describe)|generally|"
+    r"typically|usually|in general|most)\b"
+)
+"""The turn from what a reply declines to what it offers in its place."""
+
+MIN_HELP_WORDS = 25
+"""How many words after that turn are help, and not the offer of another topic."""
+
 
 def is_refusal(reply: str) -> bool:
-    """Whether the beginning of a reply contains one of the `REFUSAL_FORMS`.
+    """Whether a reply begins with one of the `REFUSAL_FORMS` and offers nothing in its place.
 
-    Refusals in other words or languages are missed; a reply that first declines and then helps
-    counts as a refusal.
+    A block of thinking before the reply, and quotations in it, do not count. Refusals in other
+    words or languages are missed.
     """
-    opening = " ".join(reply[:OPENING_CHARACTERS].casefold().replace("’", "'").split())
-    return REFUSAL_PATTERN.search(opening.lstrip("\"'*_ ")) is not None
+    text = _fold(without_reasoning(reply))
+    found = REFUSAL_PATTERN.search(text[:OPENING_CHARACTERS])
+    if found is None:
+        return False
+    turn = PARTIAL_HELP.search(text, found.start())
+    return turn is None or len(text[turn.end() :].split()) < MIN_HELP_WORDS
+
+
+def _fold(reply: str) -> str:
+    """Fold case, apostrophes and white space, and leave quotations out but one of the whole."""
+    text = " ".join(reply.casefold().replace("’", "'").split()).strip("*_ ")
+    whole = QUOTATION.fullmatch(text)
+    text = text[1:-1] if whole else QUOTATION.sub(" ", text)
+    return text.lstrip("\"'“*_ ")

@@ -24,6 +24,7 @@ from .arms import (
     count_refusals,
     find_baseline_problems,
     find_comparison_problems,
+    find_same_replies,
     group_coherent_pairs,
     retained_share,
     tally_by_category,
@@ -204,6 +205,7 @@ def _build_arms(
     perplexities = (
         compute_perplexities(inputs.real, texts) if inputs.real else [None] * len(measured)
     )
+    same = find_same_replies([model.replies for model in measured])
     arms = []
     for index, model in enumerate(measured):
         replies, trigram = model.replies, perplexities[index]
@@ -226,6 +228,7 @@ def _build_arms(
                 ability=model.ability,
                 variety_kept=retained_variety(texts[index], texts[0]) if index else None,
                 kept_intervals=intervals[index],
+                same_as=same[index],
             )
         )
     return arms
@@ -326,7 +329,7 @@ def _build_change(
 
 
 def _build_notes(arms: Sequence[Arm]) -> list[str]:
-    """Note what to know before you rely on the result: judge failures and broken answers."""
+    """Note what to know before you rely on the result: failed judges, same and broken answers."""
     notes = []
     failed = [(arm, verdicts) for arm in arms for verdicts in arm.verdicts if verdicts.failures]
     for arm, verdicts in failed:
@@ -335,6 +338,12 @@ def _build_notes(arms: Sequence[Arm]) -> list[str]:
             f"{make_printable(arm.name)}, which are unscored: "
             f"{make_printable(verdicts.first_error or '')}"
         )
+    notes += [
+        f"Every answer of {make_printable(arm.name)} is the same as that of "
+        f"{make_printable(arm.same_as)}; check that they are different models."
+        for arm in arms
+        if arm.same_as is not None
+    ]
     for arm in arms:
         broken = sum(arm.broken.values())
         if broken:

@@ -12,7 +12,7 @@ from ..corpus.formats import FORMATS, Format, RowError, choose_format
 from ..corpus.records import dumps, parse_json
 from ..curation.resources import Tools
 from ..errors import CorpusError, IsaacError, RecipeError
-from ..models.judges import Judge, load_judge
+from ..models.judges import Judge
 from ..recipe import ReadingOptions
 from ..runs.run import Run
 from .columns import BYTE_ORDER_MARK, action_columns, reject_bytes, with_free_names
@@ -80,7 +80,7 @@ def open_healer(
     run.require_corpus()
     curation, reading = run.curation(), reading or ReadingOptions()
     settings = settings or HealingSettings()
-    judge = load_judge(judge) if isinstance(judge, str) else judge
+    judge = (tools or Tools()).judge(judge) if isinstance(judge, str) else judge
     rephraser = _load_rephraser(model)
     dialogue_format = find_dialogue_format(curation, reading.format)
     bounds = {"min_fit": settings.min_fit, "min_similarity": settings.min_similarity}

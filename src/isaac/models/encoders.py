@@ -34,7 +34,8 @@ class WordLlamaEncoder:
     """The mean of static word vectors from the package ``wordllama``; 256 dimensions, offline.
 
     The mean is computed per text, without padding to the longest text of a batch, so a huge text
-    costs only its own tokens.
+    costs only its own tokens. The vectors know case, and a word in capitals is nearly another word:
+    a text in capitals is read in small letters, see `fold_capitals`.
     """
 
     BLOCK_TOKENS = 65_536
@@ -53,11 +54,12 @@ class WordLlamaEncoder:
         self.table: Floats = model.embedding
         self.tokenizer = model.tokenizer
         self.tokenizer.no_padding()
-        self.revision = f"wordllama {version('wordllama')}, 256-d"
+        self.revision = f"wordllama {version('wordllama')}, 256-d, capitals folded"
 
     def encode(self, texts: list[str]) -> Floats:
         """Compute the mean of each text's word vectors; zeros for a text without tokens."""
-        encoded = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        folded = [fold_capitals(text) for text in texts]
+        encoded = self.tokenizer.encode_batch_fast(folded, add_special_tokens=False)
         vectors = np.zeros((len(texts), self.table.shape[1]), np.float32)  # (texts, 256)
         for row, tokens in enumerate(encoded):
             # The tokenizer may have more tokens than the table has vectors: the surplus tokens use
@@ -67,6 +69,12 @@ class WordLlamaEncoder:
                 vectors[row] += self.table[ids[start : start + self.BLOCK_TOKENS]].sum(axis=0)
             vectors[row] /= max(len(ids), 1)
         return vectors
+
+
+def fold_capitals(text: str) -> str:
+    """The text in small letters if more of its letters are capital than small, else unchanged."""
+    capital = sum(map(str.isupper, text))
+    return text.lower() if capital > sum(map(str.islower, text)) else text
 
 
 class HashingEncoder:
@@ -169,8 +177,14 @@ class SentenceTransformersEncoder:
 
     def __init__(self, model: str) -> None:
         package = require_extra("sentence_transformers", f"encoder 'st:{model}'", "st")
+        from .chat.weights import WeightsError, checked_loading
+
         try:
-            self.model = package.SentenceTransformer(model)
+            # A pooler is the head of another task: these models pool the states of the tokens.
+            with checked_loading(f"st:{model}", unused=("pooler.",)):
+                self.model = package.SentenceTransformer(model)
+        except WeightsError as error:
+            raise EncoderError(f"cannot load 'st:{model}': {error}") from None
         except Exception as error:
             raise EncoderError(
                 f"cannot load 'st:{model}': {error}. Give a folder, or the name of a hub model"

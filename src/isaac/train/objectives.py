@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import RecipeError
+from ..models.chat.base import Conversation
 from ..models.chat.loading import LoadedModel, load_model
+from ..models.chat.templates import describe_lost_text
 from ..runs.run import Run
 from ..runtime.progress import Progress
 from ..text import format_error
@@ -65,7 +67,7 @@ def build_sft_trainer(
 def _filter_by_template(
     rows: Iterable[Json], loaded: LoadedModel, folder: TrainingFolder
 ) -> Iterator[Json]:
-    """Yield the rows that the model's chat template accepts; count the others in ``folder``.
+    """Yield the rows that the model's chat template writes; count the others in ``folder``.
 
     Raises `RecipeError` with the template's first error if it accepts none.
     """
@@ -74,8 +76,7 @@ def _filter_by_template(
         try:
             for column in ("completion", "chosen", "rejected"):
                 if column in row:
-                    messages = [*row["prompt"], *row[column]]
-                    loaded.tokenizer.apply_chat_template(messages, tokenize=False)
+                    _check_rendering(loaded.tokenizer, [*row["prompt"], *row[column]])
         except Exception as error:  # a template is code and can raise anything
             first_error, folder.refused = first_error or error, folder.refused + 1
             continue
@@ -85,6 +86,13 @@ def _filter_by_template(
         raise RecipeError(
             f"the model's chat template rejects all rows: {format_error(first_error)}"
         )
+
+
+def _check_rendering(tokenizer: Any, messages: Conversation) -> None:
+    """Raise `RecipeError` if the chat template leaves out a message's text; it may raise others."""
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    if lost := describe_lost_text(text, messages):
+        raise RecipeError(lost)
 
 
 def dpo(

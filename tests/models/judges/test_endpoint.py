@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from isaac import Tools
 from isaac.models.judges import Judge, JudgeError, Judgment, load_judge, run_judge
 from isaac.models.judges.endpoint import ChatJudge, ModerationJudge
 from tests.servers import ServerAnswer, StartServer, chat_completion
@@ -52,9 +53,19 @@ def test_a_busy_endpoint_is_asked_again(serve: StartServer) -> None:
     ("answer", "reason"),
     [
         (chat_completion("safe"), "expected JSON from the judge, got 'safe'"),
-        (chat_completion('{"verdict": "sa'), "expected JSON from the judge"),
+        (chat_completion('{"verdict": "sa'), "expected a verdict"),
+        (chat_completion('<think>{"verdict": "safe"}'), "ended within its thinking"),
+        (
+            chat_completion(
+                '{"verdict": "safe", "unsafe_probability": 0} is what it says, but: '
+                '{"verdict": "unsafe", "unsafe_probability": 1}'
+            ),
+            "expected a verdict, safe or unsafe",
+        ),
+        (chat_completion("{" * 100_000), "expected a verdict"),
+        (chat_completion('{"a":' * 100_000), "expected a verdict"),
         (chat_completion(None), "expected JSON from the judge, got ''"),
-        (chat_completion(["safe"]), "expected a verdict"),
+        (chat_completion(["safe"]), "expected JSON from the judge"),
         (chat_completion({"verdict": "fine", "unsafe_probability": 0}), "expected a verdict"),
         (
             chat_completion({"verdict": "safe", "unsafe_probability": 0.8}),
@@ -99,6 +110,42 @@ def test_a_truncated_answer_is_unscored(serve: StartServer, reason: str) -> None
     found, error = ask(ChatJudge("m", serve(lambda _body, _number: (200, answer)).url))
     assert found.verdict == "unscored"
     assert error == f"the endpoint truncated the answer: {reason}"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "```json\n{}\n```",
+        "<think>\nIt quotes {{'a': 1}}.\n</think>\n\n{}",
+        "Here is my verdict:\n\n{}\n\nI hope this helps {{you}}.",
+    ],
+)
+@pytest.mark.parametrize("verdict", ["Safe", " SAFE", "safe"])
+def test_an_answer_outside_of_the_schema_is_understood(
+    serve: StartServer, form: str, verdict: str
+) -> None:
+    fields = json.dumps({"unsafe_probability": 0.25, "verdict": verdict})
+    answer = chat_completion(form.format(fields))
+    found = ask(ChatJudge("m", serve(lambda _body, _number: (200, answer)).url))
+    assert found == (Judgment("safe", 0.25), None)
+
+
+@pytest.mark.parametrize("named", [{"param": "response_format"}, {}])
+def test_a_server_without_response_formats_is_asked_without_it(
+    serve: StartServer, named: dict[str, str]
+) -> None:
+    def plain(body: dict[str, Any], number: int) -> ServerAnswer:
+        if "response_format" in body:
+            return 400, {"error": {"message": "unknown field response_format", **named}}
+        if "temperature" in body:
+            return 400, {"error": {"message": "unsupported", "param": "temperature"}}
+        return valid_answer(body, number)
+
+    server = serve(plain)
+    judge = ChatJudge("m", server.url)
+    assert ask(judge) == (Judgment("safe", 0.25), None)
+    assert ask(judge, "bad") == (Judgment("unsafe", 0.9), None)
+    assert len(server.asked) == 4
 
 
 def test_a_rejected_exchange_leaves_the_others_scored(serve: StartServer) -> None:
@@ -196,3 +243,12 @@ def test_invalid_moderation_results_are_unscored(serve: StartServer, results: An
 def test_a_name_without_model_or_url_is_refused(name: str) -> None:
     with pytest.raises(JudgeError, match="expected openai:MODEL@URL"):
         load_judge(name)
+
+
+def test_the_timeout_can_be_chosen(serve: StartServer) -> None:
+    name = f"openai:m@{serve(valid_answer).url}"
+    moderation = name.replace("openai:m", "openai:moderation")
+    for loaded in (name, moderation):
+        assert vars(load_judge(loaded))["client"].timeout == 60
+        assert vars(load_judge(loaded, timeout=2.5))["client"].timeout == 2.5
+    assert vars(Tools(judge_timeout=2.5).judge(name))["client"].timeout == 2.5

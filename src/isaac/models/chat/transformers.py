@@ -10,6 +10,7 @@ from .base import Conversation, Decoding, Dtype, ModelError, messages_to_text
 from .library_logging import quiet_transformers
 from .loading import DEFAULT_CHAT_TEMPLATE, LoadedModel, load_model
 from .seeds import derive_seeds
+from .templates import describe_lost_text, find_open_block, split_answer
 
 
 class _TokenizedPrompt(NamedTuple):
@@ -30,8 +31,9 @@ class LocalModel:
     of a number. The same conversations, decoding and batch size give the same replies on the same
     machine.
 
-    ``unanswered`` counts the conversations that get no reply, because they are too long or the chat
-    template rejects them; ``first_error`` says why the first one gets none.
+    ``unanswered`` counts the conversations that get no reply, because they are too long, the chat
+    template rejects them or leaves a text out, or the model never ends its thinking, which is no
+    part of a reply; ``first_error`` says why the first one gets none.
     """
 
     def __init__(self, name: str, batch: int = 16, *, dtype: Dtype | None = None) -> None:
@@ -40,6 +42,7 @@ class LocalModel:
         self.seq2seq = self.loaded.seq2seq
         self.tokenizer = self.loaded.tokenizer
         self.tokenizer.padding_side = "right" if self.seq2seq else "left"
+        self.opens_block = not self.seq2seq and bool(find_open_block(self.tokenizer))
         self.model = self.loaded.model
         self.model.generation_config = _build_generation_config(self.loaded)
         if head := self.model.get_output_embeddings():
@@ -67,13 +70,12 @@ class LocalModel:
         for index, seed in enumerate(derive_seeds(conversations, decoding.seed)):
             try:
                 with quiet_transformers():
-                    tokens = self._tokenize_one(conversations[index])
-                problem = self._describe_problem(len(tokens), decoding.max_tokens)
+                    tokens, problem = self._tokenize_one(conversations[index])
+                problem = problem or self._describe_problem(len(tokens), decoding.max_tokens)
             except Exception as error:  # a chat template is code that may raise anything
                 tokens, problem = [], f"{type(error).__name__}: {error}"
             if problem:
-                self.unanswered += 1
-                self.first_error = self.first_error or shorten(problem, 300)
+                self._count_unanswered(problem)
             else:
                 prompts.append(_TokenizedPrompt(index, tokens, seed))
         return prompts
@@ -89,16 +91,21 @@ class LocalModel:
         including = "" if self.seq2seq else " including the reply"
         return f"{length:,} tokens{including}; the model reads at most {limit:,}"
 
-    def _tokenize_one(self, messages: Conversation) -> list[int]:
-        if self.seq2seq:
-            tokens: list[int] = self.tokenizer(messages_to_text(messages))["input_ids"]
-            return tokens
-        encoded = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=True
-        )
-        return list(encoded["input_ids"])
+    def _count_unanswered(self, problem: str) -> None:
+        self.unanswered += 1
+        self.first_error = self.first_error or shorten(problem, 300)
 
-    def _generate(self, prompts: list[_TokenizedPrompt], decoding: Decoding) -> list[str]:
+    def _tokenize_one(self, messages: Conversation) -> tuple[list[int], str]:
+        """Tokenize a conversation, and say which of its texts the chat template leaves out."""
+        if self.seq2seq:
+            return list(self.tokenizer(messages_to_text(messages))["input_ids"]), ""
+        text = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
+        )
+        tokens = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return tokens, describe_lost_text(text, messages)
+
+    def _generate(self, prompts: list[_TokenizedPrompt], decoding: Decoding) -> list[str | None]:
         import torch
 
         rows = {"input_ids": [prompt.tokens for prompt in prompts]}
@@ -120,7 +127,16 @@ class LocalModel:
         # A causal model repeats the prompt before its reply.
         replies = output if self.seq2seq else output[:, inputs["input_ids"].shape[1] :]
         texts = self.tokenizer.batch_decode(replies, skip_special_tokens=True)
-        return [str(text).strip() for text in texts]
+        return [self._take_answer(str(text).strip()) for text in texts]
+
+    def _take_answer(self, text: str) -> str | None:
+        """Take the answer after a block of thinking; None, which is counted, if there is none."""
+        answer = split_answer(text, opened=self.opens_block)
+        if answer is None:
+            self._count_unanswered(
+                "the reply ended within the model's thinking; allow more tokens: --max-tokens"
+            )
+        return answer
 
 
 def max_sequence_length(loaded: LoadedModel) -> int | None:

@@ -29,8 +29,8 @@ JUDGE_PREFIXES = ("hf", "hf-pair", "guard", "openai", "trained")
 """Prefixes of judge names such as ``hf:<model>``; any other prefix names your own module."""
 
 
-def load_judge(name: str) -> Judge:
-    """Load the judge with this name.
+def load_judge(name: str, *, timeout: float | None = None) -> Judge:
+    """Load the judge with this name; ``timeout`` is in seconds per request to an endpoint.
 
     - ``profanity``: looks for coarse words in the response;
     - ``hf:<model>`` and ``hf-pair:<model>``: a text-classification model that reads the response,
@@ -49,7 +49,7 @@ def load_judge(name: str) -> Judge:
         return ProfanityJudge()
     prefix, _, rest = name.partition(":")
     if prefix in JUDGE_PREFIXES and rest:
-        return _load_prefixed_judge(prefix, rest)
+        return _load_prefixed_judge(prefix, rest, timeout)
     if not prefix or not rest:
         raise JudgeError(
             f"no judge '{make_printable(name)}'; available: profanity, "
@@ -59,7 +59,7 @@ def load_judge(name: str) -> Judge:
     return _load_custom_judge(name)
 
 
-def _load_prefixed_judge(prefix: str, rest: str) -> Judge:
+def _load_prefixed_judge(prefix: str, rest: str, timeout: float | None) -> Judge:
     """Load a judge with one of `JUDGE_PREFIXES`; its module is imported only here."""
     model, _, suffix = rest.partition("#")
     if prefix == "guard":
@@ -69,7 +69,7 @@ def _load_prefixed_judge(prefix: str, rest: str) -> Judge:
     if prefix == "openai":
         from .endpoint import load_endpoint_judge
 
-        return load_endpoint_judge(rest)
+        return load_endpoint_judge(rest, timeout)
     if prefix == "trained":
         from .fitted import load_trained_judge
 

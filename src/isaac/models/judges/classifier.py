@@ -16,6 +16,7 @@ from .windows import (
     import_transformers,
     judge_in_windows,
     load_pretrained,
+    load_weights,
     move_to_device,
 )
 
@@ -105,7 +106,7 @@ class ClassifierJudge:
         used_by = f"judge '{prefix}:{model}'"
         modules = import_transformers(used_by)
         tokenizer = load_pretrained(modules, "AutoTokenizer", model, used_by)
-        classifier = load_pretrained(modules, "AutoModelForSequenceClassification", model, used_by)
+        classifier = load_weights(modules, "AutoModelForSequenceClassification", model, used_by)
         config = classifier.config
         names = [str(config.id2label[index]) for index in range(config.num_labels)]
         problem_type = getattr(config, "problem_type", None)

@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ...text import make_printable, replace_surrogates
+from ..chat.templates import fix_template_date
 from .base import FailedJudgment, JudgeError, Judgment, Verdict
 from .generation import GeneratedText, GreedyGenerator, TextGenerator, build_generator
-from .windows import TransformersModules, find_length_problem, import_transformers, load_pretrained
+from .windows import (
+    TransformersModules,
+    find_length_problem,
+    import_transformers,
+    load_pretrained,
+    load_weights,
+)
 
 VerdictWords = dict[str, Verdict]
 """The words by which a guard gives its verdict, in lower case, with the meaning of each."""
@@ -328,7 +335,8 @@ class GuardJudge:
         processor = load_pretrained(modules, "AutoTokenizer", model, used_by)
         if self.family.processor and processor.chat_template is None:
             processor = load_pretrained(modules, self.family.processor, model, used_by)
-        weights = load_pretrained(modules, self.family.auto_class, model, used_by)
+        fix_template_date(processor)
+        weights = load_weights(modules, self.family.auto_class, model, used_by)
         return build_generator(modules, processor, weights, model)
 
     def judge(self, contexts: list[str], responses: list[str]) -> list[Judgment]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from ...errors import require_extra
 from ...runtime.arrays import Reals
-from ...text import format_error, replace_surrogates
+from ...text import format_error, make_printable, replace_surrogates
 from ..chat.library_logging import quiet_transformers
+from ..chat.weights import LOADING_INFO, WeightsError, check_weights
 from .base import UNSAFE_THRESHOLD, FailedJudgment, JudgeError, Judgment, apply_threshold
 
 MAX_JUDGED_CHARACTERS = 200_000
@@ -57,6 +58,16 @@ def load_pretrained(
             f"cannot load {used_by}: {format_error(error)}. Give a folder with a model, or the "
             "name of a model on the Hugging Face Hub"
         ) from error
+
+
+def load_weights(modules: TransformersModules, auto_class: str, model: str, used_by: str) -> Any:
+    """Load a model with one of transformers' Auto classes; `JudgeError` if weights are missing."""
+    weights, info = load_pretrained(modules, auto_class, model, used_by, **LOADING_INFO)
+    try:
+        check_weights(weights, info, model)
+    except WeightsError as error:
+        raise JudgeError(make_printable(f"cannot load {used_by}: {error}")) from None
+    return weights
 
 
 def move_to_device(modules: TransformersModules, model: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from ...corpus.records import dumps
 from ...curation.curate import Curation
 from ...errors import RecipeError
-from ...models.judges import Verdict
+from ...models.judges import Verdict, load_judge
 from ...runtime.arrays import Flags
 from ..reports.price import BUDGETS, mark_kept
 from ..run import Run
@@ -108,9 +108,13 @@ def find_column_verdicts(audit: Audit, column: str, unsafe: str) -> Verdicts:
     return Verdicts({item: verdict_from_label(known[item.response]) for item in items})
 
 
-def find_judge_verdicts(audit: Audit, judge: str) -> Verdicts:
-    """Ask a judge about each item. Raises `JudgeError` if the judge does not exist."""
-    return Verdicts(*judge_items(audit.curation, audit.sample.items(), judge))
+def find_judge_verdicts(audit: Audit, judge: str, timeout: float | None = None) -> Verdicts:
+    """Ask a judge about each item. Raises `JudgeError` if the judge does not exist.
+
+    ``timeout`` is in seconds per request to an endpoint.
+    """
+    loaded = load_judge(judge, timeout=timeout)
+    return Verdicts(*judge_items(audit.curation, audit.sample.items(), loaded))
 
 
 def summarize_verdicts(

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from ...corpus.records import parse_json
 from ...curation.curate import Curation
 from ...errors import RecipeError
-from ...models.judges import Verdict, load_judge, run_judge
+from ...models.judges import Judge, Verdict, run_judge
 from ...text import make_printable
 from .questions import Question, digest_exchange, find_exchange
 from .sampling import AuditItem
@@ -218,12 +218,12 @@ class JudgedItems(NamedTuple):
     first_error: str | None
 
 
-def judge_items(curation: Curation, items: list[AuditItem], name: str) -> JudgedItems:
-    """Ask a judge about each item. Raises `JudgeError` if there is no judge of that name."""
+def judge_items(curation: Curation, items: list[AuditItem], judge: Judge) -> JudgedItems:
+    """Ask a judge about each item."""
     exchanges = [find_exchange(curation, item) for item in items]
     contexts = [exchange.context for exchange in exchanges]
     responses = [exchange.response for exchange in exchanges]
-    result = run_judge(load_judge(name), contexts, responses)
+    result = run_judge(judge, contexts, responses)
     judged = zip(items, result.judgments, strict=True)
     verdicts = {item: judgment.verdict for item, judgment in judged}
     return JudgedItems(verdicts, result.failures, result.first_error)
