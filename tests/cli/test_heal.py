@@ -148,12 +148,12 @@ def test_other_formats_than_the_runs_columns_are_read(
         "messages": [{"role": "user", "content": context}, {"role": "assistant", "content": ODD}]
     }
     own = {"ctx": context, "rsp": ODD}
-    other = {"q": context, "a": ODD}
+    other = {"ask": context, "say": ODD}
     given = [json.dumps(one) for one in (own, chat, {"prompt": context, "completion": ODD})]
     records, _ = healed(isaac, monkeypatch, given, run)
     assert [record["isaac_action"] for record in records] == ["replaced"] * 3
     assert records[0]["rsp"] == records[1]["messages"][1]["content"] == records[2]["completion"]
-    flags = ["--context", "q", "--response", "a"]
+    flags = ["--context", "ask", "--response", "say"]
     (record,), _ = healed(isaac, monkeypatch, [json.dumps(other)], run, *flags)
     assert record["isaac_action"] == "replaced"
     (record,), _ = healed(isaac, monkeypatch, [json.dumps(chat)], run, "--format", "messages")

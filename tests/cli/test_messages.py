@@ -135,13 +135,13 @@ def test_commands_on_a_folder_that_is_no_finished_run_say_so(
 def test_a_first_attempt_that_failed_leaves_the_folder_free(
     isaac: RunIsaac, tmp_path: Path
 ) -> None:
-    write_lines(tmp_path / "in.jsonl", [{"q": "why", "a": "so"}] * 3)
+    write_lines(tmp_path / "in.jsonl", [{"ask": "why", "say": "so"}] * 3)
     out = ("-o", tmp_path / "run")
     assert isaac("curate", tmp_path / "missing.jsonl", *out).code == 1
     done = isaac("curate", tmp_path / "in.jsonl", *out)
     assert done.code == 1
     assert "--context" in done.err
-    columns = ("--context", "q", "--response", "a")
+    columns = ("--context", "ask", "--response", "say")
     assert (
         isaac(
             "curate", tmp_path / "in.jsonl", *out, *columns, "--encoder", "openai:m@http://x:y@z"

@@ -356,7 +356,8 @@ def test_a_run_without_trim_is_refused(
     isaac: RunIsaac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_lines(tmp_path / "in.jsonl", CLEAN[:4])
-    run = curate_to(tmp_path / "run", source, Recipe.dialogue(format="dialogue", trim=False))
+    recipe = Recipe.dialogue(format="dialogue", trim=False)
+    run = curate_to(tmp_path / "run", source, recipe, force=True)
     done = isaac("heal", run.path)
     assert done.code == 2
     assert "curate it again with --trim" in done.err

@@ -154,7 +154,7 @@ def _load_or_read_corpus(run: Run, source: str | Path, recipe: Recipe, tools: To
         if is_same_input and recorded["isaac"] == __version__:
             if recorded["read"] != _compute_checksums(run):  # damaged or cut off since
                 check_rereadable(run, source)
-                _read_into_run(run, source, recipe, tools, [])
+                _read_from_input(run, source, recipe, tools)
             return run.corpus()
         if run.has_results and not is_same_input:
             raise RunError(f"{run.path} contains a run of another input; choose another folder")
@@ -165,9 +165,7 @@ def _load_or_read_corpus(run: Run, source: str | Path, recipe: Recipe, tools: To
             )
         check_rereadable(run, source)
     _clear_inputs(run)
-    inputs: list[InputDigest] = []
-    _read_into_run(run, source, recipe, tools, inputs)
-    _write_input_facts(run, inputs)
+    _read_from_input(run, source, recipe, tools)
     corpus = run.corpus()
     if not len(corpus):
         reason = explain_empty_corpus(corpus)
@@ -193,10 +191,9 @@ def check_rereadable(run: Run, source: str | Path) -> None:
         )
 
 
-def _read_into_run(
-    run: Run, source: str | Path, recipe: Recipe, tools: Tools, inputs: list[InputDigest]
-) -> None:
+def _read_from_input(run: Run, source: str | Path, recipe: Recipe, tools: Tools) -> None:
     """Write the exchanges of an input to the run chunk by chunk, and its unusable rows."""
+    inputs: list[InputDigest] = []
     with (
         run.writing(run.path / "rejected.jsonl") as lines,
         run.writing(run.path / "corpus.parquet", "wb") as out,
@@ -205,6 +202,7 @@ def _read_into_run(
         rejected = _RejectedWriter(lines)
         for part in read_chunks(source, recipe.reading, rejected, inputs, progress=tools.progress):
             table.write_table(part)
+    _write_input_facts(run, inputs)
 
 
 def _compute_checksums(run: Run) -> dict[str, str | None]:

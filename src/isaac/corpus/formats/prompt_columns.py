@@ -39,14 +39,15 @@ TEXT_COLUMNS = (
     "paragraph",
     "background",
     "knowledge",
-    "scenario",
-    "situation",
     "input",
     "question",
     "query",
     "prompt",
 )
-"""Columns whose text belongs to the prompt, in the order in which they are joined."""
+"""Columns whose text belongs to the prompt, in the order in which they are joined.
+
+A column such as `scenario` or `situation` is not here: in many corpora it is a label.
+"""
 
 CHOICE_COLUMNS = ("choices", "options")
 """Columns with the answers that a question offers."""
