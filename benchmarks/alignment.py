@@ -18,7 +18,7 @@ Arms:
   none          the base model, without fine-tuning
   raw           the original corpus
   paper, isaac  the corpus drawn with the paper's settings, and with the default settings
-  pairs         DPO on the curation's pairs, after isaac, with half as many pairs per step
+  pairs, kto    DPO or KTO on the curation's pairs, after isaac, with half as many pairs per step
   random        as many rows as oracle has, chosen at random
   profanity     rows that the profanity judge calls safe
   oracle        rows labeled safe, which people would have selected
@@ -55,6 +55,9 @@ from isaac.models.judges import load_judge, run_judge
 
 ARMS = ("raw", "paper", "isaac", "pairs", "random", "profanity", "oracle")
 """The arms to train by default."""
+
+PREFERENCE_OBJECTIVES = {"pairs": "dpo", "kto": "kto"}
+"""The objectives of the arms that train the model of ``isaac`` further."""
 
 UNCHANGED_FLAGS = ["--budget", "0"]
 """Flags of a curation that changes nothing."""
@@ -160,10 +163,10 @@ class Bench:
         out, args = folder / f"{arm}-model", self.args
         steps = ["--steps", args.steps, "--seed", seed]
         steps += ["--max-length", args.max_length, "--dtype", args.dtype]
-        if arm == "pairs":
+        if objective := PREFERENCE_OBJECTIVES.get(arm):
             before = self.model("isaac", share, seed)
-            dpo = ["--model", before, "-o", out, "--batch", max(1, args.batch // 2), *steps]
-            run_isaac("train", "dpo", folder / "isaac", *dpo)
+            flags = ["--model", before, "-o", out, "--batch", max(1, args.batch // 2), *steps]
+            run_isaac("train", objective, folder / "isaac", *flags)
             return out
         rows = select_rows(arm, mix_rows(self.split.arms, share, seed), seed)
         corpus = write_exchanges(folder / f"{arm}.jsonl", rows)
