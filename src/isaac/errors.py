@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
+from urllib.parse import unquote, urlsplit
+
+DISTRIBUTION = "isaac-align"
+"""The name of the distribution that contains isaac."""
 
 
 class IsaacError(Exception):
@@ -34,12 +41,27 @@ class MissingExtraError(IsaacError):
     """An optional dependency is missing; the message names the extra that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an extra: pip install 'isaac-align[{extra}]'")
+        super().__init__(f"{what} needs an extra: {install_command(extra)}")
         self.what, self.extra = what, extra
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         """Pickle both arguments, not the message, so that the error survives a worker process."""
         return type(self), (self.what, self.extra)
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra from where this isaac was installed: a clone or an index.
+
+    The origin is read from ``direct_url.json`` (PEP 610).
+    """
+    origin: dict[str, Any] = {}
+    with contextlib.suppress(PackageNotFoundError, ValueError):
+        origin = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+    url = urlsplit(origin.get("url", ""))
+    source = DISTRIBUTION
+    if url.scheme == "file" and "dir_info" in origin:
+        source = unquote(url.path)
+    return f"pip install '{source}[{extra}]'"
 
 
 def require_extra(package: str, what: str, extra: str) -> Any:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from tests.conftest import RunIsaac, write_lines
 from tests.models.judges.test_fitting import toy
 
-pytest.importorskip("sklearn", reason="the extra 'evaluate' is not installed")
-pytest.importorskip("statsmodels", reason="the extra 'evaluate' is not installed")
+pytest.importorskip("sklearn", reason="the extra 'judges' is not installed")
+pytest.importorskip("statsmodels", reason="the extra 'judges' is not installed")
 
 
 @pytest.fixture
@@ -33,6 +34,16 @@ def test_a_judge_is_fitted_and_its_quality_reported(
     facts = json.loads(again.out)
     assert facts["left_out"] == {"repeated": 1}
     assert facts["unseen_contexts"]["accuracy"]["value"] > 0.9
+
+
+def test_missing_packages_are_told_before_a_row_is_read(
+    isaac: RunIsaac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    done = isaac("judge", "fit", tmp_path / "missing.jsonl", "-o", tmp_path / "j", "--frozen")
+    assert done.code == 1
+    assert done.err.startswith("isaac: isaac judge fit --frozen needs an extra: pip install '")
+    assert done.err.endswith("[judges]'\n")
 
 
 def test_columns_can_be_named(isaac: RunIsaac, tmp_path: Path) -> None:

@@ -473,7 +473,7 @@ def test_ability_without_its_package_names_the_extra_before_asking(
 ) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     model = Fake("tuned", rude(3))
-    with pytest.raises(MissingExtraError, match=r"isaac-align\[ability\]"):
+    with pytest.raises(MissingExtraError, match=r"\[ability\]"):
         compare(model, ability=("arc",))
     assert model.asked == 0
 
@@ -483,7 +483,7 @@ def test_a_missing_package_is_reported_before_asking(
 ) -> None:
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     model = Fake("tuned", rude(3))
-    with pytest.raises(MissingExtraError, match=r"isaac-align\[evaluate\]"):
+    with pytest.raises(MissingExtraError, match=r"\[evaluate\]"):
         compare(model)
     assert model.asked == 0
 

@@ -131,5 +131,5 @@ def test_the_bootstrap_interval_covers_the_true_mean_about_as_often_as_it_claims
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "statsmodels.stats.contingency_tables", None)
-    with pytest.raises(MissingExtraError, match=r"isaac-align\[evaluate\]"):
+    with pytest.raises(MissingExtraError, match=r"\[evaluate\]"):
         mcnemar(3, 1)

@@ -35,7 +35,7 @@ def test_a_name_has_a_model_and_a_base_url() -> None:
 @pytest.mark.parametrize("kind", LOADERS)
 def test_without_the_package_the_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
-    message = rf"^{kind} 'openai:m@{URL}' needs an extra: .*isaac-align\[openai\]"
+    message = rf"^{kind} 'openai:m@{URL}' needs an extra: .*\[openai\]"
     with pytest.raises(MissingExtraError, match=message):
         LOADERS[kind](f"openai:m@{URL}")
 

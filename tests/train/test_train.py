@@ -335,7 +335,7 @@ def test_without_the_packages_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     import isaac.train
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"isaac-align\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"\[train\]"):
         importlib.reload(isaac.train)
 
 

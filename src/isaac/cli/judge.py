@@ -72,6 +72,8 @@ def fit(
 
     To use the judge, give its folder to a command: --judge trained:DIR.
     """
+    settings = FittingSettings(encoder, frozen=frozen, seed=seed, epochs=epochs)
+    fitting.check_packages(settings)
     progress = terminal_progress()
     # the label of a conversation is about its last response
     corpus = read_corpus(
@@ -79,7 +81,6 @@ def fit(
     )
     labels = LabelDefinition(label, unsafe.split(","), safe.split(",") if safe else (), category)
     rows = read_labeled_rows(corpus, labels)
-    settings = FittingSettings(encoder, frozen=frozen, seed=seed, epochs=epochs)
     fitted = fitting.fit_judge(rows, out, settings, progress)
     for reason, count in fitted.left_out.items():
         print_message(f"{count:,} rows left out: {reason}")

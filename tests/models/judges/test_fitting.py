@@ -30,9 +30,9 @@ from isaac.models.judges.metrics import (
 )
 from tests.conftest import write_lines
 
-pytest.importorskip("sklearn", reason="the extra 'evaluate' is not installed")
-pytest.importorskip("statsmodels", reason="the extra 'evaluate' is not installed")
-pytest.importorskip("safetensors", reason="the extra 'evaluate' is not installed")
+pytest.importorskip("sklearn", reason="the extra 'judges' is not installed")
+pytest.importorskip("statsmodels", reason="the extra 'judges' is not installed")
+pytest.importorskip("safetensors", reason="the extra 'judges' is not installed")
 
 THINGS = "tea rain cats maths trains bread jazz snow chess tides".split()
 

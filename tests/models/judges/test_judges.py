@@ -176,7 +176,7 @@ def test_texts_that_are_too_long_are_not_read(monkeypatch: pytest.MonkeyPatch) -
 
 def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "profanity_check", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'isaac-align\[judges\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '.*\[judges\]'"):
         load_judge("profanity")
 
 

@@ -208,8 +208,8 @@ def check_same_version(version: str, worker_version: str | None, host: str) -> N
         return
     has = "has no isaac" if worker_version is None else f"has isaac {worker_version}"
     raise RunError(
-        f"this is isaac {version}, but the Ray worker on {host} {has}; install the same version "
-        f"on every machine of the cluster: pip install 'isaac-align[ray]=={version}'"
+        f"this is isaac {version}, but the Ray worker on {host} {has}; install the same version, "
+        "with its extra 'ray', on every machine of the cluster"
     )
 
 

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -109,6 +109,20 @@ def fit_judge(
     return fitted
 
 
+def check_packages(settings: FittingSettings) -> None:
+    """Raise an error that says what to install, before any row is read."""
+    if settings.frozen:
+        _import_linear_model()
+        return
+    import_transformers("isaac judge fit")
+    if settings.encoder == MINILM:
+        find_minilm_folder()
+
+
+def _import_linear_model() -> Any:
+    return require_extra("sklearn.linear_model", "isaac judge fit --frozen", "judges")
+
+
 def _check_folder_free(folder: Path) -> None:
     """Raise `JudgeError` if the path is a file, or a folder with something other than a judge."""
     if folder.is_file() or (
@@ -148,7 +162,7 @@ def _fit_frozen(
     rows: LabeledRows, split: RowSplit, settings: FittingSettings, progress: Progress
 ) -> _FittedModel:
     """Fit logistic regressions on frozen embeddings, and choose the best on the tuning rows."""
-    linear = require_extra("sklearn.linear_model", "isaac judge fit --frozen", "evaluate")
+    linear = _import_linear_model()
     encoder = load_frozen_encoder(settings.encoder)
     texts = len({*rows.contexts, *rows.responses})
     with progress.stage("vectors", texts) as tick:
