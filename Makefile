@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo demo-train install check test coverage docs clean
+.PHONY: demo demo-train install check test test-slow coverage docs clean
 
 demo: $(VENV)/core  ## install the package and curate the bundled corpus
 	$(BIN)/isaac demo
@@ -19,8 +19,11 @@ demo-train: demo $(VENV)/dev  ## fine-tune SmolLM2 on the original and on the cu
 	  --prompts risky --limit 60 --max-tokens 48 \
 	  --judge trained:isaac-demo-judge --judge profanity -o isaac-demo-evaluation
 
-test: $(VENV)/dev  ## install the test dependencies and run the tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: $(VENV)/dev  ## install the test dependencies and run the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+
+test-slow: $(VENV)/dev  ## run the slow tests: kills, large corpora, trainings
+	$(BIN)/python -m pytest -m slow
 
 coverage: $(VENV)/dev  ## run the tests and measure their coverage, which takes a third longer
 	$(BIN)/python -m pytest --cov -n auto --dist loadfile

@@ -62,6 +62,7 @@ def save_adapter(llama: Path, folder: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing")
+@pytest.mark.slow
 def test_the_harness_takes_models_as_isaac_loads_them(task: Any, tmp_path: Path) -> None:
     llama = tiny.save_llama(tmp_path / "llama")
     tasks = [task("choice", **CHOICE), task("written", **WRITTEN)]
@@ -88,6 +89,7 @@ def test_the_harness_asks_an_endpoint(task: Any, serve: StartServer) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_failures_of_the_harness_are_reported(
     task: Any, serve: StartServer, tmp_path: Path
 ) -> None:

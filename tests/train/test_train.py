@@ -386,6 +386,7 @@ def test_a_rephraser_learns_from_no_more_kept_rows_than_replaced_ones(
     assert {one.response for one in iter_examples(run) if one.kept} <= set(ANSWERS)
 
 
+@pytest.mark.slow
 def test_a_rephraser_of_dialogues_sees_acts_and_no_values(
     isaac: RunIsaac, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
