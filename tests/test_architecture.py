@@ -19,7 +19,7 @@ import isaac.evaluate.dialogue
 
 SOURCE = Path(isaac.__file__).parent
 
-LEAVES = ("_version", "errors", "text", "intervals", "recipe")
+LEAVES = ("_version", "errors", "text", "intervals", "reading_options", "recipe")
 ROOMS = (
     *LEAVES,
     "runtime",

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from isaac.errors import IsaacError, RecipeError
+from isaac.reading_options import ReadingOptions
 from isaac.recipe import (
     DEFAULT_BUDGETS,
     DEFAULT_MIN_FIT,
     DRAW_FIELDS,
     NAMED_RECIPES,
     OTHER_MIN_FIT,
-    ReadingOptions,
     Recipe,
     ResolvedRecipe,
     read_yaml,

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_serializer,
     model_validator,
@@ -21,7 +17,8 @@ from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from .errors import RecipeError
-from .text import has_url_secret, shorten
+from .reading_options import ReadingOptions, Settings
+from .text import has_url_secret
 
 Sharpening = Literal["adaptive", "figure", "max", "softmax", "proportional", "power", "uniform"]
 View = Literal["whole", "opening", "residual"]
@@ -101,97 +98,7 @@ CLUSTER_FIELDS = (
 """The fields that matter only if responses are drawn from clusters."""
 
 
-class _Settings(BaseModel):
-    """Frozen settings with bounds.
-
-    `of` raises `RecipeError` for a bad value, the constructor pydantic's ``ValidationError``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """Validate plain values, such as those of a YAML file.
-
-        Raises `RecipeError` that names the first bad field, its value and what is allowed.
-        """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise RecipeError(cls._describe_problem(error)) from None
-
-    @classmethod
-    def fields(cls) -> dict[str, FieldInfo]:
-        """Every field by name, in the order in which files and help list them."""
-        return dict(cls.model_fields)
-
-    @classmethod
-    def _describe_problem(cls, error: ValidationError) -> str:
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"] if part != "reading"] or ["reading"]
-        name = shorten(path[0], 40)
-        if first["type"] in ("extra_forbidden", "invalid_key"):
-            return f"no recipe field '{name}'; available: {', '.join(cls.fields())}"
-        got = shorten(reprlib.repr(first["input"]), 40)
-        field = cls.fields().get(path[0])
-        auto = " or 'auto'" if field is not None and field.default == "auto" else ""
-        return f"recipe field '{name}': {first['msg']}{auto} (got: {got})"
-
-
-class ReadingOptions(_Settings):
-    """How an input is read: its format, its columns, and which of its turns to curate."""
-
-    format: str | None = Field(
-        default=None, description="input format; detected automatically if not given"
-    )
-    context: str | None = Field(default=None, description="column with the context")
-    response: str | None = Field(
-        default=None, description="column with the response or conversation"
-    )
-    role: tuple[str, ...] = Field(
-        default=(),
-        description="what a role of the corpus is, as NAME=ROLE with the role system, user, "
-        "assistant or tool; repeat it for several names",
-    )
-    turns: Literal["last", "all"] = Field(
-        default="all",
-        description="which assistant turns of a conversation to curate; turns that are marked as "
-        "not trained on (such as weight 0 or train false) are always left alone",
-    )
-    database: str | None = Field(
-        default=None,
-        description="folder with a database of the values that task-oriented dialogues mention, "
-        "such as MultiWOZ's db; if not given, the values come from the dialogues' annotations",
-    )
-    limit: int | None = Field(default=None, ge=1, description="read only the first N exchanges")
-    group_by: str | None = Field(
-        default=None,
-        description="column to group by: rows with the same value form a neighborhood, without a "
-        "search; act groups the turns of task-oriented dialogues by their acts and slots",
-    )
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """The role of each name in ``role``. Raises `RecipeError` for one that is not known."""
-        return {name: role for name, _, role in map(_split_role, self.role)}
-
-    @field_validator("role")
-    @classmethod
-    def _check_roles(cls, role: tuple[str, ...]) -> tuple[str, ...]:
-        for pair in role:
-            _split_role(pair)
-        return role
-
-
-def _split_role(pair: str) -> tuple[str, str, str]:
-    name, sign, role = pair.partition("=")
-    known = ("system", "user", "assistant", "tool")
-    if not name.strip() or role.strip() not in known:
-        raise ValueError(f"'{pair}' is not NAME=ROLE with a role of {', '.join(known)}")
-    return name.strip(), sign, role.strip()
-
-
-class Recipe(_Settings):
+class Recipe(Settings):
     """Every setting that, together with the corpus, determines the result of a curation.
 
     ``reading`` says how the input is read. YAML files, the command line and `of` do not nest its
@@ -547,13 +454,26 @@ PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
 """The paper's settings for task-oriented dialogues: equal texts, among turns with equal acts."""
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would drop the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' is there twice; remove one", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a mapping from a YAML file; an empty file gives an empty mapping.
 
     Raises `RecipeError` if the file cannot be read or contains anything else.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _StrictLoader)
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ import pytest
 
 from isaac import Recipe, Run, curate_to
 from isaac.models.judges import Judgment
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 from isaac.runs.audit.audit import open_audit
 from tests.conftest import RunIsaac, write_lines
 

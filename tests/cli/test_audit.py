@@ -18,7 +18,7 @@ import pytest
 from filelock import FileLock
 
 from isaac import Recipe, Run, RunError, curate_to
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 from isaac.runs.audit.audit import open_audit, summarize_verdicts
 from isaac.runs.audit.questions import Question
 from isaac.runs.audit.result import AuditSource, store_result

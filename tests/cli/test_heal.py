@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from isaac import Recipe, curate_to
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 from tests.conftest import RunIsaac, write_lines
 from tests.healing.test_pipeline import Breaks, Rewrites
 

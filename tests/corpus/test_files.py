@@ -22,12 +22,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.corpus.files import find_sources, open_source
+from isaac.corpus.hub import read_hub_dataset
+from isaac.corpus.json_stream import ENCODING_HINT
 from isaac.corpus.records import (
     MAX_DEPTH,
+    FileOptions,
     ParsedRecord,
     dumps,
     parse_json,
-    read_hub_dataset,
     read_records,
 )
 from isaac.errors import CorpusError, IsaacError, MissingExtraError
@@ -209,7 +211,7 @@ def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_folder_without_data_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no data")
     assert "no data files in folder" in refused(tmp_path)
-    assert ".parquet, .arrow, .feather, .gz" in refused(tmp_path)
+    assert ".parquet, .arrow, .feather, .xlsx, .gz" in refused(tmp_path)
 
 
 def test_a_folder_with_a_file_that_cannot_be_opened_is_a_clear_error(tmp_path: Path) -> None:
@@ -315,10 +317,16 @@ def test_a_byte_order_mark_is_not_part_of_the_data(tmp_path: Path, suffix: str) 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".txt"])
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_utf_16_is_a_clear_error(tmp_path: Path, suffix: str, encoding: str) -> None:
+def test_wide_characters_are_read_with_their_encoding(
+    tmp_path: Path, suffix: str, encoding: str
+) -> None:
     content = CONTAINERS[".csv" if suffix == ".csv" else ".jsonl"].decode().encode(encoding)
     message = refused_file(tmp_path, f"in{suffix}", content)
-    assert "is UTF-16, not UTF-8; convert it with iconv -f UTF-16 -t UTF-8" in message
+    assert f"is not UTF-8; add --encoding {encoding}" in message
+    if suffix != ".txt":
+        file = io.BytesIO(content)
+        found = list(read_records(f"in{suffix}", file, FileOptions(encoding)))
+        assert values(found) == ROWS
 
 
 # Lines of JSON.
@@ -332,8 +340,8 @@ BAD_LINES: dict[bytes, str] = {
     b'{"a": 1} {"a": 2} x': "broken JSON: Extra data at character 10",
     b"hello": "broken JSON: Expecting value at character 1",
     b"\0\0\0": "broken JSON: Expecting value at character 1",
-    b'{"a": "\xff"}': "invalid UTF-8 at byte 8 of the line",
-    b'{"a": "\xed\xa0\x80"}': "invalid UTF-8 at byte 8 of the line",
+    b'{"a": "\xff"}': f"invalid UTF-8 at byte 8 of the line; {ENCODING_HINT}",
+    b'{"a": "\xed\xa0\x80"}': f"invalid UTF-8 at byte 8 of the line; {ENCODING_HINT}",
     b"[1, 2]": "JSON that is a list, not an object",
     b"17": "JSON that is a number, not an object",
     b"1.5": "JSON that is a number, not an object",
@@ -434,7 +442,7 @@ def test_the_elements_of_an_array_have_line_numbers(tmp_path: Path) -> None:
         (b'[\n{"a": 1},\n', "in.json line 3: broken JSON: Expecting value in the array"),
         (b'[\n{"a": "b', "in.json line 2: broken JSON: Unterminated string starting in the array"),
         (b'[\n{"a": 1}\n] more', "in.json line 3: there is more after the end of the array"),
-        (b'[\n{"a": "\xff"}]', "in.json line 2: invalid UTF-8; convert the file to UTF-8"),
+        (b'[\n{"a": "\xff"}]', f"in.json line 2: invalid UTF-8; {ENCODING_HINT}"),
         (b'[\n{"a": 1, "a": 2}]', "in.json line 2: the key 'a' appears twice in one object"),
         (b"[\n" * 100_000, "in.json line 2: JSON nested too deeply in the array"),
         (b"[\n\n" + b"9" * 5_000 + b"]", "line 3: a number with too many digits in the array"),
@@ -457,8 +465,8 @@ def test_a_broken_array_is_a_clear_error(tmp_path: Path, content: bytes, words: 
         (b"a", "the row has 1 cells, but the header has 2"),
         (b"a,b,c", "the row has 3 cells, but the header has 2"),
         (b'"a"b,c', "broken CSV: ',' expected after '\"'"),
-        (b"a,\xff", "invalid UTF-8 at byte 3 of the row"),
-        (b'a,"b\n\xff"', "invalid UTF-8 at byte 6 of the row"),
+        (b"a,\xff", f"invalid UTF-8 at byte 3 of the row; {ENCODING_HINT}"),
+        (b'a,"b\n\xff"', f"invalid UTF-8 at byte 6 of the row; {ENCODING_HINT}"),
     ],
 )
 def test_a_bad_row_of_a_table_is_kept_with_its_line_number_and_reason(
@@ -493,7 +501,7 @@ def test_a_quote_that_is_never_closed_rejects_the_rest_of_the_file(
     [
         (b"a,b,a", "in.csv line 2: the column 'a' appears twice; rename one"),
         (b"a,,b,,c", "in.csv line 2: the column '' appears twice; rename one"),
-        (b"a,\xff", "in.csv line 2: invalid UTF-8 at byte 3 of the row; the first row must name"),
+        (b"a,\xff", "in.csv line 2: invalid UTF-8 at byte 3 of the row"),
         (b"a,b\0", "in.csv line 2: "),
         (b'"a"b,c', "in.csv line 2: broken CSV: ',' expected after '\"'; the first row must name"),
     ],

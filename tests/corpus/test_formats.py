@@ -267,7 +267,7 @@ def test_a_conversation_can_be_in_any_column(tmp_path: Path, case: str, by_name:
         ),
         (
             {},
-            r"cannot detect the format from the columns: prompt, say. Name two of them with "
+            r"cannot detect the format from the columns: prompt, say. Name two columns with "
             r"--context",
         ),
     ],

@@ -22,7 +22,8 @@ from isaac.corpus.reading import DETECTION_RECORDS, digest_inputs, read_corpus
 from isaac.corpus.records import dumps
 from isaac.corpus.rejected import Rejected
 from isaac.errors import CorpusError, RecipeError
-from isaac.recipe import ReadingOptions, Recipe
+from isaac.reading_options import ReadingOptions
+from isaac.recipe import Recipe
 from isaac.runtime.progress import LineProgress
 from tests.conftest import write_lines
 

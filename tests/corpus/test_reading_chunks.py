@@ -20,7 +20,7 @@ from isaac.corpus.reading import read_chunks, read_corpus
 from isaac.corpus.records import dumps
 from isaac.corpus.rejected import Rejected, RejectedFile
 from isaac.corpus.source_records import SourceRecord
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 from tests.conftest import write_lines
 
 MIXED: list[dict[str, Any]] = [

@@ -17,7 +17,8 @@ from isaac.curation.lineage import CLUSTER_COLUMNS, LINEAGE_SCHEMA
 from isaac.curation.resources import Tools
 from isaac.errors import CorpusError, EncoderError, RecipeError, RunError
 from isaac.models.encoders import HashingEncoder
-from isaac.recipe import DRAW_FIELDS, ReadingOptions, Recipe
+from isaac.reading_options import ReadingOptions
+from isaac.recipe import DRAW_FIELDS, Recipe
 from isaac.runtime.arrays import Floats
 from tests.reference import EXCHANGES
 

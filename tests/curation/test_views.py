@@ -10,7 +10,7 @@ from isaac.curation import openings, views
 from isaac.curation.openings import extract_opening
 from isaac.curation.vectors import GRID_STEPS, as_floats, to_grid
 from isaac.curation.views import fit_ridge
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 from tests.vectors import random_directions
 
 

@@ -15,7 +15,7 @@ from isaac.curation.resources import Tools
 from isaac.healing.fitting import FitHealer
 from isaac.healing.pipeline import ExchangePipeline
 from isaac.models.encoders import HashingEncoder
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 from tests.healing.conftest import Pair
 from tests.healing.test_pipeline import FunctionJudge, Rewrites
 

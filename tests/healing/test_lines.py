@@ -9,7 +9,7 @@ import pytest
 from isaac import CorpusError, Recipe, curate_to
 from isaac.corpus.formats import RowError
 from isaac.healing import HealingSettings, open_healer
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 from isaac.runs import Run
 from tests.conftest import write_lines
 from tests.healing.test_pipeline import BrokenJudge

@@ -12,7 +12,7 @@ from isaac.curation.resources import Tools
 from isaac.curation.response_scores import drawable_rows
 from isaac.healing.retrieval import NeighborhoodHealer
 from isaac.healing.scoring import compute_threshold
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 
 KIND = ["I'm sorry, please see a doctor soon.", "I'm sorry, do see a doctor soon, please."]
 

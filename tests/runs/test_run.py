@@ -10,7 +10,7 @@ import pytest
 from isaac import Recipe, RunError, curate_to
 from isaac.curation.hyperparameters import RADII
 from isaac.curation.resources import Tools
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 from isaac.runtime.atomic_files import MirroredFolder
 from tests.cli.test_runs import outputs
 from tests.conftest import write_lines

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from isaac.corpus.reading import read_chunks
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 from isaac.runtime.concurrency import SingleThreadedBLAS, gc_paused, prefetch
 from tests.conftest import write_lines
 

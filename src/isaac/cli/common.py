@@ -16,7 +16,7 @@ import typer
 from ..corpus.formats import FORMATS
 from ..curation.resources import Tools
 from ..errors import IsaacError, RecipeError
-from ..recipe import Recipe
+from ..recipe import Recipe, read_yaml
 from ..runtime.engines import LocalEngine, RayEngine
 from ..runtime.progress import print_quietly, terminal_progress
 from ..text import hide_url_secrets, make_printable
@@ -78,6 +78,8 @@ def recipe_flags(
         @functools.wraps(command)
         def with_flags(**arguments: Any) -> None:
             flags = {name: arguments.pop(name) for name in names}
+            if flags.get("map") is not None:
+                flags |= read_map(flags.pop("map"), flags.get("role") or ())
             command(**arguments, flags={k: v for k, v in flags.items() if v not in (None, [])})
 
         # Typer reads a command's flags off its signature.
@@ -91,6 +93,18 @@ def recipe_flags(
     return decorate
 
 
+def read_map(path: str, roles: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a file that maps places and, under ``roles``, the names of roles.
+
+    ``roles`` are further ones, as NAME=ROLE. Raises `RecipeError` for a bad file.
+    """
+    places = dict(read_yaml(Path(path)))
+    named = places.pop("roles", {}) or {}
+    if not isinstance(named, dict):
+        raise RecipeError(f"{path}: expected roles as NAME: ROLE, one a line")
+    return {"map": places, "role": [*(f"{name}={role}" for name, role in named.items()), *roles]}
+
+
 def _build_flag(name: str, *, show_default: bool) -> inspect.Parameter:
     field = Recipe.fields()[name]
     type_of_default = {bool: bool, int: int, float: float}.get(type(field.default), str)
@@ -102,6 +116,8 @@ def _build_flag(name: str, *, show_default: bool) -> inspect.Parameter:
     text = f"{field.description}: {', '.join(FORMATS)}" if name == "format" else field.description
     has_default = show_default and field.default not in (None, ())
     default = f"  [default: {field.default}]" if has_default else ""
+    if name == "map":
+        return _build_map_flag(field.description or "")
     names = [f"--{name.replace('_', '-')}"]
     if value_type is bool:
         names = [f"{names[0]}/--no-{name.replace('_', '-')}"]
@@ -116,6 +132,12 @@ def _build_flag(name: str, *, show_default: bool) -> inspect.Parameter:
             typer.Option(*names, help=f"{text}{default}", show_default=False),
         ],
     )
+
+
+def _build_map_flag(text: str) -> inspect.Parameter:
+    option = typer.Option("--map", metavar="FILE", help=text, show_default=False)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter("map", kind, default=None, annotation=Annotated[str | None, option])
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

@@ -16,7 +16,8 @@ from ..curation.lineage import first_targets
 from ..curation.resources import Tools
 from ..healing.healer import Healer
 from ..healing.sampler import Healed
-from ..recipe import PAPER_DIALOGUE_SETTINGS, ReadingOptions, Recipe
+from ..reading_options import ReadingOptions
+from ..recipe import PAPER_DIALOGUE_SETTINGS, Recipe
 from ..runs.jobs import curate_to
 from ..runs.reports.written import find_written_rows, summarize_written
 from ..runs.run import Run

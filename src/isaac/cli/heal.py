@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..healing import HealingSettings, open_healer
 from ..healing.pipeline import MAX_TRIES, FailureCount
-from ..recipe import ReadingOptions
+from ..reading_options import ReadingOptions
 from ..runs.run import Run
 from ..text import make_printable
-from .common import JudgeTimeout, RunPath, command, open_tools, print_message, print_output
+from .common import (
+    JudgeTimeout,
+    RunPath,
+    command,
+    open_tools,
+    print_message,
+    print_output,
+    recipe_flags,
+)
 
 RephraserFolder = Annotated[
     Path | None,
@@ -51,6 +59,7 @@ MinSimilarity = Annotated[
 
 
 @command
+@recipe_flags(("map", "role"), from_run=True)
 def heal(
     run: RunPath,
     model: RephraserFolder = None,
@@ -72,6 +81,8 @@ def heal(
     response: Annotated[
         str | None, typer.Option(help="column with the response; default: that of the run")
     ] = None,
+    *,
+    flags: dict[str, Any],
 ) -> None:
     """Heal exchanges as they arrive, one JSON record per line.
 
@@ -93,7 +104,9 @@ def heal(
             judge=judge,
             model=model,
             settings=HealingSettings(fallback, tries, min_fit, min_similarity),
-            reading=ReadingOptions(format=format_name, context=context, response=response),
+            reading=ReadingOptions.of(
+                {"format": format_name, "context": context, "response": response, **flags}
+            ),
             tools=tools,
         )
     try:

@@ -17,7 +17,7 @@ from ..models.judges.fitting.labeled_rows import LabelDefinition, read_labeled_r
 from ..models.judges.metrics import JudgeQuality, JudgeReport
 from ..runtime.progress import terminal_progress
 from ..text import shorten
-from .common import AsJson, app, print_message, print_output, subcommand
+from .common import AsJson, app, print_message, print_output, recipe_flags, subcommand
 
 judge_app = typer.Typer(
     help="Fit judges on labeled exchanges.", no_args_is_help=True, rich_markup_mode=None
@@ -26,6 +26,7 @@ app.add_typer(judge_app, name="judge")
 
 
 @subcommand(judge_app)
+@recipe_flags(("context", "response", "map", "role", "encoding", "header"))
 def fit(
     source: Annotated[
         str, typer.Argument(metavar="ROWS", help="labeled exchanges: a file, folder or glob")
@@ -45,8 +46,6 @@ def fit(
             help="fit only a logistic regression on the encoder's embeddings, which takes seconds",
         ),
     ] = False,
-    context: Annotated[str | None, typer.Option(help="column with the context")] = None,
-    response: Annotated[str | None, typer.Option(help="column with the response")] = None,
     label: Annotated[str, typer.Option(help="column with the label")] = "label",
     category: Annotated[
         str | None, typer.Option(help="column with a category, to report quality by category")
@@ -67,6 +66,8 @@ def fit(
     ] = 3,
     seed: Annotated[int, typer.Option(min=0, help="seed of the split and of the fit")] = 0,
     as_json: AsJson = False,
+    *,
+    flags: dict[str, Any],
 ) -> None:
     """Fit a small judge on labeled exchanges, and report its quality on held-out rows.
 
@@ -76,9 +77,7 @@ def fit(
     fitting.check_packages(settings)
     progress = terminal_progress()
     # the label of a conversation is about its last response
-    corpus = read_corpus(
-        source, context=context, response=response, turns="last", progress=progress
-    )
+    corpus = read_corpus(source, turns="last", progress=progress, **flags)
     labels = LabelDefinition(label, unsafe.split(","), safe.split(",") if safe else (), category)
     rows = read_labeled_rows(corpus, labels)
     fitted = fitting.fit_judge(rows, out, settings, progress)

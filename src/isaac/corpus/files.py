@@ -29,6 +29,7 @@ from ..errors import CorpusError
 from ..runtime.remote import is_url, open_url_file, resolve_url
 from ..text import hide_url_secrets, replace_surrogates, shorten
 
+SPREADSHEET_SUFFIX = ".xlsx"
 RECORD_FILE_SUFFIXES = (
     ".jsonl",
     ".ndjson",
@@ -38,6 +39,7 @@ RECORD_FILE_SUFFIXES = (
     ".parquet",
     ".arrow",
     ".feather",
+    SPREADSHEET_SUFFIX,
 )
 COMPRESSED_SUFFIXES = (".gz", ".zst", ".xz", ".bz2")
 ARCHIVE_SUFFIX = ".zip"
@@ -282,7 +284,7 @@ def open_members(
         return
     magic = file.read(4)
     file.seek(0)
-    if magic not in (b"PK\x03\x04", b"PK\x05\x06"):
+    if magic not in (b"PK\x03\x04", b"PK\x05\x06") or name.lower().endswith(SPREADSHEET_SUFFIX):
         yield name, file
         return
     try:
@@ -372,7 +374,7 @@ def _select_members(
         raise CorpusError(
             f"{name}: {shorten(encrypted)} is encrypted; unpack it with its password first"
         )
-    _check_unpacked_size(name, archive, sum(info.file_size for info in members))
+    check_unpacked_size(name, archive, sum(info.file_size for info in members))
     return sorted(members, key=lambda info: info.filename)
 
 
@@ -383,7 +385,7 @@ def _is_data_member(name: str) -> bool:
     return _is_data_file(path) and not hidden and path.name not in SIDE_FILES
 
 
-def _check_unpacked_size(name: str, archive: zipfile.ZipFile, size: int) -> None:
+def check_unpacked_size(name: str, archive: zipfile.ZipFile, size: int) -> None:
     """Raise `CorpusError` if an archive would unpack to more bytes than its size allows."""
     file = cast(BinaryIO, archive.fp)
     limit = min(

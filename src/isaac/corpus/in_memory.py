@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ..errors import CorpusError
-from .records import ParsedRecord, dumps, parse_json, read_batch, replace_nan
+from .records import ParsedRecord, dumps, parse_json, replace_nan
+from .tables import read_batch
 
 MEMORY_NAME = "<memory>"
 """The file name of rows that were read from memory."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import itertools
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ MAX_LINE_BYTES = 256 * 2**20
 MAX_DEPTH = 100
 """Maximum nesting depth of a record; much deeper ones could be parsed but not written."""
 
+ENCODING_HINT = "if the file has another encoding, name it: --encoding cp1252"
 REPAIR_HINT = (
     "fix it there, or write one record per line (JSON Lines), "
     "where a broken record does not stop the rest"
@@ -87,7 +89,7 @@ def is_single_object(name: str, file: BinaryIO) -> bool:
 def explain_json_error(error: Exception) -> str:
     """Describe on one line why JSON could not be parsed."""
     if isinstance(error, UnicodeDecodeError):
-        return f"invalid UTF-8 at byte {error.start + 1} of the line"
+        return f"invalid UTF-8 at byte {error.start + 1} of the line; {ENCODING_HINT}"
     if isinstance(error, RecursionError):
         return "JSON nested too deeply"
     if isinstance(error, DuplicateKeyError):
@@ -173,9 +175,7 @@ class _JsonScanner:
             self.text += self.decoder.decode(data, final=self.ended)
         except UnicodeDecodeError as error:
             line = self.line + self.text.count("\n") + error.object.count(b"\n", 0, error.start)
-            raise CorpusError(
-                f"{self.name} line {line}: invalid UTF-8; convert the file to UTF-8"
-            ) from None
+            raise CorpusError(f"{self.name} line {line}: invalid UTF-8; {ENCODING_HINT}") from None
 
     def skip_to_next(self, skipped: str = " \t\r\n,") -> str:
         """Move to the next character that is not skipped and return it; empty at the end."""
@@ -342,3 +342,14 @@ NESTED_OBJECT_START = re.compile(rb'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\{')
 
 TURN_COLUMNS = ("log", "turns")
 """Columns that may have the turns of a dialogue."""
+
+
+def replace_nan(value: Any) -> Any:
+    """Replace NaN and infinities, which JSON cannot express, with None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: replace_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [replace_nan(inner) for inner in value]
+    return value

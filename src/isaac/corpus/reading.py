@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from ..errors import CorpusError, RecipeError
-from ..recipe import ReadingOptions, Recipe
+from ..reading_options import ReadingOptions
+from ..recipe import Recipe
 from ..runtime.concurrency import gc_paused
 from ..runtime.progress import Progress, Tick
 from ..text import shorten
@@ -23,6 +24,7 @@ from .files import InputDigest, SourceFile, find_left_out, open_members, open_so
 from .formats import (
     TASK_ORIENTED_FORMATS,
     Format,
+    MappedFormat,
     RowError,
     TaskOrientedFormat,
     choose_format,
@@ -37,10 +39,11 @@ from .formats.task_oriented import (
     lexicon_from_database,
     lexicon_from_records,
 )
+from .hub import read_hub_dataset
 from .in_memory import Data, iter_memory_records
-from .records import ParsedRecord, dumps, read_hub_dataset, read_records
+from .records import FileOptions, ParsedRecord, dumps, read_records
 from .rejected import Rejected, RejectedSink
-from .turn_rows import has_turn_rows, join_turn_rows
+from .turn_rows import USUAL_COLUMNS, TurnColumns, has_turn_rows, join_turn_rows
 
 CHUNK_CHARACTERS = 2**24
 """Number of characters at which a chunk ends early, so that long texts do not fill memory."""
@@ -203,6 +206,7 @@ def read_input_records(
     files = find_sources_with_acts(source, options.format)
     task_oriented = options.format in TASK_ORIENTED_FORMATS
     is_skipped = acts.make_skip_filter(is_auxiliary_file) if task_oriented else None
+    file_options = FileOptions(options.encoding, options.header)
     shared_acts: dict[str, str] = {}
     for file in files:
         if file.name.startswith("hf://"):
@@ -218,7 +222,7 @@ def read_input_records(
                 if acts.has(name):
                     acts.load(name, member, acts_by_id)
                 else:
-                    yield acts.attach(read_records(name, member), acts_by_id)
+                    yield acts.attach(read_records(name, member, file_options), acts_by_id)
 
 
 def _read_next_table(tables: Iterator[pa.Table]) -> pa.Table | None:
@@ -323,9 +327,9 @@ def _read_file_rows(
         for record in sample:
             rejected.append(_reject(record, record.problem))
         return
-    is_named = any((options.format, options.context, options.response))
-    if not is_named and has_turn_rows(usable):
-        sample = list(join_turn_rows(itertools.chain(sample, records)))
+    columns = _find_turn_columns(usable, options)
+    if columns is not None:
+        sample = list(join_turn_rows(itertools.chain(sample, records), columns))
         usable = [record.value for record in sample if record.value is not None]
         records = iter(())
     fmt = _choose_file_format(sample[0].file, usable, options)
@@ -342,6 +346,16 @@ def _read_file_rows(
             rejected.append(_reject(record, str(error)))
 
 
+def _find_turn_columns(
+    records: list[dict[str, Any]], options: ReadingOptions
+) -> TurnColumns | None:
+    """The columns of rows that are turns; None if rows are no turns."""
+    if {"conversation", "parent"} & set(options.map):
+        return TurnColumns.of(options.map)
+    is_named = any((options.format, options.context, options.response, options.map))
+    return None if is_named or not has_turn_rows(records) else USUAL_COLUMNS
+
+
 class RecordFormats:
     """The format of each record of a file: that of the file, or its own where that one cannot fit.
 
@@ -352,7 +366,7 @@ class RecordFormats:
         self.file = with_roles(fmt, options.roles)
         self.serialized = serialize_format(self.file)
         self.roles = options.roles
-        named = (options.format, options.context, options.response)
+        named = (options.format, options.context, options.response, options.map)
         self.is_fixed = any(named) or isinstance(fmt, TaskOrientedFormat)
 
     def choose(self, record: dict[str, Any]) -> tuple[Format, str]:
@@ -379,6 +393,8 @@ def _take_sample(records: Iterator[ParsedRecord]) -> list[ParsedRecord]:
 def _choose_file_format(
     file: str, records: list[dict[str, Any]], options: ReadingOptions
 ) -> Format:
+    if {"turns", "context"} & set(options.map):
+        return MappedFormat.of(options.map)
     try:
         fmt = choose_format(
             records, name=options.format, context=options.context, response=options.response

@@ -1,33 +1,23 @@
-"""Read the records of a JSON, CSV or Parquet file, each with its line and its original bytes."""
+"""Read the records of a file of any type, each with its line and its original bytes."""
 
 from __future__ import annotations
 
 import base64
-import csv
 import io
-import itertools
 import json
-import math
-import re
+import tempfile
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
-from typing import IO, Any, BinaryIO
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, BinaryIO, NamedTuple, cast
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from ..errors import CorpusError, require_extra
-from ..runtime.remote import resolve_url
-from .files import COMPRESSED_SUFFIXES, RECORD_FILE_SUFFIXES, SourceFile, open_source
+from ..errors import CorpusError
+from .csv_files import detect_delimiter, read_csv
+from .files import COMPRESSED_SUFFIXES, RECORD_FILE_SUFFIXES, SPREADSHEET_SUFFIX
 from .json_stream import (
     MAX_DEPTH,
     MAX_LINE_BYTES,
     ParsedRecord,
-    find_duplicate,
     is_dialogue_file,
     is_single_object,
     parse_json,
@@ -35,17 +25,18 @@ from .json_stream import (
     read_array,
     read_dialogue_records,
     read_objects,
+    replace_nan,
 )
+from .spreadsheets import read_spreadsheet
+from .tables import read_arrow, read_parquet
 
 __all__ = [
     "MAX_DEPTH",
     "MAX_LINE_BYTES",
+    "FileOptions",
     "ParsedRecord",
-    "cast_nanoseconds",
     "dumps",
     "parse_json",
-    "read_batch",
-    "read_hub_dataset",
     "read_records",
     "replace_nan",
 ]
@@ -91,24 +82,64 @@ def dumps(value: Any) -> str:
     return text
 
 
-def read_records(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
+class FileOptions(NamedTuple):
+    """How a file of text is read.
+
+    ``encoding`` is that of its bytes, UTF-8 if None. ``header`` says whether the first row of a
+    table names the columns; otherwise they are column_1, column_2 and so on.
+    """
+
+    encoding: str | None = None
+    header: bool = True
+
+
+def read_records(
+    name: str, file: BinaryIO, options: FileOptions | None = None
+) -> Iterator[ParsedRecord]:
     """Yield the records of one file in order; its type is detected from its name and first bytes.
 
     Raises `CorpusError` for a file that cannot be read at all. A broken record does not stop the
     others if its end can be found: it is yielded with its problem instead of a value.
     """
-    head, suffix = file.read(4096), _find_suffix(name)
+    options, suffix = options or FileOptions(), _find_suffix(name)
+    if suffix == SPREADSHEET_SUFFIX:
+        return read_spreadsheet(name, file, header=options.header)
+    if options.encoding is not None and not _is_table(file):
+        return _read_transcoded(name, file, options)
+    head = file.read(4096)
     _check_file_type(name, suffix, head)
     start = len(BOM_UTF8) if head.startswith(BOM_UTF8) else 0
     file.seek(start)
     first = head[start:].lstrip()[:1]
     if head[:4] == b"PAR1":
-        return _read_parquet(name, file)
+        return read_parquet(name, file)
     if head[:6] == b"ARROW1" or head[:4] == b"\xff\xff\xff\xff":
-        return _read_arrow(name, file, stream=head[:6] != b"ARROW1")
+        return read_arrow(name, file, stream=head[:6] != b"ARROW1")
     if suffix in (".csv", ".tsv") or not (suffix or first in (b"{", b"[", b"")):
-        return _read_csv(name, file, _detect_delimiter(suffix, head))
+        return read_csv(name, file, detect_delimiter(suffix, head), header=options.header)
     return _read_json(name, file, first)
+
+
+def _is_table(file: BinaryIO) -> bool:
+    """Whether a file is a Parquet or Arrow table, which has no encoding of its own."""
+    head = file.read(6)
+    file.seek(0)
+    return head[:4] in (b"PAR1", b"\xff\xff\xff\xff") or head == b"ARROW1"
+
+
+def _read_transcoded(name: str, file: BinaryIO, options: FileOptions) -> Iterator[ParsedRecord]:
+    """Read a copy of a file as UTF-8; bytes that its encoding lacks make their row unusable."""
+    with tempfile.TemporaryFile() as copy:
+        text = io.TextIOWrapper(file, options.encoding, errors="surrogateescape", newline="")
+        try:
+            while block := text.read(2**20):
+                copy.write(block.encode("utf-8", "surrogateescape"))
+        except UnicodeError as error:
+            raise CorpusError(f"{name} is not {options.encoding}: {error}") from None
+        finally:
+            text.detach()
+        copy.seek(0)
+        yield from read_records(name, cast(BinaryIO, copy), options._replace(encoding=None))
 
 
 def _read_json(name: str, file: BinaryIO, first: bytes) -> Iterator[ParsedRecord]:
@@ -137,14 +168,25 @@ def _read_objects_or_lines(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
 
 
 def _check_file_type(name: str, suffix: str, head: bytes) -> None:
-    """Raise `CorpusError` for an unsupported file type, a wrong suffix or UTF-16."""
+    """Raise `CorpusError` for an unsupported file type, a wrong suffix or wide characters."""
     for magic, description in UNSUPPORTED_MAGIC_BYTES.items():
         if head.startswith(magic):
             raise CorpusError(f"{name} is {description}; unpack or convert it first")
     if suffix == ".parquet" and head[:4] != b"PAR1":
         raise CorpusError(f"{name} is not a Parquet file: it does not start with PAR1")
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
-        raise CorpusError(f"{name} is UTF-16, not UTF-8; convert it with iconv -f UTF-16 -t UTF-8")
+    if (encoding := _find_wide_encoding(head)) is not None:
+        raise CorpusError(f"{name} is not UTF-8; add --encoding {encoding}")
+
+
+def _find_wide_encoding(head: bytes) -> str | None:
+    """The encoding of text with two or four bytes a character, from its first bytes."""
+    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return "utf-32"
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if b"\0" in head[:2]:
+        return "utf-16-be" if head[0] == 0 else "utf-16-le"
+    return None
 
 
 def _find_suffix(name: str) -> str:
@@ -153,19 +195,6 @@ def _find_suffix(name: str) -> str:
     for compressed in COMPRESSED_SUFFIXES:
         name = name.removesuffix(compressed)
     return next((suffix for suffix in RECORD_FILE_SUFFIXES if name.endswith(suffix)), "")
-
-
-SEPARATOR_LINE = re.compile(rb"sep=([,;\t|])\r?\n", re.IGNORECASE)
-"""A first line that names the delimiter of a CSV file, as Excel writes it."""
-
-
-def _detect_delimiter(suffix: str, head: bytes) -> str:
-    if suffix == ".tsv":
-        return "\t"
-    if (named := SEPARATOR_LINE.match(head)) is not None:
-        return named[1].decode()
-    header = head.split(b"\n", 1)[0]
-    return max(",;\t", key=lambda delimiter: header.count(delimiter.encode()))
 
 
 def _is_array(file: BinaryIO) -> bool:
@@ -194,256 +223,3 @@ def _read_lines(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
             )
         if raw.strip():
             yield from parse_line(name, line, raw.removesuffix(b"\n").removesuffix(b"\r"))
-
-
-class _LineRecorder:
-    """Passes lines to the CSV reader, and keeps those of the current row."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self.file = file
-        self.lines: list[str] = []
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self.file:
-            self.lines.append(line)
-            yield line
-
-    def take(self) -> bytes:
-        """Take the bytes of the lines since the last call, without the last line break."""
-        raw, self.lines = "".join(self.lines), []
-        raw = raw.removesuffix("\n").removesuffix("\r")
-        return raw.encode("utf-8", "surrogateescape")
-
-
-def _read_csv(name: str, file: BinaryIO, delimiter: str) -> Iterator[ParsedRecord]:
-    csv.field_size_limit(MAX_LINE_BYTES)
-    with io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="") as text:
-        yield from _parse_csv(name, _LineRecorder(text), delimiter)
-
-
-def _parse_csv(name: str, lines: _LineRecorder, delimiter: str) -> Iterator[ParsedRecord]:
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    while True:
-        line, problem = rows.line_num + 1, ""
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            row, problem = [], f"broken CSV: {_explain_csv_error(error)}"
-        raw = lines.take()
-        if not raw.strip(b" ") or (header is None and SEPARATOR_LINE.fullmatch(raw + b"\n")):
-            continue
-        if header is None:
-            header = _validate_header(f"{name} line {line}", raw, row, problem)
-        else:
-            yield _record_from_csv_row(ParsedRecord(name, line, raw, problem=problem), header, row)
-
-
-def _explain_csv_error(error: csv.Error) -> str:
-    if str(error) != "unexpected end of data":
-        return str(error)
-    return "a quote opened here is never closed, so the row takes up the rest of the file"
-
-
-def _validate_header(place: str, raw: bytes, row: list[str], problem: str) -> list[str]:
-    """Check a CSV header and return its columns; ``problem`` is an error of the CSV reader."""
-    problem = problem or _find_byte_problem(raw)
-    if problem:
-        raise CorpusError(f"{place}: {problem}; the first row must name the columns")
-    while row.count("") > 1 and not row[-1]:  # a delimiter at the end of each line
-        row = row[:-1]
-    if (repeated := find_duplicate(row)) is not None:
-        raise CorpusError(f"{place}: the column '{repeated}' appears twice; rename one")
-    return row
-
-
-def _find_byte_problem(raw: bytes) -> str:
-    """Describe what is wrong with the bytes of a row; empty if nothing is."""
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return f"invalid UTF-8 at byte {error.start + 1} of the row"
-    return "a NUL byte in the row" if b"\0" in raw else ""
-
-
-def _record_from_csv_row(record: ParsedRecord, header: list[str], row: list[str]) -> ParsedRecord:
-    """Set the record's value from the cells of its row, or describe what is wrong with them."""
-    problem = record.problem or _find_byte_problem(record.raw)
-    while len(row) > len(header) and not row[-1]:
-        row = row[:-1]
-    if not problem and len(row) != len(header):
-        problem = f"the row has {len(row)} cells, but the header has {len(header)}"
-    if problem:
-        return record._replace(problem=problem)
-    return record._replace(value=dict(zip(header, row, strict=True)))
-
-
-def _read_parquet(name: str, file: BinaryIO) -> Iterator[ParsedRecord]:
-    with _explain_table_errors(name, "Parquet"):
-        table = pq.ParquetFile(file)
-        batches = table.iter_batches(batch_size=4096)
-        yield from _read_batches(name, table.schema_arrow, batches)
-
-
-def _read_arrow(name: str, file: BinaryIO, *, stream: bool) -> Iterator[ParsedRecord]:
-    """Read an Arrow file or stream, as Feather and `datasets.save_to_disk` write them."""
-    with _explain_table_errors(name, "Arrow"):
-        if stream:
-            reader = pa.ipc.open_stream(file)
-            yield from _read_batches(name, reader.schema, reader)
-            return
-        table = pa.ipc.open_file(file)
-        batches = (table.get_batch(number) for number in range(table.num_record_batches))
-        yield from _read_batches(name, table.schema, batches)
-
-
-@contextmanager
-def _explain_table_errors(name: str, kind: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise CorpusError(f"{name} is a damaged {kind} file: {error}; download it again") from None
-
-
-def _read_batches(
-    name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
-) -> Iterator[ParsedRecord]:
-    if (repeated := find_duplicate(schema.names)) is not None:
-        raise CorpusError(f"{name}: the column '{repeated}' appears twice; rename one")
-    line = 0
-    for batch in batches:
-        for value in read_batch(batch):
-            line += 1
-            yield ParsedRecord(name, line, b"", value)
-
-
-def read_batch(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a batch as JSON values.
-
-    A column whose values Python cannot express, such as a date in the year 20000, is read as text.
-    """
-    batch = cast_nanoseconds(batch)
-    columns = [_read_column(column) for column in batch.columns]
-    for row in zip(*columns, strict=True):
-        yield replace_nan(dict(zip(batch.schema.names, row, strict=True)))
-
-
-def _read_column(column: pa.Array) -> list[Any]:
-    try:
-        values: list[Any] = column.to_pylist()
-    except (ValueError, OverflowError, LookupError):
-        try:
-            values = column.cast(pa.string()).to_pylist()
-        except (pa.ArrowException, ValueError):
-            values = [_read_scalar(value) for value in column]
-    return (
-        [_decode_json(value, column.type) for value in values] if _has_json(column.type) else values
-    )
-
-
-def _read_scalar(value: pa.Scalar) -> Any:
-    """A value that Python cannot express, as text; bytes that are no UTF-8 become surrogates."""
-    try:
-        return value.as_py()
-    except UnicodeDecodeError:
-        return value.as_buffer().to_pybytes().decode("utf-8", "surrogateescape")
-    except (ValueError, OverflowError, LookupError):
-        return str(value)
-
-
-def _has_json(kind: pa.DataType) -> bool:
-    """Whether a type is, or contains, JSON as text: datasets 5 writes mixed contents like that."""
-    if getattr(kind, "extension_name", "") == "arrow.json":
-        return True
-    return any(_has_json(kind.field(number).type) for number in range(kind.num_fields))
-
-
-def _decode_json(value: Any, kind: pa.DataType) -> Any:
-    """Parse the JSON in a value of such a type."""
-    if value is None or not _has_json(kind):
-        return value
-    if getattr(kind, "extension_name", "") == "arrow.json":
-        return parse_json(value)
-    if isinstance(value, dict):
-        fields = (kind.field(number) for number in range(kind.num_fields))
-        return {field.name: _decode_json(value.get(field.name), field.type) for field in fields}
-    return [_decode_json(item, kind.value_type) for item in value]
-
-
-def cast_nanoseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Convert timestamps in nanoseconds to text, because datetime has only microseconds."""
-    for index, column in enumerate(batch.schema):
-        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-            batch = batch.set_column(index, column.name, batch.column(index).cast(pa.string()))
-    return batch
-
-
-def replace_nan(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON cannot express, with None."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: replace_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [replace_nan(inner) for inner in value]
-    return value
-
-
-def read_hub_dataset(source: str) -> Iterator[ParsedRecord]:
-    """Yield the rows of ``hf://owner/name?split=train&config=...&revision=...``.
-
-    The default split is ``train``; the line of a record is its row number, from 1. Raises
-    `CorpusError` if the dataset cannot be loaded.
-    """
-    datasets = require_extra("datasets", "reading hf:// datasets", "datasets")
-    parts = urlsplit(source)
-    query = parse_qs(parts.query.replace("+", "%2B"))  # a + in a revision is not a space
-    unknown = sorted(set(query) - {"split", "config", "revision"})
-    if unknown:
-        raise CorpusError(
-            f"{source}: unknown parameter {', '.join(unknown)}; available: split, config, revision"
-        )
-    parameters = {key: values[-1] for key, values in query.items()}
-    path, config = parts.netloc + parts.path, parameters.get("config")
-    split, revision = parameters.get("split", "train"), parameters.get("revision")
-    try:
-        files = _find_hub_files(datasets, path, config, split, revision)
-        if not files:
-            rows = datasets.load_dataset(path, config, split=split, revision=revision)
-    except Exception as error:
-        raise CorpusError(f"cannot load {source}: {error}") from error
-    if files:
-        records = itertools.chain.from_iterable(map(_read_hub_file, files))
-        for number, record in enumerate(records, start=1):
-            yield record._replace(file=source, line=number)
-        return
-    for number, value in enumerate(rows, start=1):
-        yield ParsedRecord(source, number, b"", replace_nan(dict(value)))
-
-
-def _find_hub_files(
-    datasets: Any, path: str, config: str | None, split: str, revision: str | None
-) -> list[str]:
-    """The files of a split if all of them are of types that isaac reads itself; else none.
-
-    The JSON loader of datasets 5.2 returns JSON source for every text of a column in which one
-    text, in a later block of 10 MB or a later file, is a list; so isaac's own reader comes first.
-    """
-    builder = datasets.load_dataset_builder(path, config, revision=revision)
-    files = [str(file) for file in (builder.config.data_files or {}).get(split, [])]
-    return files if all(name.lower().endswith(HUB_SUFFIXES) for name in files) else []
-
-
-HUB_SUFFIXES = tuple(
-    f"{suffix}{packed}" for suffix in RECORD_FILE_SUFFIXES for packed in ("", *COMPRESSED_SUFFIXES)
-)
-
-
-def _read_hub_file(url: str) -> Iterator[ParsedRecord]:
-    source = SourceFile(url, Path(url))
-    if "://" in url:
-        source = SourceFile(url, None, url, resolve_url(url)[1])
-    with open_source(source) as (file, _):
-        yield from read_records(url, file)

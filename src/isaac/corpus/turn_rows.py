@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from .formats.base import is_blank
 from .formats.contents import ROLE_KEYS, TEXT_KEYS
 from .formats.roles import ROLES, fold_name
 from .records import ParsedRecord
@@ -23,21 +24,59 @@ ID_KEYS = ("message_id", "id")
 PARENT_KEYS = ("parent_id", "parent")
 
 
+class TurnColumns(NamedTuple):
+    """The possible names of each column of a row that is a turn, the first that a row has counts.
+
+    ``any_role`` takes the values of ``role`` as they are, known or not.
+    """
+
+    role: tuple[str, ...] = ROLE_KEYS
+    text: tuple[str, ...] = TEXT_KEYS
+    conversation: tuple[str, ...] = CONVERSATION_KEYS
+    order: tuple[str, ...] = ORDER_KEYS
+    id: tuple[str, ...] = ID_KEYS
+    parent: tuple[str, ...] = PARENT_KEYS
+    any_role: bool = False
+
+    @classmethod
+    def of(cls, places: Mapping[str, str]) -> TurnColumns:
+        """The columns that a map names."""
+
+        def name(place: str) -> tuple[str, ...]:
+            return (places[place],) if place in places else ()
+
+        return cls(
+            name("role"),
+            name("text"),
+            name("conversation"),
+            name("order"),
+            name("id"),
+            name("parent"),
+            any_role=True,
+        )
+
+    def is_turn(self, record: Mapping[str, Any]) -> bool:
+        """Whether a row is a turn of a conversation, which it or its parent names."""
+        role, text = _find(record, self.role), _find(record, self.text)
+        if role is None or text is None or not isinstance(record[role], str):
+            return False
+        has_parent = _find(record, self.parent) is not None and _find(record, self.id) is not None
+        is_placed = _find(record, self.conversation) is not None or has_parent
+        is_known = self.any_role or fold_name(record[role]) in ROLES
+        return is_placed and is_known and isinstance(record[text], str | None)
+
+
+USUAL_COLUMNS = TurnColumns()
+
+
 def has_turn_rows(records: Sequence[Mapping[str, Any]]) -> bool:
     """Whether each record is a turn of a conversation, which it or its parent names."""
-    return bool(records) and all(map(_is_turn, records))
+    return bool(records) and all(map(USUAL_COLUMNS.is_turn, records))
 
 
-def _is_turn(record: Mapping[str, Any]) -> bool:
-    role, text = _find(record, ROLE_KEYS), _find(record, TEXT_KEYS)
-    if role is None or text is None or not isinstance(record[role], str):
-        return False
-    has_parent = _find(record, PARENT_KEYS) is not None and _find(record, ID_KEYS) is not None
-    is_placed = _find(record, CONVERSATION_KEYS) is not None or has_parent
-    return is_placed and fold_name(record[role]) in ROLES and isinstance(record[text], str | None)
-
-
-def join_turn_rows(records: Iterable[ParsedRecord]) -> Iterator[ParsedRecord]:
+def join_turn_rows(
+    records: Iterable[ParsedRecord], columns: TurnColumns = USUAL_COLUMNS
+) -> Iterator[ParsedRecord]:
     """Join the rows of each conversation to a record with ``messages``, in order of first rows.
 
     Rows with a parent form trees: the path of the best replies becomes the conversation, by rank
@@ -48,29 +87,31 @@ def join_turn_rows(records: Iterable[ParsedRecord]) -> Iterator[ParsedRecord]:
     replies: dict[str, list[ParsedRecord]] = {}
     for record in records:
         row = record.value
-        if row is None or not _is_turn(row):
+        if row is None or not columns.is_turn(row):
             yield record if row is None else record._replace(value=None, problem="no turn")
             continue
-        conversation, parent = _find(row, CONVERSATION_KEYS), _find(row, PARENT_KEYS)
-        if parent is not None and row[parent] is not None:
+        conversation, parent = _find(row, columns.conversation), _find(row, columns.parent)
+        if parent is not None and not is_blank(row[parent]):
             replies.setdefault(str(row[parent]), []).append(record)
         elif conversation is not None and parent is None:
             conversations.setdefault(str(row[conversation]), []).append(record)
         else:
-            conversations[str(row[str(_find(row, ID_KEYS))])] = [record]
+            conversations[str(row[str(_find(row, columns.id))])] = [record]
     for name, rows in conversations.items():
-        path = _sort(rows) if len(rows) > 1 else _follow(rows[0], replies)
-        messages = [_make_message(record.value or {}) for record in path]
+        path = _sort(rows, columns) if len(rows) > 1 else _follow(rows[0], replies, columns)
+        messages = [_make_message(record.value or {}, columns) for record in path]
         value = {"conversation_id": name, "messages": messages}
         yield ParsedRecord(rows[0].file, rows[0].line, b"", value)
 
 
-def _follow(root: ParsedRecord, replies: Mapping[str, list[ParsedRecord]]) -> list[ParsedRecord]:
+def _follow(
+    root: ParsedRecord, replies: Mapping[str, list[ParsedRecord]], columns: TurnColumns
+) -> list[ParsedRecord]:
     """The path of the best replies from a message on."""
     path, seen = [root], set[str]()
     while True:
         row = path[-1].value or {}
-        key = _find(row, ID_KEYS)
+        key = _find(row, columns.id)
         name = str(row[key]) if key else ""
         if name in seen or name not in replies:
             return path
@@ -79,20 +120,34 @@ def _follow(root: ParsedRecord, replies: Mapping[str, list[ParsedRecord]]) -> li
 
 
 def _rank(record: ParsedRecord) -> float:
-    rank = (record.value or {}).get("rank")
-    return float(rank) if isinstance(rank, int | float) else 0.0
+    rank = _number((record.value or {}).get("rank"))
+    return 0.0 if rank is None else rank
 
 
-def _sort(rows: list[ParsedRecord]) -> list[ParsedRecord]:
-    key = _find(rows[0].value or {}, ORDER_KEYS)
-    numbers = [(record.value or {}).get(key) if key else None for record in rows]
-    if not all(isinstance(number, int | float) for number in numbers):
+def _sort(rows: list[ParsedRecord], columns: TurnColumns) -> list[ParsedRecord]:
+    """Sort rows by their order: numbers as such, other values, such as times, as texts."""
+    key = _find(rows[0].value or {}, columns.order)
+    if key is None:
         return rows
-    return [rows[i] for i in sorted(range(len(rows)), key=lambda i: float(numbers[i] or 0))]
+    values = [(record.value or {}).get(key) for record in rows]
+    numbers = [_number(value) for value in values]
+    if all(number is not None for number in numbers):
+        return [rows[i] for i in sorted(range(len(rows)), key=lambda i: numbers[i] or 0.0)]
+    if all(isinstance(value, str) for value in values):
+        return [rows[i] for i in sorted(range(len(rows)), key=lambda i: str(values[i]))]
+    return rows
 
 
-def _make_message(row: Mapping[str, Any]) -> dict[str, Any]:
-    role, text = str(_find(row, ROLE_KEYS)), str(_find(row, TEXT_KEYS))
+def _number(value: Any) -> float | None:
+    """A number, also one in a text, as in a CSV file."""
+    try:
+        return float(value) if isinstance(value, int | float | str) else None
+    except ValueError:
+        return None
+
+
+def _make_message(row: Mapping[str, Any], columns: TurnColumns) -> dict[str, Any]:
+    role, text = str(_find(row, columns.role)), str(_find(row, columns.text))
     rest = {name: value for name, value in row.items() if name not in (role, text)}
     return {"role": row[role], "content": row[text], **rest}
 

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..corpus.corpus import format_context
-from ..corpus.formats import FORMATS, Format, RowError, choose_format
+from ..corpus.formats import (
+    FORMATS,
+    Format,
+    MappedFormat,
+    RowError,
+    choose_format,
+    with_roles,
+)
 from ..corpus.records import dumps, parse_json
 from ..curation.resources import Tools
 from ..errors import CorpusError, IsaacError, RecipeError
 from ..models.judges import Judge
-from ..recipe import ReadingOptions
+from ..reading_options import ReadingOptions
 from ..runs.run import Run
 from .columns import BYTE_ORDER_MARK, action_columns, reject_bytes, with_free_names
 from .dialogue import TurnHealer
@@ -125,8 +132,8 @@ def override_input_format(run: ReadingOptions, override: ReadingOptions) -> Read
 
     Raises `CorpusError` if the format is unknown.
     """
-    if override.format is override.context is override.response is None:
-        return run
+    if override.format is override.context is override.response is None and not override.map:
+        return run.model_copy(update={"role": (*run.role, *override.role)})
     if override.format is not None and override.format not in FORMATS:
         raise CorpusError(f"no format '{override.format}'; available: {', '.join(FORMATS)}")
     return override
@@ -134,6 +141,13 @@ def override_input_format(run: ReadingOptions, override: ReadingOptions) -> Read
 
 def detect_record_format(record: Mapping[str, Any], reading: ReadingOptions) -> Format:
     """Choose the format of a record, or detect it if the record lacks the expected columns."""
+    mapped = MappedFormat.of(reading.map) if {"turns", "context"} & set(reading.map) else None
+    if mapped is not None and mapped.fits(record):
+        return with_roles(mapped, reading.roles)
+    return with_roles(_choose_record_format(record, reading), reading.roles)
+
+
+def _choose_record_format(record: Mapping[str, Any], reading: ReadingOptions) -> Format:
     try:
         return choose_format(
             [record], name=reading.format, context=reading.context, response=reading.response

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from isaac import Corpus, Recipe, curate, curate_to, summarize
-from isaac.recipe import ReadingOptions
+from isaac.reading_options import ReadingOptions
 from isaac.runs.reports.rendering import render_html, render_markdown
 from tests.conftest import write_lines
 

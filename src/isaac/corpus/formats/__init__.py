@@ -12,6 +12,7 @@ from .base import CorpusTurn, Format, Message, RowError, format_column_names, is
 from .contents import ROLE_KEYS, TEXT_KEYS
 from .context_response import PROMPT_COLUMNS, ContextResponseFormat, find_text_columns
 from .hh import HHFormat
+from .mapped import MappedFormat
 from .messages import MessagesFormat, find_answer_column, sharegpt_format
 from .paths import PAIR_COLUMNS, ChatExportFormat, PairsFormat, TreeFormat
 from .preferences import (
@@ -24,6 +25,7 @@ from .preferences import (
 )
 from .prompt_columns import HISTORY_COLUMNS, PAIR_KEYS, find_columns
 from .prompt_completion import PromptCompletionFormat
+from .proposals import propose_columns
 from .roles import fold_name
 from .task_oriented import TASK_ORIENTED_FORMATS, TaskOrientedFormat
 from .transcripts import MARKUPS, TranscriptFormat
@@ -34,6 +36,7 @@ __all__ = [
     "TASK_ORIENTED_FORMATS",
     "CorpusTurn",
     "Format",
+    "MappedFormat",
     "Message",
     "RowError",
     "TaskOrientedFormat",
@@ -127,6 +130,8 @@ def deserialize_format(text: str) -> Format:
         fields = {"role": "from", "text": "value", **fields}
     if fields["name"] == "alpaca":
         fields = {"context": "instruction", "response": "output", **fields}
+    if fields["name"] == MappedFormat.name:
+        return MappedFormat(**fields)
     return type(FORMATS.get(fields["name"], FORMATS["context_response"]))(**fields)
 
 
@@ -263,6 +268,5 @@ def _check_columns(records: Sequence[JsonRecord], columns: list[str]) -> None:
 def _raise_unknown_format(records: Sequence[JsonRecord], problem: str) -> NoReturn:
     raise CorpusError(
         f"{problem}cannot detect the format from the columns: {_format_record_columns(records)}. "
-        "Name two of them with --context and --response, or choose a format with --format: "
-        f"{', '.join(FORMATS)}"
+        f"{propose_columns(records)}"
     )
