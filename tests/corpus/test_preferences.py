@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from isaac import Recipe, curate
 from isaac.corpus.formats import (
     RowError,
     choose_format,
@@ -16,6 +18,8 @@ from isaac.corpus.formats import (
     serialize_format,
 )
 from isaac.corpus.reading import read_corpus
+from isaac.corpus.records import dumps
+from isaac.corpus.source_records import SourceRecord
 from tests.conftest import write_lines
 
 Json = dict[str, Any]
@@ -182,3 +186,75 @@ def test_roles_can_be_mapped_wherever_they_stand(record: Json, tmp_path: Path) -
     (rejected,) = read_corpus(source).rejected
     assert "--role boss=" in rejected.reason
     assert len(read_corpus(source, role=["boss=user"])) == 1
+
+
+REREAD: dict[str, Callable[[str, int], dict[str, Any]]] = {
+    "scores in answers": lambda text, _: {
+        "completions": [
+            {"response": "Go away", "overall_score": 1.0},
+            {"response": text, "overall_score": 4.0},
+        ]
+    },
+    "scores beside answers": lambda text, _: {
+        "responses": ["Go away", "no", text],
+        "scores": [1, 2, 3],
+    },
+    "ids": lambda text, _: {
+        "response_0": "Go away",
+        "response_1": text,
+        "better_response_id": 1,
+        "safer_response_id": 0,
+        "is_response_0_safe": False,
+        "is_response_1_safe": True,
+    },
+    "numbered scores": lambda text, _: {
+        "response_a": "Go away",
+        "response_b": text,
+        "score_a": 1,
+        "score_b": 4,
+    },
+    "choices from 0 of columns from 1": lambda text, row: {
+        "response_1": "Go away" if row % 2 else text,
+        "response_2": text if row % 2 else "Go away",
+        "preference": row % 2,
+    },
+}
+
+
+@pytest.mark.parametrize("shape", REREAD)
+def test_a_curated_record_is_read_in_the_same_way_again(
+    shape: str, exchanges: list[dict[str, str]]
+) -> None:
+    rows = [
+        {"prompt": one["context"], **REREAD[shape](one["response"], row)}
+        for row, one in enumerate(exchanges)
+    ]
+    curated = curate(rows, Recipe(mode="selective", min_fit=1.0))
+    records = list(curated.records())
+    drawn = {row: targets[0][1] for row, targets in curated.drawn()}
+    replaced = [record for record in records if record["isaac_action"] == "replaced"]
+    assert replaced
+    again = read_corpus(records).table.column("response").to_pylist()
+    assert again == [drawn[record["isaac_id"]] for record in records]
+    # what is about the other answer stays
+    assert all(r.get("score_a", 1) == 1 for r in replaced)
+    assert all(r.get("is_response_0_safe", False) is False for r in replaced)
+    assert all(r.get("is_response_1_safe") is None for r in replaced)
+
+
+def test_what_describes_a_node_of_a_tree_leaves_with_its_text() -> None:
+    def reply(text: str, role: str, replies: list[Any], **rest: Any) -> dict[str, Any]:
+        return {"text": text, "role": role, "replies": replies, **rest}
+
+    labels = {"quality": {"value": 0.9}}
+    answers = [
+        reply("worse", "assistant", [], rank=1, labels=labels),
+        reply("better", "assistant", [], rank=0, labels=labels),
+    ]
+    record = {"prompt": reply("why", "prompter", answers)}
+    source = SourceRecord(dumps(record), [0], [('{"name": "tree"}', 1)], [None], ["better"])
+    new, moved = source.replaced({0: "new"})
+    worse, better = new["prompt"]["replies"]
+    assert worse == answers[0]
+    assert better == {"text": "new", "role": "assistant", "replies": [], "rank": 0}
+    assert moved == {"prompt.replies[1].labels": labels}

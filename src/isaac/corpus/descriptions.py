@@ -1,14 +1,15 @@
 """What else in a record is about its old response, and must not stay beside a new one.
 
 A label or a score describes the response that was judged, reasoning led to it, and other columns
-may repeat it. Copies are replaced too; the rest is moved out of the record.
+may repeat it. Copies are replaced too; the rest is moved out of the record. What says which of
+several answers is the best stays, so that the record is read in the same way again.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,10 @@ from .formats.roles import fold_name
 from .records import dumps
 
 LABEL_KEYS = frozenset({"label", "labels", "is_safe", "safe", "unsafe", "safety", "verdict"})
-"""Fields that may be about a response; they are if they have a truth value, a number or a class."""
+"""Fields that may be about a response.
+
+They are if they have a truth value, a number, a class, or an object of these.
+"""
 
 CLASSES = frozenset(
     {"safe", "unsafe", "good", "bad", "toxic", "harmful", "harmless", "desirable", "undesirable"}
@@ -36,7 +40,6 @@ SCORE_KEYS = frozenset(
         "rating",
         "ratings",
         "reward",
-        "rank",
         "quality",
         "toxicity",
         "harmlessness",
@@ -49,8 +52,6 @@ SCORE_KEYS = frozenset(
         "complexity",
         "verbosity",
         "overall_score",
-        "better_response_id",
-        "safer_response_id",
         "logprobs",
         "token_ids",
     }
@@ -117,24 +118,35 @@ def describes_response(key: str, value: Any) -> bool:
     if "rejected" in folded:
         return False
     if folded in LABEL_KEYS:
-        return isinstance(value, bool | int | float) or fold_name(str(value)) in CLASSES
+        is_class = isinstance(value, str) and fold_name(value) in CLASSES
+        return is_class or isinstance(value, bool | int | float | Mapping)
     is_score = folded in SCORE_KEYS or SCORE_PATTERN.fullmatch(folded) is not None
     return is_score or folded in REASONING_KEYS
 
 
 def move_descriptions(
-    original: Mapping[str, Any], record: Mapping[str, Any], texts: Mapping[str, str]
+    original: Mapping[str, Any],
+    record: Mapping[str, Any],
+    texts: Mapping[str, str],
+    others: Collection[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Take what describes an old response out of a record with new ones.
 
-    ``texts`` maps each old response to the new one. Returns the record, and what was taken out of
+    ``texts`` maps each old response to the new one; ``others`` are fields about other responses,
+    which stay. Returns the record, and what was taken out of
     it by the path of its field.
     """
     moved: dict[str, Any] = {}
     new = dict(record)
     for key, value in record.items():
         is_same = value == original.get(key)
-        if describes_response(key, value):
+        if key in others:
+            continue
+        if describes_response(key, value) and isinstance(value, list) and not is_same:
+            # A list with an entry for each answer, from which its format took the replaced one's.
+            old = enumerate(zip(original[key], value, strict=True))
+            moved |= {f"{key}[{n}]": before for n, (before, after) in old if before != after}
+        elif describes_response(key, value):
             moved[key], new[key] = value, None
         elif is_same and not _is_prompt(key) and not _is_rejected(key):
             if isinstance(value, Mapping):
@@ -142,8 +154,8 @@ def move_descriptions(
                 moved |= {f"{key}.{name}": value[name] for name in about}
                 new[key] = {**value, **dict.fromkeys(about)}
             new[key] = _replace_copies(new[key], _choose_copies(key, texts), whole=False)
-        elif isinstance(value, list):
-            new[key] = _clean_turns(key, original.get(key), value, moved)
+        elif not is_same:
+            new[key] = _clean_changed(key, original.get(key), value, moved)
     return new, moved
 
 
@@ -153,20 +165,25 @@ def _choose_copies(key: str, texts: Mapping[str, str]) -> dict[str, str]:
     return {old: text for old, text in texts.items() if short or _is_long(old)}
 
 
-def _clean_turns(key: str, old: Any, new: list[Any], moved: dict[str, Any]) -> list[Any]:
-    """Move the descriptions out of those turns of a list that were replaced."""
-    if not isinstance(old, list) or len(old) != len(new):
+def _clean_changed(path: str, old: Any, new: Any, moved: dict[str, Any]) -> Any:
+    """Move the descriptions out of those turns, in lists or trees, whose texts were replaced."""
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [
+            _clean_changed(f"{path}[{n}]", before, after, moved) for n, (before, after) in pairs
+        ]
+    if old == new or not isinstance(old, Mapping) or not isinstance(new, Mapping):
         return new
-    cleaned = []
-    for index, (before, after) in enumerate(zip(old, new, strict=True)):
-        if isinstance(before, Mapping) and isinstance(after, Mapping) and before != after:
-            fields = {name: value for name, value in before.items() if name not in TEXT_KEYS}
-            about = {name for name, value in fields.items() if describes_response(name, value)}
-            moved |= {f"{key}[{index}].{name}": before[name] for name in sorted(about)}
-            cleaned.append({name: value for name, value in after.items() if name not in about})
-        else:
-            cleaned.append(after)
-    return cleaned
+    cleaned = {
+        name: _clean_changed(f"{path}.{name}", old.get(name), value, moved)
+        for name, value in new.items()
+    }
+    if all(old.get(key) == new.get(key) for key in TEXT_KEYS):
+        return cleaned
+    fields = {name: value for name, value in old.items() if name not in TEXT_KEYS}
+    about = {name for name, value in fields.items() if describes_response(name, value)}
+    moved |= {f"{path}.{name}": old[name] for name in sorted(about)}
+    return {name: value for name, value in cleaned.items() if name not in about}
 
 
 def _replace_copies(value: Any, texts: Mapping[str, str], *, whole: bool) -> Any:

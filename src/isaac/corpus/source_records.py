@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from .descriptions import MovedFields, move_descriptions
 from .formats import deserialize_format
+from .formats.preferences import TwoAnswersFormat
 from .formats.task_oriented import fill_placeholders
 from .records import dumps
 
@@ -51,7 +52,14 @@ class SourceRecord(NamedTuple):
                 record = fmt.replace(record, turn, texts[exchange_id])
                 if values is None and old != texts[exchange_id]:
                     copies[old.strip()] = texts[exchange_id]
-        return move_descriptions(original, record, copies) if texts else (dict(record), {})
+        if not texts:
+            return dict(record), {}
+        return move_descriptions(original, record, copies, self._list_other_fields(original))
+
+    def _list_other_fields(self, record: dict[str, Any]) -> set[str]:
+        """The fields of the record that are about an answer that is not curated."""
+        fmt = deserialize_format(self.positions[0][0])
+        return fmt.list_other_fields(record) if isinstance(fmt, TwoAnswersFormat) else set()
 
     def cut_after(self, count: int) -> SourceRecord:
         """Copy the record with a conversation that ends after its first ``count`` exchanges.

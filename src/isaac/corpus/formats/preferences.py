@@ -153,6 +153,9 @@ NUMBERED = (
 )
 """Columns with two answers, of which another column says which one is better."""
 
+ACTION_COLUMN = "isaac_action"
+"""A column of curated records. In them, an answer among rated ones without a rating is new."""
+
 CHOICES = (
     "better_response_id",
     "safer_response_id",
@@ -178,12 +181,14 @@ class TwoAnswersFormat:
     """Two answers in numbered columns; the better one is curated.
 
     The first one is, if no column says which is better. ``roles`` are further names of roles.
+    With ``zero_based``, a choice is 0 or 1 although the columns end in 1 and 2.
     """
 
     first: str
     second: str
     name: str = "two_answers"
     roles: RoleNames = ()
+    zero_based: bool = False
 
     def fits(self, record: Mapping[str, Any]) -> bool:
         """Whether the record has both answers."""
@@ -201,6 +206,14 @@ class TwoAnswersFormat:
         """Copy the record, whose conversation already ends after its only response."""
         return dict(record)
 
+    def list_other_fields(self, record: Mapping[str, Any]) -> set[str]:
+        """The fields of a record that are about the answer that is not curated."""
+        ends = [_find_end(name) for name in (self.first, self.second)]
+        better = self._find_better(record)
+        own, other = ends[better], ends[1 - better]
+        words = {key: set(fold_name(key).split("_")) for key in record}
+        return {key for key, found in words.items() if other in found and own not in found}
+
     def _choose(self, record: Mapping[str, Any]) -> PreferenceFormat:
         columns = (self.first, self.second)
         better = self._find_better(record)
@@ -212,6 +225,8 @@ class TwoAnswersFormat:
             if not is_blank(str(value := record[column])) and value is not None:
                 return self._read_choice(column, value)
         first, second = self._read_ratings(record)
+        if ACTION_COLUMN in record and (first is None) != (second is None):
+            return int(second is None)
         return int(first is not None and second is not None and second > first)
 
     def _read_choice(self, column: str, value: Any) -> int:
@@ -220,6 +235,8 @@ class TwoAnswersFormat:
         if text in map(fold_name, TIES):
             return 0
         ends = [_find_end(name) for name in (self.first, self.second)]
+        if self.zero_based:
+            ends = ["0", "1"]
         letters = ["a", "b"] if ends[0].isdigit() else ends
         for names in (ends, letters):
             if (end := _find_end(text)) in names:
@@ -319,7 +336,12 @@ class RankedFormat:
         best = self._find_best(record)
         key = _find_key(answers[best], ANSWER_KEYS)
         answers[best] = response if key is None else {**answers[best], key: response}
-        return {**record, self.column: answers}
+        scores = {
+            name: list(record[name]) for name in SCORE_KEYS if _has_each(record, name, answers)
+        }
+        for values in scores.values():
+            values[best] = None
+        return {**record, **scores, self.column: answers}
 
     def cut(self, record: Mapping[str, Any], _index: int, /) -> dict[str, Any]:
         """Copy the record, whose conversation already ends after its only response."""
@@ -328,16 +350,23 @@ class RankedFormat:
     def _find_best(self, record: Mapping[str, Any]) -> int:
         answers = record[self.column]
         ratings = self._read_ratings(record, answers) or [_rate(answer) for answer in answers]
+        if ACTION_COLUMN in record and ratings.count(-math.inf) == 1 < len(ratings):
+            return ratings.index(-math.inf)
         return max(range(len(answers)), key=lambda number: (ratings[number], -number))
 
     @staticmethod
     def _read_ratings(record: Mapping[str, Any], answers: list[Any]) -> list[float]:
         """The ratings in a list beside the answers; empty if there is none of their length."""
         for key in (*SCORE_KEYS, *RANK_KEYS):
-            values = record.get(key)
-            if isinstance(values, list) and len(values) == len(answers):
-                return [_rate({key: value}) for value in values]
+            if _has_each(record, key, answers):
+                return [_rate({key: value}) for value in record[key]]
         return []
+
+
+def _has_each(record: Mapping[str, Any], key: str, answers: list[Any]) -> bool:
+    """Whether a column is a list with a value for each answer."""
+    values = record.get(key)
+    return isinstance(values, list) and len(values) == len(answers)
 
 
 def _find_key(answer: Any, keys: Sequence[str]) -> str | None:
@@ -358,13 +387,20 @@ def _rate(answer: Any) -> float:
 
 def find_preferences(records: Iterable[Mapping[str, Any]]) -> Iterator[Format]:
     """Yield a format for each pair of columns that may be two answers, one of them better."""
+    records = list(records)
+    choices = {
+        str(record[column]).removesuffix(".0")
+        for record in records
+        for column in find_columns(tuple(record), CHOICES)
+    }
     for columns in dict.fromkeys(map(tuple, records)):
         for pair in PREFERENCE_COLUMNS:
             if len(found := find_columns(columns, pair)) == 2:
                 yield PreferenceFormat("preference", found[0], found[1])
         for pair in NUMBERED:
             if len(found := find_columns(columns, tuple(map(fold_name, pair)))) == 2:
-                yield TwoAnswersFormat(found[0], found[1])
+                zero_based = _find_end(pair[0]) == "1" and "0" in choices
+                yield TwoAnswersFormat(found[0], found[1], zero_based=zero_based)
 
 
 def find_ranked(records: Iterable[Mapping[str, Any]]) -> Iterator[Format]:
