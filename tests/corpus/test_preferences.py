@@ -34,15 +34,15 @@ EARLIER = [turn("user", "Hi."), turn("assistant", "Hello.")]
 ANSWERS = {"response_a": "No.", "response_b": "He."}
 
 
-def check_only_response(record: Json, earlier: bool = False) -> None:
-    """Check what is read of a record, and that only the response is changed."""
+def check_only_response(record: Json, earlier: bool = False, **others: Any) -> None:
+    """Check what is read of a record, and that only the response and ``others`` are changed."""
     fmt = deserialize_format(serialize_format(detect_format([record])))
     (read,) = fmt.turns(record)
     assert read.response == "He."
     before = ["Hi.", "Hello."] if earlier else []
     assert [message.content for message in read.prompt] == [*before, "Who?"]
     changed = json.dumps(fmt.replace(record, read.index, "She."))
-    assert changed == json.dumps(record).replace("He.", "She.")
+    assert changed == json.dumps({**record, **others}).replace("He.", "She.")
     assert choose_format([record], name=fmt.name) == fmt
 
 
@@ -129,10 +129,15 @@ def test_two_conversations_are_two_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    "ratings", [{"scores": [1, 5]}, {"ranks": [2, 1]}, {"ratings": ["2.5", "4"]}]
+    ("ratings", "after"),
+    [
+        ({"scores": [1, 5]}, {"scores": [1, None]}),
+        ({"ranks": [2, 1]}, {}),
+        ({"ratings": ["2.5", "4"]}, {"ratings": ["2.5", None]}),
+    ],
 )
-def test_ratings_may_be_in_a_list_beside_the_answers(ratings: Json) -> None:
-    check_only_response({"prompt": "Who?", "responses": ["No.", "He."], **ratings})
+def test_ratings_may_be_in_a_list_beside_the_answers(ratings: Json, after: Json) -> None:
+    check_only_response({"prompt": "Who?", "responses": ["No.", "He."], **ratings}, **after)
 
 
 # An answer beside the turns.
