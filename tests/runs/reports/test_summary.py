@@ -113,15 +113,11 @@ def test_the_figures_match_the_lineage(tmp_path: Path, small: Path) -> None:
     run = curate_to(tmp_path / "run", small, Recipe.redraw_most(neighbors=30))
     summary, lineage = run.summary(), run.curation().lineage
     assert summary["kept"] == lineage["action"].to_pylist().count("kept")
-    assert sum(summary["sharpness"]) == sum(summary["head_share"]) == 120
     assert sum(rank["mean"] for rank in summary["ranks"]) == pytest.approx(1, abs=1e-3)
     head = lineage["head_share"].to_numpy().mean()
     assert summary["ranks"][0]["mean"] == pytest.approx(head, abs=1e-4)
-    assert len(summary["map"]) == 120
-    assert len(summary["examples"]) == 20
-    for example in summary["examples"]:
-        assert example["before"] != example["after"]
-        assert sum(example["sizes"]) <= example["neighborhood"] <= 30
+    assert summary["cases"]["changed"] == 120 - summary["kept"] == len(summary["cases"]["table"])
+    assert sum(band["replaced"] for band in summary["isolation"]["bands"]) == summary["replaced"]
 
 
 def test_notes_warn_if_the_result_means_little() -> None:
