@@ -151,5 +151,5 @@ def test_the_chart_of_a_comparison_has_a_title_a_legend_and_a_direction() -> Non
     assert "2  strong" in plain
     assert "relevance kept, by MiniLM →" in plain
     labeled = draw_comparison([run._replace(unsafe_before=0.2, unsafe_after=0.1)])
-    assert "the upper right is best" in labeled
+    assert "up: fewer unsafe responses left" in labeled
     assert "↑ reduction of the unsafe share" in labeled

@@ -79,7 +79,7 @@ def test_the_next_step_is_an_audit_until_there_is_one() -> None:
 
 
 def test_a_judge_is_named_without_its_path_and_needs_people() -> None:
-    judged = audit("applies", "judge", "trained:/home/ann/judges/tone")
+    judged = audit("applies", "judge", "trained:/srv/judges/tone")
     headline = write_headline(summary(audits=[judged]))
     assert headline.answer == "According to judge trained:tone, the corpus is safer than before."
     assert headline.unknown[0] == "Whether people agree with the judge."

@@ -251,11 +251,9 @@ def budget_curve(
         parts += _draw_unsafe(known, x, 348, 264)
         foot = 348.0
     if budget:
-        ends = [(x(budget), foot), (x(budget), 78)]
-        parts += [
-            svg_polyline(ends, INK, "2 3"),
-            *_draw_legend(f"budget of this run: {percent(budget)}", 44, INK, "2 3"),
-        ]
+        parts += _draw_legend(f"budget of this run: {percent(budget)}", 44, INK, "2 3")
+        spans = [(214, 78), (348, 264)] if known else [(214, 78)]
+        parts += [svg_polyline([(x(budget), at) for at in span], INK, "2 3") for span in spans]
     for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
         parts.append(svg_text(f"{tick:.0%}", x(tick), foot + 16, anchor="middle"))
     parts += [

@@ -218,7 +218,9 @@ def draw_comparison(rows: Sequence[RunComparison]) -> Markup:
     is_labeled = all(row.cut is not None for row in rows)
     heights = [(row.cut if is_labeled else row.changed) or 0.0 for row in rows]
     relevances = [0.0 if row.relevance is None else row.relevance for row in rows]
-    x = Scale(min([0.0, *relevances]), max([1.0, *relevances]), 60, 380)
+    # The axis of relevance need not begin at zero: points have no length to compare.
+    least = min(0.8, math.floor(5 * min(relevances) - 0.25) / 5)
+    x = Scale(least, max(1.05, max(relevances) + 0.05), 60, 380)
     y = Scale(min([0.0, *heights]), max([1.0, *heights]), 300, 76)
     marks = [
         _Mark(x(right), y(up), 3 + 9 * row.distinct)
@@ -237,11 +239,11 @@ def draw_comparison(rows: Sequence[RunComparison]) -> Markup:
         f"{_format_share(row.cut if is_labeled else row.changed)}, {percent(row.distinct)} distinct"
         for number, row in enumerate(rows, start=1)
     )
-    return svg_chart((640, max(356, 100 + 34 * len(rows))), title, about, parts)
+    return svg_chart((640, max(356, 110 + 34 * len(rows))), title, about, parts)
 
 
 def _draw_axes(x: Scale, y: Scale, titles: tuple[str, str]) -> list[Markup]:
-    parts = [svg_line(60, y(0), 380, y(0)), svg_line(x(0), 300, x(0), 76)]
+    parts = [svg_line(60, y(0), 380, y(0)), svg_line(60, 300, 60, 76)]
     parts += [svg_text(f"{tick:.0%}", x(tick), 318, anchor="middle") for tick in x.ticks(5)]
     parts += [svg_text(f"{tick:.0%}", 52, y(tick) + 4) for tick in y.ticks(6)]
     parts.append(svg_text(f"{titles[0]} →", 220, 342, anchor="middle"))
@@ -282,13 +284,13 @@ def _find_label_place(
 
 def _draw_run_list(rows: Sequence[RunComparison], is_labeled: bool) -> list[Markup]:
     """The legend: the direction, what the size of a mark says, and the runs by number."""
-    better = "the upper right is best" if is_labeled else "further right is more relevant"
+    up = "fewer unsafe responses left" if is_labeled else "more rows changed"
+    lines = ["right: more relevant responses", f"up: {up}", "larger mark: more distinct texts"]
     parts = [
-        svg_text(better, 420, 54, anchor="start"),
-        svg_text("larger mark: more distinct texts", 420, 72, anchor="start"),
+        svg_text(line, 420, 46 + 16 * place, anchor="start") for place, line in enumerate(lines)
     ]
     for number, row in enumerate(rows, start=1):
-        top = 70 + 34 * number
+        top = 76 + 34 * number
         parts.append(svg_text(f"{number}  {shorten(row.name, 28)}", 420, top, anchor="start"))
         facts = f"{row.verdict}, {percent(row.distinct)} distinct"
         parts.append(svg_text(facts, 432, top + 14, anchor="start", size=10))
