@@ -96,6 +96,11 @@ def shorten(text: str, length: int = 100) -> str:
     return line[: length - 1].rstrip() + "…" if is_cut else line
 
 
+def keep_end(text: str, length: int) -> str:
+    """Cut the beginning of a text down to ``length`` with an ellipsis, and make it printable."""
+    return make_printable(text) if len(text) <= length else "…" + make_printable(text[1 - length :])
+
+
 def format_error(error: BaseException, length: int = 200) -> str:
     """An error's class name and message, on one line."""
     return shorten(f"{type(error).__name__}: {error}", length)
@@ -105,6 +110,22 @@ def free_name(name: str, taken: Container[str]) -> str:
     """``name`` if it is not taken, otherwise the first of name_2, name_3, ... that is not."""
     numbered = (f"{name}_{number}" for number in itertools.count(2))
     return name if name not in taken else next(free for free in numbered if free not in taken)
+
+
+def short_name(name: str) -> str:
+    """A model's or judge's name for readers: ``trained:/a/b/tone`` is ``trained:tone``.
+
+    A path becomes its last part, and the address of an endpoint is left out; a model of the Hub
+    keeps its owner.
+    """
+    prefix, colon, rest = name.partition(":")
+    if prefix == "openai":
+        rest = rest.partition("@")[0]
+    place = rest if colon else prefix
+    is_path = place.count("/") > 1 or place[:1] in ("/", ".", "~") or "\\" in place
+    if is_path or prefix == "trained":
+        place = re.split(r"[/\\]", place.rstrip("/\\"))[-1]
+    return prefix + colon + place if colon else place
 
 
 _SECRET_KEYS = re.compile(r"key|token|secret|sig|passw|auth|credential", re.IGNORECASE)

@@ -48,30 +48,34 @@ def iter_changes(curation: Curation) -> Iterator[Change]:
     lineage = curation.lineage
     is_changed = pc.is_in(lineage.column("action").cast(pa.string()), pa.array(CHANGED_ACTIONS))
     for part in lineage.filter(is_changed).to_batches(max_chunksize=CHUNK_EXCHANGES):
-        targets = part.to_pylist()
-        ids, sources = (part.column(name).to_numpy() for name in ("id", "source_id"))
-        columns = curation.corpus.take(ids, ["context", "values", "file", "line"]).to_pylist()
-        originals = curation.original_responses(ids)
-        finals = curation.final_responses(sources)
-        distances = _measure_distances(curation, ids, sources)
-        for target, row, before, after, distance in zip(
-            targets, columns, originals, finals, distances, strict=True
-        ):
-            is_dropped = target["action"] == "dropped"
-            yield Change(
-                target["id"],
-                target["action"],
-                row["context"],
-                fill_from_json(before, row["values"]),
-                None if is_dropped else fill_from_json(after, row["values"]),
-                _explain_change(target, curation.recipe),
-                None if is_dropped else target["source_id"],
-                target["trust"],
-                target["fit"],
-                None if is_dropped else distance,
-                row["file"],
-                row["line"],
-            )
+        yield from describe_changes(curation, part)
+
+
+def describe_changes(curation: Curation, lineage: pa.RecordBatch | pa.Table) -> Iterator[Change]:
+    """Yield the changes of some rows of the lineage, all of them replaced or dropped, in order."""
+    ids, sources = (lineage.column(name).to_numpy() for name in ("id", "source_id"))
+    columns = curation.corpus.take(ids, ["context", "values", "file", "line"]).to_pylist()
+    originals = curation.original_responses(ids)
+    finals = curation.final_responses(sources)
+    distances = _measure_distances(curation, ids, sources)
+    for target, row, before, after, distance in zip(
+        lineage.to_pylist(), columns, originals, finals, distances, strict=True
+    ):
+        is_dropped = target["action"] == "dropped"
+        yield Change(
+            target["id"],
+            target["action"],
+            row["context"],
+            fill_from_json(before, row["values"]),
+            None if is_dropped else fill_from_json(after, row["values"]),
+            _explain_change(target, curation.recipe),
+            None if is_dropped else target["source_id"],
+            target["trust"],
+            target["fit"],
+            None if is_dropped else distance,
+            row["file"],
+            row["line"],
+        )
 
 
 def _measure_distances(curation: Curation, ids: Ints, sources: Ints) -> list[float | None]:

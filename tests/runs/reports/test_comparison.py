@@ -9,11 +9,17 @@ from isaac import Corpus, Recipe, curate
 from isaac.curation.lineage import first_targets
 from isaac.models.encoders import HashingEncoder
 from isaac.runs.reports import relevance
-from isaac.runs.reports.comparison import compare_curations, format_comparison
+from isaac.runs.reports.comparison import (
+    RunComparison,
+    compare_curations,
+    draw_comparison,
+    format_comparison,
+)
 from isaac.runs.reports.relevance import OWN_VECTORS, Judge, load_judge, measure_relevance
 from isaac.runs.reports.summary import summarize
 from isaac.runs.reports.written import find_written_rows, summarize_written
 from isaac.text import share_of_distinct_pairs
+from tests.runs.reports.labels import check_labels
 
 SMALL = {"context_encoder": "hashing", "response_encoder": "hashing", "neighbors": 20}
 
@@ -113,3 +119,37 @@ def test_the_table_names_the_vectors_that_measured(corpus: Corpus) -> None:
     assert "unsafe by source" not in lines[0]
     assert lines[2].startswith("| a\\|b |")
     assert "| 50.0% | 50.0% |" in lines[2]
+
+
+def compared(name: str, relevance: float | None, changed: float) -> RunComparison:
+    values = (0.5, changed, 100, 60, 0.6, 0.5, 0.4, "MiniLM", relevance, 0.5, 0.4)
+    return RunComparison(name, "applies", *values)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [compared("a", 0.8, 0.5)],
+        [compared("a run with a very long name that is cut somewhere", 1.0, 1.0)] * 8,
+        [compared(f"run {i}", 0.9 + i / 100, 0.4 + i / 100) for i in range(12)],
+        [compared("nothing", None, 0.0), compared("other", -0.2, 0.0)],
+        [
+            compared("a", 0.9, 0.5)._replace(unsafe_before=0.2, unsafe_after=after)
+            for after in (0.1, 0.3)
+        ],
+    ],
+)
+def test_the_chart_of_a_comparison_has_no_overlapping_labels(rows: list[RunComparison]) -> None:
+    check_labels(draw_comparison(rows))
+
+
+def test_the_chart_of_a_comparison_has_a_title_a_legend_and_a_direction() -> None:
+    run = compared("mild", 0.9, 0.5)
+    plain = draw_comparison([run, run._replace(name="strong")])
+    assert "Compared runs: rows touched and relevance kept" in plain
+    assert "1  mild" in plain
+    assert "2  strong" in plain
+    assert "relevance kept, by MiniLM →" in plain
+    labeled = draw_comparison([run._replace(unsafe_before=0.2, unsafe_after=0.1)])
+    assert "up: fewer unsafe responses left" in labeled
+    assert "↑ reduction of the unsafe share" in labeled

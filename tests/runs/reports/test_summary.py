@@ -109,19 +109,46 @@ def test_json_markdown_and_html_agree(tmp_path: Path, small: Path) -> None:
         assert summary["inputs"][0]["sha256"] in text
 
 
+def test_page_and_markdown_answer_first_and_keep_one_order(tmp_path: Path, small: Path) -> None:
+    run = curate_to(tmp_path / "run", small, Recipe.redraw_most(neighbors=30))
+    page, text = ((run.path / f"report.{form}").read_text() for form in ("html", "md"))
+    assert page.index("Should I trust this result?") < page.index('<h2 id="changed">')
+    start = text.index("**What was changed.**")
+    assert text.index("## Should I trust this result?") < start < text.index("## Worst cases")
+    titles = re.findall(r"^## (.*)", text[start:], re.MULTILINE)
+    assert titles[0] == "Worst cases"
+    places = [page.index(f">{title}</h2>") for title in titles]
+    assert places == sorted(places)
+
+
+def test_changes_are_filtered_without_a_script(tmp_path: Path, small: Path) -> None:
+    run = curate_to(tmp_path / "run", small, Recipe.of({"mode": "filter", "budget": 0.5}))
+    page = Page((run.path / "report.html").read_text())
+    ids = [value for name, value in page.attributes if name == "id"]
+    style = (run.path / "report.html").read_text().partition("</style>")[0]
+    for action, hidden in (("replaced", "dropped"), ("dropped", "replaced")):
+        assert f"show-{action}" in ids
+        assert f"#show-{action}:checked ~ table .{hidden}:not(.part)" in style
+    assert ("class", "dropped") in page.attributes
+
+
+def test_nothing_is_shown_by_hovering_alone(tmp_path: Path, small: Path) -> None:
+    run = curate_to(tmp_path / "run", small, Recipe.redraw_most(neighbors=30))
+    page = (run.path / "report.html").read_text()
+    assert " title=" not in page
+    # Each title is that of the page or of a whole chart; one of a mark would be a tooltip.
+    assert page.count("<desc>") == page.count("<title>") - 1
+
+
 def test_the_figures_match_the_lineage(tmp_path: Path, small: Path) -> None:
     run = curate_to(tmp_path / "run", small, Recipe.redraw_most(neighbors=30))
     summary, lineage = run.summary(), run.curation().lineage
     assert summary["kept"] == lineage["action"].to_pylist().count("kept")
-    assert sum(summary["sharpness"]) == sum(summary["head_share"]) == 120
     assert sum(rank["mean"] for rank in summary["ranks"]) == pytest.approx(1, abs=1e-3)
     head = lineage["head_share"].to_numpy().mean()
     assert summary["ranks"][0]["mean"] == pytest.approx(head, abs=1e-4)
-    assert len(summary["map"]) == 120
-    assert len(summary["examples"]) == 20
-    for example in summary["examples"]:
-        assert example["before"] != example["after"]
-        assert sum(example["sizes"]) <= example["neighborhood"] <= 30
+    assert summary["cases"]["changed"] == 120 - summary["kept"] == len(summary["cases"]["table"])
+    assert sum(band["replaced"] for band in summary["isolation"]["bands"]) == summary["replaced"]
 
 
 def test_notes_warn_if_the_result_means_little() -> None:

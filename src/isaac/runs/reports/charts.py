@@ -8,9 +8,7 @@ can be read in black and white. Why no plotting library: docs/experiments.md.
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,22 +16,27 @@ from markupsafe import Markup
 
 from .svg import (
     BAR_COLOR,
+    INK,
     MARK_COLOR,
+    SIDE_COLOR,
     Scale,
-    format_attribute,
     number,
     percent,
     svg_chart,
     svg_element,
     svg_line,
+    svg_polyline,
     svg_text,
     tick_step,
 )
 
-TYPICALITY_COLORS = ("#c3e3b9", "#7fcdbb", "#41b6c4", "#1d86bb", "#225ea8", "#0c2c84")
-"""Light to dark, from yellow-green to blue: distinguishable with any color vision and in gray."""
-TYPICALITY_BREAKS = (0.2, 0.4, 0.6, 0.8, 0.9)
-"""Bounds between the shades of typicality."""
+ACTION_WORDS = {
+    "kept": "kept",
+    "replaced": "replaced",
+    "dropped": "dropped",
+    "abstained": "left unchanged",
+}
+"""The actions in the order in which charts stack them, and how they are called there."""
 
 
 def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
@@ -48,7 +51,7 @@ def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
     x = Scale(0, max(len(ranked), 3), 46, 334)
     slot = min(x(1) - x(0), 29.0)
     parts = [
-        _draw_left_ticks(y, 44, 400, share=True),
+        _draw_left_ticks(y, 44, 400),
         svg_text("share of the neighborhood’s responses", 2, 14, anchor="start"),
         svg_text("rank of the cluster, 1 the largest", 190, 246, anchor="middle"),
         svg_text("mean", 40, 226),
@@ -68,13 +71,8 @@ def long_tail(ranks: Sequence[Mapping[str, float]]) -> Markup:
 def _draw_rank(row: Mapping[str, float], middle: float, slot: float, y: Scale) -> Markup:
     """The bar, whisker, median and labels of one rank."""
     half = slot * 0.34
-    tooltip = (
-        f"rank {row['rank']:.0f}: mean {percent(row['mean'])}, median {percent(row['median'])}, "
-        f"10th to 90th percentile {percent(row['p10'])} to {percent(row['p90'])}"
-    )
     return svg_element(
         "g",
-        svg_element("title", tooltip),
         _draw_bar(middle - half, half * 2, row["mean"], y),
         svg_line(middle, y(row["p10"]), middle, y(row["p90"]), width=1.4),
         svg_line(middle - 3, y(row["p10"]), middle + 3, y(row["p10"]), width=1.4),
@@ -99,7 +97,6 @@ def _draw_remainder(share: float, y: Scale) -> Markup:
         notice = [svg_text("not to scale", 367, top - 5, anchor="middle", size=9)]
     return svg_element(
         "g",
-        svg_element("title", f"all smaller clusters together: mean {percent(share)}"),
         svg_element("path", d=outline, fill="none", stroke="currentColor", stroke_dasharray="3 2"),
         *notice,
         svg_text("the rest", 367, 211, anchor="middle"),
@@ -107,273 +104,225 @@ def _draw_remainder(share: float, y: Scale) -> Markup:
     )
 
 
-def histogram(
-    counts: Sequence[int], label: str, *, share: bool = False, unit: str = "rows"
-) -> Markup:
-    """A bar chart of the counts in equal bins of [0, 1]; ``share`` labels the bins in percent."""
-    x = Scale(0, max(len(counts), 1), 44, 300)
-    y = _vertical_scale(max(counts, default=0), 140, 26, whole=True)
-    parts = [_draw_left_ticks(y, 44, 300), svg_text(unit, 2, 12, anchor="start")]
-    for place, count in enumerate(counts):
-        ends = (
-            _format_edge(place / len(counts), share),
-            _format_edge((place + 1) / len(counts), share),
-        )
-        tooltip = svg_element("title", f"{ends[0]} to {ends[1]}: {number(count)} {unit}")
-        bar = _draw_bar(x(place) + 0.8, x(1) - x(0) - 1.6, count, y)
-        parts.append(svg_element("g", tooltip, bar))
-    for edge in (0, 0.25, 0.5, 0.75, 1):
-        at = 44 + 256 * edge
-        parts += [
-            svg_line(at, 140, at, 144),
-            svg_text(_format_edge(edge, share), at, 156, anchor="middle"),
-        ]
-    parts += [svg_line(44, 140, 300, 140), svg_text(label, 172, 174, anchor="middle")]
-    return svg_chart(
-        (320, 180), f"{unit} by {label}", _describe_histogram(counts, unit, share), parts
-    )
-
-
-def curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Markup:
+def radius_curves(trials: Sequence[Mapping[str, Any]], radius: float, view: str) -> Markup:
     """A line chart of the typicality of the draws by radius, per view, with a ring at the choice.
 
     Each of ``trials`` has view, radius and typicality; ``radius`` and ``view`` are the choice.
     """
     radii = sorted({trial["radius"] for trial in trials})
-    x = Scale(radii[0] - 0.05, radii[-1] + 0.05, 52, 290)
+    x = Scale(radii[0] - 0.05, radii[-1] + 0.05, 52, 386)
     values = [trial["typicality"] for trial in trials]
     margin = 0.15 * (max(values) - min(values)) + 0.005
-    y = Scale(min(values) - margin, max(values) + margin, 140, 26)
-    parts = [
-        _draw_left_ticks(y, 50, 300, share=True),
-        svg_text("typicality", 2, 12, anchor="start"),
-    ]
-    for name in dict.fromkeys(trial["view"] for trial in trials):
+    y = Scale(min(values) - margin, max(values) + margin, 176, 56)
+    parts = [_draw_left_ticks(y, 50, 400), svg_text("typicality", 2, 44, anchor="start")]
+    for place, name in enumerate(dict.fromkeys(trial["view"] for trial in trials)):
         points = [
             (x(trial["radius"]), y(trial["typicality"]))
             for trial in trials
             if trial["view"] == name
         ]
-        path = " ".join(f"{format_attribute(left)},{format_attribute(top)}" for left, top in points)
         dash = "none" if name == view else "4 3"
-        parts.append(
-            svg_element(
-                "polyline",
-                points=path,
-                fill="none",
-                stroke=MARK_COLOR,
-                stroke_width=1.6,
-                stroke_dasharray=dash,
-            )
-        )
-        parts.append(svg_text(name, points[-1][0] + 4, points[-1][1] + 4, anchor="start"))
+        left = 2 + 135 * place
+        parts += [
+            svg_polyline(points, MARK_COLOR, dash),
+            svg_polyline([(left, 12), (left + 24, 12)], MARK_COLOR, dash),
+            svg_text(name, left + 30, 16, anchor="start"),
+        ]
     chosen = max(t["typicality"] for t in trials if (t["view"], t["radius"]) == (view, radius))
-    parts.append(
-        svg_element("circle", cx=x(radius), cy=y(chosen), r=5, fill="none", stroke=MARK_COLOR)
-    )
+    ring = {"cx": x(radius), "cy": y(chosen), "r": 5.0}
+    parts.append(svg_element("circle", **ring, stroke=MARK_COLOR, class_="line", fill="none"))
     for tick in x.ticks(5):
-        parts.append(svg_text(f"{tick:g}", x(tick), 156, anchor="middle"))
-    parts += [svg_line(50, 140, 300, 140), svg_text("radius", 172, 174, anchor="middle")]
+        parts.append(svg_text(f"{tick:g}", x(tick), 192, anchor="middle"))
+    parts += [svg_line(50, 176, 400, 176), svg_text("radius", 225, 210, anchor="middle")]
     about = f"The highest, {percent(chosen)}, with {view} responses at radius {radius:g}."
-    return svg_chart((350, 180), "Typicality of the draws by radius", about, parts)
+    return svg_chart((400, 216), "Typicality of the draws by radius", about, parts)
 
 
-def _format_edge(value: float, share: bool) -> str:
-    return f"{100 * value:.4g}%" if share else f"{value:.4g}"
+def action_bar(counts: Mapping[str, int]) -> Markup:
+    """One bar of all rows, split by what happened to them; the text beside it names the parts."""
+    words = ", ".join(
+        f"{number(counts[action])} {word}"
+        for action, word in ACTION_WORDS.items()
+        if counts[action]
+    )
+    parts = _stack_actions(counts, Scale(0, max(sum(counts.values()), 1), 0, 400), 1, 22)
+    return svg_chart((400, 24), "What happened to the rows", f"{words}.", parts)
 
 
-def _describe_histogram(counts: Sequence[int], unit: str, share: bool) -> str:
-    """A histogram in words: every bin that is not empty."""
-    width = 1 / max(len(counts), 1)
-    edges = [_format_edge(place * width, share) for place in range(len(counts) + 1)]
-    bins = [
-        f"{low} to {high}: {number(count)}"
-        for (low, high), count in zip(pairwise(edges), counts, strict=True)
-        if count
+def action_mark(action: str) -> Markup:
+    """The small sample of an action's color and shape in a legend; its name stands beside it."""
+    part = _draw_part(action, 1, 1, 14, 12)
+    return svg_element("svg", part, viewBox="0 0 16 14", class_="key", aria_hidden="true")
+
+
+def isolation(bands: Sequence[Mapping[str, Any]], by: str) -> Markup:
+    """Bars of the rows by how near their nearest message is, split by what happened to them.
+
+    Each of ``bands`` has low, high and the rows of each action; ``by`` is "similarity" or "group".
+    """
+    totals = [sum(band[action] for action in ACTION_WORDS) for band in bands]
+    x = Scale(0, max(*totals, 1), 130, 350)
+    names = [_name_band(band, by) for band in bands]
+    title = "similarity of the nearest message" if by == "similarity" else "rows in the same group"
+    parts = [svg_text(title, 2, 14, anchor="start"), svg_text("rows", 398, 14)]
+    for place, (band, name, total) in enumerate(zip(bands, names, totals, strict=True)):
+        top = 26 + 30 * place
+        parts += [
+            svg_text(name, 122, top + 15),
+            *_stack_actions(band, x, top, 20),
+            svg_text(number(total), 398, top + 15),
+        ]
+    foot = 26 + 30 * len(bands)
+    words = "; ".join(f"{name}: {number(total)}" for name, total in zip(names, totals, strict=True))
+    return svg_chart(
+        (400, foot + 2),
+        "Rows by how near their nearest message is",
+        f"{words}.",
+        [*parts, svg_line(130, 22, 130, foot - 4)],
+    )
+
+
+def _name_band(band: Mapping[str, Any], by: str) -> str:
+    low, high = band["low"], band["high"]
+    if by == "similarity":
+        if high is None:
+            return f"{low:g} or more"
+        return f"{low:g} to {high:g}" if low else f"under {high:g}: none"
+    if high is None:
+        return f"{low} or more"
+    return "1: alone" if low == 1 else f"{low} to {high - 1}"
+
+
+def _stack_actions(counts: Mapping[str, int], x: Scale, top: float, height: float) -> list[Markup]:
+    """The parts of a bar from left to right; even the smallest part can be seen."""
+    known = [(action, counts[action]) for action in ACTION_WORDS if counts[action]]
+    ends = [0]
+    for _, count in known:
+        ends.append(ends[-1] + count)
+    return [
+        _draw_part(action, x(low), top, max(x(high) - x(low) - 2, 1), height)
+        for (action, _), (low, high) in zip(known, pairwise(ends), strict=True)
     ]
-    return f"Number of {unit}: " + ("; ".join(bins) or "none") + "."
 
 
-def cluster_sizes(sizes: Sequence[int], neighborhood: int, drawn: int, own: int) -> Markup:
-    """The sizes of a neighborhood's largest clusters, in one row.
-
-    ``drawn`` is the rank (from 1) of the cluster of the draw, ``own`` that of the row's own
-    response; either may be beyond those of ``sizes``. A full bar is at least a tenth of the
-    neighborhood, so that clusters of one response look small.
-    """
-    y = Scale(0, max(*sizes, neighborhood / 10, 1, 1), 58, 14)
-    last, rest = len(sizes), neighborhood - sum(sizes)
-    parts = [svg_line(40, 58, 54 + 22 * last, 58)]
-    for place, size in enumerate(sizes):
-        middle = 59 + 22 * place
-        bar = _draw_bar(middle - 8, 16, size, y, chosen=place + 1 == drawn)
-        parts += [bar, svg_text(number(size), middle, y(size) - 3, anchor="middle", size=10)]
-        parts.append(svg_text(str(place + 1), middle, 71, anchor="middle", size=10))
-    for height, word in ((55, "size"), (71, "rank"), (86, "drawn"), (101, "own")):
-        parts.append(svg_text(word, 34, height, size=10))
-    if rest > 0:
-        labels = ((55, f"{number(rest)} more"), (71, "in the rest"))
-        parts += [
-            svg_text(label, 62 + 22 * last, at, anchor="start", size=10) for at, label in labels
-        ]
-    parts += [_draw_rank_mark("▲", drawn, last, 86), _draw_rank_mark("○", own, last, 101)]
-    words = "; ".join(f"rank {place}: {size}" for place, size in enumerate(sizes, start=1))
-    return svg_chart(
-        (350, 106),
-        "Cluster sizes of this neighborhood",
-        f"{words}; the rest: {max(rest, 0)}, of {neighborhood}. Drawn from the cluster of rank "
-        f"{drawn}; the row’s own response is in that of rank {own}.",
-        parts,
-    )
-
-
-def _draw_rank_mark(symbol: str, rank: int, last: int, height: float) -> Markup:
-    """A symbol under its cluster, or next to the rest with its rank if the cluster has no bar."""
-    if rank <= last:
-        return svg_text(symbol, 59 + 22 * (rank - 1), height, anchor="middle")
-    return svg_text(f"{symbol} rank {rank}", 62 + 22 * last, height, anchor="start", size=10)
-
-
-def scatter(points: Sequence[Mapping[str, Any]]) -> Markup:
-    """A map of the contexts in the plane, both axes on the same scale.
-
-    Each of ``points`` has id, x, y, typicality, action and context. The shade shows typicality,
-    the shape whether the row was kept; the context is a tooltip.
-    """
-    x, y = _fit_plane(points)
-    bottom = max(y.start, y.end)
-    drawn = sorted(points, key=lambda point: (point["action"] == "kept", point["typicality"]))
-    actions = Counter(str(point["action"]) for point in points)
-    frame = svg_element(
+def _draw_part(action: str, left: float, top: float, width: float, height: float) -> Markup:
+    """The part of an action: solid for kept and replaced, outlined if dropped or left unchanged."""
+    color = {"kept": BAR_COLOR, "replaced": MARK_COLOR}.get(action, SIDE_COLOR)
+    inset = 0.8 if action in ("dropped", "abstained") else 0.0
+    return svg_element(
         "rect",
-        x=60,
-        y=10,
-        width=570,
-        height=bottom - 10,
-        fill="none",
-        stroke="currentColor",
-        stroke_opacity=0.25,
-    )
-    return svg_chart(
-        (640, bottom + 136),
-        "Map of contexts",
-        f"{number(len(points))} contexts in the plane of their first two principal components; "
-        + ", ".join(f"{number(count)} {action}" for action, count in sorted(actions.items()))
-        + ". Similar contexts are close together; a darker shade is a more typical response.",
-        [
-            frame,
-            *_draw_map_axes(x, y, bottom),
-            *_draw_map_marks(drawn, x, y),
-            *_draw_legend(actions, bottom + 72),
-        ],
-        kind="map",
+        x=left + inset,
+        y=top + inset,
+        width=max(width - 2 * inset, 0.4),
+        height=height - 2 * inset,
+        class_=f"part {action}",
+        fill="none" if inset else color,
+        stroke=color if inset else "none",
+        stroke_width=1.6,
+        stroke_dasharray="3 2" if action == "abstained" else "none",
     )
 
 
-def _fit_plane(points: Sequence[Mapping[str, Any]]) -> tuple[Scale, Scale]:
-    """Scales that fit every point; a unit has the same length on both axes."""
-    xs, ys = ([float(point[name]) for point in points] or [0.0] for name in ("x", "y"))
-    left, right, low, high = min(xs), max(xs), min(ys), max(ys)
-    unit = min(540 / max(right - left, 1e-9), 420 / max(high - low, 1e-9))
-    unit = unit if max(right - left, high - low) > 0 else 280.0
-    height = max(unit * (high - low), 160) + 30
-    half = (285 / unit, height / 2 / unit)
-    x, y = (left + right) / 2, (low + high) / 2
-    return (
-        Scale(x - half[0], x + half[0], 60, 630),
-        Scale(y - half[1], y + half[1], 10 + height, 10),
+def budget_curve(
+    curve: Sequence[Mapping[str, Any]], budget: float | None, unsafe: Sequence[Mapping[str, Any]]
+) -> Markup:
+    """A line chart of what each budget costs, and below it what it buys if there are labels.
+
+    Each of ``curve`` has budget, variety (the share of different responses that stays) and
+    relevance, None if unknown. ``unsafe`` has budget and unsafe (value, low, high). A dashed line
+    is at ``budget``, the run's own, if there is one.
+    """
+    x = Scale(0, 1, 48, 388)
+    shown = [point["relevance"] for point in curve if point["relevance"] is not None]
+    y = Scale(0, math.ceil(10 * max([1.0, *shown]) - 1e-9) / 10, 214, 78)
+    parts = [
+        _draw_left_ticks(y, 46, 400, count=6),
+        svg_text("what stays", 2, 66, anchor="start"),
+        *_draw_legend("different responses", 12, MARK_COLOR, "none"),
+    ]
+    parts += _draw_series([(x(p["budget"]), y(p["variety"])) for p in curve], MARK_COLOR, "none")
+    if shown:
+        points = [(x(p["budget"]), y(p["relevance"])) for p in curve if p["relevance"] is not None]
+        parts += _draw_legend("relevance to the message, of the mean", 28, SIDE_COLOR, "4 3")
+        parts += _draw_series(points, SIDE_COLOR, "4 3")
+    foot = 214.0
+    known = [point for point in unsafe if point["unsafe"]["value"] is not None]
+    if known:
+        parts += _draw_unsafe(known, x, 348, 264)
+        foot = 348.0
+    if budget:
+        parts += _draw_legend(f"budget of this run: {percent(budget)}", 44, INK, "2 3")
+        spans = [(214, 78), (348, 264)] if known else [(214, 78)]
+        parts += [svg_polyline([(x(budget), at) for at in span], INK, "2 3") for span in spans]
+    for tick in (0, 0.2, 0.4, 0.6, 0.8, 1):
+        parts.append(svg_text(f"{tick:.0%}", x(tick), foot + 16, anchor="middle"))
+    parts += [
+        svg_line(46, foot, 400, foot),
+        svg_text(
+            "budget: share of rows not kept, the least trusted", 218, foot + 34, anchor="middle"
+        ),
+    ]
+    about = "; ".join(
+        f"budget {point['budget']:.0%}: {percent(point['variety'])} of the different responses"
+        for point in curve
     )
+    return svg_chart((400, foot + 42), "What each budget costs", f"{about}.", parts)
 
 
-def _draw_map_marks(points: Iterable[Mapping[str, Any]], x: Scale, y: Scale) -> list[Markup]:
-    """A mark with a tooltip for each point: a dot, or a diamond if the row was kept."""
-    marks = []
+def _draw_unsafe(
+    points: Sequence[Mapping[str, Any]], x: Scale, bottom: float, top: float
+) -> list[Markup]:
+    """The unsafe share of what each budget keeps, with its interval, on a scale of its own."""
+    y = _vertical_scale(max(point["unsafe"]["high"] for point in points), bottom, top)
+    parts = [
+        _draw_left_ticks(y, 46, 400),
+        svg_text("unsafe among the kept, with 95 % interval", 2, top - 14, anchor="start"),
+    ]
     for point in points:
-        facts = f"{point['action']}, typicality {percent(point['typicality'])}"
-        title = svg_element("title", f"{point['context']} — row {point['id']}, {facts}")
-        shade = bisect_right(TYPICALITY_BREAKS, point["typicality"])
-        place = (x(float(point["x"])), y(float(point["y"])))
-        marks.append(_draw_mark(place, shade, point["action"] == "kept", title))
-    return marks
-
-
-def _draw_mark(place: tuple[float, float], shade: int, kept: bool, *inside: Markup) -> Markup:
-    paint = {"class_": f"t{shade}", "fill": TYPICALITY_COLORS[shade]}
-    if not kept:
-        return svg_element("circle", *inside, cx=place[0], cy=place[1], r=3.3, **paint)
-    corners = f"M{place[0]:.1f} {place[1] - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5-5.5z"
-    return svg_element("path", *inside, d=corners, stroke="currentColor", **paint)
-
-
-def _draw_map_axes(x: Scale, y: Scale, bottom: float) -> list[Markup]:
-    across = svg_text(
-        "first principal component of the contexts", 345, bottom + 42, anchor="middle"
-    )
-    upright = svg_text("second principal component", 0, 0, anchor="middle")
-    turned = f"translate(13 {(bottom + 10) / 2:.1f}) rotate(-90)"
-    parts = [across, svg_element("g", upright, transform=turned)]
-    for tick in x.ticks(6):
-        parts += [svg_line(x(tick), bottom, x(tick), bottom + 4)]
-        parts.append(svg_text(_format_signed(tick), x(tick), bottom + 19, anchor="middle"))
-    for tick in y.ticks(4):
+        at, share = x(point["budget"]), point["unsafe"]
         parts += [
-            svg_line(56, y(tick), 60, y(tick)),
-            svg_text(_format_signed(tick), 53, y(tick) + 4),
+            svg_line(at, y(share["low"]), at, y(share["high"]), width=1.4),
+            svg_element("circle", cx=at, cy=y(share["value"]), r=3, fill="currentColor"),
         ]
     return parts
 
 
-def _format_signed(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
+def _draw_legend(name: str, top: float, color: str, dash: str) -> list[Markup]:
+    line = svg_polyline([(2, top), (26, top)], color, dash)
+    return [line, svg_text(name, 32, top + 4, anchor="start")]
 
 
-def _draw_legend(actions: Mapping[str, int], top: float) -> list[Markup]:
-    """The legend of the shades and shapes."""
-    names = [f"under {_format_edge(TYPICALITY_BREAKS[0], share=True)}"]
-    names += [f"{100 * a:g}–{100 * b:g}%" for a, b in pairwise(TYPICALITY_BREAKS)]
-    names.append(f"{_format_edge(TYPICALITY_BREAKS[-1], share=True)} or more")
-    parts = [svg_text("typicality", 40, top, anchor="start")]
-    for shade, name in enumerate(names):
-        left, height = 160 + 165 * (shade % 3), top + 24 * (shade // 3)
-        parts.append(_draw_mark((left, height - 4), shade, kept=False))
-        parts.append(svg_text(name, left + 10, height, anchor="start"))
-    parts.append(svg_text("row", 40, top + 54, anchor="start"))
-    shown = ["replaced", "kept", *(["dropped"] if actions.get("dropped") else [])]
-    for action, left in zip(shown, (160, 325, 490), strict=False):
-        parts.append(_draw_mark((left, top + 50), 2, action == "kept"))
-        label = f"{action}: {number(actions.get(action, 0))}"
-        parts.append(svg_text(label, left + 10, top + 54, anchor="start"))
-    return parts
+def _draw_series(points: Sequence[tuple[float, float]], color: str, dash: str) -> list[Markup]:
+    """A line with its points: dots if it is solid, squares if it is dashed."""
+    marks = [
+        svg_element("circle", cx=left, cy=top, r=3, fill=color, class_="dot")
+        if dash == "none"
+        else svg_element(
+            "rect", x=left - 3, y=top - 3, width=6, height=6, fill=color, class_="square"
+        )
+        for left, top in points
+    ]
+    return [svg_polyline(points, color, dash), *marks]
 
 
-def _vertical_scale(highest: float, bottom: float, top: float, *, whole: bool = False) -> Scale:
+def _vertical_scale(highest: float, bottom: float, top: float) -> Scale:
     """A scale from zero to a round value that is not below the highest."""
     highest = highest or 1
-    step = tick_step(highest / 5, whole)
+    step = tick_step(highest / 5, False)
     return Scale(0, math.ceil(highest / step - 1e-9) * step, bottom, top)
 
 
-def _draw_left_ticks(y: Scale, left: float, right: float, *, share: bool = False) -> Markup:
-    """Grid lines with their values on the left."""
+def _draw_left_ticks(y: Scale, left: float, right: float, count: int = 5) -> Markup:
+    """Grid lines with their values on the left, in percent."""
     parts = []
-    for tick in y.ticks(5, whole=not share):
-        grid = svg_element(
-            "line",
-            x1=left,
-            y1=y(tick),
-            x2=right,
-            y2=y(tick),
-            stroke="currentColor",
-            stroke_opacity=0.15,
-        )
-        parts += [
-            grid,
-            svg_text(_format_edge(tick, True) if share else number(tick), left - 5, y(tick) + 4),
-        ]
+    for tick in y.ticks(count):
+        line = {"x1": left, "y1": y(tick), "x2": right, "y2": y(tick)}
+        grid = svg_element("line", **line, stroke="currentColor", stroke_opacity=0.15)
+        parts += [grid, svg_text(f"{100 * tick:.4g}%", left - 5, y(tick) + 4)]
     return svg_element("g", *parts)
 
 
-def _draw_bar(left: float, width: float, value: float, y: Scale, *, chosen: bool = False) -> Markup:
+def _draw_bar(left: float, width: float, value: float, y: Scale) -> Markup:
     """A bar from zero to a value; its outline shows even the smallest value above zero."""
     return svg_element(
         "rect",
@@ -381,8 +330,20 @@ def _draw_bar(left: float, width: float, value: float, y: Scale, *, chosen: bool
         y=y(value),
         width=width,
         height=y(0) - y(value),
-        class_="mark" if chosen else "bar",
-        fill=MARK_COLOR if chosen else BAR_COLOR,
+        class_="bar",
+        fill=BAR_COLOR,
         stroke=MARK_COLOR if value else "none",
         stroke_width=0.8,
     )
+
+
+__all__ = [
+    "action_bar",
+    "action_mark",
+    "budget_curve",
+    "isolation",
+    "long_tail",
+    "number",
+    "percent",
+    "radius_curves",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from markupsafe import Markup
 from ...curation.curate import Curation
 from ...curation.lineage import first_targets
 from ...errors import RunError
+from ...text import shorten
 from ..audit.labels import read_column_labels
 from ..run import Run
 from .diagnosis import diagnose
@@ -199,36 +201,97 @@ def _format_change(before: float | None, after: float | None) -> str:
     return f"{_format_share(before)} → {_format_share(after)}" if known else "—"
 
 
+class _Mark(NamedTuple):
+    """The place and radius of a run's mark in the chart."""
+
+    x: float
+    y: float
+    radius: float
+
+
 def draw_comparison(rows: Sequence[RunComparison]) -> Markup:
     """Draw the runs as an SVG: relevance on the x axis, cut on the y axis, variety as size.
 
-    Without labels the y axis is the share of rows touched.
+    Without labels the y axis is the share of rows touched. A legend names the runs by number, and
+    says which direction is better.
     """
     is_labeled = all(row.cut is not None for row in rows)
-    points = [
-        (row, row.relevance if row.relevance is not None else 0.0, height)
-        for row in rows
-        if (height := row.cut if is_labeled else row.changed) is not None
+    heights = [(row.cut if is_labeled else row.changed) or 0.0 for row in rows]
+    relevances = [0.0 if row.relevance is None else row.relevance for row in rows]
+    # The axis of relevance need not begin at zero: points have no length to compare.
+    least = min(0.8, math.floor(5 * min(relevances) - 0.25) / 5)
+    x = Scale(least, max(1.05, max(relevances) + 0.05), 60, 380)
+    y = Scale(min([0.0, *heights]), max([1.0, *heights]), 300, 76)
+    marks = [
+        _Mark(x(right), y(up), 3 + 9 * row.distinct)
+        for row, right, up in zip(rows, relevances, heights, strict=True)
     ]
-    x_values = [point[1] for point in points]
-    y_values = [point[2] for point in points]
-    x = Scale(min([0.0, *x_values]), max([1.0, *x_values]), 60, 480)
-    y = Scale(min([0.0, *y_values]), max([1.0, *y_values]), 300, 30)
-    parts = [svg_line(60, y(0), 480, y(0)), svg_line(x(0), 300, x(0), 30)]
-    for tick in x.ticks(6):
-        parts.append(svg_text(f"{tick:.0%}", x(tick), 318, anchor="middle"))
-    for tick in y.ticks(6):
-        parts.append(svg_text(f"{tick:.0%}", 52, y(tick) + 4))
-    parts.append(svg_text(f"relevance kept, by {rows[0].measured_by}", 270, 340, anchor="middle"))
     y_title = "reduction of the unsafe share" if is_labeled else "rows touched"
-    parts.append(svg_text(y_title, 4, 16, anchor="start"))
-    for row, relevance, height in points:
-        tooltip = svg_element("title", f"{row.name}: {percent(row.distinct)} distinct")
-        radius = 3 + 9 * row.distinct
-        center = {"cx": x(relevance), "cy": y(height)}
-        circle = svg_element("circle", **center, r=radius, fill=BAR_COLOR, stroke=MARK_COLOR)
-        parts.append(svg_element("g", tooltip, circle))
-        parts.append(svg_text(row.name, x(relevance) + radius + 3, y(height) + 4, anchor="start"))
-    description = "; ".join(f"{row.name}: {percent(row.distinct)} distinct" for row in rows)
-    title = "Comparison of runs; larger marks have more distinct responses"
-    return svg_chart((640, 348), title, description, parts)
+    title = f"Compared runs: {y_title} and relevance kept"
+    parts = [
+        svg_element("g", svg_text(title, 4, 18, anchor="start", size=13), font_weight="600"),
+        *_draw_axes(x, y, (f"relevance kept, by {rows[0].measured_by}", y_title)),
+        *_draw_marks(marks),
+        *_draw_run_list(rows, is_labeled),
+    ]
+    about = "; ".join(
+        f"{number}: {row.name}, relevance kept {_format_share(row.relevance)}, {y_title} "
+        f"{_format_share(row.cut if is_labeled else row.changed)}, {percent(row.distinct)} distinct"
+        for number, row in enumerate(rows, start=1)
+    )
+    return svg_chart((640, max(356, 110 + 34 * len(rows))), title, about, parts)
+
+
+def _draw_axes(x: Scale, y: Scale, titles: tuple[str, str]) -> list[Markup]:
+    parts = [svg_line(60, y(0), 380, y(0)), svg_line(60, 300, 60, 76)]
+    parts += [svg_text(f"{tick:.0%}", x(tick), 318, anchor="middle") for tick in x.ticks(5)]
+    parts += [svg_text(f"{tick:.0%}", 52, y(tick) + 4) for tick in y.ticks(6)]
+    parts.append(svg_text(f"{titles[0]} →", 220, 342, anchor="middle"))
+    parts.append(svg_text(f"↑ {titles[1]}", 4, 54, anchor="start"))
+    return parts
+
+
+def _draw_marks(marks: Sequence[_Mark]) -> list[Markup]:
+    """The marks, each with its number next to it, where no other number or mark is."""
+    parts: list[Markup] = []
+    labels: list[tuple[float, float]] = []
+    for number, mark in enumerate(marks, start=1):
+        circle = {"cx": mark.x, "cy": mark.y, "r": mark.radius, "fill_opacity": 0.35}
+        parts.append(svg_element("circle", **circle, fill=BAR_COLOR, stroke=MARK_COLOR))
+        labels.append(_find_label_place(mark, marks, labels))
+        parts.append(svg_text(str(number), *labels[-1], anchor="middle"))
+    return parts
+
+
+def _find_label_place(
+    mark: _Mark, marks: Sequence[_Mark], labels: Sequence[tuple[float, float]]
+) -> tuple[float, float]:
+    """The nearest place around a mark that is free of numbers, and of marks if there is one."""
+    rings = [mark.radius + 9 + 4 * ring for ring in range(40)]
+    angles = [math.pi / 6 * part for part in range(12)]
+    around = [
+        (mark.x + ring * math.cos(angle), mark.y - ring * math.sin(angle))
+        for ring in rings
+        for angle in angles
+    ]
+    places = [(x, y + 4) for x, y in around if 70 <= x <= 400 and 70 <= y <= 288]
+    free = [place for place in places if all(math.dist(place, each) > 16 for each in labels)]
+    for x, y in free:
+        if all(math.hypot(x - each.x, y - 4 - each.y) > each.radius + 7 for each in marks):
+            return x, y
+    return (free or places)[0]
+
+
+def _draw_run_list(rows: Sequence[RunComparison], is_labeled: bool) -> list[Markup]:
+    """The legend: the direction, what the size of a mark says, and the runs by number."""
+    up = "fewer unsafe responses left" if is_labeled else "more rows changed"
+    lines = ["right: more relevant responses", f"up: {up}", "larger mark: more distinct texts"]
+    parts = [
+        svg_text(line, 420, 46 + 16 * place, anchor="start") for place, line in enumerate(lines)
+    ]
+    for number, row in enumerate(rows, start=1):
+        top = 76 + 34 * number
+        parts.append(svg_text(f"{number}  {shorten(row.name, 28)}", 420, top, anchor="start"))
+        facts = f"{row.verdict}, {percent(row.distinct)} distinct"
+        parts.append(svg_text(facts, 432, top + 14, anchor="start", size=10))
+    return parts

@@ -7,12 +7,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ...text import make_printable, shorten
+from ...text import make_printable, short_name, shorten
+from .headline import write_headline
 
 
 def render_markdown(summary: dict[str, Any]) -> str:
     """Render the report of a run as Markdown; ``audits`` may be missing from the summary."""
-    return render_template("report.md.jinja", {"audits": [], **summary}, autoescape=False)
+    return render_template("report.md.jinja", _with_headline(summary), autoescape=False)
 
 
 def render_html(summary: dict[str, Any], evaluation: str = "") -> str:
@@ -20,8 +21,15 @@ def render_html(summary: dict[str, Any], evaluation: str = "") -> str:
 
     ``evaluation`` is the section about evaluated models, as HTML.
     """
-    values = {"audits": [], **summary, "evaluation": Markup(evaluation)}
+    values = {**_with_headline(summary), "evaluation": Markup(evaluation)}
     return render_template("report.html.jinja", values, autoescape=True)
+
+
+def _with_headline(summary: dict[str, Any]) -> dict[str, Any]:
+    """Add what a report shows before its values, and the curve as shares."""
+    texts = max(summary["texts_before"], 1)
+    variety = [{**point, "variety": point["texts"] / texts} for point in summary["curve"]]
+    return {"audits": [], **summary, "headline": write_headline(summary), "variety": variety}
 
 
 def render_template(name: str, values: dict[str, Any], *, autoescape: bool) -> str:
@@ -31,19 +39,23 @@ def render_template(name: str, values: dict[str, Any], *, autoescape: bool) -> s
     from . import charts
 
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_read_template),
         autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_make_printable,
     )
-    environment.filters |= {"code": _format_code_span, "cell": _format_table_cell}
-    text, style = (
-        files("isaac").joinpath("runs", "reports", "templates", file).read_text(encoding="utf-8")
-        for file in (name, "style.css")
-    )
-    common = {"charts": charts, "style": Markup(style.rstrip("\n"))}
-    return environment.from_string(text).render(**{**common, **values})
+    filters = {"code": _format_code_span, "cell": _format_table_cell, "short_name": short_name}
+    environment.filters |= filters
+    style = Markup(_read_template("style.css").rstrip("\n"))
+    environment.globals |= {"charts": charts, "style": style}
+    return environment.get_template(name).render(**values)
+
+
+def _read_template(name: str) -> str:
+    folder = files("isaac").joinpath("runs", "reports", "templates")
+    return folder.joinpath(name).read_text(encoding="utf-8")
 
 
 def _make_printable(value: Any) -> Any:

@@ -19,25 +19,18 @@ from ...curation.dialogue.induced_acts import count_induced_acts
 from ...curation.dialogue.trimming import TRIMMED
 from ...curation.lineage import first_targets
 from ...curation.shard_decisions import MAX_RANKS
-from ...curation.vectors import as_floats
 from ...recipe import CLUSTER_FIELDS, ResolvedRecipe
-from ...runtime.arrays import Floats, Ints, Keys, Reals
-from ...runtime.concurrency import single_threaded_blas
-from ...text import make_printable, shorten, truncate
+from ...text import make_printable, shorten
 from ..dropped_turns import find_removed_turns
+from .cases import MAX_TEXT_LENGTH, collect_cases
 from .diagnosis import diagnose
+from .isolation import summarize_isolation
 from .price import trace_curve
 from .turns import summarize_turns
 from .written import find_written_rows, summarize_written
 
-MAX_EXAMPLES = 20
-"""Maximum number of replaced rows that a report shows."""
-MAX_MAP_POINTS = 1500
-"""Maximum number of contexts on the map of a report."""
 MAX_REJECTED_ROWS = 100
 """Maximum number of unusable rows that a report shows."""
-MAX_TEXT_LENGTH = 600
-"""Maximum number of characters of a text that a report shows."""
 
 
 def summarize(curation: Curation) -> dict[str, Any]:
@@ -53,35 +46,31 @@ def summarize(curation: Curation) -> dict[str, Any]:
     turns = summarize_turns(curation)
     return {
         "isaac": __version__,
-        "inputs": [digest._asdict() for digest in curation.corpus.inputs],
-        "formats": count_formats(curation.corpus),
+        "refused": False,
+        "diagnosis": diagnose(curation).as_json(),
         "exchanges": len(curation.corpus),
         "kept": actions["kept"],
         "replaced": actions["replaced"],
         "dropped": actions["dropped"],
         "abstained": actions["abstained"],
         **summarize_written(curation, find_written_rows(curation, first))._asdict(),
-        "told": _describe_method(curation, first),
-        "diagnosis": diagnose(curation).as_json(),
-        "choice": _summarize_choice(curation),
-        "most_repeated": _find_most_repeated(curation, first),
         "targets": lineage.num_rows,
         "distinct_before": _compute_distinct_share(curation, np.arange(len(curation.corpus))),
         "distinct_after": _compute_distinct_share(curation, _find_remaining_sources(curation)),
-        "neighborhoods": _summarize_neighborhoods(curation, first),
-        "ranks": _summarize_ranks(curation),
-        "sharpness": _compute_histogram(_column_values(first, "sharpness")),
-        "head_share": _compute_histogram(_column_values(first, "head_share")),
-        "typicality": _compute_histogram(_column_values(first, "typicality")),
-        "curve": [point._asdict() for point in trace_curve(curation)],
-        "map": _build_map(curation, first),
-        "examples": _collect_examples(curation, first),
-        "rejected": _summarize_rejected(curation.corpus.rejected),
-        "encoders": _summarize_encoders(curation),
-        "recipe": _summarize_recipe(curation.recipe),
-        "turns": turns.as_json(),
         "notes": [*turns.describe(), *_collect_notes(curation, first)],
-        "refused": False,
+        "cases": collect_cases(curation, first),
+        "curve": [point._asdict() for point in trace_curve(curation)],
+        "isolation": summarize_isolation(curation, first),
+        "ranks": _summarize_ranks(curation),
+        "neighborhoods": _summarize_neighborhoods(curation, first),
+        "told": _describe_method(curation, first),
+        "choice": _summarize_choice(curation),
+        "rejected": _summarize_rejected(curation.corpus.rejected),
+        "turns": turns.as_json(),
+        "recipe": _summarize_recipe(curation.recipe),
+        "inputs": [digest._asdict() for digest in curation.corpus.inputs],
+        "formats": count_formats(curation.corpus),
+        "encoders": _summarize_encoders(curation),
     }
 
 
@@ -177,21 +166,6 @@ def _find_remaining_sources(curation: Curation) -> npt.NDArray[Any]:
     return np.asarray(sources[~find_removed_turns(curation.corpus, curation.lineage)])
 
 
-def _find_most_repeated(curation: Curation, first: Any) -> dict[str, Any]:
-    """The response that replaced most others, and how many."""
-    drawn = _column_values(first, "source_id")[_column_values(first, "action") == "replaced"]
-    if not len(drawn):
-        return {"rows": 0, "text": ""}
-    responses = curation.response_by_id[drawn]
-    distinct, counts = np.unique(responses, return_counts=True)
-    most = int(counts.argmax())
-    source = drawn[responses == distinct[most]][:1]
-    return {
-        "rows": int(counts[most]),
-        "text": truncate(curation.final_responses(source)[0], MAX_TEXT_LENGTH),
-    }
-
-
 def _summarize_choice(curation: Curation) -> dict[str, Any] | None:
     """The settings that were chosen from the corpus, with the trials behind them."""
     if curation.choice is None:
@@ -242,95 +216,6 @@ def _summarize_ranks(curation: Curation) -> list[dict[str, float]]:
         )
     rest = round(float(1 - shares.sum(axis=1).mean()), 5)
     return [*ranks, {"rank": 0, "mean": max(rest, 0.0)}]
-
-
-def _compute_histogram(values: npt.NDArray[Any], bins: int = 20) -> list[int]:
-    """Count values in equal bins between 0 and 1; values beyond count in the outer bins."""
-    known = values[~np.isnan(values)]
-    counts, _ = np.histogram(np.clip(known, 0, 1), bins=bins, range=(0, 1))
-    return [int(count) for count in counts]
-
-
-def _sample_rows(keys: Keys, count: int) -> Ints:
-    """The rows with the smallest keys: a fixed sample that does not depend on their order."""
-    return np.sort(np.argsort(keys, kind="stable")[:count])
-
-
-def _build_map(curation: Curation, first: Any) -> list[dict[str, Any]]:
-    """A sample of contexts in the plane of their two principal components."""
-    if curation.contexts is None or len(curation.contexts.vectors) < 3:
-        return []
-    layout = curation.layout
-    rows = _sample_rows(layout.keys, MAX_MAP_POINTS)
-    plane = _project_to_plane(as_floats(curation.contexts.vectors[layout.context[rows]]))
-    ids = layout.ids[rows]
-    typicality, actions = _column_values(first, "typicality"), first.column("action").to_pylist()
-    order = np.argsort(ids)
-    return [
-        {
-            "id": int(ids[i]),
-            "x": round(float(plane[i, 0]), 4),
-            "y": round(float(plane[i, 1]), 4),
-            "typicality": round(float(typicality[ids[i]]), 4),
-            "action": actions[ids[i]],
-            "context": shorten(layout.contexts[layout.context[rows[i]]], 90),
-        }
-        for i in order
-    ]
-
-
-def _project_to_plane(vectors: Floats) -> Reals:
-    """Coordinates (n, 2) along the two principal components."""
-    centered = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    with single_threaded_blas():  # the number of threads would change the last bits
-        _, axes = np.linalg.eigh(centered.T @ centered)
-    axes = axes[:, [-1, -2]] if axes.shape[1] > 1 else np.column_stack([axes, axes])
-    # The sign of a component is arbitrary: make its largest entry positive.
-    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
-    return np.asarray(centered @ axes)
-
-
-def _collect_examples(curation: Curation, first: Any) -> list[dict[str, Any]]:
-    """A sample of replaced rows with the clusters of their neighborhoods."""
-    layout = curation.layout
-    replaced = np.array([action == "replaced" for action in first.column("action").to_pylist()])
-    rows = np.flatnonzero(replaced[layout.ids])
-    chosen = rows[_sample_rows(layout.keys[rows], MAX_EXAMPLES)]
-    stats, sizes = curation.decide().neighborhood_stats, np.zeros((len(chosen), 0), np.int64)
-    if stats is not None:
-        sizes = stats.largest_counts[layout.row_neighborhoods(curation.recipe)[chosen]]
-    examples = []
-    for number in np.argsort(layout.ids[chosen]).tolist():
-        exchange_id = int(layout.ids[chosen[number]])
-        exchange = curation.corpus[exchange_id]
-        target = first.slice(exchange_id, 1).to_pylist()[0]
-        source = np.array([target["source_id"]])
-        source_response = int(curation.response_by_id[source[0]])
-        examples.append(
-            {
-                "id": exchange_id,
-                "file": exchange.file,
-                "line": exchange.line,
-                "context": truncate(exchange.context, MAX_TEXT_LENGTH),
-                "before": truncate(exchange.response, MAX_TEXT_LENGTH),
-                "after": truncate(curation.final_responses(source)[0], MAX_TEXT_LENGTH),
-                "source_id": target["source_id"],
-                "rank": target["rank"],
-                "own_rank": target["own_rank"],
-                "probability": _round(target["probability"]),
-                "trust": _round(target["trust"]),
-                "source_trust": _round(curation.response_scores.trust[source_response]),
-                "fit": _round(target["fit"]),
-                "neighborhood": target["neighborhood"],
-                "clusters": target["clusters"],
-                "sizes": [int(size) for size in sizes[number] if size],
-            }
-        )
-    return examples
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 4)
 
 
 def _summarize_rejected(rejected: Sequence[Rejected]) -> dict[str, Any]:

@@ -10,7 +10,11 @@ from markupsafe import Markup
 
 from ...text import make_printable
 
-BAR_COLOR, MARK_COLOR = "#7fa3bd", "#12507b"
+BAR_COLOR, MARK_COLOR, SIDE_COLOR = "#5f87a6", "#12507b", "#9c5314"
+"""Colors on white, each with a contrast of at least 3 to it: bars, marks, and a second kind."""
+
+INK = "currentColor"
+"""The color of the text around a chart."""
 
 
 def number(value: float) -> str:
@@ -67,9 +71,21 @@ def svg_text(text: str, x: float, y: float, *, anchor: str = "end", size: float 
     return svg_element("text", text, x=x, y=y, text_anchor=anchor, **font)
 
 
-def svg_chart(
-    size: tuple[float, float], title: str, about: str, parts: Sequence[Markup], kind: str = "chart"
-) -> Markup:
+def svg_polyline(points: Sequence[tuple[float, float]], color: str, dash: str = "none") -> Markup:
+    """A line through points."""
+    path = " ".join(f"{format_attribute(x)},{format_attribute(y)}" for x, y in points)
+    return svg_element(
+        "polyline",
+        points=path,
+        class_={SIDE_COLOR: "side", INK: "ink"}.get(color, "line"),
+        fill="none",
+        stroke=color,
+        stroke_width=1.8,
+        stroke_dasharray=dash,
+    )
+
+
+def svg_chart(size: tuple[float, float], title: str, about: str, parts: Sequence[Markup]) -> Markup:
     """A chart of a width and height; ``about`` describes it for screen readers."""
     return svg_element(
         "svg",
@@ -79,10 +95,10 @@ def svg_chart(
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {size[0]:g} {size[1]:g}",
         role="img",
-        class_=kind,
+        class_="chart",
         fill="currentColor",
         font_family="system-ui, sans-serif",
-        font_size=12 if kind == "map" else 11,
+        font_size=11,
     )
 
 
