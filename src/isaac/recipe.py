@@ -71,6 +71,7 @@ DRAW_FIELDS = frozenset(
         "typicality",
         "repeats",
         "min_fit",
+        "keep_original",
         "keep",
         "seed",
     }
@@ -232,6 +233,11 @@ class Recipe(Settings):
         le=1,
         description="leave a row unchanged if the largest cluster of its neighborhood has a "
         "smaller share than this, or only one response; 0 never abstains",
+    )
+    keep_original: bool = Field(
+        default=False,
+        description="write the response that a new one replaced beside it, in the column "
+        "isaac_original_response of curated.jsonl",
     )
     keep: bool = Field(
         default=False,

@@ -1,4 +1,4 @@
-"""The commands that assess a run: ``isaac diagnose``, ``audit`` and ``compare``."""
+"""The commands that assess a run: ``isaac diagnose``, ``audit``, ``diff`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,12 +31,13 @@ from ..runs.audit.label_log import (
 from ..runs.audit.questions import Question
 from ..runs.audit.result import AuditReport, AuditSource, store_result
 from ..runs.audit.session import HELP, Session
+from ..runs.diff import ChangeOrder, ChangeQuery, FoundChanges, find_changes, write_changes
 from ..runs.outputs import AUDIT_FILE
 from ..runs.reports.comparison import compare_runs, draw_comparison, format_comparison
 from ..runs.reports.diagnosis import Diagnosis
 from ..runs.reports.diagnosis import diagnose as diagnose_curation
 from ..runs.run import Run
-from ..text import make_printable
+from ..text import make_printable, shorten
 from .common import (
     AsJson,
     JudgeTimeout,
@@ -206,6 +207,65 @@ def _ask_in_terminal(opened: Audit, questions: Sequence[Question], labeler: str)
         session = Session(questions, log, print_message, print_prompt)
         session.run(iter(sys.stdin.readline, "") if sys.stdin is not None else [])
     print_message(f"labels: {log.path}")
+
+
+SHOWN_CHANGES = 20
+"""Number of changes that a terminal shows by default."""
+
+
+@command
+def diff(
+    run: RunPath,
+    action: Annotated[
+        Literal["replaced", "dropped"] | None, typer.Option(help="show only these changes")
+    ] = None,
+    sort: Annotated[
+        ChangeOrder,
+        typer.Option(help="sort by row, by trust in the old response, by fit, or by distance"),
+    ] = "id",
+    descending: Annotated[
+        bool, typer.Option("--descending", help="the largest value first")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="number of changes; default: 20, in a file all")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="write a .csv, .xlsx, .html or .jsonl file instead"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was changed: each response before and after, and why.
+
+    The changes that fit least come first with --sort fit, the dropped rows that were trusted most
+    with --action dropped --sort trust --descending.
+    """
+    shown = limit or (SHOWN_CHANGES if out is None and not as_json else None)
+    query = ChangeQuery(action, sort, descending, shown)
+    found = find_changes(Run(run).curation(), query)
+    if out is not None:
+        write_changes(found.changes, out)
+        print_output(f"{len(found.changes):,} changes: {out}")
+    elif as_json:
+        print_output(dumps([change._asdict() for change in found.changes]))
+    else:
+        print_output(format_changes(found))
+
+
+def format_changes(found: FoundChanges) -> str:
+    """Format changes as text, with a last line that says how many more there are."""
+    blocks = []
+    for change in found.changes:
+        after = "(dropped)" if change.after is None else change.after
+        texts = {"message": change.message, "before": change.before, "after": after}
+        lines = [f"row {change.id}, {change.action}: {change.why}"]
+        lines += [f"  {name:<8} {shorten(text, 400)}" for name, text in texts.items()]
+        blocks.append("\n".join(lines))
+    if not found.total:
+        return "nothing was replaced or dropped"
+    if (more := found.total - len(found.changes)) > 0:
+        blocks.append(f"{more:,} more; show them with --limit {found.total} or -o changes.html")
+    return "\n\n".join(blocks)
 
 
 @command

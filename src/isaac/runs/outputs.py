@@ -171,6 +171,7 @@ class AddedColumns(NamedTuple):
         columns = ["isaac_id", "isaac_action"]
         columns += ["isaac_target"] * (curation.recipe.targets > 1)
         columns += ["isaac_rejected"] * (curation.recipe.mode == "pairs")
+        columns += ["isaac_original_response"] * curation.recipe.keep_original
         names = dict(zip(columns, free_names(curation.corpus, columns), strict=True))
         moved = None
         if has_descriptions(part.column("record") for part in curation.corpus.parts(["record"])):
@@ -178,11 +179,16 @@ class AddedColumns(NamedTuple):
         return cls(names, not bool(curation.corpus.record_starts().all()), moved)
 
     def fill(
-        self, ids: list[int], actions: list[str], target: int, rejected: list[str | None]
+        self,
+        ids: list[int],
+        actions: list[str],
+        target: int,
+        rejected: list[str | None],
+        originals: list[str | None],
     ) -> dict[str, Any]:
         """Fill the columns for one record, given the values of its turns."""
         values: dict[str, Any] = {"isaac_id": ids, "isaac_action": actions}
-        values["isaac_rejected"] = rejected
+        values |= {"isaac_rejected": rejected, "isaac_original_response": originals}
         if not self.as_lists:
             values = {name: next(iter(each), None) for name, each in values.items()}
         values["isaac_target"] = target
@@ -195,7 +201,8 @@ def iter_curated_lines(
     """Yield the records of the input as JSON with the curated responses, once for each target.
 
     Each record gets ``isaac_id`` and ``isaac_action``, as lists if any record has several curated
-    turns, and ``isaac_target`` if the recipe asks for several targets. A conversation ends before
+    turns, and ``isaac_target`` if the recipe asks for several targets; with ``keep_original``,
+    ``isaac_original_response`` has the response that a new one replaced. A conversation ends before
     its first dropped turn, as `find_removed_turns` says; a record without any other curated turn is
     left out. A record in which no turn is trained on stays unchanged. With mode "pairs", only
     records with a pair are written, with the rejected responses as ``isaac_rejected``.
@@ -215,12 +222,12 @@ def iter_curated_lines(
         after = [] if pairs else [SourceRecord(text, [], [], [], []) for text in record.after]
         remaining = int((~removed[ids]).sum())
         for untrained in before:
-            yield untrained.as_json({}, columns.fill([], [], 0, []), columns.moved)
+            yield untrained.as_json({}, columns.fill([], [], 0, [], []), columns.moved)
         if remaining:
             shorter = record.cut_after(remaining)
             yield from _iter_targets(shorter, targets[:remaining], columns, rejections)
         for untrained in after:
-            yield untrained.as_json({}, columns.fill([], [], 0, []), columns.moved)
+            yield untrained.as_json({}, columns.fill([], [], 0, [], []), columns.moved)
     if tick is not None:
         tick(len(corpus) - reported)
 
@@ -264,7 +271,9 @@ def _iter_targets(
             for exchange_id, (action, text, _) in zip(record.ids, chosen, strict=True)
             if action == "replaced"
         }
-        added = columns.fill(record.ids, actions, target, rejected)
+        texts = record.filled(dict(zip(record.ids, record.responses, strict=True)))
+        originals = [texts[exchange_id] if exchange_id in new else None for exchange_id in texts]
+        added = columns.fill(record.ids, actions, target, rejected, originals)
         yield record.as_json(new, added, columns.moved)
 
 
