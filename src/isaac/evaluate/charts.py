@@ -23,7 +23,7 @@ from .headlines import format_interval
 PLOT_LEFT, PLOT_RIGHT, ROW_HEIGHT = 172, 520, 30
 """The left and right ends of the plot and the height of a row, in SVG units."""
 
-MAX_NAME_CHARACTERS = 26
+MAX_NAME_CHARACTERS = 24
 """Length to which the name next to a bar is truncated."""
 
 
