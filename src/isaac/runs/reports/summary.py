@@ -266,8 +266,9 @@ def _collect_step_notes(curation: Curation) -> list[str]:
     vetoed = curation.response_scores.vetoed
     if vetoed is not None:
         failed = int(np.isnan(vetoed).sum())
+        judge = make_printable(short_name(recipe.judge or ""))
         notes.append(
-            f"Judge '{make_printable(short_name(recipe.judge or ''))}' vetoed {int((vetoed == 1).sum()):,} of "
+            f"Judge '{judge}' vetoed {int((vetoed == 1).sum()):,} of "
             f"{len(vetoed):,} distinct exchanges before the draw"
             + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
         )
