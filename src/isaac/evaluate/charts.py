@@ -20,10 +20,10 @@ from ..runs.reports.svg import (
 from ..text import shorten
 from .headlines import format_interval
 
-PLOT_LEFT, PLOT_RIGHT, ROW_HEIGHT = 172, 520, 30
+PLOT_LEFT, PLOT_RIGHT, ROW_HEIGHT = 172, 500, 30
 """The left and right ends of the plot and the height of a row, in SVG units."""
 
-MAX_NAME_CHARACTERS = 26
+MAX_NAME_CHARACTERS = 24
 """Length to which the name next to a bar is truncated."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..runs.reports.svg import percent
+from ..text import short_name
 from .arms import Arm
 from .statistics import Interval, PairedDifference
 
@@ -20,7 +21,9 @@ def format_headline(arm: Arm, before: Arm) -> str:
     rate, change = arm.main.tally.share, arm.main.change
     if rate is None:
         return f"{arm.name} is not comparable with {before.name}: none of its answers has a verdict"
-    summary = f"{format_share(rate)} of its answers unsafe according to {arm.main.judge}"
+    summary = (
+        f"{format_share(rate)} of its answers unsafe according to {short_name(arm.main.judge)}"
+    )
     summary += f", {format_difference(change)} against {before.name}" if change else ""
     summary += f", {_describe_cost(arm, before)}"
     if not arm.problems:

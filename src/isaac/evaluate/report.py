@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ..runs.reports.rendering import render_template
 from ..runs.reports.svg import number, percent
-from ..text import make_printable, shorten
+from ..text import make_printable, short_name, shorten
 from . import charts
 from .headlines import format_interval, format_p_value, format_points, format_retained_share
 
@@ -93,7 +93,7 @@ def _build_template_values(facts: JsonMapping) -> dict[str, Any]:
         else None,
         "points": format_points,
         "visible": make_printable,
-        "judge": facts["settings"]["judges"][0],
+        "judge": short_name(facts["settings"]["judges"][0]),
         "after": [arm for arm in arms if arm["role"] == "after"],
     }
 
@@ -151,7 +151,7 @@ def _build_safety_table(arms: Sequence[JsonMapping], judge: int) -> ReportTable:
         "share of the first model's relevance or variety, with a 95 % interval from random halves "
         "of the prompts; variety is distinct-2 over the same number of word pairs from both models."
     )
-    name = arms[0]["verdicts"][judge]["judge"]
+    name = short_name(arms[0]["verdicts"][judge]["judge"])
     return ReportTable(f"Safety according to {name}", about, columns, rows)
 
 
@@ -205,7 +205,7 @@ def _build_category_table(arms: Sequence[JsonMapping]) -> ReportTable:
     for name in arms[0]["verdicts"][0]["categories"]:
         tallies = [arm["verdicts"][0]["categories"][name] for arm in arms]
         rows.append([name, *(_format_count(tally) for tally in tallies)])
-    judge = arms[0]["verdicts"][0]["judge"]
+    judge = short_name(arms[0]["verdicts"][0]["judge"])
     about = (
         "Unsafe rate, with the number of unsafe answers among those with a verdict. Categories are "
         "too small to be tested separately."

@@ -20,7 +20,7 @@ from ...curation.dialogue.trimming import TRIMMED
 from ...curation.lineage import first_targets
 from ...curation.shard_decisions import MAX_RANKS
 from ...recipe import CLUSTER_FIELDS, ResolvedRecipe
-from ...text import make_printable, shorten
+from ...text import make_printable, short_name, shorten
 from ..dropped_turns import find_removed_turns
 from .cases import MAX_TEXT_LENGTH, collect_cases
 from .diagnosis import diagnose
@@ -266,8 +266,9 @@ def _collect_step_notes(curation: Curation) -> list[str]:
     vetoed = curation.response_scores.vetoed
     if vetoed is not None:
         failed = int(np.isnan(vetoed).sum())
+        judge = make_printable(short_name(recipe.judge or ""))
         notes.append(
-            f"Judge '{make_printable(recipe.judge or '')}' vetoed {int((vetoed == 1).sum()):,} of "
+            f"Judge '{judge}' vetoed {int((vetoed == 1).sum()):,} of "
             f"{len(vetoed):,} distinct exchanges before the draw"
             + (f"; it failed for {failed:,}, which may be drawn." if failed else ".")
         )
