@@ -48,7 +48,7 @@ def test_a_table_has_every_change_and_no_formula(
         rows = list(csv.DictReader(lines))
     assert [int(row["id"]) for row in rows] == [change.id for change in changes]
     formulas = [change.before[0] in "=+-@\t" for change in changes]
-    assert sum(formulas) >= 2
+    assert any(formulas)
     expected = [
         f"'{change.before}" if is_formula else change.before
         for change, is_formula in zip(changes, formulas, strict=True)
