@@ -46,17 +46,17 @@ def read_help(*arguments: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
 
 
-def list_commands(*group: str) -> list[str]:
+def list_commands() -> list[str]:
     """The names of all commands, each group before its members: ``train``, ``train sft``."""
-    _, _, section = read_help(*group).partition("Commands:")
-    names = [
-        line.split()[0] for line in section.splitlines() if line.startswith("  ") and line[2] != " "
-    ]
-    return [
-        command
-        for name in names
-        for command in (" ".join([*group, name]), *list_commands(*group, name))
-    ]
+    from typer.main import get_command
+
+    from isaac.cli import app
+
+    names = []
+    for name, command in get_command(app).commands.items():
+        names.append(name)
+        names += [f"{name} {member}" for member in getattr(command, "commands", ())]
+    return names
 
 
 def build_cli_page() -> str:

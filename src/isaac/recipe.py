@@ -254,6 +254,17 @@ class Recipe(Settings):
         encoders = {name: fields.pop(name) for name in ("context_encoder", "response_encoder")}
         return {**reading, **encoders, "group_by": group_by, **fields}
 
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _read_percent(cls, share: Any) -> Any:
+        """Read a share such as "30%"."""
+        if isinstance(share, str) and share.rstrip().endswith("%"):
+            try:
+                return float(share.rstrip()[:-1]) / 100
+            except ValueError:
+                return share
+        return share
+
     @field_validator("context_encoder", "response_encoder", "judge")
     @classmethod
     def _refuse_secrets(cls, name: str | None) -> str | None:

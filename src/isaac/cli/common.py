@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
@@ -18,13 +19,18 @@ from ..curation.resources import Tools
 from ..errors import IsaacError, RecipeError
 from ..recipe import Recipe, read_yaml
 from ..runtime.engines import LocalEngine, RayEngine
-from ..runtime.progress import print_quietly, terminal_progress
+from ..runtime.phases import PhaseProgress
+from ..runtime.progress import Progress, print_quietly, terminal_progress
 from ..text import hide_url_secrets, make_printable
+from .help import INPUT, METHOD, PANEL_BY_FIELD, WHERE, SectionedCommand, SectionedGroup
+
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     help="Make a language model safer from its own training corpus.",
+    cls=SectionedGroup,
+    context_settings=HELP_NAMES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -41,7 +47,12 @@ Force = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="number of items to process at a time; default: all cores")
+    int | None,
+    typer.Option(
+        min=1,
+        help="number of items to process at a time; default: all cores",
+        rich_help_panel=WHERE,
+    ),
 ]
 JudgeTimeout = Annotated[
     float | None,
@@ -52,7 +63,9 @@ JudgeTimeout = Annotated[
 EngineName = Annotated[
     Literal["local", "ray"],
     typer.Option(
-        "--engine", help="use the threads of this machine, or the workers of a Ray cluster"
+        "--engine",
+        help="use the threads of this machine, or the workers of a Ray cluster",
+        rich_help_panel=WHERE,
     ),
 ]
 Address = Annotated[
@@ -60,6 +73,7 @@ Address = Annotated[
     typer.Option(
         help="address of the Ray cluster: HOST:PORT, auto or ray://HOST:PORT; default: start Ray "
         "on this machine",
+        rich_help_panel=WHERE,
     ),
 ]
 
@@ -129,13 +143,20 @@ def _build_flag(name: str, *, show_default: bool) -> inspect.Parameter:
         default=None,
         annotation=Annotated[
             value_type | None,
-            typer.Option(*names, help=f"{text}{default}", show_default=False),
+            typer.Option(
+                *names,
+                help=f"{text}{default}",
+                show_default=False,
+                rich_help_panel=PANEL_BY_FIELD.get(name, METHOD),
+            ),
         ],
     )
 
 
 def _build_map_flag(text: str) -> inspect.Parameter:
-    option = typer.Option("--map", metavar="FILE", help=text, show_default=False)
+    option = typer.Option(
+        "--map", metavar="FILE", help=text, show_default=False, rich_help_panel=INPUT
+    )
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter("map", kind, default=None, annotation=Annotated[str | None, option])
 
@@ -149,7 +170,8 @@ def subcommand(group: typer.Typer) -> Callable[[Callable[..., None]], Callable[.
     """Register a command in a group of commands, with the error handling of `command`."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        group.command()(_handle_errors(function))
+        add = group.command(cls=SectionedCommand, context_settings=HELP_NAMES)
+        add(_with_verbosity(_handle_errors(function)))
         return function
 
     return register
@@ -157,6 +179,61 @@ def subcommand(group: typer.Typer) -> Callable[[Callable[..., None]], Callable[.
 
 class _OutputClosedError(Exception):
     """The reader of standard output has gone away; the job itself is done."""
+
+
+Verbosity = Literal["quiet", "normal", "verbose"]
+
+VERBOSITY: ContextVar[Verbosity] = ContextVar("VERBOSITY", default="normal")
+"""How much the command that is being run says of its progress."""
+
+
+def _with_verbosity(function: Callable[..., None]) -> Callable[..., None]:
+    """Add -q and -v to a command."""
+
+    @functools.wraps(function)
+    def with_flags(*, quiet: bool, verbose: bool, **arguments: Any) -> None:
+        if quiet and verbose:
+            raise typer.BadParameter("-q and -v exclude each other; give one of them")
+        token = VERBOSITY.set("quiet" if quiet else "verbose" if verbose else "normal")
+        try:
+            function(**arguments)
+        finally:
+            VERBOSITY.reset(token)
+
+    signature = inspect.signature(function, eval_str=True).parameters.values()
+    flags = [
+        _build_switch("quiet", "-q", "--quiet", "say nothing of the progress, and no notes"),
+        _build_switch("verbose", "-v", "--verbose", "say more: every stage, and every choice"),
+    ]
+    vars(with_flags)["__signature__"] = inspect.Signature([*signature, *flags])
+    with_flags.__annotations__ = {p.name: p.annotation for p in [*signature, *flags]}
+    return with_flags
+
+
+def _build_switch(name: str, *declared: str) -> inspect.Parameter:
+    *names, text = declared
+    annotation = Annotated[bool, typer.Option(*names, help=text)]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=False, annotation=annotation)
+
+
+def print_note(text: str) -> None:
+    """Print what is good to know to standard error, unless the command is quiet."""
+    if VERBOSITY.get() != "quiet":
+        print_message(text)
+
+
+def command_progress(*, phases: bool = False) -> Progress:
+    """The progress of a command: its stages, nothing with -q.
+
+    With ``phases``, only the four phases of a curation are shown, unless with -v.
+    """
+    verbosity = VERBOSITY.get()
+    if verbosity == "quiet":
+        return Progress()
+    if phases and verbosity == "normal":
+        return PhaseProgress(terminal_progress(brief=True))
+    return terminal_progress()
 
 
 def _handle_errors(function: Callable[..., None]) -> Callable[..., None]:
@@ -206,20 +283,26 @@ def open_tools(
     address: str | None = None,
     *,
     judge_timeout: float | None = None,
+    phases: bool = False,
 ) -> Iterator[Tools]:
     """Open the engine with this name, with progress for the terminal; close it at the end.
+
+    ``phases`` is as for `command_progress`.
 
     Ray prints messages about its workers to standard output. They are redirected to standard
     error, so that standard output contains only data.
     """
     if address is not None and engine != "ray":
         raise typer.BadParameter("--address is for a Ray cluster; add --engine ray")
-    tools = Tools(progress=terminal_progress(), judge_timeout=judge_timeout)
+    progress = command_progress(phases=phases)
+    tools = Tools(progress=progress, judge_timeout=judge_timeout)
     if engine == "local":
         yield tools._replace(engine=LocalEngine(workers))
-        return
-    with redirect_stdout(sys.stderr), RayEngine(address, workers) as cluster:
-        yield tools._replace(engine=cluster)
+    else:
+        with redirect_stdout(sys.stderr), RayEngine(address, workers) as cluster:
+            yield tools._replace(engine=cluster)
+    if isinstance(progress, PhaseProgress):
+        progress.finish()
 
 
 def _format_error(error: Exception) -> str:

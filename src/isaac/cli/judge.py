@@ -15,12 +15,25 @@ from ..models.judges.fitting import fit as fitting
 from ..models.judges.fitting.fit import FittedJudge, FittingSettings
 from ..models.judges.fitting.labeled_rows import LabelDefinition, read_labeled_rows
 from ..models.judges.metrics import JudgeQuality, JudgeReport
-from ..runtime.progress import terminal_progress
 from ..text import shorten
-from .common import AsJson, app, print_message, print_output, recipe_flags, subcommand
+from .common import (
+    HELP_NAMES,
+    AsJson,
+    app,
+    command_progress,
+    print_message,
+    print_output,
+    recipe_flags,
+    subcommand,
+)
+from .help import SectionedGroup
 
 judge_app = typer.Typer(
-    help="Fit judges on labeled exchanges.", no_args_is_help=True, rich_markup_mode=None
+    help="Fit judges on labeled exchanges.",
+    cls=SectionedGroup,
+    context_settings=HELP_NAMES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(judge_app, name="judge")
 
@@ -75,7 +88,7 @@ def fit(
     """
     settings = FittingSettings(encoder, frozen=frozen, seed=seed, epochs=epochs)
     fitting.check_packages(settings)
-    progress = terminal_progress()
+    progress = command_progress()
     # the label of a conversation is about its last response
     corpus = read_corpus(source, turns="last", progress=progress, **flags)
     labels = LabelDefinition(label, unsafe.split(","), safe.split(",") if safe else (), category)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,11 +20,13 @@ from ..runs.export_untrusted import Untrusted
 from ..runs.jobs import choose_recipe, curate_to, redraw_run
 from ..runs.reports.explanation import explain as explain_row
 from ..runs.reports.explanation import format_explanation
+from ..runs.reports.headline import write_headline
 from ..runs.run import Run
 from ..runtime.progress import MessageProgress
 from ..text import make_printable, shorten
 from .common import (
     NOT_APPLICABLE,
+    VERBOSITY,
     Address,
     AsJson,
     EngineName,
@@ -34,10 +37,12 @@ from .common import (
     command,
     open_tools,
     print_message,
+    print_note,
     print_output,
     recipe_flags,
 )
 from .demo import BookingsResult, DemoMeasures, Fraction, curate_bookings, curate_demo
+from .help import WHERE
 
 EncoderName = Annotated[
     str | None,
@@ -57,7 +62,10 @@ def curate(
     ],
     flags: dict[str, Any],
     out: Annotated[
-        str | None, typer.Option("-o", "--out", help="the run folder: a path or URL")
+        str | None,
+        typer.Option(
+            "-o", "--out", help="the run folder, a path or URL; required but for --dry-run"
+        ),
     ] = None,
     encoder: EncoderName = None,
     recipe: Annotated[
@@ -76,7 +84,9 @@ def curate(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="show what would be read and how long it would take; write nothing"
+            "--dry-run",
+            help="show what would be read and how long it would take; write nothing",
+            rich_help_panel=WHERE,
         ),
     ] = False,
     force: Force = False,
@@ -101,7 +111,7 @@ def curate(
         return
     if out is None:
         raise typer.BadParameter("name the run folder: -o RUN")
-    with open_tools(workers, engine, address, judge_timeout=judge_timeout) as tools:
+    with open_tools(workers, engine, address, judge_timeout=judge_timeout, phases=True) as tools:
         run = curate_to(out, source, chosen, tools, force=force)
     _print_run(run, as_json=as_json)
     _exit_if_refused(run, force=force)
@@ -157,43 +167,46 @@ def _print_run(run: Run, *, as_json: bool) -> None:
             )
         )
         return
-    print_output(_format_verdict(summary))
-    print_output(
-        f"{summary['exchanges']:,} exchanges: {summary['kept']:,} kept, "
-        f"{summary['replaced']:,} replaced"
-        + (f", {summary['dropped']:,} dropped" if summary["dropped"] else "")
-        + (f", {summary['abstained']:,} left unchanged" if summary["abstained"] else "")
-        + f"; {summary['rejected']['count']:,} rows could not be used"
-    )
-    print_output(
-        f"distinct responses: {summary['distinct_before']:.1%} of rows before, "
-        f"{summary['distinct_after']:.1%} after"
-    )
-    for reason in (summary["choice"] or {"reasons": []})["reasons"]:
-        print_output(f"chosen from the corpus: {reason}")
     for note in summary["notes"]:
-        print_output(f"note: {note}")
+        print_note(f"note: {note}")
+    if VERBOSITY.get() == "verbose":
+        for reason in (summary["choice"] or {"reasons": []})["reasons"]:
+            print_message(f"chosen from the corpus: {reason}")
+    print_output("\n".join(format_run(run, summary)))
+
+
+def format_run(run: Run, summary: dict[str, Any]) -> list[str]:
+    """What a run did, in six lines: whether to trust it, what was done, its cost, what is next."""
+    headline = write_headline(summary)
+    reasons = " ".join(headline.reasons)
+    force = " To write it all the same, add --force." * summary["refused"]
+    place, written = run.location("").rstrip("/"), 1 - summary["diagnosis"]["price"]["dropped"]
+    report = f"{'no curated corpus; ' * summary['refused']}report: {run.location('report.html')}"
     if not summary["refused"]:
-        print_output(f"curated corpus: {run.location('curated.jsonl')}")
-        if summary["dropped"]:
-            print_output(f"untrusted rows: {run.location('untrusted.jsonl')}")
-    print_output(f"report:         {run.location('report.html')}")
+        report = f"{run.location('curated.jsonl')}; {report}"
+    if summary["dropped"] and not summary["refused"]:
+        report += f"; dropped rows: {run.location('untrusted.jsonl')}"
+    return [
+        f"trust it?  {headline.word}. {headline.answer} {reasons}{force}",
+        f"done:      {summary['exchanges']:,} exchanges: {summary['kept']:,} kept, "
+        f"{summary['replaced']:,} replaced"
+        + f", {summary['dropped']:,} dropped" * bool(summary["dropped"])
+        + f", {summary['abstained']:,} left unchanged" * bool(summary["abstained"])
+        + f"; {summary['rejected']['count']:,} rows could not be used",
+        f"cost:      {written:.1%} of the rows are left; different responses: "
+        f"{summary['texts_before']:,} before, {summary['texts_after']:,} after",
+        f"written:   {report}",
+        *(
+            f"{'next:' if number == 0 else '':<11}{_fill_command(step.command, place)}"
+            f"  # {step.purpose}"
+            for number, step in enumerate(headline.steps[:2])
+        ),
+    ]
 
 
-VERDICTS = {
-    "applies": "the method applies",
-    "of little use": "of little use here",
-    "doubtful": "it is doubtful whether the method applies",
-    "does not apply": "the method does NOT apply",
-}
-
-
-def _format_verdict(summary: dict[str, Any]) -> str:
-    diagnosis = summary["diagnosis"]
-    verdict = f"{VERDICTS[diagnosis['verdict']]}: {'; '.join(diagnosis['reasons'])}"
-    if not summary["refused"]:
-        return verdict
-    return f"{verdict}. No curated corpus was written; to write it all the same, add --force"
+def _fill_command(command: str, place: str) -> str:
+    """A command of a headline with the place of the run in it."""
+    return command.replace("RUN", shlex.quote(place))
 
 
 @command
@@ -216,7 +229,7 @@ def demo(
 
     The corpus with its labels is written to labelled.jsonl in the run folder.
     """
-    with open_tools(workers, engine, address) as tools:
+    with open_tools(workers, engine, address, phases=True) as tools:
         if bookings:
             _print_bookings(curate_bookings(out or Path("isaac-bookings"), tools), as_json=as_json)
             return
@@ -331,7 +344,7 @@ def redraw(
     Settings that you do not give keep the run's values. Redrawing in place removes the exports and
     the evaluation of the old draw, and keeps the labels of its audit.
     """
-    with open_tools() as tools:
+    with open_tools(phases=True) as tools:
         redrawn = redraw_run(Run(run), flags, out, tools, force=force)
     _print_run(redrawn, as_json=as_json)
     if list_label_files(redrawn.path):

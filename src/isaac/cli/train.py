@@ -14,12 +14,14 @@ import typer
 
 from ..corpus.records import dumps
 from ..runs.run import Run
-from ..runtime.progress import terminal_progress
 from ..text import make_printable
-from .common import AsJson, RunPath, app, print_output, subcommand
+from .common import HELP_NAMES, AsJson, RunPath, app, command_progress, print_output, subcommand
+from .help import SectionedGroup
 
 train_app = typer.Typer(
     help="Train a model on a run: sft, dpo, kto, rephraser.",
+    cls=SectionedGroup,
+    context_settings=HELP_NAMES,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -117,7 +119,7 @@ def _train(kind: str, run: Path, model: str, out: Path, **arguments: Any) -> Non
         training_settings = trainings.TrainingSettings(**settings, **fields)
         train = getattr(trainings, kind)
         trained = train(
-            Run(run), model, out, training_settings, progress=terminal_progress(), **arguments
+            Run(run), model, out, training_settings, progress=command_progress(), **arguments
         )
     if as_json:
         print_output(dumps({**trained._asdict(), "folder": str(trained.folder)}))

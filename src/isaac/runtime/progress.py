@@ -74,10 +74,10 @@ class MessageProgress(Progress):
 
 
 class LineProgress(MessageProgress):
-    """Prints plain lines: at most one every two seconds, and one at the end of a stage."""
+    """Prints plain lines: at most one every two seconds, and with ``ends`` one after each stage."""
 
-    def __init__(self, stream: TextIO, every: float = 2.0) -> None:
-        self.stream, self.every = stream, every
+    def __init__(self, stream: TextIO, every: float = 2.0, *, ends: bool = True) -> None:
+        self.stream, self.every, self.ends = stream, every, ends
 
     def notify(self, text: str, /) -> None:
         """Print the message to the stream."""
@@ -98,7 +98,7 @@ class LineProgress(MessageProgress):
                 self._print_status(name, done, total, now - start)
 
         yield tick
-        if printed_count != done or done != total:
+        if self.ends and (printed_count != done or done != total):
             self._print_status(name, done, total, time.monotonic() - start)
 
     def _print_status(self, name: str, done: int, total: int | None, seconds: float) -> None:
@@ -115,12 +115,19 @@ class LineProgress(MessageProgress):
 
 
 class BarProgress(MessageProgress):
-    """Shows a bar for each stage on a terminal, with the elapsed time and the time left."""
+    """Shows a bar for each stage on a terminal, with the elapsed time and the time left.
+
+    Without ``stays``, the bar vanishes at the end of its stage.
+    """
+
+    def __init__(self, *, stays: bool = True) -> None:
+        self.stays = stays
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, /) -> Iterator[Tick]:
         """Show a bar for the stage."""
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -137,11 +144,16 @@ class BarProgress(MessageProgress):
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with RichProgress(*columns, console=Console(stderr=True)) as bars:
-            task = bars.add_task(name, total=total)
+        with RichProgress(*columns, console=Console(stderr=True), transient=not self.stays) as bars:
+            task = bars.add_task(escape(name), total=total)
             yield lambda items: bars.advance(task, items)
 
 
-def terminal_progress() -> Progress:
-    """Bars if standard error is a terminal, plain lines otherwise."""
-    return BarProgress() if sys.stderr.isatty() else LineProgress(sys.stderr)
+def terminal_progress(*, brief: bool = False) -> Progress:
+    """Bars if standard error is a terminal, plain lines otherwise.
+
+    With ``brief``, a stage leaves nothing behind when it ends.
+    """
+    if sys.stderr.isatty():
+        return BarProgress(stays=not brief)
+    return LineProgress(sys.stderr, ends=not brief)
