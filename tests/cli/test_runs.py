@@ -76,7 +76,7 @@ def test_json_output_is_one_object_and_progress_goes_to_standard_error(
     missing: set[str],
     stage: str,
 ) -> None:
-    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", "--json", *flags)
+    done = isaac("curate", small, "-o", tmp_path / "run", "-k", "30", "-v", "--json", *flags)
     facts = json.loads(done.out)
     counts = {name: facts[name] for name in ("kept", "replaced", "dropped", "abstained")}
     assert facts["exchanges"] == sum(counts.values()) == 120
@@ -88,12 +88,44 @@ def test_json_output_is_one_object_and_progress_goes_to_standard_error(
 def test_the_verdict_comes_first_with_its_reasons(
     isaac: RunIsaac, small: Path, tmp_path: Path
 ) -> None:
-    out = isaac("curate", small, "-o", tmp_path / "run", "-k", "30").out.splitlines()
-    assert out[0].startswith("it is doubtful whether the method applies: 120 exchanges are too few")
-    assert out[1] == "120 exchanges: 60 kept, 0 replaced, 60 dropped; 0 rows could not be used"
-    assert any(line.startswith("chosen from the corpus: mode filter: 120 exch") for line in out)
-    assert f"curated corpus: {tmp_path / 'run' / 'curated.jsonl'}" in out
-    assert f"untrusted rows: {tmp_path / 'run' / 'untrusted.jsonl'}" in out
+    run = tmp_path / "run"
+    done = isaac("curate", small, "-o", run, "-k", "30")
+    assert done.out.splitlines() == [
+        "trust it?  Not yet. Too little is known about this corpus. 120 exchanges are too few to "
+        "be sure what is common.",
+        "done:      120 exchanges: 60 kept, 0 replaced, 60 dropped; 0 rows could not be used",
+        "cost:      50.0% of the rows are left; different responses: 117 before, 59 after",
+        f"written:   {run / 'curated.jsonl'}; report: {run / 'report.html'}; dropped rows: "
+        f"{run / 'untrusted.jsonl'}",
+        f"next:      isaac diff {run}  # list every change",
+        f"           isaac audit {run}  # label a few hundred responses and get a verdict with "
+        "intervals",
+    ]
+
+
+def test_progress_has_four_phases_or_every_stage_or_nothing(
+    isaac: RunIsaac, small: Path, tmp_path: Path
+) -> None:
+    def curate(*flags: str) -> str:
+        return isaac("curate", small, "-o", tmp_path / flags[0], *flags[1:]).err
+
+    lines = curate("plain", *SELECTIVE).splitlines()
+    phases = [line.rpartition(":")[0] for line in lines if line[1:3] == "/4"]
+    assert phases == ["1/4 reading", "2/4 comparing", "3/4 choosing", "4/4 writing"]
+    assert not any("chosen from the corpus" in line for line in lines)
+    assert curate("quiet", "-q") == ""
+    verbose = curate("verbose", "-v")
+    assert "embed contexts: 1" in verbose
+    assert "chosen from the corpus: mode filter: 120 exchanges" in verbose
+    both = isaac("curate", small, "-o", tmp_path / "both", "-q", "-v")
+    assert both.code == 2
+
+
+def test_a_budget_may_be_a_percentage(isaac: RunIsaac, small: Path, tmp_path: Path) -> None:
+    done = isaac("curate", small, "-o", tmp_path / "run", "--mode", "filter", "--budget", "30%")
+    assert "84 kept, 0 replaced, 36 dropped" in done.out
+    assert Recipe.load(tmp_path / "run" / "recipe.yaml").budget == 0.3
+    assert isaac("redraw", tmp_path / "run", "--budget", "many%").code == 2
 
 
 @pytest.mark.parametrize(
@@ -196,12 +228,12 @@ def test_one_row_is_a_corpus(isaac: RunIsaac, tmp_path: Path) -> None:
     for name, flags in (("run", ()), ("most", (*REDRAW_MOST, "--force"))):
         done = isaac("curate", tmp_path / "in.jsonl", "-o", tmp_path / name, *flags)
         assert done.code == 0
-        assert "1 exchanges: 1 kept" in done.out
+        assert "1 exchange: 1 kept" in done.out
         record = json.loads((tmp_path / name / "curated.jsonl").read_text())
         added = {"isaac_id": 0, "isaac_action": "kept"}
         assert record == {"prompt": "hi", "completion": "hello", **added}
         assert (tmp_path / name / "untrusted.jsonl").read_bytes() == b""
-    assert "1 of 50 exchanges" in done.out
+    assert "1 of 50 exchanges" in done.err
 
 
 def test_standard_input_is_read_and_resumed(isaac: RunIsaac, small: Path, tmp_path: Path) -> None:

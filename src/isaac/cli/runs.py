@@ -188,7 +188,8 @@ def format_run(run: Run, summary: dict[str, Any]) -> list[str]:
         report += f"; dropped rows: {run.location('untrusted.jsonl')}"
     return [
         f"trust it?  {headline.word}. {headline.answer} {reasons}{force}",
-        f"done:      {summary['exchanges']:,} exchanges: {summary['kept']:,} kept, "
+        f"done:      {summary['exchanges']:,} exchange{'s' * (summary['exchanges'] != 1)}: "
+        f"{summary['kept']:,} kept, "
         f"{summary['replaced']:,} replaced"
         + f", {summary['dropped']:,} dropped" * bool(summary["dropped"])
         + f", {summary['abstained']:,} left unchanged" * bool(summary["abstained"])

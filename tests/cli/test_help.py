@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from typer.main import get_command
+
+from isaac.cli.help import EXAMPLES, SECTION_BY_COMMAND, SECTIONS
+from isaac.cli.main import app
+from isaac.recipe import Recipe
+from tests.conftest import RunIsaac
+
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+
+
+def test_every_command_stands_in_a_section_with_its_whole_description(isaac: RunIsaac) -> None:
+    text = isaac("--help").out
+    sections = [line[:-1] for line in text.splitlines() if line.endswith(":") and line[0] != " "]
+    assert sections == ["Options", *(name for name in SECTIONS if name in sections)]
+    assert set(COMMANDS) - set(SECTION_BY_COMMAND) == {"env"}
+    assert set(SECTION_BY_COMMAND) == set(COMMANDS) - {"env"}
+    assert "..." not in text.partition("Curate:")[2]
+    joined = " ".join(text.split())
+    for command in COMMANDS.values():
+        assert " ".join((command.help or "").partition("\n\n")[0].split()) in joined
+
+
+def test_help_has_a_short_name_everywhere(isaac: RunIsaac) -> None:
+    for command in ((), ("curate",), ("train",), ("train", "sft"), ("judge", "fit")):
+        done = isaac(*command, "-h")
+        assert done.code == 0
+        assert "-h, --help" in done.out
+
+
+def test_the_flags_of_curate_stand_in_sections(isaac: RunIsaac) -> None:
+    text = isaac("curate", "--help").out
+    names = ("Arguments:", "Input:", "What to change:", "Method:", "Where it runs:", "Examples:")
+    places = [text.index(f"\n{name}\n") for name in names]
+    assert places == sorted(places)
+    for field in Recipe.fields():
+        assert text.count(f"--{field.replace('_', '-')} ") >= 1, field
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_can_be_copied(name: str, isaac: RunIsaac) -> None:
+    text = isaac(name, "--help").out
+    flags = {flag for option in COMMANDS[name].params for flag in option.opts}
+    assert len(EXAMPLES[name]) >= 3
+    for line, purpose in EXAMPLES[name]:
+        assert f"# {purpose}\n" in text
+        assert f"{line}\n" in text
+        words = shlex.split(line.partition("<")[0])
+        assert words[:2] == ["isaac", name]
+        assert {word for word in words if word.startswith("-")} <= flags
+
+
+def test_completion_can_be_installed(isaac: RunIsaac) -> None:
+    assert "--install-completion" in isaac("--help").out
