@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from isaac.corpus.corpus import CORPUS_SCHEMA, Corpus, Exchange, count_formats
@@ -338,6 +338,8 @@ def test_every_row_of_a_csv_file_is_read_or_rejected(
 
 
 @given(st.lists(JUNK | ALMOST | GOOD), st.integers(1, 4))
+@example([b"\xef\xbb\xbf"], 1)
+@example([b","], 1)
 def test_every_turn_of_every_record_has_an_id(
     tmp_path_factory: pytest.TempPathFactory, rows: list[bytes], talks: int
 ) -> None:

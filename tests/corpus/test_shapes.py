@@ -251,7 +251,7 @@ def test_calls_and_results_are_neither_replaced_nor_drawn(
     flags = ("--mode", mode, "--min-fit", "0", "--budget", "0.8", "--force", "--encoder", "hashing")
     done = isaac("curate", source, "-o", tmp_path / "run", *flags)
     assert done.code == 0, done.err
-    assert "20 responses are tool calls as text; kept or dropped" in done.out
+    assert "20 responses are tool calls as text; kept or dropped" in done.err
     assert "20 responses report a tool's result; kept or dropped" in done.out
     lines = (tmp_path / "run" / "curated.jsonl").read_text(encoding="utf-8").splitlines()
     for record in map(json.loads, lines):
@@ -475,7 +475,7 @@ def test_what_describes_an_old_response_is_moved(
     replaced = [record for record in records if record["isaac_action"] == "replaced"]
     assert replaced
     told = f"moved to isaac_original, as JSON: judge_score of {len(replaced)}, label of"
-    assert told in done.out
+    assert told in done.err
     for record in records:
         row = rows[record["isaac_id"]]
         if record["isaac_action"] == "kept":
@@ -491,3 +491,34 @@ def test_what_describes_an_old_response_is_moved(
         moved = {"label": row["label"], "score": 0.5, "messages[1].reasoning_content": "Hm."}
         moved["metadata.judge_score"] = 3
         assert json.loads(record["isaac_original"]) == moved
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {
+            "prompt": {
+                "text": "why",
+                "role": "kunde",
+                "replies": [{"text": "so", "role": "berater", "replies": []}],
+            }
+        },
+        {
+            "current_node": "b",
+            "mapping": {
+                "a": {
+                    "message": {"author": {"role": "kunde"}, "content": {"parts": ["why"]}},
+                    "children": ["b"],
+                },
+                "b": {
+                    "message": {"author": {"role": "berater"}, "content": {"parts": ["so"]}},
+                    "parent": "a",
+                },
+            },
+        },
+    ],
+    ids=["tree", "chat export"],
+)
+def test_further_names_of_roles_reach_trees_and_exports(record: dict[str, Any]) -> None:
+    corpus = read_corpus([record], role=("kunde=user", "berater=assistant"))
+    assert (corpus[0].context, corpus[0].response) == ("why", "so")

@@ -68,7 +68,7 @@ def parse_line(name: str, line: int, raw: bytes) -> list[ParsedRecord]:
             position = end + len(text[end:]) - len(text[end:].lstrip(OBJECT_SEPARATORS))
     except (ValueError, RecursionError):
         return [record]
-    if not all(isinstance(value, dict) for value, _ in values):
+    if not values or not all(isinstance(value, dict) for value, _ in values):
         return [record]
     return [build_record(name, line, part.encode(), value) for value, part in values]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .base import CorpusTurn, Message, RowError, find_assistant_turns
 from .contents import read_text, replace_text
-from .messages import TurnKeys, read_turns
+from .messages import RoleNames, TurnKeys, read_turns
 from .prompt_columns import read_system
 from .reasoning import without_reasoning
 
@@ -63,11 +63,13 @@ class PairsFormat:
 class TreeFormat:
     """A tree of replies, as OpenAssistant's: the best one to each message is curated.
 
-    That is the reply of the lowest rank, else the first. Other replies stay as they are.
+    That is the reply of the lowest rank, else the first. Other replies stay as they are. ``roles``
+    are further names of roles.
     """
 
     column: str = "prompt"
     name: str = "tree"
+    roles: RoleNames = ()
 
     def fits(self, record: Mapping[str, Any]) -> bool:
         """Whether the column is a message with replies."""
@@ -78,7 +80,7 @@ class TreeFormat:
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Find the assistant's turns on the path of the best replies."""
-        messages, editable = read_turns(self._find_path(record), self.column)
+        messages, editable = read_turns(self._find_path(record), self.column, roles=self.roles)
         return find_assistant_turns(messages, editable)
 
     def replace(self, record: Mapping[str, Any], index: int, response: str, /) -> dict[str, Any]:
@@ -119,9 +121,13 @@ def _rank_reply(reply: Any) -> float:
 
 @dataclass(frozen=True)
 class ChatExportFormat:
-    """An exported chat: nodes by id in ``mapping``, each with its parent, and the current one."""
+    """An exported chat: nodes by id in ``mapping``, each with its parent, and the current one.
+
+    ``roles`` are further names of roles.
+    """
 
     name: str = "chat_export"
+    roles: RoleNames = ()
 
     def fits(self, record: Mapping[str, Any]) -> bool:
         """Whether the record has nodes and names the current one."""
@@ -130,7 +136,7 @@ class ChatExportFormat:
 
     def turns(self, record: Mapping[str, Any]) -> list[CorpusTurn]:
         """Find the assistant's turns on the path to the current node."""
-        keys = TurnKeys("author", "content")
+        keys = TurnKeys("author", "content", self.roles)
         nodes = [record["mapping"][name]["message"] for name in self._find_path(record)]
         messages, editable = read_turns(nodes, "mapping", keys)
         return find_assistant_turns(messages, editable)
