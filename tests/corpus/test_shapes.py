@@ -252,7 +252,7 @@ def test_calls_and_results_are_neither_replaced_nor_drawn(
     done = isaac("curate", source, "-o", tmp_path / "run", *flags)
     assert done.code == 0, done.err
     assert "20 responses are tool calls as text; kept or dropped" in done.err
-    assert "20 responses report a tool's result; kept or dropped" in done.out
+    assert "20 responses report a tool's result; kept or dropped" in done.err
     lines = (tmp_path / "run" / "curated.jsonl").read_text(encoding="utf-8").splitlines()
     for record in map(json.loads, lines):
         given = [*plain, *calls, *results][record["isaac_id"]]
