@@ -11,13 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from isaac.corpus.corpus import Corpus, format_context
 from isaac.corpus.descriptions import (
     COPY_COLUMNS,
     LABEL_KEYS,
+    MIN_COPY_CHARACTERS,
     SCORE_KEYS,
     describes_response,
 )
@@ -529,6 +530,15 @@ def zstd(data: bytes) -> bytes:
 PACKED: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstd}
 
 
+def collect_texts(value: Any) -> str:
+    """All texts in a value, one a line."""
+    if isinstance(value, dict):
+        return "\n".join(map(collect_texts, value.values()))
+    if isinstance(value, list):
+        return "\n".join(map(collect_texts, value))
+    return value if isinstance(value, str) else ""
+
+
 def check_round_trip(path: Path, makers: list[Make], response: str) -> None:
     """Assert that a corpus yields its original records, and that only the response is replaced."""
     corpus = read_corpus(path)
@@ -537,7 +547,11 @@ def check_round_trip(path: Path, makers: list[Make], response: str) -> None:
     assert len(records) == len(makers)
     for (record, ids), make in zip(records, makers, strict=True):
         before = dumps(record)
-        assert before == dumps(make("", corpus.column("response")[ids[-1]]))
+        original = corpus.column("response")[ids[-1]]
+        assert before == dumps(make("", original))
+        # A column that repeats a long response is replaced with it.
+        is_long = len(original) >= MIN_COPY_CHARACTERS
+        assume(not is_long or original not in collect_texts(make("", "")))
         changed = corpus.replaced(record, {ids[-1]: response})
         assert dumps(changed) == dumps(make("", response))
         assert dumps(record) == before

@@ -15,7 +15,7 @@ import pytest
 from isaac import Recipe, Run, RunError, curate_to, export, redraw_run
 from isaac.runtime.progress import LineProgress
 from tests.cli.test_runs import outputs
-from tests.conftest import write_lines
+from tests.conftest import RunIsaac, write_lines
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,58 @@ def test_a_foreign_json_file_is_a_message(
     (run.path / file).write_text(text)
     with pytest.raises(RunError, match=file):
         run.curation() if file != "report.json" else run.summary()
+
+
+COMMANDS = (
+    ("report", "RUN"),
+    ("explain", "RUN", "3"),
+    ("diff", "RUN"),
+    ("diagnose", "RUN"),
+    ("audit", "RUN", "--column", "situation", "--unsafe", "late_parcel"),
+    ("compare", "RUN", "OTHER"),
+    ("export", "RUN", "-o", "OUT"),
+    ("redraw", "RUN", "--budget", "0.4", "-o", "OUT"),
+)
+"""Commands that read a finished run."""
+
+EDITS = {
+    "recipe.yaml": ("", "{}", "neighbors: 7\n", None),
+    "report.json": ("", "{}", "[1]", None),
+    "manifest.json": ("", "{}", "[1]", '{"sha256": {"a": 1}}'),
+    "input.json": ("", "{}", "[1]", '{"isaac": "0.1.0", "files": []}', None),
+    "audit/result.json": ("", "[1]", '{"lineage": "LINEAGE", "results": {"a": 1}}'),
+}
+"""What the files of a run may contain if isaac did not write it; None if they are gone."""
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [(file, text) for file, texts in EDITS.items() for text in texts]
+)
+def test_every_command_on_an_edited_run_ends_in_a_message(
+    isaac: RunIsaac, tmp_path: Path, whole: Path, file: str, text: str | None
+) -> None:
+    run = _copy(whole, tmp_path / "run")
+    (run / file).parent.mkdir(exist_ok=True)
+    if text is None:
+        (run / file).unlink()
+    else:
+        lineage = json.loads((whole / "manifest.json").read_text())["sha256"]["lineage.parquet"]
+        (run / file).write_text(text.replace("LINEAGE", lineage))
+    places = {"RUN": run, "OTHER": whole, "OUT": tmp_path / "out"}
+    codes = {}
+    for command in COMMANDS:
+        done = isaac(*(places.get(word, word) for word in command))
+        codes[command[0]] = done.code
+        assert done.code == 0 or done.err.count("\nisaac: ") + done.err.startswith("isaac: ") == 1
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    readers = {
+        "recipe.yaml": ("explain", "diff", "diagnose", "audit", "compare", "export", "redraw"),
+        "report.json": ("audit",),
+        "manifest.json": ("report", "explain", "diff", "audit", "compare", "export"),
+        "input.json": ("explain", "diff", "diagnose", "audit", "compare", "export", "redraw"),
+        "audit/result.json": ("audit",),
+    }
+    assert [codes[name] for name in readers[file]] == [1] * len(readers[file])
 
 
 def test_redraw_resumes_a_copy_that_was_cut_off(

@@ -326,7 +326,7 @@ def test_control_tokens_are_counted_and_taken_apart(
     source = write_lines(tmp_path / "in.jsonl", rows)
     done = isaac("curate", source, "-o", tmp_path / "run", "--mode", "resample", "--budget", "0.1")
     told = f"{len(rows[::3]):,} responses have control tokens of chat templates, such as <|im_end|>"
-    assert told in done.out
+    assert told in done.err
     counts = {}
     for how in ("split", "drop", "keep"):
         folder = tmp_path / how

@@ -59,19 +59,23 @@ def test_the_command_refuses_with_its_own_exit_code_until_it_is_forced(
     for _ in range(2):  # the second time, the finished run is reused
         done = isaac(*command)
         assert done.code == 3
-        assert done.out.startswith("the method does NOT apply: the own response of ")
+        assert done.out.startswith(
+            "trust it?  No. The method does not apply to this corpus, so no curated corpus was "
+            "written. The own response of "
+        )
         assert REASON in done.out
-        assert "No curated corpus was written; to write it all the same, add --force" in done.out
-        assert "curated corpus:" not in done.out
-        assert f"report:         {tmp_path / 'run' / 'report.html'}" in done.out
+        assert "To write it all the same, add --force." in done.out
+        assert "curated.jsonl" not in done.out
+        report = tmp_path / "run" / "report.html"
+        assert f"written:   no curated corpus; report: {report}\n" in done.out
         assert not {file.name for file in (tmp_path / "run").iterdir()} & {*CORPUS_FILES}
     facts_printed = json.loads(isaac(*command, "--json").out)
     assert (facts_printed["refused"], facts_printed["verdict"]) == (True, "does not apply")
     assert REASON in facts_printed["reasons"][0]
     forced = isaac(*command, "--force")
     assert forced.code == 0
-    assert forced.out.startswith("the method does NOT apply: ")
-    assert "--force" not in forced.out
+    assert forced.out.startswith("trust it?  No. The method does not apply to this corpus. ")
+    assert "add --force" not in forced.out
     assert isaac(*command).code == 3  # the same command without it, though the corpus stays
     rows = [*read_lines(tmp_path / "run" / "curated.jsonl")]
     assert len(rows) + len(read_lines(tmp_path / "run" / "untrusted.jsonl")) == 220

@@ -135,7 +135,7 @@ def test_turns_that_are_not_curated_are_reported_everywhere(
     counts = {"unread": 1200, "marked": 0, "untrained_records": 0, "calls": 0, "results": 0}
     assert as_json["turns"] == counts
     done = isaac(*command, "--force", "-o", tmp_path / "run")
-    assert f"note: {sentence}" in done.out
+    assert f"note: {sentence}" in done.err
     run = Run(tmp_path / "run")
     assert run.summary()["turns"]["unread"] == 1200
     assert sentence in (run.path / "report.md").read_text(encoding="utf-8")

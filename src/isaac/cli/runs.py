@@ -310,9 +310,8 @@ def _print_bookings(result: BookingsResult, *, as_json: bool) -> None:
 @command
 def report(run: RunPath, as_json: AsJson = False) -> None:
     """Print the report of a run as Markdown, or as JSON."""
-    name = "report.json" if as_json else "report.md"
-    Run(run).manifest()
-    print_output((run / name).read_text(encoding="utf-8").rstrip("\n"))
+    opened = Run(run)
+    print_output(dumps(opened.summary()) if as_json else opened.report().rstrip("\n"))
 
 
 @command

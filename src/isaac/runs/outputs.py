@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import platform
 import time
@@ -20,6 +21,7 @@ from ..corpus.descriptions import MovedFields, has_descriptions
 from ..corpus.source_records import SourceRecord
 from ..curation.curate import Curation
 from ..curation.lineage import first_targets
+from ..errors import RunError
 from ..runtime.atomic_files import file_sha256, read_json
 from ..runtime.progress import Tick, TimedProgress
 from ..text import free_name
@@ -27,7 +29,7 @@ from .disk_storage import DiskStorage
 from .dropped_turns import find_removed_turns
 from .reports.rendering import render_html, render_markdown
 from .reports.summary import summarize
-from .run import CORPUS_FILES, OUTPUT_FILES, REPORT_FILES, Run
+from .run import CORPUS_FILES, OUTPUT_FILES, REPORT_FILES, Run, describe_damage
 
 AUDIT_FILE = "audit/result.json"
 """The results of the audits of a run, and the SHA-256 of the lineage that they are about."""
@@ -73,6 +75,7 @@ def write_outputs(
         "peak_memory_mib": peak_memory_mib(),
     }
     manifest = _build_manifest(run, curation) | {"measured": measured}
+    manifest[FACTS_CHECKSUM] = _hash_facts(summary)
     run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
@@ -98,6 +101,7 @@ def _build_manifest(run: Run, curation: Curation) -> dict[str, Any]:
             "fitted_on": curation.response_scores.fitted_count,
         },
         "seed": curation.recipe.seed,
+        "recipe_sha256": file_sha256(run.path / "recipe.yaml"),
         "exchanges": len(curation.corpus),
         "rejected": len(curation.corpus.rejected),
         "sha256": {
@@ -127,14 +131,28 @@ def write_report(run: Run, summary: dict[str, Any]) -> None:
     run.write(run.path / "report.html", render_html(facts, evaluation))
 
 
+FACTS_CHECKSUM = "report_facts_sha256"
+"""Where the manifest has the checksum of a report without audits, which are added later."""
+
+
+def _hash_facts(facts: dict[str, Any]) -> str:
+    """The SHA-256 of what a report says of the run itself."""
+    own = {name: value for name, value in facts.items() if name != "audits"}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
 def update_report(run: Run) -> None:
     """Write the report of a finished run again, after an audit or evaluation was added to the run.
 
     The caller holds the lock of the run.
     """
-    manifest = run.manifest()
-    # Not checked: a process that stopped here earlier has left a new report and the old checksum.
-    write_report(run, read_json(run.path / "report.json"))
+    manifest, file = run.manifest(), run.path / "report.json"
+    facts = read_json(file)
+    # A process that stopped here earlier has left a new report and its old checksum, but the same
+    # facts about the run.
+    if _hash_facts(facts) != manifest.get(FACTS_CHECKSUM):
+        raise RunError(describe_damage(file))
+    write_report(run, facts)
     # The report has changed, so update its checksums; the manifest is written last.
     for name in REPORT_FILES:
         manifest["sha256"][name] = file_sha256(run.path / name)
@@ -149,8 +167,18 @@ def read_audit_results(run: Run) -> list[dict[str, Any]]:
     stored = read_json(file)
     if stored.get("lineage") != file_sha256(run.path / "lineage.parquet"):
         return []
-    results: list[dict[str, Any]] = stored["results"]
+    results = stored.get("results")
+    if not isinstance(results, list) or stored.get("results_sha256") != hash_results(results):
+        raise RunError(
+            f"{file} is damaged or edited: it is not what isaac wrote. Remove it, then audit "
+            "again; the labels are in other files, and stay"
+        )
     return results
+
+
+def hash_results(results: list[dict[str, Any]]) -> str:
+    """The SHA-256 of the results of audits, with which they are stored."""
+    return hashlib.sha256(json.dumps(results, sort_keys=True).encode()).hexdigest()
 
 
 class AddedColumns(NamedTuple):

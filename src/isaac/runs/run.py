@@ -86,8 +86,15 @@ class Run:
     # Reading what the folder contains.
 
     def recipe(self) -> Recipe:
-        """Load the recipe of the run."""
-        return Recipe.load(self.path / "recipe.yaml")
+        """Load the recipe of the run. Raises `RunError` if it was changed after the run."""
+        file = self.path / "recipe.yaml"
+        recorded = self.manifest().get("recipe_sha256") if self.finished else None
+        if recorded is not None and (not file.exists() or file_sha256(file) != recorded):
+            raise RunError(
+                f"{file} is missing, damaged or edited: it is not what isaac wrote. Curate the "
+                "input again, into another folder"
+            )
+        return Recipe.load(file)
 
     def manifest(self) -> dict[str, Any]:
         """Load the manifest: versions, checksums, timings. Raises `RunError` if it is missing."""
@@ -95,7 +102,7 @@ class Run:
         manifest = read_json(self.path / "manifest.json")
         sums = manifest.get("sha256")
         if not isinstance(sums, dict) or not all(isinstance(value, str) for value in sums.values()):
-            raise RunError(_describe_damage(self.path / "manifest.json"))
+            raise RunError(describe_damage(self.path / "manifest.json"))
         return manifest
 
     def summary(self) -> dict[str, Any]:
@@ -103,14 +110,19 @@ class Run:
         self._check_outputs("report.json")
         return read_json(self.path / "report.json")
 
+    def report(self) -> str:
+        """Read the report as Markdown. Raises `RunError` if the run is unfinished."""
+        self._check_outputs("report.md")
+        return (self.path / "report.md").read_text(encoding="utf-8")
+
     def corpus(self) -> Corpus:
         """Open the corpus that was read from the input; its exchanges stay on disk."""
         recorded = read_json(self.path / "input.json")
         try:
             inputs = [InputDigest(**digest) for digest in recorded["files"]]
-            checksums = dict(recorded.get("read", {}))
+            checksums = dict(recorded["read"])
         except (KeyError, TypeError, ValueError):
-            raise RunError(_describe_damage(self.path / "input.json")) from None
+            raise RunError(describe_damage(self.path / "input.json")) from None
         if recorded.get("isaac") != __version__:
             raise RunError(
                 f"{self.path} was started by isaac {recorded.get('isaac')}, but this is isaac "
@@ -224,11 +236,12 @@ def _check_file(file: Path, checksum: str | None) -> None:
     except OSError:
         is_intact = False
     if not is_intact:
-        raise RunError(_describe_damage(file))
+        raise RunError(describe_damage(file))
     _CHECKED[file.resolve()] = seen
 
 
-def _describe_damage(file: Path) -> str:
+def describe_damage(file: Path) -> str:
+    """The message about a file of a run that is not what isaac wrote."""
     return (
         f"{file} is missing, damaged or edited: it is not what isaac wrote. To rebuild it, delete "
         "manifest.json in the run folder, then run the same isaac curate command"

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from ...errors import RunError
 from ...intervals import Interval
 from ...text import make_printable
-from ..outputs import AUDIT_FILE, read_audit_results, update_report
+from ..outputs import AUDIT_FILE, hash_results, read_audit_results, update_report
 from ..run import Run
 from .agreement import (
     Agreement,
@@ -217,7 +217,7 @@ def store_result(run: Run, draw: str, report: AuditReport) -> None:
         if new["source"]["kind"] == "labels":
             others = [result for result in others if result["source"]["kind"] != "labels"]
         results = sorted([*others, new], key=_source_order)
-        facts = {"lineage": draw, "results": results}
+        facts = {"lineage": draw, "results": results, "results_sha256": hash_results(results)}
         text = json.dumps(facts, indent=1, ensure_ascii=True)
         run.write(run.path / AUDIT_FILE, text + "\n")
         update_report(run)
