@@ -176,3 +176,24 @@ def test_a_strangers_file_is_never_taken_for_the_start_of_a_run(
     done = isaac("curate", small, "-o", tmp_path / "run")
     assert done.code == 1
     assert (tmp_path / "run" / "input.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--judge", "nosuch"), "no judge 'nosuch'"),
+        (("--judge", "trained:nowhere"), "no judge in 'nowhere'"),
+        (("--encoder", "nosuch"), "no encoder 'nosuch'"),
+        (("--context-encoder", "openai:m"), "no encoder 'openai:m'"),
+    ],
+)
+@pytest.mark.parametrize("dry", [False, True])
+def test_wrong_names_of_models_are_told_before_anything_is_read(
+    isaac: RunIsaac, tmp_path: Path, flags: tuple[str, ...], words: str, dry: bool
+) -> None:
+    more = ("--dry-run",) if dry else ("-o", tmp_path / "run")
+    done = isaac("curate", tmp_path / "missing.jsonl", *flags, *more)
+    assert done.code in (1, 2)
+    assert words in done.err
+    assert "missing.jsonl" not in done.err
+    assert not (tmp_path / "run" / "corpus.parquet").exists()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ..models.encoders import Encoder, load_encoder
 from ..models.judges import Judge, load_judge
+from ..recipe import Recipe
 from ..runtime.engines import Engine, LocalEngine
 from ..runtime.progress import Progress
 from .storage import MemoryStorage, Storage
@@ -44,3 +45,16 @@ class Tools(NamedTuple):
     def judge(self, name: str) -> Judge:
         """The judge passed in under this name, or the one that the name describes."""
         return (self.judges or {}).get(name) or load_judge(name, timeout=self.judge_timeout)
+
+    def load_models(self, recipe: Recipe) -> Tools:
+        """Load the encoders and the judge that a recipe names, before any work is done.
+
+        Raises `EncoderError` or `JudgeError` if one does not exist, `MissingExtraError` if it needs
+        an extra. Encoders named "auto" are chosen later.
+        """
+        names = {recipe.context_encoder, recipe.response_encoder} - {"auto"}
+        encoders = {name: self.encoder(name) for name in sorted(names)}
+        judges = {} if recipe.judge is None else {recipe.judge: self.judge(recipe.judge)}
+        return self._replace(
+            encoders={**(self.encoders or {}), **encoders}, judges={**(self.judges or {}), **judges}
+        )

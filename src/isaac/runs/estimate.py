@@ -97,13 +97,15 @@ class DryRun(NamedTuple):
 def dry_run(source: str | Path, recipe: Recipe, progress: Progress | None = None) -> DryRun:
     """Read an input and plan its curation, without writing anything.
 
-    Raises `CorpusError` if there is nothing to curate.
+    Raises `CorpusError` if there is nothing to curate, and an error of encoders or judges if one
+    that the recipe names cannot be loaded.
     """
+    tools = Tools().load_models(recipe)
     corpus = read_corpus(source, recipe, progress=progress)
     if not len(corpus):
         raise CorpusError(explain_empty_corpus(corpus))
     samples = [corpus[row] for row in range(min(SAMPLE_EXCHANGES, len(corpus)))]
-    return DryRun(estimate_plan(corpus, recipe), samples)
+    return DryRun(estimate_plan(corpus, recipe, tools), samples)
 
 
 def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:

@@ -80,6 +80,8 @@ def curate_to(
         check_same_recipe(run, recipe)
         timed = TimedProgress(tools.progress, {})
         started = time.monotonic()
+        if not run.finished:
+            tools = tools.load_models(recipe)
         tools = tools._replace(store=DiskStorage(run.folder), progress=timed)
         corpus = _load_or_read_corpus(run, source, recipe, tools)
         if run.finished and run.is_intact() and not (force and run.refused):

@@ -71,6 +71,7 @@ def run_training(
         if (done := folder.finished()) is not None:
             return done
         started = time.monotonic()
+        job.run.require_corpus()  # before a large model is loaded for nothing
         with _quiet_libraries():
             announce_unpacking(job.model, progress)
             loaded = _load_base_model(job)
