@@ -35,8 +35,9 @@ check: $(VENV)/dev  ## run ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-docs: $(VENV)/dev  ## generate docs/cli.md, and update the output shown in other pages
+docs: $(VENV)/dev  ## generate docs/cli.md, update the output shown in other pages, and build the site
 	$(BIN)/python docs/build.py
+	$(BIN)/python docs/site.py
 
 clean:
 	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

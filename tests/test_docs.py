@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import isaac
 from isaac.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -130,3 +131,24 @@ def test_no_file_names_a_path_of_some_machine() -> None:
         path = ROOT / name
         if path.suffix in (".py", ".md", ".toml", ".txt", ".cff", "") and path.is_file():
             assert not re.search(r"/(home|root)/\w", path.read_text(encoding="utf-8")), name
+
+
+def test_the_site_is_built_and_its_links_lead_somewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("zensical", reason="zensical is not installed")
+    script = runpy.run_path(str(ROOT / "docs" / "site.py"), run_name="site")
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert pages <= set(script["PAGES"])
+    listed = {page for section in script["NAVIGATION"].values() for page in section.values()}
+    assert listed == {*script["PAGES"].values(), "api.md"}
+    functions = script["main"].__globals__
+    monkeypatch.setitem(functions, "BUILD", tmp_path / "docs")
+    with pytest.raises(SystemExit) as ended:
+        script["main"]()
+    assert ended.value.code == 0
+    page = (tmp_path / "site" / "api.html").read_text(encoding="utf-8")
+    for name in isaac.__all__:
+        assert f'id="isaac.{name}"' in page, name
+    loaded = re.findall(r'<(?:script|link)[^>]*(?:src|href)="(https?:[^"]*)"', page)
+    assert not loaded
