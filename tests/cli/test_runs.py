@@ -94,7 +94,7 @@ def test_the_verdict_comes_first_with_its_reasons(
         "trust it?  Not yet. Too little is known about this corpus. 120 exchanges are too few to "
         "be sure what is common.",
         "done:      120 exchanges: 60 kept, 0 replaced, 60 dropped; 0 rows could not be used",
-        "cost:      50.0% of the rows are left; different responses: 117 before, 59 after",
+        "cost:      50.0% of the rows are written; different responses: 117 before, 59 after",
         f"written:   {run / 'curated.jsonl'}; report: {run / 'report.html'}; dropped rows: "
         f"{run / 'untrusted.jsonl'}",
         f"next:      isaac diff {run}  # list every change",

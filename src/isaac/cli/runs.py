@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -135,7 +136,8 @@ def _format_dry_run(planned: DryRun) -> str:
     lines += plan.notes
     lines += [f"note: {sentence}" for sentence in plan.turns.describe()]
     lines += [f"  {stage.name}: about {stage.seconds:,.1f} s" for stage in plan.stages]
-    lines.append(f"total: about {plan.seconds:,.1f} s and {plan.memory_mib:,} MiB on this machine")
+    low, high = (_round_up(plan.seconds * factor) for factor in (2 / 3, 2))
+    lines.append(f"total: {low:,} to {high:,} s and about {plan.memory_mib:,} MiB on this machine")
     for sample in planned.samples:
         lines += [
             "",
@@ -144,6 +146,12 @@ def _format_dry_run(planned: DryRun) -> str:
             f"  response: {shorten(sample.response, 200)}",
         ]
     return "\n".join(lines)
+
+
+def _round_up(seconds: float) -> int:
+    """Seconds with two digits, as more of them would say nothing."""
+    step = int(10 ** max(0, len(str(int(seconds))) - 2))
+    return max(1, step * math.ceil(seconds / step))
 
 
 def _print_run(run: Run, *, as_json: bool) -> None:
@@ -180,7 +188,7 @@ def format_run(run: Run, summary: dict[str, Any]) -> list[str]:
     headline = write_headline(summary)
     reasons = " ".join(headline.reasons)
     force = " To write it all the same, add --force." * summary["refused"]
-    place, written = run.location("").rstrip("/"), 1 - summary["diagnosis"]["price"]["dropped"]
+    place, written = run.location("").rstrip("/"), summary["diagnosis"]["price"]["rows"]
     report = f"{'no curated corpus; ' * summary['refused']}report: {run.location('report.html')}"
     if not summary["refused"]:
         report = f"{run.location('curated.jsonl')}; {report}"
@@ -194,7 +202,7 @@ def format_run(run: Run, summary: dict[str, Any]) -> list[str]:
         + f", {summary['dropped']:,} dropped" * bool(summary["dropped"])
         + f", {summary['abstained']:,} left unchanged" * bool(summary["abstained"])
         + f"; {summary['rejected']['count']:,} rows could not be used",
-        f"cost:      {written:.1%} of the rows are left; different responses: "
+        f"cost:      {written:.1%} of the rows are written; different responses: "
         f"{summary['texts_before']:,} before, {summary['texts_after']:,} after",
         f"written:   {report}",
         *(

@@ -101,11 +101,14 @@ def dry_run(source: str | Path, recipe: Recipe, progress: Progress | None = None
     that the recipe names cannot be loaded.
     """
     tools = Tools().load_models(recipe)
+    start = time.perf_counter()
     corpus = read_corpus(source, recipe, progress=progress)
+    read = PlannedStage("read and write", 2 * (time.perf_counter() - start))
     if not len(corpus):
         raise CorpusError(explain_empty_corpus(corpus))
     samples = [corpus[row] for row in range(min(SAMPLE_EXCHANGES, len(corpus)))]
-    return DryRun(estimate_plan(corpus, recipe, tools), samples)
+    plan = estimate_plan(corpus, recipe, tools)
+    return DryRun(plan._replace(stages=[read, *plan.stages]), samples)
 
 
 def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) -> Plan:
@@ -126,8 +129,9 @@ def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) ->
         recipe = recipe.model_copy(update={"mode": trial.mode})
         notes += trial.notes
     if trial is None or trial.uses_clusters:
-        planned, members = _plan_neighborhoods(corpus, layout, recipe, samples)
-        stages += planned
+        members = _neighborhood_size(corpus, layout, recipe)
+    if trial is None:
+        stages += _plan_neighborhoods(layout, recipe, samples, members)
     else:
         stages += [PlannedStage(*stage) for stage in trial.stages]
     if recipe.trim:
@@ -146,20 +150,25 @@ def estimate_plan(corpus: Corpus, recipe: Recipe, tools: Tools | None = None) ->
     )
 
 
+def _neighborhood_size(corpus: Corpus, layout: CanonicalCorpus, recipe: Recipe) -> int:
+    """The number of rows in a neighborhood."""
+    if recipe.reading.group_by is not None:
+        return max(1, len(corpus) // (int(layout.group.max()) + 1))
+    k = recipe.neighbors if recipe.neighbors != "auto" else default_k(len(corpus))
+    return min(k, len(corpus))
+
+
 def _plan_neighborhoods(
-    corpus: Corpus, layout: CanonicalCorpus, recipe: Recipe, samples: dict[str, Any]
-) -> tuple[list[PlannedStage], int]:
-    """The stages that search and cluster neighborhoods, and the size of a neighborhood."""
+    layout: CanonicalCorpus, recipe: Recipe, samples: dict[str, Any], members: int
+) -> list[PlannedStage]:
+    """The stages that search and cluster neighborhoods of ``members`` rows."""
     stages = []
     if recipe.reading.group_by is None:
         count = int(layout.exchange.max()) + 1
         seconds = _time_search(layout, samples["contexts"])
         stages.append(PlannedStage(f"search {count:,} neighborhoods", seconds))
-        k = recipe.neighbors if recipe.neighbors != "auto" else default_k(len(corpus))
-        members = min(k, len(corpus))
     else:
         count = int(layout.group.max()) + 1
-        members = max(1, len(corpus) // count)
     if recipe.clusters != "text":
         seconds = _time_clustering(samples["responses"], members, recipe)
         stages.append(
@@ -168,7 +177,7 @@ def _plan_neighborhoods(
         if "auto" in (recipe.view, recipe.radius):
             trials = len(RADII) * len(VIEWS) * min(SAMPLE_NEIGHBORHOODS, count)
             stages.append(PlannedStage("choose view and radius", seconds * trials))
-    return stages, members
+    return stages
 
 
 def _time_encoder(encoder: Encoder, texts: UniqueTexts) -> tuple[float, Any]:

@@ -15,6 +15,7 @@ from ..curation.canonical_order import CanonicalCorpus
 from ..curation.curate import prepare
 from ..curation.exchangeability import MAX_MODEL_EXCHANGES
 from ..curation.fit import MAX_REFERENCES
+from ..curation.hyperparameters import default_k
 from ..curation.matching import BLOCK_ROWS
 from ..curation.resources import Tools
 from ..curation.trust import MAX_REFERENCES as MAX_SIMILAR
@@ -23,6 +24,7 @@ from ..recipe import COMBINED_SIGNALS, Mode, Recipe
 from ..runtime.arrays import Ints
 from ..runtime.progress import Progress, TimedProgress
 from .reports.diagnosis import diagnose
+from .reports.summary import summarize
 
 SAMPLE_EXCHANGES = 2000
 """Maximum number of exchanges that a trial curates."""
@@ -38,8 +40,8 @@ MODEL_LIMITS = {"fit": MAX_REFERENCES, "exchangeability": MAX_MODEL_EXCHANGES}
 SEARCH_LIMITS = {"similar responses": MAX_SIMILAR, "match": BLOCK_ROWS}
 """Stages that compare every exchange with some others, and with how many at most."""
 
-BOUNDED_STAGES = {"languages"}
-"""Stages that take as long for a large corpus in one language as for the sample."""
+BOUNDED_STAGES = {"languages", "report"}
+"""Stages that take about as long for a large corpus, in one language, as for the sample."""
 
 EMBEDDING_STAGES = ("embed contexts", "embed responses")
 """Stages that are timed apart, with more texts."""
@@ -75,8 +77,10 @@ def try_sample(corpus: Corpus, layout: CanonicalCorpus, recipe: Recipe, tools: T
             notes = [f"on a sample: {curation.policy.reason}"] * (
                 not curation.policy.is_exchangeable
             )
-        return Trial("resample", True, notes, [])
+        return Trial("resample", True, notes, _try_clusters(corpus, layout, recipe, tools))
     curation.decide()
+    with timed.stage("report"):
+        summarize(curation)
     diagnosis = diagnose(curation)
     notes = [] if curation.choice is None else list(curation.choice.reasons)
     notes.append(
@@ -91,6 +95,37 @@ def try_sample(corpus: Corpus, layout: CanonicalCorpus, recipe: Recipe, tools: T
         if name not in EMBEDDING_STAGES
     ]
     return Trial(found.mode, False, notes, stages)
+
+
+def _try_clusters(
+    corpus: Corpus, layout: CanonicalCorpus, recipe: Recipe, tools: Tools
+) -> list[tuple[str, float]]:
+    """The estimated seconds of each stage of a curation that draws from clusters.
+
+    A sample is curated with the neighborhoods that the whole corpus would have. The search in them
+    grows with the square of the rows, all else with the rows.
+    """
+    ids = np.sort(layout.ids[:CLUSTER_SAMPLE_EXCHANGES])
+    timed = TimedProgress(Progress(), {})
+    neighbors = default_k(len(corpus)) if recipe.neighbors == "auto" else recipe.neighbors
+    changes = {"judge": None, "mode": "resample", "neighbors": min(neighbors, len(ids))}
+    sample = _take(corpus, ids, recipe)
+    prepare(sample, recipe.model_copy(update=changes), tools._replace(progress=timed)).decide()
+    ratio = len(corpus) / len(ids)
+    stages = {
+        name: seconds * _scale(name, ratio, len(ids))
+        for name, seconds in timed.seconds.items()
+        if name not in (*EMBEDDING_STAGES, *SAMPLED_STAGES)
+    }
+    stages |= {name: timed.seconds[name] for name in SAMPLED_STAGES if name in timed.seconds}
+    return list(stages.items())
+
+
+CLUSTER_SAMPLE_EXCHANGES = 4000
+"""Maximum number of exchanges whose neighborhoods a trial clusters."""
+
+SAMPLED_STAGES = ("choose view and radius",)
+"""Stages that look at a sample of the corpus, however large it is."""
 
 
 def _recommend_signals(recipe: Recipe) -> list[str]:

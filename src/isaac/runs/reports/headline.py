@@ -124,6 +124,9 @@ def _list_steps(summary: Facts, audit: Facts | None, level: Level) -> list[Step]
     see = Step("isaac diff RUN", "list every change")
     ask = Step("isaac audit RUN", "label a few hundred responses and get a verdict with intervals")
     export = Step("isaac export RUN --as sft", "write files that trainers read")
+    if summary["recipe"]["mode"] == "pairs":
+        export = Step("isaac export RUN --as dpo", "write the pairs for trainers")
+        return [export, ask, Step("isaac redraw RUN --budget B -o NEW", "make more or fewer pairs")]
     if summary["refused"] or level == "stop":
         drop = Step(
             "isaac curate INPUT -o NEW --mode filter --budget 0.3",
