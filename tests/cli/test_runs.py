@@ -194,7 +194,7 @@ def test_dry_run_plans_groups_and_equal_texts(
     by_act = ("curate", tmp_path / "in.jsonl", "--dry-run", "--group-by", "act")
     assert "mode filter: 120 exchanges are too few" in isaac(*by_act).out
     done = isaac(*by_act, *REDRAW_MOST)
-    assert "cluster 4 neighborhoods of 30" in done.out
+    assert "neighborhoods: about" in done.out
     done = isaac("curate", tmp_path / "in.jsonl", "--dry-run", "--clusters", "text")
     assert "responses" not in done.out.split("exchange 0")[0].replace("exchanges", "")
 
@@ -477,5 +477,5 @@ def test_dry_run_plans_what_a_view_needs(
     assert "embed 120 contexts with wordllama" in isaac(*by_act).out
     assert "choose view and radius" in isaac(*by_act, "--view", "residual").out
     settled = isaac("curate", source, "--dry-run", "--paper").out
-    assert "cluster 120 neighborhoods of 120" in settled
+    assert "neighborhoods: about" in settled
     assert "choose" not in settled
