@@ -62,3 +62,14 @@ def test_the_query_of_a_signed_url_is_not_in_the_name_of_its_file(
 def test_messages_show_urls_without_their_secrets() -> None:
     text = "cannot read s3://me:hunter2@bucket/a.jsonl?token=hunter2: 403, url='http://h/x?sig=2'"
     assert hide_url_secrets(text) == ("cannot read s3://bucket/a.jsonl 403, url='http://h/x'")
+
+
+@pytest.mark.parametrize("url", ["memory://ann:s3cr3t@host/run", "memory://runs/run?sig=s3cr3t"])
+@pytest.mark.parametrize("flags", [(), ("--json",), ("-v",)])
+def test_the_place_of_a_run_is_shown_without_its_secrets(
+    isaac: RunIsaac, small: Path, url: str, flags: tuple[str, ...]
+) -> None:
+    done = isaac("curate", small, "-o", url, *flags)
+    assert done.code == 0, done.err
+    assert "s3cr3t" not in done.out + done.err
+    assert "memory://" in done.out

@@ -188,7 +188,9 @@ def format_run(run: Run, summary: dict[str, Any]) -> list[str]:
     headline = write_headline(summary)
     reasons = " ".join(headline.reasons)
     force = " To write it all the same, add --force." * summary["refused"]
-    place, written = run.location("").rstrip("/"), summary["diagnosis"]["price"]["rows"]
+    # Other commands read a run from a folder.
+    place = "COPY" if run.is_remote else str(run.path)
+    written = summary["diagnosis"]["price"]["rows"]
     report = f"{'no curated corpus; ' * summary['refused']}report: {run.location('report.html')}"
     if not summary["refused"]:
         report = f"{run.location('curated.jsonl')}; {report}"
@@ -207,7 +209,7 @@ def format_run(run: Run, summary: dict[str, Any]) -> list[str]:
         f"written:   {report}",
         *(
             f"{'next:' if number == 0 else '':<11}{_fill_command(step.command, place)}"
-            f"  # {step.purpose}"
+            f"  # {step.purpose}{', in a copy of the run' * run.is_remote}"
             for number, step in enumerate(headline.steps[:2])
         ),
     ]

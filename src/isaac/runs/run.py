@@ -32,6 +32,7 @@ from ..runtime.atomic_files import (
     read_json,
 )
 from ..runtime.remote import Mirror, is_url
+from ..text import hide_url_secrets
 from .disk_storage import DiskStorage
 
 REPORT_FILES = ("report.json", "report.md", "report.html")
@@ -69,9 +70,16 @@ class Run:
         return run
 
     def location(self, name: str) -> str:
-        """The path or URL of a file of the run, as a user finds it."""
+        """The path or URL of a file of the run, as a user finds it; a secret in it is hidden."""
         mirror = self.folder.mirror
-        return str(self.path / name) if mirror is None else f"{mirror.url.rstrip('/')}/{name}"
+        if mirror is None:
+            return str(self.path / name)
+        return hide_url_secrets(f"{mirror.url.rstrip('/')}/{name}")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the run is at a URL, and its folder is a copy."""
+        return self.folder.mirror is not None
 
     @property
     def finished(self) -> bool:
