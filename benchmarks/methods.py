@@ -14,7 +14,7 @@ from common import read_draws
 
 from isaac import Corpus, Encoder, Recipe, Tools, curate, embed, load_encoder
 from isaac.curation.vectors import as_floats
-from isaac.recipe import REDRAW_MOST_SETTINGS
+from isaac.named_recipes import REDRAW_MOST_SETTINGS
 from isaac.runtime.arrays import Floats, Ints, Reals
 
 DROP_SHARE = 0.2

@@ -19,7 +19,16 @@ import isaac.evaluate.dialogue
 
 SOURCE = Path(isaac.__file__).parent
 
-LEAVES = ("_version", "errors", "text", "intervals", "reading_options", "recipe")
+LEAVES = (
+    "_version",
+    "errors",
+    "text",
+    "intervals",
+    "yaml_files",
+    "named_recipes",
+    "reading_options",
+    "recipe",
+)
 ROOMS = (
     *LEAVES,
     "runtime",

@@ -92,16 +92,24 @@ def test_commands_print_what_the_page_shows(
     assert build()["update_output"](read(page)) == read(page), outdated
 
 
+def find_commands(page: str) -> list[str]:
+    """The arguments of every isaac command in the blocks of a page."""
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", read(page), re.DOTALL | re.MULTILINE))
+    return re.findall(r"^(?:\$ )?isaac (.*)$", blocks, re.MULTILINE)
+
+
 PAGES = sorted({"README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))})
+COMMAND_PAGES = [page for page in PAGES if page != "docs/cli.md" and find_commands(page)]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/cli.md"])
+def test_pages_with_commands_are_found() -> None:
+    assert {*PYTHON_PAGES, *CONSOLE_PAGES, "docs/guide.md"} <= {*COMMAND_PAGES}
+
+
+@pytest.mark.parametrize("page", COMMAND_PAGES)
 def test_commands_in_the_pages_exist(page: str) -> None:
     commands = build()["list_commands"]()
-    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", read(page), re.DOTALL | re.MULTILINE))
-    lines = re.findall(r"^(?:\$ )?isaac (.*)$", blocks, re.MULTILINE)
-
-    for line in lines:
+    for line in find_commands(page):
         words = shlex.split(re.split(r"[|<>#]", line)[0])
         prefixes = (" ".join(words[:2]), words[0])  # "train sft", or "curate"
         name = next((prefix for prefix in prefixes if prefix in commands), None)

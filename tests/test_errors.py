@@ -14,7 +14,7 @@ from isaac import errors
     [
         ({"url": "file:///my%20work/isaac", "dir_info": {}}, "pip install '/my work/isaac[st]'"),
         (
-            {"url": "file:///tmp/isaac.whl", "archive_info": {}},
+            {"url": "file:///downloads/isaac.whl", "archive_info": {}},
             "pip install 'isaac-align[st]'",
         ),
         (None, "pip install 'isaac-align[st]'"),

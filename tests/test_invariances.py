@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.corpus import corpus as corpus_module
-from isaac.corpus import reading
+from isaac.corpus import row_tables
 from isaac.corpus.corpus import Corpus
 from isaac.corpus.reading import read_corpus
 from isaac.curation import (
@@ -224,7 +224,7 @@ def test_workers_shards_blocks_and_tiles_change_nothing(
         (curation, "CHUNK_EXCHANGES", 4),
         (canonical_order, "CHUNK_ROWS", 9),
         (corpus_module, "CHUNK_EXCHANGES", 4),
-        (reading, "CHUNK_EXCHANGES", 4),
+        (row_tables, "CHUNK_EXCHANGES", 4),
     ]:
         monkeypatch.setattr(module, name, value)
         assert curate(corpus_of(rows), recipe).lineage.equals(expected), (name, value)

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from isaac.errors import IsaacError, RecipeError
+from isaac.named_recipes import NAMED_RECIPES
 from isaac.reading_options import ReadingOptions
 from isaac.recipe import (
     DEFAULT_BUDGETS,
     DEFAULT_MIN_FIT,
     DRAW_FIELDS,
-    NAMED_RECIPES,
     OTHER_MIN_FIT,
     Recipe,
     ResolvedRecipe,
-    read_yaml,
 )
+from isaac.yaml_files import read_yaml
 
 REAL = st.floats(allow_nan=False, allow_infinity=False)
 NAME = st.none() | st.text()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from isaac import Recipe, RecipeError
-from isaac.corpus.files import find_sources
+from isaac.corpus.sources import find_sources
 from isaac.text import has_url_secret, hide_url_secrets
 from tests.conftest import RunIsaac
 
@@ -54,7 +54,7 @@ def test_the_query_of_a_signed_url_is_not_in_the_name_of_its_file(
         def glob(self, path: str) -> list[str]:
             return [path]
 
-    monkeypatch.setattr("isaac.corpus.files.resolve_url", lambda url: (System(), url))
+    monkeypatch.setattr("isaac.corpus.sources.resolve_url", lambda url: (System(), url))
     (file,) = find_sources("https://host.example/data/in.jsonl?X-Amz-Signature=hunter2")
     assert file.name == "in.jsonl"
 

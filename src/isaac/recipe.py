@@ -17,8 +17,10 @@ from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from .errors import RecipeError
+from .named_recipes import DIALOGUE_SETTINGS, PAPER_SETTINGS, REDRAW_MOST_SETTINGS
 from .reading_options import ReadingOptions, Settings
 from .text import has_url_secret
+from .yaml_files import read_yaml
 
 Sharpening = Literal["adaptive", "figure", "max", "softmax", "proportional", "power", "uniform"]
 View = Literal["whole", "opening", "residual"]
@@ -410,93 +412,3 @@ class ResolvedRecipe(Recipe):
         """Whether some responses of a cluster are likelier to be drawn than others."""
         by_weight = self.relevance > 0 or self.typicality > 0 or self.repeat_limit > 0
         return by_weight or self.candidates < 1 or self.judge is not None
-
-
-PAPER_SETTINGS: dict[str, Any] = {
-    "mode": "resample",
-    "trust": "wording",
-    "context_encoder": "wordllama",
-    "response_encoder": "wordllama",
-    "turns": "last",
-    "candidates": 1.0,
-    "neighbors": 150,
-    "view": "whole",
-    "clusters": "components",
-    "radius": 0.8,
-    "duplicates": "each",
-    "top_clusters": 10,
-    "sharpening": "adaptive",
-    "relevance": 0.0,
-    "typicality": 0.0,
-    "repeats": 0,
-    "budget": 1.0,
-    "abstain": 0.0,
-    "keep": True,
-}
-"""What the paper's settings change in the defaults."""
-
-REDRAW_MOST_SETTINGS: dict[str, Any] = {"mode": "resample", "trust": "wording"}
-"""Redraw the least typical 80 % of rows freely, as isaac did by default before mode selective."""
-
-NAMED_RECIPES: dict[str, dict[str, Any]] = {
-    "default": {},
-    "paper": PAPER_SETTINGS,
-    "redraw-most": REDRAW_MOST_SETTINGS,
-}
-"""Recipes by name: the settings that each changes in the defaults."""
-
-DIALOGUE_SETTINGS: dict[str, Any] = {
-    "group_by": "act",
-    "turns": "all",
-    "clusters": "text",
-    "mode": "resample",
-    "trust": "wording",
-    "trim": True,
-    "budget": 0.0,
-}
-"""What the settings for task-oriented dialogues change in the defaults.
-
-Nearly every turn is worded unlike all other turns with its acts, so a rare wording does not make a
-turn suspicious. Therefore no turn is redrawn for its wording. Instead, its irrelevant parts are
-removed, and it is redrawn only if nothing would be left.
-"""
-
-PAPER_DIALOGUE_SETTINGS: dict[str, Any] = {
-    **DIALOGUE_SETTINGS,
-    **PAPER_SETTINGS,
-    "turns": "all",
-    "clusters": "text",
-    "trim": False,
-}
-"""The paper's settings for task-oriented dialogues: equal texts, among turns with equal acts."""
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would drop the first without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is there twice; remove one", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file; an empty file gives an empty mapping.
-
-    Raises `RecipeError` if the file cannot be read or contains anything else.
-    """
-    try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _StrictLoader)
-    except OSError as error:
-        raise RecipeError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path}: expected 'field: value' lines, got a {type(values).__name__}")
-    return values

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import shlex
+from typing import cast
 
 import pytest
+from typer.core import TyperGroup
 from typer.main import get_command
 
-from isaac.cli.help import EXAMPLES, SECTION_BY_COMMAND, SECTIONS
+from isaac.cli.help import EXAMPLES, PANEL_BY_FIELD, SECTION_BY_COMMAND, SECTIONS
 from isaac.cli.main import app
 from isaac.recipe import Recipe
 from tests.conftest import RunIsaac
 
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = cast(TyperGroup, get_command(app)).commands
 
 
 def test_every_command_stands_in_a_section_with_its_whole_description(isaac: RunIsaac) -> None:
@@ -37,6 +39,7 @@ def test_the_flags_of_curate_stand_in_sections(isaac: RunIsaac) -> None:
     names = ("Arguments:", "Input:", "What to change:", "Method:", "Where it runs:", "Examples:")
     places = [text.index(f"\n{name}\n") for name in names]
     assert places == sorted(places)
+    assert set(PANEL_BY_FIELD) <= set(Recipe.fields())
     for field in Recipe.fields():
         assert text.count(f"--{field.replace('_', '-')} ") >= 1, field
 

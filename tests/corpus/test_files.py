@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isaac.corpus.files import find_sources, open_source
+from isaac.corpus.files import open_source
 from isaac.corpus.hub import read_hub_dataset
 from isaac.corpus.json_stream import ENCODING_HINT
 from isaac.corpus.records import (
@@ -32,6 +32,7 @@ from isaac.corpus.records import (
     parse_json,
     read_records,
 )
+from isaac.corpus.sources import find_sources
 from isaac.errors import CorpusError, IsaacError, MissingExtraError
 
 ROWS = [{"prompt": "Why?", "response": "So."}, {"prompt": '日本, "x"\n', "response": "\t🙂"}]
@@ -323,10 +324,8 @@ def test_wide_characters_are_read_with_their_encoding(
     content = CONTAINERS[".csv" if suffix == ".csv" else ".jsonl"].decode().encode(encoding)
     message = refused_file(tmp_path, f"in{suffix}", content)
     assert f"is not UTF-8; add --encoding {encoding}" in message
-    if suffix != ".txt":
-        file = io.BytesIO(content)
-        found = list(read_records(f"in{suffix}", file, FileOptions(encoding)))
-        assert values(found) == ROWS
+    found = list(read_records(f"in{suffix}", io.BytesIO(content), FileOptions(encoding)))
+    assert values(found) == ROWS
 
 
 # Lines of JSON.

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isaac.corpus import files as sources
-from isaac.corpus.files import find_sources, open_members, open_source
+from isaac.corpus import files
+from isaac.corpus.files import open_members, open_source
 from isaac.corpus.formats.task_oriented import is_auxiliary_file
 from isaac.corpus.records import ParsedRecord, read_records
+from isaac.corpus.sources import find_sources
 from isaac.errors import CorpusError
 
 ROW = b'{"prompt": "Why?", "response": "So."}\n'
@@ -145,9 +146,9 @@ def test_a_zip_without_data_is_an_error_that_lists_its_files(tmp_path: Path) -> 
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MIN_UNPACK_LIMIT_BYTES", 2**16)
+    monkeypatch.setattr(files, "MIN_UNPACK_LIMIT_BYTES", 2**16)
     bomb = zipped({f"{n}.jsonl": b" " * 2**20 for n in range(3)})
-    assert sources.MAX_UNPACK_RATIO * len(bomb) < 3 * 2**20
+    assert files.MAX_UNPACK_RATIO * len(bomb) < 3 * 2**20
     message = refused(tmp_path / "in.zip", bomb)
     assert "in.zip would unpack to 3 MiB" in message
     assert message.endswith("unpack it yourself and give the folder")

@@ -11,7 +11,7 @@ from isaac.corpus.formats import MappedFormat, deserialize_format, serialize_for
 from isaac.corpus.formats.proposals import propose_columns
 from tests.conftest import RunIsaac, write_lines
 
-TALK = {
+TALK: dict[str, Any] = {
     "id": 7,
     "data": {
         "log": [
@@ -49,7 +49,7 @@ def test_a_replaced_turn_changes_nothing_else() -> None:
     expected["data"]["log"][1]["body"]["txt"] = "soon"
     assert changed == expected
     assert len(fmt.cut(TALK, 1)["data"]["log"]) == 2
-    assert len(TALK["data"]["log"]) == 4  # type: ignore[index]
+    assert len(TALK["data"]["log"]) == 4
 
 
 def test_context_and_response_may_be_nested_or_have_dots_in_their_names() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaac.corpus import corpus as module
-from isaac.corpus import reading
+from isaac.corpus import row_tables
 from isaac.corpus.corpus import CORPUS_SCHEMA, Corpus
 from isaac.corpus.files import InputDigest
 from isaac.corpus.formats import FORMATS, serialize_format
@@ -50,8 +50,8 @@ def test_the_chunks_together_are_the_corpus(
     path = write_lines(tmp_path / "in.jsonl", MIXED * 3)
     expected = read_corpus(path)
     monkeypatch.setattr(module, "CHUNK_EXCHANGES", rows_per_chunk)
-    monkeypatch.setattr(reading, "CHUNK_EXCHANGES", rows_per_chunk)
-    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", size)
+    monkeypatch.setattr(row_tables, "CHUNK_EXCHANGES", rows_per_chunk)
+    monkeypatch.setattr(row_tables, "CHUNK_CHARACTERS", size)
     parts, rejected, inputs = parts_of(path)
     assert max(map(len, parts)) <= rows_per_chunk
     assert all(part.schema == CORPUS_SCHEMA for part in parts)
@@ -71,7 +71,7 @@ def test_a_chunk_ends_once_its_rows_reach_the_size_limit(
     texts = ["x" * length for length in (10, 10, 500, 1, 1, 1, 900, 900, 1)]
     rows = [{"context": "c", "response": text} for text in texts]
     path = write_lines(tmp_path / "in.jsonl", rows)
-    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 1000)
+    monkeypatch.setattr(row_tables, "CHUNK_CHARACTERS", 1000)
     parts, *_ = parts_of(path)
     assert (
         [part.column("response").to_pylist() for part in parts]
@@ -90,7 +90,7 @@ def test_the_size_of_a_record_counts_once_for_all_its_turns(
     both = ("user", "assistant")
     turns = [{"role": role, "content": f"{role} {n}"} for n in range(10) for role in both]
     path = write_lines(tmp_path / "in.jsonl", [{"messages": turns, "note": "x" * 5000}])
-    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", 5000)
+    monkeypatch.setattr(row_tables, "CHUNK_CHARACTERS", 5000)
     parts = list(read_chunks(path, ReadingOptions(turns="all"), [], []))
     assert [len(part) for part in parts] == [1, 9]
 

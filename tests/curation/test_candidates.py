@@ -30,7 +30,8 @@ from isaac.curation.response_scores import ResponseScores, drawable_rows
 from isaac.curation.sharpening import ClusterOdds, cluster_odds
 from isaac.curation.unique_texts import UniqueTexts
 from isaac.curation.vectors import Embeddings, as_floats
-from isaac.recipe import REDRAW_MOST_SETTINGS, Recipe, ResolvedRecipe
+from isaac.named_recipes import REDRAW_MOST_SETTINGS
+from isaac.recipe import Recipe, ResolvedRecipe
 from isaac.runtime.arrays import Floats, Ints, Reals
 from isaac.runtime.engines import LocalEngine
 from tests.vectors import random_directions

@@ -149,9 +149,16 @@ def test_other_encoders_are_not_measured() -> None:
     assert list_language_warnings(corpus_of("Tamil"), recipe, Tools()) == []
 
 
+class Unused:
+    """An encoder that must not be called."""
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        raise AssertionError(f"embedded {len(texts)} texts")
+
+
 def test_english_costs_no_encoder() -> None:
     recipe = Recipe(context_encoder="hashing", response_encoder="auto")
-    tools = Tools(encoders={"wordllama": None})  # type: ignore[dict-item]
+    tools = Tools(encoders={"hashing": Unused(), "wordllama": Unused()})
     assert choose_encoders(corpus_of("English"), recipe, tools)[:2] == ("hashing", "wordllama")
 
 

@@ -26,8 +26,9 @@ from isaac.curation.hyperparameters import (
 from isaac.curation.resources import Tools
 from isaac.curation.storage import MemoryStorage
 from isaac.curation.views import Ridge
+from isaac.named_recipes import REDRAW_MOST_SETTINGS
 from isaac.reading_options import ReadingOptions
-from isaac.recipe import REDRAW_MOST_SETTINGS, Recipe, ResolvedRecipe
+from isaac.recipe import Recipe, ResolvedRecipe
 from isaac.runs.jobs import curate_to, redraw_run
 from isaac.runs.run import Run
 from isaac.runtime.arrays import Floats

@@ -21,7 +21,8 @@ from isaac.curation.dialogue.trimming import IRRELEVANT, Trims
 from isaac.curation.lineage import LINEAGE_SCHEMA, mark_least_trusted
 from isaac.curation.resources import Tools
 from isaac.models.judges import Judgment
-from isaac.recipe import DEFAULT_BUDGETS, REDRAW_MOST_SETTINGS, Recipe
+from isaac.named_recipes import REDRAW_MOST_SETTINGS
+from isaac.recipe import DEFAULT_BUDGETS, Recipe
 from tests.conftest import write_lines
 
 HASHING = {"context_encoder": "hashing", "response_encoder": "hashing"}

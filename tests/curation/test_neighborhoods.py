@@ -18,7 +18,8 @@ from isaac.curation.vectors import Embeddings, GridVectors
 from isaac.curation.views import ComparedResponses
 from isaac.errors import CorpusError
 from isaac.models.judges import Judgment
-from isaac.recipe import REDRAW_MOST_SETTINGS, Recipe, ResolvedRecipe
+from isaac.named_recipes import REDRAW_MOST_SETTINGS
+from isaac.recipe import Recipe, ResolvedRecipe
 from tests.vectors import random_directions
 
 HASHING = {

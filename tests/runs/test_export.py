@@ -285,8 +285,12 @@ def test_answers_of_a_pair_have_no_spaces_around_them(tmp_path: Path) -> None:
         for i in range(60)
     ]
     run = make_run(tmp_path, talks)
-    for kind, columns in (("dpo", ("chosen", "rejected")), ("kto", ("completion",))):
-        for row in rows_of(export(run, kind).folder):  # type: ignore[arg-type]
+    kinds: dict[ExportType, tuple[str, ...]] = {
+        "dpo": ("chosen", "rejected"),
+        "kto": ("completion",),
+    }
+    for kind, columns in kinds.items():
+        for row in rows_of(export(run, kind).folder):
             contents = [row[column][0]["content"] for column in columns]
             assert contents == [content.strip() for content in contents]
             assert len(set(contents)) == len(contents)

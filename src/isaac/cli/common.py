@@ -17,11 +17,12 @@ import typer
 from ..corpus.formats import FORMATS
 from ..curation.resources import Tools
 from ..errors import IsaacError, RecipeError
-from ..recipe import Recipe, read_yaml
+from ..recipe import Recipe
 from ..runtime.engines import LocalEngine, RayEngine
 from ..runtime.phases import PhaseProgress
 from ..runtime.progress import Progress, print_quietly, terminal_progress
 from ..text import hide_url_secrets, make_printable
+from ..yaml_files import read_yaml
 from .help import INPUT, METHOD, PANEL_BY_FIELD, WHERE, SectionedCommand, SectionedGroup
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}

@@ -16,8 +16,9 @@ from ..curation.lineage import first_targets
 from ..curation.resources import Tools
 from ..healing.healer import Healer
 from ..healing.sampler import Healed
+from ..named_recipes import PAPER_DIALOGUE_SETTINGS
 from ..reading_options import ReadingOptions
-from ..recipe import PAPER_DIALOGUE_SETTINGS, Recipe
+from ..recipe import Recipe
 from ..runs.jobs import curate_to
 from ..runs.reports.written import find_written_rows, summarize_written
 from ..runs.run import Run

@@ -50,7 +50,7 @@ PANEL_BY_FIELD = {
     **dict.fromkeys(
         (
             *("mode", "budget", "trust", "min_fit", "repeats", "targets", "judge", "trim"),
-            *("keep_original", "keep", "abstain", "seed", "delexicalize"),
+            *("keep_original", "keep", "abstain", "seed"),
         ),
         CHANGE,
     ),

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from ..corpus.records import dumps
-from ..recipe import DRAW_FIELDS, NAMED_RECIPES, Recipe
+from ..named_recipes import NAMED_RECIPES
+from ..recipe import DRAW_FIELDS, Recipe
 from ..runs.audit.label_log import list_label_files
 from ..runs.estimate import DryRun
 from ..runs.estimate import dry_run as run_dry

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 from ..errors import CorpusError
 from ..text import shorten
 from .dialogue.multiwoz import ACTS_COLUMN
-from .files import ARCHIVE_SUFFIX, SourceFile, find_sources
 from .json_stream import read_keyed_objects
 from .records import ParsedRecord, dumps
+from .sources import ARCHIVE_SUFFIX, SourceFile, find_sources
 
 ACT_FILE_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

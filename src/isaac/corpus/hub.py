@@ -10,9 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from ..errors import CorpusError, require_extra
 from ..runtime.remote import resolve_url
-from .files import COMPRESSED_SUFFIXES, RECORD_FILE_SUFFIXES, SourceFile, open_source
+from .files import open_source
 from .json_stream import ParsedRecord, replace_nan
 from .records import read_records
+from .sources import COMPRESSED_SUFFIXES, RECORD_FILE_SUFFIXES, SourceFile
 
 
 def read_hub_dataset(source: str) -> Iterator[ParsedRecord]:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
@@ -18,9 +18,9 @@ from ..runtime.concurrency import gc_paused
 from ..runtime.progress import Progress, Tick
 from ..text import shorten
 from .act_files import ActFiles, find_sources_with_acts
-from .corpus import CHUNK_EXCHANGES, CORPUS_SCHEMA, Corpus, CorpusRow, build_table
+from .corpus import CORPUS_SCHEMA, Corpus, CorpusRow
 from .dialogue.value_lexicon import Lexicon
-from .files import InputDigest, SourceFile, find_left_out, open_members, open_source
+from .files import InputDigest, open_members, open_source
 from .formats import (
     TASK_ORIENTED_FORMATS,
     Format,
@@ -41,12 +41,18 @@ from .formats.task_oriented import (
 )
 from .hub import read_hub_dataset
 from .in_memory import Data, iter_memory_records
-from .records import FileOptions, ParsedRecord, dumps, read_records
+from .records import FileOptions, ParsedRecord, read_records
 from .rejected import Rejected, RejectedSink
+from .row_tables import (
+    UntrainedRecord,
+    attach_untrained,
+    build_tables,
+    read_next_table,
+    reject_record,
+    take_exchanges,
+)
+from .sources import SourceFile, find_left_out
 from .turn_rows import USUAL_COLUMNS, TurnColumns, has_turn_rows, join_turn_rows
-
-CHUNK_CHARACTERS = 2**24
-"""Number of characters at which a chunk ends early, so that long texts do not fill memory."""
 
 DETECTION_RECORDS = 200
 """Number of usable records from which the format of a file is detected."""
@@ -103,7 +109,7 @@ def _read_memory_chunks(
         )
         records = iter(kept)
     rows = _read_file_rows(records, options, lexicon, rejected)
-    yield from _build_tables(_attach_untrained(_take_exchanges(rows, options.limit), rejected))
+    yield from build_tables(attach_untrained(take_exchanges(rows, options.limit), rejected))
 
 
 def read_chunks(
@@ -123,10 +129,10 @@ def read_chunks(
     acts = ActFiles.of(options.format)
     lexicon = build_input_lexicon(str(source), options, acts, progress)
     records = read_input_records(str(source), options, acts, inputs)
-    items = _take_exchanges(_read_input_rows(records, options, lexicon, rejected), options.limit)
-    tables = _build_tables(_attach_untrained(items, rejected))
+    items = take_exchanges(_read_input_rows(records, options, lexicon, rejected), options.limit)
+    tables = build_tables(attach_untrained(items, rejected))
     with progress.stage("read") as tick:
-        while (table := _read_next_table(tables)) is not None:
+        while (table := read_next_table(tables)) is not None:
             yield table
             tick(len(table))
     # A limit may end the reading early; the remaining files are still part of the input.
@@ -225,85 +231,6 @@ def read_input_records(
                     yield acts.attach(read_records(name, member, file_options), acts_by_id)
 
 
-def _read_next_table(tables: Iterator[pa.Table]) -> pa.Table | None:
-    with gc_paused():
-        return next(tables, None)
-
-
-def _build_tables(rows: Iterator[CorpusRow]) -> Iterator[pa.Table]:
-    start = 0
-    for chunk in _split_rows(rows):
-        yield build_table(chunk, start)
-        start += len(chunk)
-
-
-def _split_rows(rows: Iterator[CorpusRow]) -> Iterator[list[CorpusRow]]:
-    """Split the rows into chunks that fit into memory, however long their texts are."""
-    chunk: list[CorpusRow] = []
-    size = 0
-    for row in rows:
-        chunk.append(row)
-        size += row.size
-        if len(chunk) == CHUNK_EXCHANGES or size >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-class UntrainedRecord(NamedTuple):
-    """A record in which no turn is trained on: all of its turns are marked so."""
-
-    record: ParsedRecord
-    marked_turns: int
-
-
-def _take_exchanges(
-    items: Iterator[CorpusRow | UntrainedRecord], limit: int | None
-) -> Iterator[CorpusRow | UntrainedRecord]:
-    """Yield the items up to the exchange with which the limit is reached."""
-    count = 0
-    for item in items:
-        yield item
-        count += isinstance(item, CorpusRow)
-        if count == limit:
-            return
-
-
-def _attach_untrained(
-    items: Iterator[CorpusRow | UntrainedRecord], rejected: RejectedSink
-) -> Iterator[CorpusRow]:
-    """Yield the exchanges, with untrained records attached to the next one, or to the last.
-
-    If there is no exchange at all, the untrained records are rejected.
-    """
-    last: CorpusRow | None = None
-    waiting: list[UntrainedRecord] = []
-    for item in items:
-        if isinstance(item, UntrainedRecord):
-            waiting.append(item)
-            continue
-        if last is not None:
-            yield last
-        marked = item.marked_turns + sum(other.marked_turns for other in waiting)
-        last, waiting = item._replace(before=_as_texts(waiting), marked_turns=marked), []
-    if last is not None:
-        marked = last.marked_turns + sum(other.marked_turns for other in waiting)
-        yield last._replace(after=_as_texts(waiting), marked_turns=marked)
-        return
-    for other in waiting:
-        rejected.append(
-            _reject(
-                other.record,
-                "no assistant turn is trained on: all are marked, such as with weight 0",
-            )
-        )
-
-
-def _as_texts(records: list[UntrainedRecord]) -> tuple[str, ...]:
-    return tuple(dumps(other.record.value) for other in records)
-
-
 def _read_input_rows(
     files: Iterator[Iterator[ParsedRecord]],
     options: ReadingOptions,
@@ -325,7 +252,7 @@ def _read_file_rows(
     usable = [record.value for record in sample if record.value is not None]
     if not usable:
         for record in sample:
-            rejected.append(_reject(record, record.problem))
+            rejected.append(reject_record(record, record.problem))
         return
     columns = _find_turn_columns(usable, options)
     if columns is not None:
@@ -338,12 +265,12 @@ def _read_file_rows(
     formats = RecordFormats(fmt, options)
     for record in itertools.chain(sample, records):
         if record.value is None:
-            rejected.append(_reject(record, record.problem))
+            rejected.append(reject_record(record, record.problem))
             continue
         try:
             yield from _build_rows(record, *formats.choose(record.value), options)
         except RowError as error:
-            rejected.append(_reject(record, str(error)))
+            rejected.append(reject_record(record, str(error)))
 
 
 def _find_turn_columns(
@@ -450,8 +377,3 @@ def _read_group(value: dict[str, Any], column: str | None) -> str | None:
         return None
     group = value.get(column)
     return str(group) if isinstance(group, int | float) else require_text(value, column)
-
-
-def _reject(record: ParsedRecord, reason: str) -> Rejected:
-    raw = record.raw or dumps(record.value).encode()
-    return Rejected(record.file, record.line, reason, raw)

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from ..errors import CorpusError
 from .csv_files import detect_delimiter, read_csv
-from .files import COMPRESSED_SUFFIXES, RECORD_FILE_SUFFIXES, SPREADSHEET_SUFFIX
 from .json_stream import (
     MAX_DEPTH,
     MAX_LINE_BYTES,
@@ -27,6 +26,7 @@ from .json_stream import (
     read_objects,
     replace_nan,
 )
+from .sources import COMPRESSED_SUFFIXES, RECORD_FILE_SUFFIXES, SPREADSHEET_SUFFIX
 from .spreadsheets import read_spreadsheet
 from .tables import read_arrow, read_parquet
 

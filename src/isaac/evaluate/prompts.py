@@ -9,8 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from ..corpus.files import find_sources, open_members, open_source
+from ..corpus.files import open_members, open_source
 from ..corpus.records import ParsedRecord, dumps, parse_json, read_records
+from ..corpus.sources import find_sources
 from ..errors import IsaacError, require_extra
 from ..models.chat.base import Conversation, messages_to_text
 from ..text import shorten

@@ -21,14 +21,8 @@ from ..corpus.rejected import Rejected
 from ..curation.curate import Curation, explain_empty_corpus, prepare
 from ..curation.resources import Tools
 from ..errors import CorpusError, RunError
-from ..recipe import (
-    DIALOGUE_SETTINGS,
-    DRAW_FIELDS,
-    NAMED_RECIPES,
-    PAPER_DIALOGUE_SETTINGS,
-    Recipe,
-    read_yaml,
-)
+from ..named_recipes import DIALOGUE_SETTINGS, NAMED_RECIPES, PAPER_DIALOGUE_SETTINGS
+from ..recipe import DRAW_FIELDS, Recipe
 from ..runtime.atomic_files import (
     LOCK_FILE,
     PART_SUFFIX,
@@ -37,6 +31,7 @@ from ..runtime.atomic_files import (
     remove_stale_parts,
 )
 from ..runtime.progress import TimedProgress
+from ..yaml_files import read_yaml
 from .disk_storage import CHECKSUMS_FILE, DiskStorage
 from .outputs import write_outputs
 from .run import INPUT_FILES, WORK_FOLDERS, Run

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from ..errors import RecipeError
 from ..models.chat.base import Dtype
-from ..recipe import read_yaml
 from ..text import format_error, shorten
+from ..yaml_files import read_yaml
 
 TrainingKind = Literal["sft", "dpo", "kto", "rephraser"]
 

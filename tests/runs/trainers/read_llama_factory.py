@@ -29,7 +29,7 @@ def split_by_loss(tokenizer: Any, tokens: list[int], labels: list[int]) -> list[
 def provide_torchaudio() -> None:
     """LLaMA-Factory imports it for sound; its wheels need a GPU build of torch."""
     try:
-        import torchaudio  # noqa: F401
+        importlib.import_module("torchaudio")
     except Exception:
         module = types.ModuleType("torchaudio")
         module.__spec__ = importlib.util.spec_from_loader("torchaudio", None)

@@ -15,8 +15,9 @@ from ...corpus.dialogue.predictions import normalize_id
 from ...corpus.dialogue.readers import READERS, DialogueReader, detect_reader, iter_records
 from ...corpus.dialogue.schema import Dialogue, system_turns
 from ...corpus.dialogue.validation import ReadingError
-from ...corpus.files import SourceFile, find_sources, open_members, open_source
+from ...corpus.files import open_members, open_source
 from ...corpus.records import dumps, parse_json
+from ...corpus.sources import SourceFile, find_sources
 from ...errors import CorpusError, RecipeError
 from ...text import shorten
 from .pollution import TurnKey

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from ...corpus.act_files import ALL_ACT_FILES, find_act_files
 from ...corpus.dialogue.schema import system_turns
-from ...corpus.files import find_sources
 from ...corpus.records import dumps
+from ...corpus.sources import find_sources
 from ...errors import CorpusError, RecipeError
 from ...runtime.atomic_files import atomic_write
 from .files import parse_json_line, read_dialogues
