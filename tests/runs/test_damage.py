@@ -41,7 +41,9 @@ def test_one_flipped_bit_is_refused_by_export(tmp_path: Path, whole: Path, file:
         export(Run(run), "sft", tmp_path / "out")
 
 
-@pytest.mark.parametrize("text", ["{}", '{"sha256": 3}', '{"sha256": {"a": 1}}', "[]", "{", "null"])
+@pytest.mark.parametrize(
+    "text", ["{}", '{"sha256": 3}', '{"sha256": {"a": 1}}', "[]", "{", "null", "[" * 100_000]
+)
 @pytest.mark.parametrize("file", ["manifest.json", "input.json", "report.json"])
 def test_a_foreign_json_file_is_a_message(
     tmp_path: Path, whole: Path, file: str, text: str
@@ -69,7 +71,12 @@ EDITS = {
     "report.json": ("", "{}", "[1]", None),
     "manifest.json": ("", "{}", "[1]", '{"sha256": {"a": 1}}'),
     "input.json": ("", "{}", "[1]", '{"isaac": "0.1.0", "files": []}', None),
-    "audit/result.json": ("", "[1]", '{"lineage": "LINEAGE", "results": {"a": 1}}'),
+    "audit/result.json": (
+        "",
+        "[1]",
+        '{"name": "x"}',
+        '{"lineage": "LINEAGE", "results": {"a": 1}}',
+    ),
 }
 """What the files of a run may contain if isaac did not write it; None if they are gone."""
 
@@ -102,6 +109,40 @@ def test_every_command_on_an_edited_run_ends_in_a_message(
         "audit/result.json": ("audit",),
     }
     assert [codes[name] for name in readers[file]] == [1] * len(readers[file])
+
+
+@pytest.mark.parametrize("name", ["seed", "recipe_sha256", "input_sha256", "sha256"])
+def test_no_value_of_a_manifest_can_be_taken_out(tmp_path: Path, whole: Path, name: str) -> None:
+    run = Run(_copy(whole, tmp_path / "run"))
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    del manifest[name]
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=r"manifest\.json is missing, damaged or edited"):
+        run.curation()
+
+
+def test_another_name_of_an_input_file_is_refused(tmp_path: Path, whole: Path) -> None:
+    run = Run(_copy(whole, tmp_path / "run"))
+    facts = json.loads((run.path / "input.json").read_text())
+    facts["files"][0]["name"] = "other.jsonl"
+    (run.path / "input.json").write_text(json.dumps(facts))
+    with pytest.raises(RunError, match=r"input\.json is missing, damaged or edited"):
+        run.corpus()
+
+
+@pytest.mark.parametrize("damage", ["corpus.parquet", "input.json"])
+def test_curate_rebuilds_what_is_deleted_as_the_message_says(
+    tmp_path: Path, whole: Path, damage: str
+) -> None:
+    run = Run(_copy(whole, tmp_path / "run"))
+    (run.path / damage).write_text("{}")
+    recipe, source = Recipe(mode="filter"), whole.parent / "small.jsonl"
+    with pytest.raises(RunError, match="delete it and manifest"):
+        run.corpus()
+    (run.path / damage).unlink()
+    (run.path / "manifest.json").unlink()
+    curate_to(run.path, source, recipe, force=True)
+    assert outputs(run.path) == outputs(whole)
 
 
 def test_redraw_resumes_a_copy_that_was_cut_off(

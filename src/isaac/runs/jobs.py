@@ -27,7 +27,6 @@ from ..runtime.atomic_files import (
     LOCK_FILE,
     PART_SUFFIX,
     file_sha256,
-    read_json,
     remove_stale_parts,
 )
 from ..runtime.progress import TimedProgress
@@ -145,19 +144,20 @@ def _load_or_read_corpus(run: Run, source: str | Path, recipe: Recipe, tools: To
     """
     input_file = run.path / "input.json"
     if input_file.exists() and (run.path / "recipe.yaml").exists():
-        recorded = read_json(input_file)
+        recorded = run.input_facts()
         current = [digest.sha256 for digest in digest_inputs(source, recipe.reading.format)]
-        is_same_input = current == [digest["sha256"] for digest in recorded["files"]]
-        if is_same_input and recorded["isaac"] == __version__:
-            if recorded["read"] != _compute_checksums(run):  # damaged or cut off since
+        is_same_input = current == [digest.sha256 for digest in recorded.files]
+        if is_same_input and recorded.isaac == __version__:
+            if recorded.read != _compute_checksums(run):  # damaged or cut off since
                 check_rereadable(run, source)
+                run.remove("manifest.json")  # not finished until its outputs are checked again
                 _read_from_input(run, source, recipe, tools)
             return run.corpus()
         if run.has_results and not is_same_input:
             raise RunError(f"{run.path} contains a run of another input; choose another folder")
         if run.has_results:
             raise RunError(
-                f"{run.path} was started by isaac {recorded['isaac']}, but this is isaac "
+                f"{run.path} was started by isaac {recorded.isaac}, but this is isaac "
                 f"{__version__}; choose another folder"
             )
         check_rereadable(run, source)

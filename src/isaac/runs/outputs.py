@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import platform
 import time
@@ -22,7 +21,7 @@ from ..corpus.source_records import SourceRecord
 from ..curation.curate import Curation
 from ..curation.lineage import first_targets
 from ..errors import RunError
-from ..runtime.atomic_files import file_sha256, read_json
+from ..runtime.atomic_files import file_sha256, json_sha256, read_json
 from ..runtime.progress import Tick, TimedProgress
 from ..text import free_name
 from .disk_storage import DiskStorage
@@ -76,7 +75,7 @@ def write_outputs(
     }
     manifest = _build_manifest(run, curation) | {"measured": measured}
     manifest[FACTS_CHECKSUM] = _hash_facts(summary)
-    run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    run.write_manifest(manifest)
 
 
 def _build_manifest(run: Run, curation: Curation) -> dict[str, Any]:
@@ -102,6 +101,7 @@ def _build_manifest(run: Run, curation: Curation) -> dict[str, Any]:
         },
         "seed": curation.recipe.seed,
         "recipe_sha256": file_sha256(run.path / "recipe.yaml"),
+        "input_sha256": file_sha256(run.path / "input.json"),
         "exchanges": len(curation.corpus),
         "rejected": len(curation.corpus.rejected),
         "sha256": {
@@ -138,7 +138,7 @@ FACTS_CHECKSUM = "report_facts_sha256"
 def _hash_facts(facts: dict[str, Any]) -> str:
     """The SHA-256 of what a report says of the run itself."""
     own = {name: value for name, value in facts.items() if name != "audits"}
-    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+    return json_sha256(own)
 
 
 def update_report(run: Run) -> None:
@@ -156,7 +156,7 @@ def update_report(run: Run) -> None:
     # The report has changed, so update its checksums; the manifest is written last.
     for name in REPORT_FILES:
         manifest["sha256"][name] = file_sha256(run.path / name)
-    run.write(run.path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    run.write_manifest(manifest)
 
 
 def read_audit_results(run: Run) -> list[dict[str, Any]]:
@@ -165,20 +165,15 @@ def read_audit_results(run: Run) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     stored = read_json(file)
-    if stored.get("lineage") != file_sha256(run.path / "lineage.parquet"):
+    lineage, results = stored.get("lineage"), stored.get("results")
+    if isinstance(lineage, str) and lineage != file_sha256(run.path / "lineage.parquet"):
         return []
-    results = stored.get("results")
-    if not isinstance(results, list) or stored.get("results_sha256") != hash_results(results):
+    if not isinstance(results, list) or stored.get("results_sha256") != json_sha256(results):
         raise RunError(
             f"{file} is damaged or edited: it is not what isaac wrote. Remove it, then audit "
             "again; the labels are in other files, and stay"
         )
     return results
-
-
-def hash_results(results: list[dict[str, Any]]) -> str:
-    """The SHA-256 of the results of audits, with which they are stored."""
-    return hashlib.sha256(json.dumps(results, sort_keys=True).encode()).hexdigest()
 
 
 class AddedColumns(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import weakref
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -29,6 +30,7 @@ from ..runtime.atomic_files import (
     damaged_as_run_error,
     exclusive_lock,
     file_sha256,
+    json_sha256,
     read_json,
 )
 from ..runtime.remote import Mirror, is_url
@@ -45,6 +47,17 @@ INPUT_FILES = ("input.json", "corpus.parquet", "rejected.jsonl")
 """Files that reading the input writes."""
 WORK_FOLDERS = ("vectors", "shards", "texts")
 """Folders of the intermediate results."""
+
+MANIFEST_CHECKSUM = "manifest_sha256"
+"""Where the manifest has the checksum of all else in it."""
+
+
+class InputFacts(NamedTuple):
+    """What ``input.json`` says: who read which files, and the checksums of what was read."""
+
+    isaac: str
+    files: list[InputDigest]
+    read: dict[str, str | None]
 
 
 class Run:
@@ -96,8 +109,8 @@ class Run:
     def recipe(self) -> Recipe:
         """Load the recipe of the run. Raises `RunError` if it was changed after the run."""
         file = self.path / "recipe.yaml"
-        recorded = self.manifest().get("recipe_sha256") if self.finished else None
-        if recorded is not None and (not file.exists() or file_sha256(file) != recorded):
+        recorded = self.manifest()["recipe_sha256"] if self.finished else None
+        if recorded is not None and (not file.is_file() or file_sha256(file) != recorded):
             raise RunError(
                 f"{file} is missing, damaged or edited: it is not what isaac wrote. Curate the "
                 "input again, into another folder"
@@ -108,10 +121,14 @@ class Run:
         """Load the manifest: versions, checksums, timings. Raises `RunError` if it is missing."""
         self.require_finished()
         manifest = read_json(self.path / "manifest.json")
-        sums = manifest.get("sha256")
-        if not isinstance(sums, dict) or not all(isinstance(value, str) for value in sums.values()):
+        if manifest.pop(MANIFEST_CHECKSUM, None) != json_sha256(manifest):
             raise RunError(describe_damage(self.path / "manifest.json"))
         return manifest
+
+    def write_manifest(self, facts: dict[str, Any]) -> None:
+        """Write the manifest with its own checksum; it makes a run a finished one."""
+        facts = facts | {MANIFEST_CHECKSUM: json_sha256(facts)}
+        self.write(self.path / "manifest.json", json.dumps(facts, indent=2) + "\n")
 
     def summary(self) -> dict[str, Any]:
         """Load the values behind the report. Raises `RunError` if the run is unfinished."""
@@ -123,19 +140,26 @@ class Run:
         self._check_outputs("report.md")
         return (self.path / "report.md").read_text(encoding="utf-8")
 
-    def corpus(self) -> Corpus:
-        """Open the corpus that was read from the input; its exchanges stay on disk."""
-        recorded = read_json(self.path / "input.json")
+    def input_facts(self) -> InputFacts:
+        """Load what was read. Raises `RunError` if isaac did not write it."""
+        file = self.path / "input.json"
+        recorded = read_json(file)
         try:
             inputs = [InputDigest(**digest) for digest in recorded["files"]]
-            checksums = dict(recorded["read"])
+            return InputFacts(recorded["isaac"], inputs, dict(recorded["read"]))
         except (KeyError, TypeError, ValueError):
-            raise RunError(describe_damage(self.path / "input.json")) from None
-        if recorded.get("isaac") != __version__:
+            raise RunError(describe_damage(file)) from None
+
+    def corpus(self) -> Corpus:
+        """Open the corpus that was read from the input; its exchanges stay on disk."""
+        version, inputs, checksums = self.input_facts()
+        if version != __version__:
             raise RunError(
-                f"{self.path} was started by isaac {recorded.get('isaac')}, but this is isaac "
+                f"{self.path} was started by isaac {version}, but this is isaac "
                 f"{__version__}; use that version, or curate the input again into another folder"
             )
+        if self.finished:
+            _check_file(self.path / "input.json", self.manifest()["input_sha256"])
         for name, checksum in checksums.items():
             _check_file(self.path / name, checksum)
         with damaged_as_run_error(self.path / "corpus.parquet") as file:
@@ -205,7 +229,8 @@ class Run:
 
     def is_intact(self) -> bool:
         """Whether every output of a finished run exists and matches its checksum."""
-        checksums = self.manifest()["sha256"]
+        manifest = self.manifest()
+        checksums = manifest["sha256"] | {"input.json": manifest["input_sha256"]}
         return all(
             (self.path / name).exists() and file_sha256(self.path / name) == checksum
             for name, checksum in checksums.items()
@@ -252,5 +277,5 @@ def describe_damage(file: Path) -> str:
     """The message about a file of a run that is not what isaac wrote."""
     return (
         f"{file} is missing, damaged or edited: it is not what isaac wrote. To rebuild it, delete "
-        "manifest.json in the run folder, then run the same isaac curate command"
+        "it and manifest.json in the run folder, then run the same isaac curate command"
     )

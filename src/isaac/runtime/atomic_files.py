@@ -141,11 +141,16 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object from a file; raise `RunError` if the file is unreadable or has none."""
     try:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last for thousands of brackets
         raise RunError(f"cannot read {file}: {error}") from None
     if not isinstance(values, dict):
         raise RunError(f"cannot read {file}: expected a JSON object, got {type(values).__name__}")
     return values
+
+
+def json_sha256(values: Any) -> str:
+    """The SHA-256 of JSON values, as hex digits; the order of keys makes no difference."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def file_sha256(file: Path) -> str:

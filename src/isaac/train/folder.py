@@ -103,14 +103,15 @@ class TrainingFolder:
         if not (self.path / TRAINING_FILE).exists():
             return None
         facts = read_json(self.path / TRAINING_FILE)
-        return TrainedModel(
-            self.path,
-            facts["kind"],
-            facts["rows"],
-            facts["steps"],
-            compute_final_loss(facts["curve"]),
-            facts["seconds"],
-        )
+        try:
+            final_loss = compute_final_loss(facts["curve"])
+            kind, rows, steps = facts["kind"], facts["rows"], facts["steps"]
+            return TrainedModel(self.path, kind, rows, steps, final_loss, facts["seconds"])
+        except (KeyError, TypeError):
+            raise RunError(
+                f"{self.path / TRAINING_FILE} is damaged or edited: it is not what isaac wrote. "
+                "Train again, into another folder"
+            ) from None
 
     def find_checkpoint(self) -> str | None:
         """Find the last complete checkpoint, and delete incomplete ones."""

@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 from ...errors import RunError
 from ...intervals import Interval
+from ...runtime.atomic_files import json_sha256
 from ...text import make_printable
-from ..outputs import AUDIT_FILE, hash_results, read_audit_results, update_report
+from ..outputs import AUDIT_FILE, read_audit_results, update_report
 from ..run import Run
 from .agreement import (
     Agreement,
@@ -217,7 +218,7 @@ def store_result(run: Run, draw: str, report: AuditReport) -> None:
         if new["source"]["kind"] == "labels":
             others = [result for result in others if result["source"]["kind"] != "labels"]
         results = sorted([*others, new], key=_source_order)
-        facts = {"lineage": draw, "results": results, "results_sha256": hash_results(results)}
+        facts = {"lineage": draw, "results": results, "results_sha256": json_sha256(results)}
         text = json.dumps(facts, indent=1, ensure_ascii=True)
         run.write(run.path / AUDIT_FILE, text + "\n")
         update_report(run)
