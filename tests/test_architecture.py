@@ -16,6 +16,7 @@ import pytest
 import isaac
 import isaac.corpus.dialogue
 import isaac.evaluate.dialogue
+from isaac.__main__ import main as isaac_main
 
 SOURCE = Path(isaac.__file__).parent
 
@@ -147,3 +148,37 @@ def test_no_function_is_longer_than_sixty_lines() -> None:
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
                 assert length <= 60, f"{path.name} {node.name}: {length} lines"
+
+
+def test_the_package_imports_a_name_when_it_is_used() -> None:
+    command = "import sys, isaac; print('numpy' in sys.modules); isaac.Recipe; print(dir(isaac))"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    first, names = done.stdout.splitlines()
+    assert first == "False"
+    assert set(isaac.__all__) <= set(ast.literal_eval(names))
+    with pytest.raises(AttributeError, match="module 'isaac' has no attribute 'nothing'"):
+        isaac.nothing  # noqa: B018
+
+
+def test_type_checkers_see_the_names_of_the_package() -> None:
+    tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = {
+        alias.name: f".{node.module}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == isaac._MODULES
+    assert {*imported, "__version__"} == set(isaac.__all__)
+
+
+def test_an_interrupt_while_modules_are_imported_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "isaac.cli.main", raising=False)
+    monkeypatch.setattr("builtins.__import__", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        isaac_main()
+    assert ended.value.code == 130

@@ -16,6 +16,7 @@ from isaac.recipe import (
     DEFAULT_MIN_FIT,
     DRAW_FIELDS,
     OTHER_MIN_FIT,
+    SHARES,
     Recipe,
     ResolvedRecipe,
 )
@@ -104,7 +105,7 @@ OUT_OF_BOUNDS: list[tuple[str, Any]] = [
 def test_the_error_names_the_field_and_the_invalid_value(field: str, value: Any) -> None:
     with pytest.raises(RecipeError) as error:
         Recipe.of({field: value})
-    assert str(error.value).startswith(f"recipe field '{field}': Input should be ")
+    assert str(error.value).startswith(f"recipe field '{field}': expected ")
     assert str(error.value).endswith(f"(got: {value!r})")
 
 
@@ -143,10 +144,27 @@ def test_the_bounds_themselves_are_allowed(field: str, value: Any) -> None:
 
 
 def test_the_error_for_an_unknown_field_lists_the_available_ones() -> None:
-    with pytest.raises(
-        RecipeError, match=r"no recipe field 'neighbours'; available: format, context"
-    ):
+    with pytest.raises(RecipeError, match=r"'neighbours'; did you mean neighbors\?; available: fo"):
         Recipe.of({"neighbours": 3})
+
+
+@pytest.mark.parametrize("field", SHARES)
+@pytest.mark.parametrize("value", [30, "30", "150%", "some", -1])
+def test_the_error_says_how_to_write_a_share(field: str, value: Any) -> None:
+    with pytest.raises(RecipeError, match="expected a share from 0 to 1, or a percentage such as"):
+        Recipe.of({field: value})
+
+
+@pytest.mark.parametrize("field", SHARES)
+def test_a_share_may_be_a_percentage(field: str) -> None:
+    assert getattr(Recipe.of({field: "30%"}), field) == 0.3
+
+
+def test_the_error_lists_the_choices_of_a_field() -> None:
+    expected = "expected 'selective', 'resample', 'filter' or 'pairs', or 'auto' (got: 'flter')"
+    with pytest.raises(RecipeError) as error:
+        Recipe.of({"mode": "flter"})
+    assert str(error.value) == f"recipe field 'mode': {expected}"
 
 
 def test_errors_shorten_long_values_and_escape_control_characters() -> None:
@@ -304,7 +322,7 @@ def test_an_empty_file_is_the_default_recipe(tmp_path: Path) -> None:
         (b"!!python/object:os.system {}", r"recipe.yaml is not YAML"),
         (b"- seed", r"expected 'field: value' lines, got a list"),
         (b"seed", r"expected 'field: value' lines, got a str"),
-        (b"seed: -1", r"recipe field 'seed': Input should be greater than or equal to 0"),
+        (b"seed: -1", r"recipe field 'seed': expected at least 0"),
         (b"1: 2", r"no recipe field '1'; available: format"),
     ],
 )

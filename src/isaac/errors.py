@@ -30,7 +30,7 @@ class EncoderError(IsaacError):
 
 
 class JudgeError(IsaacError):
-    """A judge failed too often to rely on its verdicts."""
+    """A judge cannot be loaded or fitted, or fails too often to rely on its verdicts."""
 
 
 class RunError(IsaacError):

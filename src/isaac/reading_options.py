@@ -9,10 +9,31 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
 from .errors import RecipeError
-from .text import shorten
+from .text import shorten, suggest
+
+EXPECTED = {
+    "literal_error": "expected {expected}",
+    "float_parsing": "expected a number",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "int_parsing": "expected a whole number",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "string_type": "expected text",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "dict_type": "expected 'name: value' pairs",
+    "tuple_type": "expected a list",
+    "greater_than_equal": "expected at least {ge:g}",
+    "greater_than": "expected more than {gt:g}",
+    "less_than_equal": "expected at most {le:g}",
+    "less_than": "expected less than {lt:g}",
+}
+"""What a value must be, by pydantic's type of the error."""
 
 
 class Settings(BaseModel):
@@ -45,11 +66,19 @@ class Settings(BaseModel):
         path = [str(part) for part in first["loc"] if part != "reading"] or ["reading"]
         name = shorten(path[0], 40)
         if first["type"] in ("extra_forbidden", "invalid_key"):
-            return f"no recipe field '{name}'; available: {', '.join(cls.fields())}"
+            hint = suggest(name, cls.fields())
+            return f"no recipe field '{name}'{hint}; available: {', '.join(cls.fields())}"
         got = shorten(reprlib.repr(first["input"]), 40)
         field = cls.fields().get(path[0])
-        auto = " or 'auto'" if field is not None and field.default == "auto" else ""
-        return f"recipe field '{name}': {first['msg']}{auto} (got: {got})"
+        auto = ", or 'auto'" if field is not None and field.default == "auto" else ""
+        expected = cls._describe_expected(first)
+        return f"recipe field '{name}': {expected}{auto} (got: {got})"
+
+    @classmethod
+    def _describe_expected(cls, problem: ErrorDetails) -> str:
+        """What a field's value must be, for the message about a bad one."""
+        text = EXPECTED.get(problem["type"], problem["msg"]).format(**problem.get("ctx", {}))
+        return text.removeprefix("Value error, ")
 
 
 class ReadingOptions(Settings):

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
 from .errors import RecipeError
@@ -80,6 +81,9 @@ DRAW_FIELDS = frozenset(
 )
 """The fields that ``redraw`` can change: no step before the draw depends on them."""
 
+
+SHARES = ("candidates", "top_mass", "budget", "abstain")
+"""The fields that are a share from 0 to 1, which may be given in percent."""
 
 CLUSTER_FIELDS = (
     "neighbors",
@@ -256,7 +260,7 @@ class Recipe(Settings):
         encoders = {name: fields.pop(name) for name in ("context_encoder", "response_encoder")}
         return {**reading, **encoders, "group_by": group_by, **fields}
 
-    @field_validator("budget", mode="before")
+    @field_validator(*SHARES, mode="before")
     @classmethod
     def _read_percent(cls, share: Any) -> Any:
         """Read a share such as "30%"."""
@@ -321,6 +325,12 @@ class Recipe(Settings):
     def dialogue(cls, **changes: Any) -> Self:
         """The settings for task-oriented dialogues: every turn, grouped by its dialogue acts."""
         return cls(**{**DIALOGUE_SETTINGS, **changes})
+
+    @classmethod
+    def _describe_expected(cls, problem: ErrorDetails) -> str:
+        if problem["loc"][0] in SHARES:
+            return "expected a share from 0 to 1, or a percentage such as 30%"
+        return super()._describe_expected(problem)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
 import unicodedata
@@ -62,6 +63,12 @@ def share_of_distinct_pairs(texts: Iterable[str]) -> float | None:
     """
     pairs = [pair for text in texts for pair in itertools.pairwise(extract_words(text))]
     return len(set(pairs)) / len(pairs) if pairs else None
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """A question to add to a message about an unknown name: the known one that is most like it."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def make_printable(text: str) -> str:

@@ -159,7 +159,8 @@ def test_an_audit_by_a_judge_reports_its_failures(isaac: RunIsaac, run: Path) ->
     ("flags", "message"),
     [
         ((), "no labels: give"),
-        (("--column", "nope"), "has a value in a column 'nope'"),
+        (("--column", "nope"), "has a value in a column 'nope'; columns: "),
+        (("--column", "situatoin"), "did you mean situation?"),
         (("--column", "situation"), "Use --unsafe"),
         (("--column", "verdict", "--judge", "profanity"), "give only one of"),
         (("--judge", "nobody"), "no judge 'nobody'"),

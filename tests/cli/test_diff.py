@@ -10,7 +10,19 @@ from isaac import Recipe, Run, curate_to
 from isaac.runs.changes import iter_changes
 from tests.conftest import RunIsaac, write_lines
 
-HOSTILE = ["=1+1", "+1", "-1", "@cmd", "\tx", "<script>alert(1)</script>", "a\x07b", "https://x.y"]
+HOSTILE = [
+    "=1+1",
+    " =1+1",
+    "\n=1+1",
+    "\uff1d1+1",
+    "+1",
+    "-1",
+    "@cmd",
+    "\tx",
+    "<script>alert(1)</script>",
+    "a\x07b",
+    "https://x.y",
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +59,7 @@ def test_a_table_has_every_change_and_no_formula(
     with (tmp_path / "d.csv").open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     assert [int(row["id"]) for row in rows] == [change.id for change in changes]
-    formulas = [change.before[0] in "=+-@\t" for change in changes]
+    formulas = [change.before.lstrip()[0] in "=+-@\uff1d" for change in changes]
     assert any(formulas)
     expected = [
         f"'{change.before}" if is_formula else change.before

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from typer.core import TyperGroup
@@ -46,15 +46,38 @@ def test_the_flags_of_curate_stand_in_sections(isaac: RunIsaac) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_can_be_copied(name: str, isaac: RunIsaac) -> None:
-    text = isaac(name, "--help").out
-    flags = {flag for option in COMMANDS[name].params for flag in option.opts}
+    words = name.split()
+    text = isaac(*words, "--help").out
+    command: Any = get_command(app)
+    for word in words:
+        command = command.commands[word]
+    flags = {flag for option in command.params for flag in option.opts}
+    others = {
+        flag for entry in COMMANDS.values() for option in entry.params for flag in option.opts
+    }
     assert len(EXAMPLES[name]) >= 3
     for line, purpose in EXAMPLES[name]:
         assert f"# {purpose}\n" in text
         assert f"{line}\n" in text
-        words = shlex.split(line.partition("<")[0])
-        assert words[:2] == ["isaac", name]
-        assert {word for word in words if word.startswith("-")} <= flags
+        given = shlex.split(line.partition("<")[0].partition(">")[0])
+        is_own = given[: len(words) + 1] == ["isaac", *words]
+        assert is_own or given[1] in COMMANDS
+        assert {word for word in given if word.startswith("-")} <= (flags if is_own else others)
+
+
+def test_every_command_has_examples() -> None:
+    leaves = {
+        f"{name} {sub}".strip()
+        for name, entry in COMMANDS.items()
+        for sub in (entry.commands if isinstance(entry, TyperGroup) else [""])
+    }
+    assert leaves - {"env"} == set(EXAMPLES)
+
+
+def test_all_missing_options_are_named_at_once(isaac: RunIsaac) -> None:
+    done = isaac("train", "sft")
+    assert done.code == 2
+    assert "Missing RUN, --model, -o / --out." in done.err
 
 
 def test_completion_can_be_installed(isaac: RunIsaac) -> None:

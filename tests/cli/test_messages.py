@@ -182,6 +182,9 @@ def test_a_strangers_file_is_never_taken_for_the_start_of_a_run(
     ("flags", "words"),
     [
         (("--judge", "nosuch"), "no judge 'nosuch'"),
+        (("--judge", "profanty"), "did you mean profanity?"),
+        (("--encoder", "wordlama"), "did you mean wordllama?"),
+        (("--recipe", "papr"), "no recipe 'papr'; did you mean paper?; give one of default, paper"),
         (("--judge", "trained:nowhere"), "no judge in 'nowhere'"),
         (("--encoder", "nosuch"), "no encoder 'nosuch'"),
         (("--context-encoder", "openai:m"), "no encoder 'openai:m'"),
@@ -197,3 +200,15 @@ def test_wrong_names_of_models_are_told_before_anything_is_read(
     assert words in done.err
     assert "missing.jsonl" not in done.err
     assert not (tmp_path / "run" / "corpus.parquet").exists()
+
+
+def test_a_file_given_as_a_run_is_told(isaac: RunIsaac, small: Path) -> None:
+    done = isaac("report", small)
+    assert done.code == 1
+    assert f"{small} is a file, not a run folder; create a run with: isaac curate" in done.err
+
+
+def test_one_run_cannot_be_compared(isaac: RunIsaac, tmp_path: Path) -> None:
+    done = isaac("compare", tmp_path / "run")
+    assert done.code == 2
+    assert "give at least two runs to compare" in done.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from isaac import Recipe, Run, RunError, curate_to, export, redraw_run
+from isaac.runtime.atomic_files import damaged_as_run_error
 from isaac.runtime.progress import LineProgress
 from tests.cli.test_runs import outputs
 from tests.conftest import RunIsaac, write_lines
@@ -199,3 +202,35 @@ def test_a_run_of_another_version_is_neither_read_nor_redrawn(
         with pytest.raises(RunError, match=r"started by isaac 9\.9\.9"):
             use()
     assert run.finished
+
+
+def test_a_run_of_another_version_says_so_although_its_manifest_has_no_checksum(
+    tmp_path: Path, whole: Path
+) -> None:
+    run = Run(_copy(whole, tmp_path / "run"))
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    del manifest["manifest_sha256"]
+    (run.path / "manifest.json").write_text(json.dumps(manifest | {"isaac": "0.0.9"}))
+    with pytest.raises(RunError, match=r"was started by isaac 0\.0\.9, but this is isaac"):
+        run.summary()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "cannot read .*: Too many open files$"),
+        (PermissionError(errno.EACCES, "denied"), "cannot read .*: Permission denied$"),
+        (FileNotFoundError(errno.ENOENT, "none"), "damaged or missing .*delete it and manifest"),
+        (pa.ArrowInvalid("magic bytes"), "damaged or missing .*delete it and manifest"),
+    ],
+)
+def test_only_a_damaged_file_is_called_so(error: Exception, words: str) -> None:
+    with pytest.raises(RunError, match=words), damaged_as_run_error(Path("corpus.parquet")):
+        raise error
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_no_damage(tmp_path: Path, whole: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xffn"))
+    run = Run(_copy(whole, folder))
+    with pytest.raises(RunError, match="its path is not valid UTF-8; rename the folder"):
+        run.curation()

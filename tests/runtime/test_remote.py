@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ import pytest
 
 from isaac import CorpusError, Recipe, RunError, curate_to, read_corpus
 from isaac.corpus.corpus import CORPUS_SCHEMA
+from isaac.runtime import remote_lock
 from isaac.runtime.remote import Mirror, is_url, resolve_url
 from tests.conftest import write_lines
 
@@ -147,3 +151,51 @@ def test_a_url_that_cannot_be_written_is_a_clear_error(
 def test_a_url_that_cannot_be_read_is_a_clear_error(url: str, words: str) -> None:
     with pytest.raises(CorpusError, match=words):
         read_corpus(url)
+
+
+def _write_lock(place: str, text: str) -> None:
+    system, root = resolve_url(place)
+    system.makedirs(root, exist_ok=True)
+    system.pipe_file(f"{root}/.lock", text.encode())
+
+
+def test_two_processes_cannot_work_at_one_url(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lines(tmp_path / "in.jsonl", ROWS)
+    monkeypatch.setattr(remote_lock, "BEAT_SECONDS", 0.05)
+    with Mirror(place, tmp_path / "copy").lock.held():
+        with pytest.raises(RunError, match=f"another process works on {place}; wait until it"):
+            curate_to(place, tmp_path / "in.jsonl", RECIPE)
+        assert set(files_of(place)) == {"/.lock"}
+    assert files_of(place) == {}
+    curate_to(place, tmp_path / "in.jsonl", RECIPE)
+    assert "/manifest.json" in files_of(place)
+    assert "/.lock" not in files_of(place)
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_lock, "STALE_SECONDS", 0.3)
+    lock = Mirror(place, tmp_path).lock
+    _write_lock(place, "another-machine 7 token 3")
+    with lock.held():
+        assert files_of(place)["/.lock"].split()[0] != b"another-machine"
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    machine = remote_lock._machine()
+    _write_lock(place, f"{machine} {int(ended.stdout)} token 3")
+    monkeypatch.setattr(remote_lock, "STALE_SECONDS", 600)
+    with lock.held():
+        assert files_of(place)["/.lock"].split()[1] == str(os.getpid()).encode()
+
+
+def test_a_lock_that_was_taken_over_stops_its_old_holder(tmp_path: Path, place: str) -> None:
+    write_lines(tmp_path / "copy" / "file", ROWS)
+    mirror = Mirror(place, tmp_path / "copy")
+    with mirror.lock.held():
+        mirror.send(tmp_path / "copy" / "file")
+        _write_lock(place, "another-machine 7 token 0")
+        with pytest.raises(RunError, match=f"another process works on {place} now"):
+            mirror.send(tmp_path / "copy" / "file")
+    assert "/.lock" in files_of(place)  # it is the other's

@@ -17,7 +17,7 @@ import typer
 from ..corpus.formats import FORMATS
 from ..curation.resources import Tools
 from ..errors import IsaacError, RecipeError
-from ..recipe import Recipe
+from ..recipe import SHARES, Recipe
 from ..runtime.engines import LocalEngine, RayEngine
 from ..runtime.phases import PhaseProgress
 from ..runtime.progress import Progress, print_quietly, terminal_progress
@@ -130,6 +130,8 @@ def _build_flag(name: str, *, show_default: bool) -> inspect.Parameter:
         value_type = list[str]
     text = f"{field.description}: {', '.join(FORMATS)}" if name == "format" else field.description
     has_default = show_default and field.default not in (None, ())
+    if name in SHARES:
+        value_type = str  # it may end in a percent sign
     default = f"  [default: {field.default}]" if has_default else ""
     if name == "map":
         return _build_map_flag(field.description or "")
@@ -147,6 +149,7 @@ def _build_flag(name: str, *, show_default: bool) -> inspect.Parameter:
             typer.Option(
                 *names,
                 help=f"{text}{default}",
+                metavar="SHARE" if name in SHARES else None,
                 show_default=False,
                 rich_help_panel=PANEL_BY_FIELD.get(name, METHOD),
             ),

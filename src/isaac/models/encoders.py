@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import EncoderError, IsaacError, RecipeError, require_extra
 from ..runtime.arrays import Floats
-from ..text import WORD_PATTERN
+from ..text import WORD_PATTERN, suggest
 from .openai_client import OpenAIClient, parse_openai_name
 
 
@@ -272,7 +272,8 @@ def load_encoder(name: str) -> Encoder:
 
         return HiddenStates(*parse_states_name(rest))
     raise RecipeError(
-        f"no encoder '{name}'; available: {', '.join(NAMED_ENCODERS)}, st:<model>, "
+        f"no encoder '{name}'{suggest(name, NAMED_ENCODERS)}; "
+        f"available: {', '.join(NAMED_ENCODERS)}, st:<model>, "
         "openai:<model>@<base-url>, states:<model>@<layer>"
     )
 

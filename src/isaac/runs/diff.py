@@ -18,8 +18,8 @@ from .reports.rendering import render_template
 
 ChangeOrder = Literal["id", "trust", "fit", "distance"]
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""First characters of a cell that spreadsheets take for a formula."""
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""First characters of a cell, after spaces, that spreadsheets take for a formula."""
 
 
 class ChangeQuery(NamedTuple):
@@ -85,7 +85,7 @@ def _to_csv(changes: Iterable[Change]) -> str:
 
 def _disarm(value: Any) -> Any:
     """A cell of a CSV file; a text that starts like a formula gets an apostrophe before it."""
-    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
+    is_formula = isinstance(value, str) and value.lstrip().startswith(FORMULA_STARTS)
     return f"'{value}" if is_formula else value
 
 

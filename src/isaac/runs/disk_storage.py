@@ -29,6 +29,7 @@ from ..runtime.atomic_files import (
     MirroredFolder,
     damaged_as_run_error,
     file_sha256,
+    is_writable,
     read_json,
     unwritable_error,
 )
@@ -42,8 +43,8 @@ class DiskStorage:
 
     Names are paths relative to the folder, without the suffix. With ``finished=True`` the store
     only reads, and a missing or damaged file raises `RunError` instead of being computed again;
-    only the files of ``may_add`` may be added, by default those of `REDRAW_KEYS`. Large arrays are
-    memory-mapped.
+    only the files of ``may_add`` may be added, by default those of `REDRAW_KEYS`. If the folder of
+    a finished run cannot be written, they stay in memory. Large arrays are memory-mapped.
     """
 
     def __init__(self, folder: MirroredFolder, *, finished: bool = False) -> None:
@@ -51,6 +52,9 @@ class DiskStorage:
         self.may_add: tuple[str, ...] = REDRAW_KEYS
         self.checksums = _read_checksums(self.path / CHECKSUMS_FILE)
         self.checked: set[str] = set()
+        self.unsaved: MemoryStorage[Embeddings, Clusters] | None = None
+        if finished and not is_writable(self.path):
+            self.unsaved = MemoryStorage()
 
     def array(self, name: str, make: Callable[[], Array], /) -> Array:
         """Load the array stored under ``name``, or compute and store it."""
@@ -63,6 +67,8 @@ class DiskStorage:
         """
         file = f"{name}.npy"
         if self._any_missing(file):
+            if self.unsaved is not None:
+                return self.unsaved.stacked(name, rows, make)
             self._write(file, lambda out: _write_npy(out, rows, make()))
         with damaged_as_run_error(self.path / file) as path:
             array: Array = np.load(
@@ -76,6 +82,9 @@ class DiskStorage:
         The texts are one UTF-8 file in the order of the chunks; an array (2, count) has the start
         and the length of each in bytes.
         """
+        files = f"{name}.txt", f"{name}.npy"
+        if self.unsaved is not None and self._any_missing(*files):
+            return self.unsaved.texts(name, count, chunks)
         spans = np.zeros((2, count), np.int64)
 
         def save(out: IO[bytes]) -> None:
@@ -86,7 +95,7 @@ class DiskStorage:
                 spans[1, indices] = lengths
                 out.write(b"".join(encoded))
 
-        if self._any_missing(f"{name}.txt", f"{name}.npy"):
+        if self._any_missing(*files):
             self._write(f"{name}.txt", save)
         starts, lengths = self.array(name, lambda: spans)
         with damaged_as_run_error(self.path / f"{name}.txt") as path:
@@ -96,14 +105,20 @@ class DiskStorage:
         """Load the JSON values stored under ``name``, or compute and store them."""
         file = f"{name}.json"
         if self._any_missing(file):
+            if self.unsaved is not None:
+                return self.unsaved.facts(name, make)
             self._write(file, lambda out: out.write((dumps(make()) + "\n").encode()))
         return read_json(self.path / file)
 
     def scratch(self, shape: tuple[int, ...], dtype: type[np.generic], /) -> Array:
-        """Allocate a temporary array of zeros on disk; its file disappears with it."""
+        """Allocate a temporary array of zeros on disk; its file disappears with it.
+
+        If the folder cannot be written, the file is in the system's folder for temporary files.
+        """
+        folder = self.path if self.unsaved is None else None
         size = max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         try:
-            with tempfile.TemporaryFile(dir=self.path) as file:
+            with tempfile.TemporaryFile(dir=folder) as file:
                 # Reserve the blocks now: a full disk is an error here, not a crash on first use.
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, size)
@@ -122,6 +137,8 @@ class DiskStorage:
     def embedded(self, name: str, make: Callable[[], Embeddings], /) -> Embeddings:
         """Load the vectors stored under ``name``, or compute and store them."""
         if not self.has(name):
+            if self.unsaved is not None:
+                return self.unsaved.embedded(name, make)
             embedded = make()
             self._write(f"{name}.npy", lambda out: _write_npy(out, -1, [embedded.vectors]))
             self.facts(name, lambda: {"encoder": embedded.encoder, "unknown": embedded.unknown})
@@ -139,6 +156,8 @@ class DiskStorage:
         """Load the clusters stored under ``name``, or compute and store them."""
         file = f"{name}.parquet"
         if self._any_missing(file):
+            if self.unsaved is not None:
+                return self.unsaved.clusters(name, make)
             columns = {field: _to_list_array(part) for field, part in make()._asdict().items()}
             self._write(
                 file, lambda out: pq.write_table(pa.table(columns), out, compression="zstd")

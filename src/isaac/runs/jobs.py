@@ -20,16 +20,18 @@ from ..corpus.reading import digest_inputs, read_chunks
 from ..corpus.rejected import Rejected
 from ..curation.curate import Curation, explain_empty_corpus, prepare
 from ..curation.resources import Tools
-from ..errors import CorpusError, RunError
+from ..errors import CorpusError, RecipeError, RunError
 from ..named_recipes import DIALOGUE_SETTINGS, NAMED_RECIPES, PAPER_DIALOGUE_SETTINGS
 from ..recipe import DRAW_FIELDS, Recipe
 from ..runtime.atomic_files import (
     LOCK_FILE,
     PART_SUFFIX,
     file_sha256,
+    is_writable,
     remove_stale_parts,
 )
 from ..runtime.progress import TimedProgress
+from ..text import suggest
 from ..yaml_files import read_yaml
 from .disk_storage import CHECKSUMS_FILE, DiskStorage
 from .outputs import write_outputs
@@ -44,6 +46,11 @@ def choose_recipe(settings: Mapping[str, Any], name: str | None = None) -> Recip
     """
     is_named = name in NAMED_RECIPES
     if name is not None and not is_named:
+        if not Path(name).exists():
+            raise RecipeError(
+                f"no recipe '{name}'{suggest(name, NAMED_RECIPES)}; give one of "
+                f"{', '.join(NAMED_RECIPES)}, or a YAML file"
+            )
         settings = {**read_yaml(name), **settings}
     if settings.get("format") in [*TASK_ORIENTED_FORMATS]:
         defaults = PAPER_DIALOGUE_SETTINGS if name == "paper" else DIALOGUE_SETTINGS
@@ -271,11 +278,11 @@ def redraw_run(
     timed = TimedProgress(tools.progress, {})
     started = time.monotonic()
     recipe = run.recipe().with_draw_settings(changes)
+    target = run if to is None or to.resolve() == run.path.resolve() else Run(to)
     with ExitStack() as locks:
-        locks.enter_context(run.locked())
-        target = run
-        if to is not None and to.resolve() != run.path.resolve():
-            target = Run(to)
+        if target is run or is_writable(run.path):
+            locks.enter_context(run.locked())
+        if target is not run:
             check_is_run_folder(target)
             locks.enter_context(target.locked())
             check_same_recipe(target, recipe)

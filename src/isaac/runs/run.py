@@ -122,6 +122,8 @@ class Run:
         self.require_finished()
         manifest = read_json(self.path / "manifest.json")
         if manifest.pop(MANIFEST_CHECKSUM, None) != json_sha256(manifest):
+            if isinstance(manifest.get("isaac"), str):
+                self._check_version(manifest["isaac"])  # older ones wrote no checksum
             raise RunError(describe_damage(self.path / "manifest.json"))
         return manifest
 
@@ -153,11 +155,7 @@ class Run:
     def corpus(self) -> Corpus:
         """Open the corpus that was read from the input; its exchanges stay on disk."""
         version, inputs, checksums = self.input_facts()
-        if version != __version__:
-            raise RunError(
-                f"{self.path} was started by isaac {version}, but this is isaac "
-                f"{__version__}; use that version, or curate the input again into another folder"
-            )
+        self._check_version(version)
         if self.finished:
             _check_file(self.path / "input.json", self.manifest()["input_sha256"])
         for name, checksum in checksums.items():
@@ -186,6 +184,11 @@ class Run:
 
     def require_finished(self) -> None:
         """Raise `RunError` if the run does not exist or is not finished."""
+        if self.path.is_file():
+            raise RunError(
+                f"{self.path} is a file, not a run folder; create a run with: isaac curate "
+                f"{self.path} -o RUN"
+            )
         if not self.path.is_dir():
             raise RunError(
                 f"no run folder {self.path}; create one with: isaac curate INPUT -o {self.path}"
@@ -194,6 +197,14 @@ class Run:
             raise RunError(
                 f"{self.path} is not a finished run: it has no manifest.json. "
                 "If it was interrupted, run the same isaac curate or isaac redraw command to resume"
+            )
+
+    def _check_version(self, version: str) -> None:
+        """Raise `RunError` if another version of isaac wrote the run."""
+        if version != __version__:
+            raise RunError(
+                f"{self.path} was started by isaac {version}, but this is isaac "
+                f"{__version__}; use that version, or curate the input again into another folder"
             )
 
     def _check_outputs(self, *names: str) -> None:
@@ -209,9 +220,12 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Lock the run against other processes. Raises `RunError` if one of them holds the lock."""
         with exclusive_lock(self.path, "a run folder", f"works on {self.path}"):
-            if self.folder.mirror is not None:
+            if self.folder.mirror is None:
+                yield
+                return
+            with self.folder.mirror.lock.held():
                 self.folder.mirror.fetch()
-            yield
+                yield
 
     def writing(self, file: Path, mode: str = "w") -> AbstractContextManager[IO[Any]]:
         """Open a file that gets its name only when it is complete and on disk."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import RunError
 from ..text import shorten
+from .processes import is_running
 from .remote import Mirror
 
 PART_SUFFIX = ".part"
@@ -69,6 +71,12 @@ def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether this process may add files to a folder and to the subfolders that it has."""
+    folders = [folder, *(path for path in folder.iterdir() if path.is_dir())]
+    return all(os.access(path, os.W_OK) for path in folders)
+
+
 class MirroredFolder:
     """A folder that copies its finished files to a remote mirror, if it has one."""
 
@@ -111,26 +119,29 @@ def remove_stale_parts(folder: Path) -> None:
     for part in folder.rglob(f"*{PART_SUFFIX}"):
         # Named "<file>.<process id>.part" by `atomic_write`.
         writer = part.name.removesuffix(PART_SUFFIX).rpartition(".")[2]
-        if not (writer.isdigit() and _is_running(int(writer))):
+        if not (writer.isdigit() and is_running(int(writer))):
             part.unlink(missing_ok=True)
 
 
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it runs, but belongs to another user
-        return True
-    return True
+DAMAGE_CODES = (None, errno.ENOENT, errno.EINVAL, errno.EIO)
+"""The codes of system errors that a damaged or missing file causes."""
 
 
 @contextmanager
 def damaged_as_run_error(file: Path) -> Iterator[Path]:
-    """Turn an error while reading a file of a run into a `RunError` that says how to rebuild it."""
+    """Turn an error while reading a file of a run into a `RunError` that says how to rebuild it.
+
+    What is no fault of the file, such as too many open files, is told as it is.
+    """
     try:
         yield file
+    except UnicodeEncodeError:
+        raise RunError(
+            f"cannot read {str(file)!a}: its path is not valid UTF-8; rename the folder"
+        ) from None
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno not in DAMAGE_CODES:
+            raise RunError(f"cannot read {file}: {os.strerror(error.errno)}") from None
         raise RunError(
             f"{file} is damaged or missing ({shorten(str(error))}); delete it and manifest.json, "
             "then run the same isaac curate command to rebuild it"

@@ -9,6 +9,7 @@ from typing import IO, Any, cast
 
 from ..errors import CorpusError, RunError
 from ..text import hide_url_secrets
+from .remote_lock import RemoteLock
 
 URL_PATTERN = re.compile(r"(?!hf:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -50,12 +51,15 @@ class Mirror:
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
         self.system, self.root = resolve_url(url)
+        self.lock = RemoteLock(self.system, self.root, url)
 
     def fetch(self) -> None:
         """Copy the remote files into the local folder."""
         try:
             names = self.system.find(self.root) if self.system.exists(self.root) else []
             for name in names:
+                if name == self.lock.path:
+                    continue
                 file = self.folder / posixpath.relpath(name, self.root)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 self.system.get_file(name, str(file))
@@ -64,6 +68,7 @@ class Mirror:
 
     def send(self, file: Path) -> None:
         """Copy a file of the local folder to the same place in the remote folder."""
+        self.lock.check()
         target = self._remote_path(file)
         try:
             self.system.makedirs(posixpath.dirname(target), exist_ok=True)

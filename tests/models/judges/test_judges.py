@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from isaac.errors import MissingExtraError
+from isaac.errors import MissingExtraError, RecipeError
 from isaac.models.judges import (
     FailedJudgment,
     JudgeError,
@@ -131,7 +131,7 @@ def test_a_pickled_failed_judgment_is_unscored_and_has_its_reason() -> None:
 
 @pytest.mark.parametrize("prefix", ["hf", "hf-pair", "guard", "openai", "trained"])
 def test_a_prefix_alone_is_not_a_judge(prefix: str) -> None:
-    with pytest.raises(JudgeError, match=rf"no judge '{prefix}:'; available: profanity, hf:"):
+    with pytest.raises(RecipeError, match=rf"no judge '{prefix}:'.*; available: profanity, hf:"):
         load_judge(f"{prefix}:")
 
 
@@ -225,9 +225,6 @@ def test_a_custom_judge_is_a_class_a_function_or_an_object(module: str, attribut
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nobody", "no judge 'nobody'; available: profanity"),
-        (":Strict", "no judge ':Strict'"),
-        ("custom_judges:", "no judge 'custom_judges:'"),
         ("no_such_module:Strict", "No module named 'no_such_module'.*PYTHONPATH=."),
         ("custom_judges:missing", "has no attribute 'missing'"),
         ("custom_judges:fails", "RuntimeError: no weights here"),
@@ -239,4 +236,18 @@ def test_a_judge_that_cannot_be_loaded_raises_the_reason(
     module: str, name: str, message: str
 ) -> None:
     with pytest.raises(JudgeError, match=message):
+        load_judge(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nobody", "no judge 'nobody'; available: profanity"),
+        ("profanty", "no judge 'profanty'; did you mean profanity[?]; available: profanity"),
+        (":Strict", "no judge ':Strict'"),
+        ("custom_judges:", "no judge 'custom_judges:'"),
+    ],
+)
+def test_a_name_of_no_judge_is_a_mistake_in_the_recipe(name: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
         load_judge(name)

@@ -9,14 +9,14 @@ import importlib
 from functools import reduce
 from typing import Any, cast
 
-from ...text import format_error, make_printable
+from ...errors import JudgeError, RecipeError
+from ...text import format_error, make_printable, suggest
 from .base import (
     BATCH_EXCHANGES,
     UNSAFE_THRESHOLD,
     VERDICTS,
     FailedJudgment,
     Judge,
-    JudgeError,
     JudgeResult,
     Judgment,
     Verdict,
@@ -42,8 +42,8 @@ def load_judge(name: str, *, timeout: float | None = None) -> Judge:
     - ``module:attribute``: your own judge: an object, or a class or function that returns one when
       called without arguments.
 
-    Raises `JudgeError` if the judge is unknown or cannot be loaded, and `MissingExtraError` if its
-    package is not installed.
+    Raises `RecipeError` for any other name, `JudgeError` if the judge cannot be loaded, and
+    `MissingExtraError` if its package is not installed.
     """
     if name == "profanity":
         return ProfanityJudge()
@@ -51,8 +51,9 @@ def load_judge(name: str, *, timeout: float | None = None) -> Judge:
     if prefix in JUDGE_PREFIXES and rest:
         return _load_prefixed_judge(prefix, rest, timeout)
     if not prefix or not rest:
-        raise JudgeError(
-            f"no judge '{make_printable(name)}'; available: profanity, "
+        hint = suggest(name, ["profanity", *(f"{prefix}:" for prefix in JUDGE_PREFIXES)])
+        raise RecipeError(
+            f"no judge '{make_printable(name)}'{hint}; available: profanity, "
             f"{', '.join(f'{prefix}:...' for prefix in JUDGE_PREFIXES)}, or your own as "
             "module:attribute, such as my_judges:Toxicity"
         )

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .base import Judge, JudgeError, Judgment, format_count_mismatch, validate_judgment
+from ...errors import JudgeError
+from .base import Judge, Judgment, format_count_mismatch, validate_judgment
 
 
 class CachedJudge:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...errors import JudgeError
 from ...runtime.arrays import Reals
 from ...text import make_printable
-from .base import JudgeError, Judgment
+from .base import Judgment
 from .windows import (
     WindowedClassifier,
     compute_revision,

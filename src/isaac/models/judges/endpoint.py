@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ...errors import JudgeError
 from ...text import format_error, make_printable, replace_surrogates
 from ..chat.templates import split_answer
 from ..openai_client import OpenAIClient, parse_openai_name
-from .base import UNSAFE_THRESHOLD, FailedJudgment, Judge, JudgeError, Judgment, Verdict
+from .base import UNSAFE_THRESHOLD, FailedJudgment, Judge, Judgment, Verdict
 from .windows import find_length_problem
 
 MAX_CONCURRENT_REQUESTS = 8

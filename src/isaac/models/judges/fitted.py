@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import require_extra
+from ...errors import JudgeError, require_extra
 from ...runtime.arrays import Floats, Reals
 from ...runtime.atomic_files import file_sha256
 from ...runtime.progress import Tick
 from ...text import replace_surrogates
 from ..encoders import Encoder, load_encoder
-from .base import Judge, JudgeError, Judgment
+from .base import Judge, Judgment
 from .metrics import compute_probabilities
 from .windows import (
     WindowedClassifier,

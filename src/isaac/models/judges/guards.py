@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from ...errors import JudgeError
 from ...text import make_printable, replace_surrogates
 from ..chat.templates import fix_template_date
-from .base import FailedJudgment, JudgeError, Judgment, Verdict
+from .base import FailedJudgment, Judgment, Verdict
 from .generation import GeneratedText, GreedyGenerator, TextGenerator, build_generator
 from .windows import (
     TransformersModules,

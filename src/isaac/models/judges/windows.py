@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import require_extra
+from ...errors import JudgeError, require_extra
 from ...runtime.arrays import Reals
 from ...text import format_error, make_printable, replace_surrogates
 from ..chat.library_logging import quiet_transformers
 from ..chat.weights import LOADING_INFO, WeightsError, check_weights
-from .base import UNSAFE_THRESHOLD, FailedJudgment, JudgeError, Judgment, apply_threshold
+from .base import UNSAFE_THRESHOLD, FailedJudgment, Judgment, apply_threshold
 
 MAX_JUDGED_CHARACTERS = 200_000
 """Longest context or response that a judge reads; an exchange with a longer one is unscored."""

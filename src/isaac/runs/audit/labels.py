@@ -12,7 +12,7 @@ from ...corpus.records import parse_json
 from ...curation.curate import Curation
 from ...errors import RecipeError
 from ...models.judges import Judge, Verdict, run_judge
-from ...text import make_printable
+from ...text import make_printable, shorten, suggest
 from .questions import Question, digest_exchange, find_exchange
 from .sampling import AuditItem
 
@@ -192,7 +192,9 @@ def read_column_labels(curation: Curation, column: str, unsafe: str) -> list[boo
     """
     labels: list[bool | None] = [None] * len(curation.corpus)
     values = set()
+    columns: dict[str, None] = {}  # in the order of the input
     for record, ids in curation.corpus.records():
+        columns |= dict.fromkeys(record)
         value = record.get(column)
         if value is None:
             continue
@@ -200,7 +202,11 @@ def read_column_labels(curation: Curation, column: str, unsafe: str) -> list[boo
         for number in ids:
             labels[number] = str(value).casefold() == unsafe.casefold()
     if not values:
-        raise RecipeError(f"no record of the input has a value in a column '{column}'")
+        available = ", ".join(make_printable(shorten(name, 40)) for name in [*columns][:20])
+        raise RecipeError(
+            f"no record of the input has a value in a column '{column}'"
+            f"{suggest(column, columns)}; columns: {available}"
+        )
     if unsafe.casefold() not in {value.casefold() for value in values}:
         examples = ", ".join(make_printable(value) for value in sorted(values)[:5])
         raise RecipeError(

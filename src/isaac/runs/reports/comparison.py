@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ...curation.curate import Curation
 from ...curation.lineage import first_targets
-from ...errors import RunError
+from ...errors import RecipeError, RunError
 from ...text import shorten
 from ..audit.labels import read_column_labels
 from ..run import Run
@@ -69,8 +69,10 @@ def compare_runs(runs: Sequence[Run], column: str | None, unsafe: str) -> Compar
 
     ``column`` is a column of the input with labels, and ``unsafe`` its value for unsafe rows; with
     None you compare without labels. Raises `RunError` if the runs have different corpora, and
-    `RecipeError` if no record has the column or the value.
+    `RecipeError` for a single run, or if no record has the column or the value.
     """
+    if len(runs) < 2:
+        raise RecipeError("give at least two runs to compare; make another with: isaac redraw")
     curations = [run.curation() for run in runs]
     check_same_corpus(curations)
     labels = read_column_labels(curations[0], column, unsafe) if column is not None else None

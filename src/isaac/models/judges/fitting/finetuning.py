@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ....errors import JudgeError
 from ....runtime.arrays import Flags, Reals
 from ....runtime.progress import Progress, Tick
-from ..base import JudgeError
 from ..metrics import fit_temperature
 from ..windows import MAX_JUDGED_CHARACTERS, WindowedClassifier
 from .labeled_rows import LabeledRows

@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...._version import __version__
-from ....errors import require_extra
+from ....errors import JudgeError, require_extra
 from ....runtime.arrays import Ints, Reals
 from ....runtime.atomic_files import atomic_write
 from ....runtime.progress import Progress
 from ....text import make_printable
 from ...chat.library_logging import quiet_transformers
-from ..base import JudgeError
 from ..fitted import (
     JUDGE_FILE,
     MINILM,
