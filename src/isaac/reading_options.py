@@ -163,6 +163,7 @@ PLACES = {
     "context": "the message",
     "response": "the response to it",
     "system": "the system message",
+    "history": "the turns before the message, for context and response",
     "conversation": "the conversation that a row is a turn of",
     "order": "the place of a row in its conversation",
     "id": "the name of a row that is a turn",
@@ -185,8 +186,10 @@ def check_places(places: Mapping[str, str]) -> None:
         return
     if unknown := sorted(set(places) - set(PLACES)):
         raise ValueError(f"a map has no '{unknown[0]}'; available: {', '.join(PLACES)}")
-    if not any(kind <= set(places) for kind in KINDS_OF_MAP):
+    is_plain = places.keys() <= {"turns", "system"}
+    if not is_plain and not any(kind <= set(places) for kind in KINDS_OF_MAP):
         needed = "; or ".join(", ".join(sorted(kind)) for kind in KINDS_OF_MAP)
+        needed += "; or turns alone, if they are plain texts of the user and the assistant in turn"
         raise ValueError(f"expected a map of {needed}")
 
 

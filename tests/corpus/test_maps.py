@@ -74,11 +74,54 @@ def test_rows_that_are_turns_are_joined_by_the_columns_of_the_map() -> None:
     assert texts == [("why", "so"), ("hey", "yes?")]
 
 
+def test_turns_may_be_plain_texts_of_user_and_assistant() -> None:
+    record: dict[str, Any] = {
+        "talk": ["where is it", "on its way", "since when", "since Monday"],
+        "n": 3,
+    }
+    corpus = read_corpus([record], map={"turns": "talk"})
+    assert pairs(corpus) == [
+        ("where is it", "on its way"),
+        ("where is it\non its way\nsince when", "since Monday"),
+    ]
+    fmt = MappedFormat.of({"turns": "talk"})
+    changed = fmt.replace(record, 1, "soon")
+    assert changed == {"talk": ["where is it", "soon", "since when", "since Monday"], "n": 3}
+    assert fmt.cut(record, 1)["talk"] == record["talk"][:2]
+    odd = read_corpus([record, {"talk": ["a", {"b": 1}]}], map={"turns": "talk"})
+    assert [row.reason for row in odd.rejected] == [
+        "'talk' turn 1 is not a text; name its role and text in the map"
+    ]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        ["where is it", "on its way"],
+        [["where is it", "on its way"]],
+        [{"role": "kunde", "text": "where is it"}, {"role": "berater", "text": "on its way"}],
+    ],
+)
+def test_a_history_stands_before_the_message(history: list[Any]) -> None:
+    places = {"context": "q", "response": "a", "history": "past.turns"}
+    rows: list[dict[str, Any]] = [
+        {"past": {"turns": history}, "q": "since when", "a": "since Monday"},
+        {"past": {"turns": []}, "q": "why", "a": "so"},
+        {"q": "who", "a": "me"},
+    ]
+    corpus = read_corpus(rows, map=places, role=ROLES)
+    assert pairs(corpus) == [
+        ("where is it\non its way\nsince when", "since Monday"),
+        ("why", "so"),
+        ("who", "me"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("places", "words"),
     [
         ({"turn": "x"}, "a map has no 'turn'; available: turns, role"),
-        ({"turns": "x"}, "expected a map of role, text, turns; or context, response"),
+        ({"turns": "x", "role": "y"}, "expected a map of role, text, turns; or context, response"),
     ],
 )
 def test_a_map_that_is_not_complete_is_refused(places: dict[str, str], words: str) -> None:
@@ -106,6 +149,7 @@ PROPOSALS = [
     ),
     ([{"Hello, how are you today?": "x", "y": "z"}], "add --no-header"),
     ([{"n": 1}], "--map"),
+    ([{"dialog": ["where is it?", "on its way"]}] * 2, "add --map map.yaml:\n  turns: dialog"),
 ]
 
 
@@ -179,7 +223,9 @@ def test_a_byte_that_the_encoding_lacks_rejects_its_row_only(tmp_path: Path) -> 
     file.write_bytes(b"question,answer\na\x81,b\nwhy,\xe4\n")
     corpus = read_corpus(file, encoding="cp1252")
     assert pairs(corpus) == [("why", "ä")]
-    assert [(row.line, row.reason[:20]) for row in corpus.rejected] == [(2, "invalid UTF-8 at byt")]
+    assert [(row.line, row.reason) for row in corpus.rejected] == [
+        (2, "a byte that cp1252 does not have; try another --encoding")
+    ]
 
 
 def test_a_delimiter_inside_quotes_does_not_count(tmp_path: Path) -> None:

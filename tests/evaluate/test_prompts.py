@@ -229,3 +229,17 @@ def test_real_replies_are_read_from_a_column_or_lines(tmp_path: Path) -> None:
     assert load_replies(str(tmp_path / "r.txt")) == ["One.", "Two."]
     with pytest.raises(PromptError, match="no column response, completion"):
         load_replies(str(write_lines(tmp_path / "n.jsonl", [{"context": "a"}])))
+
+
+def test_columns_are_found_in_any_case(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.csv"
+    file.write_text("Prompt;Reply\nwhere is it?;here\n")
+    assert [prompt.text for prompt in load_prompts(str(file)).prompts] == ["where is it?"]
+    assert load_replies(str(file)) == ["here"]
+
+
+def test_the_remedy_for_another_encoding_is_one_that_this_command_has(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.csv"
+    file.write_bytes("prompt;id\nschön?;1\n".encode("cp1252"))
+    with pytest.raises(PromptError, match=r"line 2 cannot be read: invalid UTF-8 .*; save the fi"):
+        load_prompts(str(file))

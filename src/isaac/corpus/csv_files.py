@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO, BinaryIO
 
 from ..errors import CorpusError
-from .json_stream import ENCODING_HINT, MAX_LINE_BYTES, ParsedRecord, find_duplicate
+from .json_stream import ENCODING_HINT, INVALID_UTF8, MAX_LINE_BYTES, ParsedRecord, find_duplicate
 
 SEPARATOR_LINE = re.compile(rb"sep=([,;\t|])\r?\n", re.IGNORECASE)
 """A first line that names the delimiter of a CSV file, as Excel writes it."""
@@ -116,7 +116,7 @@ def _find_byte_problem(raw: bytes) -> str:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        return f"invalid UTF-8 at byte {error.start + 1} of the row; {ENCODING_HINT}"
+        return f"{INVALID_UTF8} at byte {error.start + 1} of the row; {ENCODING_HINT}"
     return "a NUL byte in the row" if b"\0" in raw else ""
 
 

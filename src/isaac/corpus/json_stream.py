@@ -24,6 +24,7 @@ MAX_LINE_BYTES = 256 * 2**20
 MAX_DEPTH = 100
 """Maximum nesting depth of a record; much deeper ones could be parsed but not written."""
 
+INVALID_UTF8 = "invalid UTF-8"
 ENCODING_HINT = "if the file has another encoding, name it: --encoding cp1252"
 REPAIR_HINT = (
     "fix it there, or write one record per line (JSON Lines), "
@@ -89,7 +90,7 @@ def is_single_object(name: str, file: BinaryIO) -> bool:
 def explain_json_error(error: Exception) -> str:
     """Describe on one line why JSON could not be parsed."""
     if isinstance(error, UnicodeDecodeError):
-        return f"invalid UTF-8 at byte {error.start + 1} of the line; {ENCODING_HINT}"
+        return f"{INVALID_UTF8} at byte {error.start + 1} of the line; {ENCODING_HINT}"
     if isinstance(error, RecursionError):
         return "JSON nested too deeply"
     if isinstance(error, DuplicateKeyError):

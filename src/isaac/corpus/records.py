@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from ..errors import CorpusError
 from .csv_files import detect_delimiter, read_csv
 from .json_stream import (
+    INVALID_UTF8,
     MAX_DEPTH,
     MAX_LINE_BYTES,
     ParsedRecord,
@@ -139,7 +140,10 @@ def _read_transcoded(name: str, file: BinaryIO, options: FileOptions) -> Iterato
         finally:
             text.detach()
         copy.seek(0)
-        yield from read_records(name, cast(BinaryIO, copy), options._replace(encoding=None))
+        for record in read_records(name, cast(BinaryIO, copy), options._replace(encoding=None)):
+            is_foreign = record.problem.startswith(INVALID_UTF8)
+            problem = f"a byte that {options.encoding} does not have; try another --encoding"
+            yield record._replace(problem=problem) if is_foreign else record
 
 
 def _read_json(name: str, file: BinaryIO, first: bytes) -> Iterator[ParsedRecord]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from ..corpus.files import open_members, open_source
+from ..corpus.formats.prompt_columns import find_columns
+from ..corpus.json_stream import ENCODING_HINT
 from ..corpus.records import ParsedRecord, dumps, parse_json, read_records
 from ..corpus.sources import find_sources
 from ..errors import IsaacError, require_extra
@@ -22,10 +24,10 @@ BUNDLED_NAMES = ("risky", "harmless", "bundled")
 """Names of the prompts that isaac includes; ``bundled`` means both kinds."""
 
 PROMPT_COLUMNS = ("messages", "prompt", "context", "question")
-"""Columns that may contain a prompt; the first that is not empty is used."""
+"""Columns that may contain a prompt, in any case; the first that is not empty is used."""
 
 REPLY_COLUMNS = ("response", "completion", "reply", "answer", "text")
-"""Columns that may contain a real reply; the first that is not empty is used."""
+"""Columns that may contain a real reply, in any case; the first that is not empty is used."""
 
 XSTEST_COLUMNS = {"prompt", "type", "focus", "note"}
 """Columns that identify XSTest's file; most copies also have a column ``label``."""
@@ -166,7 +168,8 @@ def _read_file(path: str, *, xstest: bool = False) -> Iterator[Prompt]:
     for record in _iter_records(path):
         place = f"{record.file} line {record.line}"
         if record.value is None:
-            raise PromptError(f"{place} cannot be read: {shorten(record.problem, 200)}")
+            problem = record.problem.replace(ENCODING_HINT, "save the file as UTF-8")
+            raise PromptError(f"{place} cannot be read: {shorten(problem, 200)}")
         try:
             yield _parse_prompt(record.value, str(record.line), xstest=xstest)
         except PromptError as error:
@@ -199,7 +202,8 @@ def _parse_prompt(record: Mapping[str, Any], number: str, *, xstest: bool = Fals
     With ``xstest``, or if it has XSTest's columns, these decide its kind and category. Raises
     `PromptError` if the record has no valid prompt.
     """
-    column = next((name for name in PROMPT_COLUMNS if record.get(name) not in (None, "", [])), None)
+    columns = find_columns(tuple(record), PROMPT_COLUMNS)
+    column = next((name for name in columns if record[name] not in (None, "", [])), None)
     if column is None:
         raise PromptError(
             f"no column {', '.join(PROMPT_COLUMNS)} with a prompt; "
@@ -346,5 +350,5 @@ def load_replies(path: str) -> list[str]:
 
 def _find_reply(record: Mapping[str, Any]) -> str:
     """Find the first text in one of `REPLY_COLUMNS`; empty if there is none."""
-    texts = (record.get(name) for name in REPLY_COLUMNS)
+    texts = (record[name] for name in find_columns(tuple(record), REPLY_COLUMNS))
     return next((text for text in texts if isinstance(text, str) and text.strip()), "")

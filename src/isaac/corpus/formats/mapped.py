@@ -9,6 +9,7 @@ from typing import Any
 from .base import CorpusTurn, Message, RowError, find_assistant_turns, format_column_names
 from .contents import read_text, replace_text
 from .messages import RoleNames
+from .prompt_columns import read_turns
 from .reasoning import without_reasoning
 from .roles import find_role
 from .turn_lists import load_turns, store_turns
@@ -19,7 +20,8 @@ class MappedFormat:
     """A conversation in the list ``turns``, or one exchange in ``context`` and ``response``.
 
     A place such as ``data.log`` is the value of ``log`` in that of ``data``; ``role`` and ``text``
-    are places within a turn.
+    are places within a turn. Without them, the turns are texts of the user and the assistant, one
+    after the other. ``history`` has turns before those of ``context``.
     """
 
     turns_at: str = ""
@@ -28,6 +30,7 @@ class MappedFormat:
     context: str = ""
     response: str = ""
     system: str = ""
+    history: str = ""
     roles: RoleNames = ()
     name: str = "mapped"
 
@@ -41,6 +44,7 @@ class MappedFormat:
             places.get("context", ""),
             places.get("response", ""),
             places.get("system", ""),
+            places.get("history", ""),
         )
 
     def fits(self, record: Mapping[str, Any]) -> bool:
@@ -54,6 +58,9 @@ class MappedFormat:
             text = read_text(_require(record, self.system), f"'{self.system}'")
             messages.append((-1, Message("system", text)))
         if not self.turns_at:
+            if self.history and _has(record, self.history):
+                value, place = _get(record, self.history), f"'{self.history}'"
+                messages += [(-1, turn) for turn in read_turns(value, place, dict(self.roles))]
             for index, role, place in ((-1, "user", self.context), (0, "assistant", self.response)):
                 if not (text := read_text(_require(record, place), f"'{place}'")):
                     raise RowError(f"'{place}' is empty")
@@ -65,10 +72,16 @@ class MappedFormat:
         editable = set()
         for index, turn in enumerate(turns):
             place = f"'{self.turns_at}' turn {index}"
-            if not isinstance(turn, Mapping):
+            if not self.role:
+                role, value = ("user", "assistant")[index % 2], turn
+                if not isinstance(turn, str):
+                    raise RowError(f"{place} is not a text; name its role and text in the map")
+            elif not isinstance(turn, Mapping):
                 raise RowError(f"{place} is not an object")
-            role = find_role(_require(turn, self.role), place, dict(self.roles))
-            if role == "call" or not (content := read_text(_get(turn, self.text), place)):
+            else:
+                role = find_role(_require(turn, self.role), place, dict(self.roles))
+                value = _get(turn, self.text)
+            if role == "call" or not (content := read_text(value, place)):
                 continue
             messages.append((index, Message(role, without_reasoning(content))))
             editable.add(index)
@@ -80,7 +93,8 @@ class MappedFormat:
             return _put(record, self.response, response)
         original = _require(record, self.turns_at)
         turns = list(load_turns(original))
-        turns[index] = _replace_text_at(turns[index], self.text, response)
+        is_plain = not self.role
+        turns[index] = response if is_plain else _replace_text_at(turns[index], self.text, response)
         return _put(record, self.turns_at, store_turns(original, turns))
 
     def cut(self, record: Mapping[str, Any], index: int, /) -> dict[str, Any]:

@@ -92,16 +92,18 @@ def read_history(record: Mapping[str, Any], roles: Roles | None = None) -> list[
     Raises `RowError` for anything else.
     """
     for column in find_columns(tuple(record), HISTORY_COLUMNS):
-        value = load_turns(record[column])
-        if is_blank(value):
-            continue
-        if isinstance(value, list):
-            return _read_history(value, f"'{column}'", roles or {})
-        return [Message("user", validate_text(value, f"'{column}'"))]
+        if messages := read_turns(record[column], f"'{column}'", roles or {}):
+            return messages
     return []
 
 
-def _read_history(value: list[Any], name: str, roles: Roles) -> list[Message]:
+def read_turns(value: Any, name: str, roles: Roles) -> list[Message]:
+    """Read a value as `read_history` does; ``name`` is its place in error messages."""
+    value = load_turns(value)
+    if is_blank(value):
+        return []
+    if not isinstance(value, list):
+        return [Message("user", validate_text(value, name))]
     messages: list[Message] = []
     for number, item in enumerate(value):
         place = f"{name} turn {number}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...text import shorten
+from .prompt_columns import is_dialogue
 from .roles import ROLES, fold_name
 from .turn_lists import load_turns
 
@@ -28,6 +29,10 @@ def propose_columns(records: Sequence[Mapping[str, Any]]) -> str:
         place, role, text = turns
         what = f"'{place}' has the turns of a conversation"
         return _propose_map(what, {"turns": place, "role": role, "text": text})
+    for name in names:
+        if _are_plain_turns(records, name):
+            what = f"'{name}' has what a user and an assistant say in turn"
+            return _propose_map(what, {"turns": name})
     if (rows := _find_turn_rows(records, names)) is not None:
         return rows
     texts = [name for name in names if _looks_like_text(records, name)]
@@ -60,6 +65,13 @@ def _find_turn_rows(records: Sequence[Mapping[str, Any]], names: Sequence[str]) 
         return None
     places = {"conversation": shared[0], "role": role, "text": texts[0]}
     return _propose_map("each row is a turn", places)
+
+
+def _are_plain_turns(records: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Whether a column has lists of texts, as many as a conversation needs."""
+    values = [load_turns(record.get(name)) for record in records]
+    texts = [{name: text} for value in values if is_dialogue(value) for text in value]
+    return all(map(is_dialogue, values)) and _looks_like_text(texts, name)
 
 
 def _repeats(records: Sequence[Mapping[str, Any]], name: str) -> bool:
