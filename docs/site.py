@@ -17,6 +17,9 @@ BUILD = ROOT / "build" / "docs"
 
 PAGES = {
     "README.md": "index.md",
+    "docs/tutorial.md": "tutorial.md",
+    "docs/audit.md": "audit.md",
+    "docs/concepts.md": "concepts.md",
     "docs/guide.md": "guide.md",
     "docs/task-oriented.md": "task-oriented.md",
     "docs/train.md": "train.md",
@@ -36,14 +39,22 @@ PAGES = {
 """The pages of the site, by their files in the repository."""
 
 NAVIGATION = {
-    "Start": {"Quickstart": "index.md", "Questions and messages": "faq.md"},
+    "Start": {
+        "Quickstart": "index.md",
+        "Concepts, with examples": "concepts.md",
+        "Questions and messages": "faq.md",
+    },
+    "Tutorials": {
+        "Fine-tune a chat model": "tutorial.md",
+        "Audit a corpus": "audit.md",
+        "Support and booking dialogues": "task-oriented.md",
+        "Heal replies": "heal.md",
+    },
     "Guides": {
         "Which setting for which aim": "guide.md",
         "Fine-tuning": "train.md",
         "Evaluating models": "evaluate.md",
-        "Healing replies": "heal.md",
         "Judges": "judges.md",
-        "Support and booking dialogues": "task-oriented.md",
         "Large corpora": "scale.md",
     },
     "Reference": {

@@ -75,7 +75,13 @@ def test_links_inside_the_project_lead_somewhere() -> None:
 PYTHON_PAGES = ("README.md", "docs/heal.md")
 """The pages whose Python examples are run."""
 
-CONSOLE_PAGES = ("README.md", "docs/task-oriented.md")
+CONSOLE_PAGES = (
+    "README.md",
+    "docs/task-oriented.md",
+    "docs/tutorial.md",
+    "docs/audit.md",
+    "docs/concepts.md",
+)
 """The pages whose commands are run, and their output compared with the page."""
 
 

@@ -36,6 +36,7 @@ from ..runs.outputs import AUDIT_FILE
 from ..runs.reports.comparison import compare_runs, draw_comparison, format_comparison
 from ..runs.reports.diagnosis import Diagnosis
 from ..runs.reports.diagnosis import diagnose as diagnose_curation
+from ..runs.reports.svg import svg_file
 from ..runs.run import Run
 from ..text import make_printable, shorten
 from .common import (
@@ -281,7 +282,7 @@ def compare(
     """Compare runs of one corpus: changes, relevance, variety and, with --column, safety."""
     comparison = compare_runs([Run(run) for run in runs], column, unsafe)
     if chart is not None:
-        chart.write_text(str(draw_comparison(comparison.rows)) + "\n", encoding="utf-8")
+        chart.write_text(svg_file(draw_comparison(comparison.rows)), encoding="utf-8")
         print_message(f"chart: {chart}")
     if as_json:
         print_output(dumps([{**row._asdict(), "cut": row.cut} for row in comparison.rows]))

@@ -232,7 +232,7 @@ def budget_curve(
     relevance, None if unknown. ``unsafe`` has budget and unsafe (value, low, high). A dashed line
     is at ``budget``, the run's own, if there is one.
     """
-    x = Scale(0, 1, 48, 388)
+    x = Scale(0, 1, 48, 382)
     shown = [point["relevance"] for point in curve if point["relevance"] is not None]
     y = Scale(0, math.ceil(10 * max([1.0, *shown]) - 1e-9) / 10, 214, 78)
     parts = [

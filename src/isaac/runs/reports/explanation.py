@@ -59,6 +59,7 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
         "typicality": targets[0]["typicality"],
         "trust": targets[0]["trust"],
         "kept_share": 1 - recipe.share,
+        "kept_trust": _find_least_kept(curation),
         **_explain_clusters(curation, position, targets[0]),
         "fitting": _find_fitting(curation, position),
         "min_fit": recipe.fit_bound if recipe.by_fit else None,
@@ -72,6 +73,13 @@ def explain(curation: Curation, row: int) -> dict[str, Any]:
             for target, drawn_typicality, drawn_trust, response in drawn
         ],
     }
+
+
+def _find_least_kept(curation: Curation) -> float | None:
+    """The least trust in a response that was kept, None if none was."""
+    is_kept = pc.equal(curation.lineage.column("action"), "kept")
+    least: float | None = pc.min(curation.lineage.filter(is_kept).column("trust")).as_py()
+    return least
 
 
 def _explain_clusters(curation: Curation, position: int, target: dict[str, Any]) -> dict[str, Any]:
@@ -221,11 +229,12 @@ def _format_trust(row: dict[str, Any]) -> list[str]:
             lines.append("the draw favors responses that fit the context and are worded typically")
         return lines
     lines.append(
-        f"it is trusted more than {row['trust']:.0%} of the corpus's responses; "
+        f"it is trusted more than {row['trust']:.1%} of the corpus's responses; "
         f"the most trusted {row['kept_share']:.0%} of rows are kept"
+        + ("" if row["kept_trust"] is None else f", from a trust of {row['kept_trust']:.1%} on")
     )
     if row["fitting"]:
-        lines += ["", f"trusted responses by how well they fit (at least {row['min_fit']:g}):"]
+        lines += ["", f"trusted responses by fit; one is drawn from {row['min_fit']:g} on:"]
         lines += [f"  {near['fit']:5.2f}  {shorten(near['response'])}" for near in row["fitting"]]
     return lines
 

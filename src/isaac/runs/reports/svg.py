@@ -102,6 +102,12 @@ def svg_chart(size: tuple[float, float], title: str, about: str, parts: Sequence
     )
 
 
+def svg_file(chart: Markup) -> str:
+    """A chart as a file of its own, dark on white, because no page around it has colors."""
+    colors = "<style>svg { color: #1f2328; background: #fff }</style>"
+    return str(chart).replace("<title>", f"{colors}<title>", 1) + "\n"
+
+
 def svg_element(name: str, /, *inside: str, **attributes: str | float) -> Markup:
     """An SVG element; text inside is made printable and escaped, `Markup` is kept unchanged.
 
